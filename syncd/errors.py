@@ -1,0 +1,119 @@
+"""Floor 1: the errors of syncd, each saying how far it reaches and whether waiting helps."""
+
+from enum import StrEnum
+
+
+class Reach(StrEnum):
+    """How much stands still because of an error; everything outside it goes on."""
+
+    MESSAGE = "message"
+    MAILBOX = "mailbox"
+    DEVICE = "device"
+    ACCOUNT = "account"
+    STORE = "store"
+
+
+class Temper(StrEnum):
+    """What helps against an error: trying again now, waiting, or a person."""
+
+    RETRY = "retry"
+    WAIT = "wait"
+    GIVE_UP = "give_up"
+
+
+class SyncdError(Exception):
+    """Stand for anything that went wrong in a way syncd understands.
+
+    The text is lower case, without a full stop, and free of secrets, subjects and addresses: it goes to
+    logs and to `syncd status` as it is. A single error may reach
+    further or less far than its class does.
+    """
+
+    reach: Reach = Reach.ACCOUNT
+    temper: Temper = Temper.WAIT
+
+    def __init__(self, text: str, *, reach: Reach | None = None, temper: Temper | None = None) -> None:
+        super().__init__(text)
+        if reach is not None:
+            self.reach = reach
+        if temper is not None:
+            self.temper = temper
+
+
+class ConnectionLostError(SyncdError, ConnectionError):
+    """The peer went away, or we left because it could not be understood any more."""
+
+
+class UnreachableError(SyncdError, ConnectionError):
+    """No connection could be made: name, route, port, or TLS handshake."""
+
+
+class TrustError(SyncdError, ConnectionError):
+    """The encryption that the configuration asks for could not be had; nothing was sent."""
+
+    temper = Temper.GIVE_UP
+
+
+class TooSlowError(SyncdError, TimeoutError):
+    """A deadline passed; the connection it happened on is never used again."""
+
+
+class ProtocolError(SyncdError, ValueError):
+    """The peer said something its protocol does not allow, or more than our limits allow."""
+
+
+class RefusedError(SyncdError):
+    """The server answered NO, BAD or -ERR to a command; the connection is still good."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        code: str = "",
+        reach: Reach | None = None,
+        temper: Temper | None = None,
+    ) -> None:
+        super().__init__(text, reach=reach, temper=temper)
+        self.code = code
+        """Response code in upper case (RFC 3501 §7.1, RFC 5530, RFC 3206), empty when there was none."""
+
+
+class LoginRefusedError(RefusedError):
+    """The server does not accept these credentials; asking again soon may lock the account."""
+
+    temper = Temper.GIVE_UP
+
+
+class DeviceAwayError(SyncdError, OSError):
+    """The replica root is not (or not provably) the one we know: draw no conclusions from it."""
+
+    reach = Reach.DEVICE
+
+
+class FileError(SyncdError, OSError):
+    """A file operation in a replica failed for a reason of the machine: space, rights, I/O."""
+
+    reach = Reach.DEVICE
+
+
+class MailboxNameError(SyncdError, ValueError):
+    """A mailbox name cannot be represented on the other side."""
+
+    reach = Reach.MAILBOX
+    temper = Temper.GIVE_UP
+
+
+class StoreError(SyncdError):
+    """The store cannot be used as it is."""
+
+    reach = Reach.STORE
+
+
+class StoreBusyError(StoreError):
+    """Another syncd owns this store."""
+
+
+class StoreVersionError(StoreError):
+    """The store's schema is newer than this syncd, or older and may not be upgraded now."""
+
+    temper = Temper.GIVE_UP

@@ -1,0 +1,68 @@
+"""Flags and keywords of a message, and the three-way merge of two sides that changed them."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+Flags = frozenset[str]
+"""System flags with their backslash in canonical case, keywords as first seen; never \\Recent."""
+
+SEEN = "\\Seen"
+ANSWERED = "\\Answered"
+FLAGGED = "\\Flagged"
+DELETED = "\\Deleted"
+DRAFT = "\\Draft"
+FORWARDED = "$Forwarded"
+
+SYSTEM: Flags = frozenset({SEEN, ANSWERED, FLAGGED, DELETED, DRAFT})
+NONE: Flags = frozenset()
+
+_CANONICAL = {flag.lower(): flag for flag in SYSTEM}
+_NOT_IN_ATOM = frozenset('(){%*"\\] ')
+_MAX_KEYWORD_BYTES = 255
+
+
+@lru_cache(maxsize=4096)
+def canonical(flag: str) -> str | None:
+    """Return the one spelling of a flag, or None for what is not kept.
+
+    System flags are case-insensitive (RFC 3501 §2.3.2); \\Recent and unknown backslash flags belong to the
+    session, not to the message. A keyword that is no atom, or is longer than 255 octets, is dropped: it could be
+    sent to no server.
+    """
+    if flag.startswith("\\"):
+        return _CANONICAL.get(flag.lower())
+    if not flag or len(flag) > _MAX_KEYWORD_BYTES:
+        return None
+    if any(char in _NOT_IN_ATOM or not "\x20" < char < "\x7f" for char in flag):
+        return None
+    return flag
+
+
+def flags_of(names: Iterable[str]) -> Flags:
+    """Return the flags among `names`; keywords that differ only in case count once (RFC 9051 §2.3.2)."""
+    kept: dict[str, str] = {}
+    for name in names:
+        flag = canonical(name)
+        if flag is not None:
+            kept.setdefault(flag.lower(), flag)
+    return frozenset(kept.values())
+
+
+@lru_cache(maxsize=4096)
+def parse_flags(text: str) -> Flags:
+    """Return the flags of `format_flags`'s text; equal texts give the same object."""
+    return frozenset(text.split())
+
+
+@lru_cache(maxsize=4096)
+def format_flags(flags: Flags) -> str:
+    """Return flags as the one space-joined text that the store keeps and compares."""
+    return " ".join(sorted(flags))
+
+
+def with_delta(flags: Flags, *, add: Flags, remove: Flags) -> Flags:
+    """Return `flags` after a per-flag change, whatever else happened to them meanwhile."""
+    if not add and not remove:
+        return flags
+    gone = {flag.lower() for flag in remove} | {flag.lower() for flag in add}
+    return frozenset(flag for flag in flags if flag.lower() not in gone or flag in add) | add

@@ -1,0 +1,140 @@
+"""Mailbox names: parts in Unicode inside syncd, modified UTF-7 octets on an IMAP wire; patterns; special use."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+
+_ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
+_ENCODED_RUN = re.compile(r"[^\x20-\x7e]+")
+
+
+class SpecialUse(StrEnum):
+    """What a mailbox is for (RFC 6154 §2), by its LIST attribute."""
+
+    ALL = "\\All"
+    ARCHIVE = "\\Archive"
+    DRAFTS = "\\Drafts"
+    FLAGGED = "\\Flagged"
+    JUNK = "\\Junk"
+    SENT = "\\Sent"
+    TRASH = "\\Trash"
+    IMPORTANT = "\\Important"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MailboxName:
+    """Name a mailbox by the parts of its path, outermost first; INBOX in any case is INBOX (RFC 3501 §5.1)."""
+
+    parts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("a mailbox name has at least one part")
+        if self.parts[0].upper() == "INBOX" and self.parts[0] != "INBOX":
+            object.__setattr__(self, "parts", ("INBOX", *self.parts[1:]))
+
+    @classmethod
+    def parse(cls, text: str) -> "MailboxName":
+        """Return the name that `str()` gave this text."""
+        return cls(tuple(_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in text.split("/")))
+
+    def __str__(self) -> str:
+        """Return the parts joined by `/`; a `/` or `%` inside a part is written %2F, %25."""
+        return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in self.parts)
+
+    @property
+    def is_inbox(self) -> bool:
+        return self.parts == ("INBOX",)
+
+
+INBOX = MailboxName(("INBOX",))
+
+
+def from_wire(octets: bytes, delimiter: str | None) -> MailboxName:
+    """Return the name of a LIST response's octets; every octet string gives a name, and distinct ones distinct names.
+
+    Octets that are not the modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 which `to_wire` would write are kept as the
+    text they look like, so that the mailbox can be shown; use the octets, not the name, to address the server.
+    """
+    text = _decode(octets)
+    parts = tuple(text.split(delimiter)) if delimiter else (text,)
+    return MailboxName(parts)
+
+
+def to_wire(name: MailboxName, delimiter: str | None) -> bytes:
+    """Return the octets of a name for a server with this delimiter (not quoted); ValueError if none exist."""
+    for part in name.parts:
+        if not part or (delimiter and delimiter in part) or any(ord(char) < 32 for char in part):
+            raise ValueError(f"no mailbox of this server can be called {part!r}")
+    if len(name.parts) > 1 and not delimiter:
+        raise ValueError("this server has no mailboxes inside mailboxes")
+    return encode_utf7((delimiter or "").join(name.parts))
+
+
+def encode_utf7(text: str) -> bytes:
+    """Return modified UTF-7 (RFC 3501 §5.1.3)."""
+
+    def run(match: re.Match[str]) -> str:
+        octets = match[0].encode("utf-16-be", "surrogatepass")
+        return "&" + base64.b64encode(octets).decode().rstrip("=").replace("/", ",") + "-"
+
+    return _ENCODED_RUN.sub(run, text.replace("&", "&-")).encode("ascii")
+
+
+def decode_utf7(octets: bytes) -> str:
+    """Return the text of modified UTF-7; ValueError when it is not, or not in its one canonical form."""
+    pieces = octets.decode("ascii").split("&")
+    text = [pieces[0]]
+    for piece in pieces[1:]:
+        encoded, dash, plain = piece.partition("-")
+        if not dash:
+            raise ValueError("unended base64 in modified UTF-7")
+        if encoded:
+            padded = encoded.replace(",", "/") + "=" * (-len(encoded) % 4)
+            try:
+                text.append(base64.b64decode(padded, validate=True).decode("utf-16-be"))
+            except (binascii.Error, UnicodeDecodeError) as error:
+                raise ValueError("bad base64 in modified UTF-7") from error
+        else:
+            text.append("&")
+        text.append(plain)
+    decoded = "".join(text)
+    if encode_utf7(decoded) != octets:
+        raise ValueError("not canonical modified UTF-7")
+    return decoded
+
+
+def _decode(octets: bytes) -> str:
+    try:
+        return decode_utf7(octets)
+    except ValueError:
+        # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers. Escaping with %XX, which modified UTF-7
+        # names never need, keeps distinct octets distinct after str() as well.
+        return "".join(chr(o) if 0x20 <= o < 0x7F and o != 0x25 else f"%{o:02X}" for o in octets)
+
+
+@lru_cache(maxsize=256)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    pieces = re.split(r"([*?])", pattern)
+    body = "".join({"*": ".*", "?": "[^/]"}.get(piece, re.escape(piece)) for piece in pieces)
+    return re.compile(body, re.DOTALL)
+
+
+def is_selected(name: MailboxName, patterns: tuple[str, ...]) -> bool:
+    """Tell whether the patterns select a mailbox: `*` any text, `?` one character, `!` excludes, the last match wins.
+
+    A pattern also covers the mailboxes inside what it names only if it ends in `*`.
+    """
+    selected = False
+    text = str(name)
+    for pattern in patterns:
+        wanted = not pattern.startswith("!")
+        bare = pattern.removeprefix("!")
+        if bare.upper() == "INBOX":
+            bare = "INBOX"
+        if _pattern(bare).fullmatch(text):
+            selected = wanted
+    return selected

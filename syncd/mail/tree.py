@@ -1,0 +1,103 @@
+"""The three trees as values: what the server has, what a replica has, and what both last agreed on."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from syncd.mail.flags import NONE, Flags
+
+
+class ReplicaState(StrEnum):
+    """Say what a row of a replica tree knows about its file.
+
+    delivering, moving and withdrawn are committed before the file call they announce, so that after any crash a
+    file missing in one of them is known to be our own doing. missing, new and edited are the device's doing.
+    """
+
+    DELIVERING = "delivering"
+    PRESENT = "present"
+    MOVING = "moving"
+    WITHDRAWN = "withdrawn"
+    MISSING = "missing"
+    NEW = "new"
+    EDITED = "edited"
+
+
+UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.NEW, ReplicaState.EDITED})
+"""States of what a device did that has not reached the server."""
+
+
+class BodyForm(StrEnum):
+    """Say how a file's octets give the body's: LF for each CRLF, or the same."""
+
+    LF = "lf"
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMessage:
+    """A row of the server tree: one message of one mailbox under one UIDVALIDITY.
+
+    internaldate: seconds since 1970. body_id: None until the body is durably in the store. is_gone: the server
+    expunged it; the row stays until every replica has followed.
+    """
+
+    id: int
+    uid: int
+    flags: Flags
+    size_bytes: int
+    internaldate: int
+    body_id: int | None
+    version: int
+    is_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BaseMessage:
+    """A row of the base: the flags that server and replica last agreed on; its being there says both had it."""
+
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaMessage:
+    """A row of a replica tree: one file.
+
+    name: the file name up to the flag letters, which is minted once and never changes. subdir: `new` or `cur`.
+    message_id: the server row it holds, None for a file of the device's own. size_bytes and mtime are the file's
+    when it was last confirmed.
+    """
+
+    id: int
+    message_id: int | None
+    name: str
+    subdir: str
+    flags: Flags
+    state: ReplicaState
+    size_bytes: int
+    mtime: int
+    form: BodyForm
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One message as the three trees have it, for one replica; None where a tree does not have it."""
+
+    server: ServerMessage | None
+    base: BaseMessage | None
+    replica: ReplicaMessage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holdable:
+    """Say which flags a side can represent: these, and any keyword when `any_keyword`."""
+
+    flags: Flags = field(default=NONE)
+    any_keyword: bool = False
+
+    def part_of(self, flags: Flags) -> Flags:
+        """Return those of `flags` that the side can hold; keywords are compared without case."""
+        if self.any_keyword:
+            return frozenset(flag for flag in flags if not flag.startswith("\\") or flag in self.flags)
+        known = {flag.lower() for flag in self.flags}
+        return frozenset(flag for flag in flags if flag.lower() in known)

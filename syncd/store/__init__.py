@@ -1,0 +1,1 @@
+"""Floor 3: the store: three trees, cursors and bodies in one SQL database."""
