@@ -34,11 +34,7 @@ class UidSet:
         ranges: list[tuple[int, int]] = []
         for part in text.split(","):
             low, colon, high = part.partition(":")
-            if (
-                not low.isdecimal()
-                or not low.isascii()
-                or (colon and not (high.isdecimal() and high.isascii()))
-            ):
+            if not low.isdecimal() or not low.isascii() or (colon and not (high.isdecimal() and high.isascii())):
                 raise ValueError(f"not a UID set: {text[:80]!r}")
             pair = (int(low), int(high) if colon else int(low))
             ranges.append((min(pair), max(pair)))
