@@ -1,0 +1,374 @@
+"""Floor 3: the tables of the store: three trees with row versions, cursors, bodies, custody, and what is held.
+
+Theory. Each tree row carries a `version`, taken from a counter of its mailbox (server tree) or replica (replica tree)
+that is raised in the transaction that changes the row. A cursor is the version up to which the other side has been
+planned: what is newer is all that a round reads, so cost follows change. A cursor moves in the transaction that
+settles what it covers; a message that cannot be settled is set aside in `trouble`, so it never holds a cursor back.
+
+House rules. A column never changes meaning; ids are never reused; every time is seconds since 1970; flags are the
+text of `mail.flags.format_flags`; octets that are names (files, mailboxes on the wire) are Octets.
+"""
+
+import os
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Octets(TypeDecorator[bytes]):
+    """Keep octets as text, one character an octet: any value is kept, and ASCII stays readable in a shell."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.decode("latin-1")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bytes | None:
+        return None if value is None else str(value).encode("latin-1")
+
+
+class FileName(TypeDecorator[str]):
+    """Keep a file name, which may be no valid UTF-8 (PEP 383), as `Octets` keeps octets."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else os.fsencode(value).decode("latin-1")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else os.fsdecode(str(value).encode("latin-1"))
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, primary_key=True, autoincrement=True)
+
+
+def _ref(name: str, target: str, *, nullable: bool = False, ondelete: str = "CASCADE") -> Column[int]:
+    return Column(name, Id, ForeignKey(f"{target}.id", ondelete=ondelete), nullable=nullable)
+
+
+def _flags(name: str = "flags") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _count(name: str, default: int = 0) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text(str(default)))
+
+
+store = Table(
+    "store",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("store_id", Text, nullable=False),  # random; every replica marker names it
+    Column("created_at", Double, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),  # imap | pop3
+    Column("identity", Text, nullable=False),  # digest of host and user: tells when the file means another account
+    Column("listed_at", Double),  # last complete LIST or UIDL
+    Column("succeeded_at", Double),  # last complete round
+    Column("failed_at", Double),
+    Column("error", Text),
+    _count("failures"),  # in a row
+    sqlite_autoincrement=True,
+)
+
+mailbox = Table(
+    "mailbox",
+    metadata,
+    _id(),
+    _ref("account_id", "account"),
+    Column("name", Text, nullable=False),  # str(MailboxName)
+    Column("wire_name", Octets, nullable=False),
+    Column("delimiter", Text),
+    Column("attributes", Text, nullable=False, server_default=""),
+    Column("special_use", Text),
+    Column("is_selectable", Boolean, nullable=False),
+    Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
+    Column("gone_at", Double),  # LIST no longer has it
+    _count("uidvalidity"),
+    _count("uidnext"),
+    Column("highestmodseq", BigInteger),  # none: the server keeps no mod-sequences here
+    Column("permanent_flags", Text),
+    Column("accepts_keywords", Boolean, nullable=False, server_default=false()),
+    _count("exists_count"),
+    Column("listed_down_to", BigInteger),  # first sync: rows with this UID and above are in the tree; 1: all are
+    _count("version"),
+    Column("observed_at", Double),
+    Column("error", Text),
+    UniqueConstraint("account_id", "wire_name"),
+    sqlite_autoincrement=True,
+)
+
+body = Table(
+    "body",
+    metadata,
+    _id(),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),  # SHA-256 of the octets
+    Column("header_digest", LargeBinary(32), nullable=False),
+    Column("message_id", Text),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("lf_size_bytes", BigInteger, nullable=False),
+    Column("is_crlf", Boolean, nullable=False),
+    Column("codec", Text, nullable=False),  # plain | zstd: how the chunks, joined, give the octets
+    Column("dictionary_id", BigInteger),
+    Column("chunks", Integer, nullable=False),
+    Column("stored_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+body_chunk = Table(
+    "body_chunk",
+    metadata,
+    Column("body_id", Id, ForeignKey("body.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("octets", LargeBinary, nullable=False),  # each at most 1 MiB before its codec
+)
+
+server_message = Table(
+    "server_message",
+    metadata,
+    _id(),
+    _ref("mailbox_id", "mailbox"),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    _flags(),
+    _count("modseq"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("internaldate", BigInteger, nullable=False),
+    Column("email_id", Text),
+    _ref("body_id", "body", nullable=True, ondelete="RESTRICT"),
+    Column("version", BigInteger, nullable=False),
+    Column("gone_at", Double),
+    UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
+    Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),
+    Index("ix_server_message_body_id", "body_id"),
+    Index(
+        "ix_server_message_wanted",
+        "mailbox_id",
+        "uid",
+        sqlite_where=text("body_id IS NULL AND gone_at IS NULL"),
+        postgresql_where=text("body_id IS NULL AND gone_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+device = Table(
+    "device",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("path", FileName, nullable=False),
+    Column("layout", Text, nullable=False),
+    _count("generation"),  # of the last barrier that is settled; the marker holds this or `generation_next`
+    _count("generation_next"),  # of the barrier under way
+    Column("state", Text, nullable=False),  # active | away | foreign
+    Column("settled_at", Double),
+    Column("error", Text),
+    sqlite_autoincrement=True,
+)
+
+replica = Table(
+    "replica",
+    metadata,
+    _id(),
+    _ref("device_id", "device"),
+    _ref("mailbox_id", "mailbox"),
+    Column("directory", FileName, nullable=False),  # relative to the device's path
+    Column("selection", Text, nullable=False),  # canonical text of what the device selects; a change plans anew
+    Column("keywords", Text, nullable=False, server_default=""),  # last seen dovecot-keywords, in order
+    _count("version"),
+    _count("server_cursor"),  # mailbox.version up to which the server tree is planned for this replica
+    _count("replica_cursor"),  # replica.version up to which this tree is planned for the server
+    Column("listed_at", Double),  # last complete listing
+    UniqueConstraint("device_id", "mailbox_id"),
+    UniqueConstraint("device_id", "directory"),
+    Index("ix_replica_mailbox_id", "mailbox_id"),
+    sqlite_autoincrement=True,
+)
+
+replica_message = Table(
+    "replica_message",
+    metadata,
+    _id(),
+    _ref("replica_id", "replica"),
+    _ref("message_id", "server_message", nullable=True),
+    Column("name", FileName, nullable=False),
+    Column("subdir", Text, nullable=False),
+    _flags(),
+    Column("letters", FileName, nullable=False, server_default=""),  # all letters of the name, unknown ones too
+    Column("state", Text, nullable=False),  # mail.tree.ReplicaState
+    Column("target_flags", Text),  # moving: what the file is being renamed to
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime", BigInteger, nullable=False),
+    Column("form", Text, nullable=False),  # mail.tree.BodyForm
+    Column("version", BigInteger, nullable=False),
+    Column("missing_since", Double),
+    UniqueConstraint("replica_id", "name"),
+    Index("ix_replica_message_replica_id_version", "replica_id", "version"),
+    Index("ix_replica_message_message_id", "message_id"),
+    Index(
+        "ix_replica_message_unsettled",
+        "replica_id",
+        "state",
+        sqlite_where=text("state <> 'present'"),
+        postgresql_where=text("state <> 'present'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+base_message = Table(
+    "base_message",
+    metadata,
+    Column("replica_id", Id, ForeignKey("replica.id", ondelete="CASCADE"), primary_key=True),
+    Column("message_id", Id, ForeignKey("server_message.id", ondelete="CASCADE"), primary_key=True),
+    _flags(),
+    Index("ix_base_message_message_id", "message_id"),
+)
+
+uidl = Table(
+    "uidl",
+    metadata,
+    _id(),
+    _ref("account_id", "account"),
+    Column("uidl", Octets, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),  # as LIST said
+    Column("digest", LargeBinary(32)),
+    _ref("message_id", "server_message", nullable=True, ondelete="SET NULL"),
+    Column("state", Text, nullable=False),  # committed | doubted | deleted | set_aside
+    _count("attempts"),
+    Column("error", Text),
+    Column("seen_at", Double, nullable=False),
+    Column("deleted_at", Double),  # QUIT +OK
+    UniqueConstraint("account_id", "uidl"),
+    sqlite_autoincrement=True,
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    _id(),
+    _ref("account_id", "account"),
+    _ref("mailbox_id", "mailbox"),
+    _ref("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
+    Column("kind", Text, nullable=False),  # append | forward
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("header_digest", LargeBinary(32), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uidnext", BigInteger, nullable=False),  # before the command
+    _count("attempts"),
+    Column("error", Text),
+    Column("begun_at", Double, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    _id(),
+    _ref("replica_id", "replica"),
+    Column("name", FileName, nullable=False),
+    Column("digest", LargeBinary(32)),
+    Column("header_digest", LargeBinary(32)),
+    Column("uidvalidity", BigInteger, nullable=False),
+    Column("uid", BigInteger, nullable=False),
+    Column("gone_at", Double, nullable=False),
+    Column("settled_at", Double),  # the file is gone from this replica
+    Index("ix_tombstone_replica_id_name", "replica_id", "name"),
+    Index("ix_tombstone_digest", "digest"),
+    sqlite_autoincrement=True,
+)
+
+guard_removal = Table(
+    "guard_removal",
+    metadata,
+    _id(),
+    Column("scope", Text, nullable=False),  # device | account
+    Column("scope_id", Id, nullable=False),
+    _ref("mailbox_id", "mailbox"),
+    Column("at", Double, nullable=False),
+    Column("removed", BigInteger, nullable=False),
+    Column("present", BigInteger, nullable=False),  # in that mailbox, before
+    Index("ix_guard_removal_scope_scope_id_at", "scope", "scope_id", "at"),
+    sqlite_autoincrement=True,
+)
+
+hold = Table(
+    "hold",
+    metadata,
+    _id(),
+    Column("scope", Text, nullable=False),
+    Column("scope_id", Id, nullable=False),
+    _ref("mailbox_id", "mailbox", nullable=True),
+    Column("reason", Text, nullable=False),  # reconcile.guard.Reason
+    Column("effects", Text, nullable=False),  # JSON of exactly what is held
+    Column("state", Text, nullable=False),  # held | released | discarded
+    Column("held_at", Double, nullable=False),
+    Index("ix_hold_scope_scope_id", "scope", "scope_id"),
+    sqlite_autoincrement=True,
+)
+
+trouble = Table(
+    "trouble",
+    metadata,
+    _id(),
+    _ref("account_id", "account", nullable=True),
+    _ref("device_id", "device", nullable=True),
+    _ref("mailbox_id", "mailbox", nullable=True),
+    _ref("message_id", "server_message", nullable=True),
+    Column("error", Text, nullable=False),
+    Column("temper", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("since_at", Double, nullable=False),
+    Column("retry_at", Double, nullable=False),
+    UniqueConstraint("account_id", "device_id", "mailbox_id", "message_id"),
+    Index("ix_trouble_message_id", "message_id"),
+    sqlite_autoincrement=True,
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),  # account:NAME | device:NAME
+    Column("owner", Text, nullable=False),
+    _count("fence"),
+    Column("expires_at", Double, nullable=False),
+)
