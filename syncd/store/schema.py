@@ -129,7 +129,7 @@ mailbox = Table(
     Column("permanent_flags", Text),
     Column("accepts_keywords", Boolean, nullable=False, server_default=false()),
     _count("exists_count"),
-    Column("listed_down_to", BigInteger),  # first sync: rows with this UID and above are in the tree; 1: all are
+    Column("is_listed", Boolean, nullable=False, server_default=false()),  # every row is in the tree once
     _count("version"),
     Column("observed_at", Double),
     Column("error", Text),
