@@ -1,0 +1,87 @@
+"""Floor 2: changes: what a look at a replica says about the rows we hold of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from syncd.mail.flags import Flags
+from syncd.mail.tree import ReplicaMessage, ReplicaState
+
+_OURS = frozenset({ReplicaState.DELIVERING, ReplicaState.MOVING, ReplicaState.WITHDRAWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Describe a file of a replica as it was just seen; size and mtime are None when nobody asked for them."""
+
+    name: str
+    subdir: str
+    letters: str
+    flags: Flags
+    size_bytes: int | None = None
+    mtime: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appeared:
+    """A file that no row knows."""
+
+    seen: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Reflagged:
+    """A known file under other flags or in the other directory, or one that is there again."""
+
+    file_id: int
+    seen: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A known file whose octets are no longer those we wrote."""
+
+    file_id: int
+    seen: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """A known file that is not there; the device's own files vanish for good, others may come back."""
+
+    file_id: int
+    is_own: bool
+
+
+Change = Appeared | Reflagged | Edited | Vanished
+
+
+def compare(
+    rows: Mapping[str, ReplicaMessage], seen: Mapping[str, Sighting], names: Iterable[str]
+) -> tuple[Change, ...]:
+    """Return what changed among `names`, given the rows that we hold of them and what is seen of them now.
+
+    Rows in a state that announces our own doing are left alone: the task that announced it settles them.
+    """
+    changes: list[Change] = []
+    for name in names:
+        row, file = rows.get(name), seen.get(name)
+        if row is None:
+            if file is not None:
+                changes.append(Appeared(file))
+        elif row.state in _OURS:
+            continue
+        elif file is None:
+            if row.state is not ReplicaState.MISSING:
+                changes.append(Vanished(row.id, is_own=row.message_id is None))
+        elif _is_edited(row, file):
+            if row.state is not ReplicaState.EDITED:
+                changes.append(Edited(row.id, file))
+        elif row.state is ReplicaState.MISSING or row.flags != file.flags or row.subdir != file.subdir:
+            changes.append(Reflagged(row.id, file))
+    return tuple(changes)
+
+
+def _is_edited(row: ReplicaMessage, file: Sighting) -> bool:
+    if row.message_id is None or file.size_bytes is None or file.mtime is None:
+        return False
+    return (row.size_bytes, row.mtime) != (file.size_bytes, file.mtime)

@@ -1,0 +1,55 @@
+"""Floor 2: which mailboxes a LIST adds, changes and misses, and which of them are synced first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from syncd.mail.mailbox import MailboxName, SpecialUse
+
+_NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Describe a mailbox as a LIST response or the store knows it."""
+
+    wire_name: bytes
+    name: MailboxName
+    delimiter: str | None
+    attributes: frozenset[str]
+    is_selected: bool
+
+    @property
+    def special_use(self) -> SpecialUse | None:
+        folded = {attribute.lower() for attribute in self.attributes}
+        return next((use for use in SpecialUse if use.value.lower() in folded), None)
+
+    @property
+    def is_selectable(self) -> bool:
+        return not any(attribute.lower() in _NOT_SELECTABLE for attribute in self.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class ListChanges:
+    """Hold what a complete LIST says against what was known."""
+
+    added: tuple[Listed, ...]
+    changed: tuple[Listed, ...]
+    missed: tuple[bytes, ...]
+
+
+def compare_listing(known: Mapping[bytes, Listed], listed: Iterable[Listed]) -> ListChanges:
+    """Return what a LIST adds, changes and misses; an empty LIST misses nothing, since no server is without INBOX."""
+    now = {entry.wire_name: entry for entry in listed}
+    return ListChanges(
+        added=tuple(entry for wire_name, entry in now.items() if wire_name not in known),
+        changed=tuple(entry for wire_name, entry in now.items() if wire_name in known and known[wire_name] != entry),
+        missed=tuple(wire_name for wire_name in known if wire_name not in now) if now else (),
+    )
+
+
+def sync_order(name: MailboxName, special_use: SpecialUse | None) -> tuple[int, str]:
+    """Return the sort key of a mailbox in a round: INBOX, then Drafts and Sent, then the others, then Trash and Junk."""
+    if name.is_inbox:
+        return 0, ""
+    rank = {SpecialUse.DRAFTS: 1, SpecialUse.SENT: 1, SpecialUse.TRASH: 3, SpecialUse.JUNK: 3}
+    return (rank.get(special_use, 2) if special_use else 2), str(name)

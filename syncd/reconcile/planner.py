@@ -1,0 +1,113 @@
+"""Floor 2: the planner: what one message, as the three trees have it, asks for.
+
+Theory. A side that equals the base did not change; a side that differs did. For existence and for each flag by
+itself that leaves no conflict: where both sides changed, they changed to the same. What needs judgement (a deletion
+by the device, a file of its own, an edit in place) is noticed in the replica tree and gives no effect here.
+
+House rules. No I/O, no clock, no memory: the same pair and policy give the same effects, and after they are settled
+the plan is empty.
+"""
+
+from dataclasses import dataclass
+
+from syncd.mail.flags import Flags
+from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store
+
+_SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Say which messages of a mailbox a device takes: not older, not larger; None means any."""
+
+    not_before: int | None = None
+    max_size_bytes: int | None = None
+
+    def takes(self, message: ServerMessage) -> bool:
+        if self.not_before is not None and message.internaldate < self.not_before:
+            return False
+        return self.max_size_bytes is None or message.size_bytes <= self.max_size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Say what both sides of one replica can hold, and what its device takes."""
+
+    server: Holdable
+    replica: Holdable
+    selection: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class FlagChanges:
+    """Hold what a three-way merge asks of server and replica, and what base learns from both."""
+
+    server_add: Flags
+    server_remove: Flags
+    replica_add: Flags
+    replica_remove: Flags
+    base_add: Flags
+    base_remove: Flags
+
+
+def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
+    """Return the effects that bring server, base and replica of one message together."""
+    server, base, replica = pair.server, pair.base, pair.replica
+    if server is None:
+        return ()  # a file of the device's own
+    if server.is_gone:
+        return _plan_gone(server, base, replica)
+    if replica is None:
+        if base is None and server.body_id is not None and policy.selection.takes(server):
+            return (Deliver(server.id, policy.replica.part_of(server.flags)),)
+        return ()
+    if base is None or replica.state not in _SYNCED_STATES:
+        return ()  # being delivered, or changed by the device in a way that is not synced yet
+    return _plan_flags(server, base, replica, policy)
+
+
+def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
+    """Return the per-flag three-way merge; keywords are one keyword in any case (RFC 9051 §2.3.2)."""
+    spelling = {flag.lower(): flag for flags in (replica, base, server) for flag in flags}
+    s, b, r = ({flag.lower() for flag in flags} for flags in (server, base, replica))
+
+    def spelt(folded: set[str]) -> Flags:
+        return frozenset(spelling[name] for name in folded)
+
+    return FlagChanges(
+        server_add=spelt(r - b - s),
+        server_remove=spelt((b - r) & s),
+        replica_add=spelt(s - b - r),
+        replica_remove=spelt((b - s) & r),
+        base_add=spelt((s & r) - b),
+        base_remove=spelt(b - s - r),
+    )
+
+
+def _plan_gone(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None) -> tuple[Effect, ...]:
+    if replica is None or replica.state is ReplicaState.MISSING:
+        return (Forget(server.id),) if base or replica else ()
+    if replica.state is ReplicaState.EDITED:
+        return ()  # the edit exists nowhere else
+    return (Remove(server.id, replica.id),)
+
+
+def _plan_flags(
+    server: ServerMessage, base: BaseMessage, replica: ReplicaMessage, policy: Policy
+) -> tuple[Effect, ...]:
+    def common(flags: Flags) -> Flags:
+        # NOTE: what one side cannot hold is compared on neither; else a 27th keyword would read as a removal.
+        return policy.server.part_of(policy.replica.part_of(flags))
+
+    if server.flags == base.flags == replica.flags:
+        return ()
+    merged = merge(common(server.flags), common(base.flags), common(replica.flags))
+    effects: list[Effect] = []
+    if merged.server_add or merged.server_remove:
+        effects.append(Store(server.id, server.uid, merged.server_add, merged.server_remove))
+    if merged.replica_add or merged.replica_remove:
+        effects.append(Rename(server.id, replica.id, merged.replica_add, merged.replica_remove))
+    if merged.base_add or merged.base_remove:
+        effects.append(Agree(server.id, merged.base_add, merged.base_remove))
+    return tuple(effects)
