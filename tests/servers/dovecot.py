@@ -1,0 +1,262 @@
+"""A real Dovecot on loopback: any user, one password, masked capabilities, quick to start, stop, kill and fill.
+
+Theory. Dovecot runs wholly as one unprivileged user (ourselves, or nobody when we are root), so nothing of it needs
+root. An installed Dovecot is used when it serves IMAP and POP3; otherwise Debian's packages are unpacked. Three paths
+that are compiled into those libraries are then overwritten with relative ones: Dovecot's processes work in their
+`base_dir`, where links lead to the unpacked tree.
+"""
+
+import datetime
+import imaplib
+import os
+import poplib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from tests.servers import debian
+from tests.servers.certificates import write_certificates
+from tests.servers.delivery import Delivery, append_all
+from tests.servers.dovecot_conf import render
+from tests.servers.identity import Identity, ServerUnavailable, server_identity
+from tests.servers.ports import HOST, free_ports
+
+PASSWORD = "secret"
+START_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 5
+_PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d")
+_COMPILED_PATHS = {b"/usr/lib/dovecot/modules": b"./modules", b"/usr/bin/doveconf": b"./doveconf"}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Where a Dovecot's files are, and what its processes need to find their libraries."""
+
+    master: Path
+    doveconf: Path
+    libexec: Path
+    modules: Path
+    library_path: str
+
+
+@lru_cache(maxsize=1)
+def find_program() -> Program:
+    """Return the installed Dovecot 2.3, else one unpacked from Debian packages; ServerUnavailable if neither exists."""
+    program = _installed() or _unpacked(server_identity())
+    version = subprocess.run(
+        [program.master, "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"LD_LIBRARY_PATH": program.library_path},
+    )
+    if not version.stdout.startswith("2.3."):
+        found = version.stdout.strip() or version.stderr.strip()
+        raise ServerUnavailable(f"{program.master} is not a Dovecot 2.3 but: {found}")
+    return program
+
+
+class Dovecot:
+    """Run a Dovecot whose users all have the password `PASSWORD`; each user has its own mail below `mail_dir`.
+
+    `capability` replaces what IMAP announces (see `capabilities.without`); `separator` is the hierarchy delimiter.
+    Ports, certificates and mail stay the same over `stop` or `kill` and `start`; leaving the context ends everything.
+    """
+
+    host = HOST
+    password = PASSWORD
+
+    def __init__(
+        self,
+        root_dir: Path,
+        *,
+        capability: str | None = None,
+        tls: bool = True,
+        separator: Literal["/", "."] = "/",
+        storage: Literal["sdbox", "maildir"] = "sdbox",
+        extra_config: str = "",
+    ) -> None:
+        self._identity = server_identity()
+        self._program = find_program()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.imap_port, self.imaps_port, self.pop3_port, self.pop3s_port = free_ports(4)
+        root_dir.mkdir(parents=True, exist_ok=True)
+        # NOTE: sockets have short paths at most (108 octets), and pytest's directories are closed to other users.
+        self._home = Path(tempfile.mkdtemp(prefix="syncd-dovecot-", dir="/tmp"))
+        self._base_dir = self._home / "base"
+        self._base_dir.mkdir()
+        self.mail_dir = self._make_mail_dir(root_dir)
+        self.log_file = self._home / "dovecot.log"
+        self.ca_file = self._home / "ca.pem"
+        write_certificates(self._home)
+        for name in ("modules", "doveconf"):
+            (self._base_dir / name).symlink_to(getattr(self._program, name))
+        self._config = self._home / "dovecot.conf"
+        self._config.write_text(
+            render(
+                identity=self._identity,
+                home=self._home,
+                base_dir=self._base_dir,
+                mail_dir=self.mail_dir,
+                log_file=self.log_file,
+                libexec_dir=self._program.libexec,
+                modules_dir=self._program.modules,
+                ports={"imap": self.imap_port, "pop3": self.pop3_port},
+                tls_ports={"imaps": self.imaps_port, "pop3s": self.pop3s_port} if tls else {},
+                password=PASSWORD,
+                capability=capability,
+                separator=separator,
+                storage=storage,
+            )
+            + extra_config
+        )
+        for path in (self._home, *self._home.iterdir()):
+            if not path.is_symlink():
+                self._identity.give(path)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start the server and return when it accepts connections."""
+        environment = {"PATH": "/usr/bin:/bin", "LD_LIBRARY_PATH": self._program.library_path}
+        command = (str(self._program.master), "-F", "-c", str(self._config))
+        with (self._home / "start.log").open("wb") as output:
+            self._process = self._identity.popen(command, environment=environment, output=output, cwd=self._base_dir)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._is_listening():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise ServerUnavailable(f"dovecot did not start: {self._last_words()}")
+            time.sleep(0.002)
+
+    def stop(self) -> None:
+        """End the server in an orderly way; its clients are told and disconnected."""
+        if self._process is None:
+            return
+        # NOTE: the master alone would wait a whole second for its children.
+        os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """End all processes of the server at once, as a crash would."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        self._process = None
+
+    def restart(self) -> None:
+        """Stop and start again, on the same ports with the same mail."""
+        self.stop()
+        self.start()
+
+    def imap(self, user: str) -> imaplib.IMAP4:
+        """Return a connection of the standard library that is logged in as `user`."""
+        client = imaplib.IMAP4(HOST, self.imap_port, timeout=30)
+        client.login(user, PASSWORD)
+        return client
+
+    def pop3(self, user: str) -> poplib.POP3:
+        """Return a connection of the standard library that is logged in as `user`."""
+        client = poplib.POP3(HOST, self.pop3_port, timeout=30)
+        client.user(user)
+        client.pass_(PASSWORD)
+        return client
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a client context that trusts this server only."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+    def deliver(
+        self,
+        user: str,
+        mailbox: str,
+        message: bytes,
+        *,
+        flags: tuple[str, ...] = (),
+        internaldate: datetime.datetime | None = None,
+    ) -> int:
+        """Append one message and return its UID; `internaldate` is aware, None is now."""
+        return self.deliver_all(user, mailbox, (Delivery(message, flags, internaldate),))[0]
+
+    def deliver_all(self, user: str, mailbox: str, deliveries: Iterable[Delivery]) -> tuple[int, ...]:
+        """Append many messages quickly, making the mailbox if needed, and return their UIDs."""
+        with self.imap(user) as client:
+            return append_all(client, mailbox, deliveries)
+
+    def _make_mail_dir(self, root_dir: Path) -> Path:
+        link = root_dir / "mail"
+        if self._identity.can_reach(root_dir):
+            link.mkdir(exist_ok=True)
+            self._identity.give(link)
+            return link
+        mail_dir = self._home / "mail"
+        mail_dir.mkdir()
+        link.symlink_to(mail_dir)
+        return mail_dir
+
+    def _is_listening(self) -> bool:
+        for port in (self.imap_port, self.pop3_port):
+            with socket.socket() as probe:
+                if probe.connect_ex((HOST, port)) != 0:
+                    return False
+        return True
+
+    def _last_words(self) -> str:
+        logs = (self._home / "start.log", self.log_file)
+        return " ".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
+
+
+def _installed() -> Program | None:
+    master = shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    doveconf = shutil.which("doveconf", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    libexec = Path("/usr/lib/dovecot")
+    if not master or not doveconf or not all((libexec / name).exists() for name in ("imap", "pop3", "imap-login")):
+        return None
+    return Program(Path(master), Path(doveconf), libexec, libexec / "modules", library_path="")
+
+
+def _unpacked(identity: Identity) -> Program:
+    root = debian.unpack(_PACKAGES, identity=identity, finish=_make_relocatable)
+    libexec = root / "usr/lib/dovecot"
+    return Program(
+        master=root / "usr/sbin/dovecot",
+        doveconf=root / "usr/bin/doveconf",
+        libexec=libexec,
+        modules=libexec / "modules",
+        library_path=debian.library_path(root, "usr/lib/dovecot", "usr/lib/dovecot/modules"),
+    )
+
+
+def _make_relocatable(root: Path) -> None:
+    for library in (root / "usr/lib/dovecot").glob("libdovecot*.so.*"):
+        if library.is_symlink():
+            continue
+        octets = library.read_bytes()
+        for compiled, relative in _COMPILED_PATHS.items():
+            octets = octets.replace(compiled + b"\0", relative.ljust(len(compiled) + 1, b"\0"))
+        library.write_bytes(octets)
