@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +26,19 @@ def unpack(
 ) -> Path:
     """Return the root of a tree that holds `packages` and the libraries they need that are not installed.
 
-    The tree is made once per machine, safely also when several processes ask at once, and is readable for `identity`.
+    The tree is made once, in `.cache` of the checkout where possible, safely also when several processes ask at once,
+    and is readable for `identity`.
     Libraries whose names begin with one of `skip` are left out; `finish` may change the tree before anybody sees it.
     """
-    cache = cache_directory(identity)
-    root = cache / f"{'+'.join(sorted(packages))}-{_LAYOUT_VERSION}"
-    with _lock(cache / f"{root.name}.lock"):
+    name = f"{'+'.join(sorted(packages))}-{_LAYOUT_VERSION}"
+    for cache in _cache_directories():
+        if (cache / name).is_dir() and identity.can_reach(cache / name):
+            return cache / name
+    cache = _writable_cache(identity)
+    root = cache / name
+    with _lock(cache / f"{name}.lock"):
         if not root.exists():
-            fresh = cache / f"{root.name}.part"
+            fresh = cache / f"{name}.part"
             shutil.rmtree(fresh, ignore_errors=True)
             _fill(fresh, packages, skip=skip, cache=cache)
             finish(fresh)
@@ -47,16 +53,20 @@ def library_path(root: Path, *first: str) -> str:
     return ":".join(map(str, (*own, *triplets)))
 
 
-def cache_directory(identity: Identity) -> Path:
-    """Return the cache: `.cache` in the checkout, or elsewhere when we cannot write or `identity` cannot read that."""
+def _cache_directories() -> tuple[Path, ...]:
     xdg = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for parent in (CHECKOUT / ".cache", xdg / "syncd-tests", Path("/var/cache/syncd-tests")):
+    own = Path(tempfile.gettempdir()) / f"syncd-tests-{os.getuid()}"
+    return CHECKOUT / ".cache", xdg / "syncd-tests", Path("/var/cache/syncd-tests"), own
+
+
+def _writable_cache(identity: Identity) -> Path:
+    for cache in _cache_directories():
         try:
-            parent.mkdir(parents=True, exist_ok=True)
+            cache.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(parent, os.W_OK) and identity.can_reach(parent):
-            return parent
+        if os.access(cache, os.W_OK) and cache.stat().st_uid == os.getuid() and identity.can_reach(cache):
+            return cache
     raise ServerUnavailable("no directory for unpacked packages is both writable for us and readable for servers")
 
 

@@ -29,7 +29,11 @@ class Identity:
 
     def can_reach(self, path: Path) -> bool:
         """Whether this user may pass through every directory down to `path`, and read it."""
-        return all(self._may_pass(directory) for directory in (path, *path.parents))
+        # NOTE: a directory that is closed for us as well stands here as an error, and means no.
+        try:
+            return all(self._may_pass(directory) for directory in (path, *path.parents))
+        except OSError:
+            return False
 
     def give(self, path: Path) -> None:
         """Make this user the owner of `path`."""
