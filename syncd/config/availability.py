@@ -1,0 +1,52 @@
+"""What the contract names and this version cannot do: such a key is refused, never silently ignored."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REFUSAL = "not available in this version of syncd; remove the key"
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """Name a key of the contract without its feature. harmless: the values that ask for nothing."""
+
+    key: tuple[str, ...]
+    harmless: tuple[str, ...] = ()
+    only: str = ""
+    """What is available instead, in words."""
+
+
+NOT_YET = (
+    NotYet(("store", "retention"), ("30d",), "deleted messages stay in the store, nothing is swept yet"),
+    NotYet(("accounts", "*", "provider")),
+    NotYet(("accounts", "*", "pin_sha256")),
+    NotYet(("accounts", "*", "client_cert")),
+    NotYet(("accounts", "*", "token_command")),
+    NotYet(("accounts", "*", "oauth")),
+    NotYet(("accounts", "*", "delete"), (), "deletions made on a device do not reach the server yet"),
+    NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),
+    NotYet(("accounts", "*", "forward_to")),
+    NotYet(("devices", "*", "read_only"), ("false",)),
+    NotYet(("hooks", "on_new_mail")),
+    NotYet(("daemon", "listen")),
+    NotYet(("daemon", "log_format"), ("auto", "console", "json"), "auto, console and json are available"),
+)
+"""One row for each key whose feature does not exist yet; a feature that arrives deletes its row."""
+
+
+def unavailable(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield each key that is set in `values` (as the file has them) but not available, and why."""
+    for row in NOT_YET:
+        for path, value in _found(row.key, values, ()):
+            if str(value).lower() not in row.harmless:
+                yield path, f"{REFUSAL} ({row.only})" if row.only else REFUSAL
+
+
+def _found(key: tuple[str, ...], values: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object]]:
+    if not key:
+        yield path, values
+    elif isinstance(values, Mapping):
+        for name in values if key[0] == "*" else (key[0],):
+            if name in values:
+                yield from _found(key[1:], values[name], (*path, name))

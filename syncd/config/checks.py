@@ -1,0 +1,89 @@
+"""What several tables of a configuration must agree on."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from itertools import combinations
+from pathlib import Path
+
+from syncd.config.model import Config, ImapConfig, Pop3Config, Tls
+from syncd.config.problems import did_you_mean
+
+Finding = tuple[tuple[str, ...], str]
+"""The path of a key, and what is wrong there."""
+
+
+def disagreements(config: Config, *, accounts: Mapping[str, object]) -> Iterator[Finding]:
+    """Yield what does not fit together; `accounts` are those the file names, valid or not."""
+    yield from _plaintext(config)
+    yield from _same_mailbox(config)
+    yield from _unknown_accounts(config, accounts)
+    yield from _paths(config)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, without asking the network."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _plaintext(config: Config) -> Iterator[Finding]:
+    for name, account in config.accounts.items():
+        if account.tls is Tls.NONE and not account.allow_plaintext and not is_loopback(account.host):
+            yield ("accounts", name, "tls"), 'tls = "none" to another machine needs allow_plaintext = true'
+
+
+def _same_mailbox(config: Config) -> Iterator[Finding]:
+    seen: dict[tuple[str, int | None, str], str] = {}
+    for name, account in config.accounts.items():
+        first = seen.setdefault(_mailbox_of(account), name)
+        if first != name:
+            yield ("accounts", name), f"the same host and username as accounts.{first}"
+
+
+def _mailbox_of(account: ImapConfig | Pop3Config) -> tuple[str, int | None, str]:
+    # NOTE: ports do not tell mailboxes apart (143 and 993, or POP3 and IMAP of one provider), except on loopback,
+    # where they are tunnels.
+    port = account.port if is_loopback(account.host) else None
+    return account.host.lower().rstrip("."), port, account.username
+
+
+def _unknown_accounts(config: Config, accounts: Mapping[str, object]) -> Iterator[Finding]:
+    for name, device in config.devices.items():
+        for wanted in device.accounts or ():
+            if wanted not in accounts:
+                yield ("devices", name, "accounts"), _unknown(wanted, accounts)
+    for name, account in config.accounts.items():
+        if isinstance(account, Pop3Config) and account.forward_to is not None:
+            target = account.forward_to.partition("/")[0]
+            if target not in accounts:
+                yield ("accounts", name, "forward_to"), _unknown(target, accounts)
+            elif isinstance(config.accounts.get(target), Pop3Config):
+                yield ("accounts", name, "forward_to"), f"accounts.{target} is not an IMAP account"
+
+
+def _unknown(name: str, accounts: Iterable[str]) -> str:
+    return f'there is no account "{name}"{did_you_mean(name, accounts)}'
+
+
+def _paths(config: Config) -> Iterator[Finding]:
+    # NOTE: resolved, so that a symbolic link does not hide that two replicas are one directory.
+    roots = {name: device.path.resolve() for name, device in config.devices.items()}
+    for (first, one), (second, other) in combinations(roots.items(), 2):
+        if one == other:
+            yield ("devices", second, "path"), f"the same directory as devices.{first}.path"
+        elif _contains(one, other):
+            yield ("devices", second, "path"), f"inside of devices.{first}.path"
+        elif _contains(other, one):
+            yield ("devices", second, "path"), f"contains devices.{first}.path"
+    store = config.store.sqlite_path
+    for name, root in roots.items():
+        if store is not None and (root == store.resolve() or _contains(root, store.resolve())):
+            yield ("devices", name, "path"), "contains the store"
+
+
+def _contains(outer: Path, inner: Path) -> bool:
+    return outer in inner.parents

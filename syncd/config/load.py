@@ -1,0 +1,238 @@
+"""Read the configuration: find the file, let variables and credentials override it, report every problem at once."""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from syncd.config.availability import unavailable
+from syncd.config.checks import disagreements
+from syncd.config.locate import key_lines
+from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
+from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
+from syncd.config.sources import (
+    SECRETS_DIRECTORY,
+    KeyPath,
+    config_files,
+    default_values,
+    from_credentials,
+    from_environment,
+    merged,
+)
+
+_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_QUOTED = re.compile(r"\(.*\)|'[^']{2,}'|\"[^\"]{2,}\"")
+_SUBJECT = re.compile(r"^(?:Value error, )?(?:Input |String |Tuple |Value |List )?")
+_TEXTS = {
+    "missing": "missing",
+    "tuple_type": "should be a list",
+    "model_type": "should be a table",
+    "model_attributes_type": "should be a table",
+    "dict_type": "should be a table",
+}
+_OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Hold a configuration that can be used, the file it is from, and what is worth a warning in it."""
+
+    config: Config
+    path: Path
+    warnings: tuple[Problem, ...]
+
+
+def load(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets_directory: Path = SECRETS_DIRECTORY,
+) -> Config:
+    """Return the configuration; ConfigError with all its problems."""
+    return read(path, environ=environ, secrets_directory=secrets_directory).config
+
+
+def read(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets_directory: Path = SECRETS_DIRECTORY,
+) -> Reading:
+    """Return the configuration with its file and warnings; ConfigError with all its problems.
+
+    path: the file, None for $SYNCD_CONFIG, else /etc/syncd/syncd.toml, else syncd/syncd.toml of the XDG directory.
+    """
+    file = path.expanduser() if path is not None else _existing(config_files(environ))
+    text, mode = _content(file)
+    written = _parsed(text, file)
+    report = _Report(file, key_lines(text))
+
+    values = merged(default_values(environ), written)
+    for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
+        values = merged(values, layer.values)
+        report.origins.update(layer.origins)
+        report.problems += layer.problems
+        report.warnings += layer.warnings
+
+    config = _checked(values, file.absolute().parent, environ, report)
+    if config is None or report.problems:
+        raise ConfigError(report.in_order())
+    if mode & stat.S_IROTH and _holds_secret(written):
+        report.warnings.append(Problem(str(file), "", "contains a password and can be read by every user (chmod o-r)"))
+    return Reading(config, file, tuple(report.warnings))
+
+
+class _Report:
+    """Gather problems, each with the file and line or the variable that its key is from."""
+
+    def __init__(self, file: Path, lines: Mapping[KeyPath, int]) -> None:
+        self._file = file
+        self._lines = lines
+        self.origins: dict[KeyPath, str] = {}
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self._keys: set[KeyPath] = set()
+
+    def add(self, path: KeyPath, text: str) -> None:
+        """Add a problem of a key, unless the key has one already."""
+        if path not in self._keys:
+            self._keys.add(path)
+            self.problems.append(Problem(self._where(path), dotted(path), text))
+
+    def without_broken(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values without each account, device and other table that has a problem."""
+        sound = {key: value for key, value in values.items() if (key,) not in self._keys}
+        for path in self._keys:
+            table = sound.get(path[0])
+            if path[0] in ("accounts", "devices") and isinstance(table, dict):
+                sound[path[0]] = {name: value for name, value in table.items() if name != path[1]}
+            else:
+                sound.pop(path[0], None)
+        return sound
+
+    def in_order(self) -> tuple[Problem, ...]:
+        """Return the problems by their place in the file, those from elsewhere last."""
+        return tuple(sorted(self.problems, key=lambda problem: _place(problem.where, str(self._file))))
+
+    def _where(self, path: KeyPath) -> str:
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]]
+            if path[:end] in self._lines:
+                return f"{self._file}:{self._lines[path[:end]]}"
+        return str(self._file)
+
+
+def _place(where: str, file: str) -> tuple[bool, int]:
+    line = where.removeprefix(f"{file}:")
+    return (False, int(line)) if line.isdecimal() else (where != file, 0)
+
+
+def _existing(files: tuple[Path, ...]) -> Path:
+    for file in files:
+        if file.exists():
+            return file
+    places = " or ".join(map(str, files))
+    raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
+
+
+def _content(file: Path) -> tuple[str, int]:
+    try:
+        with file.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            return stream.read().decode("utf-8"), mode
+    except OSError as error:
+        raise ConfigError((Problem(str(file), "", f"cannot be read: {error.strerror or 'unknown'}"),)) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        where = f"{file}:{line}"
+    # NOTE: raised here and in _parsed without a cause: the error below holds the whole text of the file.
+    raise ConfigError((Problem(where, "", "not UTF-8"),))
+
+
+def _parsed(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        said = str(error)
+    except RecursionError:
+        said = "Nested too deeply"
+    position = _POSITION.search(said)
+    line = int(position[1]) if position and position[1] else text.count("\n") + 1
+    # NOTE: tomllib quotes what it stumbled on, which is a piece of a secret when its quotes are wrong.
+    reason = _QUOTED.sub("…", _POSITION.sub("", said))
+    raise ConfigError((Problem(f"{file}:{line}", "", f"not TOML: {_lowered(reason)}"),))
+
+
+def _checked(values: dict[str, Any], base: Path, environ: Mapping[str, str], report: _Report) -> Config | None:
+    config = _validated(values, base, report)
+    if config is None:
+        # What is left without the broken tables goes through the same checks: one report names everything.
+        config = _validated(merged(default_values(environ), report.without_broken(values)), base, report)
+    for path, text in unavailable(values):
+        report.add(path, text)
+    if config is not None:
+        accounts = values.get("accounts")
+        for path, text in disagreements(config, accounts=accounts if isinstance(accounts, dict) else {}):
+            report.add(path, text)
+    return config
+
+
+def _validated(values: dict[str, Any], base: Path, report: _Report) -> Config | None:
+    try:
+        return Config.model_validate(values, context=base)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+    for detail in details:
+        path = _path(detail)
+        match detail["type"]:
+            case "default_factory_not_called":
+                continue
+            case "extra_forbidden":
+                report.add(path, _unknown_key(path, values))
+            case "union_tag_not_found" | "union_tag_invalid":
+                report.add((*path, "type"), _OF_TYPE[detail["type"]])
+                for key in _mapping_at(path, values):
+                    if all(key not in keys_of(table) for table in table_at(path, values)):
+                        report.add((*path, key), _unknown_key((*path, key), values))
+            case kind:
+                report.add(path, _TEXTS.get(kind) or _lowered(_SUBJECT.sub("", detail["msg"])))
+    return None
+
+
+def _path(detail: ErrorDetails) -> KeyPath:
+    """Return the path of keys as the file has them, without pydantic's own steps: union tags, indexes, `[key]`."""
+    path = tuple(step for step in detail["loc"] if isinstance(step, str) and step != "[key]")
+    return path[:2] + path[3:] if path[0] == "accounts" else path
+
+
+def _unknown_key(path: KeyPath, values: Mapping[str, Any]) -> str:
+    tables = table_at(path[:-1], values)
+    known = {key for table in tables for key in keys_of(table)}
+    for other, kind in ((ImapConfig, "IMAP"), (Pop3Config, "POP3")):
+        if path[0] == "accounts" and len(path) == 3 and path[2] in keys_of(other):
+            return f"only accounts of {kind} have this key"
+    return f"unknown key{did_you_mean(path[-1], known)}"
+
+
+def _mapping_at(path: KeyPath, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    at: Any = values
+    for key in path:
+        at = at[key]
+    return at if isinstance(at, dict) else {}
+
+
+def _holds_secret(written: Mapping[str, Any]) -> bool:
+    accounts = written.get("accounts")
+    return isinstance(accounts, dict) and any("password" in account for account in accounts.values())
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,44 @@
+"""What is wrong with a configuration, and where: values that a person can act on, and that hold no secret."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Name one thing that is wrong: where (a file and line, or a variable), at which key, and what.
+
+    Key and text quote keys and names of accounts, never values.
+    """
+
+    where: str
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return printable(": ".join(part for part in (self.where, self.key, self.text) if part))
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; every reason is in `problems`."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def dotted(path: Iterable[str]) -> str:
+    """Return a key as it would be written in the file."""
+    return ".".join(part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in path)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean "x"?)` for the known name nearest to a given one, or nothing."""
+    near = get_close_matches(given.lower(), tuple(known), n=1, cutoff=0.6)
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def printable(text: str) -> str:
+    """Return text without characters that move a terminal's cursor or forge a line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

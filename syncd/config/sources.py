@@ -1,0 +1,164 @@
+"""Where values come from: the file, SYNCD_ variables, credentials, and the defaults for paths.
+
+A variable names a key by joining its parts with `__`: SYNCD_ACCOUNTS__WORK__PASSWORD. A credential is a file of the
+same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_accounts__work__password. Variables
+override credentials, credentials override the file.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from syncd.config.model import Config
+from syncd.config.problems import Problem, did_you_mean
+
+PREFIX = "SYNCD_"
+NESTED = "__"
+CONFIG_VARIABLE = "SYNCD_CONFIG"
+SECRETS_DIRECTORY = Path("/run/secrets")
+SYSTEM_FILE = Path("/etc/syncd/syncd.toml")
+
+KeyPath = tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Layer:
+    """Hold what one source says: nested values, which name said each, and what is wrong with the names."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the places of a configuration nobody named, first choice first."""
+    if environ.get(CONFIG_VARIABLE):
+        return (Path(environ[CONFIG_VARIABLE]).expanduser(),)
+    return SYSTEM_FILE, _xdg(environ, "XDG_CONFIG_HOME", ".config") / "syncd" / "syncd.toml"
+
+
+def default_values(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values that depend on where the process runs: under systemd, else by the XDG directories."""
+    state = _systemd(environ, "STATE_DIRECTORY") or _xdg(environ, "XDG_STATE_HOME", ".local/state") / "syncd"
+    runtime = _systemd(environ, "RUNTIME_DIRECTORY")
+    if runtime is None and Path(environ.get("XDG_RUNTIME_DIR", "")).is_absolute():
+        runtime = Path(environ["XDG_RUNTIME_DIR"]) / "syncd"
+    return {
+        "store": {"url": f"sqlite:///{state / 'syncd.db'}"},
+        "daemon": {"socket": str((runtime or state) / "syncd.sock")},
+    }
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """Return what SYNCD_ variables say."""
+    given = {name: text for name, text in environ.items() if name != CONFIG_VARIABLE}
+    return _layer(given, {name: f"environment variable {name}" for name in given})
+
+
+def from_credentials(environ: Mapping[str, str], secrets_directory: Path = SECRETS_DIRECTORY) -> Layer:
+    """Return what files of systemd's credentials directory, else of `secrets_directory`, say."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    texts: dict[str, str] = {}
+    places: dict[str, str] = {}
+    problems: list[Problem] = []
+    for place in (secrets_directory, *((Path(directory),) if directory else ())):
+        for path in _named_files(place):
+            name = path.name.upper()
+            places[name] = f"credential {path}"
+            try:
+                texts[name] = path.read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(Problem(places[name], "", f"cannot be read ({type(error).__name__})"))
+    layer = _layer(texts, places)
+    layer.problems += problems
+    return layer
+
+
+def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, tables joined key by key, `upper` first."""
+    both = dict(lower)
+    for key, value in upper.items():
+        below = both.get(key)
+        both[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return both
+
+
+class _Settings(Config, BaseSettings):  # type: ignore[misc]  # both say what model_config is; ours holds
+    """Show pydantic-settings the shape of the configuration."""
+
+
+class _NamedValues(EnvSettingsSource):
+    """Read values from a given mapping, without guessing at their types."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        self._given = given
+        super().__init__(_Settings, case_sensitive=False, env_prefix=PREFIX, env_nested_delimiter=NESTED)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): text for name, text in self._given.items()}
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        # NOTE: pydantic-settings would decode any JSON where it does not know the type: the password 12345 would
+        # become a number, null nothing. A secret is never decoded; of the others only lists and tables are.
+        if field_name in ("password", "client_secret") or not str(value).startswith(("[", "{")):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+
+
+def _layer(given: Mapping[str, str], places: Mapping[str, str]) -> Layer:
+    texts = {name: text for name, text in given.items() if name.upper().startswith(PREFIX)}
+    layer = Layer(values=_NamedValues(texts)())
+    for name in texts:
+        path = tuple(name.lower().removeprefix(PREFIX.lower()).split(NESTED))
+        if path[0] in Config.model_fields:
+            layer.origins[path] = places[name]
+            layer.origins.update((path + leaf, places[name]) for leaf in _leaves(_at(path, layer.values)))
+            continue
+        # NOTE: Kubernetes sets SYNCD_PORT and the like for a service of that name; only `__` makes it surely ours.
+        found = layer.problems if len(path) > 1 else layer.warnings
+        found.append(Problem(places[name], ".".join(path), f"unknown key{did_you_mean(path[0], Config.model_fields)}"))
+    return layer
+
+
+def _at(path: KeyPath, values: object) -> object:
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _leaves(values: object) -> Iterator[KeyPath]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield (key,)
+            yield from ((key, *rest) for rest in _leaves(value))
+
+
+def _named_files(directory: Path) -> Iterator[Path]:
+    try:
+        names = sorted(directory.iterdir())
+    except OSError:
+        return
+    for path in names:
+        if path.name.upper().startswith(PREFIX) and path.is_file():
+            yield path
+
+
+def _systemd(environ: Mapping[str, str], name: str) -> Path | None:
+    first = environ.get(name, "").split(":")[0]
+    return Path(first) if first else None
+
+
+def _xdg(environ: Mapping[str, str], name: str, below_home: str) -> Path:
+    given = Path(environ.get(name, ""))
+    if given.is_absolute():
+        return given
+    return Path(environ.get("HOME") or Path.home()) / below_home
