@@ -17,7 +17,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,8 +32,8 @@ from tests.servers.identity import Identity, ServerUnavailable, server_identity
 from tests.servers.ports import HOST, free_ports
 
 PASSWORD = "secret"
-START_TIMEOUT_S = 10
-STOP_TIMEOUT_S = 0.2  # the master itself would wait a second for helpers that have nothing left to do
+_TURN_TIMEOUT_S = 10
+_STOP_TIMEOUT_S = 0.2  # the master itself would wait a second for helpers that have nothing left to do
 _PACKAGES = ("dovecot-core", "dovecot-imapd", "dovecot-pop3d")
 _COMPILED_PATHS = {b"/usr/lib/dovecot/modules": b"./modules", b"/usr/bin/doveconf": b"./doveconf"}
 
@@ -139,12 +139,11 @@ class Dovecot:
         command = (str(self._program.master), "-F", "-c", str(self._config))
         with (self._home / "start.log").open("wb") as output:
             self._process = self._identity.popen(command, environment=environment, output=output, cwd=self._base_dir)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._is_listening():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise ServerUnavailable(f"dovecot did not start: {self._last_words()}")
-            time.sleep(0.002)
+        process = self._process
+        self._wait_until(lambda: self._is_listening() or process.poll() is not None)
+        if not self._is_listening():
+            self.kill()
+            raise ServerUnavailable(f"dovecot did not start: {self._last_words()}")
 
     def stop(self) -> None:
         """End the server in an orderly way; its clients are told and disconnected."""
@@ -152,7 +151,7 @@ class Dovecot:
             return
         self._process.terminate()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            self._process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             pass
         self.kill()
@@ -167,6 +166,8 @@ class Dovecot:
             pass
         self._process.wait()
         self._process = None
+        # NOTE: the last of its children may hold the listening sockets a moment longer.
+        self._wait_until(self._is_silent)
 
     def restart(self) -> None:
         """Stop and start again, on the same ports with the same mail."""
@@ -219,15 +220,24 @@ class Dovecot:
         return mail_dir
 
     def _is_listening(self) -> bool:
-        for port in (self.imap_port, self.pop3_port):
-            with socket.socket() as probe:
-                if probe.connect_ex((HOST, port)) != 0:
-                    return False
-        return True
+        return all(map(_accepts, (self.imap_port, self.pop3_port)))
+
+    def _is_silent(self) -> bool:
+        return not any(map(_accepts, (self.imap_port, self.pop3_port)))
+
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _TURN_TIMEOUT_S
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def _last_words(self) -> str:
         logs = (self._home / "start.log", self.log_file)
         return " ".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _installed() -> Program | None:

@@ -1,0 +1,53 @@
+"""Real servers for the tests of a session."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.servers.dovecot import Dovecot
+from tests.servers.identity import ServerUnavailable
+
+_users = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """Yield one Dovecot with all its capabilities for the session; take a `mail_user` of your own on it."""
+    try:
+        server = Dovecot(tmp_path_factory.mktemp("dovecot"))
+    except ServerUnavailable as error:
+        _unavailable(error)
+    with server:
+        yield server
+
+
+@pytest.fixture
+def mail_user() -> str:
+    """Return a user name that no other test has used."""
+    return f"user{next(_users)}"
+
+
+@pytest.fixture
+def make_dovecot(tmp_path: Path) -> Iterator[Callable[..., Dovecot]]:
+    """Yield a function that starts a Dovecot of the test's own, with the arguments of `Dovecot`."""
+    with ExitStack() as servers:
+
+        def make(**settings: object) -> Dovecot:
+            try:
+                server = Dovecot(tmp_path / f"dovecot{next(_users)}", **settings)  # type: ignore[arg-type]  # passed on
+            except ServerUnavailable as error:
+                _unavailable(error)
+            return servers.enter_context(server)
+
+        yield make
+
+
+def _unavailable(error: ServerUnavailable) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"CI needs every server: {error}")
+    pytest.skip(str(error))
