@@ -77,8 +77,12 @@ pop3_uidl_format = %08Xu%08Xv
 service auth {{
   client_limit = 4000
 }}
+# a wrong password would slow down all later logins from this address
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
