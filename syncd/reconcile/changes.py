@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 
-_OURS = frozenset({ReplicaState.DELIVERING, ReplicaState.MOVING, ReplicaState.WITHDRAWN})
+_COMING_OR_GOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
+_REAPPEARED = frozenset({ReplicaState.MISSING, ReplicaState.MOVING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +15,8 @@ class Sighting:
     """Describe a file of a replica as it was just seen; size and mtime are None when nobody asked for them."""
 
     name: str
+    info: str
     subdir: str
-    letters: str
     flags: Flags
     size_bytes: int | None = None
     mtime: int | None = None
@@ -52,7 +53,14 @@ class Vanished:
     is_own: bool
 
 
-Change = Appeared | Reflagged | Edited | Vanished
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A file that we were renaming when we were interrupted and that is not there: our own doing, so put it back."""
+
+    file_id: int
+
+
+Change = Appeared | Reflagged | Edited | Vanished | Lost
 
 
 def compare(
@@ -60,7 +68,9 @@ def compare(
 ) -> tuple[Change, ...]:
     """Return what changed among `names`, given the rows that we hold of them and what is seen of them now.
 
-    Rows in a state that announces our own doing are left alone: the task that announced it settles them.
+    The task that performs is the one that looks, so a row that announces our own doing is an interrupted one. A file
+    coming or going is planned again whatever is seen. For one being renamed, what is seen is the fact: the base has not
+    moved, so the merge tells our change from the device's.
     """
     changes: list[Change] = []
     for name in names:
@@ -68,15 +78,17 @@ def compare(
         if row is None:
             if file is not None:
                 changes.append(Appeared(file))
-        elif row.state in _OURS:
+        elif row.state in _COMING_OR_GOING:
             continue
+        elif file is None and row.state is ReplicaState.MOVING:
+            changes.append(Lost(row.id))
         elif file is None:
             if row.state is not ReplicaState.MISSING:
                 changes.append(Vanished(row.id, is_own=row.message_id is None))
         elif _is_edited(row, file):
             if row.state is not ReplicaState.EDITED:
                 changes.append(Edited(row.id, file))
-        elif row.state is ReplicaState.MISSING or row.flags != file.flags or row.subdir != file.subdir:
+        elif row.state in _REAPPEARED or (row.flags, row.info, row.subdir) != (file.flags, file.info, file.subdir):
             changes.append(Reflagged(row.id, file))
     return tuple(changes)
 

@@ -48,7 +48,7 @@ def compare_listing(known: Mapping[bytes, Listed], listed: Iterable[Listed]) -> 
 
 
 def sync_order(name: MailboxName, special_use: SpecialUse | None) -> tuple[int, str]:
-    """Return the sort key of a mailbox in a round: INBOX, then Drafts and Sent, then the others, then Trash and Junk."""
+    """Return the sort key of a mailbox in a round: INBOX, Drafts and Sent, the others, Trash and Junk."""
     if name.is_inbox:
         return 0, ""
     rank = {SpecialUse.DRAFTS: 1, SpecialUse.SENT: 1, SpecialUse.TRASH: 3, SpecialUse.JUNK: 3}

@@ -62,8 +62,10 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
         if base is None and server.body_id is not None and policy.selection.takes(server):
             return (Deliver(server.id, policy.replica.part_of(server.flags)),)
         return ()
+    if replica.state is ReplicaState.DELIVERING and server.body_id is not None:
+        return (Deliver(server.id, policy.replica.part_of(server.flags)),)  # interrupted: under its minted name
     if base is None or replica.state not in _SYNCED_STATES:
-        return ()  # being delivered, or changed by the device in a way that is not synced yet
+        return ()  # changed by the device in a way that is not synced yet
     return _plan_flags(server, base, replica, policy)
 
 

@@ -233,7 +233,7 @@ replica_message = Table(
     Column("name", FileName, nullable=False),
     Column("subdir", Text, nullable=False),
     _flags(),
-    Column("letters", FileName, nullable=False, server_default=""),  # all letters of the name, unknown ones too
+    Column("info", FileName, nullable=False, server_default=""),  # what follows the name in the file name: `:2,FS`
     Column("state", Text, nullable=False),  # mail.tree.ReplicaState
     Column("target_flags", Text),  # moving: what the file is being renamed to
     Column("size_bytes", BigInteger, nullable=False),

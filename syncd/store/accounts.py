@@ -1,0 +1,197 @@
+"""Floor 3: accounts and their mailboxes as rows: who they are, how far they are read, what went wrong."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from syncd.errors import StoreError, Temper
+from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.mailbox import MailboxName, SpecialUse
+from syncd.mail.tree import Holdable
+from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store.schema import account, mailbox
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxCursor:
+    """Hold how far a mailbox has been read, as its server counts (RFC 3501 §2.3.1, RFC 7162 §3.1).
+
+    highestmodseq: None where the server keeps no mod-sequences for this mailbox. permanent_flags: None while unknown.
+    """
+
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int | None
+    exists_count: int
+    permanent_flags: Flags | None = None
+    accepts_keywords: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxRow:
+    """A mailbox of an account. is_listed: every row has been in the tree once; cursor means nothing before."""
+
+    id: int
+    account_id: int
+    name: MailboxName
+    wire_name: bytes
+    delimiter: str | None
+    special_use: SpecialUse | None
+    is_selectable: bool
+    is_selected: bool
+    is_listed: bool
+    version: int
+    cursor: MailboxCursor
+
+    @property
+    def is_synced(self) -> bool:
+        return self.is_selectable and self.is_selected
+
+    @property
+    def holdable(self) -> Holdable:
+        """Return the flags that can be stored here; where the server did not say, any (RFC 3501 §7.1)."""
+        if self.cursor.permanent_flags is None:
+            return Holdable(any_keyword=True, flags=frozenset())
+        return Holdable(self.cursor.permanent_flags, self.cursor.accepts_keywords)
+
+
+def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> int:
+    """Return the id of the account called `name`, which is made if need be.
+
+    identity: a digest of host and user. StoreError if the account has another one: its mail belongs to somebody else.
+    """
+    row = conn.execute(select(account).where(account.c.name == name)).one_or_none()
+    if row is None:
+        made = insert(account).values(name=name, kind=kind, identity=identity).returning(account.c.id)
+        return int(conn.execute(made).scalar_one())
+    if (row.kind, row.identity) != (kind, identity):
+        raise StoreError(
+            f"account {name} is another server or user than the one its mail came from; "
+            "give the new one another name, or put host and username back",
+            temper=Temper.GIVE_UP,
+        )
+    return int(row.id)
+
+
+def mailboxes(conn: Connection, account_id: int) -> tuple[MailboxRow, ...]:
+    """Return the account's mailboxes that its server still lists."""
+    query = select(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None))
+    return tuple(_mailbox_row(row) for row in conn.execute(query))
+
+
+def mailbox_by_id(conn: Connection, mailbox_id: int) -> MailboxRow:
+    """Return one mailbox, listed or not."""
+    return _mailbox_row(conn.execute(select(mailbox).where(mailbox.c.id == mailbox_id)).one())
+
+
+def listed(row: MailboxRow) -> Listed:
+    """Return a mailbox as `compare_listing` wants it."""
+    attributes = frozenset(filter(None, [row.special_use and row.special_use.value]))
+    if not row.is_selectable:
+        attributes |= {"\\Noselect"}
+    return Listed(row.wire_name, row.name, row.delimiter, attributes, row.is_selected)
+
+
+def record_listing(conn: Connection, account_id: int, changes: ListChanges, *, now: float) -> None:
+    """Write what a complete LIST changed; a mailbox that LIST misses keeps its rows."""
+    for entry in changes.added + changes.changed:
+        _record_listed(conn, account_id, entry)
+    for wire_name in changes.missed:
+        conn.execute(
+            update(mailbox)
+            .where(mailbox.c.account_id == account_id, mailbox.c.wire_name == wire_name)
+            .values(gone_at=now)
+        )
+    conn.execute(update(account).where(account.c.id == account_id).values(listed_at=now))
+
+
+def make_mailbox(conn: Connection, account_id: int, entry: Listed, cursor: MailboxCursor) -> int:
+    """Make a mailbox of an account for which the store is the server; return its id."""
+    mailbox_id = _record_listed(conn, account_id, entry)
+    move_cursor(conn, mailbox_id, cursor, is_listed=True)
+    return mailbox_id
+
+
+def move_cursor(
+    conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool, now: float | None = None
+) -> None:
+    """Record how far a mailbox has been read; call it in the transaction that records what was read."""
+    flags = cursor.permanent_flags
+    conn.execute(
+        update(mailbox)
+        .where(mailbox.c.id == mailbox_id)
+        .values(
+            uidvalidity=cursor.uidvalidity,
+            uidnext=cursor.uidnext,
+            highestmodseq=cursor.highestmodseq,
+            exists_count=cursor.exists_count,
+            permanent_flags=None if flags is None else format_flags(flags),
+            accepts_keywords=cursor.accepts_keywords,
+            is_listed=is_listed,
+            observed_at=now,
+            error=None,
+        )
+    )
+
+
+def record_mailbox_error(conn: Connection, mailbox_id: int, error: str | None) -> None:
+    """Record why a mailbox could not be read, None when it could."""
+    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(error=error))
+
+
+def record_success(conn: Connection, account_id: int, *, now: float) -> None:
+    """Record that a complete round of the account ended well."""
+    conn.execute(update(account).where(account.c.id == account_id).values(succeeded_at=now, error=None, failures=0))
+
+
+def record_failure(conn: Connection, account_id: int, error: str, *, now: float) -> None:
+    """Record that the account could not be served."""
+    conn.execute(
+        update(account)
+        .where(account.c.id == account_id)
+        .values(failed_at=now, error=error, failures=account.c.failures + 1)
+    )
+
+
+def _record_listed(conn: Connection, account_id: int, entry: Listed) -> int:
+    use = entry.special_use
+    values = {
+        "name": str(entry.name),
+        "delimiter": entry.delimiter,
+        "attributes": " ".join(sorted(entry.attributes)),
+        "special_use": use.value if use else None,
+        "is_selectable": entry.is_selectable,
+        "is_selected": entry.is_selected,
+        "gone_at": None,
+    }
+    where = (mailbox.c.account_id == account_id, mailbox.c.wire_name == entry.wire_name)
+    known = conn.execute(select(mailbox.c.id).where(*where)).scalar_one_or_none()
+    if known is not None:
+        conn.execute(update(mailbox).where(mailbox.c.id == known).values(**values))
+        return int(known)
+    made = insert(mailbox).values(account_id=account_id, wire_name=entry.wire_name, **values).returning(mailbox.c.id)
+    return int(conn.execute(made).scalar_one())
+
+
+def _mailbox_row(row: Row[Any]) -> MailboxRow:
+    return MailboxRow(
+        id=row.id,
+        account_id=row.account_id,
+        name=MailboxName.parse(row.name),
+        wire_name=row.wire_name,
+        delimiter=row.delimiter,
+        special_use=SpecialUse(row.special_use) if row.special_use else None,
+        is_selectable=row.is_selectable,
+        is_selected=row.is_selected,
+        is_listed=row.is_listed,
+        version=row.version,
+        cursor=MailboxCursor(
+            uidvalidity=row.uidvalidity,
+            uidnext=row.uidnext,
+            highestmodseq=row.highestmodseq,
+            exists_count=row.exists_count,
+            permanent_flags=None if row.permanent_flags is None else parse_flags(row.permanent_flags),
+            accepts_keywords=row.accepts_keywords,
+        ),
+    )

@@ -1,0 +1,168 @@
+"""Floor 3: devices and their replicas as rows: where they are, their generation, how far each side is planned."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRow:
+    """A device. The marker in its path holds `generation`, or `generation_next` while a barrier is under way."""
+
+    id: int
+    name: str
+    path: str
+    layout: str
+    generation: int
+    generation_next: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRow:
+    """A device's copy of one mailbox; directory is relative to the device's path."""
+
+    id: int
+    device_id: int
+    mailbox_id: int
+    directory: str
+    selection: str
+    keywords: tuple[str, ...]
+    version: int
+    server_cursor: int
+    replica_cursor: int
+    mailbox_version: int
+
+    @property
+    def has_server_news(self) -> bool:
+        return self.mailbox_version > self.server_cursor
+
+    @property
+    def has_replica_news(self) -> bool:
+        return self.version > self.replica_cursor
+
+
+def store_id(conn: Connection, *, now: float) -> str:
+    """Return the random id of this store, which is made on first use."""
+    known = conn.execute(select(store.c.store_id)).scalar_one_or_none()
+    if known is not None:
+        return str(known)
+    made = secrets.token_hex(16)
+    conn.execute(insert(store).values(id=1, store_id=made, created_at=now))
+    return made
+
+
+def ensure_device(conn: Connection, name: str, *, path: str, layout: str) -> DeviceRow:
+    """Return the device called `name`, made with this path and layout if it is new."""
+    row = conn.execute(select(device).where(device.c.name == name)).one_or_none()
+    if row is None:
+        made = insert(device).values(name=name, path=path, layout=layout, state="active").returning(device)
+        row = conn.execute(made).one()
+    return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next)
+
+
+def move_device(conn: Connection, device_id: int, path: str) -> None:
+    """Record that the whole replica root, marker included, is at another path now."""
+    conn.execute(update(device).where(device.c.id == device_id).values(path=path))
+
+
+def empty_device(conn: Connection, device_id: int, *, path: str, layout: str) -> None:
+    """Forget every file of a device, so that all of it is delivered afresh into an empty root."""
+    mine = select(replica.c.id).where(replica.c.device_id == device_id)
+    conn.execute(base_message.delete().where(base_message.c.replica_id.in_(mine)))
+    conn.execute(replica_message.delete().where(replica_message.c.replica_id.in_(mine)))
+    conn.execute(replica.delete().where(replica.c.device_id == device_id))
+    conn.execute(
+        update(device).where(device.c.id == device_id).values(path=path, layout=layout, generation=0, generation_next=0)
+    )
+
+
+def record_device_state(conn: Connection, device_id: int, *, state: str, error: str | None) -> None:
+    """Record whether the device's root is there and ours: active, away or foreign."""
+    conn.execute(update(device).where(device.c.id == device_id).values(state=state, error=error))
+
+
+def begin_barrier(conn: Connection, device_id: int) -> int:
+    """Return the generation that the marker gets with the next barrier; commit it before the marker is written."""
+    begun = conn.execute(
+        update(device)
+        .where(device.c.id == device_id)
+        .values(generation_next=device.c.generation + 1)
+        .returning(device.c.generation_next)
+    )
+    return int(begun.scalar_one())
+
+
+def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: float) -> None:
+    """Record that the marker with `generation` is on disk, and so is everything delivered before it."""
+    conn.execute(
+        update(device)
+        .where(device.c.id == device_id)
+        .values(generation=generation, generation_next=generation, settled_at=now)
+    )
+
+
+def replicas(
+    conn: Connection, *, device_id: int | None = None, account_id: int | None = None
+) -> tuple[ReplicaRow, ...]:
+    """Return the replicas of a device, or of an account's mailboxes, or both."""
+    query = select(replica, mailbox.c.version.label("mailbox_version")).join(
+        mailbox, mailbox.c.id == replica.c.mailbox_id
+    )
+    if device_id is not None:
+        query = query.where(replica.c.device_id == device_id)
+    if account_id is not None:
+        query = query.where(mailbox.c.account_id == account_id)
+    return tuple(_replica_row(row) for row in conn.execute(query.order_by(replica.c.id)))
+
+
+def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directory: str, selection: str) -> None:
+    """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew."""
+    where = (replica.c.device_id == device_id, replica.c.mailbox_id == mailbox_id)
+    known = conn.execute(select(replica.c.id, replica.c.selection).where(*where)).one_or_none()
+    if known is None:
+        conn.execute(
+            insert(replica).values(device_id=device_id, mailbox_id=mailbox_id, directory=directory, selection=selection)
+        )
+    elif known.selection != selection:
+        conn.execute(update(replica).where(replica.c.id == known.id).values(selection=selection, server_cursor=0))
+
+
+def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...], *, can_hold_more: bool) -> None:
+    """Record a replica's keyword letters; where it can hold more than before, plan its whole mailbox anew."""
+    values: dict[str, Any] = {"keywords": " ".join(keywords)}
+    if can_hold_more:
+        values["server_cursor"] = 0
+    conn.execute(update(replica).where(replica.c.id == replica_id).values(**values))
+
+
+def move_server_cursor(conn: Connection, replica_id: int, upto: int) -> None:
+    """Record that the server tree is planned and settled up to this version for a replica."""
+    conn.execute(
+        update(replica).where(replica.c.id == replica_id, replica.c.server_cursor < upto).values(server_cursor=upto)
+    )
+
+
+def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
+    """Record that the replica tree is planned and settled up to this version for the server."""
+    conn.execute(
+        update(replica).where(replica.c.id == replica_id, replica.c.replica_cursor < upto).values(replica_cursor=upto)
+    )
+
+
+def _replica_row(row: Row[Any]) -> ReplicaRow:
+    return ReplicaRow(
+        id=row.id,
+        device_id=row.device_id,
+        mailbox_id=row.mailbox_id,
+        directory=row.directory,
+        selection=row.selection,
+        keywords=tuple(row.keywords.split()),
+        version=row.version,
+        server_cursor=row.server_cursor,
+        replica_cursor=row.replica_cursor,
+        mailbox_version=row.mailbox_version,
+    )

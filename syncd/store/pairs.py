@@ -1,0 +1,249 @@
+"""Floor 3: pairs: each message as the three trees have it, read by version, and the base moved when both agree."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, select, update
+
+from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
+from syncd.mail.tree import BaseMessage, BodyForm, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.store.devices import ReplicaRow, move_server_cursor
+from syncd.store.queries import rows_in
+from syncd.store.schema import base_message, body, replica_message, server_message, tombstone
+from syncd.store.server_tree import FlagDelta
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Hold the pairs that changed on one side since its cursor, all those up to and with version `upto`."""
+
+    pairs: tuple[Pair, ...]
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Say that a file stands in the replica as described, and that these flags of its message are agreed."""
+
+    file_id: int
+    message_id: int
+    info: str
+    subdir: str
+    flags: Flags
+    base_add: Flags = NONE
+    base_remove: Flags = NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Hold what one round did to a replica. upto: the server version that is thereby settled; None moves no cursor."""
+
+    delivered: tuple[Settled, ...] = ()
+    renamed: tuple[Settled, ...] = ()
+    removed: tuple[int, ...] = field(default=())  # message ids
+    forgotten: tuple[int, ...] = ()
+    agreed: tuple[FlagDelta, ...] = ()
+    upto: int | None = None
+
+
+def server_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
+    """Return about `limit` pairs that the server tree changed and this replica has not been planned for, oldest first.
+
+    All rows of one version come together, so that the cursor can move past it.
+    """
+    columns = server_message.c
+    newer = and_(columns.mailbox_id == of.mailbox_id, columns.version > of.server_cursor)
+    ordered = select(columns.version).where(newer).order_by(columns.version)
+    last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
+    upto = of.mailbox_version if last is None else last
+    query = _pairs(of).where(newer, columns.version <= upto).order_by(columns.version, columns.uid.desc())
+    return News(tuple(map(_pair, conn.execute(query))), upto)
+
+
+def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
+    """Return what the device changed that its server has not been planned for."""
+    columns = replica_message.c
+    newer = and_(columns.replica_id == of.id, columns.version > of.replica_cursor)
+    ordered = select(columns.version).where(newer).order_by(columns.version)
+    last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
+    upto = of.version if last is None else last
+    query = _pairs(of).where(newer, columns.version <= upto).order_by(columns.version, columns.id)
+    return News(tuple(map(_pair, conn.execute(query))), upto)
+
+
+def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Iterable[int]) -> tuple[Pair, ...]:
+    """Return the pairs of some messages, whatever the cursors say."""
+    return tuple(map(_pair, rows_in(conn, _pairs(of), server_message.c.id, message_ids)))
+
+
+def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
+    """Move the base, the replica rows and the cursor for effects that are on disk."""
+    _stand(conn, (*done.delivered, *done.renamed))
+    if done.delivered:
+        conn.execute(
+            delete(base_message).where(
+                base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")
+            ),
+            [{"mid": file.message_id} for file in done.delivered],
+        )
+        conn.execute(
+            insert(base_message),
+            [
+                {"replica_id": of.id, "message_id": file.message_id, "flags": format_flags(file.flags)}
+                for file in done.delivered
+            ],
+        )
+    deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
+    agree(conn, of.id, (*deltas, *done.agreed))
+    _bury(conn, of, done.removed + done.forgotten, now=now)
+    if done.upto is not None:
+        move_server_cursor(conn, of.id, done.upto)
+
+
+def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> None:
+    """Change single flags of the base, whatever else changed since they were planned (law 7)."""
+    if not deltas:
+        return
+    query = select(base_message.c.message_id, base_message.c.flags).where(base_message.c.replica_id == replica_id)
+    ids = {delta.message_id for delta in deltas}
+    flags = {row.message_id: parse_flags(row.flags) for row in rows_in(conn, query, base_message.c.message_id, ids)}
+    before = dict(flags)
+    for delta in deltas:
+        if delta.message_id in flags:
+            flags[delta.message_id] = with_delta(flags[delta.message_id], add=delta.add, remove=delta.remove)
+    changed = [
+        {"mid": message_id, "new_flags": format_flags(now)}
+        for message_id, now in flags.items()
+        if now != before[message_id]
+    ]
+    if changed:
+        conn.execute(
+            update(base_message)
+            .where(base_message.c.replica_id == replica_id, base_message.c.message_id == bindparam("mid"))
+            .values(flags=bindparam("new_flags")),
+            changed,
+        )
+
+
+def _stand(conn: Connection, files: Sequence[Settled]) -> None:
+    if files:
+        conn.execute(
+            update(replica_message)
+            .where(replica_message.c.id == bindparam("file_id"))
+            .values(
+                state=ReplicaState.PRESENT,
+                info=bindparam("new_info"),
+                subdir=bindparam("new_subdir"),
+                flags=bindparam("new_flags"),
+                target_flags=None,
+            ),
+            [
+                {
+                    "file_id": file.file_id,
+                    "new_info": file.info,
+                    "new_subdir": file.subdir,
+                    "new_flags": format_flags(file.flags),
+                }
+                for file in files
+            ],
+        )
+
+
+def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: float) -> None:
+    """Leave a tombstone for each file, so that it cannot come back as new, and drop its rows."""
+    if not message_ids:
+        return
+    query = (
+        select(
+            replica_message.c.id,
+            replica_message.c.name,
+            server_message.c.uidvalidity,
+            server_message.c.uid,
+            server_message.c.gone_at,
+            body.c.digest,
+            body.c.header_digest,
+        )
+        .join(server_message, server_message.c.id == replica_message.c.message_id)
+        .outerjoin(body, body.c.id == server_message.c.body_id)
+        .where(replica_message.c.replica_id == of.id)
+    )
+    rows = tuple(rows_in(conn, query, replica_message.c.message_id, message_ids))
+    if rows:
+        conn.execute(
+            insert(tombstone),
+            [
+                {
+                    "replica_id": of.id,
+                    "name": row.name,
+                    "digest": row.digest,
+                    "header_digest": row.header_digest,
+                    "uidvalidity": row.uidvalidity,
+                    "uid": row.uid,
+                    "gone_at": row.gone_at or now,
+                    "settled_at": now,
+                }
+                for row in rows
+            ],
+        )
+        conn.execute(
+            delete(replica_message).where(replica_message.c.id == bindparam("file_id")),
+            [{"file_id": row.id} for row in rows],
+        )
+    conn.execute(
+        delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
+        [{"mid": message_id} for message_id in message_ids],
+    )
+
+
+def _pairs(of: ReplicaRow) -> Select[Any]:
+    """Select pairs of one replica; a file of the device's own has no server row, so the caller's filter decides."""
+    in_base = and_(base_message.c.replica_id == of.id, base_message.c.message_id == server_message.c.id)
+    in_replica = and_(replica_message.c.replica_id == of.id, replica_message.c.message_id == server_message.c.id)
+    return (
+        select(
+            server_message.c.id,
+            server_message.c.uid,
+            server_message.c.flags,
+            server_message.c.size_bytes,
+            server_message.c.internaldate,
+            server_message.c.body_id,
+            server_message.c.version,
+            server_message.c.gone_at,
+            base_message.c.flags.label("base_flags"),
+            *(column.label(f"file_{column.name}") for column in replica_message.c),
+        )
+        .select_from(server_message)
+        .outerjoin(base_message, in_base)
+        .outerjoin(replica_message, in_replica)
+    )
+
+
+def _pair(row: Row[Any]) -> Pair:
+    server = ServerMessage(
+        id=row.id,
+        uid=row.uid,
+        flags=parse_flags(row.flags),
+        size_bytes=row.size_bytes,
+        internaldate=row.internaldate,
+        body_id=row.body_id,
+        version=row.version,
+        is_gone=row.gone_at is not None,
+    )
+    base = None if row.base_flags is None else BaseMessage(parse_flags(row.base_flags))
+    if row.file_id is None:
+        return Pair(server, base, None)
+    file = ReplicaMessage(
+        id=row.file_id,
+        message_id=row.file_message_id,
+        name=row.file_name,
+        info=row.file_info,
+        subdir=row.file_subdir,
+        flags=parse_flags(row.file_flags),
+        state=ReplicaState(row.file_state),
+        size_bytes=row.file_size_bytes,
+        mtime=row.file_mtime,
+        form=BodyForm(row.file_form),
+        version=row.file_version,
+    )
+    return Pair(server, base, file)

@@ -1,0 +1,157 @@
+"""Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
+from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished
+from syncd.store.queries import rows_in
+from syncd.store.schema import replica, replica_message
+
+
+@dataclass(frozen=True, slots=True)
+class MintedFile:
+    """A file that is about to be delivered; its name exists nowhere yet."""
+
+    message_id: int
+    name: str
+    info: str
+    subdir: str
+    flags: Flags
+    size_bytes: int
+    mtime: int
+    form: BodyForm
+
+
+def files_by_name(
+    conn: Connection, replica_id: int, names: Iterable[str] | None = None
+) -> Mapping[str, ReplicaMessage]:
+    """Return the rows of a replica's files by name: those named, or all."""
+    query = select(replica_message).where(replica_message.c.replica_id == replica_id)
+    rows = conn.execute(query) if names is None else rows_in(conn, query, replica_message.c.name, names)
+    return {row.name: replica_message_of(row) for row in rows}
+
+
+def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change], *, now: float) -> None:
+    """Write what the device did to its files, under one new version of the replica."""
+    if not changes:
+        return
+    raised = update(replica).where(replica.c.id == replica_id).values(version=replica.c.version + 1)
+    version = int(conn.execute(raised.returning(replica.c.version)).scalar_one())
+    for change in changes:
+        match change:
+            case Appeared(seen):
+                conn.execute(
+                    insert(replica_message).values(
+                        replica_id=replica_id,
+                        version=version,
+                        state=ReplicaState.NEW,
+                        name=seen.name,
+                        form=BodyForm.RAW,
+                        size_bytes=seen.size_bytes or 0,
+                        mtime=seen.mtime or 0,
+                        **_seen_columns(seen),
+                    )
+                )
+            case Reflagged(file_id, seen):
+                state = _state_of(conn, file_id, ReplicaState.PRESENT)
+                _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen))
+            case Edited(file_id, seen):
+                _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
+            case Vanished(file_id, is_own):
+                if is_own:
+                    conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
+                else:
+                    _update(conn, file_id, version=version, state=ReplicaState.MISSING, missing_since=now)
+            case Lost(file_id):
+                _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
+            case _:
+                assert_never(change)
+
+
+def announce_deliveries(conn: Connection, replica_id: int, minted: Sequence[MintedFile]) -> None:
+    """Commit the names of files before they are written, so that none is ever delivered under two."""
+    if minted:
+        conn.execute(
+            insert(replica_message),
+            [
+                {
+                    "replica_id": replica_id,
+                    "message_id": file.message_id,
+                    "name": file.name,
+                    "info": file.info,
+                    "subdir": file.subdir,
+                    "flags": format_flags(file.flags),
+                    "state": ReplicaState.DELIVERING,
+                    "size_bytes": file.size_bytes,
+                    "mtime": file.mtime,
+                    "form": file.form,
+                    "version": 0,  # our own doing: the account need not look
+                }
+                for file in minted
+            ],
+        )
+
+
+def announce_moves(conn: Connection, targets: Mapping[int, Flags]) -> None:
+    """Commit that files (by row id) are about to be renamed, and to which flags."""
+    _announce(
+        conn,
+        _BY_ID.values(state=ReplicaState.MOVING, target_flags=bindparam("target")),
+        [{"file_id": file_id, "target": format_flags(flags)} for file_id, flags in targets.items()],
+    )
+
+
+def announce_withdrawals(conn: Connection, file_ids: Iterable[int]) -> None:
+    """Commit that files are about to be removed: missing from now on, they are missing by our own doing."""
+    statement = _BY_ID.values(state=ReplicaState.WITHDRAWN)
+    _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
+
+
+def retract_announcements(conn: Connection, file_ids: Iterable[int]) -> None:
+    """Take back moves and withdrawals that were not performed; the next look at the files says what is."""
+    statement = _BY_ID.values(state=ReplicaState.PRESENT, target_flags=None)
+    _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
+
+
+def replica_message_of(row: Row[Any]) -> ReplicaMessage:
+    """Return a row of `replica_message` as a value."""
+    return ReplicaMessage(
+        id=row.id,
+        message_id=row.message_id,
+        name=row.name,
+        info=row.info,
+        subdir=row.subdir,
+        flags=parse_flags(row.flags),
+        state=ReplicaState(row.state),
+        size_bytes=row.size_bytes,
+        mtime=row.mtime,
+        form=BodyForm(row.form),
+        version=row.version,
+    )
+
+
+_BY_ID = update(replica_message).where(replica_message.c.id == bindparam("file_id"))
+
+
+def _announce(conn: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        conn.execute(statement, rows)
+
+
+def _seen_columns(seen: Sighting) -> dict[str, Any]:
+    return {"info": seen.info, "subdir": seen.subdir, "flags": format_flags(seen.flags), "target_flags": None}
+
+
+def _state_of(conn: Connection, file_id: int, synced: ReplicaState) -> ReplicaState:
+    """Return NEW for a file of the device's own, else `synced`."""
+    query = select(replica_message.c.message_id).where(replica_message.c.id == file_id)
+    return ReplicaState.NEW if conn.execute(query).scalar_one() is None else synced
+
+
+def _update(conn: Connection, file_id: int, **values: Any) -> None:
+    conn.execute(update(replica_message).where(replica_message.c.id == file_id).values(**values))

@@ -1,0 +1,218 @@
+"""Floor 3: the server tree: what each mailbox holds on its server, as observed, with a version on every change."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    false,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.planner import Selection
+from syncd.store.queries import rows_in
+from syncd.store.schema import mailbox, server_message, trouble
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedMessage:
+    """A message as its server just described it; size and date are None when only flags were asked for."""
+
+    uid: int
+    flags: Flags
+    modseq: int
+    size_bytes: int | None = None
+    internaldate: int | None = None
+    email_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBody:
+    """A message whose body is not in the store."""
+
+    message_id: int
+    uid: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlagDelta:
+    """A change of some flags of one message."""
+
+    message_id: int
+    add: Flags
+    remove: Flags
+
+
+def raise_version(conn: Connection, mailbox_id: int) -> int:
+    """Return the version for the rows of `mailbox_id` that this transaction changes.
+
+    On PostgreSQL the row lock that this takes makes versions become visible in their order.
+    """
+    raised = conn.execute(
+        update(mailbox)
+        .where(mailbox.c.id == mailbox_id)
+        .values(version=mailbox.c.version + 1)
+        .returning(mailbox.c.version)
+    )
+    return int(raised.scalar_one())
+
+
+def record_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> UidSet:
+    """Write observed messages; return the UIDs that are not in the tree and came without size and date.
+
+    Rows that are as they were keep their version, so that no replica looks at them again. A UID that was thought gone
+    and is listed again is there again.
+    """
+    known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
+    added: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    silent: list[dict[str, Any]] = []
+    unknown: list[int] = []
+    for message in observed:
+        row = known.get(message.uid)
+        flags = format_flags(message.flags)
+        if row is None:
+            if message.size_bytes is None or message.internaldate is None:
+                unknown.append(message.uid)
+                continue
+            added.append(
+                {
+                    "mailbox_id": mailbox_id,
+                    "uidvalidity": uidvalidity,
+                    "uid": message.uid,
+                    "flags": flags,
+                    "modseq": message.modseq,
+                    "size_bytes": message.size_bytes,
+                    "internaldate": message.internaldate,
+                    "email_id": message.email_id,
+                }
+            )
+        elif row.flags != flags or row.gone_at is not None:
+            modseq = max(message.modseq, row.modseq)
+            changed.append({"row_id": row.id, "new_flags": flags, "new_modseq": modseq})
+        elif message.modseq > row.modseq:
+            silent.append({"row_id": row.id, "new_modseq": message.modseq})
+    if added or changed:
+        version = raise_version(conn, mailbox_id)
+        if added:
+            conn.execute(insert(server_message), [{**row, "version": version} for row in added])
+        if changed:
+            to_flags = _BY_ID.values(
+                flags=bindparam("new_flags"), modseq=bindparam("new_modseq"), version=version, gone_at=None
+            )
+            conn.execute(to_flags, changed)
+    if silent:
+        conn.execute(_BY_ID.values(modseq=bindparam("new_modseq")), silent)
+    return UidSet.of(unknown)
+
+
+def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: UidSet, *, now: float) -> int:
+    """Mark messages as expunged by the server; return how many were there. The caller has proof (law 2)."""
+    alive = [row.id for row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).values() if row.gone_at is None]
+    if alive:
+        version = raise_version(conn, mailbox_id)
+        gone = _BY_ID.values(gone_at=now, version=version)
+        conn.execute(gone, [{"row_id": row_id} for row_id in alive])
+    return len(alive)
+
+
+def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
+    """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
+    wanted = {delta.message_id: delta for delta in deltas}
+    query = select(server_message.c.id, server_message.c.flags)
+    changed: list[dict[str, Any]] = []
+    for row in rows_in(conn, query, server_message.c.id, wanted):
+        delta = wanted[row.id]
+        flags = format_flags(with_delta(parse_flags(row.flags), add=delta.add, remove=delta.remove))
+        if flags != row.flags:
+            changed.append({"row_id": row.id, "new_flags": flags})
+    if changed:
+        version = raise_version(conn, mailbox_id)
+        conn.execute(_BY_ID.values(flags=bindparam("new_flags"), version=version), changed)
+
+
+def bind_bodies(conn: Connection, mailbox_id: int, bodies: Mapping[int, int]) -> None:
+    """Record which body each message (by row id) has; from then on replicas can have it."""
+    if not bodies:
+        return
+    version = raise_version(conn, mailbox_id)
+    conn.execute(
+        _BY_ID.values(body_id=bindparam("body"), version=version),
+        [{"row_id": message_id, "body": body_id} for message_id, body_id in bodies.items()],
+    )
+
+
+def known_uids(conn: Connection, mailbox_id: int, uidvalidity: int) -> UidSet:
+    """Return the UIDs that the tree has and the server has not been seen to expunge."""
+    query = (
+        select(server_message.c.uid)
+        .where(
+            server_message.c.mailbox_id == mailbox_id,
+            server_message.c.uidvalidity == uidvalidity,
+            server_message.c.gone_at.is_(None),
+        )
+        .order_by(server_message.c.uid)
+    )
+    return UidSet.of(conn.execute(query).scalars())
+
+
+def wanted_bodies(
+    conn: Connection, mailbox_id: int, uidvalidity: int, *, selections: Iterable[Selection], limit: int
+) -> tuple[WantedBody, ...]:
+    """Return messages without a body that at least one of `selections` takes, newest UIDs first.
+
+    Those set aside wait for the retry of their trouble.
+    """
+    query = (
+        select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
+        .where(
+            server_message.c.mailbox_id == mailbox_id,
+            server_message.c.uidvalidity == uidvalidity,
+            server_message.c.body_id.is_(None),
+            server_message.c.gone_at.is_(None),
+            server_message.c.id.not_in(_set_aside(mailbox_id)),
+            or_(false(), *(_taken_by(selection) for selection in selections)),
+        )
+        .order_by(server_message.c.uid.desc())
+        .limit(limit)
+    )
+    return tuple(WantedBody(row.id, row.uid, row.size_bytes) for row in conn.execute(query))
+
+
+_BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
+
+
+def _set_aside(mailbox_id: int) -> Select[Any]:
+    return select(trouble.c.message_id).where(
+        trouble.c.mailbox_id == mailbox_id, trouble.c.device_id.is_(None), trouble.c.message_id.is_not(None)
+    )
+
+
+def _taken_by(selection: Selection) -> ColumnElement[bool]:
+    terms: list[ColumnElement[bool]] = [true()]
+    if selection.not_before is not None:
+        terms.append(server_message.c.internaldate >= selection.not_before)
+    if selection.max_size_bytes is not None:
+        terms.append(server_message.c.size_bytes <= selection.max_size_bytes)
+    return and_(*terms)
+
+
+def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Row[Any]]:
+    columns = server_message.c
+    query = select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
+        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity
+    )
+    return {row.uid: row for row in rows_in(conn, query, columns.uid, uids)}

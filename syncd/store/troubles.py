@@ -1,0 +1,81 @@
+"""Floor 3: troubles: messages set aside one by one, with what went wrong and when they are tried again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from syncd.errors import Temper
+from syncd.store.schema import trouble
+
+_FIRST_RETRY_S = 60.0
+_LAST_RETRY_S = 6 * 3600.0
+_NEVER = 10.0**12
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A message set aside. device_id None: it could not be fetched or changed on its server."""
+
+    message_id: int
+    mailbox_id: int
+    device_id: int | None
+    error: str
+    attempts: int
+
+
+def set_aside(
+    conn: Connection,
+    *,
+    mailbox_id: int,
+    message_id: int,
+    device_id: int | None,
+    error: str,
+    temper: Temper,
+    now: float,
+) -> None:
+    """Set a message aside, or once more, with a longer wait; it no longer holds anything else up."""
+    where = (
+        trouble.c.mailbox_id == mailbox_id,
+        trouble.c.message_id == message_id,
+        trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
+    )
+    known = conn.execute(select(trouble.c.id, trouble.c.attempts).where(*where)).one_or_none()
+    attempts = known.attempts + 1 if known else 1
+    wait_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LAST_RETRY_S)
+    values = {
+        "error": error,
+        "temper": temper.value,
+        "attempts": attempts,
+        "retry_at": _NEVER if temper is Temper.GIVE_UP else now + wait_s,
+    }
+    if known:
+        conn.execute(update(trouble).where(trouble.c.id == known.id).values(**values))
+    else:
+        conn.execute(
+            insert(trouble).values(
+                mailbox_id=mailbox_id, message_id=message_id, device_id=device_id, since_at=now, **values
+            )
+        )
+
+
+def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float) -> tuple[int, ...]:
+    """Return the messages whose time to be tried again has come."""
+    query = select(trouble.c.message_id).where(
+        trouble.c.mailbox_id == mailbox_id,
+        trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
+        trouble.c.message_id.is_not(None),
+        trouble.c.retry_at <= now,
+    )
+    return tuple(conn.execute(query).scalars())
+
+
+def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
+    """Forget the troubles of messages that went well."""
+    for message_id in message_ids:
+        conn.execute(
+            delete(trouble).where(
+                trouble.c.message_id == message_id,
+                trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
+            )
+        )
