@@ -84,6 +84,10 @@ class LoginRefusedError(RefusedError):
     temper = Temper.GIVE_UP
 
 
+class SecretError(SyncdError):
+    """A password could not be had from where the configuration says; nothing was sent."""
+
+
 class DeviceAwayError(SyncdError, OSError):
     """The replica root is not (or not provably) the one we know: draw no conclusions from it."""
 

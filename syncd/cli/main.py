@@ -1,0 +1,66 @@
+"""The `syncd` command: one Typer app, one file of this folder per command, one place where errors become exit codes.
+
+House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from syncd.cli.check import check_config
+from syncd.cli.options import complain
+from syncd.errors import SyncdError
+
+DONE, FAILED, USAGE = 0, 1, 2
+"""Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
+
+app = typer.Typer(
+    name="syncd",
+    help="Keep your mail the same on its servers and on all your devices.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,  # they show local variables, and so secrets
+)
+app.command("check-config")(check_config)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"syncd {version('syncd')}")
+        except PackageNotFoundError:
+            typer.echo("syncd (a source tree that is not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line, and exit with the code that says how it went."""
+    from syncd.config.problems import ConfigError
+
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            complain(str(problem))
+        sys.exit(USAGE)
+    except SyncdError as error:
+        complain(f"syncd: {error}")
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # NOTE: the reader (head, less) is gone; the interpreter's last flush must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)

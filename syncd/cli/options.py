@@ -1,0 +1,38 @@
+"""What several commands take on the command line, and how all of them speak to a person."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from syncd.config.load import Reading
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help="The configuration; else $SYNCD_CONFIG, else the usual places."),
+]
+
+
+def configuration(path: Path | None) -> "Reading":
+    """Return the configuration and print its warnings; ConfigError with all its problems."""
+    from syncd.config.load import read
+
+    reading = read(path)
+    for warning in reading.warnings:
+        complain(f"warning: {warning}")
+    return reading
+
+
+def say(text: str) -> None:
+    """Print a line, with what could move the cursor or forge another line escaped."""
+    from syncd.config.problems import printable
+
+    typer.echo(printable(text))
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error, escaped like `say`."""
+    from syncd.config.problems import printable
+
+    typer.echo(printable(text), err=True)

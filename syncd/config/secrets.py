@@ -1,0 +1,121 @@
+"""Get an account's password from where the configuration says: the value itself, a file, or a command."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+from pathlib import Path
+
+import structlog
+from pydantic import SecretStr
+
+from syncd.config.model import ImapConfig, Pop3Config
+from syncd.errors import SecretError, Temper
+
+_MAX_BYTES = 4096
+_PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
+
+log = structlog.get_logger()
+
+
+async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:
+    """Return the password of an account; SecretError, which never contains any of it.
+
+    The first line of a file or of a command's output, without its line end. The caller keeps the result until the
+    server refuses it: asking may run a program, or make a person touch a key.
+    """
+    if account.password is not None:
+        return _checked(account.password.get_secret_value(), "password")
+    if account.password_file is not None:
+        octets = await asyncio.to_thread(_head_of, account.password_file)
+        return _first_line(octets, "password_file")
+    if account.password_command is not None:
+        octets = await _output_of(account.password_command, timeout_s=timeout_s)
+        return _first_line(octets, "password_command")
+    raise SecretError("no password is configured", temper=Temper.GIVE_UP)
+
+
+def _head_of(path: Path) -> bytes:
+    try:
+        # NOTE: O_NONBLOCK, or a FIFO nobody writes to would hold this thread for ever.
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            mode = os.fstat(file).st_mode
+            if not stat.S_ISREG(mode):
+                raise SecretError("password_file is not a regular file")
+            if mode & stat.S_IROTH and not any(path.is_relative_to(private) for private in _PRIVATE_DIRECTORIES):
+                log.warning("password_file_found_world_readable", path=str(path))
+            return os.read(file, _MAX_BYTES + 1)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise SecretError(f"password_file cannot be read: {(error.strerror or 'unknown').lower()}") from error
+
+
+async def _output_of(command: tuple[str, ...], *, timeout_s: float) -> bytes:
+    # NOTE: our own pipe, read after the exit: with asyncio's, an agent that the command leaves running would keep it
+    # open, and us waiting. What exceeds the pipe's 64 KiB blocks the command until the deadline.
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        os.set_blocking(writing, True)
+        process = await _started(command, writing)
+        os.close(writing)
+        writing = -1
+        try:
+            async with asyncio.timeout(timeout_s):
+                status = await process.wait()
+        except TimeoutError as error:
+            raise SecretError(f"password_command did not finish within {timeout_s:g} s") from error
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if status != 0:
+            raise SecretError(f"password_command ended with status {status}")
+        return _available(reading)
+    finally:
+        os.close(reading)
+        if writing >= 0:
+            os.close(writing)
+
+
+async def _started(command: tuple[str, ...], stdout: int) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=asyncio.subprocess.DEVNULL,  # it may quote what it was about to print
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SecretError(f"password_command cannot be run: {(error.strerror or 'unknown').lower()}") from error
+
+
+def _available(pipe: int) -> bytes:
+    try:
+        return os.read(pipe, _MAX_BYTES + 1)
+    except BlockingIOError:
+        return b""
+
+
+def _first_line(octets: bytes, key: str) -> SecretStr:
+    line = octets.partition(b"\n")[0].removesuffix(b"\r")
+    if len(line) > _MAX_BYTES:
+        raise SecretError(f"the first line of {key} is longer than {_MAX_BYTES} bytes")
+    try:
+        return _checked(line.decode("utf-8"), f"the first line of {key}")
+    except UnicodeDecodeError:
+        pass
+    # NOTE: raised here, without a cause: the decoding error holds the octets.
+    raise SecretError(f"the first line of {key} is not UTF-8")
+
+
+def _checked(password: str, what: str) -> SecretStr:
+    if not password:
+        raise SecretError(f"{what} is empty")
+    if "\0" in password or "\r" in password or "\n" in password:
+        raise SecretError(f"{what} contains a character that no server accepts", temper=Temper.GIVE_UP)
+    return SecretStr(password)
