@@ -1,0 +1,67 @@
+# Every target makes what it needs: a virtual environment with the pinned development requirements and syncd itself.
+# Needed beforehand: make, Python 3.11 or newer, and a package registry (for the real servers of tests: Debian's, too).
+
+PYTHON ?= python3
+VENV ?= .venv
+T ?= tests
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check format bench migration requirements clean
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@echo 'usage: make TARGET [PYTHON=python3.12]'
+	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' Makefile | expand -t 16
+
+setup: $(STAMP) ## make the virtual environment (every other target does so by itself)
+
+demo: $(STAMP) ## play a day of mail against a real server; KEEP=1 leaves it running
+	$(BIN)/python -m tests.demo $(if $(KEEP),--keep)
+
+run: $(STAMP) ## run the daemon in the foreground; CONFIG=file.toml names its configuration
+	$(if $(CONFIG),SYNCD_CONFIG=$(CONFIG)) $(BIN)/syncd run $(ARGS)
+
+test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes to pytest
+	$(BIN)/python -m pytest -p no:cacheprovider $(ARGS) $(T)
+
+check: $(STAMP) ## format, lint, types, the floors of the house, migrations at head
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the sources as check wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## measure the first sync of 10,000 messages to three devices against mbsync
+	$(BIN)/python -m tests.benchmarks.first_sync $(ARGS)
+
+migration: $(STAMP) ## start a new migration; M="what changes"
+	@test -n "$(M)" || { echo 'usage: make migration M="what changes"' >&2; exit 2; }
+	$(BIN)/alembic revision -m "$(M)"
+
+requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
+	$(COMPILE) --upgrade --all-extras --output-file requirements.txt
+	$(COMPILE) --upgrade --all-extras --group dev --constraints requirements.txt --output-file requirements-dev.txt
+
+clean: ## remove everything that make and the tools have made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -B -m tests.servers.environment $(VENV)
+	$(PIP) install --require-hashes --requirement requirements-dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/uv: | $(STAMP)
+	$(PIP) install uv
