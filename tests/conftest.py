@@ -11,6 +11,7 @@ import pytest
 
 from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
+from tests.servers.postgres import Postgres
 
 _users = itertools.count(1)
 
@@ -45,6 +46,24 @@ def make_dovecot(tmp_path: Path) -> Iterator[Callable[..., Dovecot]]:
             return servers.enter_context(server)
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Yield one PostgreSQL for the session; `postgres.url("name")` makes a fresh database on it."""
+    try:
+        server = Postgres().__enter__()
+    except ServerUnavailable as error:
+        _unavailable(error)
+    with ExitStack() as servers:
+        servers.push(server)
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """Return the URL of a fresh database."""
+    return postgres.url(f"syncd_test_{next(_users)}")
 
 
 def _unavailable(error: ServerUnavailable) -> NoReturn:

@@ -21,14 +21,16 @@ def unpack(
     packages: tuple[str, ...],
     *,
     identity: Identity,
+    follow: tuple[str, ...] = ("lib",),
     skip: tuple[str, ...] = (),
     finish: Callable[[Path], None] = lambda root: None,
 ) -> Path:
-    """Return the root of a tree that holds `packages` and the libraries they need that are not installed.
+    """Return the root of a tree that holds `packages` and the libraries that they need and the machine does not have.
 
     The tree is made once, in `.cache` of the checkout where possible, safely also when several processes ask at once,
     and is readable for `identity`.
-    Libraries whose names begin with one of `skip` are left out; `finish` may change the tree before anybody sees it.
+    Needed packages are brought when their names begin with one of `follow` and none of `skip`; `finish` may change the
+    tree before anybody sees it.
     """
     name = f"{'+'.join(sorted(packages))}-{_LAYOUT_VERSION}"
     for cache in _cache_directories():
@@ -40,7 +42,7 @@ def unpack(
         if not root.exists():
             fresh = cache / f"{name}.part"
             shutil.rmtree(fresh, ignore_errors=True)
-            _fill(fresh, packages, skip=skip, cache=cache)
+            _fill(fresh, packages, follow=follow, skip=skip, cache=cache)
             finish(fresh)
             fresh.rename(root)
     return root
@@ -70,7 +72,9 @@ def _writable_cache(identity: Identity) -> Path:
     raise ServerUnavailable("no directory for unpacked packages is both writable for us and readable for servers")
 
 
-def _fill(fresh: Path, packages: tuple[str, ...], *, skip: tuple[str, ...], cache: Path) -> None:
+def _fill(
+    fresh: Path, packages: tuple[str, ...], *, follow: tuple[str, ...], skip: tuple[str, ...], cache: Path
+) -> None:
     fresh.mkdir()
     downloads = fresh / "packages"
     downloads.mkdir()
@@ -80,8 +84,8 @@ def _fill(fresh: Path, packages: tuple[str, ...], *, skip: tuple[str, ...], cach
         wanted = []
         for archive in sorted(downloads.glob("*.deb")):
             _run("dpkg-deb", "-x", str(archive), str(fresh))
-            for name in _missing_libraries(_run("dpkg-deb", "-f", str(archive), "Depends")):
-                if name not in seen and not name.startswith(skip or "\0"):
+            for name in _missing(_run("dpkg-deb", "-f", str(archive), "Depends")):
+                if name not in seen and name.startswith(follow) and not name.startswith(skip):
                     seen.add(name)
                     wanted.append(name)
             archive.unlink()
@@ -108,10 +112,10 @@ def _download(packages: tuple[str, ...], directory: Path, *, cache: Path) -> Non
         _run("apt-get", "-q", *private, "download", *packages, cwd=directory)
 
 
-def _missing_libraries(depends: str) -> Iterator[str]:
+def _missing(depends: str) -> Iterator[str]:
     for alternatives in depends.split(","):
         names = [re.split(r"[\s(:]", choice.strip(), maxsplit=1)[0] for choice in alternatives.split("|")]
-        if names[0].startswith("lib") and not any(map(_is_installed, names)):
+        if names[0] and not any(map(_is_installed, names)):
             yield names[0]
 
 
