@@ -1,0 +1,309 @@
+"""One POP3 session as typed verbs: log in, list, retrieve, delete, quit; dropped at the first thing it cannot trust.
+
+House rules. Everything except a well-formed -ERR ends the session without QUIT, so that the server forgets every DELE
+of it (RFC 1939 §6): a client that goes on after an answer it did not understand is off by one, and deletes one
+message for another. A body is handed on only when what follows it is in step, or nothing does: a server that
+does not stuff dots "ends" a message in its middle.
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from syncd.errors import (
+    ConnectionLostError,
+    LoginRefusedError,
+    ProtocolError,
+    Reach,
+    RefusedError,
+    SyncdError,
+    Temper,
+    TooSlowError,
+    TrustError,
+)
+from syncd.pop3.answers import AnswerReader, Event, Piece, Status
+from syncd.pop3.endpoint import Endpoint, Limits, Security
+from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings
+from syncd.pop3.spool import Body, BodySink
+from syncd.pop3.window import Window
+from syncd.pop3.wire import Wire
+
+_CLOSE_S = 2.0
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
+_GIVE_UP_CODES = frozenset({"SYS/PERM"})
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Hold a message that was retrieved whole, as far as the server's framing tells."""
+
+    listed: Listed
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Name the message that an error happened on; the session goes on only after a RefusedError."""
+
+    listed: Listed
+    error: SyncdError
+
+
+class Connection:
+    """Drive one session. `async with` drops it unless it was ended by `quit`."""
+
+    def __init__(self, wire: Wire, limits: Limits) -> None:
+        self._wire = wire
+        self.limits = limits
+        self._reader = AnswerReader(line_bytes=limits.line_bytes)
+        self._is_broken = False
+        self._outgoing = bytearray()
+        self._began = 0.0
+        self._received = 0
+        self.capabilities: frozenset[str] = frozenset()
+        """First words of CAPA's lines, as last announced; empty where the server has no CAPA."""
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> Self:
+        """Connect, encrypt as the endpoint demands, read the greeting and CAPA; nothing secret is sent."""
+        limits = limits or Limits()
+        connection = cls(await Wire.open(endpoint, limits), limits)
+        try:
+            await connection._greet(endpoint)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+        await self._wire.closed(_CLOSE_S)
+
+    def abort(self) -> None:
+        """Drop the connection without QUIT, so that the server deletes nothing."""
+        self._is_broken = True
+        self._wire.abort()
+
+    async def login(self, user: str, password: str) -> None:
+        """Log in with USER and PASS; LoginRefusedError, or RefusedError for a maildrop that is busy or broken."""
+        if _CONTROL.search(user) or _CONTROL.search(password):
+            raise LoginRefusedError("a control character in user name or password was not sent")
+        with self._in_step():
+            await self._ask("USER", user, is_login=True)
+            await self._ask("PASS", password, is_login=True)
+            if self.capabilities and not self._is_pipelining:
+                # NOTE: what is announced may differ once logged in (RFC 2449 §5).
+                await self._read_capabilities()
+
+    async def listing(self) -> tuple[Listed, ...]:
+        """Return what the server says is in the maildrop; not listed never means deleted."""
+        with self._in_step():
+            if self._is_pipelining:
+                self._send("STAT")
+                self._send_for_lines("LIST")
+                self._send_for_lines("UIDL")
+                self._raise_if_refused(await self._status(), "STAT")
+                sizes = await self._lines("LIST")
+                return join_listings(sizes, await self._lines("UIDL"))
+            if count_of((await self._ask("STAT")).text) == 0:
+                return ()
+            self._send_for_lines("LIST")
+            sizes = await self._lines("LIST")
+            self._send_for_lines("UIDL")
+            return join_listings(sizes, await self._lines("UIDL"))
+
+    async def retrieve(self, wanted: Sequence[Listed], *, spool: Path) -> AsyncGenerator[Fetched | Failed, None]:
+        """Yield each wanted message in order, as Fetched, or as Failed if the server refuses it.
+
+        An error that is a message's fault is yielded as Failed, and raised. `spool`: directory for large bodies.
+        Close the generator (`contextlib.aclosing`); leaving it early drops the connection.
+        """
+        window = self._window(wanted)
+        held: Fetched | None = None
+        is_noop_sent = False
+        try:
+            with self._in_step():
+                # The last step, without a message, is a NOOP: something must follow the last body.
+                for current in (*wanted, None) if wanted else ():
+                    for listed in window.to_send():
+                        self._send_for_lines(f"RETR {listed.number}", self.limits.message_bytes)
+                    if window.is_all_sent and not is_noop_sent and (current is None or self._is_pipelining):
+                        is_noop_sent = True
+                        self._send("NOOP")
+                    try:
+                        status = await self._status()
+                    except SyncdError as error:
+                        if held is not None and not (isinstance(error, ProtocolError) or self._reader.has_leftover):
+                            fetched, held = held, None
+                            yield fetched
+                        culprit = held.listed if held is not None else current
+                        if culprit is not None:
+                            yield Failed(culprit, error)
+                        raise
+                    if held is not None:
+                        fetched, held = held, None
+                        yield fetched
+                    if current is None:
+                        return
+                    if status.is_ok:
+                        try:
+                            held = Fetched(current, await self._body(spool))
+                        except (ConnectionLostError, TooSlowError, ProtocolError) as error:
+                            yield Failed(current, error)
+                            raise
+                    else:
+                        yield Failed(current, _refusal(status, "RETR", reach=Reach.MESSAGE))
+                    window.answered()
+        finally:
+            if held is not None:
+                await held.body.discard()
+
+    async def delete(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
+        """Mark messages for deletion and return those the server marked; only `quit` deletes them."""
+        marked: list[Listed] = []
+        window = self._window(listed)
+        with self._in_step():
+            for current in listed:
+                for each in window.to_send():
+                    self._send(f"DELE {each.number}")
+                if (await self._status()).is_ok:
+                    marked.append(current)
+                window.answered()
+        return tuple(marked)
+
+    async def quit(self) -> None:
+        """End the session so that what was marked is deleted.
+
+        Any error, RefusedError included, means that it is unknown what the server deleted.
+        """
+        with self._in_step():
+            await self._ask("QUIT")
+        self._is_broken = True
+        await self._wire.closed(_CLOSE_S)
+
+    # One command
+
+    async def _greet(self, endpoint: Endpoint) -> None:
+        self._reader.expect_line()
+        self._raise_if_refused(await self._status(), "greeting")
+        if endpoint.security is Security.STLS:
+            # NOTE: no CAPA before: what is announced without TLS is worth nothing, the answer to STLS is what counts.
+            try:
+                await self._ask("STLS")
+            except RefusedError as error:
+                raise TrustError("the server refuses STLS") from error
+            if self._reader.has_leftover:
+                raise TrustError("the server sent data between STLS and TLS")
+            await self._wire.start_tls(endpoint, self.limits)
+        await self._read_capabilities()
+
+    async def _read_capabilities(self) -> None:
+        self._send_for_lines("CAPA")
+        self.capabilities = capabilities_of(await self._lines("CAPA"))
+
+    async def _ask(self, command: str, argument: str | None = None, *, is_login: bool = False) -> Status:
+        self._send(command if argument is None else f"{command} {argument}")
+        status = await self._status()
+        self._raise_if_refused(status, command, is_login=is_login)
+        return status
+
+    async def _lines(self, command: str) -> list[bytes]:
+        """Return the lines of a listing, none when the server refuses it."""
+        if not (await self._status()).is_ok:
+            return []
+        pieces: list[bytes] = []
+        while isinstance(event := await self._event(), Piece):
+            pieces.append(event.octets)
+        return b"".join(pieces).splitlines()
+
+    async def _body(self, spool: Path) -> Body:
+        async with BodySink(spool, spool_above_bytes=self.limits.spool_above_bytes) as sink:
+            while isinstance(event := await self._event(), Piece):
+                await sink.take(event.octets)
+            return await sink.finish()
+
+    def _window(self, wanted: Sequence[Listed]) -> Window:
+        limits = self.limits
+        count = max(1, limits.window_commands) if self._is_pipelining else 1
+        return Window(wanted, max_commands=count, max_bytes=limits.window_bytes)
+
+    @property
+    def _is_pipelining(self) -> bool:
+        return "PIPELINING" in self.capabilities
+
+    def _raise_if_refused(self, status: Status, command: str, *, is_login: bool = False) -> None:
+        if not status.is_ok:
+            has_auth_codes = "AUTH-RESP-CODE" in self.capabilities
+            raise _refusal(status, command, is_credential_likely=is_login and not has_auth_codes)
+
+    # Octets
+
+    def _send(self, line: str) -> None:
+        self._reader.expect_line()
+        self._write(line)
+
+    def _send_for_lines(self, line: str, max_bytes: int | None = None) -> None:
+        self._reader.expect_lines(self.limits.listing_bytes if max_bytes is None else max_bytes)
+        self._write(line)
+
+    def _write(self, line: str) -> None:
+        self._outgoing += line.encode() + b"\r\n"
+
+    async def _status(self) -> Status:
+        if self._is_broken:
+            raise ConnectionLostError("the session is over")
+        if self._outgoing:
+            self._wire.write(bytes(self._outgoing))
+            self._outgoing.clear()
+        self._began = asyncio.get_running_loop().time()
+        self._received = 0
+        event = await self._event()
+        if not isinstance(event, Status):
+            raise ProtocolError("a multi-line answer where a status line was due")
+        return event
+
+    async def _event(self) -> Event:
+        limits = self.limits
+        while (event := self._reader.next()) is None:
+            allowed_s = limits.command_s + self._received / limits.min_rate_bytes
+            left_s = self._began + allowed_s - asyncio.get_running_loop().time()
+            octets = await self._wire.read(max(0.0, min(left_s, limits.inactivity_s)))
+            self._received += len(octets)
+            self._reader.feed(octets)
+        return event
+
+    @contextlib.contextmanager
+    def _in_step(self) -> Iterator[None]:
+        try:
+            yield
+        except RefusedError:
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+
+def _refusal(
+    status: Status, command: str, *, is_credential_likely: bool = False, reach: Reach | None = None
+) -> RefusedError:
+    """Return the error of a -ERR; its text quotes nothing, as servers repeat names and addresses."""
+    code = status.code
+    if not code and _BUSY.search(status.text):
+        # NOTE: servers without response codes say it in RFC 1939's own words (§4), and it is no wrong password.
+        code = "IN-USE"
+    text = f"the server refused {command}" + (f" ({code})" if code else "")
+    if code == "AUTH" or (not code and is_credential_likely):
+        return LoginRefusedError(text, code=code)
+    temper = Temper.GIVE_UP if code in _GIVE_UP_CODES else Temper.WAIT
+    return RefusedError(text, code=code, reach=reach, temper=temper)

@@ -1,0 +1,236 @@
+"""The decisions of the chain of custody, pure: what to retrieve, what may be deleted, what is whose copy.
+
+Theory. A listed message has a *key*: its UIDL, or, where it has no usable one, a key made of its size. A key made of
+anything but a UIDL contains a space, which no UIDL does. The store keeps one `Known` per key; a message
+without UIDL gets, once retrieved, a key made of its digest and a count, so that two equal messages are two rows.
+
+Only a row that is COMMITTED, under a UIDL, and listed with its recorded size is deleted without being retrieved again.
+Everything else that is listed is retrieved, and its content decides:
+
+    the row's state   same digest                         another digest
+    none, UNTAKEN     an unlisted committed row's copy    new
+    COMMITTED         the same                            new: the server reused the UIDL
+    DOUBTFUL          the same, committed now             replaces the doubtful one
+    DELETED           the same, deleted again             new: the server reused the UIDL
+
+`tries` counts how often in a row a key brought nothing new. Above zero it is retrieved in a session of its own, so
+that what breaks the session breaks nothing else; from `max_tries` on it is set aside. Whoever lowers it in the store
+gives it new tries.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import count
+
+from syncd.pop3.listing import Listed
+from syncd.pop3.spool import Body
+
+_NO_DIGEST = b""
+
+
+class CustodyState(StrEnum):
+    """Say how far a message of the server has come.
+
+    untaken: nothing of it is in the store. doubtful: a body is, but it was shorter than listed. committed: the
+    whole body is. deleted: and the server confirmed, by its answer to QUIT, that its copy is gone.
+    """
+
+    UNTAKEN = "untaken"
+    DOUBTFUL = "doubtful"
+    COMMITTED = "committed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Hold what the store remembers of one key of an account.
+
+    size_bytes: as listed. digest: of the body's octets, empty while untaken.
+    """
+
+    key: str
+    state: CustodyState
+    size_bytes: int | None
+    digest: bytes
+    tries: int = 0
+
+
+class Verdict(StrEnum):
+    """Say what a retrieved body is: a new message, one the store has, or a better copy of a doubtful one."""
+
+    NEW = "new"
+    SAME = "same"
+    REPLACES = "replaces"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Hold a listed message with its key; `is_anonymous` without a usable UIDL."""
+
+    listed: Listed
+    key: str
+    is_anonymous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """Say what one session does; what is in none of these is retrieved by a later one.
+
+    retrieve: in this order. delete: may go without being retrieved. too_large: to be set aside now. set_aside: left
+    alone. waiting: how many need a session of their own, to be had soon.
+    """
+
+    retrieve: tuple[Candidate, ...]
+    delete: tuple[Candidate, ...]
+    too_large: tuple[Candidate, ...]
+    set_aside: tuple[Candidate, ...]
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Hold one message for the store to commit: its body, and the row that says so.
+
+    takes_over: keys of rows to be removed in the same transaction; the message of one of them becomes this row's.
+    """
+
+    candidate: Candidate
+    body: Body
+    verdict: Verdict
+    row: Known
+    takes_over: tuple[str, ...] = ()
+
+    @property
+    def may_be_deleted(self) -> bool:
+        """Tell whether the server's copy may go once this is committed."""
+        return self.row.state is CustodyState.COMMITTED
+
+
+def candidates_of(listing: Iterable[Listed]) -> tuple[Candidate, ...]:
+    """Return the listed messages with their keys, all distinct."""
+    found: list[Candidate] = []
+    of_size: dict[int | None, int] = {}
+    for listed in listing:
+        if listed.uidl is not None:
+            found.append(Candidate(listed, listed.uidl, is_anonymous=False))
+        else:
+            nth = of_size[listed.size_bytes] = of_size.get(listed.size_bytes, 0) + 1
+            size = "unknown" if listed.size_bytes is None else listed.size_bytes
+            found.append(Candidate(listed, f"size {size} {nth}", is_anonymous=True))
+    return tuple(found)
+
+
+def plan_session(
+    candidates: Sequence[Candidate], known: Mapping[str, Known], *, max_message_bytes: int, max_tries: int
+) -> SessionPlan:
+    """Decide what a session does with what is listed.
+
+    Messages on trial are retrieved only in a session that has nothing else to do, the least tried first.
+    """
+    retrieve: list[Candidate] = []
+    trial: list[tuple[int, Candidate]] = []
+    delete: list[Candidate] = []
+    too_large: list[Candidate] = []
+    set_aside: list[Candidate] = []
+    for candidate in candidates:
+        row = known.get(candidate.key)
+        size = candidate.listed.size_bytes
+        tries = row.tries if row else 0
+        if row and row.state is CustodyState.COMMITTED and size is not None and size == row.size_bytes:
+            delete.append(candidate)
+        elif tries >= max_tries:
+            set_aside.append(candidate)
+        elif size is not None and size > max_message_bytes:
+            (set_aside if row and row.size_bytes == size else too_large).append(candidate)
+        elif tries:
+            trial.append((tries, candidate))
+        else:
+            retrieve.append(candidate)
+    waiting = len(trial)
+    if not retrieve and not delete:
+        retrieve, waiting = [candidate for _, candidate in sorted(trial, key=lambda each: each[0])], 0
+    return SessionPlan(tuple(retrieve), tuple(delete), tuple(too_large), tuple(set_aside), waiting)
+
+
+def after_failure(candidate: Candidate, known: Known | None) -> Known:
+    """Return the row of a message that could not be taken; what is stored of it already stays known."""
+    if known is None or known.state is CustodyState.UNTAKEN:
+        tries = known.tries + 1 if known else 1
+        return Known(candidate.key, CustodyState.UNTAKEN, candidate.listed.size_bytes, _NO_DIGEST, tries)
+    # NOTE: its recorded size stays as it is: the new one would allow a DELE of what was never retrieved.
+    return replace(known, tries=known.tries + 1)
+
+
+def when_too_large(candidate: Candidate, known: Known | None) -> Known:
+    """Return the row of a message that is not tried at all; it is, once the limit is raised."""
+    row = after_failure(candidate, known)
+    return replace(row, tries=known.tries if known else 0)
+
+
+class Matcher:
+    """Decide, over one session, which retrieved body is new and which is a copy the store already has."""
+
+    def __init__(self, candidates: Sequence[Candidate], known: Mapping[str, Known]) -> None:
+        self._known = known
+        self._taken = {candidate.key for candidate in candidates}
+
+    def decide(self, candidate: Candidate, body: Body, copies: Sequence[Known]) -> Retrieved:
+        """Return what to commit. `copies`: the account's rows with this digest, up to the previous batch."""
+        known = self._known.get(candidate.key)
+        if known is None or known.state is CustodyState.UNTAKEN:
+            return self._by_content(candidate, body, copies)
+        size, digest = candidate.listed.size_bytes, body.facts.digest
+        if known.digest == digest:
+            # NOTE: a server that says it deleted, and lists again, must not be believed for ever.
+            tries = known.tries + 1 if known.state is CustodyState.DELETED else 0
+            row = Known(candidate.key, CustodyState.COMMITTED, size, digest, tries)
+            return Retrieved(candidate, body, Verdict.SAME, row)
+        state = _state_of(candidate, body)
+        if known.state is CustodyState.DOUBTFUL and known.size_bytes == size:
+            tries = known.tries + 1 if state is CustodyState.DOUBTFUL else 0
+            return Retrieved(candidate, body, Verdict.REPLACES, Known(candidate.key, state, size, digest, tries))
+        return Retrieved(candidate, body, Verdict.NEW, Known(candidate.key, state, size, digest))
+
+    def _by_content(self, candidate: Candidate, body: Body, copies: Sequence[Known]) -> Retrieved:
+        size, digest = candidate.listed.size_bytes, body.facts.digest
+        takes_over = {candidate.key} if candidate.is_anonymous and candidate.key in self._known else set()
+        copy = self._unlisted_copy(candidate, copies)
+        if copy is None:
+            key = self._mint_key(digest, copies) if candidate.is_anonymous else candidate.key
+            row, verdict = Known(key, _state_of(candidate, body), size, digest), Verdict.NEW
+        else:
+            # The same octets in an earlier session under another key: complete, whatever LIST says.
+            key = copy.key if candidate.is_anonymous else candidate.key
+            row, verdict = Known(key, CustodyState.COMMITTED, size, digest), Verdict.SAME
+            takes_over |= {copy.key} - {key}
+            self._taken.add(copy.key)
+        self._taken.add(key)
+        return Retrieved(candidate, body, verdict, row, tuple(sorted(takes_over)))
+
+    def _unlisted_copy(self, candidate: Candidate, copies: Sequence[Known]) -> Known | None:
+        """Return the row that this message has under another key: not listed now, and the server had it last.
+
+        Where there is no UIDL, a deleted one counts as well: nothing else would stop a server that never deletes.
+        """
+        free = [
+            copy
+            for copy in copies
+            if copy.key not in self._taken
+            and (copy.state is not CustodyState.DELETED or (candidate.is_anonymous and _is_anonymous(copy.key)))
+        ]
+        return min(free, key=lambda copy: (_is_anonymous(copy.key) != candidate.is_anonymous, copy.key), default=None)
+
+    def _mint_key(self, digest: bytes, copies: Sequence[Known]) -> str:
+        used = self._taken | {copy.key for copy in copies}
+        return next(key for nth in count(1) if (key := f"sha256 {digest.hex()} {nth}") not in used)
+
+
+def _state_of(candidate: Candidate, body: Body) -> CustodyState:
+    size = candidate.listed.size_bytes
+    is_short = size is not None and body.facts.size_bytes < size
+    return CustodyState.DOUBTFUL if is_short else CustodyState.COMMITTED
+
+
+def _is_anonymous(key: str) -> bool:
+    return " " in key

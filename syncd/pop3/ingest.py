@@ -1,0 +1,250 @@
+"""One POP3 session as a chain of custody: retrieve, commit, DELE, QUIT, and only its +OK confirms a deletion.
+
+Theory. A body travels `RETR -> digest -> commit -> DELE -> QUIT +OK -> confirmed deleted`, and the store follows one
+step behind the server at each: whatever is cut, the next session finds every listed message either unknown (and
+retrieves it) or committed (and deletes it without retrieving it again). While one batch is committed, the next is
+being retrieved; the first DELE is sent after the last commit.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from syncd.errors import Reach, RefusedError, SyncdError, Temper
+from syncd.pop3.connection import Connection, Failed
+from syncd.pop3.custody import (
+    Candidate,
+    Known,
+    Matcher,
+    Retrieved,
+    Verdict,
+    after_failure,
+    candidates_of,
+    plan_session,
+    when_too_large,
+)
+from syncd.pop3.listing import Listed
+from syncd.pop3.spool import Body
+
+_log = structlog.get_logger()
+
+MIB = 1024 * 1024
+
+
+class Custody(Protocol):
+    """Keep, for one account, what was retrieved from its maildrop; each call is one transaction."""
+
+    async def known(self, keys: Collection[str]) -> Sequence[Known]:
+        """Return the rows that exist among `keys`."""
+
+    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
+        """Return all rows of the account with one of these digests."""
+
+    async def commit(self, batch: Sequence[Retrieved]) -> None:
+        """Make bodies and rows durable, all or nothing; they are when this returns.
+
+        NEW: a new message in INBOX, also if its body equals another's. SAME: the row only; the message is there, or was
+        and the person deleted it. REPLACES: a new message, and the doubtful one of this row is withdrawn. Spool files
+        are removed by the caller afterwards.
+        """
+
+    async def deletion_confirmed(self, keys: Collection[str]) -> None:
+        """Set these rows to DELETED, `tries` untouched: the server confirmed that its copies are gone."""
+
+    async def failed(self, row: Known, error: SyncdError) -> None:
+        """Keep the row of a message that could not be taken, and the error for `status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestLimits:
+    """Bound one session.
+
+    batch_bytes, batch_messages: of one commit. max_tries: after so many failures in a row a message is set aside.
+    """
+
+    batch_bytes: int = 8 * MIB
+    batch_messages: int = 500
+    max_tries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """Count what a session that ended well did.
+
+    retrieved: bodies, `duplicates` of them stored before. deleted: confirmed. kept: left on the server for a later
+    session. set_aside: left alone until their tries are reset. waiting: of those kept, how many want a session of
+    their own soon. bytes: of bodies.
+    """
+
+    retrieved: int = 0
+    deleted: int = 0
+    set_aside: int = 0
+    kept: int = 0
+    duplicates: int = 0
+    waiting: int = 0
+    bytes: int = 0
+
+
+async def ingest(
+    connection: Connection, custody: Custody, *, spool: Path, limits: IngestLimits | None = None
+) -> IngestReport:
+    """Drain the maildrop of a connection that is logged in, and end the session.
+
+    Any error drops the connection without QUIT; what was committed until then stays, and the next session goes on
+    from it. `spool`: existing directory for large bodies, to be emptied at start by its owner.
+    """
+    session = _Session(connection, custody, spool, limits or IngestLimits())
+    try:
+        report = await session.run()
+    except BaseException:
+        connection.abort()
+        raise
+    finally:
+        await session.discard()
+    _log.info(
+        "maildrop_ingested",
+        retrieved=report.retrieved,
+        deleted=report.deleted,
+        set_aside=report.set_aside,
+        kept=report.kept,
+        duplicates=report.duplicates,
+        bytes=report.bytes,
+    )
+    return report
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Count what was committed, and keep what DELE needs of it: never the bodies."""
+
+    deletable: dict[Listed, str] = field(default_factory=dict)
+    retrieved: int = 0
+    duplicates: int = 0
+    bytes: int = 0
+
+    def add(self, each: Retrieved) -> None:
+        self.retrieved += 1
+        self.duplicates += each.verdict is Verdict.SAME
+        self.bytes += each.body.facts.size_bytes
+        if each.may_be_deleted:
+            self.deletable[each.candidate.listed] = each.row.key
+
+
+class _Session:
+    def __init__(self, connection: Connection, custody: Custody, spool: Path, limits: IngestLimits) -> None:
+        self._connection = connection
+        self._custody = custody
+        self._spool = spool
+        self._limits = limits
+        self._known: dict[str, Known] = {}
+        self._tally = _Tally()
+        self._spooled: list[Body] = []
+
+    async def run(self) -> IngestReport:
+        limits, tally = self._limits, self._tally
+        candidates = candidates_of(await self._connection.listing())
+        if candidates:
+            rows = await self._custody.known([candidate.key for candidate in candidates])
+            self._known = {row.key: row for row in rows}
+        plan = plan_session(
+            candidates,
+            self._known,
+            max_message_bytes=self._connection.limits.message_bytes,
+            max_tries=limits.max_tries,
+        )
+        for candidate in plan.too_large:
+            error = RefusedError("larger than max_message_bytes", reach=Reach.MESSAGE, temper=Temper.GIVE_UP)
+            await self._custody.failed(when_too_large(candidate, self._known.get(candidate.key)), error)
+        await self._retrieve(plan.retrieve, Matcher(candidates, self._known))
+        deletable = tally.deletable | {candidate.listed: candidate.key for candidate in plan.delete}
+        marked = await self._connection.delete(tuple(deletable))
+        await self._connection.quit()
+        if marked:
+            await self._custody.deletion_confirmed([deletable[listed] for listed in marked])
+        set_aside = len(plan.set_aside) + len(plan.too_large)
+        return IngestReport(
+            retrieved=tally.retrieved,
+            deleted=len(marked),
+            set_aside=set_aside,
+            kept=len(candidates) - len(marked) - set_aside,
+            duplicates=tally.duplicates,
+            waiting=plan.waiting,
+            bytes=tally.bytes,
+        )
+
+    async def discard(self) -> None:
+        """Remove the spool files of what was not committed."""
+        for body in self._spooled:
+            await body.discard()
+
+    async def _retrieve(self, wanted: Sequence[Candidate], matcher: Matcher) -> None:
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                failure = await self._pump(wanted, matcher, group)
+        except ExceptionGroup as several:
+            failure = several.exceptions[0]
+        if failure is not None:
+            raise failure
+
+    async def _pump(self, wanted: Sequence[Candidate], matcher: Matcher, group: asyncio.TaskGroup) -> SyncdError | None:
+        """Commit one batch while the next is retrieved; return what ended the retrieval early."""
+        of_listed = {candidate.listed: candidate for candidate in wanted}
+        batch: list[tuple[Candidate, Body]] = []
+        batch_bytes = 0
+        committing: asyncio.Task[None] | None = None
+        lost: SyncdError | None = None
+        arrivals = self._connection.retrieve(tuple(of_listed), spool=self._spool)
+        async with contextlib.aclosing(arrivals):
+            while True:
+                try:
+                    arrival = await anext(arrivals, None)
+                except SyncdError as error:
+                    lost = error
+                    break
+                if arrival is None:
+                    break
+                candidate = of_listed[arrival.listed]
+                if isinstance(arrival, Failed):
+                    await self._note(candidate, arrival.error)
+                    continue
+                if arrival.body.path is not None:
+                    self._spooled.append(arrival.body)
+                batch.append((candidate, arrival.body))
+                batch_bytes += arrival.body.facts.size_bytes
+                if batch_bytes >= self._limits.batch_bytes or len(batch) >= self._limits.batch_messages:
+                    if committing is not None:
+                        await committing
+                    committing = group.create_task(self._commit(batch, matcher))
+                    batch, batch_bytes = [], 0
+        if committing is not None:
+            await committing
+        # What came whole before the session broke is committed all the same.
+        await self._commit(batch, matcher)
+        return lost
+
+    async def _commit(self, batch: Sequence[tuple[Candidate, Body]], matcher: Matcher) -> None:
+        if not batch:
+            return
+        copies: dict[bytes, list[Known]] = {}
+        for row in await self._custody.copies({body.facts.digest for _, body in batch}):
+            copies.setdefault(row.digest, []).append(row)
+        retrieved = tuple(
+            matcher.decide(candidate, body, copies.get(body.facts.digest, ())) for candidate, body in batch
+        )
+        await self._custody.commit(retrieved)
+        for each in retrieved:
+            self._tally.add(each)
+            if each.body.path is not None:
+                await each.body.discard()
+                self._spooled.remove(each.body)
+
+    async def _note(self, candidate: Candidate, error: SyncdError) -> None:
+        _log.warning("message_not_taken", size_bytes=candidate.listed.size_bytes, error=str(error))
+        if not (isinstance(error, RefusedError) and error.code == "SYS/TEMP"):
+            await self._custody.failed(after_failure(candidate, self._known.get(candidate.key)), error)

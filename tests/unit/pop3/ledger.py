@@ -1,0 +1,56 @@
+"""A custody for tests: one account's INBOX and rows in memory, outliving any number of sessions."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from syncd.errors import SyncdError
+from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
+
+
+class Ledger:
+    """Hold messages as octets, each with the key of the row that brought it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Known] = {}
+        self.inbox: dict[int, bytes] = {}
+        self.message_of: dict[str, int] = {}
+        self.errors: list[SyncdError] = []
+        self.batches: list[int] = []
+        self._next = 1
+
+    @property
+    def contents(self) -> Counter[bytes]:
+        """Return what is in INBOX, counting equal messages."""
+        return Counter(self.inbox.values())
+
+    async def known(self, keys: Collection[str]) -> Sequence[Known]:
+        return [self.rows[key] for key in keys if key in self.rows]
+
+    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
+        return [row for row in self.rows.values() if row.digest in digests]
+
+    async def commit(self, batch: Sequence[Retrieved]) -> None:
+        octets = [await asyncio.to_thread(lambda each=each: b"".join(each.body.pieces())) for each in batch]
+        self.batches.append(len(batch))
+        for each, body in zip(batch, octets, strict=True):
+            if each.verdict is Verdict.REPLACES:
+                del self.inbox[self.message_of[each.row.key]]
+            if each.verdict is not Verdict.SAME:
+                self.inbox[self._next] = body
+                self.message_of[each.row.key] = self._next
+                self._next += 1
+            for key in each.takes_over:
+                self.rows.pop(key)
+                if key in self.message_of:
+                    self.message_of[each.row.key] = self.message_of.pop(key)
+            self.rows[each.row.key] = each.row
+
+    async def deletion_confirmed(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.rows[key] = replace(self.rows[key], state=CustodyState.DELETED)
+
+    async def failed(self, row: Known, error: SyncdError) -> None:
+        self.rows[row.key] = row
+        self.errors.append(error)
