@@ -62,8 +62,8 @@ class BaseMessage:
 class ReplicaMessage:
     """A row of a replica tree: one file.
 
-    name: the file name up to the flag letters, which is minted once and never changes; info: what follows it in the
-    file name, such as `:2,FS`. subdir: `new` or `cur`.
+    name: the file name up to `:2,`, which is minted once and never changes; info: what follows that mark, None without
+    it. subdir: `new` or `cur`.
     message_id: the server row it holds, None for a file of the device's own. size_bytes and mtime are the file's
     when it was last confirmed.
     """
@@ -71,7 +71,7 @@ class ReplicaMessage:
     id: int
     message_id: int | None
     name: str
-    info: str
+    info: str | None
     subdir: str
     flags: Flags
     state: ReplicaState

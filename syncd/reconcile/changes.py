@@ -15,7 +15,7 @@ class Sighting:
     """Describe a file of a replica as it was just seen; size and mtime are None when nobody asked for them."""
 
     name: str
-    info: str
+    info: str | None
     subdir: str
     flags: Flags
     size_bytes: int | None = None

@@ -33,7 +33,8 @@ class LinkSource:
     device_path: str
     directory: str
     subdir: str
-    file_name: str
+    name: str
+    info: str | None
 
 
 def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, Deliverable]:
@@ -83,6 +84,6 @@ def link_sources(conn: Connection, wanted: Iterable[Deliverable]) -> Mapping[tup
         .join(device, and_(device.c.id == replica.c.device_id, device.c.state == "active"))
     )
     return {
-        (row.body_id, row.internaldate): LinkSource(row.path, row.directory, row.subdir, row.name + row.info)
+        (row.body_id, row.internaldate): LinkSource(row.path, row.directory, row.subdir, row.name, row.info)
         for row in rows_in(conn, query, server_message.c.body_id, bodies)
     }

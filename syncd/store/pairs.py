@@ -28,7 +28,7 @@ class Settled:
 
     file_id: int
     message_id: int
-    info: str
+    info: str | None
     subdir: str
     flags: Flags
     base_add: Flags = NONE

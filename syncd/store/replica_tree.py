@@ -19,7 +19,7 @@ class MintedFile:
 
     message_id: int
     name: str
-    info: str
+    info: str | None
     subdir: str
     flags: Flags
     size_bytes: int

@@ -233,7 +233,7 @@ replica_message = Table(
     Column("name", FileName, nullable=False),
     Column("subdir", Text, nullable=False),
     _flags(),
-    Column("info", FileName, nullable=False, server_default=""),  # what follows the name in the file name: `:2,FS`
+    Column("info", FileName),  # what follows `:2,` in the file name; none without that mark
     Column("state", Text, nullable=False),  # mail.tree.ReplicaState
     Column("target_flags", Text),  # moving: what the file is being renamed to
     Column("size_bytes", BigInteger, nullable=False),

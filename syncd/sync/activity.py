@@ -1,0 +1,29 @@
+"""Floor 4: what each task is doing right now, for `syncd status`; nothing is decided by it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Activity:
+    """Describe a running account or device. Times are seconds since 1970."""
+
+    doing: str = "starting"
+    since: float = 0.0
+    done: int = 0
+    total: int = 0
+    error: str | None = None
+    retry_at: float | None = None
+    mode: str = ""
+    """How news of the server arrives: push or poll, and why."""
+
+    def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
+        """Say what is being done, and how far it is when that can be counted."""
+        self.doing, self.since, self.done, self.total = doing, at, done, total
+
+
+@dataclass(slots=True)
+class Activities:
+    """Hold the activities of all running tasks by name."""
+
+    accounts: dict[str, Activity] = field(default_factory=dict)
+    devices: dict[str, Activity] = field(default_factory=dict)

@@ -1,0 +1,299 @@
+"""Floor 4: one round: plan, guard, perform, settle; the only place where the two sides of a message meet.
+
+Theory. The tasks that own a side observe and record (`imap_account`, `pop3_account`, `device`); a round takes it from
+there. It reads the pairs that changed since a cursor, plans them, announces in one transaction what it is about to do
+to files, lets the owner of the side perform, and settles in a second transaction, which moves base, rows and cursor
+together. Interrupted anywhere, the next round reads the same pairs, finds what was announced, and goes on.
+
+House rules. No wire and no file call here: a side is a Protocol. No transaction is open while a side performs. What
+fails is set aside by message, and the rest goes on.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+from sqlalchemy import Connection
+
+from syncd.errors import SyncdError
+from syncd.mail.flags import Flags
+from syncd.mail.tree import Pair
+from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Store, as_text
+from syncd.reconcile.planner import Policy, plan
+from syncd.store import deliveries, devices, pairs, replica_tree, troubles
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.pairs import Settled, Settlement
+from syncd.store.server_tree import FlagDelta, apply_flag_deltas
+from syncd.sync.sides import (
+    FileDone,
+    FileFailed,
+    FileOutcome,
+    FileStale,
+    FileTask,
+    FileToDeliver,
+    FileToRemove,
+    FileToRename,
+    ReplicaSide,
+    ServerSide,
+    StoreOutcome,
+)
+
+log = structlog.get_logger()
+
+_PAIRS_PER_ROUND = 1000
+BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_FILES = 500
+"""Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """Tell what a round did. has_more: there is more to plan, or something must be looked at again."""
+
+    effects: int
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRound:
+    """Bring one replica up to what its server tree has, a thousand pairs at a time."""
+
+    db: Database
+    side: ReplicaSide
+    device: DeviceRow
+    of: ReplicaRow
+    policy: Policy
+    now: float
+
+    async def run(self) -> RoundResult:
+        """Plan and settle the next pairs; the replica row given must be a current one."""
+        of = self.of
+        news = await self.db.read(self._news)
+        planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
+        effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
+        mine = [effect for effect in effects if isinstance(effect, Deliver | Rename | Remove)]
+        await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
+        stale = False
+        for batch in _batches(mine, planned):
+            stale |= await self._perform(planned, batch)
+        rest = Settlement(
+            agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
+            forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
+            upto=None if stale else news.upto,
+        )
+        await self.db.write(lambda conn: pairs.settle(conn, of, rest, now=self.now))
+        return RoundResult(len(mine), stale or news.upto < of.mailbox_version)
+
+    def _news(self, conn: Connection) -> pairs.News:
+        news = pairs.server_news(conn, self.of, limit=_PAIRS_PER_ROUND)
+        again = troubles.due(conn, mailbox_id=self.of.mailbox_id, device_id=self.device.id, now=self.now)
+        return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, self.of, again))) if again else news
+
+    async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> bool:
+        """Announce, perform and settle one batch; True if the device forestalled part of it."""
+        announced = await self.db.write(lambda conn: self._announce(conn, planned, batch))
+        outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
+        await self.db.write(lambda conn: self._settle(conn, announced, outcomes))
+        for effect in batch:
+            log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
+        stale = any(isinstance(outcome, FileStale) for outcome in outcomes.values())
+        if touched := [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]:
+            await self.side.look(self.of, touched)
+        return stale
+
+    def _announce(self, conn: Connection, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> "_Announced":
+        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
+        delivers = {effect.message_id: effect for effect in batch if isinstance(effect, Deliver)}
+        bodies = deliveries.deliverables(conn, delivers)
+        sources = deliveries.link_sources(conn, bodies.values())
+        files = {message_id: file for message_id in bodies if (file := planned[message_id].replica) is not None}
+        again = frozenset(files)
+        minted = [self.side.mint(body, delivers[id_].flags) for id_, body in bodies.items() if id_ not in files]
+        replica_tree.announce_deliveries(conn, self.of.id, minted)
+        made = replica_tree.files_by_name(conn, self.of.id, [file.name for file in minted])
+        files |= {file.message_id: file for file in made.values() if file.message_id is not None}
+        tasks: list[FileTask] = [
+            FileToDeliver(
+                files[message_id],
+                body,
+                delivers[message_id].flags,
+                source=sources.get((body.body_id, body.internaldate)),
+                is_repeated=message_id in again,
+            )
+            for message_id, body in bodies.items()
+        ]
+        for effect in batch:
+            file = planned[effect.message_id].replica
+            if isinstance(effect, Rename) and file is not None:
+                tasks.append(FileToRename(file, effect.add, effect.remove))
+            elif isinstance(effect, Remove) and file is not None:
+                tasks.append(FileToRemove(file))
+        replica_tree.announce_moves(conn, {t.file.id: t.flags for t in tasks if isinstance(t, FileToRename)})
+        replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
+        return _Announced(tuple(tasks), devices.begin_barrier(conn, self.device.id))
+
+    def _settle(
+        self,
+        conn: Connection,
+        announced: "_Announced",
+        outcomes: Mapping[int, FileOutcome],
+    ) -> None:
+        pairs.settle(conn, self.of, _settlement(announced.tasks, outcomes), now=self.now)
+        devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
+        well: list[int] = []
+        undone: list[int] = []
+        for task in announced.tasks:
+            match outcomes[task.file.id]:
+                case FileDone():
+                    well.append(_message_of(task))
+                case FileStale():
+                    undone.append(task.file.id)
+                case FileFailed(error):
+                    undone.append(task.file.id)
+                    self._set_aside(conn, _message_of(task), error)
+        delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
+        replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
+        troubles.resolve(conn, well, device_id=self.device.id)
+
+    def _set_aside(self, conn: Connection, message_id: int, error: SyncdError) -> None:
+        troubles.set_aside(
+            conn,
+            mailbox_id=self.of.mailbox_id,
+            message_id=message_id,
+            device_id=self.device.id,
+            error=str(error),
+            temper=error.temper,
+            now=self.now,
+        )
+
+
+def _message_of(task: FileTask) -> int:
+    """Return the message of a planned file, which has one by its plan."""
+    message_id = task.file.message_id
+    if message_id is None:
+        raise ValueError("a file of the device's own was planned for")
+    return message_id
+
+
+def _is_touched(outcome: FileOutcome) -> bool:
+    return isinstance(outcome, FileStale) or (isinstance(outcome, FileDone) and outcome.is_touched)
+
+
+def _wanted_flags(effect: ReplicaEffect) -> Flags:
+    match effect:
+        case Deliver(flags=flags) | Rename(add=flags):
+            return flags
+    return frozenset()
+
+
+def _batches(effects: Sequence[ReplicaEffect], planned: Mapping[int, Pair]) -> Iterator[tuple[ReplicaEffect, ...]]:
+    batch: list[ReplicaEffect] = []
+    size = 0
+    for effect in effects:
+        server = planned[effect.message_id].server
+        weight = server.size_bytes if isinstance(effect, Deliver) and server else 0
+        if batch and (size + weight > BATCH_BYTES or len(batch) >= _BATCH_FILES):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(effect)
+        size += weight
+    if batch:
+        yield tuple(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    tasks: tuple[FileTask, ...]
+    generation: int
+
+
+def _settlement(tasks: Sequence[FileTask], outcomes: Mapping[int, FileOutcome]) -> Settlement:
+    """Return what of a batch both sides now agree on."""
+    delivered: list[Settled] = []
+    renamed: list[Settled] = []
+    removed: list[int] = []
+    for task in tasks:
+        outcome, file = outcomes[task.file.id], task.file
+        if not isinstance(outcome, FileDone):
+            continue
+        match task:
+            case FileToDeliver(flags=flags):
+                delivered.append(Settled(file.id, _message_of(task), outcome.info, outcome.subdir, flags))
+            case FileToRename(add=add, remove=remove):
+                # NOTE: what the device changed meanwhile stays unrecorded here; the look that follows sees it as new.
+                where = Settled(file.id, _message_of(task), outcome.info, outcome.subdir, task.flags)
+                renamed.append(replace(where, base_add=add, base_remove=remove))
+            case FileToRemove():
+                removed.append(_message_of(task))
+    return Settlement(delivered=tuple(delivered), renamed=tuple(renamed), removed=tuple(removed))
+
+
+async def server_round(
+    db: Database,
+    side: ServerSide,
+    mailbox: MailboxRow,
+    replicas: Iterable[tuple[ReplicaRow, Policy]],
+    *,
+    now: float,
+) -> RoundResult:
+    """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one."""
+    stores: dict[Store, list[int]] = defaultdict(list)
+    agreed: dict[int, list[FlagDelta]] = defaultdict(list)
+    cursors: dict[int, int] = {}
+    has_more = False
+    for of, policy in replicas:
+        news = await db.read(lambda conn, of=of: _server_news(conn, of, now))
+        cursors[of.id] = news.upto
+        has_more |= news.upto < of.version
+        for pair in dict.fromkeys(news.pairs):
+            for effect in plan(pair, policy):
+                if isinstance(effect, Store):
+                    stores[effect].append(of.id)
+                elif isinstance(effect, Agree):
+                    agreed[of.id].append(FlagDelta(effect.message_id, effect.add, effect.remove))
+    outcome = await side.store(mailbox, tuple(stores)) if stores else StoreOutcome(frozenset(), {})
+    overtaken = {
+        replica_id
+        for effect, replica_ids in stores.items()
+        if effect.message_id not in outcome.done and effect.message_id not in outcome.refused
+        for replica_id in replica_ids
+    }
+
+    def settle(conn: Connection) -> None:
+        done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
+        deltas = {effect: FlagDelta(effect.message_id, effect.add, effect.remove) for effect in done}
+        for delta in deltas.values():
+            apply_flag_deltas(conn, mailbox.id, [delta])
+        for effect, replica_ids in done.items():
+            for replica_id in replica_ids:
+                agreed[replica_id].append(deltas[effect])
+        for replica_id, moved in agreed.items():
+            pairs.agree(conn, replica_id, moved)
+        for message_id, error in outcome.refused.items():
+            troubles.set_aside(
+                conn,
+                mailbox_id=mailbox.id,
+                message_id=message_id,
+                device_id=None,
+                error=str(error),
+                temper=error.temper,
+                now=now,
+            )
+        troubles.resolve(conn, outcome.done, device_id=None)
+        for replica_id, upto in cursors.items():
+            if replica_id not in overtaken:
+                devices.move_replica_cursor(conn, replica_id, upto)
+
+    await db.write(settle)
+    for effect in stores:
+        log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
+    return RoundResult(len(stores), has_more or bool(overtaken))
+
+
+def _server_news(conn: Connection, of: ReplicaRow, now: float) -> pairs.News:
+    news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
+    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=None, now=now)
+    return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, again))) if again else news

@@ -1,0 +1,113 @@
+"""Floor 4: what a round asks of the owners of the two sides, and what they answer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from syncd.errors import SyncdError
+from syncd.mail.flags import Flags, with_delta
+from syncd.mail.tree import ReplicaMessage
+from syncd.reconcile.effects import Store
+from syncd.store.accounts import MailboxRow
+from syncd.store.deliveries import Deliverable, LinkSource
+from syncd.store.devices import ReplicaRow
+from syncd.store.replica_tree import MintedFile
+
+
+@dataclass(frozen=True, slots=True)
+class FileToDeliver:
+    """A file with the name that is committed for it.
+
+    source: where to link from, None to write. is_repeated: an earlier attempt may have got through.
+    """
+
+    file: ReplicaMessage
+    body: Deliverable
+    flags: Flags
+    source: LinkSource | None
+    is_repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileToRename:
+    """A file and the flags that its name should say besides and no longer."""
+
+    file: ReplicaMessage
+    add: Flags
+    remove: Flags
+
+    @property
+    def flags(self) -> Flags:
+        """Return the flags that the file then has, if the device changes none meanwhile."""
+        return with_delta(self.file.flags, add=self.add, remove=self.remove)
+
+
+@dataclass(frozen=True, slots=True)
+class FileToRemove:
+    """A file whose message is gone."""
+
+    file: ReplicaMessage
+
+
+FileTask = FileToDeliver | FileToRename | FileToRemove
+
+
+@dataclass(frozen=True, slots=True)
+class FileDone:
+    """A task that is on disk; info and subdir say where the file is now, and mean nothing after a removal.
+
+    is_touched: the device changed the file as well, so look at it.
+    """
+
+    info: str | None
+    subdir: str
+    is_touched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileStale:
+    """A task that the device forestalled: look at the file, then plan again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """A task that did not work, for a reason that reaches no further than its message."""
+
+    error: SyncdError
+
+
+FileOutcome = FileDone | FileStale | FileFailed
+
+
+class ReplicaSide(Protocol):
+    """The owner of a device's files, as a round needs it."""
+
+    def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
+        """Return a name for a file that is about to be delivered; nothing is written."""
+
+    async def prepare(self, of: ReplicaRow, flags: Flags) -> None:
+        """Make sure that each of these flags has a letter in the replica, as far as there are letters."""
+
+    async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
+        """Do the tasks, make them durable, raise the marker, and tell by row id how each went.
+
+        A SyncdError says that nothing of the batch counts: it was not made durable.
+        """
+
+    async def look(self, of: ReplicaRow, names: Iterable[str]) -> None:
+        """Observe these files and record what is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOutcome:
+    """Tell what became of Store effects, by message id. In neither: changed on the server first, so plan again."""
+
+    done: frozenset[int]
+    refused: Mapping[int, SyncdError]
+
+
+class ServerSide(Protocol):
+    """The owner of an account's server, as a round needs it."""
+
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
+        """Change flags on the server, and record rows that it reports."""
