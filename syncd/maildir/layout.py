@@ -1,0 +1,110 @@
+"""Where a mailbox lives below a device root, and which mailbox a directory is: one-to-one, for both layouts.
+
+Theory. A part of a mailbox name may hold any character; a directory name may not. What would be a separator, a
+path of its own, or a name of Maildir is written %XX (its code point), % itself as %25, an empty part as a lone %.
+Decoding undoes that, and a directory counts as a mailbox only if encoding the result gives exactly the same
+directory: so no two names share a directory, no two directories share a name, and nothing leaves the root.
+Names are UTF-8 on disk in `fs`, as mbsync's Verbatim and every indexer of trees expect, and modified UTF-7 in
+`maildir++`, because that is what Dovecot reads there unless told otherwise.
+"""
+
+import re
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from syncd.errors import MailboxNameError
+from syncd.mail.mailbox import MailboxName, decode_utf7, encode_utf7
+
+_ACCOUNT = re.compile(r"[a-z0-9_-]+")
+_COMPONENT_MAX_BYTES = 255
+_PATH_MAX_BYTES = 3072
+"""Leaves room below PATH_MAX (4096) for the device root and a file name."""
+
+_HAZARD = re.compile(r"[%/\x00-\x1f\x7f-\x9f]")
+_HAZARD_OR_DOT = re.compile(r"[%/.\x00-\x1f\x7f-\x9f]")
+_ESCAPED = re.compile(r"%([0-9A-F]{2})")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_EMPTY = "%"
+_MAILDIR_NAMES = frozenset({"cur", "new", "tmp", "maildirfolder"})
+
+
+class Layout(Protocol):
+    """Map the mailboxes of accounts to directories relative to a device root, and back."""
+
+    def directory(self, account: str, name: MailboxName) -> PurePosixPath:
+        """Return the directory of a mailbox; MailboxNameError when no directory can be called so."""
+
+    def mailbox(self, directory: PurePosixPath) -> tuple[str, MailboxName] | None:
+        """Return account and mailbox of a directory; None for what `directory` would never give."""
+
+
+class MaildirPlusPlus:
+    """Keep all mailboxes side by side: `.account.part.part`, in modified UTF-7."""
+
+    def directory(self, account: str, name: MailboxName) -> PurePosixPath:
+        parts = [_escaped(part, _HAZARD_OR_DOT) for part in _checked(account, name)]
+        component = encode_utf7("." + ".".join((account, *parts))).decode("ascii")
+        return _fitting((component,))
+
+    def mailbox(self, directory: PurePosixPath) -> tuple[str, MailboxName] | None:
+        if len(directory.parts) != 1 or not directory.name.startswith("."):
+            return None
+        try:
+            account, *parts = decode_utf7(directory.name[1:].encode("ascii")).split(".")
+        except ValueError:
+            return None
+        return _proven(self, directory, account, parts)
+
+
+class Fs:
+    """Keep mailboxes inside mailboxes: `account/part/part`, in UTF-8; INBOX is a mailbox like others."""
+
+    def directory(self, account: str, name: MailboxName) -> PurePosixPath:
+        parts = (_without_clash(_escaped(part, _HAZARD)) for part in _checked(account, name))
+        return _fitting((account, *parts))
+
+    def mailbox(self, directory: PurePosixPath) -> tuple[str, MailboxName] | None:
+        if not directory.parts:
+            return None
+        account, *parts = directory.parts
+        return _proven(self, directory, account, parts)
+
+
+def _checked(account: str, name: MailboxName) -> tuple[str, ...]:
+    if not _ACCOUNT.fullmatch(account):
+        raise ValueError("not an account name")
+    if any(_SURROGATE.search(part) for part in name.parts):
+        raise MailboxNameError("the mailbox name is no Unicode text")
+    return name.parts
+
+
+def _escaped(part: str, hazards: re.Pattern[str]) -> str:
+    return hazards.sub(lambda found: f"%{ord(found[0]):02X}", part) if part else _EMPTY
+
+
+def _without_clash(escaped: str) -> str:
+    # NOTE: a mailbox in a mailbox lies beside cur/, new/, tmp/ and Dovecot's own files; programs skip dot names.
+    if escaped in _MAILDIR_NAMES or escaped.startswith((".", "dovecot")):
+        return f"%{ord(escaped[0]):02X}{escaped[1:]}"
+    return escaped
+
+
+def _unescaped(component: str) -> str:
+    return "" if component == _EMPTY else _ESCAPED.sub(lambda found: chr(int(found[1], 16)), component)
+
+
+def _fitting(components: tuple[str, ...]) -> PurePosixPath:
+    lengths = [len(component.encode()) for component in components]
+    if max(lengths) > _COMPONENT_MAX_BYTES or sum(lengths) + len(lengths) > _PATH_MAX_BYTES:
+        raise MailboxNameError("the mailbox name is too long for a directory")
+    return PurePosixPath(*components)
+
+
+def _proven(layout: Layout, directory: PurePosixPath, account: str, parts: list[str]) -> tuple[str, MailboxName] | None:
+    if not parts or not _ACCOUNT.fullmatch(account):
+        return None
+    name = MailboxName(tuple(_unescaped(part) for part in parts))
+    try:
+        return (account, name) if layout.directory(account, name) == directory else None
+    except MailboxNameError:
+        return None

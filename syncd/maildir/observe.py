@@ -1,0 +1,100 @@
+"""Observing a replica: complete listings of a mailbox, and a second look at files that an event named."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from syncd.maildir.files import CUR, NEW, Absence, FileFacts, MailboxDirectory
+from syncd.maildir.names import FileName
+from syncd.maildir.root import ReplicaRoot
+
+
+class SeenFile(NamedTuple):
+    """Name a regular file of cur/ or new/: its unchanging name, and its whole name with the flag letters."""
+
+    name: str
+    subdir: str
+    filename: str
+
+    @classmethod
+    def of(cls, subdir: str, filename: str) -> "SeenFile":
+        return cls(FileName.parse(filename).name, subdir, filename)
+
+    @property
+    def letters(self) -> str:
+        """Return the flag letters; a file in new/ may have some too."""
+        return FileName.parse(self.filename).letters
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Hold all that cur/ and new/ of one mailbox contained.
+
+    files: regular files, dot names left out. duplicates: names that more than one of them has. odd: names of
+    links, FIFOs, directories and the like, which are no messages and prove nothing. is_complete: no name came,
+    went or changed while the directories were read; only then does a file not in `files` count as not seen.
+    """
+
+    files: tuple[SeenFile, ...]
+    duplicates: frozenset[str]
+    odd: frozenset[str]
+    is_complete: bool
+
+
+class Sighting(NamedTuple):
+    """Say what a second look at a file found."""
+
+    file: SeenFile
+    facts: FileFacts | Absence
+
+
+def list_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> Listing:
+    """List a mailbox directory without touching a file.
+
+    FileError when cur/ or new/ is missing or cannot be read to its end: that is never an empty listing.
+    """
+    with root.mailbox(directory) as mailbox:
+        return listed(mailbox)
+
+
+def listed(mailbox: MailboxDirectory) -> Listing:
+    """List an open mailbox directory, like `list_mailbox`."""
+    before = [mailbox.changed_ns(subdir) for subdir in (NEW, CUR)]
+    files: list[SeenFile] = []
+    odd: set[str] = set()
+    # NOTE: files move from new/ to cur/: in this order one that moves meanwhile is seen twice rather than not at all.
+    for subdir in (NEW, CUR):
+        for filename, is_file in mailbox.entries(subdir):
+            if is_file:
+                files.append(SeenFile.of(subdir, filename))
+            else:
+                odd.add(FileName.parse(filename).name)
+    duplicates = _doubled(files)
+    if duplicates:
+        files = [
+            file
+            for file in files
+            if file.name not in duplicates or isinstance(mailbox.stat(file.subdir, file.filename), FileFacts)
+        ]
+        duplicates = _doubled(files)
+    after = [mailbox.changed_ns(subdir) for subdir in (NEW, CUR)]
+    return Listing(tuple(files), duplicates, frozenset(odd), is_complete=before == after)
+
+
+def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFile]) -> tuple[Sighting, ...]:
+    """Look at files of one mailbox by their whole names, in the order given.
+
+    A file that is missing here may have another name by now: that it is gone only a complete listing can tell.
+    Facts that differ from the recorded ones mean that the file was edited in place.
+    """
+    with root.mailbox(directory) as mailbox:
+        return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
+
+
+def _doubled(files: Iterable[SeenFile]) -> frozenset[str]:
+    once: set[str] = set()
+    twice: set[str] = set()
+    for file in files:
+        (twice if file.name in once else once).add(file.name)
+    return frozenset(twice)

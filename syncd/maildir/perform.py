@@ -1,0 +1,359 @@
+"""Performing effects on a replica, in Maildir verbs: Deliver, Rename, Remove; one barrier for a batch.
+
+Theory. An effect names a message by the part of its file name that never changes, and what the store believes
+about its place and flags is a guess to find the file without a listing. A device may rename any file at any time,
+so a file that is not where it was believed is looked for by a listing. Flags change by what is added and removed,
+applied to the letters that the file has at that moment. Each verb may be repeated after a crash at any point.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, assert_never
+
+from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError, Temper
+from syncd.mail.flags import NONE, Flags, with_delta
+from syncd.mail.message import lf_pieces
+from syncd.mail.tree import BodyForm
+from syncd.maildir.barrier import Touched
+from syncd.maildir.barrier import barrier as durable_barrier
+from syncd.maildir.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.maildir.observe import Listing, SeenFile, listed
+from syncd.maildir.root import ReplicaRoot
+
+_LOOKS = 5
+"""How often a file that moves under our eyes is looked for before the effect is left to the next round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Say where the store believes a file is: its directory, its name, and the subdir and flags it had."""
+
+    directory: PurePosixPath
+    name: str
+    subdir: str
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSource:
+    """Name another replica's confirmed file of the same body, form and INTERNALDATE."""
+
+    root: Path
+    directory: PurePosixPath
+    subdir: str
+    filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Bring a message: into new/ when it has no letters, else into cur/.
+
+    The name must be minted and committed before. body: gives the wire octets in pieces, anew at each call.
+    size_bytes: of the file in its form. mtime: INTERNALDATE. is_repeated: an earlier attempt may have
+    got through, so look for the name first.
+    """
+
+    directory: PurePosixPath
+    name: str
+    flags: Flags
+    mtime: int
+    form: BodyForm
+    size_bytes: int
+    body: Callable[[], Iterable[bytes]]
+    link: LinkSource | None = None
+    is_repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Change flags of a message, whatever others it has by now."""
+
+    place: Place
+    add: Flags = NONE
+    remove: Flags = NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a message away, unless it is not the recorded file any more; commit it as withdrawn before."""
+
+    place: Place
+    expected: FileFacts
+
+
+Effect = Deliver | Rename | Remove
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The effect is in place and durable.
+
+    file and facts: of the file now, None when there is none any more. refusal: why a link that was offered
+    was not made; a source that changed was edited in place.
+    """
+
+    file: SeenFile | None
+    facts: FileFacts | None
+    is_linked: bool = False
+    refusal: LinkRefusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """The device changed the file meanwhile: observe it again, nothing was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The effect could not be done; its error says what that concerns."""
+
+    error: SyncdError
+
+
+Outcome = Done | Stale | Failed
+
+
+def perform(
+    root: ReplicaRoot,
+    effects: Sequence[Effect],
+    *,
+    keywords: Callable[[PurePosixPath], KeywordMap],
+    barrier: Callable[[ReplicaRoot, Iterable[Touched]], None] = durable_barrier,
+) -> tuple[Outcome, ...]:
+    """Do the effects of a batch in their order and return each one's outcome, in the same order.
+
+    keywords: gives the map of a mailbox directory. FileError when the barrier fails: then nothing counts as done,
+    and what was delivered is withdrawn so that it will be written anew. After an error that reaches the
+    device, the rest of the batch is not tried.
+    """
+    outcomes: list[Outcome] = []
+    stopped: Failed | None = None
+    batch = _Batch(root, keywords)
+    try:
+        for effect in effects:
+            outcome = stopped or batch.outcome(effect)
+            if isinstance(outcome, Failed) and outcome.error.reach is Reach.DEVICE:
+                stopped = outcome
+            outcomes.append(outcome)
+        try:
+            barrier(root, batch.touched)
+        except SyncdError:
+            batch.withdraw()
+            raise
+    finally:
+        batch.close()
+    return tuple(outcomes)
+
+
+class _Found(NamedTuple):
+    file: SeenFile
+    facts: FileFacts
+
+
+class _Batch:
+    """Keep what the effects of a batch share: the directory at hand, listings, and what the barrier must cover."""
+
+    def __init__(self, root: ReplicaRoot, keywords: Callable[[PurePosixPath], KeywordMap]) -> None:
+        self.touched: list[Touched] = []
+        self._root = root
+        self._keywords = keywords
+        self._at_hand: MailboxDirectory | None = None
+        self._source_at_hand: tuple[Path, MailboxDirectory] | None = None
+        self._listings: dict[PurePosixPath, tuple[Listing, dict[str, SeenFile]]] = {}
+        self._delivered: list[tuple[PurePosixPath, SeenFile]] = []
+
+    def close(self) -> None:
+        if self._at_hand is not None:
+            self._at_hand.close()
+        if self._source_at_hand is not None:
+            self._source_at_hand[1].close()
+
+    def outcome(self, effect: Effect) -> Outcome:
+        try:
+            match effect:
+                case Deliver():
+                    return self._deliver(effect)
+                case Rename():
+                    return self._rename(effect)
+                case Remove():
+                    return self._remove(effect)
+                case _:
+                    assert_never(effect)
+        except SyncdError as error:
+            return Failed(error)
+
+    def withdraw(self) -> None:
+        """Take away what was delivered but may not be on disk, as far as it still has the name we gave it."""
+        for directory, file in self._delivered:
+            try:
+                self._mailbox(directory).remove(file.subdir, file.filename)
+            except SyncdError:
+                continue
+
+    def _deliver(self, effect: Deliver) -> Outcome:
+        mailbox = self._mailbox(effect.directory)
+        letters = letters_of(effect.flags, self._keywords(effect.directory))
+        subdir = CUR if letters else NEW
+        filename = str(FileName(effect.name, letters or None))
+        target = SeenFile(effect.name, subdir, filename)
+        if effect.is_repeated:
+            found = self._find(mailbox, target)
+            if isinstance(found, Stale):
+                return found
+            if found is not None:
+                return self._deliver_again(mailbox, effect, found)
+            mailbox.discard_tmp(effect.name)
+        made = self._prepare(mailbox, effect, target)
+        match mailbox.publish(effect.name, subdir=subdir, filename=filename):
+            case Renaming.DONE:
+                self._delivered.append((effect.directory, target))
+                self._touch(mailbox, target, with_octets=True)
+                return made
+            case Renaming.TAKEN:
+                mailbox.discard_tmp(effect.name)
+                facts = mailbox.stat(subdir, filename)
+                if isinstance(facts, FileFacts):
+                    return self._deliver_again(mailbox, effect, _Found(target, facts))
+                raise _in_the_way()
+            case Renaming.GONE:
+                raise FileError("a file went away from tmp", reach=Reach.MESSAGE, temper=Temper.RETRY)
+
+    def _deliver_again(self, mailbox: MailboxDirectory, effect: Deliver, found: _Found) -> Outcome:
+        """Settle with a file that an earlier attempt left: whole, torn, or grown by the device's doing."""
+        file, facts = found
+        if facts.size_bytes > effect.size_bytes:
+            return Stale()
+        done = Done(file, facts)
+        if facts.size_bytes < effect.size_bytes:
+            mailbox.discard_tmp(effect.name)
+            done = self._prepare(mailbox, effect, file)
+            mailbox.replace(effect.name, subdir=file.subdir, filename=file.filename)
+        self._touch(mailbox, file, with_octets=True)
+        return done
+
+    def _prepare(self, mailbox: MailboxDirectory, effect: Deliver, target: SeenFile) -> Done:
+        """Make the file in tmp/, linked or written, and return what it will be under its target."""
+        refusal: LinkRefusal | None = None
+        expected = FileFacts(effect.size_bytes, effect.mtime)
+        if effect.link is not None:
+            refusal = self._link(mailbox, effect.name, effect.link, expected)
+            if refusal is None:
+                return Done(target, expected, is_linked=True)
+        pieces = lf_pieces(effect.body()) if effect.form is BodyForm.LF else effect.body()
+        facts = mailbox.write_tmp(effect.name, pieces, mtime=effect.mtime)
+        if facts.size_bytes != effect.size_bytes:
+            mailbox.discard_tmp(effect.name)
+            raise FileError("a body is not as long as recorded", reach=Reach.MESSAGE)
+        return Done(target, facts, refusal=refusal)
+
+    def _link(
+        self, mailbox: MailboxDirectory, name: str, source: LinkSource, expected: FileFacts
+    ) -> LinkRefusal | None:
+        try:
+            from_mailbox = self._source(source)
+        except (FileError, DeviceAwayError):
+            return LinkRefusal.CHANGED
+        return mailbox.link_tmp(
+            name, from_mailbox, subdir=source.subdir, source_filename=source.filename, expected=expected
+        )
+
+    def _rename(self, effect: Rename) -> Outcome:
+        place = effect.place
+        mailbox = self._mailbox(place.directory)
+        keywords = self._keywords(place.directory)
+        for _ in range(_LOOKS):
+            found = self._find(mailbox, self._believed(place))
+            if not isinstance(found, _Found):
+                return Stale()
+            file, facts = found
+            flags = flags_of(file.letters, keywords)
+            wanted = with_delta(flags, add=effect.add, remove=effect.remove)
+            self._touch(mailbox, file)
+            if letters_of(wanted, keywords) == letters_of(flags, keywords):
+                return Done(file, facts)
+            filename = str(FileName.parse(file.filename).with_flags(wanted, keywords))
+            match mailbox.rename(file.subdir, file.filename, to_subdir=CUR, to_filename=filename):
+                case Renaming.DONE:
+                    renamed = SeenFile(file.name, CUR, filename)
+                    self._touch(mailbox, renamed)
+                    return Done(renamed, facts)
+                case Renaming.TAKEN:
+                    raise _in_the_way()
+                case Renaming.GONE:
+                    continue
+        return Stale()
+
+    def _remove(self, effect: Remove) -> Outcome:
+        place = effect.place
+        mailbox = self._mailbox(place.directory)
+        for _ in range(_LOOKS):
+            found = self._find(mailbox, self._believed(place))
+            if found is None:
+                self._touch(mailbox, self._believed(place))
+                return Done(None, None)
+            if isinstance(found, Stale) or found.facts != effect.expected:
+                return Stale()
+            self._touch(mailbox, found.file)
+            if mailbox.remove(found.file.subdir, found.file.filename):
+                return Done(None, None)
+        return Stale()
+
+    def _believed(self, place: Place) -> SeenFile:
+        letters = letters_of(place.flags, self._keywords(place.directory))
+        info = None if place.subdir == NEW and not letters else letters
+        return SeenFile(place.name, place.subdir, str(FileName(place.name, info)))
+
+    def _find(self, mailbox: MailboxDirectory, believed: SeenFile) -> _Found | Stale | None:
+        """Return a file of this name; None when a complete listing had none, Stale when unsure."""
+        guess: SeenFile | None = believed
+        for _ in range(_LOOKS):
+            if guess is not None:
+                facts = mailbox.stat(guess.subdir, guess.filename)
+                if isinstance(facts, FileFacts):
+                    return _Found(guess, facts)
+                if guess is not believed:
+                    del self._listings[mailbox.path]
+            listing, by_name = self._listing(mailbox)
+            if believed.name in listing.odd:
+                raise _in_the_way()
+            guess = by_name.get(believed.name)
+            if guess is None:
+                if listing.is_complete:
+                    return None
+                del self._listings[mailbox.path]
+        return Stale()
+
+    def _listing(self, mailbox: MailboxDirectory) -> tuple[Listing, dict[str, SeenFile]]:
+        if mailbox.path not in self._listings:
+            listing = listed(mailbox)
+            self._listings[mailbox.path] = (listing, {file.name: file for file in listing.files})
+        return self._listings[mailbox.path]
+
+    def _touch(self, mailbox: MailboxDirectory, file: SeenFile, *, with_octets: bool = False) -> None:
+        self.touched.append(Touched(mailbox.path, file.subdir, file.filename if with_octets else None))
+
+    def _mailbox(self, directory: PurePosixPath) -> MailboxDirectory:
+        if self._at_hand is None or self._at_hand.path != directory:
+            opened = self._root.mailbox(directory)
+            if self._at_hand is not None:
+                self._at_hand.close()
+            self._at_hand = opened
+        return self._at_hand
+
+    def _source(self, source: LinkSource) -> MailboxDirectory:
+        at_hand = self._source_at_hand
+        if at_hand is None or at_hand[0] != source.root or at_hand[1].path != source.directory:
+            with ReplicaRoot(source.root) as root:
+                opened = root.mailbox(source.directory)
+            if at_hand is not None:
+                at_hand[1].close()
+            self._source_at_hand = (source.root, opened)
+            return opened
+        return at_hand[1]
+
+
+def _in_the_way() -> FileError:
+    return FileError("something else has the name of a message", reach=Reach.MESSAGE)

@@ -1,0 +1,177 @@
+"""A device root: its mailbox directories, opened step by step without following a link, and its control files."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
+
+from syncd.errors import DeviceAwayError
+from syncd.maildir.failures import failing
+from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory
+from syncd.maildir.libc import syncfs
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CONTROL_FILE_MAX_BYTES = 1024 * 1024
+_DEPTH_MAX = 64
+
+
+class ReplicaRoot:
+    """Hold a device root open for one piece of work; not longer, or a disk could never be unmounted."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the root itself (which may be a link: the configuration names it); DeviceAwayError when not there."""
+        try:
+            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            reason = (error.strerror or "unknown error").lower()
+            raise DeviceAwayError(f"the replica root cannot be opened: {reason}") from error
+        self.path = path
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def is_empty(self) -> bool:
+        """Tell whether the root holds nothing at all but the lost+found of a fresh file system."""
+        with failing("list the replica root"), os.scandir(self.fd) as entries:
+            return all(entry.name == "lost+found" for entry in entries)
+
+    def mailbox(self, directory: PurePosixPath) -> MailboxDirectory:
+        """Open a mailbox directory; FileError that reaches the mailbox when it, cur/, new/ or tmp/ is no directory.
+
+        A link instead of a directory is refused at every step.
+        """
+        with failing("open a mailbox directory"), ExitStack() as opened:
+            fd = _walk(self.fd, directory, opened)
+            fds = {subdir: _opened(subdir, fd, opened) for subdir in SUBDIRS}
+            opened.pop_all()
+            return MailboxDirectory(directory, fd=fd, cur_fd=fds[CUR], new_fd=fds[NEW], tmp_fd=fds[TMP])
+
+    def create(self, directory: PurePosixPath) -> MailboxDirectory:
+        """Make what is missing of a mailbox directory, durably and with mode 0700 whatever the umask, and open it."""
+        with failing("make a mailbox directory"), ExitStack() as opened:
+            fd = self.fd
+            for part in _parts(directory):
+                _make(part, fd)
+                fd = _opened(part, fd, opened)
+            # NOTE: cur/ last, for it is what makes a directory a mailbox: a crash before it leaves none half made.
+            for subdir in (TMP, NEW, CUR):
+                _make(subdir, fd)
+        return self.mailbox(directory)
+
+    def directories(self) -> tuple[PurePosixPath, ...]:
+        """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
+        found: list[PurePosixPath] = []
+        pending = [PurePosixPath()]
+        with failing("list the replica root"):
+            while pending:
+                directory = pending.pop()
+                with ExitStack() as opened:
+                    try:
+                        fd = _walk(self.fd, directory, opened) if directory.parts else self.fd
+                    except (FileNotFoundError, NotADirectoryError):
+                        continue
+                    with os.scandir(fd) as entries:
+                        inside = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+                if CUR in inside and directory.parts:
+                    found.append(directory)
+                if len(directory.parts) < _DEPTH_MAX:
+                    pending.extend(directory / name for name in inside.difference(SUBDIRS))
+        return tuple(sorted(found))
+
+    def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
+        """Return a small file of syncd's or Dovecot's own; None when there is none, or when it is no file."""
+        with failing("read a control file"), _control_directory(self.fd, directory) as fd:
+            try:
+                file_fd = os.open(filename, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            with open(file_fd, "rb") as file:  # noqa: PTH123
+                if not stat.S_ISREG(os.fstat(file_fd).st_mode):
+                    return None
+                return file.read(_CONTROL_FILE_MAX_BYTES)
+
+    def write_control(self, directory: PurePosixPath, filename: str, octets: bytes, *, temporary: str) -> None:
+        """Put a small file in place of the old one, at once, mode 0600, and durably."""
+        with failing("write a control file"), _control_directory(self.fd, directory) as fd:
+            try:
+                os.unlink(temporary, dir_fd=fd)
+            except FileNotFoundError:
+                pass
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            file_fd = os.open(temporary, flags, 0o600, dir_fd=fd)
+            try:
+                with open(file_fd, "wb") as file:  # noqa: PTH123
+                    os.fchmod(file_fd, 0o600)
+                    file.write(octets)
+                    file.flush()
+                    os.fsync(file_fd)
+                os.rename(temporary, filename, src_dir_fd=fd, dst_dir_fd=fd)
+            except BaseException:
+                os.unlink(temporary, dir_fd=fd)
+                raise
+            os.fsync(fd)
+
+    def sync_all(self) -> bool:
+        """Write the root's whole file system to disk; False where the system has no such call."""
+        with failing("make a batch durable"):
+            return syncfs(self.fd)
+
+    def device_number(self) -> int:
+        """Return which file system the root is on."""
+        with failing("examine the replica root"):
+            return os.fstat(self.fd).st_dev
+
+
+def _parts(directory: PurePosixPath) -> tuple[str, ...]:
+    if directory.is_absolute() or not directory.parts or ".." in directory.parts:
+        raise ValueError("not a directory below the replica root")
+    return directory.parts
+
+
+def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
+    fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _walk(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int:
+    """Open a directory below the root; only the last descriptor stays open, owned by `opened`."""
+    *outer, last = _parts(directory)
+    with ExitStack() as passed:
+        fd = root_fd
+        for part in outer:
+            fd = _opened(part, fd, passed)
+        return _opened(last, fd, opened)
+
+
+@contextmanager
+def _control_directory(root_fd: int, directory: PurePosixPath) -> Iterator[int]:
+    with ExitStack() as opened:
+        yield _walk(root_fd, directory, opened) if directory.parts else root_fd
+
+
+def _make(name: str, parent_fd: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent_fd)
+    except FileExistsError:
+        return
+    # NOTE: a umask may have taken our own rights to the new directory. Its descriptor for paths needs none, and
+    # changing the mode through it cannot be led elsewhere by a link put in its place.
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+    try:
+        if stat.S_IMODE(os.fstat(fd).st_mode) & 0o777 != 0o700:
+            Path(f"/proc/self/fd/{fd}").chmod(0o700)
+    finally:
+        os.close(fd)
+    os.fsync(parent_fd)
