@@ -32,6 +32,7 @@ _QUOTED = re.compile(r"\(.*\)|'[^']{2,}'|\"[^\"]{2,}\"")
 _SUBJECT = re.compile(r"^(?:Value error, )?(?:Input |String |Tuple |Value |List )?")
 _TEXTS = {
     "missing": "missing",
+    "too_short": "should not be empty",
     "tuple_type": "should be a list",
     "model_type": "should be a table",
     "model_attributes_type": "should be a table",
@@ -127,6 +128,9 @@ class _Report:
                 return self.origins[path[:end]]
             if path[:end] in self._lines:
                 return f"{self._file}:{self._lines[path[:end]]}"
+            for key, origin in self.origins.items():
+                if key[:end] == path[:end]:
+                    return origin
         return str(self._file)
 
 

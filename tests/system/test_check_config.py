@@ -1,0 +1,143 @@
+"""`syncd check-config` as a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "syncd.example.toml"
+GOOD = """\
+[accounts.work]
+type = "imap"
+host = "imap.example.org"
+username = "ana"
+password = "tr0ub4dor"
+[devices.laptop]
+path = "laptop"
+"""
+
+
+def syncd(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run syncd to its end with only these variables."""
+    return subprocess.run(
+        [sys.executable, "-m", "syncd", *arguments],
+        cwd=Path(__file__).parents[2],
+        env={"HOME": "/nonexistent", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def written(directory: Path, text: str) -> str:
+    file = directory / "syncd.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    return str(file)
+
+
+def test_good_configuration_is_summed_up_in_one_line(tmp_path: Path) -> None:
+    """A person sees that the file that they mean was read, and exit code 0."""
+    file = written(tmp_path, GOOD)
+
+    ended = syncd("check-config", "--config", file)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{file}: 1 account, 1 device\n", "")
+
+
+def test_configuration_without_accounts_says_so(tmp_path: Path) -> None:
+    """An empty file is no error, and no secret either that nothing will be synced."""
+    ended = syncd("check-config", "--config", written(tmp_path, ""))
+
+    assert ended.returncode == 0
+    assert "no accounts, no devices" in ended.stdout
+
+
+def test_every_problem_is_printed_and_the_exit_code_is_two(tmp_path: Path) -> None:
+    """Scripts see the code, people all the lines; nobody sees the secret."""
+    file = written(tmp_path, GOOD.replace("password", "pasword") + "setle = 1\n")
+
+    ended = syncd("check-config", "--config", file)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines() == [
+        f'{file}:5: accounts.work.pasword: unknown key (did you mean "password"?)',
+        f'{file}:8: devices.laptop.setle: unknown key (did you mean "settle"?)',
+    ]
+
+
+def test_variables_are_checked_too(tmp_path: Path) -> None:
+    """What will run is what is checked: the file with its overrides."""
+    file = written(tmp_path, GOOD)
+
+    ended = syncd("check-config", SYNCD_CONFIG=file, SYNCD_DEVICES__LAPTOP__SETTLE="soon")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("environment variable SYNCD_DEVICES__LAPTOP__SETTLE: devices.laptop.settle: ")
+
+
+def test_warning_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """A warning is shown beside the summary."""
+    file = written(tmp_path, GOOD)
+    Path(file).chmod(0o644)
+
+    ended = syncd("check-config", "--config", file, SYNCD_PORT="tcp://10.0.0.1:1")
+
+    assert ended.returncode == 0
+    assert [line.split(": ")[0] for line in ended.stderr.splitlines()] == ["warning", "warning"]
+    assert "tr0ub4dor" not in ended.stderr + ended.stdout
+
+
+def test_shipped_example_is_good() -> None:
+    """What people copy passes the check they are told to run."""
+    ended = syncd("check-config", "--config", str(EXAMPLE))
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [("check-config", "--config", "/nonexistent/syncd.toml"), ("chek-config",)])
+def test_wrong_usage_is_exit_code_two_without_a_traceback(arguments: tuple[str, ...]) -> None:
+    """A file that is not there and a command that does not exist are told like any other slip."""
+    ended = syncd(*arguments)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("check-config", "--help"), ()])
+def test_help_needs_no_configuration_and_no_heavy_library(arguments: tuple[str, ...]) -> None:
+    """Asking how to use syncd is quick, on a machine where nothing is set up."""
+    code = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: print(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=Path(__file__).parents[2],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "syncd" in ended.stdout + ended.stderr
+    loaded = set(ended.stdout.split())
+    assert loaded & {"pydantic_settings", "sqlalchemy", "aiohttp", "aioimaplib", "rich", "alembic"} == set()
+
+
+def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    """`syncd … | head -0` ends quietly."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "syncd", "check-config", "--config", written(tmp_path, GOOD)],
+        cwd=Path(__file__).parents[2],
+        env={},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+
+    complaint = process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(timeout=60) == 1
+    assert complaint == b""
