@@ -1,0 +1,258 @@
+"""Floor 3: bodies of messages in the store, by the digest of their octets, compressed, in chunks of 1 MiB.
+
+Theory. A body is encoded before its transaction, in any thread: compressing is most of the work, and the one writer
+should only insert. Each chunk is a zstd frame of its own, or all are plain where zstd would save nothing, so a body
+of any size is written and read with one chunk in memory. What was encoded waits in memory up to 1 MiB, else in an
+unnamed temporary file, and can be inserted more than once, as a write may run more than once. Octets are compared
+with their digest on the way in and on the way out: a damaged body is an error, never a delivered message.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, Self, TypeVar
+
+from backports import zstd
+from sqlalchemy import Connection, Row, insert, select
+
+from syncd.errors import Reach, StoreError, Temper
+from syncd.mail.message import BodyFacts
+from syncd.store.queries import rows_in
+from syncd.store.schema import body, body_chunk
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 1024 * 1024
+_LEVEL = 3
+_WORTH = 0.97  # plain unless zstd saves at least 3 %
+
+
+class Codec(StrEnum):
+    """How the chunks of a body, joined, give its octets."""
+
+    PLAIN = "plain"
+    ZSTD = "zstd"
+
+
+class EncodedBody:
+    """A body as its rows will hold it, ready for `put_bodies`; close it when it is committed."""
+
+    def __init__(self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: IO[bytes]) -> None:
+        self.facts = facts
+        self.codec = codec
+        self._lengths = lengths
+        self._octets = octets
+
+    @property
+    def stored_bytes(self) -> int:
+        """Return what the chunks take in the store: the `weight_bytes` of writing them."""
+        return sum(self._lengths)
+
+    @property
+    def count(self) -> int:
+        """Return the number of chunks."""
+        return len(self._lengths)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the chunks, from the first one each time this is called."""
+        self._octets.seek(0)
+        for length in self._lengths:
+            yield self._octets.read(length)
+
+    def close(self) -> None:
+        self._octets.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Read(Protocol):
+    """Run a function on a connection that only reads: `Database.read_now` is one."""
+
+    def __call__(self, function: Callable[[Connection], T], /) -> T: ...
+
+
+def encode(facts: BodyFacts, pieces: Iterable[bytes], *, spool_directory: Path | None = None) -> EncodedBody:
+    """Return a body ready to be inserted; `pieces` is read once, in constant memory.
+
+    spool_directory: where more than 1 MiB waits, the system's temporary directory by default. StoreError if the
+    pieces are not the octets that `facts` describe. For any thread; compressing leaves the others running.
+    """
+    octets = tempfile.SpooledTemporaryFile(
+        max_size=CHUNK_BYTES, dir=None if spool_directory is None else str(spool_directory)
+    )  # noqa: SIM115 - the body's
+    try:
+        return _encode(facts, pieces, octets)
+    except BaseException:
+        octets.close()
+        raise
+
+
+def put_bodies(conn: Connection, bodies: Sequence[EncodedBody], *, now: float) -> tuple[int, ...]:
+    """Insert the bodies that the store does not have; return the id of each, in their order."""
+    known = body_ids(conn, (encoded.facts.digest for encoded in bodies))
+    new = {encoded.facts.digest: encoded for encoded in bodies if encoded.facts.digest not in known}
+    if new:
+        rows = [_body_values(encoded, now) for encoded in new.values()]
+        made = conn.execute(insert(body).returning(body.c.digest, body.c.id), rows)
+        added = {row.digest: int(row.id) for row in made}
+        _insert_chunks(conn, {added[digest]: encoded for digest, encoded in new.items()})
+        known |= added
+    return tuple(known[encoded.facts.digest] for encoded in bodies)
+
+
+def put_body(conn: Connection, encoded: EncodedBody, *, now: float) -> int:
+    """Insert a body unless the store has it; return its id."""
+    return put_bodies(conn, [encoded], now=now)[0]
+
+
+def body_ids(conn: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """Return the ids of those bodies that the store has, by digest."""
+    query = select(body.c.digest, body.c.id)
+    return {bytes(row.digest): int(row.id) for row in rows_in(conn, query, body.c.digest, set(digests))}
+
+
+def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
+    """Return what is known of bodies, by id."""
+    return {row.id: _facts(row) for row in rows_in(conn, select(body), body.c.id, set(ids))}
+
+
+def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
+    """Return whole bodies by id: for small ones. StoreError if one is damaged or not there."""
+    wanted = set(ids)
+    rows = {row.id: row for row in rows_in(conn, select(body), body.c.id, wanted)}
+    chunks: dict[int, list[bytes]] = {body_id: [] for body_id in wanted}
+    query = select(body_chunk).order_by(body_chunk.c.body_id, body_chunk.c.seq)
+    for row in rows_in(conn, query, body_chunk.c.body_id, wanted):
+        chunks[row.body_id].append(row.octets)
+    return {body_id: b"".join(_decode(body_id, rows.get(body_id), chunks[body_id])) for body_id in wanted}
+
+
+def read_body(conn: Connection, body_id: int) -> Iterator[bytes]:
+    """Yield a body in pieces of at most 1 MiB.
+
+    StoreError if it is not there or damaged, then the last piece is never yielded.
+    """
+
+    def read(function: Callable[[Connection], T], /) -> T:
+        return function(conn)
+
+    return stream_body(read, body_id)
+
+
+def stream_body(read: Read, body_id: int) -> Iterator[bytes]:
+    """Yield a body like `read_body`, each piece by a `read` of its own: no transaction is open between two pieces."""
+    row = read(lambda conn: conn.execute(select(body).where(body.c.id == body_id)).one_or_none())
+    count = 0 if row is None else int(row.chunks)
+    yield from _decode(body_id, row, (read(_chunk_reader(body_id, seq)) for seq in range(count)))
+
+
+def _encode(facts: BodyFacts, pieces: Iterable[bytes], octets: IO[bytes]) -> EncodedBody:
+    digest = hashlib.sha256()
+    codec: Codec | None = None
+    lengths: list[int] = []
+    for chunk in _chunks(pieces):
+        digest.update(chunk)
+        coded = chunk if codec is Codec.PLAIN else zstd.compress(chunk, _LEVEL)
+        if codec is None:
+            codec = Codec.ZSTD if len(coded) < len(chunk) * _WORTH else Codec.PLAIN
+            coded = chunk if codec is Codec.PLAIN else coded
+        octets.write(coded)
+        lengths.append(len(coded))
+    if digest.digest() != facts.digest:
+        raise StoreError("the octets of a body are not those its digest was taken of", reach=Reach.MESSAGE)
+    return EncodedBody(facts, codec or Codec.PLAIN, tuple(lengths), octets)
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= CHUNK_BYTES:
+            yield bytes(held[:CHUNK_BYTES])
+            del held[:CHUNK_BYTES]
+    if held:
+        yield bytes(held)
+
+
+def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:
+    facts = encoded.facts
+    return {
+        "digest": facts.digest,
+        "header_digest": facts.header_digest,
+        "message_id": facts.message_id,
+        "size_bytes": facts.size_bytes,
+        "lf_size_bytes": facts.lf_size_bytes,
+        "is_crlf": facts.is_crlf,
+        "codec": encoded.codec.value,
+        "chunks": encoded.count,
+        "stored_at": now,
+    }
+
+
+def _insert_chunks(conn: Connection, bodies: Mapping[int, EncodedBody]) -> None:
+    statement = insert(body_chunk)
+    small: list[dict[str, Any]] = []
+    for body_id, encoded in bodies.items():
+        rows = ({"body_id": body_id, "seq": seq, "octets": chunk} for seq, chunk in enumerate(encoded.chunks()))
+        if encoded.count == 1:
+            small.extend(rows)
+            continue
+        for row in rows:
+            conn.execute(statement, row)
+    if small:
+        conn.execute(statement, small)
+
+
+def _chunk_reader(body_id: int, seq: int) -> Callable[[Connection], bytes | None]:
+    query = select(body_chunk.c.octets).where(body_chunk.c.body_id == body_id, body_chunk.c.seq == seq)
+    return lambda conn: conn.execute(query).scalar_one_or_none()
+
+
+def _decode(body_id: int, row: Row[Any] | None, chunks: Iterable[bytes | None]) -> Iterator[bytes]:
+    """Yield the octets of each chunk, the last one only after all are found to be those of the row's digest."""
+    if row is None:
+        raise StoreError(f"body {body_id} is not in the store", reach=Reach.MESSAGE)
+    digest = hashlib.sha256()
+    held: bytes | None = None
+    for chunk in chunks:
+        if held is not None:
+            yield held
+        held = _decoded(body_id, row.codec, chunk)
+        digest.update(held)
+    if digest.digest() != row.digest:
+        raise _damaged(body_id)
+    if held is not None:
+        yield held
+
+
+def _decoded(body_id: int, codec: str, chunk: bytes | None) -> bytes:
+    if chunk is None:
+        raise _damaged(body_id)
+    try:
+        return zstd.decompress(chunk) if codec == Codec.ZSTD else chunk
+    except zstd.ZstdError as error:
+        raise _damaged(body_id) from error
+
+
+def _damaged(body_id: int) -> StoreError:
+    return StoreError(f"body {body_id} is damaged in the store", reach=Reach.MESSAGE, temper=Temper.GIVE_UP)
+
+
+def _facts(row: Row[Any]) -> BodyFacts:
+    return BodyFacts(
+        digest=row.digest,
+        header_digest=row.header_digest,
+        message_id=row.message_id,
+        size_bytes=row.size_bytes,
+        lf_size_bytes=row.lf_size_bytes,
+        is_crlf=row.is_crlf,
+    )

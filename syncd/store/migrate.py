@@ -1,0 +1,168 @@
+"""Floor 3: the schema of a store brought to the head of the migrations, under a lock, after a backup."""
+
+import os
+import re
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, inspect, text
+
+from syncd.errors import StoreError, StoreVersionError
+from syncd.store import engines
+from syncd.store.failures import translated
+from syncd.store.owner import make_private_file
+
+_ADVISORY_KEY = (0x73796E63, 2)
+_VERSION_FILE = re.compile(r"(\d{4})_\w+\.py")
+_in_process = threading.Lock()  # alembic keeps global state
+
+
+class Standing(StrEnum):
+    """How a store's schema compares with the migrations that are shipped."""
+
+    EMPTY = "empty"
+    BEHIND = "behind"
+    CURRENT = "current"
+    NEWER = "newer"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """A store's schema: `stored` is its revision, None where it has none; `head` is the one this syncd needs."""
+
+    standing: Standing
+    stored: str | None
+    head: str
+
+
+def migrations_directory() -> Path:
+    """Return where the migrations are: in the installed package, else in the checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "_migrations"
+    return shipped if shipped.is_dir() else package.parent / "migrations"
+
+
+def state(url: str, *, migrations: Path | None = None) -> SchemaState:
+    """Return how a store compares with the migrations, without making or changing anything."""
+    engine = engines.observer_engine(engines.parse_url(url))
+    try:
+        with translated(), engine.connect() as conn:
+            return _state(conn, migrations or migrations_directory())
+    finally:
+        engine.dispose()
+
+
+def refuse_other_version(engine: Engine) -> None:
+    """Raise StoreVersionError unless the schema is the one this syncd needs."""
+    with engine.connect() as conn:
+        found = _state(conn, migrations_directory())
+    if found.standing is not Standing.CURRENT:
+        raise _refusal(found)
+
+
+def upgrade(url: str, *, migrations: Path | None = None) -> SchemaState:
+    """Bring a store to the head and return its state before; its owner calls this, or nobody owns it."""
+    return bring_to_head(engines.parse_url(url), may_upgrade=True, migrations=migrations)
+
+
+def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None) -> SchemaState:
+    """Upgrade a store if it needs it, and return its state before.
+
+    A new SQLite file is filled in any case. An older one is copied first, to `<file>.before-<head>`. StoreVersionError
+    if the store is newer, no store of syncd, or needs an upgrade that it may not get now.
+    """
+    directory = migrations or migrations_directory()
+    path = engines.sqlite_path(url)
+    engine = engines.migration_engine(url)
+    try:
+        with translated():
+            with engine.connect() as conn:
+                before = _state(conn, directory)
+            if before.standing is Standing.CURRENT:
+                return before
+            is_new_file = path is not None and before.standing is Standing.EMPTY
+            may = before.standing in (Standing.EMPTY, Standing.BEHIND) and (may_upgrade or is_new_file)
+            if not may:
+                raise _refusal(before)
+            if path is not None and not is_new_file:
+                _back_up(path, path.with_name(f"{path.name}.before-{before.head}"))
+            with _in_process, engine.begin() as conn:
+                _upgrade(conn, directory)
+            return before
+    finally:
+        engine.dispose()
+
+
+def _state(conn: Connection, directory: Path) -> SchemaState:
+    known = sorted(
+        match[1] for file in (directory / "versions").iterdir() if (match := _VERSION_FILE.fullmatch(file.name))
+    )
+    if not known:
+        raise StoreError(f"there are no migrations in {directory}")
+    head = known[-1]
+    tables = set(inspect(conn).get_table_names())
+    if "alembic_version" not in tables:
+        return SchemaState(Standing.FOREIGN if tables else Standing.EMPTY, None, head)
+    stored = conn.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    if stored is None:
+        return SchemaState(Standing.FOREIGN if len(tables) > 1 else Standing.EMPTY, None, head)
+    if stored == head:
+        return SchemaState(Standing.CURRENT, stored, head)
+    return SchemaState(Standing.BEHIND if stored in known else Standing.NEWER, stored, head)
+
+
+def _refusal(found: SchemaState) -> StoreVersionError:
+    match found.standing:
+        case Standing.NEWER:
+            return StoreVersionError(
+                f"the store was made by a newer syncd: its schema is {found.stored}, this one knows {found.head}"
+            )
+        case Standing.FOREIGN:
+            return StoreVersionError("the database has tables, but not those of a syncd store")
+        case _:
+            return StoreVersionError(
+                f"the store has schema {found.stored or 'none'} and needs {found.head}: "
+                "run syncd migrate, or set auto_migrate = true"
+            )
+
+
+def _upgrade(conn: Connection, directory: Path) -> None:
+    """Run the migrations inside the transaction of `conn`, which holds the lock until it ends."""
+    from alembic import command  # noqa: PLC0415 - 70 ms that a store at head does not need
+    from alembic.config import Config  # noqa: PLC0415
+
+    is_sqlite = conn.dialect.name == "sqlite"
+    if not is_sqlite:  # SQLite began with BEGIN IMMEDIATE
+        conn.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": _ADVISORY_KEY[0], "b": _ADVISORY_KEY[1]})
+    config = Config()
+    config.set_main_option("script_location", str(directory).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+    if is_sqlite and conn.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
+        raise StoreError("an upgrade of the store would leave rows without those they refer to; nothing was changed")
+
+
+def _back_up(path: Path, target: Path) -> None:
+    partial = target.with_name(f"{target.name}.partial")
+    partial.unlink(missing_ok=True)
+    make_private_file(partial)
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("VACUUM INTO ?", (str(partial),))
+    except sqlite3.Error as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"the store could not be copied before its upgrade ({error.sqlite_errorname})") from error
+    for name in (partial, path.parent):
+        fd = os.open(name, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if name is partial:
+            partial.replace(target)
