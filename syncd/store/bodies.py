@@ -86,9 +86,8 @@ def encode(facts: BodyFacts, pieces: Iterable[bytes], *, spool_directory: Path |
     spool_directory: where more than 1 MiB waits, the system's temporary directory by default. StoreError if the
     pieces are not the octets that `facts` describe. For any thread; compressing leaves the others running.
     """
-    octets = tempfile.SpooledTemporaryFile(
-        max_size=CHUNK_BYTES, dir=None if spool_directory is None else str(spool_directory)
-    )  # noqa: SIM115 - the body's
+    directory = None if spool_directory is None else str(spool_directory)
+    octets = tempfile.SpooledTemporaryFile(max_size=CHUNK_BYTES, dir=directory)  # noqa: SIM115 - the body closes it
     try:
         return _encode(facts, pieces, octets)
     except BaseException:
