@@ -1,0 +1,286 @@
+"""Floor 3, imap: bodies by pipelined batches, bounded in bytes, each UID with an outcome of its own.
+
+Theory. Batches of UIDs are asked for until the window is full; the answers are matched by UID whichever command they
+come in, because servers interleave them. A UID counts as absent only when its own batch has ended in OK and every batch
+that was in flight at that moment has ended as well. A batch that ends in NO is asked again UID by UID.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from syncd.errors import Reach
+from syncd.imap.refusals import refusal, said
+from syncd.imap.session import Session
+from syncd.imap.spool import Spool, SpoolWriter
+from syncd.imap.tokenizer import LiteralSink
+from syncd.imap.types import Fetched, Octets, SpooledLiteral, Tagged, Untagged
+from syncd.mail.uidset import UidSet
+
+_BATCH_UIDS = 100
+_BATCH_BYTES = 512 * 1024
+_REFUSED_MAX = 100
+"""So many refusals without one body between them speak of the mailbox, not of messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A body to fetch; size_bytes is what the server said, and only steers the window."""
+
+    uid: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Body:
+    """All octets of a body: in memory, or in a spool that now belongs to the reader."""
+
+    uid: int
+    content: bytes | Spool
+    size_bytes: int
+
+
+class Lack(StrEnum):
+    """Why there is no body: it was answered with NIL, not answered at all (expunged?), or answered with NO."""
+
+    NIL = "nil"
+    ABSENT = "absent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class NoBody:
+    """A body that did not come; the other UIDs are not concerned."""
+
+    uid: int
+    lack: Lack
+    text: str = ""
+
+
+async def fetch_bodies(
+    session: Session, wanted: Iterable[Wanted], *, spool: Callable[[int], Spool], window_bytes: int
+) -> AsyncIterator[Body | NoBody]:
+    """Yield an outcome for each wanted UID; see `ImapConnection.fetch_bodies`."""
+    stream = _BodyStream(session, wanted, spool, window_bytes)
+    with session.spooling(stream.open_sink), session.collecting(stream):
+        try:
+            while (outcome := await stream.next()) is not None:
+                yield outcome
+        finally:
+            await stream.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """weight_bytes: what its bodies may take up in memory."""
+
+    uids: UidSet
+    size_bytes: int
+    weight_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Unanswered:
+    """UIDs that an ended batch left open, and the batches whose answers may still hold them."""
+
+    uids: UidSet
+    behind: set[_Batch]
+
+
+class _BodyStream:
+    def __init__(
+        self, session: Session, wanted: Iterable[Wanted], spool: Callable[[int], Spool], window_bytes: int
+    ) -> None:
+        self._session = session
+        self._spool = spool
+        self._window_bytes = window_bytes
+        self._batches = _batches(wanted, session.limits.memory_literal_max_bytes)
+        self._again: deque[_Batch] = deque()
+        self._next: _Batch | None = None
+        self._in_flight: dict[_Batch, asyncio.Task[Tagged]] = {}
+        self._unanswered: list[_Unanswered] = []
+        self._open: dict[int, int] = {}
+        self._answered: set[int] = set()
+        self._asked_bytes = 0
+        self._writers: dict[SpoolWriter, int] = {}
+        self._ready: deque[tuple[Body | NoBody, int]] = deque()
+        self._refused = 0
+        self._error: BaseException | None = None
+        self._changed = asyncio.Event()
+
+    async def next(self) -> Body | NoBody | None:
+        """Return the next outcome, None after the last."""
+        while True:
+            if self._error is not None:
+                raise self._error
+            self._fill()
+            if self._ready:
+                outcome, held_bytes = self._ready.popleft()
+                self._session.wire.release(held_bytes)
+                self._close(outcome.uid)
+                return outcome
+            if not self._in_flight and not any(self._writers.values()):
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        tasks = list(self._in_flight.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for writer in self._writers:
+            writer.abandon()
+        for outcome, held_bytes in self._ready:
+            self._session.wire.release(held_bytes)
+            if isinstance(outcome, Body) and not isinstance(outcome.content, bytes):
+                await asyncio.to_thread(outcome.content.discard)
+        self._ready.clear()
+
+    # Asking.
+
+    def _fill(self) -> None:
+        while True:
+            if self._next is None:
+                self._next = self._again.popleft() if self._again else next(self._batches, None)
+            batch = self._next
+            if batch is None or (self._asked_bytes and self._asked_bytes + batch.weight_bytes > self._window_bytes):
+                return
+            self._next = None
+            self._ask(batch)
+
+    def _ask(self, batch: _Batch) -> None:
+        share = batch.weight_bytes // len(batch.uids)
+        for uid in batch.uids:
+            if uid not in self._open:
+                self._open[uid] = share
+                self._asked_bytes += share
+        limits = self._session.limits
+        command = self._session.attempt(
+            "UID FETCH",
+            str(batch.uids).encode(),
+            b"(UID BODY.PEEK[])",
+            is_pipelined=True,
+            deadline_s=limits.command_s + (self._window_bytes + batch.size_bytes) / limits.bytes_per_s,
+        )
+        task = asyncio.ensure_future(command)
+        self._in_flight[batch] = task
+        task.add_done_callback(lambda done: self._ended(batch, done))
+
+    def _ended(self, batch: _Batch, task: "asyncio.Task[Tagged]") -> None:
+        del self._in_flight[batch]
+        self._changed.set()
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
+            self._error = self._error or error
+            return
+        end = task.result()
+        unanswered = UidSet.of(uid for uid in batch.uids if self._is_unanswered(uid))
+        if not unanswered:
+            pass
+        elif end.kind == "OK":
+            self._unanswered.append(_Unanswered(unanswered, set(self._in_flight)))
+        elif len(batch.uids) == 1:
+            self._refuse(unanswered.lowest, end)
+        else:
+            for uid in unanswered:
+                self._close(uid)
+                share = batch.weight_bytes // len(batch.uids)
+                self._again.append(_Batch(UidSet.of([uid]), batch.size_bytes, share))
+        self._judge(batch)
+
+    def _judge(self, ended: _Batch) -> None:
+        for left in self._unanswered:
+            left.behind.discard(ended)
+            if not left.behind:
+                for uid in left.uids:
+                    if self._is_unanswered(uid):
+                        self._put(NoBody(uid, Lack.ABSENT), 0)
+        self._unanswered = [left for left in self._unanswered if left.behind]
+
+    def _refuse(self, uid: int, end: Tagged) -> None:
+        self._refused += 1
+        if self._refused > _REFUSED_MAX:
+            self._error = refusal("fetching bodies", end, reach=Reach.MAILBOX)
+            return
+        self._put(NoBody(uid, Lack.REFUSED, said(end.text)), 0)
+
+    # Answers.
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, Fetched):
+            return False
+        contents = [part.value for part in response.sections if part.name == "" and part.origin is None]
+        if not contents:
+            return False
+        if response.row.flags is not None and response.row.uid:
+            self._session.events.add(response.row)
+        wanted = self._is_unanswered(response.row.uid)
+        for content in contents:
+            self._take(response.row.uid, content, is_wanted=wanted)
+            wanted = False
+        return True
+
+    def _take(self, uid: int, content: Octets | None, *, is_wanted: bool) -> None:
+        if isinstance(content, SpooledLiteral) and isinstance(content.sink, SpoolWriter):
+            if is_wanted:
+                self._answered.add(uid)
+                self._writers[content.sink] = uid
+                self._spooled(content.sink)
+            else:
+                del self._writers[content.sink]
+                content.sink.abandon()
+        elif is_wanted:
+            if isinstance(content, bytes):
+                self._session.wire.hold(len(content))
+                self._put(Body(uid, content, len(content)), len(content))
+                self._refused = 0
+            else:
+                self._put(NoBody(uid, Lack.NIL), 0)
+
+    def open_sink(self, size_bytes: int) -> LiteralSink:
+        writer = SpoolWriter(self._session.wire, lambda: self._spool(size_bytes), lambda: self._spooled(writer))
+        self._writers[writer] = 0
+        return writer
+
+    def _spooled(self, writer: SpoolWriter) -> None:
+        uid = self._writers.get(writer)
+        if not writer.is_finished or not uid:
+            return
+        del self._writers[writer]
+        if writer.error is not None or writer.spool is None:
+            writer.abandon()
+            self._error = self._error or writer.error
+        else:
+            self._put(Body(uid, writer.spool, writer.size_bytes), 0)
+            self._refused = 0
+        self._changed.set()
+
+    def _put(self, outcome: Body | NoBody, held_bytes: int) -> None:
+        self._ready.append((outcome, held_bytes))
+        self._answered.add(outcome.uid)
+        self._changed.set()
+
+    def _close(self, uid: int) -> None:
+        self._asked_bytes -= self._open.pop(uid)
+        self._answered.discard(uid)
+
+    def _is_unanswered(self, uid: int) -> bool:
+        return uid in self._open and uid not in self._answered
+
+
+def _batches(wanted: Iterable[Wanted], weight_max_bytes: int) -> Iterator[_Batch]:
+    uids: list[int] = []
+    size_bytes = weight_bytes = 0
+    for one in wanted:
+        if uids and (len(uids) >= _BATCH_UIDS or size_bytes + one.size_bytes > _BATCH_BYTES):
+            yield _Batch(UidSet.of(uids), size_bytes, weight_bytes)
+            uids, size_bytes, weight_bytes = [], 0, 0
+        uids.append(one.uid)
+        size_bytes += one.size_bytes
+        weight_bytes += min(one.size_bytes, weight_max_bytes)
+    if uids:
+        yield _Batch(UidSet.of(uids), size_bytes, weight_bytes)

@@ -1,0 +1,153 @@
+"""Floor 3, imap: what waits for the answers of one command, and takes them by content."""
+
+from dataclasses import replace
+
+from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
+from syncd.imap.types import (
+    ESearch,
+    Exists,
+    FetchRow,
+    FlagsDefined,
+    Identity,
+    ListEntry,
+    Search,
+    SelectResult,
+    Status,
+    StatusRow,
+    Tagged,
+    Untagged,
+    Vanished,
+)
+from syncd.mail.flags import NONE
+from syncd.mail.uidset import EMPTY, UidSet
+
+
+class Selecting:
+    """Gather what SELECT says; what came before the last CLOSED belongs to the mailbox before (RFC 7162 §3.2.11)."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.exists = 0
+        self._flags = NONE
+        self._codes: dict[str, bytes] = {}
+        self._rows: list[FetchRow] = []
+        self._vanished: list[UidSet] = []
+
+    def take(self, response: Untagged) -> bool:
+        match response:
+            case Status(text=text):
+                if text.code == "CLOSED":
+                    self._start()
+                elif text.code:
+                    self._codes[text.code] = text.arguments
+            case Exists(count):
+                self.exists = count
+            case FlagsDefined(flags):
+                self._flags = flags
+            case FetchRow():
+                self._rows.append(response)
+            case Vanished(uids=uids):
+                self._vanished.append(uids)
+            case _:
+                return False
+        return True
+
+    def result(self, end: Tagged) -> SelectResult:
+        """Return what was said once SELECT ended in OK."""
+        codes = {**self._codes, end.text.code: end.text.arguments}
+        if "PERMANENTFLAGS" in codes:
+            permanent, accepts_keywords = permanent_flags(codes["PERMANENTFLAGS"])
+        else:
+            permanent, accepts_keywords = self._flags, False
+        modseq = None if "NOMODSEQ" in codes else number(codes.get("HIGHESTMODSEQ"), MODSEQ_MAX)
+        return SelectResult(
+            uidvalidity=number(codes.get("UIDVALIDITY")) or None,
+            uidnext=number(codes.get("UIDNEXT")) or None,
+            highestmodseq=modseq or None,
+            exists=self.exists,
+            permanent_flags=permanent,
+            accepts_keywords=accepts_keywords,
+            read_only="READ-ONLY" in codes,
+            rows=tuple(self._rows),
+            vanished=UidSet.parse(",".join(str(uids) for uids in self._vanished if uids)),
+        )
+
+
+class Listing:
+    """Gather LIST and the STATUS rows that come with it; a mailbox that is listed twice counts once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, ListEntry] = {}
+        self._rows: dict[bytes, StatusRow] = {}
+
+    def take(self, response: Untagged) -> bool:
+        if isinstance(response, ListEntry):
+            before = self._entries.get(response.octets)
+            if before is not None:
+                response = replace(response, attributes=response.attributes | before.attributes)
+            self._entries[response.octets] = response
+            return True
+        if isinstance(response, StatusRow):
+            self._rows[response.octets] = response
+            return True
+        return False
+
+    def entries(self) -> tuple[ListEntry, ...]:
+        return tuple(replace(entry, status=self._rows.get(octets)) for octets, entry in self._entries.items())
+
+
+class Counting:
+    """Take the STATUS rows of one mailbox; INBOX is INBOX in any case."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.row: StatusRow | None = None
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, StatusRow):
+            return False
+        if response.octets == self._octets or response.octets.upper() == self._octets.upper() == b"INBOX":
+            self.row = response
+        return True
+
+
+class Searching:
+    """Take the one answer to SEARCH, in either form; uids is None until there is one."""
+
+    def __init__(self) -> None:
+        self.uids: UidSet | None = None
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, Search | ESearch):
+            return False
+        self.uids = (self.uids or EMPTY) | response.uids
+        return True
+
+
+class Identifying:
+    """Take the answer to ID."""
+
+    def __init__(self) -> None:
+        self.identity = Identity(())
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, Identity):
+            return False
+        self.identity = response
+        return True
+
+
+class Storing:
+    """Take the rows that STORE changed; other rows are events."""
+
+    def __init__(self, uids: UidSet) -> None:
+        self._uids = uids
+        self.rows: dict[int, FetchRow] = {}
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, FetchRow) or response.uid not in self._uids:
+            return False
+        self.rows[response.uid] = response
+        return True

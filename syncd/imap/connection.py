@@ -1,0 +1,344 @@
+"""Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import structlog
+
+from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, SyncdError
+from syncd.imap import bodies, rows
+from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
+from syncd.imap.collectors import Counting, Identifying, Listing, Searching, Selecting, Storing
+from syncd.imap.endpoint import Endpoint
+from syncd.imap.limits import Limits
+from syncd.imap.parse import appended, uid_set
+from syncd.imap.refusals import refusal
+from syncd.imap.rows import Items
+from syncd.imap.session import Session
+from syncd.imap.spool import Spool
+from syncd.imap.types import (
+    Appended,
+    Identity,
+    ListEntry,
+    MailboxEvents,
+    RowBatch,
+    SelectResult,
+    StatusRow,
+    StoreResult,
+)
+from syncd.imap.wire import WireCommand
+from syncd.mail.flags import NONE, Flags
+from syncd.mail.uidset import EMPTY, UidSet
+
+logger = structlog.get_logger()
+
+
+class ImapConnection:
+    """Speak IMAP: mailbox names are a server's own octets; every wait has a deadline.
+
+    After ConnectionLostError, TooSlowError or a cancelled command the connection is closed and stays so (`is_usable`).
+    Commands may come from several tasks; they take their turn. Leaving an iterator of `fetch_rows` or `fetch_bodies`
+    before its end closes the connection: close iterators with `contextlib.aclosing`.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.selected: bytes | None = None
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
+        """Connect, verify and greet.
+
+        Raises UnreachableError, TrustError, TooSlowError, ConnectionLostError or ProtocolError, with nothing left open.
+        """
+        return cls(await Session.open(endpoint, limits or Limits()))
+
+    # Session.
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Return what the server offers now, in upper case; it changes with encryption and login."""
+        return self._session.capabilities
+
+    @property
+    def enabled(self) -> frozenset[str]:
+        """Return what ENABLE really enabled, in upper case."""
+        return self._session.enabled
+
+    @property
+    def is_usable(self) -> bool:
+        return self._session.wire.failure is None
+
+    @property
+    def exists(self) -> int:
+        """Return how many messages the selected mailbox has by the server's reports so far."""
+        return self._session.events.exists
+
+    async def login(self, username: str, password: str) -> None:
+        """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
+
+        Raises LoginRefusedError, or RefusedError with a code where waiting may help. Nothing to do after PREAUTH.
+        """
+        await self._session.login(username, password)
+
+    async def enable(self, *names: str) -> frozenset[str]:
+        """Enable those extensions that are offered (RFC 5161) and return all that is enabled."""
+        wanted = [name for name in names if name in self.capabilities and name not in self.enabled]
+        if wanted and "ENABLE" in self.capabilities:
+            await self._session.command("ENABLE", *(name.encode() for name in wanted))
+        return self.enabled
+
+    async def identify(self) -> Identity:
+        """Exchange ID (RFC 2971) where offered; some servers refuse SELECT without it."""
+        collector = Identifying()
+        if "ID" in self.capabilities:
+            await self._session.command("ID", b'("name" "syncd")', collector=collector)
+        return collector.identity
+
+    async def noop(self) -> None:
+        """Give the server a moment to report; see `drain_events`."""
+        await self._session.command("NOOP")
+
+    async def logout(self) -> None:
+        """Say good-bye, without waiting long for the answer, and close."""
+        if self.is_usable:
+            try:
+                await self._session.attempt("LOGOUT", deadline_s=self._session.limits.logout_s)
+            except SyncdError:
+                pass
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close at once; whoever waits for a command gets ConnectionLostError."""
+        self._session.wire.fail_all(ConnectionLostError("the connection was closed"))
+
+    # Mailboxes.
+
+    async def list_mailboxes(self, *, with_status: bool = False) -> tuple[ListEntry, ...]:
+        """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
+        options = [b"SPECIAL-USE"] if "SPECIAL-USE" in self.capabilities else []
+        if with_status and "LIST-STATUS" in self.capabilities:
+            options.append(b"STATUS " + self._status_items())
+        is_extended = "LIST-EXTENDED" in self.capabilities or "LIST-STATUS" in self.capabilities
+        if options and is_extended:
+            listing = Listing()
+            try:
+                request = b"RETURN (" + b" ".join(options) + b")"
+                await self._session.command("LIST", b'""', b'"*"', request, collector=listing)
+            except RefusedError:
+                logger.info("extended_list_refused")
+            else:
+                return listing.entries()
+        listing = Listing()
+        await self._session.command("LIST", b'""', b'"*"', collector=listing)
+        return listing.entries()
+
+    async def status(self, octets: bytes) -> StatusRow:
+        """Return the counts of a mailbox that is not the selected one (RFC 3501 §6.3.10)."""
+        collector = Counting(octets)
+        await self._of_mailbox("STATUS", string(octets), self._status_items(), collector=collector)
+        if collector.row is None:
+            raise ProtocolError("the server gave no status of a mailbox", reach=Reach.MAILBOX)
+        return collector.row
+
+    async def select(
+        self,
+        octets: bytes,
+        *,
+        qresync: tuple[int, int, UidSet] | None = None,
+        condstore: bool = False,
+        read_only: bool = False,
+    ) -> SelectResult:
+        """Select a mailbox; the events of the one before are forgotten.
+
+        qresync: UIDVALIDITY, MODSEQ and the known UIDs (empty: all), once QRESYNC is `enabled` (RFC 7162 §3.2.5).
+        """
+        parameters: list[Argument] = []
+        if qresync is not None:
+            uidvalidity, modseq, known = qresync
+            # NOTE: the known UIDs only shorten the answer, so a set too long for a line is given as its hull.
+            text = str(known)
+            if len(text) > rows.SET_MAX_BYTES:
+                text = f"{known.lowest}:{known.highest}"
+            parameters.append(f"(QRESYNC ({uidvalidity} {modseq}{' ' if text else ''}{text}))".encode())
+        elif condstore:
+            parameters.append(b"(CONDSTORE)")
+        self._session.events.clear()
+        self._session.events.exists = 0
+        self.selected = None
+        collector = Selecting()
+        verb = "EXAMINE" if read_only else "SELECT"
+        end = await self._session.attempt(verb, string(octets), *parameters, collector=collector)
+        if end.kind != "OK":
+            raise refusal("select", end, reach=Reach.MAILBOX)
+        self.selected = octets
+        self._session.events.exists += collector.exists
+        return collector.result(end)
+
+    async def unselect(self) -> None:
+        """Leave the selected mailbox without expunging anything."""
+        if self.selected is None:
+            return
+        if "UNSELECT" in self.capabilities or "IMAP4REV2" in self.capabilities:
+            await self._session.command("UNSELECT")
+        else:
+            # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
+            await self.select(self.selected, read_only=True)
+            await self._session.command("CLOSE")
+        self.selected = None
+        self._session.events.clear()
+
+    def drain_events(self) -> MailboxEvents:
+        """Return what the server reported unasked of the selected mailbox since the last call."""
+        return self._session.events.drain()
+
+    # Messages.
+
+    async def search_uids(self, criteria: str) -> UidSet:
+        """Return the UIDs that match search keys (RFC 3501 §6.4.4), which the caller wrote itself.
+
+        An OK without an answer is ProtocolError: it must not pass for "none".
+        """
+        collector = Searching()
+        returning = [b"RETURN (ALL)"] if "ESEARCH" in self.capabilities else []
+        await self._of_mailbox("UID SEARCH", *returning, criteria.encode("ascii"), collector=collector)
+        if collector.uids is None:
+            raise ProtocolError("the server gave no search result", reach=Reach.MAILBOX)
+        return collector.uids
+
+    def fetch_rows(
+        self,
+        uids: UidSet,
+        *,
+        items: Items = Items.FLAGS,
+        changed_since: int | None = None,
+        with_vanished: bool = False,
+    ) -> AsyncIterator[RowBatch]:
+        """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
+
+        changed_since: only rows with a higher MODSEQ (CONDSTORE). with_vanished: also the UIDs expunged since then
+        (QRESYNC); those that come without EARLIER are among the events.
+        """
+        return rows.fetch_rows(
+            self._session, uids, items=items, changed_since=changed_since, with_vanished=with_vanished
+        )
+
+    def fetch_bodies(
+        self,
+        wanted: Iterable[bodies.Wanted],
+        *,
+        spool: Callable[[int], Spool],
+        window_bytes: int = 4 * 1024 * 1024,
+    ) -> AsyncIterator[bodies.Body | bodies.NoBody]:
+        """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
+
+        spool: makes, on a thread, the place for a body of that many octets; bodies above the limit for literals in
+        memory (1 MiB) go there as they arrive. window_bytes: memory for what is asked for and not yet yielded.
+        """
+        return bodies.fetch_bodies(self._session, wanted, spool=spool, window_bytes=window_bytes)
+
+    async def store_flags(
+        self, uids: UidSet, *, add: Flags = NONE, remove: Flags = NONE, unchanged_since: int | None = None
+    ) -> StoreResult:
+        """Add and remove flags.
+
+        unchanged_since: leave out messages with a higher MODSEQ and name them as modified (RFC 7162 §3.1.3).
+        """
+        result = StoreResult(())
+        for sign, flags in ((b"+FLAGS", add), (b"-FLAGS", remove)):
+            if not flags or not uids:
+                continue
+            done = await self._store(uids, sign + b" " + flag_list(flags), unchanged_since)
+            told = {row.uid: row for row in (*result.rows, *done.rows)}
+            result = StoreResult(tuple(told.values()), result.modified | done.modified)
+            uids = uids - done.modified
+            # NOTE: our own first half raised the MODSEQ that the second half is to be compared with.
+            if unchanged_since is not None:
+                unchanged_since = max(unchanged_since, *(row.modseq or 0 for row in done.rows), 0)
+        return result
+
+    async def append(
+        self, octets: bytes, body: bytes | Streamed, *, flags: Flags = NONE, internaldate: int | None = None
+    ) -> Appended | None:
+        """Append a message and return where the server says it is, None without UIDPLUS."""
+        literal = Literal(body)
+        arguments: list[Argument] = [string(octets)]
+        if flags:
+            arguments.append(flag_list(flags))
+        if internaldate is not None:
+            arguments.append(date_time(internaldate))
+        wire, limits = self._session.wire, self._session.limits
+        end = await self._session.attempt(
+            "APPEND",
+            *arguments,
+            literal,
+            is_pipelined=isinstance(body, bytes) and len(body) <= wire.non_sync_max_bytes,
+            deadline_s=limits.command_s + literal.size_bytes / limits.bytes_per_s,
+        )
+        if end.kind != "OK":
+            raise refusal("append", end, reach=Reach.MESSAGE)
+        return appended(end.text)
+
+    # Push.
+
+    async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None) -> bool:
+        """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
+
+        until: ends the wait when set. Returns at once when events are undrained already.
+        """
+
+        async def converse(command: WireCommand) -> None:
+            if await self._session.wire.continuation() is None:
+                return
+            command.is_silent = True
+            await self._wait_for_events(until, timeout_s)
+            command.is_silent = False
+            if not command.is_over:
+                await self._session.wire.say(b"DONE\r\n")
+
+        if not self._session.events.peek():
+            deadline_s = timeout_s + self._session.limits.command_s
+            end = await self._session.attempt("IDLE", deadline_s=deadline_s, converse=converse)
+            if end.kind != "OK":
+                raise refusal("idle", end)
+        return bool(self._session.events.peek())
+
+    async def _wait_for_events(self, until: asyncio.Event | None, timeout_s: float) -> None:
+        events = [self._session.events.wait(), *([until.wait()] if until is not None else [])]
+        waits = [asyncio.ensure_future(event) for event in events]
+        try:
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _store(self, uids: UidSet, change: bytes, unchanged_since: int | None) -> StoreResult:
+        condition = b"" if unchanged_since is None else f"(UNCHANGEDSINCE {unchanged_since}) ".encode()
+        modified = EMPTY
+        stored: list[Storing] = []
+        for piece in uids.pieces(rows.SET_MAX_BYTES):
+            collector = Storing(piece)
+            stored.append(collector)
+            end = await self._session.attempt("UID STORE", str(piece).encode(), condition + change, collector=collector)
+            if end.text.code == "MODIFIED":
+                modified |= _modified(end.text.arguments)
+            elif end.kind != "OK":
+                raise refusal("store", end, reach=Reach.MESSAGE)
+        changed = {uid: row for collector in stored for uid, row in collector.rows.items()}
+        return StoreResult(tuple(changed.values()), modified)
+
+    async def _of_mailbox(self, name: str, *arguments: Argument, collector: Searching | Counting) -> None:
+        end = await self._session.attempt(name, *arguments, collector=collector)
+        if end.kind != "OK":
+            raise refusal(name.lower(), end, reach=Reach.MAILBOX)
+
+    def _status_items(self) -> bytes:
+        has_modseq = "CONDSTORE" in self.capabilities or "QRESYNC" in self.capabilities
+        return b"(MESSAGES UIDNEXT UIDVALIDITY" + (b" HIGHESTMODSEQ)" if has_modseq else b")")
+
+
+def _modified(arguments: bytes) -> UidSet:
+    try:
+        return uid_set(arguments)
+    except ValueError as error:
+        raise ProtocolError("malformed MODIFIED code") from error

@@ -1,0 +1,122 @@
+"""Floor 3, imap: listings of messages as a stream of row batches."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from enum import Enum
+
+from syncd.errors import Reach
+from syncd.imap.refusals import refusal
+from syncd.imap.session import Session
+from syncd.imap.types import FetchRow, RowBatch, Tagged, Untagged, Vanished
+from syncd.mail.uidset import EMPTY, UidSet
+
+SET_MAX_BYTES = 4000
+"""Text of one UID set; servers must take command lines of 8192 octets (RFC 7162 §4)."""
+_ROW_BYTES = 200
+_BATCH_ROWS = 1000
+_ROW_S = 0.005
+
+
+class Items(Enum):
+    """Say what a listing asks for: what changes in a message's life, or also what never does."""
+
+    FLAGS = "flags"
+    ALL = "all"
+
+
+async def fetch_rows(
+    session: Session, uids: UidSet, *, items: Items, changed_since: int | None, with_vanished: bool
+) -> AsyncIterator[RowBatch]:
+    """Yield the rows of `uids`; see `ImapConnection.fetch_rows`."""
+    request = _request(session, items, changed_since, with_vanished=with_vanished)
+    for piece in uids.pieces(SET_MAX_BYTES):
+        stream = _RowStream(session, piece, items)
+        task = asyncio.ensure_future(
+            session.attempt(
+                "UID FETCH",
+                str(piece).encode(),
+                request,
+                collector=stream,
+                deadline_s=session.limits.command_s + session.events.exists * _ROW_S,
+            )
+        )
+        task.add_done_callback(stream.end)
+        try:
+            async for batch in stream.batches():
+                yield batch
+            end = await task
+        finally:
+            stream.discard()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if end.kind != "OK":
+            raise refusal("fetching rows", end, reach=Reach.MAILBOX)
+
+
+def _request(session: Session, items: Items, changed_since: int | None, *, with_vanished: bool) -> bytes:
+    wanted = ["UID", "FLAGS"]
+    if "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities:
+        wanted.append("MODSEQ")
+    if items is Items.ALL:
+        wanted += ["RFC822.SIZE", "INTERNALDATE"]
+        if "OBJECTID" in session.capabilities:
+            wanted.append("EMAILID")
+        elif "X-GM-EXT-1" in session.capabilities:
+            wanted.append("X-GM-MSGID")
+    request = f"({' '.join(wanted)})"
+    if changed_since is not None:
+        request += f" (CHANGEDSINCE {changed_since}{' VANISHED' if with_vanished else ''})"
+    return request.encode()
+
+
+class _RowStream:
+    """Hold rows between the wire and a reader; what is held counts against the wire's limit."""
+
+    def __init__(self, session: Session, uids: UidSet, items: Items) -> None:
+        self._session = session
+        self._uids = uids
+        self._items = items
+        self._rows: list[FetchRow] = []
+        self._vanished = EMPTY
+        self._is_over = False
+        self._ready = asyncio.Event()
+
+    def take(self, response: Untagged) -> bool:
+        if isinstance(response, FetchRow):
+            # NOTE: a row without what was asked is news of another change, even if its UID is among ours.
+            if response.flags is None or response.uid not in self._uids:
+                return False
+            if self._items is Items.ALL and response.size_bytes is None:
+                return False
+            self._rows.append(response)
+            self._session.wire.hold(_ROW_BYTES)
+            if len(self._rows) >= _BATCH_ROWS:
+                self._ready.set()
+            return True
+        if isinstance(response, Vanished) and response.earlier:
+            self._vanished |= response.uids
+            return True
+        return False
+
+    def end(self, _: "asyncio.Future[Tagged]") -> None:
+        self._is_over = True
+        self._ready.set()
+
+    def discard(self) -> None:
+        self._session.wire.release(_ROW_BYTES * len(self._rows))
+        self._rows.clear()
+
+    async def batches(self) -> AsyncIterator[RowBatch]:
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            if self._is_over:
+                self._ready.set()
+            if self._rows or self._vanished:
+                batch = RowBatch(tuple(self._rows), self._vanished)
+                self.discard()
+                self._vanished = EMPTY
+                yield batch
+            elif self._is_over:
+                return

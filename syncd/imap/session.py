@@ -1,0 +1,260 @@
+"""Floor 3, imap: one session with a server: TLS, login, capabilities, and what it reports without being asked."""
+
+import asyncio
+import base64
+import binascii
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import structlog
+
+from syncd.errors import ConnectionLostError, LoginRefusedError, SyncdError, TooSlowError, TrustError, UnreachableError
+from syncd.imap.arguments import Argument, command_line, string
+from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
+from syncd.imap.events import EventLog
+from syncd.imap.limits import Limits
+from syncd.imap.parse import words
+from syncd.imap.refusals import login_refusal, refusal, said
+from syncd.imap.sasl import Mechanism, choose_mechanism
+from syncd.imap.tokenizer import LiteralSink
+from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
+from syncd.imap.wire import WireCommand, WireProtocol
+
+logger = structlog.get_logger()
+
+
+class Collector(Protocol):
+    """What waits for certain responses while its commands run."""
+
+    def take(self, response: Untagged) -> bool:
+        """Take a response if it is an answer to what was asked; else it counts as an event."""
+        ...
+
+
+SinkFactory = Callable[[int], LiteralSink | None]
+
+
+class Session:
+    """Own one wire: see `open`; `events` is what the server reported of the selected mailbox unasked."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.wire = WireProtocol(self, limits)
+        self.capabilities: frozenset[str] = frozenset()
+        self.enabled: frozenset[str] = frozenset()
+        self.is_authenticated = False
+        self.events = EventLog()
+        self._collectors: list[Collector] = []
+        self._sink_factory: SinkFactory | None = None
+        self._farewell = ""
+
+    # Opening.
+
+    @classmethod
+    async def open(cls, endpoint: Endpoint, limits: Limits) -> "Session":
+        """Connect, protect and greet.
+
+        Raises UnreachableError, TrustError, TooSlowError, ConnectionLostError or ProtocolError; the socket is closed.
+        """
+        check_plaintext(endpoint)
+        context = await asyncio.to_thread(tls_context, endpoint) if endpoint.tls != "none" else None
+        session = cls(limits)
+        try:
+            await session._connect(endpoint, context if endpoint.tls == "implicit" else None)
+            await session._greet(endpoint)
+            if endpoint.tls == "starttls" and context is not None:
+                await session._start_tls(endpoint, context)
+            if not session.capabilities or endpoint.tls == "starttls":
+                await session.refresh_capabilities()
+        except BaseException:
+            session.wire.fail_all(ConnectionLostError("the connection could not be opened"))
+            raise
+        return session
+
+    async def _connect(self, endpoint: Endpoint, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                await loop.create_connection(lambda: self.wire, endpoint.host, endpoint.port, ssl=context)
+        except (OSError, TimeoutError) as error:
+            raise _opening_error(error) from error
+        if context is not None:
+            self._check_pin(endpoint)
+
+    async def _greet(self, endpoint: Endpoint) -> None:
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                greeting = await asyncio.shield(self.wire.greeting)
+        except TimeoutError as error:
+            if isinstance(error, SyncdError):
+                raise
+            raise TooSlowError("the server did not greet in time") from error
+        if greeting.kind == "PREAUTH":
+            if endpoint.tls == "starttls":
+                raise TrustError("the server skips login before encryption could begin")
+            self.is_authenticated = True
+            self.wire.trust()
+        elif greeting.kind != "OK":
+            raise ConnectionLostError(f"the server turned the connection away: {said(greeting.text)}")
+        if greeting.text.code == "CAPABILITY":
+            self.capabilities = words(greeting.text.arguments)
+
+    async def _start_tls(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        if not self.capabilities:
+            await self.refresh_capabilities()
+        if "STARTTLS" not in self.capabilities:
+            raise TrustError("the server does not offer encryption on this port")
+        end = await self.wire.run("STARTTLS", deadline_s=self.limits.connect_s)
+        if end.kind != "OK":
+            raise TrustError(f"encryption refused by the server: {said(end.text)}")
+        # NOTE: nothing that was said in the clear may outlive this line; the tokenizer refuses what came after the OK.
+        self.capabilities = frozenset()
+        self.events.clear()
+        loop = asyncio.get_running_loop()
+        self.wire.reopen()
+        try:
+            async with asyncio.timeout(self.limits.connect_s):
+                transport = await loop.start_tls(self.wire.transport, self.wire, context, server_hostname=endpoint.host)
+        except (OSError, TimeoutError) as error:
+            raise _opening_error(error) from error
+        if transport is None:
+            raise ConnectionLostError("the connection was lost while encryption began")
+        self.wire.transport = transport
+        self._check_pin(endpoint)
+
+    def _check_pin(self, endpoint: Endpoint) -> None:
+        tls = self.wire.transport.get_extra_info("ssl_object")
+        check_pin(endpoint, tls.getpeercert(binary_form=True) if tls is not None else None)
+
+    # Logging in.
+
+    async def login(self, username: str, password: str) -> None:
+        """Authenticate by the best way offered; LoginRefusedError, or RefusedError where waiting may help."""
+        if self.is_authenticated:
+            return
+        mechanism = choose_mechanism(self.capabilities, username, password)
+        if mechanism is not None:
+            end = await self._authenticate(mechanism)
+        elif "LOGINDISABLED" in self.capabilities:
+            raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
+        else:
+            arguments = command_line(string(username.encode()), string(password.encode()))
+            end = await self.wire.run("LOGIN", arguments)
+        if end.kind != "OK":
+            raise login_refusal(end)
+        self.is_authenticated = True
+        self.wire.trust()
+        await self.refresh_capabilities()
+
+    async def _authenticate(self, mechanism: Mechanism) -> Tagged:
+        first = base64.b64encode(mechanism.first())
+        is_initial = "SASL-IR" in self.capabilities
+
+        async def converse(_: WireCommand) -> None:
+            has_begun = is_initial
+            while (challenge := await self.wire.continuation()) is not None:
+                if has_begun:
+                    try:
+                        answer = mechanism.answer(base64.b64decode(challenge, validate=True))
+                    except binascii.Error:
+                        answer = None
+                    await self.wire.say((b"*" if answer is None else base64.b64encode(answer)) + b"\r\n")
+                else:
+                    has_begun = True
+                    await self.wire.say(first + b"\r\n")
+
+        arguments: tuple[Argument, ...] = (mechanism.name.encode(),)
+        if is_initial:
+            arguments = (mechanism.name.encode() + b" " + (first or b"="),)
+        end = await self.wire.run("AUTHENTICATE", arguments, converse=converse)
+        if end.kind == "OK" and not mechanism.is_proven():
+            self.wire.fail_all(TrustError("the server did not prove itself at login"))
+            raise TrustError("the server did not prove itself at login")
+        return end
+
+    async def refresh_capabilities(self) -> None:
+        """Ask for the capabilities anew; what was known before is forgotten."""
+        self.capabilities = frozenset()
+        await self.command("CAPABILITY")
+        size = 4096 if "LITERAL-" in self.capabilities else 0
+        self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in self.capabilities else size
+
+    # Commands.
+
+    async def command(self, name: str, *arguments: Argument, collector: Collector | None = None) -> Tagged:
+        """Send a command that nothing runs beside; RefusedError on NO or BAD."""
+        end = await self.attempt(name, *arguments, collector=collector)
+        if end.kind != "OK":
+            raise refusal(name.lower(), end)
+        return end
+
+    async def attempt(
+        self,
+        name: str,
+        *arguments: Argument,
+        collector: Collector | None = None,
+        is_pipelined: bool = False,
+        deadline_s: float | None = None,
+        converse: Callable[[WireCommand], Awaitable[None]] | None = None,
+    ) -> Tagged:
+        """Send a command and return its end, whatever it is."""
+        line = command_line(*arguments)
+        with self.collecting(collector):
+            return await self.wire.run(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
+
+    @contextmanager
+    def collecting(self, collector: Collector | None) -> Iterator[None]:
+        """Let `collector` see responses before they count as events."""
+        if collector is None:
+            yield
+            return
+        self._collectors.append(collector)
+        try:
+            yield
+        finally:
+            self._collectors.remove(collector)
+
+    @contextmanager
+    def spooling(self, factory: SinkFactory) -> Iterator[None]:
+        """Let literals too large for memory go to the sinks of `factory`."""
+        self._sink_factory = factory
+        try:
+            yield
+        finally:
+            self._sink_factory = None
+
+    # What the wire calls.
+
+    def on_response(self, response: Untagged) -> None:
+        if isinstance(response, Capability):
+            self.capabilities = response.names
+        elif isinstance(response, Enabled):
+            self.enabled |= response.names
+        elif isinstance(response, Status) and response.kind == "BYE":
+            self._farewell = said(response.text)
+        for collector in self._collectors:
+            if collector.take(response):
+                return
+        self.events.add(response)
+
+    def open_sink(self, size_bytes: int) -> LiteralSink | None:
+        return self._sink_factory(size_bytes) if self._sink_factory is not None else None
+
+    def on_failure(self, error: SyncdError) -> None:
+        if self._farewell and isinstance(error, ConnectionLostError):
+            error.args = (f"{error}: {self._farewell}",)
+        self.events.wake()
+
+
+def _opening_error(error: OSError | TimeoutError) -> SyncdError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
+    if isinstance(error, ssl.SSLError):
+        return UnreachableError("no encrypted connection could be agreed on with the server")
+    if isinstance(error, TimeoutError):
+        return TooSlowError("the server could not be reached in time")
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "name or route unknown"
+    return UnreachableError(f"the server cannot be reached: {reason}")

@@ -1,0 +1,245 @@
+"""Floor 3, imap: what a server said, as values."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from syncd.mail.flags import Flags
+from syncd.mail.mailbox import SpecialUse
+from syncd.mail.uidset import EMPTY, UidSet
+
+NOT_SELECTABLE = frozenset({"\\Noselect", "\\NonExistent"})
+
+
+class RespText(NamedTuple):
+    """Hold the human part of a status response and its response code (RFC 3501 §7.1)."""
+
+    code: str
+    arguments: bytes
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An untagged OK, NO, BAD, BYE or PREAUTH."""
+
+    kind: str
+    text: RespText
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The end of a command."""
+
+    tag: str
+    kind: str
+    text: RespText
+
+
+class FetchRow(NamedTuple):
+    """What one FETCH told of one UID; None is "not told". internaldate: seconds since 1970."""
+
+    uid: int
+    flags: Flags | None
+    modseq: int | None
+    size_bytes: int | None
+    internaldate: int | None
+    email_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledLiteral:
+    """Stand in a response for a literal whose octets went to a sink."""
+
+    sink: object
+    size_bytes: int
+
+
+Octets = bytes | SpooledLiteral
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One `BODY[name]<origin>` item; value None is NIL."""
+
+    name: str
+    origin: int | None
+    value: Octets | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A FETCH response with more than a plain row: body sections, or no UID (uid 0)."""
+
+    row: FetchRow
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """Expunged UIDs (RFC 7162 §3.2.10); an open range ends at the highest possible UID."""
+
+    earlier: bool
+    uids: UidSet
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge:
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FlagsDefined:
+    """The FLAGS response of SELECT."""
+
+    flags: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """The answer to STATUS; None where the server did not say."""
+
+    octets: bytes
+    messages: int | None = None
+    uidnext: int | None = None
+    uidvalidity: int | None = None
+    highestmodseq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One mailbox of LIST. octets: the name as the server wrote it, the only form to send back to it."""
+
+    octets: bytes
+    delimiter: str | None
+    attributes: frozenset[str]
+    status: StatusRow | None = None
+
+    @property
+    def is_selectable(self) -> bool:
+        return not self.attributes & NOT_SELECTABLE
+
+    @property
+    def special_uses(self) -> frozenset[SpecialUse]:
+        return frozenset(use for use in SpecialUse if use.value in self.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    uids: UidSet
+
+
+@dataclass(frozen=True, slots=True)
+class ESearch:
+    """An ESEARCH response (RFC 4731 §3.1); tag is empty when the server did not name the command."""
+
+    tag: str
+    uids: UidSet
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The server's answer to ID (RFC 2971), keys in lower case."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """An untagged response that syncd has no use for."""
+
+    name: str
+
+
+Untagged = (
+    Status
+    | FetchRow
+    | Fetched
+    | Vanished
+    | Exists
+    | Expunge
+    | Capability
+    | Enabled
+    | FlagsDefined
+    | StatusRow
+    | ListEntry
+    | Search
+    | ESearch
+    | Identity
+    | Other
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectResult:
+    """What SELECT or EXAMINE said.
+
+    uidvalidity, uidnext: None when missing or not a number of their kind. highestmodseq: None without CONDSTORE or
+    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter.
+    """
+
+    uidvalidity: int | None
+    uidnext: int | None
+    highestmodseq: int | None
+    exists: int
+    permanent_flags: Flags
+    accepts_keywords: bool
+    read_only: bool
+    rows: tuple[FetchRow, ...] = ()
+    vanished: UidSet = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What STORE did: rows as the server has them now, and the UIDs that had changed after UNCHANGEDSINCE."""
+
+    rows: tuple[FetchRow, ...]
+    modified: UidSet = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where APPEND put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
+
+    uidvalidity: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowBatch:
+    """Some rows of a listing, and the UIDs that VANISHED (EARLIER) named with them."""
+
+    rows: tuple[FetchRow, ...]
+    vanished: UidSet = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxEvents:
+    """What the server reported of the selected mailbox without being asked, since it was last drained.
+
+    exists: the last EXISTS, None if there was none. expunged: how many EXPUNGE responses came (they name no UID).
+    is_partial: more came than is kept, or a FETCH without UID: look at the mailbox again.
+    """
+
+    exists: int | None = None
+    expunged: int = 0
+    vanished: UidSet = EMPTY
+    rows: tuple[FetchRow, ...] = ()
+    is_partial: bool = False
+
+    def __bool__(self) -> bool:
+        return self.exists is not None or bool(self.expunged or self.vanished or self.rows or self.is_partial)

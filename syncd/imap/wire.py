@@ -1,0 +1,373 @@
+"""Floor 3, imap: the aioimaplib protocol made fit for sync: pipelining, deadlines, and failing everything at once.
+
+Theory. The tokenizer cuts octets into responses. An untagged one is parsed when it is complete and handed to the one
+receiver, whatever command runs. Commands live in an ordered map by tag. A pipelined command may join others of its
+kind; any other is a barrier: it waits until nothing is in flight, and everything waits for it; who waits is served
+first come, first served. The connection ends at the first loss, missed deadline, abandoned command or malformed
+response: every command gets the reason, and nothing is read or sent any more. So no answer can meet a wrong command.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+from aioimaplib.aioimaplib import Command, IMAP4ClientProtocol
+
+from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
+from syncd.imap.arguments import Argument, Literal
+from syncd.imap.limits import Limits
+from syncd.imap.parse import parse_tagged, parse_untagged
+from syncd.imap.tokenizer import LiteralSink, Tokenizer
+from syncd.imap.types import Octets, Status, Tagged, Untagged
+
+logger = structlog.get_logger()
+
+_SLICE_BYTES = 256 * 1024
+
+
+class Receiver(Protocol):
+    """What owns a wire: it takes every untagged response, and says where large literals go."""
+
+    def on_response(self, response: Untagged) -> None: ...
+
+    def open_sink(self, size_bytes: int) -> LiteralSink | None: ...
+
+    def on_failure(self, error: SyncdError) -> None: ...
+
+
+class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
+    """A command in flight; it never shows its arguments in a repr or log.
+
+    is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
+    server may rightly say nothing for long.
+    """
+
+    def __init__(
+        self, name: str, tag: str, arguments: tuple[Argument, ...], *, is_pipelined: bool, deadline_s: float
+    ) -> None:
+        super().__init__(name, tag)
+        self.arguments = arguments
+        self.is_pipelined = is_pipelined
+        self.is_silent = False
+        self.deadline_s = deadline_s
+        self.deadline: asyncio.TimerHandle | None = None
+        self.paused_s = 0.0
+        self.responses = 0
+        self.end: Tagged | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._event.is_set())
+
+    def finish(self, end: Tagged) -> None:
+        self.end = end
+        self.close(b"", end.kind)
+
+    def fail(self, error: SyncdError) -> None:
+        self._exception = error
+        self._event.set()
+
+
+class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has no types
+    """One connection's octets; see the module's theory.
+
+    non_sync_max_bytes: the largest literal that may be sent unasked (RFC 7888); the owner sets it by capability.
+    """
+
+    def __init__(self, receiver: Receiver, limits: Limits) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.failure: SyncdError | None = None
+        self.closed = asyncio.Event()
+        self.greeting: asyncio.Future[Status] = self.loop.create_future()
+        self.non_sync_max_bytes = 0
+        self._receiver = receiver
+        self._limits = limits
+        self._tokenizer = Tokenizer(self, limits)
+        self._is_trusted = False
+        self._in_flight: dict[str, WireCommand] = {}
+        self._waiting: deque[tuple[WireCommand, asyncio.Future[None]]] = deque()
+        self._speaker: WireCommand | None = None
+        self._continuation: asyncio.Future[bytes | None] | None = None
+        self._early_continuation: bytes | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._held_bytes = 0
+        self._paused_at: float | None = None
+        self._paused_s = 0.0
+        self._active_at = self.loop.time()
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    # What asyncio calls.
+
+    def data_received(self, d: bytes) -> None:
+        if self.failure is not None:
+            return
+        self._active_at = self.loop.time()
+        try:
+            self._tokenizer.feed(d)
+        except SyncdError as error:
+            self.fail_all(error)
+        except Exception as error:  # asyncio would close the socket and wake nobody
+            lost = ProtocolError("a response of the server could not be handled")
+            lost.__cause__ = error
+            self.fail_all(lost)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        error = ConnectionLostError("the server closed the connection" if exc is None else "the connection was lost")
+        error.__cause__ = exc
+        self.fail_all(error)
+        self._writable.set()
+        self.closed.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._active_at = self.loop.time()
+        self._writable.set()
+
+    # What the tokenizer calls.
+
+    def on_untagged(self, pieces: tuple[Octets, ...]) -> None:
+        response = parse_untagged(pieces)
+        if not self.greeting.done():
+            if not isinstance(response, Status):
+                raise ProtocolError("the server did not greet")
+            self.greeting.set_result(response)
+            return
+        head = next(iter(self._in_flight.values()), None)
+        if head is not None:
+            head.responses += 1
+            if head.responses > self._limits.untagged_max:
+                raise ProtocolError("the server sent more responses than our limit")
+        self._receiver.on_response(response)
+
+    def on_tagged(self, line: bytes) -> None:
+        end = parse_tagged(line)
+        if end is None or not self.greeting.done():
+            raise ProtocolError("the server sent a line that is no response")
+        command = self._in_flight.pop(end.tag, None)
+        if command is None:
+            if self._was_issued(end.tag):
+                return
+            raise ProtocolError("the server answered a command that was not sent")
+        if command.name == "STARTTLS" and end.kind == "OK":
+            self._tokenizer.seal()
+        if command.deadline is not None:
+            command.deadline.cancel()
+        command.finish(end)
+        logger.debug("command_finished", command=command.name, result=end.kind, code=end.text.code)
+        if self._speaker is command:
+            self._answer_speaker(None)
+        self._admit()
+
+    def on_continuation(self, text: bytes) -> None:
+        if self._speaker is not None and not self._answer_speaker(text):
+            self._early_continuation = text
+
+    def open_literal(self, size_bytes: int) -> LiteralSink | None:
+        return self._receiver.open_sink(size_bytes) if self._is_trusted else None
+
+    # What the owner calls.
+
+    async def run(
+        self,
+        name: str,
+        arguments: tuple[Argument, ...] = (),
+        *,
+        is_pipelined: bool = False,
+        deadline_s: float | None = None,
+        converse: Callable[[WireCommand], Awaitable[None]] | None = None,
+    ) -> Tagged:
+        """Send a command and return its end; the connection dies with a command that is given up.
+
+        converse: what to say after the command line, with `continuation` and `say`. deadline_s: for all of it, from the
+        moment it is sent; time in which reading was paused for our own sake does not count.
+        """
+        if self.failure is not None:
+            raise ConnectionLostError("the connection is closed") from self.failure
+        command = WireCommand(
+            name, self.new_tag(), arguments, is_pipelined=is_pipelined, deadline_s=deadline_s or self._limits.command_s
+        )
+        ready: asyncio.Future[None] = self.loop.create_future()
+        self._waiting.append((command, ready))
+        self._admit()
+        try:
+            await ready
+            await self._speak(command, converse)
+            await command.wait()
+        except BaseException:
+            if command.tag in self._in_flight:
+                self.fail_all(ConnectionLostError(f"the command {name.lower()} was given up"))
+            raise
+        assert command.end is not None  # noqa: S101  # wait() returned: it ended, or raised why not
+        return command.end
+
+    async def continuation(self) -> bytes | None:
+        """Return the text of the server's next `+` line, or None once the command is over."""
+        if self._early_continuation is not None:
+            early, self._early_continuation = self._early_continuation, None
+            return early
+        if self._speaker is None or self._speaker.is_over:
+            return None
+        self._continuation = self.loop.create_future()
+        try:
+            return await self._continuation
+        finally:
+            self._continuation = None
+
+    async def say(self, octets: bytes) -> None:
+        """Write octets and wait until the transport has room again."""
+        if self.failure is not None:
+            raise self.failure
+        self._active_at = self.loop.time()
+        self.transport.write(octets)
+        await self._writable.wait()
+
+    def trust(self) -> None:
+        """Allow what only a server that we are logged in to has a use for: long lines and large literals."""
+        self._is_trusted = True
+        self._tokenizer.trust()
+
+    def reopen(self) -> None:
+        """Read again after the STARTTLS answer, from the moment the transport decrypts."""
+        self._tokenizer.unseal()
+
+    def hold(self, size_bytes: int) -> None:
+        """Count what was read and not yet taken; reading pauses above the limit."""
+        self._held_bytes += size_bytes
+        if self._paused_at is None and self._held_bytes > self._limits.held_max_bytes and self.failure is None:
+            self._paused_at = self.loop.time()
+            self.transport.pause_reading()
+
+    def release(self, size_bytes: int) -> None:
+        """Count what was taken; reading resumes below half the limit."""
+        self._held_bytes -= size_bytes
+        if self._paused_at is not None and self._held_bytes <= self._limits.held_max_bytes // 2:
+            self._active_at = self.loop.time()
+            self._paused_s += self._active_at - self._paused_at
+            self._paused_at = None
+            if self.failure is None:
+                self.transport.resume_reading()
+
+    def fail_all(self, error: SyncdError) -> None:
+        """End the connection at once: every command, sent or waiting, gets `error`; only the first call counts."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        logger.debug("connection_ended", error=type(error).__name__)
+        for command in self._in_flight.values():
+            if command.deadline is not None:
+                command.deadline.cancel()
+            command.fail(error)
+        self._in_flight.clear()
+        for _, ready in self._waiting:
+            if not ready.done():
+                ready.set_exception(error)
+        self._waiting.clear()
+        self._answer_speaker(None)
+        if not self.greeting.done():
+            self.greeting.set_exception(error)
+            self.greeting.exception()  # nobody may be waiting for it
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+        self._receiver.on_failure(error)
+
+    # Sending.
+
+    def _admit(self) -> None:
+        while self._waiting and self._speaker is None:
+            command, ready = self._waiting[0]
+            if not ready.done():
+                head = next(iter(self._in_flight.values()), None)
+                if head is not None and not (head.is_pipelined and command.is_pipelined):
+                    return
+                self._in_flight[command.tag] = command
+                self._speaker = command
+                ready.set_result(None)
+            self._waiting.popleft()
+
+    async def _speak(self, command: WireCommand, converse: Callable[[WireCommand], Awaitable[None]] | None) -> None:
+        command.paused_s = self._paused_total()
+        command.deadline = self.loop.call_later(command.deadline_s, self._expire, command)
+        self._active_at = self.loop.time()
+        if self._watchdog is None:
+            self._watchdog = self.loop.call_later(self._limits.inactivity_s, self._watch)
+        try:
+            if await self._send(command) and converse is not None:
+                await converse(command)
+        finally:
+            self._speaker = None
+            self._early_continuation = None
+            self._admit()
+
+    async def _send(self, command: WireCommand) -> bool:
+        line = bytearray(f"{command.tag} {command.name}".encode())
+        line += b" " if command.arguments else b""
+        for argument in command.arguments:
+            if isinstance(argument, bytes):
+                line += argument
+                continue
+            is_unasked = argument.size_bytes <= self.non_sync_max_bytes
+            line += b"{%d+}\r\n" % argument.size_bytes if is_unasked else b"{%d}\r\n" % argument.size_bytes
+            await self.say(bytes(line))
+            line.clear()
+            if not is_unasked and await self.continuation() is None:
+                return False
+            await self._send_literal(argument)
+        await self.say(bytes(line + b"\r\n"))
+        return not command.is_over
+
+    async def _send_literal(self, literal: Literal) -> None:
+        if isinstance(literal.content, bytes):
+            for at in range(0, literal.size_bytes, _SLICE_BYTES):
+                await self.say(literal.content[at : at + _SLICE_BYTES])
+            return
+        left = literal.size_bytes
+        async for piece in literal.content.pieces:
+            left -= len(piece)
+            if left < 0:
+                break
+            await self.say(piece)
+        if left:
+            raise ValueError("a streamed literal is not as long as announced")
+
+    def _answer_speaker(self, text: bytes | None) -> bool:
+        if self._continuation is None or self._continuation.done():
+            return False
+        self._continuation.set_result(text)
+        return True
+
+    def _was_issued(self, tag: str) -> bool:
+        count = tag.removeprefix(self.tagpre)
+        return count != tag and count.isdigit() and len(count) < 19 and int(count) < self.tagnum
+
+    # Deadlines.
+
+    def _paused_total(self) -> float:
+        since = 0.0 if self._paused_at is None else self.loop.time() - self._paused_at
+        return self._paused_s + since
+
+    def _expire(self, command: WireCommand) -> None:
+        paused, command.paused_s = self._paused_total() - command.paused_s, self._paused_total()
+        if paused > 0:
+            command.deadline = self.loop.call_later(paused, self._expire, command)
+            return
+        self.fail_all(TooSlowError(f"the server did not end {command.name.lower()} in time"))
+
+    def _watch(self) -> None:
+        self._watchdog = None
+        waiting = [command for command in self._in_flight.values() if not command.is_silent]
+        if self._in_flight:
+            left = self._active_at + self._limits.inactivity_s - self.loop.time()
+            if waiting and left <= 0 and self._paused_at is None:
+                self.fail_all(TooSlowError(f"the server fell silent in {waiting[0].name.lower()}"))
+                return
+            self._watchdog = self.loop.call_later(max(left, self._limits.inactivity_s / 10), self._watch)
