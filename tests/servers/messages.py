@@ -7,7 +7,7 @@ import base64
 import datetime
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from functools import cached_property
 
@@ -78,10 +78,10 @@ class Writer:
         self._random = random.Random(seed)
         self._count = 0
 
-    def corpus(self, count: int) -> Iterator[bytes]:
+    def corpus(self, count: int, *, leave_out: Collection[Kind] = ()) -> Iterator[bytes]:
         """Yield `count` messages of mixed kinds and sizes."""
-        kinds = self._random.choices(tuple(_SHARES), tuple(_SHARES.values()), k=count)
-        for kind in kinds:
+        shares = {kind: share for kind, share in _SHARES.items() if kind not in leave_out}
+        for kind in self._random.choices(tuple(shares), tuple(shares.values()), k=count):
             yield self.message(kind)
 
     def one_of_each(self) -> dict[Kind, bytes]:

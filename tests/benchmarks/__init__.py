@@ -1,0 +1,1 @@
+"""Measurements against the best of the field, on real servers."""
