@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from syncd.errors import Reach, StoreError, SyncdError, Temper
+from syncd.errors import Reach, StoreBusyError, StoreError, Temper
 
 _SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _SQLITE_TEXTS = {
@@ -31,11 +32,16 @@ _POSTGRES_TEXTS = {
     "53300": "the database server has no connection to spare",
     "57014": "the database took too long",
     "57P01": "the database server is shutting down",
+    "57P02": "the database server is shutting down",
     "57P03": "the database server is starting",
     "28": "the database server refuses our credentials",
     "3D000": "the database does not exist",
     "42501": "the database user may not do this",
 }
+
+
+class UnknownOutcomeError(StoreError):
+    """The connection broke during COMMIT: what was written may or may not be there. Look before writing again."""
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        # NOTE: PostgreSQL quotes whole rows in its texts, so the cause is named, not chained.
+        # NOTE: PostgreSQL quotes whole rows in its texts, so the cause is described, not chained.
         raise store_error(error) from None
 
 
@@ -53,16 +59,16 @@ def store_error(error: SQLAlchemyError) -> StoreError:
 
     An error that concerns the written values only reaches as far as a mailbox; all others reach the whole store.
     """
-    name = _driver_code(error) or type(error).__name__
-    if is_lost(error):
-        return StoreError(f"the database cannot be reached ({name})")
     text = _known_text(error)
     if text is not None:
-        temper = Temper.GIVE_UP if _sqlite_code(error) in _SQLITE_GIVE_UP else Temper.WAIT
-        return StoreError(text, temper=temper)
+        return StoreError(text, temper=Temper.GIVE_UP if _sqlite_code(error) in _SQLITE_GIVE_UP else Temper.WAIT)
+    if is_lost(error):
+        return StoreError("the database cannot be reached")
+    if isinstance(error, PoolTimeoutError):
+        return StoreError("the store has too many readers")
     if isinstance(error, IntegrityError | DataError):
-        return StoreError(f"the database refuses a value ({name})", reach=Reach.MAILBOX)
-    return StoreError(f"the database refuses a statement ({name})")
+        return StoreError(f"the store refuses a value ({_detail(error)})", reach=Reach.MAILBOX)
+    return StoreError(f"the store refuses a statement ({_detail(error)})")
 
 
 def is_transient(error: SQLAlchemyError) -> bool:
@@ -87,9 +93,11 @@ def is_lost(error: SQLAlchemyError) -> bool:
 
 def concerns_everybody(error: BaseException) -> bool:
     """Say whether an error would meet every write alike, so that trying the others singly is no use."""
-    if isinstance(error, SyncdError) or not isinstance(error, SQLAlchemyError):
+    if isinstance(error, StoreBusyError | UnknownOutcomeError):
+        return True
+    if not isinstance(error, SQLAlchemyError) or _is_full(error):
         return False
-    return is_transient(error) or (_known_text(error) is not None and not _is_full(error))
+    return is_transient(error) or _known_text(error) is not None
 
 
 def _is_full(error: SQLAlchemyError) -> bool:
@@ -114,6 +122,13 @@ def _sqlstate(error: SQLAlchemyError) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _driver_code(error: SQLAlchemyError) -> str | None:
-    name = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
-    return name if isinstance(name, str) else _sqlstate(error)
+def _detail(error: SQLAlchemyError) -> str:
+    """Return a driver's words as far as they name things of the schema and quote no values."""
+    if _sqlite_code(error) is not None:
+        return str(getattr(error, "orig", None))
+    state = _sqlstate(error)
+    if state is None:
+        return type(error).__name__
+    said = getattr(getattr(error, "orig", None), "diag", None)
+    words = getattr(said, "message_primary" if state.startswith("42") else "constraint_name", None)
+    return f"{state} {words}" if words else state

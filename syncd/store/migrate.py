@@ -22,7 +22,7 @@ _in_process = threading.Lock()  # alembic keeps global state
 
 
 class Standing(StrEnum):
-    """How a store's schema compares with the migrations that are shipped."""
+    """How a store's schema compares with the migrations at hand."""
 
     EMPTY = "empty"
     BEHIND = "behind"
@@ -40,6 +40,9 @@ class SchemaState:
     head: str
 
 
+_UPGRADABLE = (Standing.EMPTY, Standing.BEHIND)
+
+
 def migrations_directory() -> Path:
     """Return where the migrations are: in the installed package, else in the checkout."""
     package = Path(__file__).parents[1]
@@ -49,10 +52,15 @@ def migrations_directory() -> Path:
 
 def state(url: str, *, migrations: Path | None = None) -> SchemaState:
     """Return how a store compares with the migrations, without making or changing anything."""
-    engine = engines.observer_engine(engines.parse_url(url))
+    directory = migrations or migrations_directory()
+    parsed = engines.parse_url(url)
+    path = engines.sqlite_path(parsed)
+    if path is not None and not path.exists():
+        return SchemaState(Standing.EMPTY, None, _revisions(directory)[-1])
+    engine = engines.observer_engine(parsed)
     try:
         with translated(), engine.connect() as conn:
-            return _state(conn, migrations or migrations_directory())
+            return _state(conn, directory)
     finally:
         engine.dispose()
 
@@ -86,8 +94,7 @@ def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None
             if before.standing is Standing.CURRENT:
                 return before
             is_new_file = path is not None and before.standing is Standing.EMPTY
-            may = before.standing in (Standing.EMPTY, Standing.BEHIND) and (may_upgrade or is_new_file)
-            if not may:
+            if before.standing not in _UPGRADABLE or not (may_upgrade or is_new_file):
                 raise _refusal(before)
             if path is not None and not is_new_file:
                 _back_up(path, path.with_name(f"{path.name}.before-{before.head}"))
@@ -98,12 +105,17 @@ def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None
         engine.dispose()
 
 
-def _state(conn: Connection, directory: Path) -> SchemaState:
-    known = sorted(
-        match[1] for file in (directory / "versions").iterdir() if (match := _VERSION_FILE.fullmatch(file.name))
-    )
+def _revisions(directory: Path) -> list[str]:
+    """Return the revisions in their order: the numbers that their files begin with."""
+    names = (file.name for file in (directory / "versions").iterdir())
+    known = sorted(match[1] for match in map(_VERSION_FILE.fullmatch, names) if match)
     if not known:
         raise StoreError(f"there are no migrations in {directory}")
+    return known
+
+
+def _state(conn: Connection, directory: Path) -> SchemaState:
+    known = _revisions(directory)
     head = known[-1]
     tables = set(inspect(conn).get_table_names())
     if "alembic_version" not in tables:
@@ -139,6 +151,11 @@ def _upgrade(conn: Connection, directory: Path) -> None:
     is_sqlite = conn.dialect.name == "sqlite"
     if not is_sqlite:  # SQLite began with BEGIN IMMEDIATE
         conn.execute(text("SELECT pg_advisory_xact_lock(:a, :b)"), {"a": _ADVISORY_KEY[0], "b": _ADVISORY_KEY[1]})
+    found = _state(conn, directory)  # again, as another process may have had the lock before
+    if found.standing not in _UPGRADABLE:
+        if found.standing is Standing.CURRENT:
+            return
+        raise _refusal(found)
     config = Config()
     config.set_main_option("script_location", str(directory).replace("%", "%%"))
     config.set_main_option("path_separator", "os")

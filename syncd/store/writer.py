@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from syncd.errors import StoreError
-from syncd.store.failures import concerns_everybody, is_lost, is_transient, store_error
+from syncd.store.failures import UnknownOutcomeError, concerns_everybody, is_lost, is_transient, store_error
 
 T = TypeVar("T")
 
@@ -104,7 +104,7 @@ class Writer:
         try:
             self._commit(batch)
         except BaseException as error:  # it belongs to whoever asked for the write, not to this thread
-            if len(batch) == 1 or concerns_everybody(error) or isinstance(error, UnknownOutcomeError):
+            if len(batch) == 1 or concerns_everybody(error):
                 for write in batch:
                     write.error = error
             else:
@@ -140,10 +140,6 @@ class Writer:
                     raise UnknownOutcomeError("the database went away during a commit") from None
                 transaction.rollback()
                 raise
-
-
-class UnknownOutcomeError(StoreError):
-    """The connection broke during COMMIT: what was written may or may not be there. Look before writing again."""
 
 
 def retrying(run: Callable[[], T]) -> T:
