@@ -257,7 +257,7 @@ def _unpacked(identity: Identity) -> Program:
         doveconf=root / "usr/bin/doveconf",
         libexec=libexec,
         modules=libexec / "modules",
-        library_path=debian.library_path(root, "usr/lib/dovecot", "usr/lib/dovecot/modules"),
+        library_path=debian.library_path(root, "usr/lib/dovecot", "usr/lib/dovecot/modules/old-stats"),
     )
 
 
