@@ -7,7 +7,7 @@ that was in flight at that moment has ended as well. A batch that ends in NO is 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -61,7 +61,7 @@ class NoBody:
 
 async def fetch_bodies(
     session: Session, wanted: Iterable[Wanted], *, spool: Callable[[int], Spool], window_bytes: int
-) -> AsyncIterator[Body | NoBody]:
+) -> AsyncGenerator[Body | NoBody, None]:
     """Yield an outcome for each wanted UID; see `ImapConnection.fetch_bodies`."""
     stream = _BodyStream(session, wanted, spool, window_bytes)
     with session.spooling(stream.open_sink), session.collecting(stream):

@@ -1,7 +1,7 @@
 """Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import structlog
 
@@ -73,6 +73,11 @@ class ImapConnection:
     def exists(self) -> int:
         """Return how many messages the selected mailbox has by the server's reports so far."""
         return self._session.events.exists
+
+    @property
+    def has_events(self) -> bool:
+        """Tell whether the server reported what was not drained yet."""
+        return bool(self._session.events.peek())
 
     async def login(self, username: str, password: str) -> None:
         """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
@@ -213,7 +218,7 @@ class ImapConnection:
         items: Items = Items.FLAGS,
         changed_since: int | None = None,
         with_vanished: bool = False,
-    ) -> AsyncIterator[RowBatch]:
+    ) -> AsyncGenerator[RowBatch, None]:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
         changed_since: only rows with a higher MODSEQ (CONDSTORE). with_vanished: also the UIDs expunged since then
@@ -229,7 +234,7 @@ class ImapConnection:
         *,
         spool: Callable[[int], Spool],
         window_bytes: int = 4 * 1024 * 1024,
-    ) -> AsyncIterator[bodies.Body | bodies.NoBody]:
+    ) -> AsyncGenerator[bodies.Body | bodies.NoBody, None]:
         """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
 
         spool: makes, on a thread, the place for a body of that many octets; bodies above the limit for literals in
@@ -296,12 +301,12 @@ class ImapConnection:
             if not command.is_over:
                 await self._session.wire.say(b"DONE\r\n")
 
-        if not self._session.events.peek():
+        if not self.has_events:
             deadline_s = timeout_s + self._session.limits.command_s
             end = await self._session.attempt("IDLE", deadline_s=deadline_s, converse=converse)
             if end.kind != "OK":
                 raise refusal("idle", end)
-        return bool(self._session.events.peek())
+        return self.has_events
 
     async def _wait_for_events(self, until: asyncio.Event | None, timeout_s: float) -> None:
         events = [self._session.events.wait(), *([until.wait()] if until is not None else [])]

@@ -1,7 +1,7 @@
 """Floor 3, imap: listings of messages as a stream of row batches."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import Enum
 
 from syncd.errors import Reach
@@ -26,7 +26,7 @@ class Items(Enum):
 
 async def fetch_rows(
     session: Session, uids: UidSet, *, items: Items, changed_since: int | None, with_vanished: bool
-) -> AsyncIterator[RowBatch]:
+) -> AsyncGenerator[RowBatch, None]:
     """Yield the rows of `uids`; see `ImapConnection.fetch_rows`."""
     request = _request(session, items, changed_since, with_vanished=with_vanished)
     for piece in uids.pieces(SET_MAX_BYTES):
@@ -107,7 +107,7 @@ class _RowStream:
         self._session.wire.release(_ROW_BYTES * len(self._rows))
         self._rows.clear()
 
-    async def batches(self) -> AsyncIterator[RowBatch]:
+    async def batches(self) -> AsyncGenerator[RowBatch, None]:
         while True:
             await self._ready.wait()
             self._ready.clear()

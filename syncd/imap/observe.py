@@ -1,0 +1,278 @@
+"""Floor 3, imap: what changed in a mailbox since a cursor, by the best rung that the server proves to stand on.
+
+Theory. QRESYNC answers in SELECT. CONDSTORE gives changed rows, and expunges are found by counting: the known plus the
+new must be EXISTS. A listing gives every row. Whatever the rung: new messages are fetched in full from the known
+UIDNEXT up; a count that does not fit leads to a comparison with all UIDs; and no UID is reported as vanished that a
+search for it still finds. A search that lists fewer than EXISTS proves no absence. The cursor comes last, and
+stands for the moment of SELECT: what happens later is seen again next time.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import IntEnum
+
+import structlog
+
+from syncd.errors import RefusedError
+from syncd.imap.connection import ImapConnection
+from syncd.imap.quirks import NONE, Quirks
+from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.types import FetchRow, SelectResult
+from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
+
+logger = structlog.get_logger()
+
+_BATCH_ROWS = 1000
+
+
+class Rung(IntEnum):
+    """How changes are learnt; a higher one costs less."""
+
+    LISTING = 1
+    CONDSTORE = 2
+    QRESYNC = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a mailbox was read; count: how many UIDs of it are known then."""
+
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMailbox:
+    """What is recorded of a mailbox; uids gives the known UIDs and is called only when they are needed."""
+
+    cursor: Cursor
+    uids: Callable[[], Awaitable[UidSet]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The mailbox was selected, and changes will be learnt by this rung; it comes first."""
+
+    result: SelectResult
+    rung: Rung
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """UIDVALIDITY is not the known one (None: none was told); nothing is concluded and nothing follows."""
+
+    uidvalidity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Demoted:
+    """The server contradicted itself: use no higher rung for this mailbox from now on."""
+
+    rung: Rung
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChanges:
+    """Changed and new rows, and UIDs that are proven to be gone; the last one has the new cursor.
+
+    A row with a size is complete. One without belongs to a known UID; ignore it where the UID is unknown.
+    """
+
+    rows: tuple[FetchRow, ...]
+    vanished: UidSet = EMPTY
+    cursor: Cursor | None = None
+
+
+Observation = Selected | Renumbered | Demoted | ServerChanges
+
+
+@dataclass(frozen=True, slots=True)
+class UidListing:
+    """The UIDs of the selected mailbox; only a complete listing proves an absence."""
+
+    uids: UidSet
+    is_complete: bool
+
+
+def choose_rung(
+    capabilities: frozenset[str], selected: SelectResult, quirks: Quirks, *, enabled: frozenset[str]
+) -> Rung:
+    """Return the highest rung that a server has shown for a mailbox; an announcement alone is not enough."""
+    if selected.highestmodseq is None or not capabilities & {"CONDSTORE", "QRESYNC"}:
+        return Rung.LISTING
+    if "QRESYNC" in enabled and not quirks.no_qresync:
+        return Rung.QRESYNC
+    return Rung.CONDSTORE
+
+
+async def list_uids(connection: ImapConnection) -> UidListing:
+    """List the UIDs of the selected mailbox, by SEARCH, or by FETCH where SEARCH lists too few."""
+    try:
+        found = await connection.search_uids("ALL")
+    except RefusedError:
+        found = EMPTY
+    if len(found) < connection.exists:
+        logger.info("search_incomplete", listed=len(found), exists=connection.exists)
+        seen = [row.uid async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.FLAGS)]
+        found = UidSet.of(seen)
+    return UidListing(found, is_complete=len(found) >= connection.exists)
+
+
+async def observe_changes(
+    connection: ImapConnection,
+    octets: bytes,
+    known: KnownMailbox,
+    *,
+    ceiling: Rung = Rung.QRESYNC,
+    quirks: Quirks = NONE,
+) -> AsyncGenerator[Observation, None]:
+    """Select a mailbox and yield what changed in it since `known`.
+
+    ceiling: the highest rung to try, as demotions have left it. Close it with `contextlib.aclosing`. Raises
+    RefusedError with reach MAILBOX when the mailbox cannot be selected.
+    """
+    cursor = known.cursor
+    qresync = None
+    is_qresync = "QRESYNC" in connection.enabled and not quirks.no_qresync and ceiling is Rung.QRESYNC
+    if is_qresync and cursor.highestmodseq is not None:
+        qresync = (cursor.uidvalidity, cursor.highestmodseq, EMPTY)
+    has_condstore = "CONDSTORE" in connection.capabilities and ceiling >= Rung.CONDSTORE
+    try:
+        selected = await connection.select(octets, qresync=qresync, condstore=has_condstore)
+    except RefusedError:
+        if not has_condstore:
+            raise
+        # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
+        selected = await connection.select(octets)
+        ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
+        yield Demoted(ceiling, "a parameter of select was refused")
+    rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))
+    if cursor.highestmodseq is None:
+        rung = Rung.LISTING
+    yield Selected(selected, rung)
+    if selected.uidvalidity is None or selected.uidvalidity != cursor.uidvalidity:
+        yield Renumbered(selected.uidvalidity)
+        return
+    sight = _Sight(connection, known, selected, quirks)
+    if rung > Rung.LISTING and (selected.highestmodseq or 0) < (cursor.highestmodseq or 0):
+        rung = Rung.LISTING
+        yield Demoted(rung, "highestmodseq fell")
+    async with aclosing(sight.changes(rung)) as changes:
+        async for change in changes:
+            yield change
+
+
+class _Sight:
+    """One observation of one selected mailbox."""
+
+    def __init__(self, connection: ImapConnection, known: KnownMailbox, selected: SelectResult, quirks: Quirks) -> None:
+        self._connection = connection
+        self._known = known
+        self._cursor = known.cursor
+        self._selected = selected
+        self._quirks = quirks
+        self._new: list[int] = []
+        self._modseq = known.cursor.highestmodseq or 0
+
+    async def changes(self, rung: Rung) -> AsyncGenerator[Demoted | ServerChanges, None]:
+        claimed = EMPTY
+        listed: UidListing | None = None
+        old = UidSet.span(1, self._cursor.uidnext - 1)
+        if rung is Rung.LISTING:
+            seen: list[int] = []
+            # NOTE: after a restored backup UIDs may name other messages, which only size and date can tell.
+            items = Items.ALL if (self._selected.uidnext or UID_MAX) < self._cursor.uidnext else Items.FLAGS
+            async for changes in self._batches(old, items):
+                seen += [row.uid for row in changes.rows]
+                yield changes
+            listed = UidListing(UidSet.of(seen), is_complete=False)
+        elif rung is Rung.CONDSTORE:
+            try:
+                if self._selected.highestmodseq != self._cursor.highestmodseq:
+                    async for changes in self._batches(old, Items.FLAGS, changed_since=self._cursor.highestmodseq):
+                        yield changes
+            except RefusedError:
+                yield Demoted(Rung.LISTING, "changedsince was refused")
+                async for lower in self.changes(Rung.LISTING):
+                    yield lower
+                return
+        else:
+            changed = [row for row in self._selected.rows if row.uid < self._cursor.uidnext]
+            for at in range(0, len(changed), _BATCH_ROWS):
+                yield self._changes(changed[at : at + _BATCH_ROWS])
+            claimed = self._selected.vanished
+        if self._may_have_new():
+            async for changes in self._batches(UidSet.span(self._cursor.uidnext, UID_MAX), Items.ALL):
+                self._new += [row.uid for row in changes.rows]
+                yield changes
+
+        vanished = EMPTY
+        if claimed:
+            claimed &= await self._known.uids()
+            vanished = await self._proven_gone(claimed)
+            if vanished != claimed:
+                yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
+        if self._cursor.count + len(self._new) - len(vanished) != self._connection.exists or listed is not None:
+            known = await self._known.uids()
+            here = known | UidSet.of(self._new)
+            if listed is not None:
+                uids = listed.uids | UidSet.of(self._new)
+                listed = UidListing(uids, is_complete=len(uids) >= self._connection.exists)
+            if listed is None or not listed.is_complete:
+                listed = await list_uids(self._connection)
+            if listed.is_complete:
+                gone = await self._proven_gone(here - vanished - listed.uids)
+                if gone and rung is Rung.QRESYNC:
+                    yield Demoted(Rung.CONDSTORE, "an expunged message was not named")
+                vanished |= gone
+            async for changes in self._batches(listed.uids - here, Items.ALL):
+                self._new += [row.uid for row in changes.rows]
+                yield changes
+        yield ServerChanges((), vanished, self._next_cursor(vanished))
+
+    async def _batches(
+        self, uids: UidSet, items: Items, *, changed_since: int | None = None
+    ) -> AsyncGenerator[ServerChanges, None]:
+        rows = self._connection.fetch_rows(uids, items=items, changed_since=changed_since)
+        async with aclosing(rows) as batches:
+            async for batch in batches:
+                yield self._changes(batch.rows)
+
+    def _changes(self, rows: "list[FetchRow] | tuple[FetchRow, ...]") -> ServerChanges:
+        self._modseq = max(self._modseq, *(row.modseq or 0 for row in rows), 0)
+        return ServerChanges(tuple(rows))
+
+    def _may_have_new(self) -> bool:
+        uidnext = self._selected.uidnext
+        named = any(row.uid >= self._cursor.uidnext for row in self._selected.rows)
+        return uidnext is None or uidnext > self._cursor.uidnext or named
+
+    async def _proven_gone(self, claimed: UidSet) -> UidSet:
+        gone = EMPTY
+        for piece in claimed.pieces(SET_MAX_BYTES):
+            # NOTE: one UID that is still there discredits the whole claim: an answer may be cut short.
+            if not await self._connection.search_uids(f"UID {piece}") & piece:
+                gone |= piece
+        return gone
+
+    def _next_cursor(self, vanished: UidSet) -> Cursor:
+        modseq = self._selected.highestmodseq
+        if modseq is not None and self._quirks.modseq_runs_ahead and self._cursor.highestmodseq is not None:
+            modseq = min(modseq, self._modseq)
+        return Cursor(
+            uidvalidity=self._cursor.uidvalidity,
+            uidnext=max(self._cursor.uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
+            highestmodseq=modseq,
+            count=self._cursor.count + len(self._new) - len(vanished),
+        )
+
+
+async def _rows(connection: ImapConnection, uids: UidSet, items: Items) -> AsyncGenerator[FetchRow, None]:
+    async with aclosing(connection.fetch_rows(uids, items=items)) as batches:
+        async for batch in batches:
+            for row in batch.rows:
+                yield row

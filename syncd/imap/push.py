@@ -1,0 +1,30 @@
+"""Floor 3, imap: waiting for a server's news of the selected mailbox, by IDLE where offered."""
+
+import asyncio
+
+from syncd.imap.connection import ImapConnection
+
+RENEWAL_S = 9 * 60.0
+"""An IDLE is ended and begun again this often: servers drop it after 30 minutes, and NAT forgets much sooner."""
+
+
+async def wait_for_news(
+    connection: ImapConnection, *, wake: asyncio.Event, timeout_s: float, renewal_s: float = RENEWAL_S
+) -> bool:
+    """Wait for events of the selected mailbox and tell whether there are any to drain.
+
+    Ends at once when `wake` is set, and after `timeout_s` at the latest. Without IDLE the server is asked once, at the
+    end. Raises what a lost connection raises.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    if "IDLE" in connection.capabilities and connection.selected is not None:
+        while not wake.is_set() and (left := deadline - loop.time()) > 0:
+            if await connection.idle(timeout_s=min(left, renewal_s), until=wake):
+                break
+        return connection.has_events
+    try:
+        await asyncio.wait_for(wake.wait(), timeout_s)
+    except TimeoutError:
+        await connection.noop()
+    return connection.has_events
