@@ -11,7 +11,7 @@ from syncd.errors import StoreBusyError, StoreError
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 _ADVISORY_KEY = (0x73796E63, 1)  # "sync", and that it is about owning; `migrate` has the next one
-_HANDOVER_S = 5.0
+_HANDOVER_S = 2.0
 _HANDOVER_STEP_S = 0.1
 
 
