@@ -9,6 +9,9 @@ from functools import lru_cache
 
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 _ENCODED_RUN = re.compile(r"[^\x20-\x7e]+")
+_LIKE_ESCAPED = re.compile(r"%(?=[0-9A-F]{2})")
+_NOT_ESCAPED = re.compile(r"%25(?=[0-9A-F]{2})")
+_OCTET = re.compile(r"%(?!25[0-9A-F]{2})[0-9A-F]{2}")
 
 
 class SpecialUse(StrEnum):
@@ -33,7 +36,7 @@ class MailboxName:
     def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("a mailbox name has at least one part")
-        if self.parts[0].upper() == "INBOX" and self.parts[0] != "INBOX":
+        if self.parts[0] != "INBOX" and _is_inbox(self.parts[0]):
             object.__setattr__(self, "parts", ("INBOX", *self.parts[1:]))
 
     @classmethod
@@ -56,8 +59,9 @@ INBOX = MailboxName(("INBOX",))
 def from_wire(octets: bytes, delimiter: str | None) -> MailboxName:
     """Return the name of a LIST response's octets; every octet string gives a name, and distinct ones distinct names.
 
-    Octets that are not the modified UTF-7 (RFC 3501 §5.1.3) or UTF-8 which `to_wire` would write are kept as the
-    text they look like, so that the mailbox can be shown; use the octets, not the name, to address the server.
+    Octets that are not modified UTF-7 (RFC 3501 §5.1.3) as `to_wire` would write it, such as raw UTF-8, are kept as
+    the text they look like, with %XX for what is no text: the mailbox can be shown and kept on devices, but only its
+    octets address it on the server.
     """
     text = _decode(octets)
     parts = tuple(text.split(delimiter)) if delimiter else (text,)
@@ -65,20 +69,26 @@ def from_wire(octets: bytes, delimiter: str | None) -> MailboxName:
 
 
 def to_wire(name: MailboxName, delimiter: str | None) -> bytes:
-    """Return the octets of a name for a server with this delimiter (not quoted); ValueError if none exist."""
+    """Return the octets of a name for a server with this delimiter (not quoted); ValueError if none exist.
+
+    For a name of `from_wire` these are the octets it came from, INBOX in any case apart, or ValueError.
+    """
     for part in name.parts:
         if not part or (delimiter and delimiter in part) or any(ord(char) < 32 for char in part):
             raise ValueError(f"no mailbox of this server can be called {part!r}")
     if len(name.parts) > 1 and not delimiter:
         raise ValueError("this server has no mailboxes inside mailboxes")
-    return encode_utf7((delimiter or "").join(name.parts))
+    text = (delimiter or "").join(name.parts)
+    if _OCTET.search(text):
+        raise ValueError("this mailbox is only known by its octets")
+    return encode_utf7(_NOT_ESCAPED.sub("%", text))
 
 
 def encode_utf7(text: str) -> bytes:
-    """Return modified UTF-7 (RFC 3501 §5.1.3)."""
+    """Return modified UTF-7 (RFC 3501 §5.1.3); ValueError for text that is no Unicode (a lone surrogate)."""
 
     def run(match: re.Match[str]) -> str:
-        octets = match[0].encode("utf-16-be", "surrogatepass")
+        octets = match[0].encode("utf-16-be")
         return "&" + base64.b64encode(octets).decode().rstrip("=").replace("/", ",") + "-"
 
     return _ENCODED_RUN.sub(run, text.replace("&", "&-")).encode("ascii")
@@ -107,18 +117,25 @@ def decode_utf7(octets: bytes) -> str:
     return decoded
 
 
+def _is_inbox(part: str) -> bool:
+    # NOTE: ASCII only: upper() also makes INBOX of a dotless i.
+    return part.isascii() and part.upper() == "INBOX"
+
+
 def _decode(octets: bytes) -> str:
     try:
-        return decode_utf7(octets)
+        # A name that has %XX in it, which is rare, must not look like the octets below: its % is escaped too.
+        return _LIKE_ESCAPED.sub("%25", decode_utf7(octets))
     except ValueError:
-        # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers. Escaping with %XX, which modified UTF-7
-        # names never need, keeps distinct octets distinct after str() as well.
-        return "".join(chr(o) if 0x20 <= o < 0x7F and o != 0x25 else f"%{o:02X}" for o in octets)
+        # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers. Broken ASCII has an `&` in it, so that at
+        # least one %XX other than %25 tells these names from all others.
+        return "".join(chr(o) if 0x20 <= o < 0x7F and o not in b"%&" else f"%{o:02X}" for o in octets)
 
 
 @lru_cache(maxsize=256)
 def _pattern(pattern: str) -> re.Pattern[str]:
-    pieces = re.split(r"([*?])", pattern)
+    first, slash, rest = pattern.partition("/")
+    pieces = re.split(r"([*?])", ("INBOX" if _is_inbox(first) else first) + slash + rest)
     body = "".join({"*": ".*", "?": "[^/]"}.get(piece, re.escape(piece)) for piece in pieces)
     return re.compile(body, re.DOTALL)
 
@@ -131,10 +148,6 @@ def is_selected(name: MailboxName, patterns: tuple[str, ...]) -> bool:
     selected = False
     text = str(name)
     for pattern in patterns:
-        wanted = not pattern.startswith("!")
-        bare = pattern.removeprefix("!")
-        if bare.upper() == "INBOX":
-            bare = "INBOX"
-        if _pattern(bare).fullmatch(text):
-            selected = wanted
+        if _pattern(pattern.removeprefix("!")).fullmatch(text):
+            selected = not pattern.startswith("!")
     return selected

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 HEADER_MAX_BYTES = 256 * 1024
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE)
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class BodyReader:
         return BodyFacts(
             digest=self._digest.digest(),
             header_digest=hashlib.sha256(header).digest(),
-            message_id=_printable(found[1]) if found else None,
+            message_id=(_printable(found[1]) or None) if found else None,
             size_bytes=self._size,
             lf_size_bytes=self._size - self._crlf,
             # NOTE: a lone CR would survive LF form, but is counted as odd: such a body is kept octet for octet.

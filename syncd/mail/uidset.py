@@ -131,12 +131,22 @@ class UidSet:
         return UidSet(tuple(reversed(taken)))
 
     def windows_newest_first(self, count: int) -> Iterator["UidSet"]:
-        """Yield disjoint sets of at most `count` UIDs, from the highest UIDs down."""
-        rest = self
-        while rest:
-            window = rest.newest(count)
-            yield window
-            rest = rest - window
+        """Yield disjoint sets of `count` UIDs, the last of what is left, from the highest UIDs down."""
+        if count < 1:
+            raise ValueError("a window has at least one UID")
+        window: list[tuple[int, int]] = []
+        room = count
+        for low, high in reversed(self.ranges):
+            while low <= high:
+                first = max(low, high - room + 1)
+                window.append((first, high))
+                room -= high - first + 1
+                high = first - 1  # noqa: PLW2901
+                if not room:
+                    yield UidSet(tuple(reversed(window)))
+                    window, room = [], count
+        if window:
+            yield UidSet(tuple(reversed(window)))
 
     def pieces(self, max_bytes: int) -> Iterator["UidSet"]:
         """Yield disjoint sets, ascending, whose text fits a command line of `max_bytes`."""

@@ -1,0 +1,56 @@
+"""Facts of a body do not depend on how it was cut, and LF form loses nothing."""
+
+import hashlib
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.mail.message import facts_of, lf_pieces
+
+lines = st.sampled_from([b"", b"Message-ID: <a@example.org>", b"Subject: x", b" folded", b"text", b"\xe9\x00"])
+ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n"])
+bodies = st.one_of(
+    st.lists(st.tuples(lines, ends).map(b"".join), max_size=8).map(b"".join),
+    st.lists(lines, max_size=8).map(b"\r\n".join),
+    st.binary(max_size=40),
+)
+
+
+@st.composite
+def cut_bodies(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """Draw a body and pieces that make it up, some of them empty."""
+    body = draw(bodies)
+    cuts = [0, *sorted(draw(st.lists(st.integers(0, len(body)), max_size=6))), len(body)]
+    return body, [body[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+@given(cut_bodies())
+def test_facts_do_not_depend_on_the_cuts(cut: tuple[bytes, list[bytes]]) -> None:
+    """Where the network cuts a body, the facts are those of the whole."""
+    body, pieces = cut
+
+    assert facts_of(pieces) == facts_of([body])
+
+
+@given(bodies)
+def test_facts_are_those_of_the_octets(body: bytes) -> None:
+    """Sizes and digests say what they say."""
+    facts = facts_of([body])
+
+    assert facts.digest == hashlib.sha256(body).digest()
+    assert facts.size_bytes == len(body)
+    assert facts.lf_size_bytes == len(body.replace(b"\r\n", b"\n"))
+    assert facts.is_crlf == (body.replace(b"\r\n", b"").count(b"\r") + body.replace(b"\r\n", b"").count(b"\n") == 0)
+
+
+@given(cut_bodies())
+def test_lf_form_gives_the_octets_back(cut: tuple[bytes, list[bytes]]) -> None:
+    """A file with LF is the server's body again, octet for octet, whenever `is_crlf` says so."""
+    body, pieces = cut
+    facts = facts_of([body])
+    if facts.is_crlf:
+        file = b"".join(lf_pieces(pieces))
+
+        assert file.replace(b"\n", b"\r\n") == body
+        assert len(file) == facts.lf_size_bytes
