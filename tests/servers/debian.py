@@ -64,12 +64,20 @@ def _cache_directories() -> tuple[Path, ...]:
 def _writable_cache(identity: Identity) -> Path:
     for cache in _cache_directories():
         try:
-            cache.mkdir(parents=True, exist_ok=True)
+            _make_readable(cache)
         except OSError:
             continue
         if os.access(cache, os.W_OK) and cache.stat().st_uid == os.getuid() and identity.can_reach(cache):
             return cache
     raise ServerUnavailable("no directory for unpacked packages is both writable for us and readable for servers")
+
+
+def _make_readable(directory: Path) -> None:
+    """Make a directory that other users can read, whatever the umask."""
+    if not directory.exists():
+        _make_readable(directory.parent)
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)
 
 
 def _fill(
