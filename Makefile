@@ -36,6 +36,7 @@ check: $(STAMP) ## format, lint, types, the floors of the house, migrations at h
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.contract.store.migrations_at_head
 
 format: $(STAMP) ## rewrite the sources as check wants them
 	$(BIN)/ruff format .
@@ -44,9 +45,9 @@ format: $(STAMP) ## rewrite the sources as check wants them
 bench: $(STAMP) ## measure the first sync of 10,000 messages to three devices against mbsync
 	$(BIN)/python -m tests.benchmarks.first_sync $(ARGS)
 
-migration: $(STAMP) ## start a new migration; M="what changes"
+migration: $(STAMP) ## write a migration for what changed in the schema; M="what changes"
 	@test -n "$(M)" || { echo 'usage: make migration M="what changes"' >&2; exit 2; }
-	$(BIN)/alembic revision -m "$(M)"
+	$(BIN)/python -m tests.contract.store.migrations_at_head "$(M)"
 
 requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
 	$(COMPILE) --upgrade --all-extras --output-file requirements.txt
