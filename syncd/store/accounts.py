@@ -74,13 +74,13 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
     return int(row.id)
 
 
-def mailboxes(conn: Connection, account_id: int) -> tuple[MailboxRow, ...]:
+def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     """Return the account's mailboxes that its server still lists."""
     query = select(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None))
     return tuple(_mailbox_row(row) for row in conn.execute(query))
 
 
-def mailbox_by_id(conn: Connection, mailbox_id: int) -> MailboxRow:
+def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
     """Return one mailbox, listed or not."""
     return _mailbox_row(conn.execute(select(mailbox).where(mailbox.c.id == mailbox_id)).one())
 
@@ -93,7 +93,7 @@ def listed(row: MailboxRow) -> Listed:
     return Listed(row.wire_name, row.name, row.delimiter, attributes, row.is_selected)
 
 
-def record_listing(conn: Connection, account_id: int, changes: ListChanges, *, now: float) -> None:
+def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:
     """Write what a complete LIST changed; a mailbox that LIST misses keeps its rows."""
     for entry in changes.added + changes.changed:
         _record_listed(conn, account_id, entry)
@@ -135,17 +135,17 @@ def move_cursor(
     )
 
 
-def record_mailbox_error(conn: Connection, mailbox_id: int, error: str | None) -> None:
+def record_mailbox_error(conn: Connection, *, mailbox_id: int, error: str | None) -> None:
     """Record why a mailbox could not be read, None when it could."""
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(error=error))
 
 
-def record_success(conn: Connection, account_id: int, *, now: float) -> None:
+def record_success(conn: Connection, *, account_id: int, now: float) -> None:
     """Record that a complete round of the account ended well."""
     conn.execute(update(account).where(account.c.id == account_id).values(succeeded_at=now, error=None, failures=0))
 
 
-def record_failure(conn: Connection, account_id: int, error: str, *, now: float) -> None:
+def record_failure(conn: Connection, *, account_id: int, error: str, now: float) -> None:
     """Record that the account could not be served."""
     conn.execute(
         update(account)

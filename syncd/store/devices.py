@@ -1,6 +1,7 @@
 """Floor 3: devices and their replicas as rows: where they are, their generation, how far each side is planned."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,11 @@ def ensure_device(conn: Connection, name: str, *, path: str, layout: str) -> Dev
         made = insert(device).values(name=name, path=path, layout=layout, state="active").returning(device)
         row = conn.execute(made).one()
     return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next)
+
+
+def device_names(conn: Connection) -> Mapping[int, str]:
+    """Return the names of all devices by id."""
+    return {row.id: row.name for row in conn.execute(select(device.c.id, device.c.name))}
 
 
 def move_device(conn: Connection, device_id: int, path: str) -> None:

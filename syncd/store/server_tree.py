@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     false,
+    func,
     insert,
     or_,
     select,
@@ -155,7 +156,20 @@ def bind_bodies(conn: Connection, mailbox_id: int, bodies: Mapping[int, int]) ->
     )
 
 
-def known_uids(conn: Connection, mailbox_id: int, uidvalidity: int) -> UidSet:
+def count_messages(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> int:
+    """Return how many messages the tree has and the server has not been seen to expunge."""
+    columns = server_message.c
+    alive = and_(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, columns.gone_at.is_(None))
+    return int(conn.execute(select(func.count()).select_from(server_message).where(alive)).scalar_one())
+
+
+def highest_modseq(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> int:
+    """Return the highest MODSEQ recorded of some messages, 0 without any."""
+    rows = _rows_by_uid(conn, mailbox_id, uidvalidity, uids).values()
+    return max((row.modseq for row in rows), default=0)
+
+
+def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
     """Return the UIDs that the tree has and the server has not been seen to expunge."""
     query = (
         select(server_message.c.uid)
@@ -170,7 +184,7 @@ def known_uids(conn: Connection, mailbox_id: int, uidvalidity: int) -> UidSet:
 
 
 def wanted_bodies(
-    conn: Connection, mailbox_id: int, uidvalidity: int, *, selections: Iterable[Selection], limit: int
+    conn: Connection, *, mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], limit: int, now: float
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
@@ -183,7 +197,7 @@ def wanted_bodies(
             server_message.c.uidvalidity == uidvalidity,
             server_message.c.body_id.is_(None),
             server_message.c.gone_at.is_(None),
-            server_message.c.id.not_in(_set_aside(mailbox_id)),
+            server_message.c.id.not_in(_set_aside(mailbox_id, now)),
             or_(false(), *(_taken_by(selection) for selection in selections)),
         )
         .order_by(server_message.c.uid.desc())
@@ -195,9 +209,12 @@ def wanted_bodies(
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
-def _set_aside(mailbox_id: int) -> Select[Any]:
+def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
     return select(trouble.c.message_id).where(
-        trouble.c.mailbox_id == mailbox_id, trouble.c.device_id.is_(None), trouble.c.message_id.is_not(None)
+        trouble.c.mailbox_id == mailbox_id,
+        trouble.c.device_id.is_(None),
+        trouble.c.message_id.is_not(None),
+        trouble.c.retry_at > now,
     )
 
 

@@ -70,6 +70,12 @@ def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float)
     return tuple(conn.execute(query).scalars())
 
 
+def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int, ...]:
+    """Return the mailboxes in which a device has messages to try again."""
+    query = select(trouble.c.mailbox_id).where(trouble.c.device_id == device_id, trouble.c.retry_at <= now).distinct()
+    return tuple(conn.execute(query).scalars())
+
+
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
     """Forget the troubles of messages that went well."""
     for message_id in message_ids:

@@ -12,6 +12,7 @@ fails is set aside by message, and the rest goes on.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -51,10 +52,10 @@ _BATCH_FILES = 500
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """Tell what a round did. has_more: there is more to plan, or something must be looked at again."""
+    """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again."""
 
     effects: int
-    has_more: bool
+    is_stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ReplicaRound:
             upto=None if stale else news.upto,
         )
         await self.db.write(lambda conn: pairs.settle(conn, of, rest, now=self.now))
-        return RoundResult(len(mine), stale or news.upto < of.mailbox_version)
+        return RoundResult(len(mine), stale)
 
     def _news(self, conn: Connection) -> pairs.News:
         news = pairs.server_news(conn, self.of, limit=_PAIRS_PER_ROUND)
@@ -94,9 +95,10 @@ class ReplicaRound:
 
     async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> bool:
         """Announce, perform and settle one batch; True if the device forestalled part of it."""
-        announced = await self.db.write(lambda conn: self._announce(conn, planned, batch))
-        outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
-        await self.db.write(lambda conn: self._settle(conn, announced, outcomes))
+        async with self.side.turn():
+            announced = await self.db.write(lambda conn: self._announce(conn, planned, batch))
+            outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
+            await self.db.write(lambda conn: self._settle(conn, announced, outcomes))
         for effect in batch:
             log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
         stale = any(isinstance(outcome, FileStale) for outcome in outcomes.values())
@@ -243,11 +245,9 @@ async def server_round(
     stores: dict[Store, list[int]] = defaultdict(list)
     agreed: dict[int, list[FlagDelta]] = defaultdict(list)
     cursors: dict[int, int] = {}
-    has_more = False
     for of, policy in replicas:
-        news = await db.read(lambda conn, of=of: _server_news(conn, of, now))
+        news = await db.read(partial(_server_news, of=of, now=now))
         cursors[of.id] = news.upto
-        has_more |= news.upto < of.version
         for pair in dict.fromkeys(news.pairs):
             for effect in plan(pair, policy):
                 if isinstance(effect, Store):
@@ -290,10 +290,10 @@ async def server_round(
     await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
-    return RoundResult(len(stores), has_more or bool(overtaken))
+    return RoundResult(len(stores), bool(overtaken))
 
 
-def _server_news(conn: Connection, of: ReplicaRow, now: float) -> pairs.News:
+def _server_news(conn: Connection, *, of: ReplicaRow, now: float) -> pairs.News:
     news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
     again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=None, now=now)
     return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, again))) if again else news

@@ -1,6 +1,7 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,6 +82,9 @@ FileOutcome = FileDone | FileStale | FileFailed
 
 class ReplicaSide(Protocol):
     """The owner of a device's files, as a round needs it."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Let one batch at a time be written on this machine, so that the next device can link it."""
 
     def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
         """Return a name for a file that is about to be delivered; nothing is written."""

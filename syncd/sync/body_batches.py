@@ -1,0 +1,122 @@
+"""Floor 4: bodies on their way from a server into the store: gathered to batches, encoded on a thread, committed."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from sqlalchemy import Connection
+
+from syncd.mail.message import BodyReader
+from syncd.store import bodies, troubles
+from syncd.store.bodies import CHUNK_BYTES, EncodedBody
+from syncd.store.database import Database
+from syncd.store.server_tree import bind_bodies
+from syncd.sync.round import BATCH_BYTES
+
+_BATCH_BODIES = 1000
+
+
+class FileSpool:
+    """Keep one large body in an unnamed file, and gather its facts as it arrives."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by `discard`
+        self._reader = BodyReader()
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._reader.feed(piece)
+
+    def discard(self) -> None:
+        self._file.close()
+
+    def encoded(self) -> EncodedBody:
+        """Return the body as the store wants it, and forget the file."""
+        with self._file:
+            self._file.seek(0)
+            pieces = iter(lambda: self._file.read(CHUNK_BYTES), b"")
+            return bodies.encode(self._reader.facts(), pieces)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FetchedBody:
+    """A body for a message of the server tree."""
+
+    message_id: int
+    content: bytes | FileSpool
+    size_bytes: int
+
+
+class BodyBatches:
+    """Commit bodies of one mailbox in batches of 8 MB; while one is committed the next is gathered.
+
+    Use it as an async context: what is left is committed at the end, and nothing after an error.
+    """
+
+    def __init__(
+        self, db: Database, mailbox_id: int, *, on_commit: Callable[[int], None], clock: Callable[[], float]
+    ) -> None:
+        """Call `on_commit` with the number of messages after each batch."""
+        self._db = db
+        self._mailbox_id = mailbox_id
+        self._on_commit = on_commit
+        self._clock = clock
+        self._gathered: list[FetchedBody] = []
+        self._size_bytes = 0
+        self._commit: asyncio.Task[None] | None = None
+
+    async def put(self, body: FetchedBody) -> None:
+        """Take a body; waits when two batches are full."""
+        self._gathered.append(body)
+        self._size_bytes += body.size_bytes
+        if self._size_bytes >= BATCH_BYTES or len(self._gathered) >= _BATCH_BODIES:
+            await self._flush()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self._flush()
+        if self._commit is not None:
+            await self._commit
+
+    async def _flush(self) -> None:
+        if self._commit is not None:
+            await self._commit
+        batch, self._gathered, self._size_bytes = tuple(self._gathered), [], 0
+        self._commit = asyncio.create_task(self._committed(batch)) if batch else None
+
+    async def _committed(self, batch: Sequence[FetchedBody]) -> None:
+        encoded = await asyncio.to_thread(_encode_all, batch)
+        try:
+            weight_bytes = sum(one.stored_bytes for one in encoded)
+            await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
+        finally:
+            for one in encoded:
+                one.close()
+        self._on_commit(len(batch))
+
+    def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> None:
+        ids = bodies.put_bodies(conn, encoded, now=self._clock())
+        message_ids = [body.message_id for body in batch]
+        bind_bodies(conn, self._mailbox_id, dict(zip(message_ids, ids, strict=True)))
+        troubles.resolve(conn, message_ids, device_id=None)
+
+
+def _encode_all(batch: Iterable[FetchedBody]) -> tuple[EncodedBody, ...]:
+    return tuple(_encode(body.content) for body in batch)
+
+
+def _encode(content: bytes | FileSpool) -> EncodedBody:
+    if isinstance(content, FileSpool):
+        return content.encoded()
+    reader = BodyReader()
+    reader.feed(content)
+    return bodies.encode(reader.facts(), [content])

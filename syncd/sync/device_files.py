@@ -1,0 +1,308 @@
+"""Floor 4: the files of one device: names are minted, tasks performed, changes observed and recorded."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import assert_never
+
+import structlog
+
+from syncd.config.model import DeviceConfig
+from syncd.mail.flags import Flags
+from syncd.maildir import dovecot
+from syncd.maildir import perform as verbs
+from syncd.maildir.barrier import Touched, barrier
+from syncd.maildir.files import CUR, NEW, FileFacts
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.marker import Marker, write_marker
+from syncd.maildir.names import FileName, flags_of, letters_of, mint, unlisted_keywords
+from syncd.maildir.observe import SeenFile, list_mailbox, seen_now
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.changes import Sighting, compare
+from syncd.store import bodies, replica_tree
+from syncd.store.database import Database
+from syncd.store.deliveries import Deliverable
+from syncd.store.devices import ReplicaRow, record_keywords
+from syncd.store.replica_tree import MintedFile
+from syncd.sync.policies import keyword_map, keyword_names
+from syncd.sync.sides import (
+    FileDone,
+    FileFailed,
+    FileOutcome,
+    FileStale,
+    FileTask,
+    FileToDeliver,
+    FileToRemove,
+    FileToRename,
+)
+
+log = structlog.get_logger()
+
+_SMALL_BODY_BYTES = 1024 * 1024
+_OURS_MAX = 20_000
+_LISTINGS_MAX = 5
+
+
+class DeviceFiles:
+    """Own the files of one device: the only object that changes them, from one task."""
+
+    def __init__(
+        self,
+        db: Database,
+        config: DeviceConfig,
+        *,
+        marker: Callable[[int], Marker],
+        turn: asyncio.Lock,
+        clock: Callable[[], float],
+    ) -> None:
+        """Take `marker` to make the marker of a generation, and `turn`, which devices of one machine share."""
+        self._db = db
+        self._config = config
+        self._marker = marker
+        self._turn = turn
+        self._clock = clock
+        self._keywords: dict[str, KeywordMap] = {}
+        self._ours: OrderedDict[tuple[str, SeenFile], FileFacts] = OrderedDict()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Let one device deliver at a time, so that the next one can link what this one has written."""
+        async with self._turn:
+            yield
+
+    def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
+        """Return the keyword letters of a replica as last read."""
+        return self._keywords.get(of.directory) or keyword_map(of.keywords)
+
+    def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
+        name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
+        return MintedFile(
+            message_id=body.message_id,
+            name=name,
+            info=None,
+            subdir=CUR if flags else NEW,
+            flags=flags,
+            size_bytes=body.file_size_bytes,
+            mtime=body.internaldate,
+            form=body.form,
+        )
+
+    async def prepare(self, of: ReplicaRow, flags: Flags) -> None:
+        known = self.holdable_keywords(of)
+        if not unlisted_keywords(flags, known):
+            return
+        written = await asyncio.to_thread(self._ensure_keywords, of.directory, flags, known)
+        self._keywords[of.directory] = written
+        await self._db.write(lambda conn: record_keywords(conn, of.id, keyword_names(written), can_hold_more=False))
+
+    async def read_keywords(self, of: ReplicaRow) -> None:
+        """Read the keyword letters that the replica's own programs may have given."""
+        found = await asyncio.to_thread(self._read_keywords, of.directory)
+        self._keywords[of.directory] = found
+        names = keyword_names(found)
+        if names != of.keywords:
+            more = bool(set(names) - set(of.keywords))
+            await self._db.write(lambda conn: record_keywords(conn, of.id, names, can_hold_more=more))
+
+    async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
+        wanted = [
+            task.body.body_id
+            for task in tasks
+            if isinstance(task, FileToDeliver)
+            and task.body.size_bytes <= _SMALL_BODY_BYTES
+            and not self._may_link(task)
+        ]
+        octets = await self._db.read(lambda conn: bodies.read_bodies(conn, wanted)) if wanted else {}
+        keywords = self.holdable_keywords(of)
+        outcomes = await asyncio.to_thread(self._perform, of, tasks, octets, keywords, generation=generation)
+        return {
+            task.file.id: self._outcome(of, task, outcome, keywords)
+            for task, outcome in zip(tasks, outcomes, strict=True)
+        }
+
+    async def look(self, of: ReplicaRow, names: Iterable[str]) -> None:
+        rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
+        guesses = [SeenFile(row.name, row.subdir, str(FileName(row.name, row.info))) for row in rows.values()]
+        await self.observe(of, guesses)
+
+    async def observe(self, of: ReplicaRow, files: Iterable[SeenFile]) -> int:
+        """Look at files that an event named, record what the device did, and return how many changes that were."""
+        unexpected = await asyncio.to_thread(self._unexpected, of, tuple(files))
+        if not unexpected:
+            return 0
+        return await self._record(of, unexpected)
+
+    async def observe_all(self, of: ReplicaRow) -> int:
+        """List a whole replica, record what the device did since the last look, and return how many changes."""
+        return await self._record(of, None)
+
+    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile] | None) -> int:
+        keywords = self.holdable_keywords(of)
+        names = None if files is None else {file.name for file in files}
+        rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
+        seen = await asyncio.to_thread(self._see, of, files, set(rows), keywords)
+        changes = compare(rows, seen.found, sorted(seen.looked_for))
+        if changes:
+            # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
+            # had told the server, the old name would read as the device taking the flag back.
+            await asyncio.to_thread(self._make_durable, of.directory)
+            now = self._clock()
+            await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
+            log.info("replica_changed", replica=of.directory, changes=len(changes))
+        return len(changes)
+
+    def _may_link(self, task: FileToDeliver) -> bool:
+        return self._config.link and task.source is not None
+
+    def _perform(
+        self,
+        of: ReplicaRow,
+        tasks: Sequence[FileTask],
+        octets: Mapping[int, bytes],
+        keywords: KeywordMap,
+        *,
+        generation: int,
+    ) -> tuple[verbs.Outcome, ...]:
+        def made_durable(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
+            barrier(root, touched)
+            write_marker(root, self._marker(generation))
+
+        with ReplicaRoot(self._config.path) as root:
+            return verbs.perform(
+                root,
+                [self._effect(of, task, octets) for task in tasks],
+                keywords=lambda _: keywords,
+                barrier=made_durable,
+            )
+
+    def _effect(self, of: ReplicaRow, task: FileTask, octets: Mapping[int, bytes]) -> verbs.Effect:
+        directory, file = PurePosixPath(of.directory), task.file
+        place = verbs.Place(directory, file.name, file.subdir, file.flags)
+        match task:
+            case FileToDeliver(body=body):
+                link = None
+                if self._may_link(task) and task.source is not None:
+                    source = task.source
+                    link = verbs.LinkSource(
+                        Path(source.device_path),
+                        PurePosixPath(source.directory),
+                        source.subdir,
+                        str(FileName(source.name, source.info)),
+                    )
+                return verbs.Deliver(
+                    directory,
+                    file.name,
+                    task.flags,
+                    mtime=file.mtime,
+                    form=file.form,
+                    size_bytes=file.size_bytes,
+                    body=lambda: self._pieces(body.body_id, octets),
+                    link=link,
+                    is_repeated=task.is_repeated,
+                )
+            case FileToRename(add=add, remove=remove):
+                return verbs.Rename(place, add, remove)
+            case FileToRemove():
+                return verbs.Remove(place, FileFacts(file.size_bytes, file.mtime))
+            case _:
+                assert_never(task)
+
+    def _pieces(self, body_id: int, octets: Mapping[int, bytes]) -> Iterator[bytes]:
+        if body_id in octets:
+            yield octets[body_id]
+        else:
+            yield from bodies.stream_body(self._db.read_now, body_id)
+
+    def _outcome(self, of: ReplicaRow, task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> FileOutcome:
+        match outcome:
+            case verbs.Failed(error):
+                return FileFailed(error)
+            case verbs.Stale():
+                return FileStale()
+            case verbs.Done(file=file, facts=facts):
+                if file is None:
+                    return FileDone(None, task.file.subdir)
+                if facts is not None:
+                    self._ours[of.directory, file] = facts
+                    if len(self._ours) > _OURS_MAX:
+                        self._ours.popitem(last=False)
+                name = FileName.parse(file.filename)
+                expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
+                is_touched = flags_of(name.letters, keywords) != _held(expected, keywords)
+                return FileDone(name.info, file.subdir, is_touched)
+            case _:
+                assert_never(outcome)
+
+    def _unexpected(self, of: ReplicaRow, files: Sequence[SeenFile]) -> tuple[SeenFile, ...]:
+        """Return those files that are not as we ourselves have just put them there."""
+        expected = {file: facts for file in files if (facts := self._ours.pop((of.directory, file), None))}
+        if not expected:
+            return tuple(files)
+        with ReplicaRoot(self._config.path) as root:
+            sightings = seen_now(root, PurePosixPath(of.directory), expected)
+        as_put = {sighting.file for sighting in sightings if sighting.facts == expected[sighting.file]}
+        return tuple(file for file in files if file not in as_put)
+
+    def _see(self, of: ReplicaRow, files: Sequence[SeenFile] | None, known: set[str], keywords: KeywordMap) -> "_Seen":
+        """Look at files by their names, or at all; a name that is nowhere is only believed of a complete listing."""
+        directory = PurePosixPath(of.directory)
+        found: dict[str, Sighting] = {}
+        with ReplicaRoot(self._config.path) as root:
+            if files is not None:
+                for file, facts in seen_now(root, directory, files):
+                    if isinstance(facts, FileFacts):
+                        found[file.name] = _sighting(file, facts, keywords)
+                if all(file.name in found for file in files):
+                    return _Seen(found, frozenset(found))
+            for _ in range(_LISTINGS_MAX):
+                listing = list_mailbox(root, directory)
+                if listing.is_complete:
+                    break
+            looked_for = {file.name for file in listing.files} | known
+            if files is not None:
+                looked_for = {file.name for file in files}
+            looked_for -= listing.duplicates | listing.odd
+            listed = [file for file in listing.files if file.name in looked_for and file.name not in found]
+            unknown = {file for file in listed if file.name not in known}
+            facts_of_unknown = dict(seen_now(root, directory, unknown))
+            for file in listed:
+                new_facts = facts_of_unknown.get(file)
+                found[file.name] = _sighting(file, new_facts if isinstance(new_facts, FileFacts) else None, keywords)
+            if not listing.is_complete:
+                looked_for &= set(found)
+        return _Seen(found, frozenset(looked_for))
+
+    def _make_durable(self, directory: str) -> None:
+        with ReplicaRoot(self._config.path) as root:
+            barrier(root, [Touched(PurePosixPath(directory), subdir) for subdir in (CUR, NEW)])
+
+    def _read_keywords(self, directory: str) -> KeywordMap:
+        with ReplicaRoot(self._config.path) as root:
+            return dovecot.read_keywords(root, PurePosixPath(directory))
+
+    def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
+        with ReplicaRoot(self._config.path) as root:
+            return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look found, and the names that it can speak of: one that is not found is not there."""
+
+    found: Mapping[str, Sighting]
+    looked_for: frozenset[str]
+
+
+def _sighting(file: SeenFile, facts: FileFacts | None, keywords: KeywordMap) -> Sighting:
+    name = FileName.parse(file.filename)
+    flags = flags_of(name.letters, keywords)
+    size_bytes, mtime = facts if facts is not None else (None, None)
+    return Sighting(name.name, name.info, file.subdir, flags, size_bytes, mtime)
+
+
+def _held(flags: Flags, keywords: KeywordMap) -> Flags:
+    """Return what a name that says these flags says when it is read again."""
+    return flags_of(letters_of(flags, keywords), keywords)

@@ -1,0 +1,291 @@
+"""Floor 4: one mailbox of an IMAP account on its connection: rows and bodies observed into the server tree."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Connection
+
+from syncd.errors import ProtocolError, Reach, RefusedError, Temper
+from syncd.imap.bodies import Body, Lack, NoBody, Wanted
+from syncd.imap.connection import ImapConnection
+from syncd.imap.observe import (
+    Cursor,
+    Demoted,
+    KnownMailbox,
+    Renumbered,
+    Rung,
+    Selected,
+    ServerChanges,
+    list_uids,
+    observe_changes,
+)
+from syncd.imap.perform import FlagChange, Stored, store_changes
+from syncd.imap.quirks import Quirks
+from syncd.imap.rows import Items
+from syncd.imap.types import FetchRow, SelectResult
+from syncd.mail.uidset import EMPTY, UidSet
+from syncd.reconcile.effects import Store
+from syncd.reconcile.planner import Selection
+from syncd.store import accounts, server_tree, troubles
+from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.database import Database
+from syncd.store.server_tree import ObservedMessage, WantedBody
+from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.sides import StoreOutcome
+
+log = structlog.get_logger()
+
+_NEWEST = 100
+_ROWS_AT_ONCE = 2000
+_BODIES_AT_ONCE = 1000
+_SLICE_BYTES = 32 * 1024 * 1024
+
+
+class RenumberedError(ProtocolError):
+    """The mailbox has another UIDVALIDITY than its rows."""
+
+    reach = Reach.MAILBOX
+
+
+class ImapMailbox:
+    """Observe one mailbox; every method begins with a SELECT unless the mailbox is selected already."""
+
+    def __init__(
+        self,
+        db: Database,
+        connection: ImapConnection,
+        mailbox: MailboxRow,
+        *,
+        quirks: Quirks,
+        spool_directory: Path | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.connection = connection
+        self._db = db
+        self._mailbox = mailbox
+        self._quirks = quirks
+        self._spool_directory = spool_directory
+        self._clock = clock
+
+    async def list_rows(self, *, only_newest: bool) -> None:
+        """Record the rows that the tree does not have: the newest hundred, or all, newest first.
+
+        Interrupted, the next call lists what is still missing. The cursor is that of the first SELECT, so that what
+        changes meanwhile is observed afterwards.
+        """
+        selected = await self._select()
+        if selected.uidvalidity is None:
+            raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
+        uidvalidity = selected.uidvalidity
+        known = await self._known_uids(uidvalidity)
+        here = await list_uids(self.connection)
+        missing = here.uids - known
+        cursor = self._mailbox.cursor
+        if cursor.uidvalidity != uidvalidity or not cursor.uidnext:
+            cursor = _cursor(selected, uidvalidity, here.uids)
+        if only_newest:
+            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False)
+            return
+        for window in missing.windows_newest_first(_ROWS_AT_ONCE):
+            await self._record_rows(window, cursor, is_listed=False)
+        if not here.is_complete:
+            log.warning("listing_incomplete", mailbox_id=self._mailbox.id, listed=len(here.uids))
+        count = await self._db.read(
+            partial(server_tree.count_messages, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
+        )
+        await self._record_rows(EMPTY, replace(cursor, exists_count=count), is_listed=True)
+
+    async def observe(self, ceiling: Rung) -> Rung:
+        """Record what changed since the cursor, and return the highest rung to try the next time."""
+        cursor = self._mailbox.cursor
+        known = KnownMailbox(
+            Cursor(cursor.uidvalidity, cursor.uidnext, cursor.highestmodseq, cursor.exists_count),
+            uids=partial(self._known_uids, cursor.uidvalidity),
+        )
+        selected: SelectResult | None = None
+        changes = observe_changes(self.connection, self._mailbox.wire_name, known, ceiling=ceiling, quirks=self._quirks)
+        async with aclosing(changes) as observed:
+            async for one in observed:
+                match one:
+                    case Selected(result, rung):
+                        selected = result
+                        log.debug("mailbox_selected", mailbox_id=self._mailbox.id, rung=rung.name)
+                    case Renumbered():
+                        raise RenumberedError("the server gave this mailbox a new uidvalidity")
+                    case Demoted(rung, reason):
+                        ceiling = min(ceiling, rung)
+                        log.warning("rung_demoted", mailbox_id=self._mailbox.id, rung=rung.name, reason=reason)
+                    case ServerChanges():
+                        await self._record_changes(one, selected)
+        return ceiling
+
+    async def fetch_bodies(
+        self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int], None]
+    ) -> bool:
+        """Bring the next bodies that some device takes into the store, newest first; False when none was wanted."""
+        uidvalidity = self._mailbox.cursor.uidvalidity
+        find = partial(
+            server_tree.wanted_bodies,
+            mailbox_id=self._mailbox.id,
+            uidvalidity=uidvalidity,
+            selections=selections,
+            limit=newest or _BODIES_AT_ONCE,
+            now=self._clock(),
+        )
+        wanted = _slice(await self._db.read(find))
+        if not wanted:
+            return False
+        selected = await self._select()
+        if selected.uidvalidity != uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        ids = {one.uid: one.message_id for one in wanted}
+        bodies = self.connection.fetch_bodies(
+            [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
+        )
+        batches = BodyBatches(self._db, self._mailbox.id, on_commit=on_commit, clock=self._clock)
+        async with batches, aclosing(bodies) as outcomes:
+            async for outcome in outcomes:
+                match outcome:
+                    case Body(uid, bytes() | FileSpool() as content, size_bytes):
+                        await batches.put(FetchedBody(ids[uid], content, size_bytes))
+                    case NoBody():
+                        await self._set_aside(ids[outcome.uid], outcome)
+        return True
+
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
+        """Change flags on the server; a message that it does not tell of is left for the next observation."""
+        selected = await self._select()
+        if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        if selected.read_only:
+            raise RefusedError("the mailbox is read-only on the server", reach=Reach.MAILBOX)
+        by_uid = {effect.uid: effect for effect in effects}
+        unchanged_since = await self._unchanged_since(by_uid)
+        changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
+        outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)
+        await self._record_rows_of(tuple(outcome.row for outcome in outcomes if outcome.row is not None))
+        applied = frozenset(by_uid[one.uid].message_id for one in outcomes if one.stored is Stored.APPLIED)
+        refused = {
+            by_uid[one.uid].message_id: RefusedError(
+                one.text or "the server keeps the flags of this message as they are", reach=Reach.MESSAGE
+            )
+            for one in outcomes
+            if one.stored in {Stored.REFUSED, Stored.SILENT}
+        }
+        return StoreOutcome(applied, refused)
+
+    async def _select(self) -> SelectResult:
+        condstore = "CONDSTORE" in self.connection.capabilities
+        return await self.connection.select(self._mailbox.wire_name, condstore=condstore)
+
+    async def _known_uids(self, uidvalidity: int) -> UidSet:
+        return await self._db.read(
+            partial(server_tree.known_uids, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
+        )
+
+    async def _unchanged_since(self, uids: Iterable[int]) -> int | None:
+        """Return the MODSEQ up to which these messages were observed, our own stores included."""
+        highest = self._mailbox.cursor.highestmodseq
+        if highest is None:
+            return None
+        of_rows = await self._db.read(
+            partial(
+                server_tree.highest_modseq,
+                mailbox_id=self._mailbox.id,
+                uidvalidity=self._mailbox.cursor.uidvalidity,
+                uids=tuple(uids),
+            )
+        )
+        return max(highest, of_rows)
+
+    async def _record_rows(self, uids: UidSet, cursor: MailboxCursor, *, is_listed: bool) -> None:
+        observed: list[ObservedMessage] = []
+        if uids:
+            async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
+                async for batch in batches:
+                    observed += _observed(batch.rows)
+        now = self._clock()
+
+        def record(conn: Connection) -> None:
+            server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed)
+            accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed, now=now)
+
+        await self._db.write(record)
+
+    async def _record_rows_of(self, rows: Sequence[FetchRow]) -> None:
+        observed = _observed(rows)
+        uidvalidity = self._mailbox.cursor.uidvalidity
+        await self._db.write(lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed))
+
+    async def _record_changes(self, changes: ServerChanges, selected: SelectResult | None) -> None:
+        before, after, now = self._mailbox.cursor, changes.cursor, self._clock()
+        observed = _observed(changes.rows)
+
+        def record(conn: Connection) -> None:
+            server_tree.record_messages(conn, self._mailbox.id, before.uidvalidity, observed)
+            server_tree.record_vanished(conn, self._mailbox.id, before.uidvalidity, changes.vanished, now=now)
+            if after is not None:
+                moved = MailboxCursor(
+                    uidvalidity=after.uidvalidity,
+                    uidnext=after.uidnext,
+                    highestmodseq=after.highestmodseq,
+                    exists_count=after.count,
+                    permanent_flags=selected.permanent_flags if selected else before.permanent_flags,
+                    accepts_keywords=selected.accepts_keywords if selected else before.accepts_keywords,
+                )
+                accounts.move_cursor(conn, self._mailbox.id, moved, is_listed=True, now=now)
+
+        if observed or changes.vanished or after is not None:
+            await self._db.write(record)
+
+    async def _set_aside(self, message_id: int, lack: NoBody) -> None:
+        error = {
+            Lack.NIL: "the server gave NIL instead of the message",
+            Lack.ABSENT: "the server lists the message but did not give it",
+            Lack.REFUSED: f"the server refused to give the message: {lack.text}",
+        }[lack.lack]
+        log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=lack.uid, error=error)
+        await self._db.write(
+            partial(
+                troubles.set_aside,
+                mailbox_id=self._mailbox.id,
+                message_id=message_id,
+                device_id=None,
+                error=error,
+                temper=Temper.WAIT,
+                now=self._clock(),
+            )
+        )
+
+
+def _cursor(selected: SelectResult, uidvalidity: int, uids: UidSet) -> MailboxCursor:
+    return MailboxCursor(
+        uidvalidity=uidvalidity,
+        uidnext=selected.uidnext or (uids.highest + 1 if uids else 1),
+        highestmodseq=selected.highestmodseq,
+        exists_count=len(uids),
+        permanent_flags=selected.permanent_flags,
+        accepts_keywords=selected.accepts_keywords,
+    )
+
+
+def _observed(rows: Iterable[FetchRow]) -> tuple[ObservedMessage, ...]:
+    return tuple(
+        ObservedMessage(row.uid, row.flags, row.modseq or 0, row.size_bytes, row.internaldate, row.email_id)
+        for row in rows
+        if row.flags is not None
+    )
+
+
+def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:
+    """Return the first of them that together are about 32 MB: as long as devices' changes may have to wait."""
+    size_bytes = 0
+    for count, one in enumerate(wanted):
+        if count and size_bytes + one.size_bytes > _SLICE_BYTES:
+            return wanted[:count]
+        size_bytes += one.size_bytes
+    return wanted

@@ -1,0 +1,73 @@
+"""Floor 4: what the devices of a configuration take, and what both sides of a replica can hold."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from syncd.config.model import Config, DeviceConfig
+from syncd.mail.mailbox import MailboxName, is_selected
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.names import holdable
+from syncd.reconcile.planner import Policy, Selection
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow, device_names, replicas
+
+
+def selection_of(device: DeviceConfig, *, now: float) -> Selection:
+    """Return what a device takes of its mailboxes at this moment."""
+    not_before = None if device.max_age_s is None else int(now - device.max_age_s)
+    return Selection(not_before, device.max_size_bytes)
+
+
+def selection_text(device: DeviceConfig) -> str:
+    """Return the text that changes when a device takes other messages than before."""
+    return f"max_age={device.max_age_s} max_size={device.max_size_bytes}"
+
+
+class Takers:
+    """Tell what all devices together take of an account's mailboxes."""
+
+    def __init__(self, config: Config) -> None:
+        self._devices: Mapping[str, DeviceConfig] = config.devices
+        self._accounts = {name: frozenset(config.accounts_of(name)) for name in config.devices}
+
+    def devices_of(self, account: str) -> tuple[str, ...]:
+        """Return the devices that select an account."""
+        return tuple(name for name in self._devices if account in self._accounts[name])
+
+    def selections(self, account: str, mailbox: MailboxName, *, now: float) -> tuple[Selection, ...]:
+        """Return what each device that selects this mailbox takes of it; nothing when none does."""
+        return tuple(
+            selection_of(device, now=now)
+            for name, device in self._devices.items()
+            if account in self._accounts[name] and is_selected(mailbox, device.mailboxes)
+        )
+
+    async def replicas(
+        self, db: Database, account: str, mailbox: MailboxRow, *, now: float
+    ) -> tuple[tuple[ReplicaRow, Policy], ...]:
+        """Return the replicas of a mailbox on the devices that select it, each with what may be planned for it."""
+        found: list[tuple[ReplicaRow, Policy]] = []
+        rows = await db.read(partial(replicas, account_id=mailbox.account_id))
+        names = await db.read(device_names)
+        for row in rows:
+            device = self._devices.get(names[row.device_id])
+            if row.mailbox_id == mailbox.id and device is not None and account in self._accounts[names[row.device_id]]:
+                found.append((row, policy_of(row, mailbox, selection_of(device, now=now))))
+        return tuple(found)
+
+
+def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection) -> Policy:
+    """Return what a round may plan for one replica."""
+    return Policy(server=mailbox.holdable, replica=holdable(keyword_map(of.keywords)), selection=selection)
+
+
+def keyword_names(keywords: KeywordMap) -> tuple[str, ...]:
+    """Return a replica's keyword letters as the store keeps them: `number:keyword`."""
+    return tuple(f"{number}:{name}" for number, name in keywords.entries)
+
+
+def keyword_map(names: tuple[str, ...]) -> KeywordMap:
+    """Return the letters that `keyword_names` gave these names for."""
+    entries = (name.partition(":") for name in names)
+    return KeywordMap(tuple((int(number), name) for number, _, name in entries))

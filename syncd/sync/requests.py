@@ -1,0 +1,44 @@
+"""Floor 4: asking a task for one whole pass, and waiting until it has ended."""
+
+import asyncio
+
+
+class Requests:
+    """Gather those who wait for a whole pass that begins after they asked."""
+
+    def __init__(self, wake: asyncio.Event) -> None:
+        """Set `wake` when somebody asks; `arrived` is set as long as somebody waits to be taken."""
+        self._wake = wake
+        self._waiting: list[asyncio.Future[None]] = []
+        self._taken: list[asyncio.Future[None]] = []
+        self.arrived = asyncio.Event()
+
+    async def ask(self) -> None:
+        """Return when the pass has ended; raise what ended the task instead."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self.arrived.set()
+        self._wake.set()
+        await future
+
+    def take(self) -> bool:
+        """Begin a pass for all who wait so far; tell whether anybody does."""
+        self._taken += self._waiting
+        self._waiting = []
+        self.arrived.clear()
+        return bool(self._taken)
+
+    def answer(self) -> None:
+        """End the pass for those for whom it began."""
+        taken, self._taken = self._taken, []
+        for future in taken:
+            if not future.done():
+                future.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell all who wait that the task ended."""
+        waiting, self._taken, self._waiting = self._taken + self._waiting, [], []
+        self.arrived.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
