@@ -249,10 +249,12 @@ class MailboxDirectory:
                     return False
                 raise
             try:
-                os.fsync(fd)
+                is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+                if is_file:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
-        return True
+        return is_file
 
     def sync_names(self, subdir: str) -> None:
         """Write the list of names of cur/ or new/ to disk."""

@@ -90,15 +90,16 @@ class ReplicaRoot:
         return tuple(sorted(found))
 
     def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
-        """Return a small file of syncd's or Dovecot's own; None when there is none, or when it is no file."""
+        """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
         with failing("read a control file"), _control_directory(self.fd, directory) as fd:
             try:
+                found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    return b""
                 file_fd = os.open(filename, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-            except (FileNotFoundError, NotADirectoryError):
+            except FileNotFoundError:
                 return None
             with open(file_fd, "rb") as file:  # noqa: PTH123
-                if not stat.S_ISREG(os.fstat(file_fd).st_mode):
-                    return None
                 return file.read(_CONTROL_FILE_MAX_BYTES)
 
     def write_control(self, directory: PurePosixPath, filename: str, octets: bytes, *, temporary: str) -> None:

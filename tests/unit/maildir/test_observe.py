@@ -1,0 +1,115 @@
+"""Listings of a mailbox: complete or an error, and what they make of odd files."""
+
+import os
+import threading
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from syncd.errors import FileError, Reach
+from syncd.maildir.files import Absence, FileFacts
+from syncd.maildir.observe import SeenFile, Sighting, list_mailbox, seen_now
+from syncd.maildir.root import ReplicaRoot
+
+BOX = PurePosixPath(".work.INBOX")
+
+
+@pytest.fixture
+def box(root: ReplicaRoot) -> Path:
+    root.create(BOX).close()
+    return root.path / BOX
+
+
+def test_listing_names_every_message_once(root: ReplicaRoot, box: Path) -> None:
+    """Files of new/ and cur/ with their keys and letters; dot names and tmp/ are not messages."""
+    for path in ("new/a", "new/b:2,S", "cur/c:2,FS", "cur/d", "cur/e\n:2,", "cur/.hidden", "tmp/f"):
+        (box / path).touch()
+    (box / "cur" / os.fsdecode(b"\xff:2,R")).touch()
+
+    listing = list_mailbox(root, BOX)
+
+    assert {(file.name, file.subdir, file.letters) for file in listing.files} == {
+        ("a", "new", ""),
+        ("b", "new", "S"),
+        ("c", "cur", "FS"),
+        ("d", "cur", ""),
+        ("e\n", "cur", ""),
+        ("\udcff", "cur", "R"),
+    }
+    assert listing.is_complete
+    assert (listing.duplicates, listing.odd) == (frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("missing", ["cur", "new", "."])
+def test_missing_directory_is_an_error_not_an_empty_listing(root: ReplicaRoot, box: Path, missing: str) -> None:
+    """A mailbox that lost a directory proves nothing about its messages."""
+    (box / missing).rename(root.path / "elsewhere")
+
+    with pytest.raises(FileError) as caught:
+        list_mailbox(root, BOX)
+    assert caught.value.reach is Reach.MAILBOX
+
+
+def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:
+    """A link or FIFO under a message's name is neither the message nor its absence."""
+    (box / "cur" / "a:2,S").symlink_to("/etc/passwd")
+    os.mkfifo(box / "new" / "b")
+
+    listing = list_mailbox(root, BOX)
+
+    assert (listing.files, listing.odd) == ((), {"a", "b"})
+
+
+def test_same_key_twice_is_reported(root: ReplicaRoot, box: Path) -> None:
+    """Two files of one key are both listed, so that neither is mistaken for the other."""
+    for path in ("new/twin", "cur/twin:2,S", "cur/single:2,"):
+        (box / path).touch()
+
+    listing = list_mailbox(root, BOX)
+
+    assert len(listing.files) == 3
+    assert listing.duplicates == {"twin"}
+
+
+def test_listing_under_renames_is_never_complete_and_wrong(root: ReplicaRoot, box: Path) -> None:
+    """While a device renames, a listing may miss a file, but then it does not call itself complete."""
+    expected = {f"{number}" for number in range(2000)}
+    for number in range(2000):
+        (box / "new" / f"{number}").touch()
+    stop = threading.Event()
+
+    def rename_about() -> None:
+        at = "new/7"
+        while not stop.is_set():
+            for to in ("cur/7:2,", "cur/7:2,S", "new/7"):
+                (box / at).rename(box / to)
+                at = to
+
+    thread = threading.Thread(target=rename_about)
+    thread.start()
+    try:
+        for _ in range(40):
+            listing = list_mailbox(root, BOX)
+            assert not listing.is_complete or {file.name for file in listing.files} == expected
+    finally:
+        stop.set()
+        thread.join()
+    listing = list_mailbox(root, BOX)
+    assert listing.is_complete
+    assert {file.name for file in listing.files} == expected
+
+
+def test_second_look_tells_present_edited_missing_and_odd(root: ReplicaRoot, box: Path) -> None:
+    """Facts come only for the files that were asked for, in their order."""
+    (box / "cur" / "a:2,S").write_bytes(b"abc")
+    os.utime(box / "cur" / "a:2,S", (5, 5))
+    (box / "cur" / "b").mkdir()
+    asked = (SeenFile.of("cur", "a:2,S"), SeenFile.of("cur", "b"), SeenFile.of("new", "a"))
+
+    found = seen_now(root, BOX, asked)
+
+    assert found == (
+        Sighting(asked[0], FileFacts(3, 5)),
+        Sighting(asked[1], Absence.NOT_A_FILE),
+        Sighting(asked[2], Absence.MISSING),
+    )
