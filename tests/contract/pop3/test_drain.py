@@ -34,6 +34,11 @@ def left(dovecot: Dovecot, user: str) -> int:
     return count
 
 
+def has_files(directory: Path) -> bool:
+    """Tell whether a spooled body was left behind."""
+    return any(directory.iterdir())
+
+
 @pytest.mark.parametrize("security", Security)
 async def test_maildrop_of_500_is_drained_octet_for_octet(
     dovecot: Dovecot, mail_user: str, security: Security, tmp_path: Path
@@ -52,9 +57,9 @@ async def test_maildrop_of_500_is_drained_octet_for_octet(
         report = await ingest(connection, ledger, spool=tmp_path)
 
     assert Counter(map(as_served, messages)) == ledger.contents
-    assert (500, 500, 0, 0) == (report.retrieved, report.deleted, report.kept, report.set_aside)
-    assert [] == list(tmp_path.iterdir())
-    assert 0 == left(dovecot, mail_user)
+    assert (report.retrieved, report.deleted, report.kept, report.set_aside) == (500, 500, 0, 0)
+    assert not has_files(tmp_path)
+    assert left(dovecot, mail_user) == 0
 
 
 async def test_second_session_on_an_empty_maildrop_does_nothing(
@@ -67,7 +72,7 @@ async def test_second_session_on_an_empty_maildrop_does_nothing(
         await connection.login(mail_user, dovecot.password)
         report = await ingest(connection, ledger, spool=tmp_path)
 
-    assert (0, 0, 0) == (report.retrieved, report.deleted, report.bytes)
+    assert (report.retrieved, report.deleted, report.bytes) == (0, 0, 0)
 
 
 async def test_session_dropped_before_quit_keeps_the_mail_and_the_next_one_deletes_it(
@@ -86,13 +91,13 @@ async def test_session_dropped_before_quit_keeps_the_mail_and_the_next_one_delet
         await connection.login(mail_user, dovecot.password)
         with pytest.raises(ConnectionResetError):
             await ingest(connection, ledger, spool=tmp_path)
-    assert 20 == left(dovecot, mail_user)
+    assert left(dovecot, mail_user) == 20
 
     async with await Connection.open(endpoint(dovecot, Security.PLAIN)) as connection:
         await connection.login(mail_user, dovecot.password)
         report = await ingest(connection, ledger, spool=tmp_path)
 
-    assert (0, 20) == (report.retrieved, report.deleted)
+    assert (report.retrieved, report.deleted) == (0, 20)
     assert Counter(map(as_served, messages)) == ledger.contents
 
 
@@ -102,5 +107,5 @@ async def test_wrong_password_is_a_refused_login(dovecot: Dovecot, mail_user: st
         with pytest.raises(LoginRefusedError) as caught:
             await connection.login(mail_user, "not it")
 
-    assert "AUTH" == caught.value.code
+    assert caught.value.code == "AUTH"
     assert "not it" not in str(caught.value)

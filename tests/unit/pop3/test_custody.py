@@ -1,0 +1,279 @@
+"""The custody decisions as pure functions, one asymmetry each."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pytest
+
+from syncd.mail.message import facts_of
+from syncd.pop3.custody import (
+    Candidate,
+    CustodyState,
+    Known,
+    Matcher,
+    SessionPlan,
+    Verdict,
+    after_failure,
+    candidates_of,
+    plan_session,
+    when_too_large,
+)
+from syncd.pop3.listing import Listed
+from syncd.pop3.spool import Body
+
+COMMITTED, DELETED = CustodyState.COMMITTED, CustodyState.DELETED
+DOUBTFUL, UNTAKEN = CustodyState.DOUBTFUL, CustodyState.UNTAKEN
+OCTETS = b"Subject: x\r\n\r\nbody\r\n"
+SIZE = len(OCTETS)
+
+
+def body(octets: bytes = OCTETS) -> Body:
+    return Body(facts_of([octets]), octets, None)
+
+
+def digest(octets: bytes = OCTETS) -> bytes:
+    return hashlib.sha256(octets).digest()
+
+
+def row(key: str = "u", state: CustodyState = COMMITTED, size: int | None = SIZE, tries: int = 0) -> Known:
+    return Known(key, state, size, b"" if state is UNTAKEN else digest(), tries)
+
+
+def listed(*uidls: str | None, size: int | None = SIZE) -> tuple[Candidate, ...]:
+    return candidates_of(Listed(number, uidl, size) for number, uidl in enumerate(uidls, 1))
+
+
+def plan(candidates: Sequence[Candidate], *rows: Known) -> SessionPlan:
+    return plan_session(candidates, {each.key: each for each in rows}, max_message_bytes=1000, max_tries=3)
+
+
+def test_unknown_message_is_retrieved() -> None:
+    """What the store does not know is fetched before anything else."""
+    candidates = listed("u")
+
+    assert plan(candidates) == SessionPlan(candidates, (), (), (), 0)
+
+
+def test_committed_message_with_its_recorded_size_is_deleted_without_being_retrieved() -> None:
+    """The only way to a DELE without RETR."""
+    candidates = listed("u")
+
+    assert plan(candidates, row()) == SessionPlan((), candidates, (), (), 0)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [row(size=SIZE + 1), row(size=None), row(state=DELETED), row(state=DOUBTFUL), row(state=UNTAKEN), row("U")],
+)
+def test_anything_else_that_is_known_is_retrieved_again(known: Known) -> None:
+    """Another size, a confirmed deletion, a doubt: content decides."""
+    candidates = listed("u")
+
+    assert plan(candidates, known) == SessionPlan(candidates, (), (), (), 0)
+
+
+def test_message_of_unknown_size_is_never_deleted_unseen() -> None:
+    """No size is equal to no size only by accident."""
+    candidates = listed("u", size=None)
+
+    assert plan(candidates, row(size=None)).delete == ()
+
+
+def test_anonymous_message_is_always_retrieved() -> None:
+    """A key made of a size is no identity, whatever a row under it says."""
+    candidates = listed(None, None)
+
+    assert [each.key for each in candidates] == [f"size {SIZE} 1", f"size {SIZE} 2"]
+    assert plan(candidates).retrieve == candidates
+
+
+def test_failed_message_waits_for_a_session_of_its_own() -> None:
+    """What broke a session does not break the next one for the others."""
+    candidates = listed("bad", "good")
+
+    assert plan(candidates, row("bad", UNTAKEN, tries=1)) == SessionPlan(candidates[1:], (), (), (), 1)
+
+
+def test_failed_messages_are_tried_when_nothing_else_is_to_be_done_the_least_tried_first() -> None:
+    """Each session gets one further, whichever of them breaks it."""
+    candidates = listed("twice", "once")
+
+    assert plan(candidates, row("twice", UNTAKEN, tries=2), row("once", UNTAKEN, tries=1)) == SessionPlan(
+        candidates[::-1], (), (), (), 0
+    )
+
+
+def test_message_that_failed_too_often_is_set_aside() -> None:
+    """Tries are bounded."""
+    candidates = listed("u")
+
+    assert plan(candidates, row(state=UNTAKEN, tries=3)) == SessionPlan((), (), (), candidates, 0)
+
+
+def test_committed_message_is_deleted_however_often_it_failed_before() -> None:
+    """What is stored needs no more tries."""
+    candidates = listed("u")
+
+    assert plan(candidates, row(tries=9)).delete == candidates
+
+
+def test_too_large_message_is_reported_once_and_tried_when_the_limit_is_raised() -> None:
+    """Setting aside by size costs no try."""
+    candidates = listed("u", size=1001)
+    assert plan(candidates) == SessionPlan((), (), candidates, (), 0)
+
+    known = when_too_large(candidates[0], None)
+    assert plan(candidates, known) == SessionPlan((), (), (), candidates, 0)
+
+    raised = plan_session(candidates, {"u": known}, max_message_bytes=2000, max_tries=3)
+    assert raised.retrieve == candidates
+
+
+def test_failure_counts_and_keeps_what_is_stored() -> None:
+    """The recorded size of a stored body stays: the new one would allow a DELE of what was never retrieved."""
+    (candidate,) = listed("u", size=77)
+
+    assert after_failure(candidate, None) == Known("u", UNTAKEN, 77, b"", 1)
+    assert after_failure(candidate, row(state=UNTAKEN, tries=1)) == Known("u", UNTAKEN, 77, b"", 2)
+    assert after_failure(candidate, row(size=5)) == row(size=5, tries=1)
+    assert when_too_large(candidate, row(size=5)) == row(size=5)
+
+
+def test_new_message_is_new_and_may_be_deleted() -> None:
+    """The plain case."""
+    (candidate,) = listed("u")
+
+    retrieved = Matcher([candidate], {}).decide(candidate, body(), [])
+
+    assert (retrieved.verdict, retrieved.row, retrieved.takes_over) == (Verdict.NEW, row(), ())
+    assert retrieved.may_be_deleted
+
+
+@pytest.mark.parametrize("octets", [b"", OCTETS[:-2]])
+def test_body_shorter_than_listed_is_kept_on_the_server(octets: bytes) -> None:
+    """Stored, but doubtful."""
+    (candidate,) = listed("u")
+
+    retrieved = Matcher([candidate], {}).decide(candidate, body(octets), [])
+
+    assert (retrieved.verdict, retrieved.row.state, retrieved.may_be_deleted) == (Verdict.NEW, DOUBTFUL, False)
+
+
+def test_body_longer_than_listed_is_whole() -> None:
+    """Servers that count LF as one octet list less than they send."""
+    (candidate,) = listed("u", size=SIZE - 3)
+
+    assert Matcher([candidate], {}).decide(candidate, body(), []).may_be_deleted
+
+
+def test_doubtful_body_that_comes_the_same_again_is_whole() -> None:
+    """Twice the same octets: LIST was wrong, not RETR."""
+    (candidate,) = listed("u", size=SIZE + 9)
+    known = row(state=DOUBTFUL, size=SIZE + 9)
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), [known])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, row(size=SIZE + 9))
+
+
+def test_doubtful_body_that_comes_whole_is_replaced() -> None:
+    """The better copy takes its place."""
+    (candidate,) = listed("u")
+    known = Known("u", DOUBTFUL, SIZE, digest(b""))
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), [])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.REPLACES, row())
+
+
+def test_doubtful_body_that_comes_short_in_another_way_counts_a_try() -> None:
+    """A server that cuts at random is not asked for ever."""
+    (candidate,) = listed("u", size=SIZE + 9)
+    known = Known("u", DOUBTFUL, SIZE + 9, digest(b""), 1)
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), [])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.REPLACES, row(state=DOUBTFUL, size=SIZE + 9, tries=2))
+
+
+def test_doubtful_body_under_a_reused_uidl_is_not_replaced() -> None:
+    """Another size under the same UIDL is another message: the first one stays."""
+    (candidate,) = listed("u")
+    known = Known("u", DOUBTFUL, SIZE + 9, digest(b""))
+
+    assert Matcher([candidate], {"u": known}).decide(candidate, body(), []).verdict is Verdict.NEW
+
+
+def test_deleted_message_that_is_listed_again_is_deleted_again_and_not_stored_again() -> None:
+    """Content decides, and believing the server's deletions is bounded."""
+    (candidate,) = listed("u")
+    known = row(state=DELETED, tries=1)
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), [known])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, row(tries=2))
+
+
+@pytest.mark.parametrize("state", [DELETED, COMMITTED])
+def test_reused_uidl_with_other_content_is_a_new_message(state: CustodyState) -> None:
+    """A UIDL is believed only together with the octets."""
+    (candidate,) = listed("u")
+    known = Known("u", state, 5, digest(b"other"))
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), [])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.NEW, row())
+
+
+def test_committed_message_under_a_new_uidl_takes_over_its_old_row() -> None:
+    """After a reset of UIDLs nothing is stored twice."""
+    (candidate,) = listed("new")
+    old = row("old", size=5)
+
+    retrieved = Matcher([candidate], {}).decide(candidate, body(), [old])
+
+    assert (retrieved.verdict, retrieved.row, retrieved.takes_over) == (Verdict.SAME, row("new"), ("old",))
+
+
+def test_equal_messages_stay_distinct() -> None:
+    """A copy that is itself listed, was deleted, or is already somebody's is not mine."""
+    candidates = listed("a", "b", "c")
+    matcher = Matcher(candidates, {"a": row("a")})
+    copies = [row("a"), row("gone", DELETED), row("old")]
+
+    verdicts = [matcher.decide(candidate, body(), copies).verdict for candidate in candidates[1:]]
+
+    assert verdicts == [Verdict.SAME, Verdict.NEW]
+
+
+def test_anonymous_equal_messages_are_counted() -> None:
+    """Two on the server are two rows; the next session finds both, and a third is new."""
+    two, three = listed(None, None), listed(None, None, None)
+    first = Matcher(two, {})
+    stored = [first.decide(candidate, body(), []).row for candidate in two]
+    assert [each.key for each in stored] == [f"sha256 {digest().hex()} 1", f"sha256 {digest().hex()} 2"]
+
+    second = Matcher(three, {})
+    again = [second.decide(candidate, body(), stored) for candidate in three]
+
+    assert [each.verdict for each in again] == [Verdict.SAME, Verdict.SAME, Verdict.NEW]
+    assert len({each.row.key for each in again}) == 3
+
+
+def test_anonymous_message_takes_over_its_failures() -> None:
+    """The row of failed tries goes when the message has come."""
+    (candidate,) = listed(None)
+    failures = row(candidate.key, UNTAKEN, tries=2)
+
+    retrieved = Matcher([candidate], {candidate.key: failures}).decide(candidate, body(), [])
+
+    assert retrieved.takes_over == (candidate.key,)
+
+
+def test_anonymous_message_is_found_under_the_uidl_it_had() -> None:
+    """A server that stops giving UIDLs repeats nothing."""
+    (candidate,) = listed(None)
+
+    retrieved = Matcher([candidate], {}).decide(candidate, body(), [row("old")])
+
+    assert (retrieved.verdict, retrieved.row.key, retrieved.takes_over) == (Verdict.SAME, "old", ())
