@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 from syncd.errors import StoreError, StoreVersionError
 from syncd.store import engines
 from syncd.store.failures import translated
-from syncd.store.owner import make_private_file
+from syncd.store.owner import make_private_directory, make_private_file
 
 _ADVISORY_KEY = (0x73796E63, 2)
 _VERSION_FILE = re.compile(r"(\d{4})_\w+\.py")
@@ -75,7 +75,12 @@ def refuse_other_version(engine: Engine) -> None:
 
 def upgrade(url: str, *, migrations: Path | None = None) -> SchemaState:
     """Bring a store to the head and return its state before; its owner calls this, or nobody owns it."""
-    return bring_to_head(engines.parse_url(url), may_upgrade=True, migrations=migrations)
+    parsed = engines.parse_url(url)
+    path = engines.sqlite_path(parsed)
+    if path is not None:
+        make_private_directory(path.parent)
+        make_private_file(path)
+    return bring_to_head(parsed, may_upgrade=True, migrations=migrations)
 
 
 def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None) -> SchemaState:
