@@ -1,4 +1,4 @@
-"""What a Dovecot 2.3 announces, and the shorter announcements that let it play lesser servers."""
+"""What every Dovecot announces, and the shorter announcements that let it play lesser servers."""
 
 _DOVECOT = (
     "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE SORT SORT=DISPLAY THREAD=REFERENCES THREAD=REFS "

@@ -10,6 +10,7 @@ import datetime
 import imaplib
 import os
 import poplib
+import re
 import shutil
 import signal
 import socket
@@ -27,7 +28,7 @@ from typing import Literal, Self
 from tests.servers import debian
 from tests.servers.certificates import write_certificates
 from tests.servers.delivery import Delivery, append_all
-from tests.servers.dovecot_conf import render
+from tests.servers.dovecot_conf import Settings, Storage, render
 from tests.servers.identity import Identity, ServerUnavailable, server_identity
 from tests.servers.ports import HOST, free_ports
 
@@ -47,22 +48,13 @@ class Program:
     libexec: Path
     modules: Path
     library_path: str
+    version: tuple[int, int]
 
 
 @lru_cache(maxsize=1)
 def find_program() -> Program:
-    """Return the installed Dovecot 2.3, else one unpacked from Debian packages; ServerUnavailable if neither exists."""
-    program = _installed() or _unpacked(server_identity())
-    version = subprocess.run(
-        [program.master, "--version"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"LD_LIBRARY_PATH": program.library_path},
-    )
-    if not version.stdout.startswith("2.3."):
-        found = version.stdout.strip() or version.stderr.strip()
-        raise ServerUnavailable(f"{program.master} is not a Dovecot 2.3 but: {found}")
-    return program
+    """Return the installed Dovecot, else one unpacked from Debian packages; ServerUnavailable if neither is usable."""
+    return _installed() or _unpacked(server_identity())
 
 
 class Dovecot:
@@ -82,7 +74,7 @@ class Dovecot:
         capability: str | None = None,
         tls: bool = True,
         separator: Literal["/", "."] = "/",
-        storage: Literal["sdbox", "maildir"] = "sdbox",
+        storage: Storage = "sdbox",
         extra_config: str = "",
     ) -> None:
         self._identity = server_identity()
@@ -101,24 +93,24 @@ class Dovecot:
         for name in ("modules", "doveconf"):
             (self._base_dir / name).symlink_to(getattr(self._program, name))
         self._config = self._home / "dovecot.conf"
-        self._config.write_text(
-            render(
-                identity=self._identity,
-                home=self._home,
-                base_dir=self._base_dir,
-                mail_dir=self.mail_dir,
-                log_file=self.log_file,
-                libexec_dir=self._program.libexec,
-                modules_dir=self._program.modules,
-                ports={"imap": self.imap_port, "pop3": self.pop3_port},
-                tls_ports={"imaps": self.imaps_port, "pop3s": self.pop3s_port} if tls else {},
-                password=PASSWORD,
-                capability=capability,
-                separator=separator,
-                storage=storage,
-            )
-            + extra_config
+        settings = Settings(
+            identity=self._identity,
+            home=self._home,
+            base_dir=self._base_dir,
+            mail_dir=self.mail_dir,
+            log_file=self.log_file,
+            libexec_dir=self._program.libexec,
+            modules_dir=self._program.modules,
+            imap_port=self.imap_port,
+            imaps_port=self.imaps_port if tls else 0,
+            pop3_port=self.pop3_port,
+            pop3s_port=self.pop3s_port if tls else 0,
+            password=PASSWORD,
+            capability=capability,
+            separator=separator,
+            storage=storage,
         )
+        self._config.write_text(render(settings, self._program.version) + extra_config)
         for path in (self._home, *self._home.iterdir()):
             if not path.is_symlink():
                 self._identity.give(path)
@@ -246,19 +238,31 @@ def _installed() -> Program | None:
     libexec = Path("/usr/lib/dovecot")
     if not master or not doveconf or not all((libexec / name).exists() for name in ("imap", "pop3", "imap-login")):
         return None
-    return Program(Path(master), Path(doveconf), libexec, libexec / "modules", library_path="")
+    version = _version(Path(master), library_path="")
+    return Program(Path(master), Path(doveconf), libexec, libexec / "modules", library_path="", version=version)
 
 
 def _unpacked(identity: Identity) -> Program:
     root = debian.unpack(_PACKAGES, identity=identity, finish=_make_relocatable)
     libexec = root / "usr/lib/dovecot"
+    master = root / "usr/sbin/dovecot"
+    library_path = debian.library_path(root, "usr/lib/dovecot", "usr/lib/dovecot/modules/old-stats")
     return Program(
-        master=root / "usr/sbin/dovecot",
+        master=master,
         doveconf=root / "usr/bin/doveconf",
         libexec=libexec,
         modules=libexec / "modules",
-        library_path=debian.library_path(root, "usr/lib/dovecot", "usr/lib/dovecot/modules/old-stats"),
+        library_path=library_path,
+        version=_version(master, library_path=library_path),
     )
+
+
+def _version(master: Path, *, library_path: str) -> tuple[int, int]:
+    asked = subprocess.run([master, "--version"], capture_output=True, text=True, env={"LD_LIBRARY_PATH": library_path})
+    found = re.match(r"(\d+)\.(\d+)\.", asked.stdout)
+    if not found:
+        raise ServerUnavailable(f"{master} does not say its version: {asked.stdout}{asked.stderr}".strip())
+    return int(found[1]), int(found[2])
 
 
 def _make_relocatable(root: Path) -> None:

@@ -1,78 +1,141 @@
-"""The configuration text of a test Dovecot 2.3."""
+"""The configuration text of a test Dovecot, for 2.3 (Debian 12) and for 2.4 (Debian 13)."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.servers.identity import Identity
 
+Storage = Literal["sdbox", "maildir"]
 _SPECIAL_USE = ("Drafts", "Sent", "Trash", "Junk")
-_LOCATIONS = {"sdbox": "sdbox:~/sdbox", "maildir": "maildir:~/Maildir"}
+_PATHS = {"sdbox": "~/sdbox", "maildir": "~/Maildir"}
 
 
-def render(
-    *,
-    identity: Identity,
-    home: Path,
-    base_dir: Path,
-    mail_dir: Path,
-    log_file: Path,
-    libexec_dir: Path,
-    modules_dir: Path,
-    ports: dict[str, int],
-    tls_ports: dict[str, int],
-    password: str,
-    capability: str | None,
-    separator: str,
-    storage: str,
-) -> str:
-    """Return the text of dovecot.conf."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What differs between one server and another; a TLS port of 0 means that there is no TLS."""
+
+    identity: Identity
+    home: Path
+    base_dir: Path
+    mail_dir: Path
+    log_file: Path
+    libexec_dir: Path
+    modules_dir: Path
+    imap_port: int
+    imaps_port: int
+    pop3_port: int
+    pop3s_port: int
+    password: str
+    capability: str | None
+    separator: str
+    storage: Storage
+
+
+def render(settings: Settings, version: tuple[int, int]) -> str:
+    """Return the text of dovecot.conf for a Dovecot of this version."""
+    dialect = _for_2_3(settings) if version < (2, 4) else _for_2_4(settings)
+    return dialect + _for_both(settings, unlimited="0" if version < (2, 4) else "unlimited")
+
+
+def _for_2_3(settings: Settings) -> str:
     return f"""
-protocols = imap pop3
-listen = 127.0.0.1
-base_dir = {base_dir}
-state_dir = {base_dir}
-libexec_dir = {libexec_dir}
-mail_plugin_dir = {modules_dir}
-login_plugin_dir = {modules_dir}/login
 import_environment = TZ LD_LIBRARY_PATH
-log_path = {log_file}
-instance_name = syncd-test
-
-default_internal_user = {identity.user}
-default_internal_group = {identity.group}
-default_login_user = {identity.user}
-first_valid_uid = {identity.uid}
-first_valid_gid = {identity.gid}
-default_vsz_limit = 0
-default_process_limit = 200
-default_client_limit = 1000
-
-ssl = {"yes" if tls_ports else "no"}
-ssl_cert = <{home}/server.pem
-ssl_key = <{home}/server.key
-
+ssl_cert = <{settings.home}/server.pem
+ssl_key = <{settings.home}/server.key
 disable_plaintext_auth = no
-auth_mechanisms = plain login scram-sha-1 scram-sha-256
-auth_failure_delay = 0
 passdb {{
   driver = static
-  args = password={password}
+  args = password={settings.password}
 }}
 userdb {{
   driver = static
-  args = uid={identity.uid} gid={identity.gid} home={mail_dir}/%u allow_all_users=yes
+  args = uid={settings.identity.uid} gid={settings.identity.gid} home={settings.mail_dir}/%u allow_all_users=yes
 }}
+mail_location = {settings.storage}:{_PATHS[settings.storage]}
+pop3_uidl_format = %08Xu%08Xv
+service imap-login {{
+  service_count = 0
+}}
+service pop3-login {{
+  service_count = 0
+}}
+service imap {{
+  service_count = 256
+}}
+"""
 
-mail_location = {_LOCATIONS[storage]}
+
+def _for_2_4(settings: Settings) -> str:
+    # NOTE: the version settings have to come first.
+    return f"""dovecot_config_version = 2.4.0
+dovecot_storage_version = 2.4.0
+import_environment {{
+  LD_LIBRARY_PATH = %{{env:LD_LIBRARY_PATH}}
+}}
+ssl_server_cert_file = {settings.home}/server.pem
+ssl_server_key_file = {settings.home}/server.key
+auth_allow_cleartext = yes
+passdb static {{
+  password = {settings.password}
+}}
+userdb static {{
+  allow_all_users = yes
+  fields {{
+    uid = {settings.identity.uid}
+    gid = {settings.identity.gid}
+    home = {settings.mail_dir}/%{{user}}
+  }}
+}}
+mail_driver = {settings.storage}
+mail_path = {_PATHS[settings.storage]}
+pop3_uidl_format = %{{uid | hex(8)}}%{{uidvalidity | hex(8)}}
+service imap-login {{
+  restart_request_count = unlimited
+}}
+service pop3-login {{
+  restart_request_count = unlimited
+}}
+service imap {{
+  restart_request_count = 256
+}}
+"""
+
+
+def _for_both(settings: Settings, *, unlimited: str) -> str:
+    has_tls = bool(settings.imaps_port)
+    return f"""
+protocols = imap pop3
+listen = 127.0.0.1
+base_dir = {settings.base_dir}
+state_dir = {settings.base_dir}
+libexec_dir = {settings.libexec_dir}
+mail_plugin_dir = {settings.modules_dir}
+login_plugin_dir = {settings.modules_dir}/login
+log_path = {settings.log_file}
+instance_name = syncd-test
+
+default_internal_user = {settings.identity.user}
+default_internal_group = {settings.identity.group}
+default_login_user = {settings.identity.user}
+first_valid_uid = {settings.identity.uid}
+first_valid_gid = {settings.identity.gid}
+default_vsz_limit = {unlimited}
+default_process_limit = 200
+default_client_limit = 1000
+
+ssl = {_yes(has_tls)}
+auth_mechanisms = plain login scram-sha-1 scram-sha-256
+auth_failure_delay = 0
+
 mail_fsync = never
 mail_max_userip_connections = 500
 mailbox_list_index = yes
+{f"imap_capability = {settings.capability}" if settings.capability else ""}
 namespace inbox {{
   inbox = yes
-  separator = {separator}
+  separator = {settings.separator}
 {"".join(_special_use(name) for name in _SPECIAL_USE)}}}
-
-{f"imap_capability = {capability}" if capability else ""}
-pop3_uidl_format = %08Xu%08Xv
 
 service auth {{
   client_limit = 4000
@@ -89,15 +152,12 @@ service stats {{
 }}
 service imap-login {{
   chroot =
-  service_count = 0
   process_min_avail = 1
-{_listener("imap", ports["imap"], is_tls=False)}{_listener("imaps", tls_ports.get("imaps", 0), is_tls=True)}}}
+{_listener("imap", settings.imap_port)}{_listener("imaps", settings.imaps_port)}}}
 service pop3-login {{
   chroot =
-  service_count = 0
-{_listener("pop3", ports["pop3"], is_tls=False)}{_listener("pop3s", tls_ports.get("pop3s", 0), is_tls=True)}}}
+{_listener("pop3", settings.pop3_port)}{_listener("pop3s", settings.pop3s_port)}}}
 service imap {{
-  service_count = 256
   process_min_avail = 1
 }}
 """
@@ -107,5 +167,9 @@ def _special_use(name: str) -> str:
     return f"  mailbox {name} {{\n    auto = create\n    special_use = \\{name}\n  }}\n"
 
 
-def _listener(name: str, port: int, *, is_tls: bool) -> str:
-    return f"  inet_listener {name} {{\n    port = {port}\n    ssl = {'yes' if is_tls else 'no'}\n  }}\n"
+def _listener(name: str, port: int) -> str:
+    return f"  inet_listener {name} {{\n    port = {port}\n    ssl = {_yes(name.endswith('s'))}\n  }}\n"
+
+
+def _yes(condition: object) -> str:
+    return "yes" if condition else "no"
