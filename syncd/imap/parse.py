@@ -204,7 +204,8 @@ def _fetched(found: tuple[Item, ...]) -> Untagged:
         elif name in {"EMAILID", "X-GM-MSGID"}:
             email_id = _identity(value)
         elif (section := _SECTION.fullmatch(name)) is not None:
-            content = value if value is None or isinstance(value, bytes | SpooledLiteral) else None
+            # NOTE: an atom or a list is no string, so it is no body either.
+            content = value if isinstance(value, bytes | SpooledLiteral) and not isinstance(value, Atom) else None
             sections.append(Section(section[1], int(section[2]) if section[2] else None, content))
     if told_uid and not uid:
         return Other("FETCH")

@@ -47,9 +47,9 @@ async def fetch_rows(
             end = await task
         finally:
             stream.discard()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+            task.cancel()
+            # NOTE: gather also takes an error that nobody waits for any more.
+            await asyncio.gather(task, return_exceptions=True)
         if end.kind != "OK":
             raise refusal("fetching rows", end, reach=Reach.MAILBOX)
 
