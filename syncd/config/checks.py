@@ -1,5 +1,6 @@
 """What several tables of a configuration must agree on."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import combinations
@@ -70,8 +71,7 @@ def _unknown(name: str, accounts: Iterable[str]) -> str:
 
 
 def _paths(config: Config) -> Iterator[Finding]:
-    # NOTE: resolved, so that a symbolic link does not hide that two replicas are one directory.
-    roots = {name: device.path.resolve() for name, device in config.devices.items()}
+    roots = {name: _real(device.path) for name, device in config.devices.items()}
     for (first, one), (second, other) in combinations(roots.items(), 2):
         if one == other:
             yield ("devices", second, "path"), f"the same directory as devices.{first}.path"
@@ -79,10 +79,15 @@ def _paths(config: Config) -> Iterator[Finding]:
             yield ("devices", second, "path"), f"inside of devices.{first}.path"
         elif _contains(other, one):
             yield ("devices", second, "path"), f"contains devices.{first}.path"
-    store = config.store.sqlite_path
+    store = _real(config.store.sqlite_path) if config.store.sqlite_path is not None else None
     for name, root in roots.items():
-        if store is not None and (root == store.resolve() or _contains(root, store.resolve())):
+        if store is not None and (root == store or _contains(root, store)):
             yield ("devices", name, "path"), "contains the store"
+
+
+def _real(path: Path) -> Path:
+    # NOTE: a symbolic link must not hide that two replicas are one directory; Path.resolve() fails where they circle.
+    return Path(os.path.realpath(path))
 
 
 def _contains(outer: Path, inner: Path) -> bool:

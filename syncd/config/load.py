@@ -70,7 +70,7 @@ def read(
 
     path: the file, None for $SYNCD_CONFIG, else /etc/syncd/syncd.toml, else syncd/syncd.toml of the XDG directory.
     """
-    file = path.expanduser() if path is not None else _existing(config_files(environ))
+    file = path if path is not None else _existing(config_files(environ))
     text, mode = _content(file)
     written = _parsed(text, file)
     report = _Report(file, key_lines(text))
@@ -140,9 +140,11 @@ def _place(where: str, file: str) -> tuple[bool, int]:
 
 
 def _existing(files: tuple[Path, ...]) -> Path:
-    for file in files:
-        if file.exists():
-            return file
+    # A file of the system that is not for us does not keep us from our own.
+    for usable in (lambda file: os.access(file, os.R_OK), os.path.exists):
+        for file in files:
+            if usable(file):
+                return file
     places = " or ".join(map(str, files))
     raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
 

@@ -83,10 +83,13 @@ def base_directory(info: ValidationInfo) -> Path:
     return context if isinstance(context, Path) else Path.cwd()
 
 
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    if "\0" in str(path):
+def _absolute(value: object, info: ValidationInfo) -> Path:
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError("should be a path")
-    return base_directory(info) / path.expanduser()
+    try:
+        return base_directory(info) / Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("should not begin with ~ and a name that is no user's") from None
 
 
 def _duration(value: object) -> object:
@@ -116,12 +119,12 @@ Name = Annotated[str, _like(r"[a-z0-9_-]{1,64}", 'a name of "a" to "z", "0" to "
 Text = Annotated[str, _like(r"[^\0]+", "a text that is not empty")]
 Host = Annotated[str, _like(r"[^\s/@\x00-\x1f\x7f]{1,255}", "a host name or an address")]
 Port = Annotated[int, Field(ge=1, le=65535)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 Seconds = Annotated[float, BeforeValidator(_duration)]
 PositiveSeconds = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Bytes = Annotated[int, BeforeValidator(_size)]
 Command = Annotated[tuple[Text, ...], Field(min_length=1)]
-Patterns = tuple[Annotated[str, _like(r"!?[^!\0][^\0]*", "a pattern that is not empty")], ...]
+Patterns = tuple[Annotated[str, _like(r"(?!!\Z)[^\0]+", "a pattern that is not empty")], ...]
 Fingerprint = Annotated[str, _like(r"[0-9a-fA-F]{64}", "a SHA-256 fingerprint of 64 hexadecimal digits")]
 Listen = Annotated[str, _like(r"(\[[0-9a-fA-F:]+\]|[^\s:]+):[0-9]{1,5}", 'an address with a port, "127.0.0.1:9464"')]
 Target = Annotated[str, _like(r"[a-z0-9_-]+/[^\0]+", 'an account and a mailbox, "work/INBOX"')]
@@ -133,10 +136,18 @@ def _store_url(url: SecretStr, info: ValidationInfo) -> SecretStr:
         path = text.removeprefix(SQLITE)
         if not path or path.startswith(":memory:") or "?" in path:
             raise ValueError("should name a file: sqlite:////var/lib/syncd/syncd.db")
-        return SecretStr(f"{SQLITE}{base_directory(info) / Path(path).expanduser()}")
-    if text.startswith(POSTGRESQL) and urlsplit(text).path.strip("/"):
+        return SecretStr(f"{SQLITE}{_absolute(path, info)}")
+    if text.startswith(POSTGRESQL) and _names_database(text):
         return url
     raise ValueError("should be sqlite:////path/to/file or postgresql://user@host/database")
+
+
+def _names_database(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).path.strip("/"))
+    except ValueError:
+        # NOTE: the text of this error would show the password.
+        return False
 
 
 class StoreConfig(_Table):

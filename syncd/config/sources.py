@@ -39,7 +39,7 @@ class Layer:
 def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the places of a configuration nobody named, first choice first."""
     if environ.get(CONFIG_VARIABLE):
-        return (Path(environ[CONFIG_VARIABLE]).expanduser(),)
+        return (Path(environ[CONFIG_VARIABLE]),)
     return SYSTEM_FILE, _xdg(environ, "XDG_CONFIG_HOME", ".config") / "syncd" / "syncd.toml"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config import sources
 from syncd.config.load import load, read
 from syncd.config.model import ImapConfig, Layout, LogFormat, Pop3Config, Tls, Watch
 from syncd.config.problems import ConfigError
@@ -116,7 +117,7 @@ def test_file_is_the_named_one_else_that_of_the_variable_else_of_xdg(tmp_path: P
 
     assert len("named") == load(tmp_path / "named.toml", environ=both).guard.count
     assert len("variable") == load(environ=both).guard.count
-    if not Path("/etc/syncd/syncd.toml").exists():
+    if not sources.SYSTEM_FILE.exists():
         assert tmp_path / "xdg/syncd/syncd.toml" == read(environ=xdg).path
 
 
@@ -127,6 +128,21 @@ def test_missing_file_is_one_problem_that_names_the_places(tmp_path: Path) -> No
         load(gone, environ={})
     with pytest.raises(ConfigError, match=r"no configuration found at .*gone\.toml"):
         load(environ={"SYNCD_CONFIG": str(gone), "XDG_CONFIG_HOME": str(tmp_path)})
+
+
+def test_own_file_is_read_where_that_of_the_system_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first readable file counts; one that cannot be read is named when there is no other."""
+    system, own = tmp_path / "etc" / "syncd.toml", tmp_path / "xdg" / "syncd" / "syncd.toml"
+    monkeypatch.setattr(sources, "SYSTEM_FILE", system)
+    environ = {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), "HOME": str(tmp_path)}
+    own.parent.mkdir(parents=True)
+    own.write_text("[guard]\ncount = 7")
+    assert load(environ=environ).guard.count == 7
+
+    system.mkdir(parents=True)
+    own.unlink()
+    with pytest.raises(ConfigError, match=r"etc/syncd\.toml: cannot be read"):
+        load(environ=environ)
 
 
 def test_device_selects_its_accounts(tmp_path: Path) -> None:

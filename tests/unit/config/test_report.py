@@ -92,6 +92,11 @@ count = 3
             "5: accounts.work.password_command: should not be",
         ),
         (IMAP.replace('password = "correct horse"', 'password_command = "pass x"'), "should be a list"),
+        ('[devices.a]\npath = ""', "2: devices.a.path: should be a path"),
+        ("[devices.a]\npath = 3", "2: devices.a.path: should be a path"),
+        ('[devices.a]\npath = "a\\u0000b"', "2: devices.a.path: should be a path"),
+        ('[devices.a]\npath = "~nobody-of-that-name/x"', "2: devices.a.path: should not begin with ~ and a name"),
+        ('[store]\nurl = "sqlite:///~nobody-of-that-name/x"', "2: store.url: should not begin with ~ and a name"),
         (LAPTOP + 'max_size = "0B"', "3: devices.laptop.max_size: should be greater than 0"),
         (LAPTOP + 'layout = "mbox"', "3: devices.laptop.layout: should be 'maildir++' or 'fs'"),
         ("[guard]\nshare = 1.5", "2: guard.share: should be less than or equal to 1"),
@@ -173,6 +178,13 @@ def test_same_directory_by_a_symbolic_link_is_a_problem(tmp_path: Path) -> None:
 def test_what_only_looks_alike_is_no_problem(tmp_path: Path, text: str) -> None:
     """Two users, two tunnels, two directories with one beginning, plaintext that stays here: all fine."""
     assert problems(tmp_path, text) == []
+
+
+def test_symbolic_links_in_a_circle_are_no_traceback(tmp_path: Path) -> None:
+    """A path that leads nowhere is the device's trouble later, not the checker's now."""
+    (tmp_path / "laptop").symlink_to("laptop")
+
+    assert problems(tmp_path, LAPTOP) == []
 
 
 def test_unknown_account_of_a_broken_table_is_not_unknown(tmp_path: Path) -> None:

@@ -59,7 +59,14 @@ def test_line_that_is_not_toml_is_not_shown(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [f"postgres://u:{CANARY}@h/d", f"postgresql://u:{CANARY}@h", f"sqlite://{CANARY}", f"{CANARY}"]
+    "url",
+    [
+        f"postgres://u:{CANARY}@h/d",
+        f"postgresql://u:{CANARY}@h",
+        f"postgresql://u:{CANARY}@h\\u2100/d",
+        f"sqlite://{CANARY}",
+        f"{CANARY}",
+    ],
 )
 def test_password_in_a_wrong_url_is_not_shown(tmp_path: Path, url: str) -> None:
     """The address of a PostgreSQL store is a secret as a whole."""

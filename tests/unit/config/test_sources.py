@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.unit.config.builders import IMAP, LAPTOP, problems, reading
+from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems, reading
 
 
 def credential(directory: Path, name: str, text: str) -> None:
@@ -44,10 +44,11 @@ def test_other_types_are_read_from_variables(tmp_path: Path) -> None:
     """Numbers, switches, durations as in the file; lists and whole tables as JSON."""
     config = reading(
         tmp_path,
-        IMAP + LAPTOP,
+        IMAP + POP3.replace('password = "battery staple"', "") + LAPTOP,
         {
             "SYNCD_ACCOUNTS__WORK__PORT": "1993",
-            "SYNCD_ACCOUNTS__WORK__MAILBOXES": '["INBOX", "!Junk"]',
+            "SYNCD_ACCOUNTS__WORK__MAILBOXES": '["INBOX", "!!odd"]',
+            "SYNCD_ACCOUNTS__ISP__PASSWORD_COMMAND": '["pass", "isp"]',
             "SYNCD_DEVICES__LAPTOP__LINK": "false",
             "SYNCD_DEVICES__LAPTOP__SETTLE": "250ms",
             "SYNCD_DEVICES__LAPTOP__READ_ONLY": "false",
@@ -57,7 +58,7 @@ def test_other_types_are_read_from_variables(tmp_path: Path) -> None:
         },
     ).config
 
-    assert (config.accounts["work"].port, config.accounts["work"].mailboxes) == (1993, ("INBOX", "!Junk"))
+    assert (config.accounts["work"].port, config.accounts["work"].mailboxes) == (1993, ("INBOX", "!!odd"))
     assert (config.devices["laptop"].link, config.devices["laptop"].settle_s) == (False, 0.25)
     assert tmp_path / "phone" == config.devices["phone"].path
     assert (config.guard.count, config.guard.share) == (3, 0.5)
