@@ -300,12 +300,12 @@ def upgrade() -> None:
         "uidl",
         sa.Column("id", Id, autoincrement=True, nullable=False),
         sa.Column("account_id", Id, nullable=False),
-        sa.Column("uidl", sa.Text(), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(length=32)),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger()),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("message_id", Id),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("attempts", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("tries", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("error", sa.Text()),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.Column("deleted_at", sa.Double()),
@@ -314,9 +314,10 @@ def upgrade() -> None:
             ["message_id"], ["server_message.id"], name=op.f("fk_uidl_message_id"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uidl")),
-        sa.UniqueConstraint("account_id", "uidl", name=op.f("uq_uidl_account_id_uidl")),
+        sa.UniqueConstraint("account_id", "key", name=op.f("uq_uidl_account_id_key")),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_uidl_account_id_digest", "uidl", ["account_id", "digest"], unique=False)
     op.create_table(
         "journal",
         sa.Column("id", Id, autoincrement=True, nullable=False),

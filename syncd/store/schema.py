@@ -268,16 +268,17 @@ uidl = Table(
     metadata,
     _id(),
     _ref("account_id", "account"),
-    Column("uidl", Octets, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),  # as LIST said
-    Column("digest", LargeBinary(32)),
+    Column("key", Text, nullable=False),  # the UIDL; with a space in it: an identity made for a message without one
+    Column("size_bytes", BigInteger),  # as LIST said; none: it did not
+    Column("digest", LargeBinary(32), nullable=False),  # empty while nothing of it is in the store
     _ref("message_id", "server_message", nullable=True, ondelete="SET NULL"),
-    Column("state", Text, nullable=False),  # committed | doubted | deleted | set_aside
-    _count("attempts"),
+    Column("state", Text, nullable=False),  # pop3.custody.CustodyState
+    _count("tries"),
     Column("error", Text),
     Column("seen_at", Double, nullable=False),
     Column("deleted_at", Double),  # QUIT +OK
-    UniqueConstraint("account_id", "uidl"),
+    UniqueConstraint("account_id", "key"),
+    Index("ix_uidl_account_id_digest", "account_id", "digest"),
     sqlite_autoincrement=True,
 )
 

@@ -1,0 +1,288 @@
+"""Floor 4: the task of one POP3 account: its maildrop is drained into the store, which is the server of its mail.
+
+Theory. To the devices the account has mailboxes like any other; the store gives the UIDs and keeps the flags, so what
+a device changes is true as soon as it is settled. The maildrop is polled, and each session is a chain of custody
+(`pop3.ingest`) whose links are the transactions below.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Connection
+
+from syncd.config.model import Pop3Config, Tls
+from syncd.errors import SyncdError, TrustError
+from syncd.mail.flags import SYSTEM
+from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
+from syncd.pop3 import connection as wire
+from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
+from syncd.pop3.endpoint import Endpoint, Limits, Security
+from syncd.pop3.ingest import ingest
+from syncd.reconcile.effects import Store
+from syncd.reconcile.mailboxes import Listed
+from syncd.store import accounts, bodies, custody, devices
+from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.bodies import EncodedBody
+from syncd.store.custody import Arrival, CustodyRow
+from syncd.store.database import Database
+from syncd.sync.activity import Activity
+from syncd.sync.policies import Takers
+from syncd.sync.requests import Requests
+from syncd.sync.round import server_round
+from syncd.sync.sides import StoreOutcome
+from syncd.sync.wakes import Wakes
+
+log = structlog.get_logger()
+
+_MAILBOXES = (
+    (INBOX, None),
+    (MailboxName(("Drafts",)), SpecialUse.DRAFTS),
+    (MailboxName(("Sent",)), SpecialUse.SENT),
+    (MailboxName(("Trash",)), SpecialUse.TRASH),
+    (MailboxName(("Junk",)), SpecialUse.JUNK),
+)
+_SESSIONS_MAX = 20
+_PUSH_ROUNDS_MAX = 10
+_SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
+
+
+class Pop3Account:
+    """Poll one POP3 account by `run`, and by `serve`, beside it, be the server of its mailboxes."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        config: Pop3Config,
+        *,
+        account_id: int,
+        password: Callable[[], Awaitable[str]],
+        takers: Takers,
+        wakes: Wakes,
+        activity: Activity,
+        clock: Callable[[], float],
+        spool_directory: Path,
+    ) -> None:
+        """Call `password` at each session; `requests` asks for a whole pass."""
+        self._db = db
+        self._name = name
+        self._config = config
+        self._account_id = account_id
+        self._password = password
+        self._takers = takers
+        self._wakes = wakes
+        self._activity = activity
+        self._clock = clock
+        self._spool_directory = spool_directory
+        self._poll = asyncio.Event()
+        self.requests = Requests(self._poll)
+
+    async def run(self) -> None:
+        """Poll the maildrop until cancelled; raises what a session ended with."""
+        try:
+            self._activity.mode = "poll"
+            polled_at: float | None = None
+            while True:
+                self._poll.clear()
+                is_asked = self.requests.take()
+                if is_asked or polled_at is None or self._clock() - polled_at >= self._config.poll_interval_s:
+                    polled_at = self._clock()
+                    await self._drain()
+                    self.requests.answer()
+                self._activity.now("idle", self._clock())
+                await self._sleep(polled_at + self._config.poll_interval_s - self._clock())
+        except SyncdError as error:
+            self.requests.fail(error)
+            raise
+
+    async def serve(self) -> None:
+        """Be the server of the account's mailboxes until cancelled, whether its maildrop can be reached or not."""
+        wake = self._wakes.account(self._name)
+        await self._ensure_mailboxes()
+        while True:
+            wake.clear()
+            await self._push()
+            await wake.wait()
+
+    async def _sleep(self, longest_s: float) -> None:
+        try:
+            async with asyncio.timeout(max(longest_s, 0.0)):
+                await self._poll.wait()
+        except TimeoutError:
+            pass
+
+    async def _ensure_mailboxes(self) -> None:
+        def ensure(conn: Connection) -> None:
+            known = {row.name for row in accounts.mailboxes(conn, account_id=self._account_id)}
+            for name, use in _MAILBOXES:
+                if name not in known:
+                    attributes = frozenset({use.value} if use else ())
+                    entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
+                    # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
+                    accounts.make_mailbox(
+                        conn, self._account_id, entry, MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, True)
+                    )
+
+        await self._db.write(ensure)
+        self._wake_devices()
+
+    async def _drain(self) -> None:
+        """Run sessions until none of them leaves something that another could take."""
+        await self._ensure_mailboxes()
+        for _ in range(_SESSIONS_MAX):
+            self._activity.now("draining the maildrop", self._clock())
+            report = await self._session()
+            if not report:
+                break
+        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
+
+    async def _session(self) -> int:
+        connection = await wire.Connection.open(await self._endpoint(), self._limits())
+        async with connection:
+            await connection.login(self._config.username, await self._password())
+            self._activity.error = self._activity.retry_at = None
+            inbox = await self._inbox()
+            keeper = _Keeper(self._db, self._account_id, inbox.id, on_commit=self._on_commit, clock=self._clock)
+            report = await ingest(connection, keeper, spool=self._spool_directory)
+        return report.waiting
+
+    async def _endpoint(self) -> Endpoint:
+        config = self._config
+        security = _SECURITY[config.tls]
+        context = None if security is Security.PLAIN else await asyncio.to_thread(_tls_context, config.ca_file)
+        return Endpoint(config.host, config.port, security, context)
+
+    def _limits(self) -> Limits:
+        return Limits(message_bytes=self._config.max_message_size_bytes)
+
+    async def _inbox(self) -> MailboxRow:
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        return next(row for row in rows if row.name.is_inbox)
+
+    async def _push(self) -> None:
+        """Make what devices changed true for all of them."""
+        for _ in range(_PUSH_ROUNDS_MAX):
+            rows = await self._db.read(partial(devices.replicas, account_id=self._account_id))
+            changed = {row.mailbox_id for row in rows if row.has_replica_news}
+            if not changed:
+                return
+            for mailbox in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id)):
+                if mailbox.id in changed:
+                    replicas = await self._takers.replicas(self._db, self._name, mailbox, now=self._clock())
+                    await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=self._clock())
+            self._wake_devices()
+
+    def _on_commit(self, count: int) -> None:
+        log.info("bodies_committed", account=self._name, count=count)
+        self._wake_devices()
+
+    def _wake_devices(self) -> None:
+        for device in self._takers.devices_of(self._name):
+            self._wakes.device(device).set()
+
+
+class _StoreAsServer:
+    """Be the server side of a round where the store is the server: what is settled is done."""
+
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
+        return StoreOutcome(frozenset(effect.message_id for effect in effects), {})
+
+
+class _Keeper:
+    """Keep custody in the store, for `pop3.ingest`."""
+
+    def __init__(
+        self,
+        db: Database,
+        account_id: int,
+        mailbox_id: int,
+        *,
+        on_commit: Callable[[int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._db = db
+        self._account_id = account_id
+        self._mailbox_id = mailbox_id
+        self._on_commit = on_commit
+        self._clock = clock
+
+    async def known(self, keys: Collection[str]) -> Sequence[Known]:
+        rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
+        return tuple(map(_known, rows))
+
+    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
+        rows = await self._db.read(partial(custody.rows_of_digests, account_id=self._account_id, digests=digests))
+        return tuple(map(_known, rows))
+
+    async def commit(self, batch: Sequence[Retrieved]) -> None:
+        new = [each for each in batch if each.verdict is not Verdict.SAME]
+        encoded = await asyncio.to_thread(_encode_all, new)
+        try:
+            weight_bytes = sum(one.stored_bytes for one in encoded)
+            write = partial(self._write, batch=batch, new=new, encoded=encoded)
+            self._on_commit(await self._db.write(write, weight_bytes=weight_bytes))
+        finally:
+            for one in encoded:
+                one.close()
+
+    async def deletion_confirmed(self, keys: Collection[str]) -> None:
+        confirm = partial(
+            custody.confirm_deletions,
+            account_id=self._account_id,
+            keys=tuple(keys),
+            state=CustodyState.DELETED.value,
+            now=self._clock(),
+        )
+        await self._db.write(confirm)
+
+    async def failed(self, row: Known, error: SyncdError) -> None:
+        record = partial(
+            custody.record_untaken,
+            account_id=self._account_id,
+            row=_custody_row(row),
+            error=str(error),
+            now=self._clock(),
+        )
+        await self._db.write(record)
+
+    def _write(
+        self, conn: Connection, *, batch: Sequence[Retrieved], new: Sequence[Retrieved], encoded: Sequence[EncodedBody]
+    ) -> int:
+        now = self._clock()
+        ids = dict(zip([each.row.key for each in new], bodies.put_bodies(conn, encoded, now=now), strict=True))
+        arrivals = [
+            Arrival(
+                row=_custody_row(each.row),
+                body_id=ids.get(each.row.key),
+                size_bytes=each.body.facts.size_bytes,
+                replaces=each.verdict is Verdict.REPLACES,
+                takes_over=each.takes_over,
+            )
+            for each in batch
+        ]
+        return custody.record_arrivals(
+            conn, account_id=self._account_id, mailbox_id=self._mailbox_id, arrivals=arrivals, now=now
+        )
+
+
+def _encode_all(batch: Sequence[Retrieved]) -> tuple[EncodedBody, ...]:
+    return tuple(bodies.encode(each.body.facts, each.body.pieces()) for each in batch)
+
+
+def _known(row: CustodyRow) -> Known:
+    return Known(row.key, CustodyState(row.state), row.size_bytes, row.digest, row.tries)
+
+
+def _custody_row(known: Known) -> CustodyRow:
+    return CustodyRow(known.key, known.state.value, known.size_bytes, known.digest, known.tries)
+
+
+def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise TrustError("the certificate file cannot be used") from error
