@@ -118,6 +118,7 @@ def _like(pattern: str, what: str) -> AfterValidator:
 Name = Annotated[str, _like(r"[a-z0-9_-]{1,64}", 'a name of "a" to "z", "0" to "9", "_" and "-"')]
 Text = Annotated[str, _like(r"[^\0]+", "a text that is not empty")]
 Host = Annotated[str, _like(r"[^\s/@\x00-\x1f\x7f]{1,255}", "a host name or an address")]
+User = Annotated[str, _like(r"[^\x00-\x1f\x7f]+", "a text of one line that is not empty")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 Seconds = Annotated[float, BeforeValidator(_duration)]
@@ -186,7 +187,7 @@ class _Account(_Table):
     ca_file: AbsolutePath | None = None
     pin_sha256: Fingerprint | None = None
     client_cert: AbsolutePath | None = None
-    username: Text = Field(repr=False)
+    username: User = Field(repr=False)
     password: Annotated[SecretStr, Field(min_length=1)] | None = None
     password_file: AbsolutePath | None = None
     password_command: Command | None = None
