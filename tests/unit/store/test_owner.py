@@ -1,0 +1,94 @@
+"""Owning a store: who may use its files, and what a second owner is told."""
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from syncd.errors import StoreBusyError, StoreError
+from syncd.store.database import Database
+from syncd.store.owner import FileOwner
+
+NOBODY = 65534
+
+
+@pytest.fixture(params=[0o000, 0o777], ids=["open", "closed"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Set the most careless and the most anxious umask there is."""
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_only_the_owner_can_use_the_files_of_a_store(tmp_path: Path) -> None:
+    """Database, log, shared memory and lock are 0600 in a directory of 0700 whatever the umask."""
+    path = tmp_path / "state" / "syncd.db"
+    with Database.open(f"sqlite:///{path}") as database:
+        database.write_now(lambda conn: conn.execute(text("SELECT 1")).scalar())
+        database.read_now(lambda conn: conn.execute(text("SELECT 1")).scalar())
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+
+    assert modes == dict.fromkeys(("syncd.db", "syncd.db-wal", "syncd.db-shm", "syncd.db.lock"), 384)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_directory_that_was_there_keeps_its_rights(tmp_path: Path) -> None:
+    """A directory that a person or systemd made is theirs to open or close; the file is ours."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "syncd.db"
+    path.touch()
+    path.chmod(0o644)
+    Database.open(f"sqlite:///{path}").close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_second_owner_learns_the_file_and_the_process(tmp_path: Path) -> None:
+    """One sentence says what to look for; after the first has let go, the second may have it."""
+    path = tmp_path / "syncd.db"
+    first = FileOwner(path)
+    with pytest.raises(StoreBusyError) as raised:
+        FileOwner(path)
+    assert str(raised.value) == f"another syncd (pid {os.getpid()}) owns the store {path}"
+    first.release()
+    FileOwner(path).release()
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What a link planted beside the store points to is neither made nor emptied."""
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "syncd.db.lock").symlink_to(target)
+    with pytest.raises(StoreError, match="lock"):
+        FileOwner(tmp_path / "syncd.db")
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+def test_another_user_may_not_look() -> None:
+    """`status` of a user who is not the store's owner is refused in one sentence."""
+    program = (
+        "import os, sys; from syncd.errors import StoreError; from syncd.store.database import Database\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "for way in (Database.open_readonly, Database.open):\n"
+        "    try: way(sys.argv[1])\n"
+        "    except StoreError as error: print(error)\n"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        path = Path(directory, "syncd.db")
+        Database.open(f"sqlite:///{path}").close()
+        path.parent.chmod(0o755)
+        said = subprocess.run(
+            [sys.executable, "-c", program, f"sqlite:///{path}"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.splitlines()
+    assert said == [
+        f"the store {path} cannot be read: Permission denied",
+        f"the lock of the store {path} cannot be opened: Permission denied",
+    ]
