@@ -71,23 +71,31 @@ class ReplicaRoot:
 
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
-        found: list[PurePosixPath] = []
+        return tuple(sorted(directory for directory, inside in self.walk() if CUR in inside and directory.parts))
+
+    def walk(self) -> Iterator[tuple[PurePosixPath, frozenset[str]]]:
+        """Yield each directory from the root down and the names of those in it, but none inside cur/, new/, tmp/.
+
+        Links are not followed; what cannot be opened, or is gone by then, is left out.
+        """
         pending = [PurePosixPath()]
-        with failing("list the replica root"):
-            while pending:
-                directory = pending.pop()
-                with ExitStack() as opened:
-                    try:
-                        fd = _walk(self.fd, directory, opened) if directory.parts else self.fd
-                    except (FileNotFoundError, NotADirectoryError):
-                        continue
-                    with os.scandir(fd) as entries:
-                        inside = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
-                if CUR in inside and directory.parts:
-                    found.append(directory)
-                if len(directory.parts) < _DEPTH_MAX:
-                    pending.extend(directory / name for name in inside.difference(SUBDIRS))
-        return tuple(sorted(found))
+        while pending:
+            directory = pending.pop()
+            inside = self._directories_in(directory)
+            if inside is None:
+                continue
+            yield directory, inside
+            if len(directory.parts) < _DEPTH_MAX:
+                pending.extend(directory / name for name in inside.difference(SUBDIRS))
+
+    def _directories_in(self, directory: PurePosixPath) -> frozenset[str] | None:
+        with failing("list the replica root"), ExitStack() as opened:
+            try:
+                fd = _walk(self.fd, directory, opened) if directory.parts else self.fd
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                return None
+            with os.scandir(fd) as entries:
+                return frozenset(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""

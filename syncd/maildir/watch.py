@@ -1,17 +1,20 @@
 """Watching a device root: which files changed, within tens of milliseconds, and when to list again in full.
 
-Theory. watchfiles reads inotify in a thread of its own and hands over sets of paths; a second thread turns them into
-`Changes` and posts them to the event loop, where they are merged until somebody takes them. What inotify may miss is
-made good by asking for listings: at the start, when the watcher had to be made anew, when so much came at once that
-the kernel's queue may have run over (watchfiles does not tell), and for a directory that appeared, because files may
-have been put into it before it was watched. Where inotify hears nothing or cannot be had, directories are swept.
+Theory. watchfiles reads inotify in a thread of its own; a second thread asks it for what changed, turns paths into
+`Changes` and posts them to the event loop, where they are merged until somebody takes them. Directories are watched
+one by one, found without following links, and without tmp/; the library's own recursion would follow a link out of
+the root. So when a directory appears the watcher is made anew, and what was missed meanwhile is found by a sweep.
+Everything is to be listed at the start, when another root is in the old one's place, and when so much came at once
+that the kernel's queue may have run over, which the library does not tell. Where inotify cannot be had, or others
+than this kernel change the files, there are sweeps only.
 """
 
 import asyncio
 import logging
+import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -24,6 +27,7 @@ from syncd.maildir.files import CUR, NEW, TMP
 from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
+from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
 
 log = structlog.get_logger()
@@ -34,7 +38,8 @@ logging.getLogger("watchfiles").setLevel(logging.WARNING)
 _STEP_MS = 20
 _DEBOUNCE_MS = 100
 _IDLE_MS = 100
-_RESTART_DELAY_S = 1.0
+_RESTART_DELAY_S = 0.1
+_FAILURES_MAX = 5
 _JOIN_S = 1.0
 _PENDING_MAX = 20_000
 _QUEUE_DEFAULT = 16_384
@@ -156,6 +161,9 @@ class _Pump:
         self._loop = asyncio.get_running_loop()
         self._stopping = self._loop.create_task(stop.wait())
         self._stopping.add_done_callback(lambda _: self._ready.set())
+        self._sweep = Sweep(path)
+        self._place: tuple[int, int] | None = None
+        self._queue_bound = _queue_length() // 4
         self._thread = threading.Thread(target=self._run, name="syncd-watch", daemon=True)
         self._thread.start()
 
@@ -177,33 +185,28 @@ class _Pump:
         await asyncio.to_thread(self._thread.join, _JOIN_S)
 
     def _run(self) -> None:
-        """Watch until halted; a watcher that broke after it worked (a name that is no UTF-8, …) is made anew."""
-        queue_bound = _queue_length() // 4
+        """Watch until halted; a watcher that ends (a new directory, a name that is no UTF-8, …) is made anew."""
+        failures = 0
         try:
-            while not self._halt.is_set():
-                works = False
+            while failures < _FAILURES_MAX and not self._halt.is_set():
                 try:
-                    place = _identity(self._path)
-                    for found in self._found():
-                        self._post(changes_of(found, root=str(self._path), queue_bound=queue_bound))
-                        if not works:
-                            self._post(OVERFLOW)
-                        works = True
-                        # NOTE: inotify stays with the old directory when another is mounted or put in its place.
-                        if _identity(self._path) != place:
-                            break
+                    for changes in self._seen_by_one_watcher():
+                        self._post(changes)
+                        failures = 0
                 except (OSError, RuntimeError) as error:
                     self.failure = type(error).__name__  # its text may hold a path
-                    if not works:
-                        return
-                    self._halt.wait(_RESTART_DELAY_S)
+                    failures += 1
+                self._halt.wait(_RESTART_DELAY_S)
         finally:
             self._call(self._end_of_changes)
 
-    def _found(self) -> Iterator[set[tuple[Change, str]]]:
-        """Yield what changed, and an empty set now and then when nothing did."""
-        return watchfiles.watch(
-            self._path,
+    def _seen_by_one_watcher(self) -> Iterator[Changes]:
+        """Yield changes, empty ones too, until the watcher no longer watches all there is."""
+        place = _identity(self._path)
+        watched = _directories_to_watch(self._path)
+        is_armed = False
+        for found in watchfiles.watch(
+            *watched,
             watch_filter=None,
             debounce=_DEBOUNCE_MS,
             step=_STEP_MS,
@@ -213,8 +216,24 @@ class _Pump:
             debug=False,
             raise_interrupt=False,
             force_polling=False,
+            recursive=False,
+            # NOTE: with True, watchfiles 1.3 also ignores that the limit of watches was reached, and hears nothing.
             ignore_permission_denied=False,
-        )
+        ):
+            if not is_armed:
+                missed = self._sweep.changed()
+                yield Changes(mailboxes=missed) if place == self._place else OVERFLOW
+                self._place, is_armed = place, True
+            changes = changes_of(found, root=str(self._path), queue_bound=self._queue_bound)
+            appeared = frozenset(
+                directory
+                for directory in changes.mailboxes
+                if str(self._path / directory) in watched or _is_directory(self._path / directory)
+            )
+            yield replace(changes, mailboxes=appeared)
+            # NOTE: inotify stays with the old directory when another is mounted or put in its place.
+            if appeared or changes.is_overflow or _identity(self._path) != place:
+                return
 
     def _post(self, changes: Changes) -> None:
         if changes:
@@ -234,6 +253,23 @@ class _Pump:
     def _end_of_changes(self) -> None:
         self._is_over = True
         self._ready.set()
+
+
+def _directories_to_watch(path: Path) -> tuple[str, ...]:
+    watched: list[str] = []
+    with ReplicaRoot(path) as root:
+        for directory, inside in root.walk():
+            watched.append(str(path / directory))
+            if directory.parts:
+                watched.extend(str(path / directory / subdir) for subdir in (NEW, CUR) if subdir in inside)
+    return tuple(watched)
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,0 +1,351 @@
+"""Watching a real directory tree by inotify and by sweeps, each wait under a deadline."""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path, PurePosixPath
+
+import pytest
+from watchfiles import Change
+
+from syncd.errors import DeviceAwayError
+from syncd.maildir.mounts import file_system_of, is_shared
+from syncd.maildir.observe import SeenFile
+from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.sweep import Sweep
+from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, changes_of, watch
+
+BOX = PurePosixPath(".work.INBOX")
+DEADLINE_S = 20.0
+
+
+class Watcher:
+    """Gather what a watch says until a condition holds."""
+
+    def __init__(self, changes: AsyncIterator[Changes]) -> None:
+        self.all = Changes()
+        self.overflows = 0
+        self._changes = changes
+
+    async def until(self, holds: Callable[["Watcher"], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not holds(self):
+                found = await anext(self._changes)
+                self.overflows += found.is_overflow
+                self.all = Changes(self.all.files | found.files, self.all.mailboxes | found.mailboxes)
+
+    async def until_files_come(self, directory: Path) -> None:
+        """Put files into a directory, one after another, until one is heard of."""
+
+        async def touch() -> None:
+            for number in itertools.count():
+                (directory / f"heard{number}").touch()
+                await asyncio.sleep(0.02)
+
+        touching = asyncio.create_task(touch())
+        try:
+            await self.until(lambda seen: any(file.file.name.startswith("heard") for file in seen.all.files))
+        finally:
+            touching.cancel()
+
+
+@asynccontextmanager
+async def watching(path: Path, mode: WatchMode = WatchMode.AUTO) -> AsyncIterator[Watcher]:
+    """Yield a watcher that misses nothing from here on."""
+    async with aclosing(watch(path, stop=asyncio.Event(), mode=mode, poll_interval_s=0.02)) as changes:
+        watcher = Watcher(changes)
+        await watcher.until(lambda seen: seen.overflows == 1)
+        yield watcher
+
+
+def changed(subdir: str, filename: str, directory: PurePosixPath = BOX) -> ChangedFile:
+    return ChangedFile(directory, SeenFile.of(subdir, filename))
+
+
+@pytest.fixture
+def box(root: ReplicaRoot) -> Path:
+    root.create(BOX).close()
+    return root.path / BOX
+
+
+async def test_rename_is_seen_under_both_names(root: ReplicaRoot, box: Path) -> None:
+    """A flag set by a mail program names the old and the new file."""
+    (box / "new" / "a").touch()
+    async with watching(root.path) as watcher:
+        (box / "new" / "a").rename(box / "cur" / "a:2,S")
+
+        await watcher.until(lambda seen: {changed("new", "a"), changed("cur", "a:2,S")} <= seen.all.files)
+
+
+async def test_rename_is_seen_soon(root: ReplicaRoot, box: Path) -> None:
+    """Of twenty renames one after another, half are heard of within a tenth of a second."""
+    (box / "cur" / "a:2,0").touch()
+    delays = []
+    async with watching(root.path) as watcher:
+        for number in range(20):
+            (box / "cur" / f"a:2,{number}").rename(box / "cur" / f"a:2,{number + 1}")
+            start = time.perf_counter()
+            await watcher.until(lambda seen, at=number + 1: changed("cur", f"a:2,{at}") in seen.all.files)
+            delays.append(time.perf_counter() - start)
+    assert sorted(delays)[10] < 0.1
+
+
+async def test_delivery_is_seen_without_its_tmp(root: ReplicaRoot, box: Path) -> None:
+    """What happens in tmp/, in dot files and in control files is nobody's message."""
+    async with watching(root.path) as watcher:
+        (box / "tmp" / "a").touch()
+        (box / "cur" / ".hidden").touch()
+        (box / "dovecot-keywords").touch()
+        (root.path / ".syncd").touch()
+        (box / "tmp" / "a").rename(box / "new" / "a")
+
+        await watcher.until(lambda seen: changed("new", "a") in seen.all.files)
+        assert {file.file.filename for file in watcher.all.files} == {"a"}
+        assert watcher.all.mailboxes == frozenset()
+
+
+async def test_mailbox_made_later_is_to_be_listed_and_is_watched(root: ReplicaRoot) -> None:
+    """A new directory is named, because files in it may be older than its watch; then its files are."""
+    later = PurePosixPath(".work.Later")
+    async with watching(root.path) as watcher:
+        root.create(later).close()
+        await watcher.until(lambda seen: later in seen.all.mailboxes)
+
+        await watcher.until_files_come(root.path / later / "cur")
+
+
+async def test_name_that_is_no_utf8_costs_a_listing_not_the_watch(root: ReplicaRoot, box: Path) -> None:
+    """The library stops at such a name; the watch asks for a listing of that mailbox and goes on."""
+    async with watching(root.path) as watcher:
+        (box / "cur" / os.fsdecode(b"\xff:2,S")).touch()
+        await watcher.until(lambda seen: BOX in seen.all.mailboxes)
+
+        await watcher.until_files_come(box / "cur")
+
+
+async def test_root_replaced_by_another_directory_is_noticed(root: ReplicaRoot, box: Path) -> None:
+    """Another file system in place of the root is listed in full, and watched from then on."""
+    link, other = root.path.with_name("link"), root.path.with_name("other")
+    link.symlink_to(root.path)
+    (other / BOX / "cur").mkdir(parents=True)
+    async with watching(link) as watcher:
+        link.with_name("link~").symlink_to(other)
+        link.with_name("link~").replace(link)
+        await watcher.until(lambda seen: seen.overflows == 2)
+
+        await watcher.until_files_come(other / BOX / "cur")
+
+
+async def test_link_is_not_followed_out_of_the_root(root: ReplicaRoot, box: Path) -> None:
+    """What happens behind a link that somebody put into a replica is not looked at."""
+    outside = root.path.with_name("outside")
+    (outside / "cur").mkdir(parents=True)
+    (root.path / "before").symlink_to(outside)
+    async with watching(root.path) as watcher:
+        (root.path / "after").symlink_to(outside)
+        (outside / "cur" / "secret").touch()
+        (box / "cur" / "a").touch()
+
+        await watcher.until(lambda seen: changed("cur", "a") in seen.all.files)
+        assert watcher.all == Changes(files=frozenset({changed("cur", "a")}))
+
+
+async def test_files_of_other_programs_make_no_mailbox(root: ReplicaRoot, box: Path) -> None:
+    """An indexer that keeps its files beside the mail causes no listings."""
+    (root.path / ".notmuch").mkdir()
+    async with watching(root.path) as watcher:
+        (root.path / ".notmuch" / "flintlock").touch()
+        (root.path / ".notmuch" / "flintlock").unlink()
+        (box / "cur" / "a").touch()
+
+        await watcher.until(lambda seen: changed("cur", "a") in seen.all.files)
+        assert watcher.all.mailboxes == frozenset()
+
+
+@pytest.mark.parametrize("mode", list(WatchMode))
+async def test_root_that_goes_away_ends_the_watch_as_away(root: ReplicaRoot, box: Path, mode: WatchMode) -> None:
+    """An unmounted disk is an error of its own, not silence."""
+    async with watching(root.path, mode) as watcher:
+        root.path.rename(root.path.with_name("gone"))
+
+        with pytest.raises(DeviceAwayError):
+            await watcher.until(lambda _: False)
+
+
+@pytest.mark.parametrize("mode", list(WatchMode))
+async def test_stop_ends_the_watch_at_once(root: ReplicaRoot, mode: WatchMode) -> None:
+    """A daemon that ends does not wait for the next change."""
+    stop = asyncio.Event()
+    seen = []
+
+    async def consume() -> None:
+        async for changes in watch(root.path, stop=stop, mode=mode, poll_interval_s=3600):
+            seen.append(changes)
+            asyncio.get_running_loop().call_later(0.05, stop.set)
+
+    async with asyncio.timeout(DEADLINE_S):
+        start = time.perf_counter()
+        await consume()
+    assert seen == [OVERFLOW]
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize("mode", list(WatchMode))
+async def test_cancelled_watch_passes_the_cancellation_on(root: ReplicaRoot, mode: WatchMode) -> None:
+    """Cancellation ends a waiting watch."""
+    async with watching(root.path, mode) as watcher:
+        waiting = asyncio.create_task(watcher.until(lambda _: False))
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+async def test_polling_names_the_mailboxes_to_list(root: ReplicaRoot, box: Path) -> None:
+    """Without inotify a rename, a new mailbox and a removed one are found by the mtimes of directories."""
+    async with watching(root.path, WatchMode.POLL) as watcher:
+        (box / "cur" / "a").touch()
+        await watcher.until(lambda seen: BOX in seen.all.mailboxes)
+
+        root.create(PurePosixPath("work/Later")).close()
+        await watcher.until(lambda seen: PurePosixPath("work/Later") in seen.all.mailboxes)
+        assert watcher.all.files == frozenset()
+
+
+_FALLBACK = """
+    import asyncio, sys
+    from pathlib import Path
+    from syncd.maildir.watch import watch
+
+    async def main():
+        stop = asyncio.Event()
+        root = Path(sys.argv[1])
+        async for changes in watch(root, stop=stop, poll_interval_s=0.02):
+            (root / ".work.INBOX" / "cur" / "a").touch()
+            if changes.mailboxes:
+                print(changes)
+                stop.set()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+"""
+
+
+@pytest.mark.parametrize("limit", ["max_inotify_instances", "max_inotify_watches"])
+def test_reached_inotify_limit_falls_back_to_sweeps(root: ReplicaRoot, box: Path, limit: str) -> None:
+    """Where the kernel gives no watcher or no watch, the mtimes of directories are looked at instead."""
+    in_namespace = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    try:
+        subprocess.run([*in_namespace, f"echo 0 > /proc/sys/user/{limit}"], check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no user namespace can be made here, in which to lower the limit")
+
+    program = [sys.executable, "-c", textwrap.dedent(_FALLBACK), str(root.path)]
+    ended = subprocess.run(
+        [*in_namespace, f'echo 0 > /proc/sys/user/{limit}; exec "$0" "$@"', *program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert "watch_fell_back" in ended.stdout
+    assert str(BOX) in ended.stdout
+
+
+def test_sweep_reports_twice_what_changed_once(root: ReplicaRoot, box: Path) -> None:
+    """A second change within the tick of a sweep leaves no trace, so the mailbox is named again."""
+    sweep = Sweep(root.path)
+    assert sweep.changed() == {BOX}
+    sweep.changed()
+    assert sweep.changed() == frozenset()
+
+    (box / "new" / "a").touch()
+    os.utime(box / "new", ns=(1, 1))
+
+    assert [sweep.changed() for _ in range(3)] == [{BOX}, {BOX}, frozenset()]
+
+
+def test_paths_mean_files_mailboxes_or_nothing() -> None:
+    """Each path of an event has one meaning, by its place below the root."""
+    added, modified, deleted = Change.added, Change.modified, Change.deleted
+    root = "/srv/mail/laptop"
+    found = [
+        (added, f"{root}/.work.A/cur/1:2,S"),
+        (deleted, f"{root}/work/B/new/2"),
+        (modified, f"{root}/work/B/new/3"),
+        (added, f"{root}/work/B/tmp/4"),
+        (added, f"{root}/work/C/cur"),
+        (added, f"{root}/work/D/tmp"),
+        (deleted, f"{root}/.work.E"),
+        (modified, f"{root}/.work.F"),
+        (added, f"{root}/.work.G/dovecot-uidlist"),
+        (added, f"{root}/.syncd~"),
+    ]
+
+    assert changes_of(found, root=root, queue_bound=100) == Changes(
+        files=frozenset(
+            {
+                changed("cur", "1:2,S", PurePosixPath(".work.A")),
+                changed("new", "2", PurePosixPath("work/B")),
+                changed("new", "3", PurePosixPath("work/B")),
+            }
+        ),
+        mailboxes=frozenset({PurePosixPath("work/C"), PurePosixPath(".work.E")}),
+    )
+
+
+def test_more_than_the_queue_may_hold_is_an_overflow() -> None:
+    """When the kernel may have dropped events, everything is to be listed."""
+    found = [(Change.added, f"/r/.a.b/cur/{number}") for number in range(50)]
+
+    assert changes_of(found, root="/r", queue_bound=51).files
+    assert changes_of(found, root="/r", queue_bound=50) == OVERFLOW
+    assert changes_of([(Change.deleted, "/r")], root="/r", queue_bound=50) == OVERFLOW
+
+
+def test_changes_add_up() -> None:
+    """Merging loses nothing, and an overflow covers everything."""
+    one = Changes(files=frozenset({changed("cur", "a")}))
+    two = Changes(mailboxes=frozenset({BOX}))
+
+    assert not Changes()
+    assert one | two == Changes(one.files, two.mailboxes)
+    assert one | OVERFLOW == OVERFLOW
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:26 / /srv/mail rw - nfs4 nas:/mail rw
+31 30 0:27 / /srv/mail/my\\040disk rw - ext4 /dev/sdb rw
+32 22 0:28 / /home/ana/remote rw - fuse.sshfs ana:/ rw
+33 22 0:29 / /home/ana/remote rw master:1 - xfs /dev/sdc rw
+broken line
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/srv/mailbox", "ext4"),
+        ("/srv/mail", "nfs4"),
+        ("/srv/mail/laptop", "nfs4"),
+        ("/srv/mail/my disk/laptop", "ext4"),
+        ("/home/ana/remote/x", "xfs"),
+    ],
+)
+def test_innermost_and_last_mount_counts(path: str, kind: str) -> None:
+    """The file system of a path is that of the mount on top there."""
+    assert file_system_of(path, MOUNTS) == kind
+
+
+def test_local_directory_is_not_shared(tmp_path: Path) -> None:
+    """On a disk of this machine inotify hears of everything."""
+    assert not is_shared(tmp_path)
