@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from syncd.errors import Reach
+from syncd.errors import Reach, RefusedError
 from syncd.imap.refusals import refusal, said
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool, SpoolWriter
@@ -113,9 +113,11 @@ class _BodyStream:
     async def next(self) -> Body | NoBody | None:
         """Return the next outcome, None after the last."""
         while True:
-            if self._error is not None:
+            # NOTE: after a mere refusal the connection is still good once nothing is in flight.
+            if self._error is not None and not (isinstance(self._error, RefusedError) and self._in_flight):
                 raise self._error
-            self._fill()
+            if self._error is None:
+                self._fill()
             if self._ready:
                 outcome, held_bytes = self._ready.popleft()
                 self._session.wire.release(held_bytes)
@@ -204,7 +206,7 @@ class _BodyStream:
     def _refuse(self, uid: int, end: Tagged) -> None:
         self._refused += 1
         if self._refused > _REFUSED_MAX:
-            self._error = refusal("fetching bodies", end, reach=Reach.MAILBOX)
+            self._error = self._error or refusal("fetching bodies", end, reach=Reach.MAILBOX)
             return
         self._put(NoBody(uid, Lack.REFUSED, said(end.text)), 0)
 

@@ -167,6 +167,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._admit()
 
     def on_continuation(self, text: bytes) -> None:
+        if not self.greeting.done():
+            raise ProtocolError("the server did not greet")
         if self._speaker is not None and not self._answer_speaker(text):
             self._early_continuation = text
 

@@ -102,13 +102,15 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
+async def serve(script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[Served]:
     """Run `script` for every client that connects, until the context ends."""
     served = Served()
 
     async def run(peer: Peer) -> None:
         try:
             await script(peer)
+        except ConnectionError:
+            pass  # the client left, as some tests want it to
         finally:
             peer.writer.close()
 
@@ -117,7 +119,7 @@ async def serve(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIt
         served.peers.append(peer)
         served.scripts.append(asyncio.ensure_future(run(peer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=2**26)
+    server = await asyncio.start_server(accept, host, 0, ssl=tls, limit=2**26)
     served.port = server.sockets[0].getsockname()[1]
     try:
         yield served
