@@ -172,14 +172,20 @@ def _encode(facts: BodyFacts, pieces: Iterable[bytes], octets: IO[bytes]) -> Enc
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    held = bytearray()
+    held: list[bytes] = []
+    size = 0
     for piece in pieces:
-        held += piece
-        while len(held) >= CHUNK_BYTES:
-            yield bytes(held[:CHUNK_BYTES])
-            del held[:CHUNK_BYTES]
-    if held:
-        yield bytes(held)
+        held.append(piece)
+        size += len(piece)
+        if size >= CHUNK_BYTES:
+            joined = b"".join(held)
+            rest = size - size % CHUNK_BYTES
+            for start in range(0, rest, CHUNK_BYTES):
+                yield joined[start : start + CHUNK_BYTES]
+            held = [joined[rest:]]
+            size -= rest
+    if size:
+        yield b"".join(held)
 
 
 def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:

@@ -34,9 +34,15 @@ _POSTGRES_TEXTS = {
     "57P01": "the database server is shutting down",
     "57P02": "the database server is shutting down",
     "57P03": "the database server is starting",
-    "28": "the database server refuses our credentials",
-    "3D000": "the database does not exist",
     "42501": "the database user may not do this",
+}
+
+# NOTE: a connection that could not be made has no SQLSTATE, only words, which depend on the server's language.
+_UNREACHABLE_TEXTS = {
+    "authentication failed": "the database server refuses our credentials",
+    "no password supplied": "the database server wants a password",
+    "does not exist": "the database, or its user, does not exist",
+    "too many clients": "the database server has no connection to spare",
 }
 
 
@@ -63,7 +69,9 @@ def store_error(error: SQLAlchemyError) -> StoreError:
     if text is not None:
         return StoreError(text, temper=Temper.GIVE_UP if _sqlite_code(error) in _SQLITE_GIVE_UP else Temper.WAIT)
     if is_lost(error):
-        return StoreError("the database cannot be reached")
+        said = str(getattr(error, "orig", ""))
+        known = (text for words, text in _UNREACHABLE_TEXTS.items() if words in said)
+        return StoreError(next(known, "the database cannot be reached"))
     if isinstance(error, PoolTimeoutError):
         return StoreError("the store has too many readers")
     if isinstance(error, IntegrityError | DataError):
@@ -86,7 +94,6 @@ def is_lost(error: SQLAlchemyError) -> bool:
         return True
     state = _sqlstate(error)
     if state is None:
-        # a connection that libpq could not make has no SQLSTATE, whatever the server said
         return type(error.orig).__name__ in ("OperationalError", "ConnectionTimeout")
     return state.startswith(_POSTGRES_LOST)
 

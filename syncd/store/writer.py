@@ -65,6 +65,8 @@ class Writer:
 
     def put(self, write: Write) -> None:
         """Queue a write; StoreError once the store is being closed."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("a write inside a write would wait for itself")
         with self._lock:
             if self._closing.is_set():
                 raise StoreError("the store is closed")

@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 
 from syncd.errors import StoreBusyError, StoreError, StoreVersionError, Temper
 from syncd.store import owner, writer
@@ -244,3 +245,23 @@ def test_a_server_that_is_away_is_an_error_to_wait_for(postgres_url: str, postgr
             postgres.start()
         assert raised.value.temper is Temper.WAIT
         assert database.write_now(add("b")) == "b"
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"password": "geheim"}, "the database server refuses our credentials"),
+        ({"database": "nothing"}, "the database, or its user, does not exist"),
+        ({"port": 1}, "the database cannot be reached"),
+    ],
+)
+def test_a_server_that_does_not_let_us_in_is_told_without_secrets(
+    postgres_url: str, broken: dict[str, Any], said: str
+) -> None:
+    """The person reads which of host, password and database to look at, and no value of them."""
+    url = make_url(postgres_url).set(**broken).render_as_string(hide_password=False)
+    for way in (Database.open, Database.open_readonly):
+        with pytest.raises(StoreError) as raised:
+            way(url)
+        assert str(raised.value) == said
+        assert raised.value.__cause__ is None

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 
 from syncd.errors import StoreError, StoreVersionError
-from syncd.store import migrate
+from syncd.store import migrate, schema
 from syncd.store.database import Database
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.migrate import Standing
@@ -92,6 +92,29 @@ def test_the_migrations_make_the_schema_of_the_code(store_url: str) -> None:
             assert drift(conn) == []
     finally:
         engine.dispose()
+
+
+def test_what_alembic_does_not_compare_is_equal_too(tmp_path: Path) -> None:
+    """Partial indexes, checks and ids that are never used again are in the migrations as in the schema."""
+    urls = [f"sqlite:///{tmp_path}/{name}/syncd.db" for name in ("migrated", "made")]
+    migrate.upgrade(urls[0])
+    (tmp_path / "made").mkdir()
+    engines = [migration_engine(parse_url(url)) for url in urls]
+    schema.metadata.create_all(engines[1])
+
+    indexes, checks, sequences = [], [], []
+    for engine in engines:
+        with engine.connect() as conn:
+            found = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")).all()
+            look = inspect(conn)
+            checks.append({name: look.get_check_constraints(name) for name in schema.metadata.tables})
+        indexes.append([row.sql for row in found if row.sql.startswith("CREATE INDEX")])
+        sequences.append({row.name for row in found if "AUTOINCREMENT" in row.sql})
+        engine.dispose()
+
+    assert indexes[0] == indexes[1] != []
+    assert checks[0] == checks[1]
+    assert sequences[0] == sequences[1] != set()
 
 
 def test_the_migrations_import_nothing_of_syncd() -> None:

@@ -106,6 +106,13 @@ async def test_a_function_that_raises_stop_iteration_leaves_nobody_waiting(datab
             await database.write(lambda _: next(iter(())))
 
 
+async def test_a_write_inside_a_write_is_refused(database: Database) -> None:
+    """The writer would wait for itself for ever."""
+    with pytest.raises(RuntimeError, match="inside a write"):
+        async with asyncio.timeout(10):
+            await database.write(lambda _: database.write_now(add("a")))
+
+
 async def test_a_cancelled_waiter_does_not_undo_its_write(database: Database) -> None:
     """Cancelling stops the waiting, not the writing."""
     with held_writer(database):

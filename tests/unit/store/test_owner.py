@@ -19,8 +19,8 @@ NOBODY = 65534
 
 
 @pytest.fixture(params=[0o000, 0o777], ids=["open", "closed"])
-def umask(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Set the most careless and the most anxious umask there is."""
+def umask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Set the most careless and the most anxious umask there is, once the directory of the test is made."""
     before = os.umask(request.param)
     yield
     os.umask(before)
