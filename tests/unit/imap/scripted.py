@@ -15,6 +15,13 @@ WAIT_S = 10.0
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens on another thread or at the other end."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110  # a thread sets no event of ours
+            await asyncio.sleep(0.002)
+
+
 class Peer:
     """The server's end of one connection."""
 

@@ -9,7 +9,7 @@ from syncd.errors import ConnectionLostError, FileError, ProtocolError, RefusedE
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.limits import Limits
-from tests.unit.imap.scripted import SELECTED, Peer, Script, connected
+from tests.unit.imap.scripted import SELECTED, Peer, Script, connected, until
 
 
 class MemorySpool:
@@ -209,6 +209,7 @@ async def test_connection_lost_within_a_body_yields_no_body(announced: int) -> N
         await connection.select(b"INBOX")
         with pytest.raises(ConnectionLostError):
             await anext(connection.fetch_bodies(wanted(1), spool=spool))
+        await until(lambda: all(one.is_discarded for one in spools))
 
 
 async def test_window_bounds_what_is_asked_for() -> None:
