@@ -1,8 +1,8 @@
 """A real Dovecot on loopback: any user, one password, masked capabilities, quick to start, stop, kill and fill.
 
 Theory. Dovecot runs wholly as one unprivileged user (ourselves, or nobody when we are root), so nothing of it needs
-root. An installed Dovecot is used when it serves IMAP and POP3; otherwise Debian's packages are unpacked. Three paths
-that are compiled into those libraries are then overwritten with relative ones: Dovecot's processes work in their
+root. An installed Dovecot is used when it serves IMAP and POP3; otherwise Debian's packages are unpacked. Two paths
+that are compiled into the libraries of 2.3 are then overwritten with relative ones: Dovecot's processes work in their
 `base_dir`, where links lead to the unpacked tree.
 """
 
@@ -208,6 +208,7 @@ class Dovecot:
             return link
         mail_dir = self._home / "mail"
         mail_dir.mkdir()
+        link.unlink(missing_ok=True)
         link.symlink_to(mail_dir)
         return mail_dir
 
