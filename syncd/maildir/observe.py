@@ -1,5 +1,6 @@
 """Observing a replica: complete listings of a mailbox, and a second look at files that an event named."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -8,6 +9,9 @@ from typing import NamedTuple
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts, MailboxDirectory
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
+
+_TICK_NS = 20_000_000
+"""More than a tick of the clock by which file systems stamp changes (4 to 10 ms before Linux 6.13)."""
 
 
 class SeenFile(NamedTuple):
@@ -60,7 +64,11 @@ def list_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> Listing:
 
 def listed(mailbox: MailboxDirectory) -> Listing:
     """List an open mailbox directory, like `list_mailbox`."""
-    before = [mailbox.changed_ns(subdir) for subdir in (NEW, CUR)]
+    before = _changed_ns(mailbox)
+    if _is_recent(before):
+        time.sleep(_TICK_NS / 1_000_000_000)
+        before = _changed_ns(mailbox)
+    can_tell = not _is_recent(before)
     files: list[SeenFile] = []
     odd: set[str] = set()
     # NOTE: files move from new/ to cur/: in this order one that moves meanwhile is seen twice rather than not at all.
@@ -78,8 +86,8 @@ def listed(mailbox: MailboxDirectory) -> Listing:
             if file.name not in duplicates or isinstance(mailbox.stat(file.subdir, file.filename), FileFacts)
         ]
         duplicates = _doubled(files)
-    after = [mailbox.changed_ns(subdir) for subdir in (NEW, CUR)]
-    return Listing(tuple(files), duplicates, frozenset(odd), is_complete=before == after)
+    is_complete = can_tell and before == _changed_ns(mailbox)
+    return Listing(tuple(files), duplicates, frozenset(odd), is_complete)
 
 
 def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFile]) -> tuple[Sighting, ...]:
@@ -90,6 +98,16 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
     """
     with root.mailbox(directory) as mailbox:
         return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
+
+
+def _changed_ns(mailbox: MailboxDirectory) -> tuple[int, int]:
+    return mailbox.changed_ns(NEW), mailbox.changed_ns(CUR)
+
+
+def _is_recent(changed_ns: Iterable[int]) -> bool:
+    """Tell whether a change at this moment could leave the mtimes as they are, for they advance in ticks."""
+    now_ns = time.time_ns()
+    return any(0 <= now_ns - changed < _TICK_NS for changed in changed_ns)
 
 
 def _doubled(files: Iterable[SeenFile]) -> frozenset[str]:

@@ -334,6 +334,8 @@ class _Batch:
 
     def _touch(self, mailbox: MailboxDirectory, file: SeenFile, *, with_octets: bool = False) -> None:
         self.touched.append(Touched(mailbox.path, file.subdir, file.filename if with_octets else None))
+        if mailbox.path in self._listings:
+            self._listings[mailbox.path][1][file.name] = file
 
     def _mailbox(self, directory: PurePosixPath) -> MailboxDirectory:
         if self._at_hand is None or self._at_hand.path != directory:

@@ -99,6 +99,17 @@ def test_listing_under_renames_is_never_complete_and_wrong(root: ReplicaRoot, bo
     assert {file.name for file in listing.files} == expected
 
 
+def test_listing_right_after_a_change_is_complete(root: ReplicaRoot, box: Path) -> None:
+    """A quiet mailbox is listed completely at once, however fresh its last change is."""
+    for number in range(5):
+        (box / "new" / f"{number}").touch()
+
+        listing = list_mailbox(root, BOX)
+
+        assert listing.is_complete
+        assert len(listing.files) == number + 1
+
+
 def test_second_look_tells_present_edited_missing_and_odd(root: ReplicaRoot, box: Path) -> None:
     """Facts come only for the files that were asked for, in their order."""
     (box / "cur" / "a:2,S").write_bytes(b"abc")

@@ -132,6 +132,18 @@ def test_remove_spares_an_edited_file(root: ReplicaRoot) -> None:
     assert path.read_bytes() == b"edited"
 
 
+def test_effects_on_one_message_follow_each_other(root: ReplicaRoot) -> None:
+    """A batch sees its own deliveries and renames, also after it had to list the mailbox."""
+    effect = delivery(is_repeated=True)
+    believed = Place(INBOX, effect.name, "cur", frozenset({"\\Draft"}))
+    remove = Remove(believed, FileFacts(effect.size_bytes, DATE))
+
+    outcomes = run(root, effect, Rename(believed, add=SEEN), remove)
+
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    assert names_in(root) == {"new": [], "cur": [], "tmp": []}
+
+
 def test_missing_cur_fails_the_mailbox_and_spares_the_others(root: ReplicaRoot) -> None:
     """A mailbox directory that lost its cur/ concerns that mailbox; nothing in it counts as deleted."""
     other = PurePosixPath(".work.Other")
