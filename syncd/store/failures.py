@@ -88,7 +88,7 @@ def is_transient(error: SQLAlchemyError) -> bool:
 
 def is_lost(error: SQLAlchemyError) -> bool:
     """Say whether the connection to the database is gone or could not be made."""
-    if not isinstance(error, DBAPIError) or _sqlite_code(error) is not None:
+    if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
         return False
     if error.connection_invalidated or isinstance(error, InterfaceError):
         return True
@@ -131,8 +131,8 @@ def _sqlstate(error: SQLAlchemyError) -> str | None:
 
 def _detail(error: SQLAlchemyError) -> str:
     """Return a driver's words as far as they name things of the schema and quote no values."""
-    if _sqlite_code(error) is not None:
-        return str(getattr(error, "orig", None))
+    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
+        return str(error.orig)
     state = _sqlstate(error)
     if state is None:
         return type(error).__name__

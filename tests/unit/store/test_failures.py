@@ -41,6 +41,16 @@ def test_only_what_may_pass_is_tried_again() -> None:
     assert not is_lost(OperationalError("", {}, psycopg.errors.DiskFull()))
 
 
+def test_a_value_that_sqlite_cannot_take_is_not_a_lost_connection(tmp_path: Path) -> None:
+    """The mistake is reported at once, not tried again as if the database were away."""
+    with (
+        Database.open(f"sqlite:///{tmp_path}/syncd.db") as database,
+        pytest.raises(StoreError, match="refuses") as raised,
+    ):
+        database.write_now(lambda conn: conn.exec_driver_sql("SELECT ?", ([],)) and None)
+    assert "reached" not in str(raised.value)
+
+
 def test_a_text_of_postgresql_that_may_quote_a_row_is_not_repeated() -> None:
     """A message about a value contains the value."""
     error = DataError("INSERT", {}, psycopg.errors.InvalidTextRepresentation('invalid input: "geheim"'))
