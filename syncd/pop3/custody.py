@@ -10,12 +10,14 @@ Everything else that is listed is retrieved, and its content decides:
     the row's state   same digest                         another digest
     none, UNTAKEN     an unlisted committed row's copy    new
     COMMITTED         the same                            new: the server reused the UIDL
-    DOUBTFUL          the same, committed now             replaces the doubtful one
+    DOUBTFUL          the same, committed now (*)         replaces the doubtful one
     DELETED           the same, deleted again             new: the server reused the UIDL
 
-`tries` counts how often in a row a key brought nothing new. Above zero it is retrieved in a session of its own, so
-that what breaks the session breaks nothing else; from `max_tries` on it is set aside. Whoever lowers it in the store
-gives it new tries.
+(*) Unless it is empty, and listed as more: that is no message, however often it comes.
+
+`tries` counts how often in a row a key got no further. Above zero it is retrieved in a session of its own, so that
+what breaks the session breaks nothing else; from `max_tries` on it is set aside, also when only its DELE is refused.
+Whoever lowers it in the store gives it new tries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +34,8 @@ _NO_DIGEST = b""
 class CustodyState(StrEnum):
     """Say how far a message of the server has come.
 
-    untaken: nothing of it is in the store. doubtful: a body is, but it was shorter than listed. committed: the
-    whole body is. deleted: and the server confirmed, by its answer to QUIT, that its copy is gone.
+    untaken: nothing of it is in the store. doubtful: a body is, but shorter than listed, or listed without a
+    size. committed: the whole body is. deleted: and the server confirmed, by its answer to QUIT, that its copy is gone.
     """
 
     UNTAKEN = "untaken"
@@ -137,10 +139,10 @@ def plan_session(
         row = known.get(candidate.key)
         size = candidate.listed.size_bytes
         tries = row.tries if row else 0
-        if row and row.state is CustodyState.COMMITTED and size is not None and size == row.size_bytes:
-            delete.append(candidate)
-        elif tries >= max_tries:
+        if tries >= max_tries:
             set_aside.append(candidate)
+        elif row and row.state is CustodyState.COMMITTED and size is not None and size == row.size_bytes:
+            delete.append(candidate)
         elif size is not None and size > max_message_bytes:
             (set_aside if row and row.size_bytes == size else too_large).append(candidate)
         elif tries:
@@ -160,6 +162,11 @@ def after_failure(candidate: Candidate, known: Known | None) -> Known:
         return Known(candidate.key, CustodyState.UNTAKEN, candidate.listed.size_bytes, _NO_DIGEST, tries)
     # NOTE: its recorded size stays as it is: the new one would allow a DELE of what was never retrieved.
     return replace(known, tries=known.tries + 1)
+
+
+def after_refused_delete(row: Known) -> Known:
+    """Return the row of a message that is stored, and that the server would not delete."""
+    return replace(row, tries=row.tries + 1)
 
 
 def when_too_large(candidate: Candidate, known: Known | None) -> Known:
@@ -182,12 +189,13 @@ class Matcher:
             return self._by_content(candidate, body, copies)
         size, digest = candidate.listed.size_bytes, body.facts.digest
         if known.digest == digest:
+            state = _state_again(candidate, body, known)
             # NOTE: a server that says it deleted, and lists again, must not be believed for ever.
-            tries = known.tries + 1 if known.state is CustodyState.DELETED else 0
-            row = Known(candidate.key, CustodyState.COMMITTED, size, digest, tries)
+            is_no_further = state is CustodyState.DOUBTFUL or known.state is CustodyState.DELETED
+            row = Known(candidate.key, state, size, digest, known.tries + 1 if is_no_further else 0)
             return Retrieved(candidate, body, Verdict.SAME, row)
         state = _state_of(candidate, body)
-        if known.state is CustodyState.DOUBTFUL and known.size_bytes == size:
+        if known.state is CustodyState.DOUBTFUL and known.size_bytes in (size, None):
             tries = known.tries + 1 if state is CustodyState.DOUBTFUL else 0
             return Retrieved(candidate, body, Verdict.REPLACES, Known(candidate.key, state, size, digest, tries))
         return Retrieved(candidate, body, Verdict.NEW, Known(candidate.key, state, size, digest))
@@ -195,14 +203,23 @@ class Matcher:
     def _by_content(self, candidate: Candidate, body: Body, copies: Sequence[Known]) -> Retrieved:
         size, digest = candidate.listed.size_bytes, body.facts.digest
         takes_over = {candidate.key} if candidate.is_anonymous and candidate.key in self._known else set()
+        if _is_short(candidate, body):
+            # NOTE: two messages cut to the same octets are two; but half of one is never all of another.
+            is_some = body.facts.size_bytes > 0
+            copies = [
+                copy
+                for copy in copies
+                if copy.size_bytes == size or (is_some and copy.state is not CustodyState.DOUBTFUL)
+            ]
         copy = self._unlisted_copy(candidate, copies)
         if copy is None:
             key = self._mint_key(digest, copies) if candidate.is_anonymous else candidate.key
             row, verdict = Known(key, _state_of(candidate, body), size, digest), Verdict.NEW
         else:
-            # The same octets in an earlier session under another key: complete, whatever LIST says.
             key = copy.key if candidate.is_anonymous else candidate.key
-            row, verdict = Known(key, CustodyState.COMMITTED, size, digest), Verdict.SAME
+            state = _state_again(candidate, body, copy)
+            tries = copy.tries + 1 if state is CustodyState.DOUBTFUL else 0
+            row, verdict = Known(key, state, size, digest, tries), Verdict.SAME
             takes_over |= {copy.key} - {key}
             self._taken.add(copy.key)
         self._taken.add(key)
@@ -227,9 +244,21 @@ class Matcher:
 
 
 def _state_of(candidate: Candidate, body: Body) -> CustodyState:
+    return CustodyState.DOUBTFUL if _is_short(candidate, body) else CustodyState.COMMITTED
+
+
+def _state_again(candidate: Candidate, body: Body, earlier: Known) -> CustodyState:
+    """Return the state of a body whose octets came in an earlier session too.
+
+    A short one is believed then, if LIST says the same as before; one without any octet never is.
+    """
+    is_believed = body.facts.size_bytes > 0 and earlier.size_bytes == candidate.listed.size_bytes
+    return CustodyState.COMMITTED if is_believed else _state_of(candidate, body)
+
+
+def _is_short(candidate: Candidate, body: Body) -> bool:
     size = candidate.listed.size_bytes
-    is_short = size is not None and body.facts.size_bytes < size
-    return CustodyState.DOUBTFUL if is_short else CustodyState.COMMITTED
+    return size is None or body.facts.size_bytes < size
 
 
 def _is_anonymous(key: str) -> bool:

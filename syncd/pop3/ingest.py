@@ -15,7 +15,7 @@ from typing import Protocol
 
 import structlog
 
-from syncd.errors import Reach, RefusedError, SyncdError, Temper
+from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError, Temper
 from syncd.pop3.connection import Connection, Failed
 from syncd.pop3.custody import (
     Candidate,
@@ -24,6 +24,7 @@ from syncd.pop3.custody import (
     Retrieved,
     Verdict,
     after_failure,
+    after_refused_delete,
     candidates_of,
     plan_session,
     when_too_large,
@@ -101,20 +102,13 @@ async def ingest(
     session = _Session(connection, custody, spool, limits or IngestLimits())
     try:
         report = await session.run()
-    except BaseException:
+    except BaseException as error:
         connection.abort()
+        _log.info("maildrop_session_dropped", error=type(error).__name__, **session.counts)
         raise
     finally:
         await session.discard()
-    _log.info(
-        "maildrop_ingested",
-        retrieved=report.retrieved,
-        deleted=report.deleted,
-        set_aside=report.set_aside,
-        kept=report.kept,
-        duplicates=report.duplicates,
-        bytes=report.bytes,
-    )
+    _log.info("maildrop_ingested", deleted=report.deleted, set_aside=report.set_aside, **session.counts)
     return report
 
 
@@ -122,8 +116,9 @@ async def ingest(
 class _Tally:
     """Count what was committed, and keep what DELE needs of it: never the bodies."""
 
-    deletable: dict[Listed, str] = field(default_factory=dict)
+    deletable: dict[Listed, Known] = field(default_factory=dict)
     retrieved: int = 0
+    failed: int = 0
     duplicates: int = 0
     bytes: int = 0
 
@@ -132,7 +127,7 @@ class _Tally:
         self.duplicates += each.verdict is Verdict.SAME
         self.bytes += each.body.facts.size_bytes
         if each.may_be_deleted:
-            self.deletable[each.candidate.listed] = each.row.key
+            self.deletable[each.candidate.listed] = each.row
 
 
 class _Session:
@@ -159,13 +154,16 @@ class _Session:
         )
         for candidate in plan.too_large:
             error = RefusedError("larger than max_message_bytes", reach=Reach.MESSAGE, temper=Temper.GIVE_UP)
-            await self._custody.failed(when_too_large(candidate, self._known.get(candidate.key)), error)
+            await self._fail(when_too_large(candidate, self._known.get(candidate.key)), error)
         await self._retrieve(plan.retrieve, Matcher(candidates, self._known))
-        deletable = tally.deletable | {candidate.listed: candidate.key for candidate in plan.delete}
+        deletable = tally.deletable | {each.listed: self._known[each.key] for each in plan.delete}
         marked = await self._connection.delete(tuple(deletable))
+        for listed in deletable.keys() - marked:
+            refusal = RefusedError("the server refused DELE", reach=Reach.MESSAGE)
+            await self._fail(after_refused_delete(deletable[listed]), refusal)
         await self._connection.quit()
         if marked:
-            await self._custody.deletion_confirmed([deletable[listed] for listed in marked])
+            await self._custody.deletion_confirmed([deletable[listed].key for listed in marked])
         set_aside = len(plan.set_aside) + len(plan.too_large)
         return IngestReport(
             retrieved=tally.retrieved,
@@ -176,6 +174,17 @@ class _Session:
             waiting=plan.waiting,
             bytes=tally.bytes,
         )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what to log of the session, however it ended."""
+        tally = self._tally
+        return {
+            "retrieved": tally.retrieved,
+            "duplicates": tally.duplicates,
+            "bytes": tally.bytes,
+            "failed": tally.failed,
+        }
 
     async def discard(self) -> None:
         """Remove the spool files of what was not committed."""
@@ -211,7 +220,9 @@ class _Session:
                     break
                 candidate = of_listed[arrival.listed]
                 if isinstance(arrival, Failed):
-                    await self._note(candidate, arrival.error)
+                    # NOTE: a server in trouble says so for each message; that is no message's fault.
+                    if not (isinstance(arrival.error, RefusedError) and arrival.error.code == "SYS/TEMP"):
+                        await self._fail(after_failure(candidate, self._known.get(candidate.key)), arrival.error)
                     continue
                 if arrival.body.path is not None:
                     self._spooled.append(arrival.body)
@@ -243,8 +254,11 @@ class _Session:
             if each.body.path is not None:
                 await each.body.discard()
                 self._spooled.remove(each.body)
+            if each.candidate.is_anonymous and not each.may_be_deleted:
+                # Under no key that the next session would know it by: count the try under its size.
+                short = ProtocolError("a body shorter than listed", reach=Reach.MESSAGE)
+                await self._fail(after_failure(each.candidate, self._known.get(each.candidate.key)), short)
 
-    async def _note(self, candidate: Candidate, error: SyncdError) -> None:
-        _log.warning("message_not_taken", size_bytes=candidate.listed.size_bytes, error=str(error))
-        if not (isinstance(error, RefusedError) and error.code == "SYS/TEMP"):
-            await self._custody.failed(after_failure(candidate, self._known.get(candidate.key)), error)
+    async def _fail(self, row: Known, error: SyncdError) -> None:
+        self._tally.failed += 1
+        await self._custody.failed(row, error)

@@ -138,7 +138,7 @@ class Wire(asyncio.Protocol):
 def _cannot_connect(error: Exception) -> Exception:
     match error:
         case ssl.SSLCertVerificationError():
-            return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower()}")
+            return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
         case ssl.SSLError():
             return UnreachableError(f"the tls handshake failed: {(error.reason or 'no reason').lower()}")
         case TimeoutError():

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from syncd.pop3.custody import (
     SessionPlan,
     Verdict,
     after_failure,
+    after_refused_delete,
     candidates_of,
     plan_session,
     when_too_large,
@@ -110,11 +112,12 @@ def test_message_that_failed_too_often_is_set_aside() -> None:
     assert plan(candidates, row(state=UNTAKEN, tries=3)) == SessionPlan((), (), (), candidates, 0)
 
 
-def test_committed_message_is_deleted_however_often_it_failed_before() -> None:
-    """What is stored needs no more tries."""
+def test_refused_deletion_is_asked_again_until_the_message_is_set_aside() -> None:
+    """What is stored needs no trial, but a server that never deletes is not asked for ever."""
     candidates = listed("u")
 
-    assert plan(candidates, row(tries=9)).delete == candidates
+    assert plan(candidates, row(tries=2)).delete == candidates
+    assert plan(candidates, after_refused_delete(row(tries=2))).set_aside == candidates
 
 
 def test_too_large_message_is_reported_once_and_tried_when_the_limit_is_raised() -> None:
@@ -157,6 +160,36 @@ def test_body_shorter_than_listed_is_kept_on_the_server(octets: bytes) -> None:
     retrieved = Matcher([candidate], {}).decide(candidate, body(octets), [])
 
     assert (retrieved.verdict, retrieved.row.state, retrieved.may_be_deleted) == (Verdict.NEW, DOUBTFUL, False)
+
+
+def test_empty_body_that_is_listed_as_more_is_never_believed() -> None:
+    """However often it comes; it counts a try each time."""
+    (candidate,) = listed("u")
+    known = Known("u", DOUBTFUL, SIZE, digest(b""))
+
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(b""), [known])
+
+    assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, replace(known, tries=1))
+
+
+def test_two_messages_cut_to_the_same_octets_are_two() -> None:
+    """What is left of an unlisted message says nothing about another one of another size."""
+    (candidate,) = listed("u")
+    other = Known("other", DOUBTFUL, SIZE + 1, digest(b"cut"))
+
+    retrieved = Matcher([candidate], {}).decide(candidate, body(b"cut"), [other])
+
+    assert (retrieved.verdict, retrieved.row.state, retrieved.takes_over) == (Verdict.NEW, DOUBTFUL, ())
+
+
+def test_body_listed_without_a_size_is_kept_on_the_server_until_it_comes_again() -> None:
+    """Without LIST nothing tells a whole mail from half of one, but a second half that is the same."""
+    (candidate,) = listed("u", size=None)
+
+    first = Matcher([candidate], {}).decide(candidate, body(), [])
+    second = Matcher([candidate], {"u": first.row}).decide(candidate, body(), [first.row])
+
+    assert (first.row.state, second.row.state, second.verdict) == (DOUBTFUL, COMMITTED, Verdict.SAME)
 
 
 def test_body_longer_than_listed_is_whole() -> None:
