@@ -103,15 +103,19 @@ class Writer:
                 return
 
     def _write_all(self, batch: Sequence[Write]) -> None:
+        error = self._error_of(batch)
+        is_settled = error is None or len(batch) == 1
+        for write in batch:
+            if not is_settled and not (error and concerns_everybody(error)):
+                error = self._error_of([write])
+            write.error = error
+
+    def _error_of(self, batch: Sequence[Write]) -> BaseException | None:
         try:
             self._commit(batch)
         except BaseException as error:  # it belongs to whoever asked for the write, not to this thread
-            if len(batch) == 1 or concerns_everybody(error):
-                for write in batch:
-                    write.error = error
-            else:
-                for write in batch:
-                    self._write_all([write])
+            return error
+        return None
 
     def _commit(self, batch: Sequence[Write]) -> None:
         """Run a batch in one transaction, several times if the database is busy or away for a moment."""
