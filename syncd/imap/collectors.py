@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+from syncd.errors import ProtocolError, Reach
 from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
 from syncd.imap.types import (
     ESearch,
     Exists,
+    Expunge,
+    Fetched,
     FetchRow,
     FlagsDefined,
     Identity,
@@ -29,7 +32,7 @@ class Selecting:
         self._start()
 
     def _start(self) -> None:
-        self.exists = 0
+        self._exists: int | None = None
         self._flags = NONE
         self._codes: dict[str, bytes] = {}
         self._rows: list[FetchRow] = []
@@ -43,19 +46,23 @@ class Selecting:
                 elif text.code:
                     self._codes[text.code] = text.arguments
             case Exists(count):
-                self.exists = count
+                self._exists = count
             case FlagsDefined(flags):
                 self._flags = flags
             case FetchRow():
                 self._rows.append(response)
             case Vanished(uids=uids):
                 self._vanished.append(uids)
+            case Expunge() | Fetched():
+                pass  # of the mailbox before: the one being selected has nothing to take back yet
             case _:
                 return False
         return True
 
     def result(self, end: Tagged) -> SelectResult:
-        """Return what was said once SELECT ended in OK."""
+        """Return what was said once SELECT ended in OK; without an EXISTS it is ProtocolError, not 0."""
+        if self._exists is None:
+            raise ProtocolError("the server did not say how many messages a mailbox has", reach=Reach.MAILBOX)
         codes = {**self._codes, end.text.code: end.text.arguments}
         if "PERMANENTFLAGS" in codes:
             permanent, accepts_keywords = permanent_flags(codes["PERMANENTFLAGS"])
@@ -66,7 +73,7 @@ class Selecting:
             uidvalidity=number(codes.get("UIDVALIDITY")) or None,
             uidnext=number(codes.get("UIDNEXT")) or None,
             highestmodseq=modseq or None,
-            exists=self.exists,
+            exists=self._exists,
             permanent_flags=permanent,
             accepts_keywords=accepts_keywords,
             read_only="READ-ONLY" in codes,

@@ -1,7 +1,7 @@
 """Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
 import structlog
 
@@ -177,8 +177,9 @@ class ImapConnection:
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
         self.selected = octets
-        self._session.events.exists += collector.exists
-        return collector.result(end)
+        result = collector.result(end)
+        self._session.events.exists = result.exists
+        return result
 
     async def unselect(self) -> None:
         """Leave the selected mailbox without expunging anything."""
@@ -289,14 +290,14 @@ class ImapConnection:
     async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None) -> bool:
         """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
 
-        until: ends the wait when set. Returns at once when events are undrained already.
+        until: ends the wait when set. Returns at once when events are undrained already, and when the server ends IDLE.
         """
 
         async def converse(command: WireCommand) -> None:
             if await self._session.wire.continuation() is None:
                 return
             command.is_silent = True
-            await self._wait_for_events(until, timeout_s)
+            await self._wait_in_idle(command, until, timeout_s)
             command.is_silent = False
             if not command.is_over:
                 await self._session.wire.say(b"DONE\r\n")
@@ -308,9 +309,11 @@ class ImapConnection:
                 raise refusal("idle", end)
         return self.has_events
 
-    async def _wait_for_events(self, until: asyncio.Event | None, timeout_s: float) -> None:
-        events = [self._session.events.wait(), *([until.wait()] if until is not None else [])]
-        waits = [asyncio.ensure_future(event) for event in events]
+    async def _wait_in_idle(self, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:
+        ends: list[Awaitable[object]] = [self._session.events.wait(), command.over()]
+        if until is not None:
+            ends.append(until.wait())
+        waits = [asyncio.ensure_future(end) for end in ends]
         try:
             await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -25,6 +25,9 @@ class EventLog:
         """Take a response; those that say nothing of the mailbox are passed over."""
         match response:
             case Exists(count):
+                # NOTE: some servers repeat EXISTS at every IDLE; only another count is news.
+                if count == self.exists:
+                    return
                 self.exists = self._exists = count
             case Expunge():
                 self.exists = max(0, self.exists - 1)
@@ -64,10 +67,6 @@ class EventLog:
         self._exists, self._expunged, self._is_partial = None, 0, False
         self._vanished.clear()
         self._rows.clear()
-
-    def wake(self) -> None:
-        """End every `wait`, although nothing may have happened."""
-        self._news.set()
 
     async def wait(self) -> bool:
         """Wait until there are events that were not drained."""

@@ -22,8 +22,8 @@ class Limits:
     response_max_bytes: int = 32 * 1024 * 1024
     untagged_max: int = 2_000_000
     held_max_bytes: int = 8 * 1024 * 1024
-    command_s: float = 120.0
+    command_s: float = 180.0
     bytes_per_s: int = 4096
-    inactivity_s: float = 60.0
+    inactivity_s: float = 90.0
     connect_s: float = 30.0
     logout_s: float = 2.0

@@ -240,8 +240,10 @@ def _esearch(found: tuple[Item, ...]) -> Untagged:
         correlator = rest.pop(0)
         if isinstance(correlator, tuple) and len(correlator) == 2 and isinstance(correlator[1], bytes):
             tag = correlator[1].decode("ascii", "replace")
-    uids = UidSet()
     upper = [part.upper() if isinstance(part, Atom) else part for part in rest]
+    if b"UID" not in upper:
+        return Other("ESEARCH")  # sequence numbers: not what was asked
+    uids = UidSet()
     if b"ALL" in upper:
         at = upper.index(b"ALL") + 1
         value = rest[at] if at < len(rest) else None

@@ -7,6 +7,8 @@ from syncd.imap.connection import ImapConnection
 RENEWAL_S = 9 * 60.0
 """An IDLE is ended and begun again this often: servers drop it after 30 minutes, and NAT forgets much sooner."""
 
+_PAUSE_S = 15.0
+
 
 async def wait_for_news(
     connection: ImapConnection, *, wake: asyncio.Event, timeout_s: float, renewal_s: float = RENEWAL_S
@@ -20,11 +22,20 @@ async def wait_for_news(
     deadline = loop.time() + timeout_s
     if "IDLE" in connection.capabilities and connection.selected is not None:
         while not wake.is_set() and (left := deadline - loop.time()) > 0:
+            planned_end = loop.time() + min(left, renewal_s)
             if await connection.idle(timeout_s=min(left, renewal_s), until=wake):
                 break
-        return connection.has_events
+            if loop.time() < planned_end:
+                # NOTE: the server ended IDLE by itself; do not let it turn this into a race.
+                await _is_woken(wake, min(_PAUSE_S, planned_end - loop.time()))
+    elif not await _is_woken(wake, timeout_s):
+        await connection.noop()
+    return connection.has_events
+
+
+async def _is_woken(wake: asyncio.Event, timeout_s: float) -> bool:
     try:
         await asyncio.wait_for(wake.wait(), timeout_s)
     except TimeoutError:
-        await connection.noop()
-    return connection.has_events
+        return False
+    return True

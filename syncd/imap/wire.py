@@ -34,7 +34,9 @@ class Receiver(Protocol):
 
     def open_sink(self, size_bytes: int) -> LiteralSink | None: ...
 
-    def on_failure(self, error: SyncdError) -> None: ...
+    def on_failure(self, error: SyncdError) -> None:
+        """Take the reason of the connection's end before anybody else does."""
+        ...
 
 
 class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
@@ -60,6 +62,10 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     @property
     def is_over(self) -> bool:
         return bool(self._event.is_set())
+
+    async def over(self) -> None:
+        """Wait for the end, whatever it is."""
+        await self._event.wait()
 
     def finish(self, end: Tagged) -> None:
         self.end = end
@@ -262,6 +268,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if self.failure is not None:
             return
         self.failure = error
+        self._receiver.on_failure(error)
         logger.debug("connection_ended", error=type(error).__name__)
         for command in self._in_flight.values():
             if command.deadline is not None:
@@ -280,7 +287,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self._watchdog.cancel()
         if self.transport is not None:
             self.transport.abort()
-        self._receiver.on_failure(error)
 
     # Sending.
 

@@ -62,6 +62,7 @@ def row(uid: int, **told: object) -> FetchRow:
         (b'ESEARCH (TAG "A1") UID ALL 1:3,7', ESearch("A1", UidSet.of([1, 2, 3, 7]))),
         (b'ESEARCH (TAG "A1") UID', ESearch("A1", EMPTY)),
         (b"ESEARCH UID COUNT 5 ALL 4", ESearch("", UidSet.of([4]))),
+        (b'ESEARCH (TAG "A1") ALL 4', Other("ESEARCH")),
         (b"VANISHED (EARLIER) 41,43:116", Vanished(True, UidSet.parse("41,43:116"))),
         (b"VANISHED 9:*", Vanished(False, UidSet.span(9, UID_MAX))),
         (b"VANISHED (EARLIER) ", Vanished(True, EMPTY)),

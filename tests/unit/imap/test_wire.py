@@ -5,6 +5,7 @@ import logging
 import time
 
 import pytest
+import structlog
 
 from syncd.errors import ConnectionLostError, ProtocolError, RefusedError, TooSlowError
 from syncd.imap.connection import ImapConnection
@@ -167,6 +168,62 @@ async def test_event_before_the_server_goes_idle_ends_idle() -> None:
         await select(connection)
         assert await connection.idle(timeout_s=10)
         assert connection.drain_events().exists == 4
+
+
+async def test_idle_that_the_server_ends_is_over() -> None:
+    """A tagged answer without DONE ends the wait at once."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        await peer.send(b"+ idling\r\n")
+        await peer.ok(text=b"that was long enough")
+        await peer.answer(b"NOOP")
+
+    async with connected(script) as connection:
+        await select(connection)
+        assert not await asyncio.wait_for(connection.idle(timeout_s=600), 5)
+        await connection.noop()
+
+
+async def test_repeated_count_is_no_news() -> None:
+    """A server that says the same EXISTS in every IDLE does not keep us busy."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.answer(b"NOOP", b"* 3 EXISTS\r\n* 0 RECENT\r\n* OK Still here\r\n")
+
+    async with connected(script) as connection:
+        await select(connection)
+        await connection.noop()
+        assert not connection.has_events
+
+
+async def test_select_without_exists_is_no_empty_mailbox() -> None:
+    """Zero messages have to be said."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED.replace(b"* 3 EXISTS\r\n", b""))
+
+    async with connected(script) as connection:
+        with pytest.raises(ProtocolError):
+            await select(connection)
+
+
+async def test_news_of_the_mailbox_before_is_not_news_of_the_next() -> None:
+    """What comes before CLOSED within SELECT belongs to the mailbox that is left."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        late = b"* 1 EXPUNGE\r\n* 99 EXISTS\r\n* VANISHED 1\r\n* 2 FETCH (FLAGS ())\r\n* OK [CLOSED] left\r\n"
+        await peer.answer(b"SELECT", late + SELECTED)
+
+    async with connected(script) as connection:
+        await select(connection)
+        selected = await connection.select(b"Other")
+        assert (selected.exists, connection.exists) == (3, 3)
+        assert not selected.vanished
+        assert not connection.has_events
 
 
 async def test_mailbox_name_with_star_and_space_survives() -> None:
@@ -461,6 +518,25 @@ async def test_time_in_which_we_did_not_read_is_not_the_servers() -> None:
         assert not (await asyncio.wait([noop], timeout=0.8))[0]
         wire.release(11)
         await noop
+
+
+async def test_logs_hold_no_content() -> None:
+    """At debug level the names and results of commands are logged, and nothing that was in them."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"APPEND")
+        await peer.no(b"[OVERQUOTA] not for ana@example.org")
+
+    with structlog.testing.capture_logs() as logs:
+        async with connected(script) as connection:
+            await connection.select(b"Confidential")
+            with pytest.raises(RefusedError):
+                await connection.append(b"INBOX", b"Subject: private\r\n\r\n")
+
+    said = repr(logs)
+    assert "LOGIN" in said
+    assert not [word for word in ("secret", "ana", "private", "Confidential") if word in said]
 
 
 async def test_stock_library_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,82 @@
+"""Waiting for news ends when it should, and never turns into a race."""
+
+import asyncio
+
+import pytest
+
+from syncd.errors import RefusedError
+from syncd.imap import push
+from syncd.imap.push import wait_for_news
+from tests.unit.imap.scripted import SELECTED, Peer, connected
+
+
+async def test_server_that_ends_every_idle_is_not_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two IDLEs that the server ended there is a pause, which our own work still ends."""
+    monkeypatch.setattr(push, "_PAUSE_S", 600.0)
+    idles = 0
+    ended = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        nonlocal idles
+        await peer.answer(b"SELECT", SELECTED)
+        while await peer.command() == b"IDLE":
+            idles += 1
+            await peer.send(b"+ idling\r\n")
+            await peer.ok()
+            ended.set()
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        wake = asyncio.Event()
+        wait = asyncio.ensure_future(wait_for_news(connection, wake=wake, timeout_s=600))
+        await ended.wait()
+        assert not (await asyncio.wait([wait], timeout=0.2))[0]
+        wake.set()
+        assert not await wait
+        await connection.aclose()
+
+    assert idles == 1
+
+
+async def test_wake_that_is_set_already_says_nothing_to_the_server() -> None:
+    """With work waiting there is no IDLE at all."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.answer(b"NOOP")
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        wake = asyncio.Event()
+        wake.set()
+        assert not await wait_for_news(connection, wake=wake, timeout_s=600)
+        await connection.noop()
+
+
+async def test_news_that_was_not_drained_says_nothing_to_the_server() -> None:
+    """Events of an earlier command end the wait before it begins."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.answer(b"NOOP", b"* 4 EXISTS\r\n")
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        await connection.noop()
+        assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+
+
+async def test_refused_idle_is_told() -> None:
+    """NO to IDLE is the caller's to judge, and the connection is still good."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        await peer.no(b"not now")
+        await peer.answer(b"NOOP")
+
+    async with connected(script) as connection:
+        await connection.select(b"INBOX")
+        with pytest.raises(RefusedError):
+            await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+        await connection.noop()
