@@ -48,9 +48,10 @@ class Absence(StrEnum):
 
 
 class LinkRefusal(StrEnum):
-    """Why a file was not linked: no links between the two places, or the source is not what was recorded."""
+    """Why a file was not linked: no links between the two places, no source of that name, or an edited one."""
 
     UNSUPPORTED = "unsupported"
+    GONE = "gone"
     CHANGED = "changed"
 
 
@@ -155,7 +156,7 @@ class MailboxDirectory:
                 follow_symlinks=False,
             )
         except FileNotFoundError:
-            return LinkRefusal.CHANGED
+            return LinkRefusal.GONE
         except OSError:
             # EXDEV, EMLINK, EPERM, no links on this file system, …: writing a copy tells whether it is trouble.
             return LinkRefusal.UNSUPPORTED

@@ -31,8 +31,11 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def is_shared(path: Path) -> bool:
-    """Tell whether files below `path` may change without an inotify event on this machine."""
-    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    """Tell whether files below `path` may change without an inotify event here; no, where there is no /proc."""
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
     kind = file_system_of(str(path.resolve()), mountinfo)
     return kind in _SHARED or kind == "fuse" or kind.startswith("fuse.")
 

@@ -204,7 +204,7 @@ class _Batch:
             if isinstance(found, Stale):
                 return found
             if found is not None:
-                return self._deliver_again(mailbox, effect, found)
+                return self._deliver_again(mailbox, effect, target, found)
             mailbox.discard_tmp(effect.name)
         made = self._prepare(mailbox, effect, target)
         match mailbox.publish(effect.name, subdir=subdir, filename=filename):
@@ -216,12 +216,12 @@ class _Batch:
                 mailbox.discard_tmp(effect.name)
                 facts = mailbox.stat(subdir, filename)
                 if isinstance(facts, FileFacts):
-                    return self._deliver_again(mailbox, effect, _Found(target, facts))
+                    return self._deliver_again(mailbox, effect, target, _Found(target, facts))
                 raise _in_the_way()
             case Renaming.GONE:
                 raise FileError("a file went away from tmp", reach=Reach.MESSAGE, temper=Temper.RETRY)
 
-    def _deliver_again(self, mailbox: MailboxDirectory, effect: Deliver, found: _Found) -> Outcome:
+    def _deliver_again(self, mailbox: MailboxDirectory, effect: Deliver, target: SeenFile, found: _Found) -> Outcome:
         """Settle with a file that an earlier attempt left: whole, torn, or grown by the device's doing."""
         file, facts = found
         if facts.size_bytes > effect.size_bytes:
@@ -231,6 +231,8 @@ class _Batch:
             mailbox.discard_tmp(effect.name)
             done = self._prepare(mailbox, effect, file)
             mailbox.replace(effect.name, subdir=file.subdir, filename=file.filename)
+        if file == target:
+            self._delivered.append((effect.directory, file))
         self._touch(mailbox, file, with_octets=True)
         return done
 
@@ -255,7 +257,7 @@ class _Batch:
         try:
             from_mailbox = self._source(source)
         except (FileError, DeviceAwayError):
-            return LinkRefusal.CHANGED
+            return LinkRefusal.GONE
         return mailbox.link_tmp(
             name, from_mailbox, subdir=source.subdir, source_filename=source.filename, expected=expected
         )

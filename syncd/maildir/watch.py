@@ -14,7 +14,7 @@ import logging
 import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -24,7 +24,6 @@ import watchfiles
 from watchfiles import Change
 
 from syncd.maildir.files import CUR, NEW, TMP
-from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
@@ -43,7 +42,6 @@ _FAILURES_MAX = 5
 _JOIN_S = 1.0
 _PENDING_MAX = 20_000
 _QUEUE_DEFAULT = 16_384
-_CONTROL_FILES = (MARKER, "dovecot")
 
 
 class WatchMode(StrEnum):
@@ -118,10 +116,17 @@ async def _swept(path: Path, stop: asyncio.Event, interval_s: float) -> AsyncGen
             continue
 
 
-def changes_of(found: Iterable[tuple[Change, str]], *, root: str, queue_bound: int) -> Changes:
-    """Return what paths below `root` mean; tmp/, dot names and control files mean nothing.
+def changes_of(
+    found: Iterable[tuple[Change, str]],
+    *,
+    root: str,
+    is_directory: Callable[[PurePosixPath], bool],
+    queue_bound: int,
+) -> Changes:
+    """Return what paths below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
 
-    queue_bound: from this many on, some more may have been dropped by the kernel.
+    is_directory: asked of what appeared or went outside cur/ and new/. queue_bound: from this many paths on, the
+    kernel may have dropped some more.
     """
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
@@ -142,7 +147,7 @@ def changes_of(found: Iterable[tuple[Change, str]], *, root: str, queue_bound: i
             continue
         elif head and filename in {CUR, NEW}:
             mailboxes.add(PurePosixPath(head))
-        elif filename != TMP and not filename.startswith(_CONTROL_FILES):
+        elif filename != TMP and is_directory(PurePosixPath(relative)):
             mailboxes.add(PurePosixPath(relative))
     return Changes(frozenset(files), frozenset(mailboxes))
 
@@ -224,15 +229,17 @@ class _Pump:
                 missed = self._sweep.changed()
                 yield Changes(mailboxes=missed) if place == self._place else OVERFLOW
                 self._place, is_armed = place, True
-            changes = changes_of(found, root=str(self._path), queue_bound=self._queue_bound)
-            appeared = frozenset(
-                directory
-                for directory in changes.mailboxes
-                if str(self._path / directory) in watched or _is_directory(self._path / directory)
+            changes = changes_of(
+                found,
+                root=str(self._path),
+                is_directory=lambda relative: (
+                    str(self._path / relative) in watched or _is_directory(self._path / relative)
+                ),
+                queue_bound=self._queue_bound,
             )
-            yield replace(changes, mailboxes=appeared)
+            yield changes
             # NOTE: inotify stays with the old directory when another is mounted or put in its place.
-            if appeared or changes.is_overflow or _identity(self._path) != place:
+            if changes.mailboxes or changes.is_overflow or _identity(self._path) != place:
                 return
 
     def _post(self, changes: Changes) -> None:
@@ -255,14 +262,14 @@ class _Pump:
         self._ready.set()
 
 
-def _directories_to_watch(path: Path) -> tuple[str, ...]:
+def _directories_to_watch(path: Path) -> frozenset[str]:
     watched: list[str] = []
     with ReplicaRoot(path) as root:
         for directory, inside in root.walk():
             watched.append(str(path / directory))
             if directory.parts:
                 watched.extend(str(path / directory / subdir) for subdir in (NEW, CUR) if subdir in inside)
-    return tuple(watched)
+    return frozenset(watched)
 
 
 def _is_directory(path: Path) -> bool:

@@ -148,6 +148,7 @@ def test_unusable_link_source_means_a_copy(root: ReplicaRoot, tmp_path: Path, ki
         outcome = one(other, delivery(link=source))
 
         found = path_of(other, outcome)
+        assert done(outcome).refusal is (LinkRefusal.CHANGED if kind == "symlink" else LinkRefusal.GONE)
         assert not done(outcome).is_linked
         assert found.is_file()
         assert not found.is_symlink()

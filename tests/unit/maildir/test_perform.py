@@ -1,5 +1,6 @@
 """Rename and Remove on a real Maildir, and batches of which a part fails."""
 
+import os
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -158,14 +159,18 @@ def test_missing_cur_fails_the_mailbox_and_spares_the_others(root: ReplicaRoot) 
     assert isinstance(kept, Done)
 
 
-def test_failing_barrier_withdraws_the_batch(root: ReplicaRoot) -> None:
+@pytest.mark.parametrize("before", ["none", "whole", "torn"])
+def test_failing_barrier_withdraws_the_batch(root: ReplicaRoot, before: str) -> None:
     """What may not be on disk is never counted as durable: it is taken away, so that it is written anew."""
+    effect = delivery(is_repeated=True)
+    if before != "none":
+        path = path_of(root, one(root, effect))
+        os.truncate(path, 5 if before == "torn" else effect.size_bytes)
 
     def failing(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
         assert [place.filename for place in touched] == [effect.name]
         raise FileError("cannot make a batch durable: EIO (input/output error)")
 
-    effect = delivery()
     with pytest.raises(FileError, match="EIO"):
         perform(root, [effect], keywords=lambda _: EMPTY, barrier=failing)
 

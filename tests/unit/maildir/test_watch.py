@@ -287,9 +287,11 @@ def test_paths_mean_files_mailboxes_or_nothing() -> None:
         (modified, f"{root}/.work.F"),
         (added, f"{root}/.work.G/dovecot-uidlist"),
         (added, f"{root}/.syncd~"),
+        (added, f"{root}/.syncd.INBOX"),
     ]
+    files = {".work.G/dovecot-uidlist", ".syncd~"}
 
-    assert changes_of(found, root=root, queue_bound=100) == Changes(
+    assert changes_of(found, root=root, is_directory=lambda path: str(path) not in files, queue_bound=100) == Changes(
         files=frozenset(
             {
                 changed("cur", "1:2,S", PurePosixPath(".work.A")),
@@ -297,7 +299,7 @@ def test_paths_mean_files_mailboxes_or_nothing() -> None:
                 changed("new", "3", PurePosixPath("work/B")),
             }
         ),
-        mailboxes=frozenset({PurePosixPath("work/C"), PurePosixPath(".work.E")}),
+        mailboxes=frozenset({PurePosixPath("work/C"), PurePosixPath(".work.E"), PurePosixPath(".syncd.INBOX")}),
     )
 
 
@@ -305,9 +307,12 @@ def test_more_than_the_queue_may_hold_is_an_overflow() -> None:
     """When the kernel may have dropped events, everything is to be listed."""
     found = [(Change.added, f"/r/.a.b/cur/{number}") for number in range(50)]
 
-    assert changes_of(found, root="/r", queue_bound=51).files
-    assert changes_of(found, root="/r", queue_bound=50) == OVERFLOW
-    assert changes_of([(Change.deleted, "/r")], root="/r", queue_bound=50) == OVERFLOW
+    def meaning(paths: list[tuple[Change, str]], queue_bound: int) -> Changes:
+        return changes_of(paths, root="/r", is_directory=lambda _: True, queue_bound=queue_bound)
+
+    assert meaning(found, 51).files
+    assert meaning(found, 50) == OVERFLOW
+    assert meaning([(Change.deleted, "/r")], 50) == OVERFLOW
 
 
 def test_changes_add_up() -> None:
