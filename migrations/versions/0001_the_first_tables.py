@@ -239,7 +239,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("replica_id", "name", name=op.f("uq_replica_message_replica_id_name")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_replica_message_message_id", "replica_message", ["message_id"])
+    op.create_index("ix_replica_message_message_id_replica_id", "replica_message", ["message_id", "replica_id"])
     op.create_index("ix_replica_message_replica_id_version", "replica_message", ["replica_id", "version"])
     op.create_index(
         "ix_replica_message_unsettled",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
@@ -27,12 +27,28 @@ class MintedFile:
     form: BodyForm
 
 
-def files_by_name(
-    conn: Connection, replica_id: int, names: Iterable[str] | None = None
-) -> Mapping[str, ReplicaMessage]:
-    """Return the rows of a replica's files by name: those named, or all."""
+class FilePlace(NamedTuple):
+    """Say where a row has its file; is_settled: it is present, and nothing is announced of it or waits."""
+
+    subdir: str
+    filename: str
+    is_settled: bool
+
+
+def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
+    """Return where the rows of a replica have their files, by name: enough to compare with a listing."""
+    columns = replica_message.c
+    query = select(columns.name, columns.subdir, columns.info, columns.state).where(columns.replica_id == replica_id)
+    return {
+        name: FilePlace(subdir, name if info is None else f"{name}:2,{info}", state == ReplicaState.PRESENT)
+        for name, subdir, info, state in conn.execute(query)
+    }
+
+
+def files_by_name(conn: Connection, replica_id: int, names: Iterable[str]) -> Mapping[str, ReplicaMessage]:
+    """Return the rows of a replica's files by name, of those that are named and exist."""
     query = select(replica_message).where(replica_message.c.replica_id == replica_id)
-    rows = conn.execute(query) if names is None else rows_in(conn, query, replica_message.c.name, names)
+    rows = rows_in(conn, query, replica_message.c.name, names)
     return {row.name: replica_message_of(row) for row in rows}
 
 

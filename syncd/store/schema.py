@@ -243,7 +243,7 @@ replica_message = Table(
     Column("missing_since", Double),
     UniqueConstraint("replica_id", "name"),
     Index("ix_replica_message_replica_id_version", "replica_id", "version"),
-    Index("ix_replica_message_message_id", "message_id"),
+    Index("ix_replica_message_message_id_replica_id", "message_id", "replica_id"),
     Index(
         "ix_replica_message_unsettled",
         "replica_id",

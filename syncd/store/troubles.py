@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.errors import Temper
+from syncd.store.queries import groups
 from syncd.store.schema import trouble
 
 _FIRST_RETRY_S = 60.0
@@ -78,10 +79,6 @@ def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int,
 
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
     """Forget the troubles of messages that went well."""
-    for message_id in message_ids:
-        conn.execute(
-            delete(trouble).where(
-                trouble.c.message_id == message_id,
-                trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
-            )
-        )
+    of_device = trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id
+    for group in groups(message_ids):
+        conn.execute(delete(trouble).where(trouble.c.message_id.in_(group), of_device))

@@ -26,7 +26,7 @@ from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
-from syncd.store.replica_tree import MintedFile
+from syncd.store.replica_tree import FilePlace, MintedFile
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.sides import (
     FileDone,
@@ -137,13 +137,15 @@ class DeviceFiles:
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
-        return await self._record(of, None)
+        places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
+        suspects = await asyncio.to_thread(self._suspects, of, places)
+        return await self._record(of, suspects) if suspects else 0
 
-    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile] | None) -> int:
+    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         keywords = self.holdable_keywords(of)
-        names = None if files is None else {file.name for file in files}
+        names = {file.name for file in files}
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        seen = await asyncio.to_thread(self._see, of, files, set(rows), keywords)
+        seen = await asyncio.to_thread(self._see, of, files, keywords)
         changes = compare(rows, seen.found, sorted(seen.looked_for))
         if changes:
             # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
@@ -246,34 +248,39 @@ class DeviceFiles:
         as_put = {sighting.file for sighting in sightings if sighting.facts == expected[sighting.file]}
         return tuple(file for file in files if file not in as_put)
 
-    def _see(self, of: ReplicaRow, files: Sequence[SeenFile] | None, known: set[str], keywords: KeywordMap) -> "_Seen":
-        """Look at files by their names, or at all; a name that is nowhere is only believed of a complete listing."""
+    def _suspects(self, of: ReplicaRow, places: Mapping[str, FilePlace]) -> tuple[SeenFile, ...]:
+        """Return the files of a listing that are not where their rows say, and those that rows have and it has not."""
+        with ReplicaRoot(self._config.path) as root:
+            listing = list_mailbox(root, PurePosixPath(of.directory))
+        suspects = [file for file in listing.files if places.get(file.name) != (file.subdir, file.filename, True)]
+        listed = {file.name for file in listing.files}
+        suspects += [
+            SeenFile(name, place.subdir, place.filename) for name, place in places.items() if name not in listed
+        ]
+        return tuple(suspects)
+
+    def _see(self, of: ReplicaRow, files: Sequence[SeenFile], keywords: KeywordMap) -> "_Seen":
+        """Look at files by their names; one that is nowhere is only believed of a complete listing."""
         directory = PurePosixPath(of.directory)
         found: dict[str, Sighting] = {}
         with ReplicaRoot(self._config.path) as root:
-            if files is not None:
-                for file, facts in seen_now(root, directory, files):
+
+            def find(candidates: Iterable[SeenFile]) -> None:
+                for file, facts in seen_now(root, directory, candidates):
                     if isinstance(facts, FileFacts):
                         found[file.name] = _sighting(file, facts, keywords)
-                if all(file.name in found for file in files):
-                    return _Seen(found, frozenset(found))
+
+            find(files)
+            wanted = {file.name for file in files}
+            if wanted <= found.keys():
+                return _Seen(found, frozenset(wanted))
             for _ in range(_LISTINGS_MAX):
                 listing = list_mailbox(root, directory)
                 if listing.is_complete:
                     break
-            looked_for = {file.name for file in listing.files} | known
-            if files is not None:
-                looked_for = {file.name for file in files}
-            looked_for -= listing.duplicates | listing.odd
-            listed = [file for file in listing.files if file.name in looked_for and file.name not in found]
-            unknown = {file for file in listed if file.name not in known}
-            facts_of_unknown = dict(seen_now(root, directory, unknown))
-            for file in listed:
-                new_facts = facts_of_unknown.get(file)
-                found[file.name] = _sighting(file, new_facts if isinstance(new_facts, FileFacts) else None, keywords)
-            if not listing.is_complete:
-                looked_for &= set(found)
-        return _Seen(found, frozenset(looked_for))
+            find(file for file in listing.files if file.name in wanted and file.name not in found)
+        wanted -= listing.duplicates | listing.odd
+        return _Seen(found, frozenset(wanted if listing.is_complete else wanted & found.keys()))
 
     def _make_durable(self, directory: str) -> None:
         with ReplicaRoot(self._config.path) as root:
@@ -296,11 +303,10 @@ class _Seen:
     looked_for: frozenset[str]
 
 
-def _sighting(file: SeenFile, facts: FileFacts | None, keywords: KeywordMap) -> Sighting:
+def _sighting(file: SeenFile, facts: FileFacts, keywords: KeywordMap) -> Sighting:
     name = FileName.parse(file.filename)
     flags = flags_of(name.letters, keywords)
-    size_bytes, mtime = facts if facts is not None else (None, None)
-    return Sighting(name.name, name.info, file.subdir, flags, size_bytes, mtime)
+    return Sighting(name.name, name.info, file.subdir, flags, facts.size_bytes, facts.mtime)
 
 
 def _held(flags: Flags, keywords: KeywordMap) -> Flags:

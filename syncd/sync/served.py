@@ -1,0 +1,92 @@
+"""Floor 4: which replicas a configuration serves now, and what is left to do for them; only reads the store."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from syncd.config.model import Config
+from syncd.mail.mailbox import is_selected
+from syncd.store import accounts, devices
+from syncd.store.accounts import MailboxRow
+from syncd.store.devices import ReplicaRow
+from syncd.store.report import account_ids
+from syncd.store.server_tree import wanted_bodies
+from syncd.sync.policies import Takers
+
+
+@dataclass(frozen=True, slots=True)
+class ServedReplica:
+    """A mailbox that a device selects, with its replica, None until the device has made it."""
+
+    account: str
+    device: str
+    mailbox: MailboxRow
+    replica: ReplicaRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Name who has something left to do; two equal ones in a row say that nothing moved."""
+
+    accounts: frozenset[str]
+    devices: frozenset[str]
+    positions: tuple[tuple[str, int, int], ...]
+    """How far each device is behind, by mailbox."""
+
+    def __bool__(self) -> bool:
+        return bool(self.accounts or self.devices)
+
+
+def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]:
+    """Yield every mailbox of the configuration once for each device that selects it."""
+    ids = account_ids(conn)
+    names = devices.device_names(conn)
+    known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
+    for account in config.accounts:
+        rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
+        for device, settings in config.devices.items():
+            if account not in config.accounts_of(device):
+                continue
+            for row in rows:
+                if row.is_synced and is_selected(row.name, settings.mailboxes):
+                    yield ServedReplica(account, device, row, known.get((device, row.id)))
+
+
+def leftover(
+    conn: Connection, config: Config, *, of_accounts: Collection[str], of_devices: Collection[str], now: float
+) -> Leftover:
+    """Return what these accounts and devices have left to do, as far as the store knows."""
+    busy_accounts = {name for name in of_accounts if _wants_bodies(conn, config, name, now=now)}
+    busy_devices: set[str] = set()
+    positions: list[tuple[str, int, int]] = []
+    for served in served_replicas(conn, config):
+        if served.account not in of_accounts or served.device not in of_devices:
+            continue
+        replica = served.replica
+        if replica is None or replica.has_server_news:
+            busy_devices.add(served.device)
+            positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
+        if replica is not None and replica.has_replica_news:
+            busy_accounts.add(served.account)
+            positions.append((served.account, served.mailbox.id, replica.replica_cursor))
+    return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
+
+
+def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float) -> bool:
+    account_id = account_ids(conn).get(account)
+    if account_id is None:
+        return False
+    takers = Takers(config)
+    return any(
+        wanted_bodies(
+            conn,
+            mailbox_id=row.id,
+            uidvalidity=row.cursor.uidvalidity,
+            selections=takers.selections(account, row.name, now=now),
+            limit=1,
+            now=now,
+        )
+        for row in accounts.mailboxes(conn, account_id=account_id)
+        if row.is_synced and row.is_listed
+    )
