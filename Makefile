@@ -34,7 +34,7 @@ test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes 
 check: $(STAMP) ## format, lint, types, the floors of the house, migrations at head
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks
+	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.contract.store.migrations_at_head
 

@@ -1,0 +1,102 @@
+"""A mailbox on a device, read and changed as a mail program does: by its Maildir files alone."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.demo.letters import Fingerprint, Letter, fingerprint
+
+_HEADER_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class MailFile:
+    """A message in a Maildir; letters are those of its flags, sorted."""
+
+    path: Path
+    stem: str
+    letters: str
+
+
+@dataclass(slots=True)
+class Replica:
+    """One mailbox on one device."""
+
+    directory: Path
+    _strangers: set[tuple[str, str]] = field(default_factory=set)
+    """Letter and file stem of files that were read and are not that letter."""
+
+    def files(self) -> Iterator[MailFile]:
+        """Yield every message; a mailbox that is not there yet has none."""
+        for subdir in ("new", "cur"):
+            try:
+                with os.scandir(self.directory / subdir) as entries:
+                    names = [entry.name for entry in entries]
+            except FileNotFoundError:
+                continue
+            for name in names:
+                stem, _, info = name.partition(":2,")
+                yield MailFile(self.directory / subdir / name, stem, "".join(sorted(info)))
+
+    def count(self) -> int:
+        """Return how many messages there are."""
+        return sum(1 for _ in self.files())
+
+    def find(self, letter: Letter) -> MailFile | None:
+        """Return the file of a letter; a file that was renamed while we looked is found at the next look."""
+        for file in self.files():
+            if (letter.name, file.stem) in self._strangers:
+                continue
+            try:
+                with file.path.open("rb") as opened:
+                    is_wanted = letter.message_id in opened.read(_HEADER_BYTES)
+            except FileNotFoundError:
+                continue
+            if is_wanted:
+                return file
+            self._strangers.add((letter.name, file.stem))
+        return None
+
+    def shows(self, letter: Letter, letters: str) -> bool:
+        """Tell whether the letter is there with exactly these flags."""
+        file = self.find(letter)
+        return file is not None and file.letters == letters
+
+    def mark(self, letter: Letter, flag: str) -> None:
+        """Add a flag, as a mail program does: move the file into cur/ under a name that says it."""
+        file = self.find(letter)
+        if file is None:
+            raise FileNotFoundError(f"{letter.name} is not in {self.directory}")
+        letters = "".join(sorted({*file.letters, flag}))
+        file.path.rename(self.directory / "cur" / f"{file.stem}:2,{letters}")
+
+    def half_written(self) -> int:
+        """Return how many files are in tmp/, where a delivery begins."""
+        return sum(1 for _ in (self.directory / "tmp").iterdir())
+
+
+@dataclass(slots=True)
+class Reader:
+    """Read replicas completely; a file that several devices share is read once."""
+
+    _digests: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    _sizes: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def read(self, replica: Replica) -> Counter[Fingerprint]:
+        """Return what the messages are, and how many of each."""
+        return Counter(Fingerprint(self._digest(file.path), file.letters) for file in replica.files())
+
+    @property
+    def disk_bytes(self) -> int:
+        """Return what all files read so far occupy on disk."""
+        return sum(self._sizes.values())
+
+    def _digest(self, path: Path) -> bytes:
+        facts = path.stat()
+        inode = (facts.st_dev, facts.st_ino)
+        if inode not in self._digests:
+            self._digests[inode] = fingerprint(path.read_bytes(), "").digest
+            self._sizes[inode] = facts.st_blocks * 512
+        return self._digests[inode]

@@ -1,0 +1,181 @@
+"""The story: every step does something that people do, and holds only when it is so everywhere."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from tests.demo.letters import BILL, INBOX, INVOICE, LUNCH, NEWEST, PARCEL, Letter, Years, maildrop
+from tests.demo.narrator import Narrator
+from tests.demo.replica import Reader, Replica
+from tests.demo.stage import DEVICES, ISP, MAILBOXES, WORK, Stage
+from tests.demo.waiting import Claims, StepFailedError, wait_for
+from tests.demo.webmail import Webmail, left_on_pop3
+
+SERVER = "server"
+PLACES = (SERVER, *DEVICES)
+STOP_WITHIN_S = 5.0
+
+
+class Story:
+    """Play the steps one after the other; StepFailedError at the first that does not hold within `patience_s`."""
+
+    def __init__(
+        self, stage: Stage, narrator: Narrator, years: Years, *, pop3_messages: int, patience_s: float
+    ) -> None:
+        self._stage = stage
+        self._narrator = narrator
+        self._years = years
+        self._pop3_messages = pop3_messages
+        self._patience_s = patience_s
+        self._webmail = Webmail(stage.server, WORK)
+
+    def play(self) -> None:
+        """Tell it all, up to the status as the last picture."""
+        self._narrator.headings()
+        self.first_sync()
+        self.new_mail()
+        self.read_on_phone()
+        self.changed_on_server()
+        self.pop3()
+        self.server_away()
+        self.status()
+
+    def first_sync(self) -> None:
+        """Bring years of mail to three new devices, the newest first."""
+        tell, years = self._narrator, self._years
+        tell.begin(f"First sync: {years.messages:,} messages to laptop, phone and nas")
+        replicas = {device: [self._stage.replica(device, one) for one in MAILBOXES] for device in DEVICES}
+        counts = {device: _counter(boxes) for device, boxes in replicas.items()}
+        began = time.monotonic()
+        self._stage.start()
+        newest = {device: _shows(self._stage.replica(device), NEWEST, "") for device in DEVICES}
+        with tell.progress(counts, total=years.messages) as look:
+            readable = self._wait(newest, began, meanwhile=look)
+            complete = self._wait(
+                {device: _has(boxes, years.messages) for device, boxes in replicas.items()},
+                began,
+                every_s=0.1,
+                meanwhile=look,
+            )
+        tell.held("the newest message can be read", readable)
+        tell.held("all messages are there", complete)
+        reader = Reader()
+        for device, mailbox in ((device, mailbox) for device in DEVICES for mailbox in MAILBOXES):
+            found, expected = reader.read(self._stage.replica(device, mailbox)), years.expected[mailbox]
+            if found != expected:
+                missing, others = (expected - found).total(), (found - expected).total()
+                raise StepFailedError(f"{mailbox} on {device} lacks {missing} messages and has {others} others")
+        tell.fact(f"compared with the server: every octet and every flag, on {len(DEVICES)} devices")
+        tell.fact(
+            f"{reader.disk_bytes / 1e6:,.0f} MB on disk for all three; the mail is {years.size_bytes / 1e6:,.0f} MB"
+        )
+
+    def new_mail(self) -> None:
+        """Push what arrives on the server to every device."""
+        self._narrator.begin("New mail arrives on the server")
+        for letter in (LUNCH, INVOICE, PARCEL):
+            self._webmail.receive(letter)
+            self._become(f'"{letter.subject}" is there', self._on_devices(letter, ""))
+
+    def read_on_phone(self) -> None:
+        """Share what one device reads."""
+        self._narrator.begin("The phone reads a message")
+        self._stage.replica("phone").mark(LUNCH, "S")
+        claims = self._on_devices(LUNCH, "S", but="phone")
+        self._become(f'"{LUNCH.subject}" is read', {SERVER: self._webmail.shows(LUNCH, "\\Seen"), **claims})
+
+    def changed_on_server(self) -> None:
+        """Follow what another program does on the server."""
+        self._narrator.begin("In the web mail one message is flagged, another deleted")
+        self._webmail.flag(INVOICE, "\\Flagged")
+        self._become(f'"{INVOICE.subject}" is flagged', self._on_devices(INVOICE, "F"))
+        self._webmail.delete(PARCEL)
+        gone = {device: _is_gone(replica, PARCEL) for device, replica in self._stage.replicas().items()}
+        self._become(f'"{PARCEL.subject}" is gone', gone)
+
+    def pop3(self) -> None:
+        """Take the mail of a POP3 account, and treat it like any other from then on."""
+        count = self._pop3_messages
+        self._narrator.begin(f"The POP3 account gets {count} messages; syncd sync {ISP}")
+        self._stage.server.deliver_all(ISP, INBOX, maildrop(count, seed=self._years.seed))
+        began = time.monotonic()
+        self._stage.syncd("sync", ISP)
+        replicas = self._stage.replicas(account=ISP)
+        here = {device: _has((replica,), count) for device, replica in replicas.items()}
+        empty: Claims = {SERVER: lambda: left_on_pop3(self._stage.server, ISP) == 0}
+        self._narrator.held("all are there, and the server is empty", self._wait({**empty, **here}, began))
+        replicas["laptop"].mark(BILL, "S")
+        claims = {device: _shows(replicas[device], BILL, "S") for device in DEVICES if device != "laptop"}
+        self._become(f'"{BILL.subject}" is read on laptop', claims)
+
+    def server_away(self) -> None:
+        """Keep what devices change while the server is away, also two changes of one message."""
+        self._narrator.begin("The server is away while two devices change a message")
+        self._stage.server.stop()
+        self._stage.replica("nas").mark(INVOICE, "S")
+        self._stage.replica("laptop").mark(LUNCH, "F")
+        self._stage.replica("nas").mark(LUNCH, "R")
+        self._stage.check_alive()
+        self._stage.server.start()
+        began = time.monotonic()
+        flags = "\\Seen", "\\Flagged", "\\Answered"
+        both = {SERVER: self._webmail.shows(LUNCH, *flags), **self._on_devices(LUNCH, "FRS")}
+        self._narrator.held("it is back: both changes are everywhere", self._wait(both, began))
+        read = {SERVER: self._webmail.shows(INVOICE, "\\Seen", "\\Flagged"), **self._on_devices(INVOICE, "FS")}
+        self._narrator.held("and a third, of another message", self._wait(read, began))
+
+    def status(self) -> None:
+        """Show how things stand, as a person asks for it."""
+        self._narrator.begin("syncd status")
+        picture = self._stage.syncd("status")
+        self._narrator.say()
+        for line in picture.rstrip().splitlines():
+            self._narrator.say(f"    {line}".rstrip())
+        for name in (WORK, ISP, *DEVICES):
+            if name not in picture:
+                raise StepFailedError(f"the status does not name {name}")
+
+    def end(self) -> None:
+        """Stop syncd as a service manager does."""
+        self._narrator.begin("syncd is told to stop")
+        self._narrator.took("it ended", self._stage.stop(patience_s=STOP_WITHIN_S))
+        replicas = [self._stage.replica(device, mailbox) for device in DEVICES for mailbox in MAILBOXES]
+        if left := sum(replica.half_written() for replica in replicas):
+            raise StepFailedError(f"{left} half-written files are left")
+        self._narrator.fact("nothing half-written is left")
+
+    def _on_devices(self, letter: Letter, letters: str, *, but: str = "") -> Claims:
+        replicas = self._stage.replicas()
+        return {device: _shows(replicas[device], letter, letters) for device in DEVICES if device != but}
+
+    def _become(self, text: str, claims: Claims) -> None:
+        self._narrator.held(text, self._wait(claims, time.monotonic()))
+
+    def _wait(
+        self,
+        claims: Claims,
+        since: float,
+        *,
+        every_s: float = 0.01,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Mapping[str, float]:
+        def look() -> None:
+            self._stage.check_alive()
+            meanwhile()
+
+        return wait_for(claims, patience_s=self._patience_s, since=since, every_s=every_s, meanwhile=look)
+
+
+def _shows(replica: Replica, letter: Letter, letters: str) -> Callable[[], bool]:
+    return lambda: replica.shows(letter, letters)
+
+
+def _is_gone(replica: Replica, letter: Letter) -> Callable[[], bool]:
+    return lambda: replica.find(letter) is None
+
+
+def _has(replicas: Iterable[Replica], count: int) -> Callable[[], bool]:
+    return lambda: sum(replica.count() for replica in replicas) == count
+
+
+def _counter(replicas: Iterable[Replica]) -> Callable[[], int]:
+    return lambda: sum(replica.count() for replica in replicas)
