@@ -24,6 +24,9 @@ class Rule:
     window_s: float = 600.0
 
 
+DEFAULT = Rule()
+
+
 @dataclass(frozen=True, slots=True)
 class MailboxLoss:
     """Count what one mailbox lost within the window, with what is about to go, and had when the window began.

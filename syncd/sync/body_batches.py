@@ -110,6 +110,11 @@ class BodyBatches:
         troubles.resolve(conn, message_ids, device_id=None)
 
 
+async def encoded(content: bytes | FileSpool) -> EncodedBody:
+    """Return one body as the store wants it; the caller closes it."""
+    return await asyncio.to_thread(_encode, content)
+
+
 def _encode_all(batch: Iterable[FetchedBody]) -> tuple[EncodedBody, ...]:
     return tuple(_encode(body.content) for body in batch)
 

@@ -25,8 +25,9 @@ from syncd.maildir.marker import Marker, Standing, read_marker, standing, write_
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
+from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices, troubles
+from syncd.store import accounts, devices, holds, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
@@ -67,6 +68,7 @@ class Device:
         turn: asyncio.Lock,
         activity: Activity,
         clock: Callable[[], float],
+        rule: Rule = DEFAULT,
     ) -> None:
         """Take the ids of the accounts that the device selects, by name."""
         self._db = db
@@ -76,6 +78,7 @@ class Device:
         self._wakes = wakes
         self._activity = activity
         self._clock = clock
+        self._rule = rule
         self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         self._files = DeviceFiles(db, config, marker=self._marker, turn=turn, clock=clock)
         self.requests = Requests(wakes.device(name))
@@ -119,7 +122,9 @@ class Device:
             row = await self._db.write(self._ensure_row)
             selection = selection_of(self._config, now=self._clock())
             policy = policy_of(served.replica, served.mailbox, selection)
-            result = await ReplicaRound(self._db, self._files, row, served.replica, policy, self._clock()).run()
+            result = await ReplicaRound(
+                self._db, self._files, row, served.replica, policy, self._rule, self._clock()
+            ).run()
             effects += result.effects
             stale_rounds += result.is_stale
             self._wakes.account(served.account).set()
@@ -128,7 +133,9 @@ class Device:
     async def _due(self) -> set[int]:
         row = await self._db.write(self._ensure_row)
         now = self._clock()
-        return set(await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now)))
+        due = await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now))
+        released = await self._db.read(lambda conn: holds.released_mailboxes(conn, device_id=row.id))
+        return {*due, *released}
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
@@ -281,8 +288,8 @@ class Device:
             self._selections[mailbox.id] = text
 
     def _make_directory(self, directory: PurePosixPath) -> None:
-        with ReplicaRoot(self._config.path) as root:
-            root.create(directory).close()
+        with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
+            mailbox.clean_tmp(now_s=self._clock())
 
     async def _selected(self) -> list[tuple[str, MailboxRow]]:
         """Return the mailboxes that the device selects, in the order in which they are synced."""

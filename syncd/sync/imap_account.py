@@ -29,7 +29,7 @@ from syncd.store import accounts, devices
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
-from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
 from syncd.sync.round import server_round
@@ -206,8 +206,13 @@ class ImapAccount:
         """Read one mailbox; trouble that reaches no further than it is recorded there, and the others go on."""
         await self._push(connection)
         fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        observer = self._observer(connection, fresh)
         try:
-            await read(self._observer(connection, fresh), fresh)
+            try:
+                await read(observer, fresh)
+            except RenumberedError:
+                await observer.renumber()
+                self._wake_devices()
         except SyncdError as error:
             if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
                 raise

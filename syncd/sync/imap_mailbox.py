@@ -35,6 +35,8 @@ from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.imap_observed import cursor_of, observed_of
+from syncd.sync.imap_renumbering import renumber
 from syncd.sync.sides import StoreOutcome
 
 log = structlog.get_logger()
@@ -85,8 +87,10 @@ class ImapMailbox:
         here = await list_uids(self.connection)
         missing = here.uids - known
         cursor = self._mailbox.cursor
-        if cursor.uidvalidity != uidvalidity or not cursor.uidnext:
-            cursor = _cursor(selected, uidvalidity, here.uids)
+        if cursor.uidvalidity not in {0, uidvalidity}:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        if not cursor.uidnext:
+            cursor = cursor_of(selected, uidvalidity, here.uids)
         if only_newest:
             await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False)
             return
@@ -156,6 +160,12 @@ class ImapMailbox:
                         await self._set_aside(ids[outcome.uid], outcome)
         return True
 
+    async def renumber(self) -> None:
+        """Bind the rows to the UIDs that their messages have under a new UIDVALIDITY."""
+        await renumber(
+            self._db, self.connection, self._mailbox, spool_directory=self._spool_directory, clock=self._clock
+        )
+
     async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
         """Change flags on the server; a message that it does not tell of is left for the next observation."""
         selected = await self._select()
@@ -207,7 +217,7 @@ class ImapMailbox:
         if uids:
             async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
                 async for batch in batches:
-                    observed += _observed(batch.rows)
+                    observed += observed_of(batch.rows)
         now = self._clock()
 
         def record(conn: Connection) -> None:
@@ -217,13 +227,13 @@ class ImapMailbox:
         await self._db.write(record)
 
     async def _record_rows_of(self, rows: Sequence[FetchRow]) -> None:
-        observed = _observed(rows)
+        observed = observed_of(rows)
         uidvalidity = self._mailbox.cursor.uidvalidity
         await self._db.write(lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed))
 
     async def _record_changes(self, changes: ServerChanges, selected: SelectResult | None) -> None:
         before, after, now = self._mailbox.cursor, changes.cursor, self._clock()
-        observed = _observed(changes.rows)
+        observed = observed_of(changes.rows)
 
         def record(conn: Connection) -> None:
             server_tree.record_messages(conn, self._mailbox.id, before.uidvalidity, observed)
@@ -260,25 +270,6 @@ class ImapMailbox:
                 now=self._clock(),
             )
         )
-
-
-def _cursor(selected: SelectResult, uidvalidity: int, uids: UidSet) -> MailboxCursor:
-    return MailboxCursor(
-        uidvalidity=uidvalidity,
-        uidnext=selected.uidnext or (uids.highest + 1 if uids else 1),
-        highestmodseq=selected.highestmodseq,
-        exists_count=len(uids),
-        permanent_flags=selected.permanent_flags,
-        accepts_keywords=selected.accepts_keywords,
-    )
-
-
-def _observed(rows: Iterable[FetchRow]) -> tuple[ObservedMessage, ...]:
-    return tuple(
-        ObservedMessage(row.uid, row.flags, row.modseq or 0, row.size_bytes, row.internaldate, row.email_id)
-        for row in rows
-        if row.flags is not None
-    )
 
 
 def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:

@@ -21,6 +21,7 @@ from syncd.errors import SyncdError
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Store, as_text
+from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, pairs, replica_tree, troubles
 from syncd.store.accounts import MailboxRow
@@ -28,6 +29,7 @@ from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
+from syncd.sync.guarding import Waiting, admit, waiting
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -67,15 +69,18 @@ class ReplicaRound:
     device: DeviceRow
     of: ReplicaRow
     policy: Policy
+    rule: Rule
     now: float
 
     async def run(self) -> RoundResult:
         """Plan and settle the next pairs; the replica row given must be a current one."""
         of = self.of
-        news = await self.db.read(self._news)
+        news, waits = await self.db.read(self._news)
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
-        mine = [effect for effect in effects if isinstance(effect, Deliver | Rename | Remove)]
+        mine: Sequence[ReplicaEffect] = [e for e in effects if isinstance(e, Deliver | Rename | Remove)]
+        if waits or any(isinstance(effect, Remove) for effect in mine):
+            mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
         await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         stale = False
         for batch in _batches(mine, planned):
@@ -88,10 +93,17 @@ class ReplicaRound:
         await self.db.write(lambda conn: pairs.settle(conn, of, rest, now=self.now))
         return RoundResult(len(mine), stale)
 
-    def _news(self, conn: Connection) -> pairs.News:
+    def _news(self, conn: Connection) -> tuple[pairs.News, Waiting]:
         news = pairs.server_news(conn, self.of, limit=_PAIRS_PER_ROUND)
+        waits = waiting(conn, self.device, self.of)
         again = troubles.due(conn, mailbox_id=self.of.mailbox_id, device_id=self.device.id, now=self.now)
-        return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, self.of, again))) if again else news
+        older = pairs.pairs_of(conn, self.of, {*again, *waits.held, *waits.released})
+        return replace(news, pairs=(*news.pairs, *older)), waits
+
+    def _admit(
+        self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting
+    ) -> tuple[ReplicaEffect, ...]:
+        return admit(conn, self.device, self.of, effects, before=before, rule=self.rule, now=self.now)
 
     async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> bool:
         """Announce, perform and settle one batch; True if the device forestalled part of it."""

@@ -1,0 +1,107 @@
+"""Floor 3: a mailbox whose UIDVALIDITY changed: rows keep their identity by finding their message under its new UID."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
+
+from syncd.store.accounts import MailboxCursor, move_cursor
+from syncd.store.schema import server_message
+from syncd.store.server_tree import raise_version
+
+_BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """Count what became of a mailbox: messages found again, new ones, and those that are not there any more."""
+
+    found: int
+    new: int
+    gone: int
+
+
+def messages_of(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> Mapping[int, int]:
+    """Return the row ids of a mailbox under one UIDVALIDITY, by UID."""
+    columns = server_message.c
+    query = select(columns.uid, columns.id).where(
+        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, columns.gone_at.is_(None)
+    )
+    return {row.uid: row.id for row in conn.execute(query)}
+
+
+def rebind(
+    conn: Connection, *, mailbox_id: int, cursor: MailboxCursor, bodies: Mapping[int, int], now: float
+) -> Renumbered:
+    """Give the rows of older UIDVALIDITYs the UIDs that their messages have now, in one transaction.
+
+    bodies: the body of every row under the new UIDVALIDITY, by row id; the caller has them from a complete listing.
+    Equal messages are counted, not merged: each row takes one, by date and then by UID. A row whose body is
+    nowhere is gone.
+    """
+    columns = server_message.c
+    rows = tuple(
+        conn.execute(
+            select(server_message)
+            .where(columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
+            .order_by(columns.uid)
+        )
+    )
+    version = raise_version(conn, mailbox_id)
+    waiting: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        if row.uidvalidity == cursor.uidvalidity and row.id in bodies:
+            waiting[bodies[row.id]].append(row)
+    taken: list[tuple[Row[Any], Row[Any]]] = []
+    gone: list[int] = []
+    for row in rows:
+        if row.uidvalidity == cursor.uidvalidity:
+            continue
+        same = waiting.get(row.body_id, []) if row.body_id is not None else []
+        if same:
+            now_here = min(same, key=lambda one: (one.internaldate != row.internaldate, one.uid))
+            same.remove(now_here)
+            taken.append((row, now_here))
+        else:
+            gone.append(row.id)
+    _take_over(conn, taken, version)
+    if gone:
+        conn.execute(_BY_ID.values(gone_at=now, version=version), [{"row_id": row_id} for row_id in gone])
+    new = [row for same in waiting.values() for row in same]
+    if new:
+        conn.execute(
+            _BY_ID.values(body_id=bindparam("body"), version=version),
+            [{"row_id": row.id, "body": bodies[row.id]} for row in new],
+        )
+    move_cursor(conn, mailbox_id, cursor, is_listed=True, now=now)
+    return Renumbered(len(taken), len(new), len(gone))
+
+
+def _take_over(conn: Connection, taken: list[tuple[Row[Any], Row[Any]]], version: int) -> None:
+    if not taken:
+        return
+    conn.execute(
+        delete(server_message).where(server_message.c.id == bindparam("row_id")),
+        [{"row_id": now_here.id} for _, now_here in taken],
+    )
+    conn.execute(
+        _BY_ID.values(
+            uidvalidity=bindparam("new_uidvalidity"),
+            uid=bindparam("new_uid"),
+            flags=bindparam("new_flags"),
+            modseq=bindparam("new_modseq"),
+            version=version,
+        ),
+        [
+            {
+                "row_id": row.id,
+                "new_uidvalidity": now_here.uidvalidity,
+                "new_uid": now_here.uid,
+                "new_flags": now_here.flags,
+                "new_modseq": now_here.modseq,
+            }
+            for row, now_here in taken
+        ],
+    )
