@@ -115,7 +115,12 @@ class ImapConnection:
 
     async def aclose(self) -> None:
         """Close at once; whoever waits for a command gets ConnectionLostError."""
-        self._session.wire.fail_all(ConnectionLostError("the connection was closed"))
+        wire = self._session.wire
+        wire.fail_all(ConnectionLostError("the connection was closed"))
+        try:
+            await asyncio.wait_for(wire.closed.wait(), self._session.limits.logout_s)
+        except TimeoutError:
+            logger.warning("socket_not_closed")
 
     # Mailboxes.
 

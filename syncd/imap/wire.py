@@ -96,7 +96,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._waiting: deque[tuple[WireCommand, asyncio.Future[None]]] = deque()
         self._speaker: WireCommand | None = None
         self._continuation: asyncio.Future[bytes | None] | None = None
-        self._early_continuation: bytes | None = None
         self._writable = asyncio.Event()
         self._writable.set()
         self._held_bytes = 0
@@ -175,8 +174,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     def on_continuation(self, text: bytes) -> None:
         if not self.greeting.done():
             raise ProtocolError("the server did not greet")
-        if self._speaker is not None and not self._answer_speaker(text):
-            self._early_continuation = text
+        # NOTE: a `+` that nobody waits for asks for nothing.
+        self._answer_speaker(text)
 
     def open_literal(self, size_bytes: int) -> LiteralSink | None:
         return self._receiver.open_sink(size_bytes) if self._is_trusted else None
@@ -218,9 +217,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     async def continuation(self) -> bytes | None:
         """Return the text of the server's next `+` line, or None once the command is over."""
-        if self._early_continuation is not None:
-            early, self._early_continuation = self._early_continuation, None
-            return early
         if self._speaker is None or self._speaker.is_over:
             return None
         self._continuation = self.loop.create_future()
@@ -313,7 +309,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
                 await converse(command)
         finally:
             self._speaker = None
-            self._early_continuation = None
             self._admit()
 
     async def _send(self, command: WireCommand) -> bool:
@@ -347,11 +342,9 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if left:
             raise ValueError("a streamed literal is not as long as announced")
 
-    def _answer_speaker(self, text: bytes | None) -> bool:
-        if self._continuation is None or self._continuation.done():
-            return False
-        self._continuation.set_result(text)
-        return True
+    def _answer_speaker(self, text: bytes | None) -> None:
+        if self._continuation is not None and not self._continuation.done():
+            self._continuation.set_result(text)
 
     def _was_issued(self, tag: str) -> bool:
         count = tag.removeprefix(self.tagpre)

@@ -1,5 +1,6 @@
 """Each wanted body has an outcome of its own, by UID, in bounded memory, whatever the server does."""
 
+import asyncio
 import threading
 from contextlib import aclosing
 
@@ -65,6 +66,8 @@ def selected(script: Script) -> Script:
 async def test_interleaved_answers_of_two_fetches_go_by_uid() -> None:
     """A body that comes within another command's answer, after its own command has ended, is that UID's body."""
 
+    first_is_over = asyncio.Event()
+
     async def script(peer: Peer) -> None:
         await peer.expect(b"UID FETCH 1:100 ")
         first = peer.tag
@@ -72,10 +75,16 @@ async def test_interleaved_answers_of_two_fetches_go_by_uid() -> None:
         second = peer.tag
         early = [body(uid, b"%d" % uid) for uid in range(1, 100)]
         await peer.send(body(102, b"102") + b"".join(early) + first + b" OK done\r\n")
+        await first_is_over.wait()
         await peer.send(body(100, b"100") + body(101, b"101") + second + b" OK done\r\n")
 
+    found = []
     async with connected(selected(script)) as connection:
-        found = await fetched(connection, wanted(*range(1, 103)))
+        await connection.select(b"INBOX")
+        async for one in connection.fetch_bodies(wanted(*range(1, 103)), spool=MemorySpool):
+            found.append(outcome(one))
+            if len(found) == 100:
+                asyncio.get_running_loop().call_later(0.05, first_is_over.set)
 
     assert dict(found) == {uid: b"%d" % uid for uid in range(1, 103)}
     assert len(found) == 102
@@ -95,7 +104,8 @@ async def test_nil_missing_and_foreign_bodies() -> None:
     """NIL is no body; a body that was not asked for, or comes twice, is ignored."""
 
     async def script(peer: Peer) -> None:
-        answer = b"* 1 FETCH (UID 1 BODY[] NIL)\r\n" + body(9, b"foreign") + body(2, b"b") + body(2, b"again")
+        twice = b"* 1 FETCH (UID 2 BODY[] {1}\r\nb BODY[] {5}\r\nagain)\r\n"
+        answer = b"* 1 FETCH (UID 1 BODY[] NIL)\r\n" + body(9, b"foreign") + twice + body(2, b"again")
         await peer.answer(b"UID FETCH 1:2 ", answer)
 
     async with connected(selected(script)) as connection:
@@ -220,6 +230,8 @@ async def test_window_bounds_what_is_asked_for() -> None:
         asked.append(await peer.expect(b"UID FETCH 1 "))
         first = peer.tag
         asked.append(await peer.expect(b"UID FETCH 2 "))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(peer.reader.read(1), 0.1)
         await peer.send(body(1, b"a") + first + b" OK\r\n")
         second = peer.tag
         asked.append(await peer.expect(b"UID FETCH 3 "))
