@@ -89,28 +89,56 @@ def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change],
                 assert_never(change)
 
 
-def announce_deliveries(conn: Connection, replica_id: int, minted: Sequence[MintedFile]) -> None:
-    """Commit the names of files before they are written, so that none is ever delivered under two."""
-    if minted:
-        conn.execute(
-            insert(replica_message),
-            [
-                {
-                    "replica_id": replica_id,
-                    "message_id": file.message_id,
-                    "name": file.name,
-                    "info": file.info,
-                    "subdir": file.subdir,
-                    "flags": format_flags(file.flags),
-                    "state": ReplicaState.DELIVERING,
-                    "size_bytes": file.size_bytes,
-                    "mtime": file.mtime,
-                    "form": file.form,
-                    "version": 0,  # our own doing: the account need not look
-                }
-                for file in minted
-            ],
+def announce_deliveries(
+    conn: Connection, replica_id: int, minted: Sequence[MintedFile]
+) -> Mapping[int, ReplicaMessage]:
+    """Commit the names of files before they are written, so that none is ever delivered under two.
+
+    Returns the rows by message.
+    """
+    if not minted:
+        return {}
+    conn.execute(
+        insert(replica_message),
+        [
+            {
+                "replica_id": replica_id,
+                "message_id": file.message_id,
+                "name": file.name,
+                "info": file.info,
+                "subdir": file.subdir,
+                "flags": format_flags(file.flags),
+                "state": ReplicaState.DELIVERING,
+                "size_bytes": file.size_bytes,
+                "mtime": file.mtime,
+                "form": file.form,
+                "version": 0,  # our own doing: the account need not look
+            }
+            for file in minted
+        ],
+    )
+    columns = replica_message.c
+    query = select(columns.id, columns.message_id).where(columns.replica_id == replica_id)
+    ids = {
+        message_id: file_id
+        for file_id, message_id in rows_in(conn, query, columns.message_id, [file.message_id for file in minted])
+    }
+    return {
+        file.message_id: ReplicaMessage(
+            id=ids[file.message_id],
+            message_id=file.message_id,
+            name=file.name,
+            info=file.info,
+            subdir=file.subdir,
+            flags=file.flags,
+            state=ReplicaState.DELIVERING,
+            size_bytes=file.size_bytes,
+            mtime=file.mtime,
+            form=file.form,
+            version=0,
         )
+        for file in minted
+    }
 
 
 def announce_moves(conn: Connection, targets: Mapping[int, Flags]) -> None:

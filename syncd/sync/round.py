@@ -126,9 +126,7 @@ class ReplicaRound:
         files = {message_id: file for message_id in bodies if (file := planned[message_id].replica) is not None}
         again = frozenset(files)
         minted = [self.side.mint(body, delivers[id_].flags) for id_, body in bodies.items() if id_ not in files]
-        replica_tree.announce_deliveries(conn, self.of.id, minted)
-        made = replica_tree.files_by_name(conn, self.of.id, [file.name for file in minted])
-        files |= {file.message_id: file for file in made.values() if file.message_id is not None}
+        files |= replica_tree.announce_deliveries(conn, self.of.id, minted)
         tasks: list[FileTask] = [
             FileToDeliver(
                 files[message_id],
