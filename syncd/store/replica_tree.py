@@ -120,8 +120,7 @@ def announce_deliveries(
     columns = replica_message.c
     query = select(columns.id, columns.message_id).where(columns.replica_id == replica_id)
     ids = {
-        message_id: file_id
-        for file_id, message_id in rows_in(conn, query, columns.message_id, [file.message_id for file in minted])
+        row.message_id: row.id for row in rows_in(conn, query, columns.message_id, [file.message_id for file in minted])
     }
     return {
         file.message_id: ReplicaMessage(
