@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from dataclasses import replace
 
 import structlog
 
@@ -43,7 +44,7 @@ class ImapConnection:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.selected: bytes | None = None
+        self._selected: tuple[bytes, SelectResult] | None = None
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
@@ -68,6 +69,19 @@ class ImapConnection:
     @property
     def is_usable(self) -> bool:
         return self._session.wire.failure is None
+
+    @property
+    def selected(self) -> bytes | None:
+        """Return the octets of the selected mailbox."""
+        return self._selected[0] if self._selected is not None else None
+
+    @property
+    def selection(self) -> SelectResult | None:
+        """Return what SELECT said of the selected mailbox, without QRESYNC's answer.
+
+        Using it instead of selecting again keeps the events that were not drained yet.
+        """
+        return self._selected[1] if self._selected is not None else None
 
     @property
     def exists(self) -> int:
@@ -175,14 +189,14 @@ class ImapConnection:
             parameters.append(b"(CONDSTORE)")
         self._session.events.clear()
         self._session.events.exists = 0
-        self.selected = None
+        self._selected = None
         collector = Selecting()
         verb = "EXAMINE" if read_only else "SELECT"
         end = await self._session.attempt(verb, string(octets), *parameters, collector=collector)
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
-        self.selected = octets
         result = collector.result(end)
+        self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
         return result
 
@@ -196,7 +210,7 @@ class ImapConnection:
             # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
             await self.select(self.selected, read_only=True)
             await self._session.command("CLOSE")
-        self.selected = None
+        self._selected = None
         self._session.events.clear()
 
     def drain_events(self) -> MailboxEvents:

@@ -195,6 +195,7 @@ async def test_select_without_exists_is_no_empty_mailbox() -> None:
     async with connected(script) as connection:
         with pytest.raises(ProtocolError):
             await select(connection)
+        assert (connection.selected, connection.selection) == (None, None)
 
 
 async def test_news_of_the_mailbox_before_is_not_news_of_the_next() -> None:
@@ -208,6 +209,7 @@ async def test_news_of_the_mailbox_before_is_not_news_of_the_next() -> None:
     async with connected(script) as connection:
         await select(connection)
         selected = await connection.select(b"Other")
+        assert (connection.selected, connection.selection) == (b"Other", selected)
         assert (selected.exists, connection.exists) == (3, 3)
         assert not selected.vanished
         assert not connection.has_events

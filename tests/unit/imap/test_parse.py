@@ -232,6 +232,19 @@ def test_date_time_round_trips(seconds: int) -> None:
     assert internaldate(arguments.date_time(seconds).strip(b'"')) == seconds
 
 
+@pytest.mark.parametrize(
+    ("octets", "seconds"),
+    [
+        (b" 1-Jan-1970 05:30:00 +0530", 0),
+        (b"31-Dec-1969 20:30:00 -0330", 0),
+        (b"01-JAN-1970 00:00:60 +0000", 60),
+    ],
+)
+def test_date_of_another_zone(octets: bytes, seconds: int) -> None:
+    """A zone counts with its hours, its minutes and its sign."""
+    assert internaldate(octets) == seconds
+
+
 @pytest.mark.parametrize("octets", [b"", b"1-Foo-2001 00:00:00 +0000", b"40-Jan-2001 00:00:00 +0000", b"x" * 26])
 def test_nonsense_date_is_no_date(octets: bytes) -> None:
     """A date that is none is not told."""

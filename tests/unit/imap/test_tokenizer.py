@@ -121,6 +121,17 @@ def test_literals_round_trip_in_chunks_of_any_size(literals: list[bytes], size: 
     assert found == literals
 
 
+def test_limit_of_a_response_counts_each_response_anew() -> None:
+    """Many responses with literals are no large response."""
+    handler = Handler()
+    tokenizer = Tokenizer(handler, Limits(response_max_bytes=500))
+
+    for _ in range(10):
+        tokenizer.feed(b"* LIST () NIL {3}\r\nabc\r\n")
+
+    assert len(handler.seen) == 10
+
+
 def test_time_grows_with_the_octets_and_no_faster() -> None:
     """A long line in small chunks is joined once: each octet is searched and copied a bounded number of times."""
     copied = 0
