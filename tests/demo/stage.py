@@ -1,6 +1,6 @@
 """The stage of the story: a real Dovecot, two accounts on it, a configuration, and syncd as a process of its own."""
 
-import os
+import json
 import shutil
 import subprocess
 import sys
@@ -50,17 +50,12 @@ class Stage:
 
     def syncd(self, *arguments: str) -> str:
         """Run syncd to its end and return what it prints; StepFailedError when it reports a failure."""
-        ended = subprocess.run(
-            (sys.executable, "-m", "syncd", *arguments, "--config", str(self.config)),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_TIMEOUT_S,
-            env=os.environ | {"COLUMNS": "100"},
-        )
-        if ended.returncode != 0:
-            raise StepFailedError(f"syncd {' '.join(arguments)} ended with {ended.returncode}: {ended.stderr.strip()}")
-        return ended.stdout
+        return self._run(*arguments, stdout=subprocess.PIPE)
+
+    def show(self, *arguments: str) -> None:
+        """Run syncd to its end and let it print to where we print."""
+        sys.stdout.flush()
+        self._run(*arguments, stdout=None)
 
     def start(self) -> None:
         """Start `syncd run`."""
@@ -103,10 +98,27 @@ class Stage:
             self._daemon.wait()
 
     def last_log_lines(self, count: int = 15) -> tuple[str, ...]:
-        """Return the end of what syncd logged."""
+        """Return the end of what syncd logged, for people; where it failed in its code stays in the file."""
         if not self.log_file.exists():
             return ()
-        return tuple(self.log_file.read_text(errors="replace").splitlines()[-count:])
+        return tuple(map(_readable, self.log_file.read_text(errors="replace").splitlines()[-count:]))
+
+    def _run(self, *arguments: str, stdout: int | None) -> str:
+        name = f"syncd {' '.join(arguments)}"
+        try:
+            ended = subprocess.run(
+                (sys.executable, "-m", "syncd", *arguments, "--config", str(self.config)),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=_COMMAND_TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StepFailedError(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s") from error
+        if ended.returncode != 0:
+            raise StepFailedError(f"{name} ended with {ended.returncode}: {ended.stderr.strip()}")
+        return ended.stdout or ""
 
     def _configuration(self) -> str:
         return f"""\
@@ -131,6 +143,7 @@ password_file = "password"
 
 {"".join(self._device(name) for name in DEVICES)}[daemon]
 socket = "syncd.sock"
+log_format = "json"
 """
 
     def _device(self, name: str) -> str:
@@ -155,3 +168,14 @@ def set_stage(*, directory: Path | None, password: str) -> Iterator[Stage]:
 def _write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
+
+
+def _readable(line: str) -> str:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return line
+    shown = (
+        f"{key}={value}" for key, value in values.items() if key not in {"event", "level", "timestamp", "exception"}
+    )
+    return f"{values.get('level', ''):8}{values.get('event', '')}  {' '.join(shown)}"
