@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from syncd.cli.check import check_config
+from syncd.cli.health import health
+from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
+from syncd.cli.plan import plan
+from syncd.cli.run import run
+from syncd.cli.status import status
+from syncd.cli.sync import sync
 from syncd.errors import SyncdError
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -24,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
+for _command in (run, sync, status, plan, health, migrate):
+    app.command()(_command)
 app.command("check-config")(check_config)
 
 

@@ -105,6 +105,7 @@ class Device:
             await self._db.write(lambda conn: devices.record_device_state(conn, row.id, state=state, error=text))
             raise
         await self._db.write(lambda conn: devices.record_device_state(conn, row.id, state="active", error=None))
+        self._activity.error = self._activity.retry_at = None
         await self._ensure_replicas()
         log.info("device_attached", device=self._name)
 

@@ -1,0 +1,44 @@
+"""`syncd plan`: what a sync would do now, effect by effect, without doing it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, complain, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.model import Config
+    from syncd.daemon.answers import PlanReport
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+
+
+def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show what is left to do as far as syncd knows; nothing is looked at anew, and nothing is done."""
+    settings = configuration(config).config
+
+    from syncd.daemon.answers import PLAN_JSON
+
+    answer = Client(settings.daemon.socket).get_if_running("/plan")
+    report = _from_store(settings) if answer is None else PLAN_JSON.validate_json(answer)
+    if as_json:
+        typer.echo(PLAN_JSON.dump_json(report, indent=2, ensure_ascii=True))
+        return
+    for line in report.effects:
+        say(f"{line.device}: {line.account}/{line.mailbox}: {line.text}")
+    if not report.effects:
+        say("nothing to do")
+    if not report.is_whole:
+        complain(f"only the first {len(report.effects)} effects are shown")
+
+
+def _from_store(config: "Config") -> "PlanReport":
+    import asyncio
+    import time
+
+    from syncd.daemon.reading import read_plan
+    from syncd.store.database import Database
+
+    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+        return asyncio.run(read_plan(db, config, now=time.time()))

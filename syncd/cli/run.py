@@ -1,0 +1,12 @@
+"""`syncd run`: the daemon in the foreground."""
+
+from syncd.cli.options import ConfigOption, configuration
+
+
+def run(config: ConfigOption = None) -> None:
+    """Serve all accounts and devices until interrupted."""
+    settings = configuration(config).config
+
+    from syncd.daemon.process import run_daemon
+
+    run_daemon(settings)

@@ -1,0 +1,74 @@
+"""`syncd sync`: complete rounds until there is nothing left to do, by the daemon if one runs, else by ourselves."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, complain, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.cli.progress import ProgressView
+    from syncd.config.model import Config
+    from syncd.daemon.answers import SyncReport
+
+_PROGRESS_STEP_S = 1.0
+
+AccountsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts to sync; all when none is named.")
+]
+
+
+def sync(accounts: AccountsArgument = None, config: ConfigOption = None) -> None:
+    """Sync until there is nothing left to do; exit code 1 if something failed."""
+    settings = configuration(config).config
+    if unknown := set(accounts or ()) - set(settings.accounts):
+        known = ", ".join(settings.accounts) or "none"
+        raise typer.BadParameter(f"there is no account {min(unknown)!r}; known are: {known}")
+    names = tuple(dict.fromkeys(accounts or settings.accounts))
+
+    from syncd.cli.progress import progress_view
+
+    with progress_view() as view:
+        report = _by_daemon(settings, names, view) or _by_ourselves(settings, names, view)
+    _tell(report)
+    if not report.is_complete:
+        raise typer.Exit(1)
+
+
+def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport | None":
+    """Return the daemon's report, None if no daemon runs."""
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    from syncd.daemon.answers import REPORT_JSON, REQUEST_JSON, STATUS_JSON, SyncRequest
+    from syncd.daemon.status import progress_of
+
+    client = Client(config.daemon.socket)
+    if client.get_if_running("/health") is None:
+        return None
+    with ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(client.post, "/sync", REQUEST_JSON.dump_json(SyncRequest(names)))
+        while not wait((answer,), timeout=_PROGRESS_STEP_S).done:
+            view.show(progress_of(STATUS_JSON.validate_json(client.get("/status"))))
+        return REPORT_JSON.validate_json(answer.result())
+
+
+def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
+    from syncd.daemon.process import Interrupted, sync_once
+
+    try:
+        return sync_once(config, names, on_progress=view.show)
+    except Interrupted:
+        complain("interrupted; the next sync goes on from here")
+        raise typer.Exit(1) from None
+
+
+def _tell(report: "SyncReport") -> None:
+    for failure in report.failures:
+        complain(f"{failure.kind} {failure.name}: {failure.error}")
+    for name in report.unfinished:
+        complain(f"{name}: not everything could be synced; see syncd status")
+    if report.set_aside:
+        complain(f"messages set aside: {report.set_aside}; see syncd status")
+    if report.is_complete:
+        say("everything is synced")

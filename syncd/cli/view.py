@@ -1,0 +1,137 @@
+"""The tables of `syncd status`; everything that comes from servers or users is shown escaped and without markup."""
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from syncd.config.problems import printable
+from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Status, TroubleStatus
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+_PLAIN_WIDTH = 160
+
+
+class Screen:
+    """Show a status on standard output, as wide as it is."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, emoji=False)
+        if not self._console.is_terminal and console is None:
+            self._console = Console(highlight=False, emoji=False, width=_PLAIN_WIDTH)
+
+    def show(self, status: Status) -> None:
+        """Print the status."""
+        self._console.print(rendered(status))
+
+    def show_again(self, status: Status) -> None:
+        """Print the status in place of what was there."""
+        if self._console.is_terminal:
+            self._console.clear()
+        self.show(status)
+
+
+def rendered(status: Status) -> RenderableType:
+    """Return the whole picture: daemon, accounts, devices, mailboxes, and what is set aside."""
+    parts: list[RenderableType] = [_daemon_line(status)]
+    if status.accounts:
+        parts += [Text(), _accounts(status)]
+    if status.devices:
+        parts += [Text(), _devices(status)]
+    replicas = [(device, one) for device in status.devices for one in device.replicas if _is_interesting(one)]
+    if replicas:
+        parts += [Text(), _replicas(replicas)]
+    failed = [(account, one) for account in status.accounts for one in account.mailboxes if one.error]
+    parts += [_plain(f"{account.name}/{one.name}: {one.error}", "red") for account, one in failed]
+    if status.troubles:
+        parts += [Text(), _troubles(status)]
+    return Group(*parts)
+
+
+def _daemon_line(status: Status) -> Text:
+    if status.daemon is None:
+        return Text("the daemon is not running; this is what the store remembers", style="bold yellow")
+    since = age(status.at - status.daemon.started_at)
+    return Text(f"the daemon runs since {since} (pid {status.daemon.pid})", style="bold")
+
+
+def _accounts(status: Status) -> Table:
+    table = _table("account", "type", "doing", "news", "messages", "last success", "error")
+    for one in status.accounts:
+        messages = sum(mailbox.messages for mailbox in one.mailboxes)
+        fetched = sum(mailbox.fetched for mailbox in one.mailboxes)
+        counts = f"{messages:,}" if fetched == messages else f"{fetched:,} of {messages:,}"
+        success = "never" if one.lag_s is None else f"{age(one.lag_s)} ago"
+        _row(table, one.name, one.type, one.doing, one.mode, counts, success, _error(one, status.at))
+    return table
+
+
+def _devices(status: Status) -> Table:
+    table = _table("device", "state", "doing", "waiting", "behind", "path", "error")
+    for one in status.devices:
+        behind = "" if one.lag_s == 0 else "-" if one.lag_s is None else age(one.lag_s)
+        waiting = f"{one.waiting:,}" if one.waiting else ""
+        _row(table, one.name, one.state, one.doing, waiting, behind, one.path, _error(one, status.at))
+    return table
+
+
+def _replicas(replicas: list[tuple[DeviceStatus, ReplicaStatus]]) -> Table:
+    table = _table("device", "mailbox", "on server", "delivered", "waiting", "not yet synced")
+    for device, one in replicas:
+        mailbox = f"{one.account}/{one.mailbox}"
+        waiting = f"{one.waiting:,}" if one.waiting else ""
+        _row(table, device.name, mailbox, f"{one.on_server:,}", f"{one.delivered:,}", waiting, _unsynced(one))
+    return table
+
+
+def _troubles(status: Status) -> Table:
+    table = _table("set aside", "uid", "device", "tries", "again", "why")
+    for one in status.troubles:
+        again = "not by itself" if one.retry_at is None else _when(one.retry_at - status.at)
+        _row(table, *_place(one), one.device or "", str(one.attempts), again, one.error)
+    return table
+
+
+def _place(trouble: TroubleStatus) -> tuple[str, str]:
+    return f"{trouble.account}/{trouble.mailbox}", str(trouble.uid)
+
+
+def _is_interesting(one: ReplicaStatus) -> bool:
+    return bool(one.on_server or one.delivered or one.waiting or one.new or one.missing or one.edited)
+
+
+def _unsynced(one: ReplicaStatus) -> str:
+    kinds = {"new": one.new, "missing": one.missing, "edited": one.edited}
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+
+
+def _error(one: AccountStatus | DeviceStatus, at: float) -> str:
+    if one.error is None:
+        return ""
+    return one.error if one.retry_at is None else f"{one.error} (again {_when(one.retry_at - at)})"
+
+
+def _when(seconds: float) -> str:
+    return "now" if seconds <= 0 else f"in {age(seconds)}"
+
+
+def age(seconds: float) -> str:
+    """Return a duration as a person says it, in its largest unit."""
+    for unit_s, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f} {letter}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str) -> None:
+    table.add_row(*map(_plain, cells))
+
+
+def _plain(text: str, style: str = "") -> Text:
+    return Text(printable(text), style=style)

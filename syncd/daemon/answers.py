@@ -1,0 +1,65 @@
+"""Floor 5: what the control socket answers, as values and as JSON; both ends of the socket use it."""
+
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from syncd.daemon.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Say who could not be synced, and why. kind: account or device."""
+
+    kind: str
+    name: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """Tell how a sync ended.
+
+    unfinished: names of accounts and devices that still have something to do, though they did not fail. set_aside:
+    messages that could not be fetched, delivered or changed and are tried again later.
+    """
+
+    failures: tuple[Failure, ...]
+    unfinished: tuple[str, ...]
+    set_aside: int
+
+    @property
+    def is_complete(self) -> bool:
+        return not (self.failures or self.unfinished or self.set_aside)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """Describe one effect: whose, in words, and as the JSON object of `reconcile.effects`."""
+
+    account: str
+    mailbox: str
+    device: str
+    text: str
+    effect: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """Hold a plan, and whether it is all of it."""
+
+    effects: tuple[PlanLine, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """Name the accounts to sync; none: all."""
+
+    accounts: tuple[str, ...] = ()
+
+
+STATUS_JSON = TypeAdapter(Status)
+REPORT_JSON = TypeAdapter(SyncReport)
+PLAN_JSON = TypeAdapter(PlanReport)
+REQUEST_JSON = TypeAdapter(SyncRequest)

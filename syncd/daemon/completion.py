@@ -1,0 +1,63 @@
+"""Floor 5: whole rounds until there is nothing left to do, for `syncd sync`: who fails is told, the rest goes on."""
+
+import asyncio
+from collections.abc import Collection
+from functools import partial
+
+from syncd.daemon.answers import Failure, SyncReport
+from syncd.daemon.app import App
+from syncd.daemon.supervisor import Supervisor, text_of
+from syncd.store.report import trouble_count
+from syncd.sync.served import Leftover, leftover
+
+_ROUNDS_MAX = 20
+
+
+async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
+    """Ask these accounts and the devices that select them for whole rounds until none has anything left to do.
+
+    Whoever fails is not asked again: its next try is the supervisor's business.
+    """
+    accounts = {name: app.accounts[name] for name in of_accounts}
+    devices = {name: app.devices[name] for name in app.devices_of(of_accounts)}
+    failures = await _ask([*devices.values(), *accounts.values()])
+    before: Leftover | None = None
+    for _ in range(_ROUNDS_MAX):
+        left = await _left(app, accounts, devices, failures)
+        if not left or left == before:
+            break
+        before = left
+        failures += await _ask([accounts[name] for name in left.accounts])
+        failures += await _ask([devices[name] for name in left.devices])
+    left = await _left(app, accounts, devices, failures)
+    return SyncReport(
+        failures=failures,
+        unfinished=tuple(sorted({*left.accounts, *left.devices})),
+        set_aside=await app.db.read(trouble_count),
+    )
+
+
+async def _left(
+    app: App, accounts: Collection[str], devices: Collection[str], failures: Collection[Failure]
+) -> Leftover:
+    failed = {(failure.kind, failure.name) for failure in failures}
+    return await app.db.read(
+        partial(
+            leftover,
+            config=app.config,
+            of_accounts=[name for name in accounts if ("account", name) not in failed],
+            of_devices=[name for name in devices if ("device", name) not in failed],
+            now=app.clock(),
+        )
+    )
+
+
+async def _ask(supervisors: Collection[Supervisor]) -> tuple[Failure, ...]:
+    outcomes = await asyncio.gather(*(one.task.requests.ask() for one in supervisors), return_exceptions=True)
+    failures: list[Failure] = []
+    for one, outcome in zip(supervisors, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            failures.append(Failure(one.kind, one.name, text_of(outcome)))
+        elif outcome is not None:
+            raise outcome
+    return tuple(failures)

@@ -1,0 +1,175 @@
+"""Floor 5: the control socket: HTTP on a unix socket that only the owner of the store can use."""
+
+import asyncio
+import contextlib
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
+
+from syncd.daemon.answers import PLAN_JSON, REPORT_JSON, REQUEST_JSON, STATUS_JSON
+from syncd.daemon.app import App
+from syncd.daemon.completion import sync
+from syncd.daemon.reading import read_plan, read_status, this_daemon
+from syncd.errors import SyncdError, Temper
+from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_BODY_MAX_BYTES = 64 * 1024
+_PROBE_S = 1.0
+_STORE_ANSWERS_S = 10.0
+_ANSWERS_END_S = 1.0
+
+
+@asynccontextmanager
+async def control_socket(app: App) -> AsyncIterator[None]:
+    """Answer on the socket of the configuration until left; SyncdError when it cannot be had."""
+    path = app.config.daemon.socket
+    listener = await asyncio.to_thread(_bound, path)
+    inode = path.lstat().st_ino
+    runner = web.AppRunner(_Control(app).application(), access_log=None, shutdown_timeout=_ANSWERS_END_S)
+    try:
+        await runner.setup()
+        await _Site(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()
+        listener.close()
+        await asyncio.to_thread(_unlink, path, inode)
+
+
+class _Site(web.BaseSite):
+    """Serve on a unix socket that is bound already, with the rights that it should have."""
+
+    def __init__(self, runner: web.AppRunner, listener: socket.socket) -> None:
+        super().__init__(runner)
+        self._listener = listener
+
+    @property
+    def name(self) -> str:
+        return "control socket"
+
+    async def start(self) -> None:
+        await super().start()
+        protocols = self._runner.server
+        if protocols is None:
+            raise RuntimeError("the runner is not set up")
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(protocols, sock=self._listener)
+
+
+class _Control:
+    """Answer the requests; each is small, checked, and does what one command of the CLI asks for."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._daemon = this_daemon(started_at=app.clock())
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_told])
+        application.router.add_get("/health", self.health)
+        application.router.add_get("/status", self.status)
+        application.router.add_get("/plan", self.plan)
+        application.router.add_post("/sync", self.sync)
+        return application
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Say that event loop and store answer."""
+        async with asyncio.timeout(_STORE_ANSWERS_S):
+            await self._app.db.write(lambda _: None)
+        return web.json_response({"health": "ok"})
+
+    async def status(self, _: web.Request) -> web.Response:
+        app = self._app
+        status = await read_status(app.db, app.config, now=app.clock(), daemon=self._daemon, activities=app.activities)
+        return _json(STATUS_JSON, status)
+
+    async def plan(self, _: web.Request) -> web.Response:
+        return _json(PLAN_JSON, await read_plan(self._app.db, self._app.config, now=self._app.clock()))
+
+    async def sync(self, request: web.Request) -> web.Response:
+        try:
+            wanted = REQUEST_JSON.validate_json(await request.read() or b"{}")
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name accounts in a list") from error
+        if unknown := set(wanted.accounts) - set(self._app.accounts):
+            raise web.HTTPBadRequest(text=f"there is no account {min(unknown)}")
+        return _json(REPORT_JSON, await sync(self._app, wanted.accounts or tuple(self._app.accounts)))
+
+
+@web.middleware
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell what went wrong in words that may be shown."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.text}, status=error.status)
+    except SyncdError as error:
+        return web.json_response({"error": str(error)}, status=503)
+    except TimeoutError:
+        return web.json_response({"error": "the store does not answer"}, status=503)
+    except Exception as error:
+        log.error("request_failed", path=request.path, exc_info=error)
+        return web.json_response({"error": f"unexpected error: {type(error).__name__}"}, status=500)
+
+
+def _json(adapter: TypeAdapter[T], value: T) -> web.Response:
+    return web.Response(body=adapter.dump_json(value), content_type="application/json")
+
+
+def _bound(path: Path) -> socket.socket:
+    """Bind the socket with its rights; nobody can connect before it listens."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.chmod(DIRECTORY_MODE)
+        _remove_stale(path)
+        listener.bind(str(path))
+        path.chmod(FILE_MODE)
+    except OSError as error:
+        listener.close()
+        # NOTE: a path of more than 107 octets has no errno, only this text.
+        raise _unusable(f"the socket {path} cannot be made: {error.strerror or str(error).lower()}") from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that a killed daemon left; nothing else is ever removed."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise _unusable(f"the socket {path} cannot be made: something else has that name")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+    raise _unusable(f"another daemon answers on the socket {path}")
+
+
+def _unlink(path: Path, inode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.lstat().st_ino == inode:
+            path.unlink()
+
+
+def _unusable(text: str) -> SyncdError:
+    return SyncdError(text, temper=Temper.GIVE_UP)

@@ -1,0 +1,80 @@
+"""Floor 5: the log: structlog for everything, libraries included; secrets and control characters never get through."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import Processor, WrappedLogger
+
+from syncd.config.model import DaemonConfig, LogFormat, LogLevel
+from syncd.daemon.redaction import Secrets
+
+secrets = Secrets()
+"""The secrets of this process; whoever learns one adds it before it can reach a log."""
+
+_LEVELS = {
+    LogLevel.DEBUG: logging.DEBUG,
+    LogLevel.INFO: logging.INFO,
+    LogLevel.WARNING: logging.WARNING,
+    LogLevel.ERROR: logging.ERROR,
+}
+
+
+def configure(config: DaemonConfig, *, at_least: LogLevel = LogLevel.DEBUG, stream: TextIO | None = None) -> None:
+    """Begin to log to `stream`, by default standard error.
+
+    at_least: the least severity that is logged, unless the configuration asks for debug or for less.
+    """
+    output = stream or sys.stderr
+    wanted = _LEVELS[config.log_level]
+    level = wanted if config.log_level is LogLevel.DEBUG else max(wanted, _LEVELS[at_least])
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            structlog.processors.format_exc_info,
+            _clean,
+            _renderer(config.log_format, output),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=output),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
+
+
+class _FromLibraries(logging.Handler):
+    """Hand what libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        log.log(
+            record.levelno,
+            "library_logged",
+            logger=record.name,
+            message=record.getMessage(),
+            exc_info=record.exc_info or None,
+        )
+
+
+def _clean(_: WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    trace = event.pop("exception", None)
+    for key, value in tuple(event.items()):
+        event[key] = secrets.cleaned(key, value)
+    if trace is not None:
+        event["exception"] = secrets.cleaned_lines(str(trace))
+    return event
+
+
+def _renderer(wanted: LogFormat, output: TextIO) -> Processor:
+    is_console = output.isatty() if wanted is LogFormat.AUTO else wanted is LogFormat.CONSOLE
+    if is_console:
+        # NOTE: the default exception formatter of structlog shows local variables, and so secrets.
+        return structlog.dev.ConsoleRenderer(
+            colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+        )
+    return structlog.processors.JSONRenderer()

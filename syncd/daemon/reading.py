@@ -1,0 +1,50 @@
+"""Floor 5: status and plan read from a store, whoever owns it: the daemon's answers, and ours while none runs."""
+
+import json
+import os
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from syncd.config.model import Config
+from syncd.daemon.answers import PlanLine, PlanReport
+from syncd.daemon.snapshot import TROUBLES_MAX, status_of
+from syncd.daemon.status import DaemonStatus, Status
+from syncd.reconcile.effects import as_json, as_text
+from syncd.store.database import Database
+from syncd.store.report import store_report
+from syncd.sync.activity import Activities
+from syncd.sync.planned import planned
+
+_EFFECTS_MAX = 10_000
+
+
+def this_daemon(*, started_at: float) -> DaemonStatus:
+    """Describe this process."""
+    try:
+        installed = version("syncd")
+    except PackageNotFoundError:
+        installed = "source tree"
+    return DaemonStatus(os.getpid(), installed, started_at)
+
+
+async def read_status(
+    db: Database,
+    config: Config,
+    *,
+    now: float,
+    daemon: DaemonStatus | None = None,
+    activities: Activities | None = None,
+) -> Status:
+    """Return the status; without a daemon's activities it is that of a store at rest."""
+    report = await db.read(partial(store_report, troubles_max=TROUBLES_MAX))
+    return status_of(config, report, now=now, daemon=daemon, activities=activities)
+
+
+async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:
+    """Return what is planned as far as the store knows; nothing is done."""
+    found = await db.read(partial(planned, config=config, now=now, limit=_EFFECTS_MAX))
+    lines = tuple(
+        PlanLine(one.account, one.mailbox, one.device, as_text(one.effect), json.loads(as_json(one.effect)))
+        for one in found.effects
+    )
+    return PlanReport(lines, found.is_whole)

@@ -1,0 +1,150 @@
+"""Floor 5: the status put together from the store and, where a daemon runs, from what its tasks are doing."""
+
+from collections.abc import Sequence
+
+from syncd.config.model import Config
+from syncd.daemon.status import (
+    AccountStatus,
+    DaemonStatus,
+    DeviceStatus,
+    MailboxStatus,
+    ReplicaStatus,
+    Status,
+    TroubleStatus,
+)
+from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.sync.activity import Activities, Activity
+
+TROUBLES_MAX = 100
+
+
+def status_of(
+    config: Config,
+    report: StoreReport,
+    *,
+    now: float,
+    daemon: DaemonStatus | None = None,
+    activities: Activities | None = None,
+) -> Status:
+    """Return the status of what the configuration names."""
+    running = activities or Activities()
+    accounts = {one.name: one for one in report.accounts}
+    devices = {one.name: one for one in report.devices}
+    return Status(
+        at=now,
+        daemon=daemon,
+        accounts=tuple(
+            _account(name, one.type, accounts.get(name), running.accounts.get(name), report.mailboxes, now=now)
+            for name, one in config.accounts.items()
+        ),
+        devices=tuple(
+            _device(name, str(one.path), devices.get(name), running.devices.get(name), report, now=now)
+            for name, one in config.devices.items()
+        ),
+        troubles=tuple(_troubles(report)),
+    )
+
+
+def _account(
+    name: str,
+    type_: str,
+    row: AccountReport | None,
+    activity: Activity | None,
+    mailboxes: Sequence[MailboxReport],
+    *,
+    now: float,
+) -> AccountStatus:
+    mine = [one for one in mailboxes if row is not None and one.account_id == row.id and one.is_synced]
+    succeeded_at = row.succeeded_at if row else None
+    return AccountStatus(
+        name=name,
+        type=type_,
+        doing=_doing(activity),
+        since_at=_since(activity),
+        mode=activity.mode if activity else "",
+        succeeded_at=succeeded_at,
+        lag_s=None if succeeded_at is None else max(now - succeeded_at, 0.0),
+        error=_error(activity, row.error if row else None),
+        failed_at=row.failed_at if row else None,
+        failures=row.failures if row else 0,
+        retry_at=activity.retry_at if activity else None,
+        mailboxes=tuple(
+            MailboxStatus(one.name, one.messages, one.fetched, one.error)
+            for one in sorted(mine, key=lambda one: one.name)
+        ),
+    )
+
+
+def _device(
+    name: str, path: str, row: DeviceReport | None, activity: Activity | None, report: StoreReport, *, now: float
+) -> DeviceStatus:
+    mine = [one for one in report.replicas if row is not None and one.device_id == row.id]
+    replicas = sorted(_replicas(mine, report), key=lambda one: (one.account, one.mailbox))
+    waiting = sum(one.waiting for one in replicas)
+    settled_at = row.settled_at if row else None
+    lag_s = 0.0 if not waiting else None if settled_at is None else max(now - settled_at, 0.0)
+    return DeviceStatus(
+        name=name,
+        path=path,
+        state=row.state if row else "new",
+        doing=_doing(activity),
+        since_at=_since(activity),
+        settled_at=settled_at,
+        waiting=waiting,
+        lag_s=lag_s,
+        error=_error(activity, row.error if row else None),
+        retry_at=activity.retry_at if activity else None,
+        replicas=tuple(replicas),
+    )
+
+
+def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[ReplicaStatus]:
+    mailboxes = {one.id: one for one in report.mailboxes}
+    accounts = {one.id: one.name for one in report.accounts}
+    return [
+        ReplicaStatus(
+            account=accounts[mailbox.account_id],
+            mailbox=mailbox.name,
+            on_server=mailbox.messages,
+            delivered=one.delivered,
+            waiting=one.waiting,
+            new=one.new,
+            missing=one.missing,
+            edited=one.edited,
+        )
+        for one in mine
+        if (mailbox := mailboxes.get(one.mailbox_id)) is not None
+    ]
+
+
+def _troubles(report: StoreReport) -> Sequence[TroubleStatus]:
+    mailboxes = {one.id: one for one in report.mailboxes}
+    accounts = {one.id: one.name for one in report.accounts}
+    devices = {one.id: one.name for one in report.devices}
+    return [
+        TroubleStatus(
+            account=accounts[mailbox.account_id],
+            mailbox=mailbox.name,
+            uid=one.uid,
+            device=None if one.device_id is None else devices.get(one.device_id, ""),
+            error=one.error,
+            attempts=one.attempts,
+            since_at=one.since_at,
+            retry_at=one.retry_at,
+        )
+        for one in report.troubles
+        if (mailbox := mailboxes.get(one.mailbox_id)) is not None
+    ]
+
+
+def _doing(activity: Activity | None) -> str:
+    return activity.doing if activity else "not running"
+
+
+def _since(activity: Activity | None) -> float | None:
+    return activity.since or None if activity else None
+
+
+def _error(activity: Activity | None, recorded: str | None) -> str | None:
+    """Return the error that stands: while a daemon runs, it knows better than the store what is over."""
+    return activity.error if activity else recorded

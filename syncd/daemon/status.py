@@ -1,0 +1,144 @@
+"""Floor 5: the status as values, the same from a running daemon and from a store at rest; the CLI reads it as JSON."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """Describe the running daemon."""
+
+    pid: int
+    version: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStatus:
+    """Count a mailbox on its server; fetched: those whose body is in the store."""
+
+    name: str
+    messages: int
+    fetched: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """Describe an account. doing, since_at, mode and retry_at say nothing while no daemon runs.
+
+    lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row.
+    """
+
+    name: str
+    type: str
+    doing: str
+    since_at: float | None
+    mode: str
+    succeeded_at: float | None
+    lag_s: float | None
+    error: str | None
+    failed_at: float | None
+    failures: int
+    retry_at: float | None
+    mailboxes: tuple[MailboxStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """Count a device's copy of a mailbox. waiting: server changes to come; new, missing, edited: not yet synced."""
+
+    account: str
+    mailbox: str
+    on_server: int
+    delivered: int
+    waiting: int
+    new: int
+    missing: int
+    edited: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """Describe a device. state: active, away (its root is not there), foreign (not ours), or new.
+
+    lag_s: 0 while nothing waits, else seconds since the last delivery; None: something waits and nothing came yet.
+    """
+
+    name: str
+    path: str
+    state: str
+    doing: str
+    since_at: float | None
+    settled_at: float | None
+    waiting: int
+    lag_s: float | None
+    error: str | None
+    retry_at: float | None
+    replicas: tuple[ReplicaStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleStatus:
+    """Describe a message that is set aside. device None: on the server's side; retry_at None: not by itself."""
+
+    account: str
+    mailbox: str
+    uid: int
+    device: str | None
+    error: str
+    attempts: int
+    since_at: float
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Hold what `syncd status` shows. Times are seconds since 1970; daemon is None while none runs."""
+
+    at: float
+    daemon: DaemonStatus | None
+    accounts: tuple[AccountStatus, ...]
+    devices: tuple[DeviceStatus, ...]
+    troubles: tuple[TroubleStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Say how far one account or device is: messages done of all that there are."""
+
+    kind: str
+    name: str
+    doing: str
+    done: int
+    total: int
+    error: str | None
+
+
+def progress_of(status: Status) -> tuple[Progress, ...]:
+    """Return how far everybody is."""
+    accounts = (
+        Progress(
+            "account",
+            one.name,
+            one.doing,
+            done=sum(mailbox.fetched for mailbox in one.mailboxes),
+            total=sum(mailbox.messages for mailbox in one.mailboxes),
+            error=one.error,
+        )
+        for one in status.accounts
+    )
+    devices = (
+        Progress(
+            "device",
+            one.name,
+            one.doing,
+            done=sum(replica.delivered for replica in one.replicas),
+            total=max(
+                sum(replica.on_server for replica in one.replicas) if one.waiting else 0,
+                sum(replica.delivered for replica in one.replicas),
+            ),
+            error=one.error,
+        )
+        for one in status.devices
+    )
+    return (*accounts, *devices)

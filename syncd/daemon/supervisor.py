@@ -1,0 +1,96 @@
+"""Floor 5: one account's or device's task, run again and again: its failures are recorded, waited out, and its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn, Protocol
+
+import structlog
+
+from syncd.errors import Reach, StoreError, SyncdError
+from syncd.sync.activity import Activity
+from syncd.sync.backoff import Backoff
+from syncd.sync.requests import Requests
+
+log = structlog.get_logger()
+
+_STABLE_S = 10.0
+"""A run that lasted this long was a success, so the next failure is a first one."""
+
+
+class Supervised(Protocol):
+    """A task that serves somebody until it is cancelled or an error ends it; then it is run again."""
+
+    @property
+    def requests(self) -> Requests: ...
+
+    async def run(self) -> None: ...
+
+
+class Supervisor:
+    """Keep one task running; no failure of it reaches another, except that of the store they share."""
+
+    def __init__(
+        self,
+        task: Supervised,
+        *,
+        kind: str,
+        name: str,
+        activity: Activity,
+        on_failure: Callable[[Exception, str], Awaitable[None]],
+        clock: Callable[[], float],
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Call `on_failure` with each error and its text for people; kind: account or device."""
+        self.task = task
+        self.kind = kind
+        self.name = name
+        self._activity = activity
+        self._on_failure = on_failure
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+
+    async def run(self) -> NoReturn:
+        """Run the task until cancelled. StoreError when the store cannot be used: nobody can go on."""
+        try:
+            while True:
+                error = await self._run_once()
+                if isinstance(error, StoreError) and error.reach is Reach.STORE:
+                    raise error
+                await self._wait_after(error)
+        finally:
+            self.task.requests.fail(SyncdError("syncd is stopping"))
+
+    async def _run_once(self) -> Exception:
+        began = asyncio.get_running_loop().time()
+        try:
+            await self.task.run()
+            error: Exception = SyncdError("the task ended by itself")
+        except Exception as caught:
+            error = caught
+        if asyncio.get_running_loop().time() - began >= _STABLE_S:
+            self._backoff.succeeded()
+        self.task.requests.fail(error)  # NOTE: a task answers for errors that it knows; the others are answered here
+        return error
+
+    async def _wait_after(self, error: Exception) -> None:
+        wait_s = self._backoff.failed(error)
+        text = text_of(error)
+        who = {self.kind: self.name}
+        if isinstance(error, SyncdError):
+            log.warning(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1))
+        else:
+            log.error(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1), exc_info=error)
+        now = self._clock()
+        self._activity.now("waiting to try again", now)
+        self._activity.error, self._activity.retry_at = text, now + wait_s
+        await self._on_failure(error, text)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self.task.requests.arrived.wait()
+        except TimeoutError:
+            pass
+
+
+def text_of(error: BaseException) -> str:
+    """Return what people are told about an error; the texts of others than ours may hold anything."""
+    return str(error) if isinstance(error, SyncdError) else f"unexpected error: {type(error).__name__}"

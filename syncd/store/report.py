@@ -1,0 +1,217 @@
+"""Floor 3: what `syncd status` and `syncd plan` ask of the store: counts and last errors, nothing of any message."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, func, select
+
+from syncd.mail.tree import UNSYNCED, ReplicaState
+from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble
+
+_NEVER = 10.0**11
+"""A retry later than this is none: see `troubles`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReport:
+    """Say how an account fared. Times are seconds since 1970; failures are those since the last success."""
+
+    id: int
+    name: str
+    kind: str
+    succeeded_at: float | None
+    failed_at: float | None
+    error: str | None
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxReport:
+    """Count a mailbox of the server tree: its messages, and those of them whose body is in the store."""
+
+    id: int
+    account_id: int
+    name: str
+    is_synced: bool
+    messages: int
+    fetched: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """Say where a device stands; settled_at is when its files were last made durable."""
+
+    id: int
+    name: str
+    state: str
+    settled_at: float | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """Count a replica: files delivered, server changes it waits for, and by kind what its device did on its own."""
+
+    device_id: int
+    mailbox_id: int
+    delivered: int
+    waiting: int
+    new: int
+    missing: int
+    edited: int
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleReport:
+    """Describe a message that is set aside. device_id None: server side; retry_at None: not by itself."""
+
+    mailbox_id: int
+    device_id: int | None
+    uid: int
+    error: str
+    attempts: int
+    since_at: float
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """Hold one snapshot of everything that status shows."""
+
+    accounts: tuple[AccountReport, ...]
+    mailboxes: tuple[MailboxReport, ...]
+    devices: tuple[DeviceReport, ...]
+    replicas: tuple[ReplicaReport, ...]
+    troubles: tuple[TroubleReport, ...]
+
+
+def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
+    """Return the whole report; of the troubles the newest."""
+    return StoreReport(
+        accounts=tuple(_accounts(conn)),
+        mailboxes=tuple(_mailboxes(conn)),
+        devices=tuple(_devices(conn)),
+        replicas=tuple(_replicas(conn)),
+        troubles=tuple(_troubles(conn, limit=troubles_max)),
+    )
+
+
+def account_ids(conn: Connection) -> Mapping[str, int]:
+    """Return the ids of all accounts by name."""
+    return {row.name: row.id for row in conn.execute(select(account.c.name, account.c.id))}
+
+
+def trouble_count(conn: Connection) -> int:
+    """Return how many messages are set aside, each counted once for every side."""
+    return int(conn.execute(select(func.count()).select_from(trouble)).scalar_one())
+
+
+def _accounts(conn: Connection) -> Iterator[AccountReport]:
+    for row in conn.execute(select(account)):
+        yield AccountReport(
+            row.id, row.name, row.kind, row.succeeded_at, row.failed_at, row.error, failures=row.failures
+        )
+
+
+def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
+    live = (
+        select(
+            server_message.c.mailbox_id,
+            func.count().label("messages"),
+            func.count(server_message.c.body_id).label("fetched"),
+        )
+        .where(server_message.c.gone_at.is_(None))
+        .group_by(server_message.c.mailbox_id)
+        .subquery()
+    )
+    query = (
+        select(mailbox, live.c.messages, live.c.fetched)
+        .outerjoin(live, live.c.mailbox_id == mailbox.c.id)
+        .where(mailbox.c.gone_at.is_(None))
+    )
+    for row in conn.execute(query):
+        yield MailboxReport(
+            id=row.id,
+            account_id=row.account_id,
+            name=row.name,
+            is_synced=row.is_selectable and row.is_selected,
+            messages=row.messages or 0,
+            fetched=row.fetched or 0,
+            error=row.error,
+        )
+
+
+def _devices(conn: Connection) -> Iterator[DeviceReport]:
+    for row in conn.execute(select(device)):
+        yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error)
+
+
+def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
+    waiting = _waiting(conn)
+    unsynced = _unsynced(conn)
+    delivered = func.sum(_one_where(replica_message.c.state.not_in({*UNSYNCED, ReplicaState.DELIVERING})))
+    query = (
+        select(replica.c.id, replica.c.device_id, replica.c.mailbox_id, delivered.label("delivered"))
+        .outerjoin(replica_message, replica_message.c.replica_id == replica.c.id)
+        .group_by(replica.c.id, replica.c.device_id, replica.c.mailbox_id)
+    )
+    for row in conn.execute(query):
+        kinds = unsynced.get(row.id, {})
+        yield ReplicaReport(
+            device_id=row.device_id,
+            mailbox_id=row.mailbox_id,
+            delivered=int(row.delivered or 0),
+            waiting=waiting.get(row.id, 0),
+            new=kinds.get(ReplicaState.NEW, 0),
+            missing=kinds.get(ReplicaState.MISSING, 0),
+            edited=kinds.get(ReplicaState.EDITED, 0),
+        )
+
+
+def _waiting(conn: Connection) -> dict[int, int]:
+    """Count by replica the server rows that changed since its cursor."""
+    query = (
+        select(replica.c.id, func.count().label("number"))
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .join(server_message, server_message.c.mailbox_id == mailbox.c.id)
+        .where(mailbox.c.version > replica.c.server_cursor, server_message.c.version > replica.c.server_cursor)
+        .group_by(replica.c.id)
+    )
+    return {row.id: row.number for row in conn.execute(query)}
+
+
+def _unsynced(conn: Connection) -> dict[int, dict[str, int]]:
+    query = (
+        select(replica_message.c.replica_id, replica_message.c.state, func.count().label("number"))
+        .where(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(UNSYNCED))
+        .group_by(replica_message.c.replica_id, replica_message.c.state)
+    )
+    found: dict[int, dict[str, int]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.replica_id, {})[row.state] = row.number
+    return found
+
+
+def _troubles(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
+    query = (
+        select(trouble, server_message.c.uid)
+        .join(server_message, server_message.c.id == trouble.c.message_id)
+        .order_by(trouble.c.since_at.desc(), trouble.c.id)
+        .limit(limit)
+    )
+    for row in conn.execute(query):
+        yield TroubleReport(
+            mailbox_id=row.mailbox_id,
+            device_id=row.device_id,
+            uid=row.uid,
+            error=row.error,
+            attempts=row.attempts,
+            since_at=row.since_at,
+            retry_at=None if row.retry_at > _NEVER else row.retry_at,
+        )
+
+
+def _one_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    return case((condition, 1), else_=0)

@@ -1,0 +1,206 @@
+"""syncd as a process: a configuration, the daemon on it, and the commands a person types beside it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+START_S = 30.0
+STOP_S = 10.0
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Daemon:
+    """Run `syncd run` on a configuration; entering starts it and waits until it answers, leaving stops it.
+
+    `config` is the TOML as nested values; store and socket get a place in `directory` unless it names others. The
+    commands (`syncd`, `sync`, `status`) work while no daemon runs, too.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any], *, environment: Mapping[str, str] | None = None):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        # NOTE: a socket's path has 107 octets at most, and pytest's directories are long.
+        self._socket_dir = tempfile.TemporaryDirectory(prefix="syncd-test-", dir="/tmp")
+        self.socket = Path(self._socket_dir.name) / "run" / "syncd.sock"
+        self.store = directory / "syncd.db"
+        self.config_file = directory / "syncd.toml"
+        self.log_file = directory / "daemon.log"
+        self._environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(directory), **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.configure(config)
+
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write another configuration; a running daemon does not mind."""
+        whole = {name: dict(table) for name, table in config.items()}
+        whole["store"] = {"url": f"sqlite:///{self.store}", **whole.get("store", {})}
+        whole["daemon"] = {"socket": str(self.socket), **whole.get("daemon", {})}
+        self.config_file.write_text(toml(whole))
+        self.config_file.chmod(0o600)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill()
+            self._socket_dir.cleanup()
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the daemon and return when it answers; AssertionError with its last words if it ends instead."""
+        self.launch()
+        wait_until(lambda: self._answers() or self._running().poll() is not None, START_S, "the daemon answers")
+        if self._running().poll() is not None:
+            raise AssertionError(f"the daemon ended: {self.log()[-3000:]}")
+
+    def launch(self) -> None:
+        """Start the daemon without waiting for anything."""
+        assert self._process is None, "it runs already"
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> int | None:
+        """End the daemon by SIGTERM, and return its exit code; None if none was running."""
+        if self._process is None:
+            return None
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, timeout_s: float = STOP_S) -> int:
+        """Wait until the daemon has ended by itself, and return its exit code."""
+        code = self._running().wait(timeout_s)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End the daemon between any two instructions."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def log(self) -> str:
+        """Return everything that daemons of this object have logged."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def syncd(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
+        """Run a command with this configuration to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "syncd", *arguments, "--config", str(self.config_file)],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    def sync(self, *accounts: str) -> subprocess.CompletedProcess[str]:
+        """Run `syncd sync`; AssertionError unless everything was synced."""
+        ended = self.syncd("sync", *accounts)
+        assert ended.returncode == 0, f"{ended.stdout}{ended.stderr}{self.log()[-3000:]}"
+        return ended
+
+    def status(self) -> dict[str, Any]:
+        """Return what `syncd status --json` shows, straight from the socket while the daemon runs."""
+        if self._process is not None:
+            answer: dict[str, Any] = json.loads(self.request("GET", "/status")[1])
+            return answer
+        ended = self.syncd("status", "--json")
+        assert ended.returncode == 0, ended.stderr
+        stored: dict[str, Any] = json.loads(ended.stdout)
+        return stored
+
+    def account(self, name: str) -> dict[str, Any]:
+        """Return the status of one account."""
+        return next(one for one in self.status()["accounts"] if one["name"] == name)
+
+    def device(self, name: str) -> dict[str, Any]:
+        """Return the status of one device."""
+        return next(one for one in self.status()["devices"] if one["name"] == name)
+
+    def request(self, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer of the control socket."""
+        connection = _UnixConnection(self.socket)
+        try:
+            connection.request(method, target, body)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def _answers(self) -> bool:
+        try:
+            return self.request("GET", "/health")[0] == 200
+        except OSError:
+            return False
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "no daemon was started"
+        return self._process
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(60)
+        self.sock.connect(str(self._path))
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> float:
+    """Return the seconds until `condition` held; AssertionError when it did not in time."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > timeout_s:
+            raise AssertionError(f"not within {timeout_s:g} s: {what}")
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def toml(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Return nested values as TOML, tables last."""
+    lines = [f"[{'.'.join(map(_key, path))}]"] if path else []
+    lines += [f"{_key(key)} = {_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+    tables = [toml(value, (*path, key)) for key, value in values.items() if isinstance(value, Mapping)]
+    return "\n".join((*lines, *tables)) + "\n"
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value if isinstance(value, bool | int | float) else str(value))
