@@ -169,7 +169,9 @@ class ImapAccount:
         if changes.added or changes.missed:
             log.info("mailboxes_listed", account=self._name, added=len(changes.added), missed=len(changes.missed))
             self._wake_devices()
-        return {entry.octets: entry.status for entry in entries if entry.status is not None}
+        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
+        counted = (entry for entry in entries if entry.octets != connection.selected)
+        return {entry.octets: entry.status for entry in counted if entry.status is not None}
 
     async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         self._activity.now(f"listing {mailbox.name}", self._clock())

@@ -1,0 +1,62 @@
+"""Dovecots that stand on each rung, one with dots in its names, and a provider with a fresh user."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syncd.imap.observe import Rung
+from tests.contract.sync.provider import Provider
+from tests.servers.capabilities import NO_CONDSTORE, NO_QRESYNC
+from tests.servers.dovecot import Dovecot
+from tests.servers.identity import ServerUnavailable
+
+CAPABILITIES = {Rung.QRESYNC: None, Rung.CONDSTORE: NO_QRESYNC, Rung.LISTING: NO_CONDSTORE}
+MakeServer = Callable[..., Dovecot]
+
+
+@pytest.fixture(scope="session", params=list(Rung), ids=lambda rung: rung.name.lower())
+def rung(request: pytest.FixtureRequest) -> Rung:
+    """Return the rung that the server of this test can stand on."""
+    return Rung(request.param)
+
+
+@pytest.fixture(scope="session")
+def server(rung: Rung, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """Yield a Dovecot that can stand on the rung and on no higher one."""
+    with _started(tmp_path_factory.mktemp(f"dovecot-{rung.name}"), capability=CAPABILITIES[rung]) as dovecot:
+        yield dovecot
+
+
+@pytest.fixture(scope="session")
+def dotted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
+    """Yield a Dovecot whose hierarchy delimiter is a dot."""
+    with _started(tmp_path_factory.mktemp("dovecot-dotted"), separator=".") as dovecot:
+        yield dovecot
+
+
+@pytest.fixture
+def provider(server: Dovecot, mail_user: str) -> Provider:
+    """Return a fresh user on the server of the rung."""
+    return Provider(server, mail_user)
+
+
+@pytest.fixture
+def user(dovecot: Dovecot, mail_user: str) -> Provider:
+    """Return a fresh user on a Dovecot with all its capabilities."""
+    return Provider(dovecot, mail_user)
+
+
+@contextmanager
+def _started(directory: Path, **settings: Any) -> Iterator[Dovecot]:
+    try:
+        dovecot = Dovecot(directory, **settings)
+    except ServerUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with dovecot:
+        yield dovecot

@@ -1,0 +1,218 @@
+"""A whole sync engine without a daemon: a store, accounts, devices, and questions whether all of it is at rest.
+
+Theory. Entering a house opens its store and starts one task for each account and device; leaving cancels them as a
+daemon would. The same house can be entered again and again over the same files, which is what a restart is. A task that
+fails is run again when somebody asks, or a moment later.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from sqlalchemy import Connection, select
+
+from syncd.config.model import Config, ImapConfig, Layout
+from syncd.errors import SyncdError
+from syncd.mail.mailbox import MailboxName
+from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.store import accounts, schema
+from syncd.store.database import Database
+from syncd.sync.activity import Activity
+from syncd.sync.device import Device
+from syncd.sync.imap_account import ImapAccount
+from syncd.sync.planned import planned
+from syncd.sync.policies import Takers
+from syncd.sync.pop3_account import Pop3Account
+from syncd.sync.requests import Requests
+from syncd.sync.served import leftover
+from syncd.sync.wakes import Wakes
+from tests.contract.sync.replica import Replica
+from tests.servers.dovecot import HOST, PASSWORD, Dovecot
+
+_SETTLE_S = 60.0
+_RETRY_S = 0.2
+_EFFECTS_SHOWN = 20
+Table = Mapping[str, Any]
+"""A table of the configuration, with the keys of the file."""
+
+
+class _Task(Protocol):
+    @property
+    def requests(self) -> Requests: ...
+
+    async def run(self) -> None: ...
+
+
+def imap(server: Dovecot, user: str, *, port: int | None = None, **more: Any) -> Table:
+    """Return an IMAP account without TLS, through another port if a tap is in between."""
+    where = {"host": HOST, "port": port or server.imap_port, "tls": "none"}
+    return {"type": "imap", "username": user, "password": PASSWORD, **where, **more}
+
+
+def pop3(server: Dovecot, user: str, *, port: int | None = None, **more: Any) -> Table:
+    """Return a POP3 account without TLS."""
+    where = {"host": HOST, "port": port or server.pop3_port, "tls": "none"}
+    return {"type": "pop3", "username": user, "password": PASSWORD, **where, **more}
+
+
+class House:
+    """Serve accounts to devices for as long as it is entered; devices lie in directories of their names."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        accounts: Mapping[str, Table],
+        devices: Mapping[str, Table] | Iterable[str] = ("laptop",),
+        url: str | None = None,
+    ) -> None:
+        tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
+        self.directory = directory
+        self.config = Config.model_validate(
+            {
+                "store": {"url": url or f"sqlite:///{directory}/store/syncd.db"},
+                "accounts": dict(accounts),
+                "devices": {name: {"path": str(directory / name), **table} for name, table in tables.items()},
+                "daemon": {"socket": str(directory / "socket")},
+            }
+        )
+        self.shift_s = 0.0
+        """How far the house's clock is ahead of the real one."""
+        self.errors: dict[str, SyncdError] = {}
+        """The last error that ended each task, by name."""
+        self._running: list[asyncio.Task[None]] = []
+
+    def clock(self) -> float:
+        return time.time() + self.shift_s
+
+    # Entering and leaving.
+
+    async def __aenter__(self) -> Self:
+        url = self.config.store.url.get_secret_value()
+        self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
+        self.errors = {}
+        ids = await self.db.write(self._ensure_accounts)
+        self.wakes, takers, turn = Wakes(), Takers(self.config), asyncio.Lock()
+        self.accounts: dict[str, ImapAccount | Pop3Account] = {}
+        self.devices: dict[str, Device] = {}
+        for name, account in self.config.accounts.items():
+            of = ImapAccount if isinstance(account, ImapConfig) else Pop3Account
+            make: Callable[..., ImapAccount | Pop3Account] = partial(of, self.db, name, account)
+            self.accounts[name] = make(
+                account_id=ids[name],
+                password=_password,
+                takers=takers,
+                wakes=self.wakes,
+                activity=Activity(),
+                clock=self.clock,
+                spool_directory=self.directory,
+            )
+        for name, device in self.config.devices.items():
+            selected = self.config.accounts_of(name)
+            self.devices[name] = Device(
+                self.db,
+                name,
+                device,
+                account_ids={account: id_ for account, id_ in ids.items() if account in selected},
+                wakes=self.wakes,
+                turn=turn,
+                activity=Activity(),
+                clock=self.clock,
+            )
+        self._running = [asyncio.create_task(self._keep(name, task)) for name, task in self._tasks().items()]
+        served = (one for one in self.accounts.values() if isinstance(one, Pop3Account))
+        self._running += [asyncio.create_task(one.serve()) for one in served]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._running:
+            task.cancel()
+        ended = await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.to_thread(self.db.close)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _keep(self, name: str, task: _Task) -> None:
+        while True:
+            try:
+                await task.run()
+            except SyncdError as error:
+                self.errors[name] = error
+            except Exception as error:
+                task.requests.fail(error)
+                raise
+            try:
+                await asyncio.wait_for(task.requests.arrived.wait(), _RETRY_S)
+            except TimeoutError:
+                pass
+
+    # Asking.
+
+    async def settle(self, *names: str) -> None:
+        """Ask all tasks, or those named, for whole passes until one more changes nothing and nothing is left to do."""
+        async with asyncio.timeout(_SETTLE_S):
+            before = None
+            while (now := await self.db.read(_positions)) != before or (not names and await self._is_left()):
+                before = now
+                await self.ask(*names)
+        if not names:
+            plan = await self.db.read(partial(planned, config=self.config, now=self.clock(), limit=_EFFECTS_SHOWN))
+            assert plan.effects == ()
+
+    async def ask(self, *names: str) -> None:
+        """Ask all tasks, or those named, for one whole pass; raises what ended one instead."""
+        tasks = self._tasks()
+        await asyncio.gather(*(tasks[name].requests.ask() for name in names or tasks))
+
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> float:
+        """Return the seconds after which a condition holds; TimeoutError if it does not in time."""
+        began = time.monotonic()
+        async with asyncio.timeout(within_s):
+            while not holds():
+                await asyncio.sleep(0.01)
+        return time.monotonic() - began
+
+    def replica(self, device: str, mailbox: str = "INBOX", *, account: str = "work") -> Replica:
+        """Return a mailbox as a device has it."""
+        config = self.config.devices[device]
+        layout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        return Replica(config.path / layout.directory(account, MailboxName(tuple(mailbox.split("/")))))
+
+    def replicas(self, mailbox: str = "INBOX", *, account: str = "work") -> tuple[Replica, ...]:
+        """Return a mailbox as each device has it."""
+        return tuple(self.replica(device, mailbox, account=account) for device in self.config.devices)
+
+    async def rows(self, query: Any) -> list[Any]:
+        """Return the rows of a query on the store."""
+        return await self.db.read(lambda conn: list(conn.execute(query)))
+
+    def _tasks(self) -> Mapping[str, _Task]:
+        return {**self.accounts, **self.devices}
+
+    async def _is_left(self) -> bool:
+        ask = partial(
+            leftover, config=self.config, of_accounts=set(self.accounts), of_devices=set(self.devices), now=self.clock()
+        )
+        return bool(await self.db.read(ask))
+
+    def _ensure_accounts(self, conn: Connection) -> Mapping[str, int]:
+        return {
+            name: accounts.ensure_account(conn, name, kind=account.type, identity=account.username)
+            for name, account in self.config.accounts.items()
+        }
+
+
+def _password() -> Awaitable[str]:
+    return asyncio.sleep(0, PASSWORD)
+
+
+def _positions(conn: Connection) -> list[Any]:
+    mailboxes = select(schema.mailbox.c.id, schema.mailbox.c.version).order_by(schema.mailbox.c.id)
+    replicas = select(
+        schema.replica.c.id, schema.replica.c.version, schema.replica.c.server_cursor, schema.replica.c.replica_cursor
+    ).order_by(schema.replica.c.id)
+    return [*map(tuple, conn.execute(mailboxes)), *map(tuple, conn.execute(replicas))]
