@@ -87,7 +87,7 @@ def _keep(stage: Stage, narrator: Narrator) -> None:
             "the server's side of it",
             f"curl -s imap://work:{PASSWORD}@{stage.server.host}:{stage.server.imap_port}/INBOX",
         ),
-        ("what syncd logs", f"tail -f {stage.log_file}"),
+        ("what syncd logs", f"tail -f {stage.daemon.log_file}"),
     ):
         narrator.say(f"    {text}")
         narrator.say(f"        {command}")

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 _TEXT_WIDTH = 48
 _FIGURE_WIDTH = 8
-_PLAIN_EVERY_S = 2.0
+_BARS_EVERY_S = 0.2
+_LINES_EVERY_S = 2.0
 
 
 class Narrator:
@@ -54,27 +55,33 @@ class Narrator:
     def progress(self, counts: Mapping[str, Callable[[], int]], *, total: int) -> Iterator[Callable[[], None]]:
         """Yield a function that shows how far each place is: bars, or every two seconds a line."""
         if not self._console.is_terminal:
-            yield _Lines(self, counts, total).look
+
+            def print_line() -> None:
+                so_far = ", ".join(f"{place} {count():,}" for place, count in counts.items())
+                self.fact(f"{so_far} of {total:,}")
+
+            yield _Seldom(print_line, every_s=_LINES_EVERY_S)
             return
         columns = TextColumn("    {task.description:8}"), BarColumn(30), MofNCompleteColumn()
         with Progress(*columns, console=self._console, transient=True) as bars:
             tasks = {place: bars.add_task(place, total=total) for place in counts}
 
-            def look() -> None:
+            def move_bars() -> None:
                 for place, count in counts.items():
                     bars.update(tasks[place], completed=count())
 
-            yield look
+            yield _Seldom(move_bars, every_s=_BARS_EVERY_S)
 
 
-class _Lines:
-    def __init__(self, narrator: Narrator, counts: Mapping[str, Callable[[], int]], total: int) -> None:
-        self._narrator, self._counts, self._total = narrator, counts, total
-        self._next = time.monotonic() + _PLAIN_EVERY_S
+class _Seldom:
+    """Do something at most every so many seconds, however often it is asked for."""
 
-    def look(self) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _PLAIN_EVERY_S
-        so_far = ", ".join(f"{place} {count():,}" for place, count in self._counts.items())
-        self._narrator.fact(f"{so_far} of {self._total:,}")
+    def __init__(self, action: Callable[[], None], *, every_s: float) -> None:
+        self._action = action
+        self._every_s = every_s
+        self._next = time.monotonic() + every_s
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:
+            self._action()
+            self._next = time.monotonic() + self._every_s

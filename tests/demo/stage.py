@@ -1,18 +1,21 @@
 """The stage of the story: a real Dovecot, two accounts on it, a configuration, and syncd as a process of its own."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.demo.letters import ARCHIVE, INBOX, SENT
 from tests.demo.replica import Replica
 from tests.demo.waiting import StepFailedError
+from tests.servers.daemon import Daemon
 from tests.servers.dovecot import Dovecot
 
 WORK, ISP = "work", "isp"
@@ -20,6 +23,7 @@ DEVICES = ("laptop", "phone", "nas")
 MAILBOXES = (INBOX, ARCHIVE, SENT)
 _LAYOUTS = {"laptop": "maildir++", "phone": "maildir++", "nas": "fs"}
 _COMMAND_TIMEOUT_S = 60.0
+_NOT_SHOWN = frozenset({"event", "level", "timestamp", "exception"})
 
 
 class Stage:
@@ -28,11 +32,10 @@ class Stage:
     def __init__(self, root: Path, server: Dovecot, *, password: str) -> None:
         self.root = root
         self.server = server
-        self.config = root / "syncd.toml"
-        self.log_file = root / "syncd.log"
-        self._daemon: subprocess.Popen[bytes] | None = None
-        _write_private(root / "password", password)
-        _write_private(self.config, self._configuration())
+        secret = root / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(password)
+        self.daemon = Daemon(root, self._configuration())
 
     def replica(self, device: str, mailbox: str = INBOX, *, account: str = WORK) -> Replica:
         """Return a mailbox as a device has it."""
@@ -45,129 +48,68 @@ class Stage:
         return {device: self.replica(device, mailbox, account=account) for device in DEVICES}
 
     def command(self, *arguments: str) -> str:
-        """Return the command line of a person for `arguments` of syncd."""
-        return f"{Path(sys.executable).parent / 'syncd'} {' '.join(arguments)} --config {self.config}"
+        """Return what a person types to run syncd with `arguments` here."""
+        return f"{Path(sys.executable).parent / 'syncd'} {' '.join(arguments)} --config {self.daemon.config_file}"
 
-    def syncd(self, *arguments: str) -> str:
-        """Run syncd to its end and return what it prints; StepFailedError when it reports a failure."""
-        return self._run(*arguments, stdout=subprocess.PIPE)
+    def sync(self, account: str) -> None:
+        """Run `syncd sync` on an account to its end."""
+        ended = self.daemon.syncd("sync", account, timeout_s=_COMMAND_TIMEOUT_S)
+        if ended.returncode != 0:
+            raise StepFailedError(f"syncd sync {account} ended with {ended.returncode}: {ended.stderr.strip()}")
 
-    def show(self, *arguments: str) -> None:
-        """Run syncd to its end and let it print to where we print."""
+    def show_status(self) -> None:
+        """Run `syncd status`, and let it print to where we print."""
         sys.stdout.flush()
-        self._run(*arguments, stdout=None)
-
-    def start(self) -> None:
-        """Start `syncd run`."""
-        with self.log_file.open("wb") as log:
-            self._daemon = subprocess.Popen(
-                (sys.executable, "-m", "syncd", "run", "--config", str(self.config)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # NOTE: Ctrl-C is for the demo, which then ends syncd as a service manager does.
-                start_new_session=True,
-            )
+        command = (sys.executable, "-m", "syncd", "status", "--config", str(self.daemon.config_file))
+        ended = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=_COMMAND_TIMEOUT_S)
+        if ended.returncode != 0:
+            raise StepFailedError(f"syncd status ended with {ended.returncode}")
 
     def check_alive(self) -> None:
         """Raise StepFailedError when syncd has ended by itself."""
-        status = self._daemon.poll() if self._daemon else None
-        if status is not None:
-            raise StepFailedError(f"syncd ended by itself, with exit code {status}")
+        ended = os.waitid(os.P_PID, self.daemon.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is not None:
+            raise StepFailedError(f"syncd ended by itself, with exit code {ended.si_status}")
 
-    def stop(self, *, patience_s: float) -> float:
+    def stop(self, *, within_s: float) -> float:
         """Ask syncd to end and return how long that took; StepFailedError unless it ends well and in time."""
         self.check_alive()
-        if self._daemon is None:
-            return 0.0
         began = time.monotonic()
-        self._daemon.terminate()
         try:
-            status = self._daemon.wait(patience_s)
+            code = self.daemon.stop()
         except subprocess.TimeoutExpired as error:
-            raise StepFailedError(f"syncd had not ended after {patience_s:g} s") from error
-        self._daemon = None
-        if status != 0:
-            raise StepFailedError(f"syncd ended with exit code {status}")
-        return time.monotonic() - began
-
-    def clear(self) -> None:
-        """End syncd, whatever it is doing."""
-        if self._daemon is not None:
-            self._daemon.kill()
-            self._daemon.wait()
+            raise StepFailedError("syncd did not end") from error
+        took_s = time.monotonic() - began
+        if code != 0 or took_s > within_s:
+            raise StepFailedError(f"syncd ended after {took_s:.1f} s with exit code {code}")
+        return took_s
 
     def last_log_lines(self, count: int = 15) -> tuple[str, ...]:
-        """Return the end of what syncd logged, for people; where it failed in its code stays in the file."""
-        if not self.log_file.exists():
-            return ()
-        return tuple(map(_readable, self.log_file.read_text(errors="replace").splitlines()[-count:]))
+        """Return the end of what syncd logged, for people; where in its code something failed stays in the file."""
+        return tuple(map(_readable, self.daemon.log().splitlines()[-count:]))
 
-    def _run(self, *arguments: str, stdout: int | None) -> str:
-        name = f"syncd {' '.join(arguments)}"
-        try:
-            ended = subprocess.run(
-                (sys.executable, "-m", "syncd", *arguments, "--config", str(self.config)),
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=_COMMAND_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise StepFailedError(f"{name} did not end within {_COMMAND_TIMEOUT_S:g} s") from error
-        if ended.returncode != 0:
-            raise StepFailedError(f"{name} ended with {ended.returncode}: {ended.stderr.strip()}")
-        return ended.stdout or ""
-
-    def _configuration(self) -> str:
-        return f"""\
-[store]
-url = "sqlite:///{self.root}/syncd.db"
-
-[accounts.{WORK}]
-type = "imap"
-host = "{self.server.host}"
-port = {self.server.imaps_port}
-ca_file = "{self.server.ca_file}"
-username = "{WORK}"
-password_file = "password"
-
-[accounts.{ISP}]
-type = "pop3"
-host = "{self.server.host}"
-port = {self.server.pop3s_port}
-ca_file = "{self.server.ca_file}"
-username = "{ISP}"
-password_file = "password"
-
-{"".join(self._device(name) for name in DEVICES)}[daemon]
-socket = "syncd.sock"
-log_format = "json"
-"""
-
-    def _device(self, name: str) -> str:
-        return f'[devices.{name}]\npath = "{name}"\nlayout = "{_LAYOUTS[name]}"\n\n'
+    def _configuration(self) -> Mapping[str, Any]:
+        server, password = self.server, "password"
+        account = {"host": server.host, "ca_file": str(server.ca_file), "password_file": password}
+        return {
+            "accounts": {
+                WORK: {"type": "imap", "username": WORK, "port": server.imaps_port, **account},
+                ISP: {"type": "pop3", "username": ISP, "port": server.pop3s_port, **account},
+            },
+            "devices": {device: {"path": device, "layout": layout} for device, layout in _LAYOUTS.items()},
+        }
 
 
 @contextmanager
 def set_stage(*, directory: Path | None, password: str) -> Iterator[Stage]:
     """Yield the stage with a server that runs and syncd that does not; at the end nothing of either is left."""
-    root = Path(tempfile.mkdtemp(prefix="syncd-demo-", dir=directory))
-    try:
-        with Dovecot(root / "server") as server:
-            stage = Stage(root, server, password=password)
-            try:
-                yield stage
-            finally:
-                stage.clear()
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
+    with ExitStack() as ends:
+        root = Path(tempfile.mkdtemp(prefix="syncd-demo-", dir=directory))
+        ends.callback(shutil.rmtree, root, ignore_errors=True)
+        stage = Stage(root, ends.enter_context(Dovecot(root / "server")), password=password)
+        ends.push(stage.daemon)
+        ends.callback(stage.daemon.kill)
+        yield stage
 
 
 def _readable(line: str) -> str:
@@ -175,7 +117,5 @@ def _readable(line: str) -> str:
         values = json.loads(line)
     except ValueError:
         return line
-    shown = (
-        f"{key}={value}" for key, value in values.items() if key not in {"event", "level", "timestamp", "exception"}
-    )
+    shown = (f"{key}={value}" for key, value in values.items() if key not in _NOT_SHOWN)
     return f"{values.get('level', ''):8}{values.get('event', '')}  {' '.join(shown)}"

@@ -1,9 +1,7 @@
 """The story: every step does something that people do, and holds only when it is so everywhere."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from tests.demo.letters import BILL, INBOX, INVOICE, LUNCH, NEWEST, PARCEL, Letter, Years, maildrop
 from tests.demo.narrator import Narrator
@@ -48,18 +46,15 @@ class Story:
         replicas = {device: [self._stage.replica(device, one) for one in MAILBOXES] for device in DEVICES}
         counts = {device: _counter(boxes) for device, boxes in replicas.items()}
         began = time.monotonic()
-        self._stage.start()
+        self._stage.daemon.launch()
         newest = {device: _shows(self._stage.replica(device), NEWEST, "") for device in DEVICES}
         with tell.progress(counts, total=years.messages) as look:
-            readable = self._wait(newest, began, meanwhile=look)
-            complete = self._wait(
-                {device: _has(boxes, years.messages) for device, boxes in replicas.items()},
-                began,
-                every_s=0.1,
-                meanwhile=look,
-            )
-        tell.held("the newest message can be read", readable)
-        tell.held("all messages are there", complete)
+            first, whole = "the newest message can be read", "all messages are there"
+            complete = {device: _has(boxes, years.messages) for device, boxes in replicas.items()}
+            readable_s = self._wait(first, newest, began, every_s=0.05, meanwhile=look)
+            complete_s = self._wait(whole, complete, began, every_s=0.1, meanwhile=look)
+        tell.held(first, readable_s)
+        tell.held(whole, complete_s)
         reader = Reader()
         for device, mailbox in ((device, mailbox) for device in DEVICES for mailbox in MAILBOXES):
             found, expected = reader.read(self._stage.replica(device, mailbox)), years.expected[mailbox]
@@ -100,11 +95,11 @@ class Story:
         self._narrator.begin(f"The POP3 account gets {count} messages; syncd sync {ISP}")
         self._stage.server.deliver_all(ISP, INBOX, maildrop(count, seed=self._years.seed))
         began = time.monotonic()
-        self._stage.syncd("sync", ISP)
+        self._stage.sync(ISP)
         replicas = self._stage.replicas(account=ISP)
         here = {device: _has((replica,), count) for device, replica in replicas.items()}
         empty: Claims = {SERVER: lambda: left_on_pop3(self._stage.server, ISP) == 0}
-        self._narrator.held("all are there, and the server is empty", self._wait({**empty, **here}, began))
+        self._become("all are there, and the server is empty", {**empty, **here}, began)
         replicas["laptop"].mark(BILL, "S")
         claims = {device: _shows(replicas[device], BILL, "S") for device in DEVICES if device != "laptop"}
         self._become(f'"{BILL.subject}" is read on laptop', claims)
@@ -114,8 +109,8 @@ class Story:
         self._narrator.begin("The server is away while two devices change a message")
         self._stage.server.stop()
         began = time.monotonic()
-        noticed = self._wait({"syncd status": self._reports_trouble}, began, every_s=0.2)
-        self._narrator.took("syncd status tells of it", *noticed.values())
+        told = "syncd status tells of it"
+        self._narrator.took(told, self._wait(told, {SERVER: self._reports_trouble}, began)[SERVER])
         self._stage.replica("laptop").mark(LUNCH, "F")
         self._stage.replica("nas").mark(LUNCH, "R")
         self._stage.replica("nas").mark(INVOICE, "S")
@@ -123,48 +118,45 @@ class Story:
         began = time.monotonic()
         flags = "\\Seen", "\\Flagged", "\\Answered"
         both = {SERVER: self._webmail.shows(LUNCH, *flags), **self._on_devices(LUNCH, "FRS")}
-        self._narrator.held("it is back: both changes are everywhere", self._wait(both, began))
+        self._become("it is back: both changes are everywhere", both, began)
         read = {SERVER: self._webmail.shows(INVOICE, "\\Seen", "\\Flagged"), **self._on_devices(INVOICE, "FS")}
-        self._narrator.held("and a third, of another message", self._wait(read, began))
+        self._become("and a third, of another message", read, began)
 
     def status(self) -> None:
         """Show how things stand, as a person asks for it; by now nothing waits and nothing is wrong."""
         self._narrator.begin("syncd status")
         self._narrator.say()
-        self._stage.show("status")
-        self._wait({"syncd status": self._is_at_rest}, time.monotonic(), every_s=0.2)
+        self._stage.show_status()
+        self._wait("nothing waits and nothing is wrong", {"syncd status": self._is_at_rest}, time.monotonic())
 
     def end(self) -> None:
         """Stop syncd as a service manager does."""
         self._narrator.begin("syncd is told to stop")
-        self._narrator.took("it ended", self._stage.stop(patience_s=STOP_WITHIN_S))
+        self._narrator.took("it ended", self._stage.stop(within_s=STOP_WITHIN_S))
         replicas = [self._stage.replica(device, mailbox) for device in DEVICES for mailbox in MAILBOXES]
         if left := sum(replica.half_written() for replica in replicas):
             raise StepFailedError(f"{left} half-written files are left")
         self._narrator.fact("nothing half-written is left")
 
     def _reports_trouble(self) -> bool:
-        return any(account["name"] == WORK and account["error"] for account in self._status()["accounts"])
+        return self._stage.daemon.account(WORK)["error"] is not None
 
     def _is_at_rest(self) -> bool:
-        status = self._status()
+        status = self._stage.daemon.status()
         accounts = {account["name"]: account["error"] for account in status["accounts"]}
         devices = {device["name"]: (device["state"], device["waiting"]) for device in status["devices"]}
         return accounts == {WORK: None, ISP: None} and devices == dict.fromkeys(DEVICES, ("active", 0))
-
-    def _status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self._stage.syncd("status", "--json"))
-        return status
 
     def _on_devices(self, letter: Letter, letters: str, *, but: str = "") -> Claims:
         replicas = self._stage.replicas()
         return {device: _shows(replicas[device], letter, letters) for device in DEVICES if device != but}
 
-    def _become(self, text: str, claims: Claims) -> None:
-        self._narrator.held(text, self._wait(claims, time.monotonic()))
+    def _become(self, text: str, claims: Claims, since: float | None = None) -> None:
+        self._narrator.held(text, self._wait(text, claims, time.monotonic() if since is None else since))
 
     def _wait(
         self,
+        what: str,
         claims: Claims,
         since: float,
         *,
@@ -175,7 +167,7 @@ class Story:
             self._stage.check_alive()
             meanwhile()
 
-        return wait_for(claims, patience_s=self._patience_s, since=since, every_s=every_s, meanwhile=look)
+        return wait_for(what, claims, patience_s=self._patience_s, since=since, every_s=every_s, meanwhile=look)
 
 
 def _shows(replica: Replica, letter: Letter, letters: str) -> Callable[[], bool]:

@@ -12,6 +12,7 @@ class StepFailedError(Exception):
 
 
 def wait_for(
+    what: str,
     claims: Claims,
     *,
     patience_s: float,
@@ -19,7 +20,7 @@ def wait_for(
     every_s: float = 0.01,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Mapping[str, float]:
-    """Return when each claim was first seen to hold, in seconds after `since` (of time.monotonic).
+    """Return when each claim of `what` was first seen to hold, in seconds after `since` (of time.monotonic).
 
     StepFailedError unless all of them hold together before `patience_s` is over. `meanwhile` runs between two looks,
     which are `every_s` apart, and may raise it as well.
@@ -35,6 +36,6 @@ def wait_for(
         if not missing:
             return first
         if time.monotonic() - since > patience_s:
-            raise StepFailedError(f"not so on {', '.join(missing)} after {patience_s:g} s")
+            raise StepFailedError(f"{what}: not so on {', '.join(missing)} after {patience_s:g} s")
         meanwhile()
         time.sleep(every_s)
