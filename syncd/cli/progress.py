@@ -1,7 +1,6 @@
 """How far a sync is: bars in a terminal, now and then a line elsewhere."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -12,11 +11,14 @@ from syncd.daemon.status import Progress
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_LINE_STEP_S = 10.0
+_BARS_STEP_S = 1.0
+_LINES_STEP_S = 10.0
 
 
 class ProgressView(Protocol):
-    """Show how far everybody is, as often as it is called."""
+    """Show how far everybody is; to be called every `step_s` seconds."""
+
+    step_s: float
 
     def show(self, progress: tuple[Progress, ...]) -> None: ...
 
@@ -33,18 +35,16 @@ def progress_view() -> Iterator[ProgressView]:
 
 
 class _Lines:
-    def __init__(self) -> None:
-        self._shown_at = time.monotonic()
+    step_s = _LINES_STEP_S
 
     def show(self, progress: tuple[Progress, ...]) -> None:
-        if time.monotonic() - self._shown_at < _LINE_STEP_S:
-            return
-        self._shown_at = time.monotonic()
         for one in progress:
             complain(f"{one.name}: {one.doing}, {one.done:,} of {max(one.total, one.done):,} messages")
 
 
 class _Bars:
+    step_s = _BARS_STEP_S
+
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

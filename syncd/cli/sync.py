@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from syncd.config.model import Config
     from syncd.daemon.answers import SyncReport
 
-_PROGRESS_STEP_S = 1.0
-
 AccountsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts to sync; all when none is named.")
 ]
@@ -48,7 +46,7 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
         return None
     with ThreadPoolExecutor(1) as asking:
         answer = asking.submit(client.post, "/sync", REQUEST_JSON.dump_json(SyncRequest(names)))
-        while not wait((answer,), timeout=_PROGRESS_STEP_S).done:
+        while not wait((answer,), timeout=view.step_s).done:
             view.show(progress_of(STATUS_JSON.validate_json(client.get("/status"))))
         return REPORT_JSON.validate_json(answer.result())
 
@@ -57,7 +55,7 @@ def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView"
     from syncd.daemon.process import Interrupted, sync_once
 
     try:
-        return sync_once(config, names, on_progress=view.show)
+        return sync_once(config, names, on_progress=view.show, progress_step_s=view.step_s)
     except Interrupted:
         complain("interrupted; the next sync goes on from here")
         raise typer.Exit(1) from None

@@ -27,7 +27,6 @@ _PRIVATE_UMASK = 0o077
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CUT_SHORT_S = 4.5
 _STATUS_STEP_S = 10.0
-_PROGRESS_STEP_S = 1.0
 
 
 class Interrupted(Exception):  # noqa: N818 - no error: a person or the service manager asked for it
@@ -44,11 +43,15 @@ def run_daemon(config: Config) -> None:
 
 
 def sync_once(
-    config: Config, of_accounts: Collection[str], *, on_progress: Callable[[tuple[Progress, ...]], None]
+    config: Config,
+    of_accounts: Collection[str],
+    *,
+    on_progress: Callable[[tuple[Progress, ...]], None],
+    progress_step_s: float,
 ) -> SyncReport:
     """Own the store for one complete sync of these accounts; Interrupted by a signal, with nothing half done."""
     logs.configure(config.daemon, at_least=LogLevel.ERROR)
-    return _run(_sync_once(config, of_accounts, on_progress), code_if_cut_short=1)
+    return _run(_sync_once(config, of_accounts, on_progress, progress_step_s), code_if_cut_short=1)
 
 
 async def _daemon(config: Config) -> None:
@@ -67,7 +70,10 @@ async def _daemon(config: Config) -> None:
 
 
 async def _sync_once(
-    config: Config, of_accounts: Collection[str], on_progress: Callable[[tuple[Progress, ...]], None]
+    config: Config,
+    of_accounts: Collection[str],
+    on_progress: Callable[[tuple[Progress, ...]], None],
+    progress_step_s: float,
 ) -> SyncReport:
     async with open_app(config) as app:
         whole = asyncio.create_task(sync(app, of_accounts))
@@ -77,10 +83,12 @@ async def _sync_once(
         try:
             while not whole.done():
                 done, _ = await asyncio.wait(
-                    (whole, failure), timeout=_PROGRESS_STEP_S, return_when=asyncio.FIRST_COMPLETED
+                    (whole, failure), timeout=progress_step_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if failure in done:
                     raise failure.result()
+                if whole in done:
+                    break
                 status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
                 on_progress(progress_of(status))
             return whole.result()

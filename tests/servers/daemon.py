@@ -59,8 +59,12 @@ class Daemon:
         try:
             self.stop()
         finally:
-            self.kill()
-            self._socket_dir.cleanup()
+            self.discard()
+
+    def discard(self) -> None:
+        """Let nothing of the daemon run, and remove its socket."""
+        self.kill()
+        self._socket_dir.cleanup()
 
     @property
     def pid(self) -> int:
@@ -111,7 +115,7 @@ class Daemon:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def syncd(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
-        """Run a command with this configuration to its end."""
+        """Run a command with this configuration to its end, without a terminal."""
         return subprocess.run(
             [sys.executable, "-m", "syncd", *arguments, "--config", str(self.config_file)],
             cwd=ROOT,

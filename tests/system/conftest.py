@@ -1,0 +1,26 @@
+"""Daemons for the tests of commands and processes; each ends with its test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.servers.daemon import Daemon
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Yield a function that makes a Daemon, not started, of the given accounts, devices and [daemon] keys."""
+    with ExitStack() as stack:
+
+        def make(
+            accounts: dict[str, object], devices: tuple[str, ...] = ("laptop", "phone"), **daemon_keys: object
+        ) -> Daemon:
+            roots = {device: {"path": str(tmp_path / device)} for device in devices}
+            config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys}
+            daemon = Daemon(tmp_path / "syncd", config)
+            stack.callback(daemon.discard)
+            return daemon
+
+        yield make
