@@ -1,6 +1,7 @@
 """`python -m tests.demo`: exit code 0 only if every step of the story held; nothing is left behind."""
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -9,7 +10,7 @@ from types import FrameType
 
 from tests.demo.letters import Years
 from tests.demo.narrator import Narrator
-from tests.demo.stage import WORK, Stage, set_stage
+from tests.demo.stage import DEVICES, WORK, Stage, set_stage
 from tests.demo.story import PLACES, Story
 from tests.demo.waiting import StepFailedError
 from tests.servers.dovecot import PASSWORD
@@ -54,13 +55,13 @@ def _perform(stage: Stage, narrator: Narrator, options: argparse.Namespace, *, b
         story.play()
         if not options.keep:
             story.end()
+        narrator.say()
+        narrator.say(f"Every step held, in {time.monotonic() - began:.0f} s.")
+        if options.keep:
+            _keep(stage, narrator)
     except StepFailedError as error:
         _explain(stage, narrator, error)
         return FAILED
-    narrator.say()
-    narrator.say(f"Every step held, in {time.monotonic() - began:.0f} s.")
-    if options.keep:
-        _keep(stage, narrator)
     return HELD
 
 
@@ -75,24 +76,23 @@ def _explain(stage: Stage, narrator: Narrator, error: StepFailedError) -> None:
 
 def _keep(stage: Stage, narrator: Narrator) -> None:
     """Say how to look at it, and wait until somebody has seen enough."""
-    replica = stage.replica("laptop").directory
+    laptop, server = stage.root / "laptop", stage.server
+    inbox = f"imap://{WORK}:{PASSWORD}@{server.host}:{server.imap_port}/INBOX"
+    mutt = f"mutt -n -F /dev/null -e 'set folder={laptop} mbox_type=Maildir' -f {stage.replica('laptop').directory}"
     narrator.say()
     narrator.say("Everything keeps running. In another terminal:")
     narrator.say()
     for text, command in (
-        ("the mail of the devices", f"ls -A {stage.root}/laptop {stage.root}/phone {stage.root}/nas"),
+        ("the mail of each device", f"ls -A {' '.join(str(stage.root / device) for device in DEVICES)}"),
         ("how things stand", stage.command("status")),
-        ("a device's mail in a mail program", f"mutt -n -F /dev/null -e 'set mbox_type=Maildir' -f {replica}"),
-        (
-            "the server's side of it",
-            f"curl -s imap://work:{PASSWORD}@{stage.server.host}:{stage.server.imap_port}/INBOX",
-        ),
+        ("the laptop's mail in a mail program (or neomutt, with the same options)", mutt),
+        ("the flags on the server", f"curl -s {inbox} -X 'FETCH 1:* (FLAGS)'"),
         ("what syncd logs", f"tail -f {stage.daemon.log_file}"),
     ):
         narrator.say(f"    {text}")
         narrator.say(f"        {command}")
     narrator.say()
-    narrator.say("Press Ctrl-C here to stop it all and remove it.")
+    narrator.say(f"Press Ctrl-C here (or: kill {os.getpid()}) to stop it all and remove it.")
     while True:
         stage.check_alive()
         time.sleep(1)

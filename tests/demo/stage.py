@@ -106,7 +106,10 @@ def set_stage(*, directory: Path | None, password: str) -> Iterator[Stage]:
     with ExitStack() as ends:
         root = Path(tempfile.mkdtemp(prefix="syncd-demo-", dir=directory))
         ends.callback(shutil.rmtree, root, ignore_errors=True)
-        stage = Stage(root, ends.enter_context(Dovecot(root / "server")), password=password)
+        server = Dovecot(root / "server")
+        ends.push(server)  # before it starts, so that an interrupted start is cleaned up, too
+        server.start()
+        stage = Stage(root, server, password=password)
         ends.push(stage.daemon)
         ends.callback(stage.daemon.kill)
         yield stage
