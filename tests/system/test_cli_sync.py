@@ -1,0 +1,179 @@
+"""`syncd sync` and `syncd plan` as processes, with a daemon and without."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.servers.daemon import ROOT, Daemon, wait_until
+from tests.servers.dovecot import Dovecot
+from tests.servers.ports import free_ports
+from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account, seen
+
+MakeDaemon = Callable[..., Daemon]
+
+
+def test_sync_without_a_daemon_does_everything_and_ends(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """One command brings servers and devices together, leaves nothing running, and the plan is empty."""
+    deliver(dovecot, mail_user, 30)
+    deliver(dovecot, f"{mail_user}p", 4)
+    accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
+    daemon = make_daemon(accounts)
+
+    first = daemon.sync()
+    mark_seen(files(tmp_path / "phone", "work.INBOX")[0])
+    deliver(dovecot, mail_user, 1, first=30)
+    daemon.sync()
+
+    assert (first.stdout, first.stderr) == ("everything is synced\n", "")
+    for device in ("laptop", "phone"):
+        assert len(files(tmp_path / device, "work.INBOX")) == 31
+        assert len(files(tmp_path / device, "isp.INBOX")) == 4
+        assert seen(tmp_path / device, "work.INBOX") == 1
+    assert daemon.syncd("plan").stdout == "nothing to do\n"
+    assert daemon.status()["daemon"] is None
+
+
+def test_sync_by_the_daemon_ends_when_all_is_done(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """With a daemon the same command gives the same result; it returns only when devices have what servers have."""
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+        deliver(dovecot, mail_user, 40)
+
+        ended = daemon.sync()
+
+        assert ended.stdout == "everything is synced\n"
+        assert [len(files(tmp_path / device, "work.INBOX")) for device in ("laptop", "phone")] == [40, 40]
+
+
+def test_named_account_is_synced_and_no_other(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """`syncd sync work` does not touch the other accounts, so that they cannot make it fail either."""
+    deliver(dovecot, mail_user, 2)
+    accounts = {"work": imap_account(dovecot, mail_user), "away": imap_account(dovecot, "ana", port=free_ports(1)[0])}
+    daemon = make_daemon(accounts)
+
+    daemon.sync("work")
+
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
+    assert daemon.account("away")["failures"] == 0
+
+
+def test_failing_account_is_named_and_the_rest_completes(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Exit code 1, one line for each failure, and everything else is synced; a refused login is tried once only."""
+    deliver(dovecot, mail_user, 2)
+    accounts = {
+        "wrong": imap_account(dovecot, f"{mail_user}w", password="not-the-one"),
+        "work": imap_account(dovecot, mail_user),
+    }
+    daemon = make_daemon(accounts)
+
+    ended = daemon.syncd("sync")
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert [line.split(": ")[0] for line in ended.stderr.splitlines()] == ["account wrong"]
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
+    assert daemon.account("wrong")["failures"] == 1
+
+
+def test_unknown_account_is_a_slip_of_usage(make_daemon: MakeDaemon) -> None:
+    """A name that is not in the configuration is exit code 2, and nothing is made."""
+    daemon = make_daemon({})
+
+    ended = daemon.syncd("sync", "nobody")
+
+    assert ended.returncode == 2
+    assert "there is no account 'nobody'" in ended.stderr
+    assert not daemon.store.exists()
+
+
+def test_interrupted_sync_says_so_and_the_next_goes_on(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Ctrl-C ends it at once in an orderly way, with exit code 1."""
+    server = make_dovecot()
+    deliver(server, mail_user, 1500)
+    daemon = make_daemon({"work": imap_account(server, mail_user)})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "syncd", "sync", "--config", str(daemon.config_file)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: files(tmp_path / "laptop", "work.INBOX"), 30, "delivery has begun")
+
+    process.send_signal(signal.SIGINT)
+    output, complaint = process.communicate(timeout=10)
+
+    assert (process.returncode, output) == (1, "")
+    assert complaint == "interrupted; the next sync goes on from here\n"
+    daemon.sync()
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 1500
+
+
+def test_plan_shows_what_is_to_be_done_and_does_nothing(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A flag that a device set while its server was away is planned, in words and as JSON, both ways."""
+    deliver(dovecot, mail_user, 2)
+    account = imap_account(dovecot, mail_user)
+    daemon = make_daemon({"work": account})
+    daemon.sync()
+    mark_seen(files(tmp_path / "phone", "work.INBOX")[0])
+    roots = {device: {"path": str(tmp_path / device)} for device in ("laptop", "phone")}
+    daemon.configure({"accounts": {"work": {**account, "port": free_ports(1)[0]}}, "devices": roots})
+    assert daemon.syncd("sync").returncode == 1  # sees the device's change, and cannot tell the server
+
+    text = daemon.syncd("plan")
+    report = json.loads(daemon.syncd("plan", "--json").stdout)
+
+    assert text.returncode == 0
+    (line,) = text.stdout.splitlines()
+    assert line.startswith("phone: work/INBOX: store flags of message ")
+    assert line.endswith(" +\\Seen")
+    (effect,) = report["effects"]
+    assert (effect["device"], effect["effect"]["verb"], effect["effect"]["add"]) == ("phone", "store", ["\\Seen"])
+    assert report["is_whole"] is True
+    with dovecot.imap(mail_user) as client:
+        client.select("INBOX", readonly=True)
+        assert client.search(None, "SEEN")[1] == [b""]
+
+
+def test_sync_in_a_terminal_shows_bars(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:
+    """A person sees how far it is; the bars are gone when it is done."""
+    deliver(dovecot, mail_user, 1500)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "syncd", "sync", "--config", str(daemon.config_file)],
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass  # the terminal of a process that ended
+    finally:
+        os.close(ours)
+
+    assert process.wait(timeout=60) == 0
+    assert b"1500/1500" in shown
+    assert b"everything is synced" in shown

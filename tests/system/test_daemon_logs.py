@@ -1,0 +1,66 @@
+"""What a daemon logs: one line an event in the chosen form, and never a secret."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.servers.daemon import Daemon
+from tests.servers.dovecot import Dovecot
+from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account
+
+MakeDaemon = Callable[..., Daemon]
+WRONG = "Tr0ub4dor&3 ünd"
+
+
+@pytest.mark.parametrize("log_format", ["console", "json", "auto"])
+def test_no_password_subject_or_address_is_logged_at_any_level(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, log_format: str
+) -> None:
+    """At debug level, with refused logins and mail moving, the log holds no password in any form, and no mail."""
+    deliver(dovecot, mail_user, 3)
+    deliver(dovecot, f"{mail_user}p", 1)
+    accounts = {
+        "work": imap_account(dovecot, mail_user),
+        "isp": pop3_account(dovecot, f"{mail_user}p"),
+        "wrong": imap_account(dovecot, f"{mail_user}w", password=WRONG),
+        "wrongpop": pop3_account(dovecot, f"{mail_user}w", password=WRONG),
+    }
+
+    with make_daemon(accounts, log_level="debug", log_format=log_format) as daemon:
+        daemon.syncd("sync")
+        mark_seen(files(tmp_path / "laptop", "work.INBOX")[0])
+        daemon.syncd("sync")
+
+    log = daemon.log()
+    assert "account_failed" in log
+    assert "effect_settled" in log
+    plain = base64.b64encode(f"\0{mail_user}w\0{WRONG}".encode()).decode()
+    for secret in (WRONG, base64.b64encode(WRONG.encode()).decode(), plain, dovecot.password):
+        assert secret not in log
+    assert "example.org" not in log
+    assert "letter" not in log
+
+
+def test_every_line_is_json_where_there_is_no_terminal(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon
+) -> None:
+    """A log collector can read each line by itself: event, level and time, in UTC."""
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+
+    lines = [json.loads(line) for line in daemon.log().splitlines()]
+    events = [line["event"] for line in lines]
+    assert (events[0], events[-2:]) == ("daemon_started", ["daemon_stopping", "daemon_stopped"])
+    assert {"account_connected", "device_attached"} < set(events)
+    assert all(line["timestamp"].endswith("Z") and line["level"] == "info" for line in lines)
+
+
+def test_level_of_the_configuration_is_kept(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:
+    """Who asks for errors only gets nothing while all goes well."""
+    with make_daemon({"work": imap_account(dovecot, mail_user)}, log_level="error") as daemon:
+        daemon.sync()
+
+    assert daemon.log() == ""
