@@ -8,6 +8,7 @@ from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
 from syncd.daemon.supervisor import Supervisor, text_of
 from syncd.store.report import trouble_count
+from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
 
 _ROUNDS_MAX = 20
@@ -20,15 +21,15 @@ async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
     """
     accounts = {name: app.accounts[name] for name in of_accounts}
     devices = {name: app.devices[name] for name in app.devices_of(of_accounts)}
-    failures = await _ask([*devices.values(), *accounts.values()])
+    failures = await _ask([*devices.values(), *accounts.values()], Asked.LOOK)
     before: Leftover | None = None
     for _ in range(_ROUNDS_MAX):
         left = await _left(app, accounts, devices, failures)
         if not left or left == before:
             break
         before = left
-        failures += await _ask([accounts[name] for name in left.accounts])
-        failures += await _ask([devices[name] for name in left.devices])
+        failures += await _ask([accounts[name] for name in left.accounts], Asked.PASS)
+        failures += await _ask([devices[name] for name in left.devices], Asked.PASS)
     left = await _left(app, accounts, devices, failures)
     return SyncReport(
         failures=failures,
@@ -52,8 +53,8 @@ async def _left(
     )
 
 
-async def _ask(supervisors: Collection[Supervisor]) -> tuple[Failure, ...]:
-    outcomes = await asyncio.gather(*(one.task.requests.ask() for one in supervisors), return_exceptions=True)
+async def _ask(supervisors: Collection[Supervisor], what: Asked) -> tuple[Failure, ...]:
+    outcomes = await asyncio.gather(*(one.task.requests.ask(what) for one in supervisors), return_exceptions=True)
     failures: list[Failure] = []
     for one, outcome in zip(supervisors, outcomes, strict=True):
         if isinstance(outcome, Exception):

@@ -37,7 +37,7 @@ def run_daemon(config: Config) -> None:
     """Serve the configuration until SIGTERM or SIGINT; SyncdError when that is not possible or not any more."""
     logs.configure(config.daemon)
     try:
-        _run(_daemon(config), code_if_cut_short=0)
+        run_interruptibly(_daemon(config), code_if_cut_short=0)
     except Interrupted:
         log.info("daemon_stopped")
 
@@ -51,7 +51,7 @@ def sync_once(
 ) -> SyncReport:
     """Own the store for one complete sync of these accounts; Interrupted by a signal, with nothing half done."""
     logs.configure(config.daemon, at_least=LogLevel.ERROR)
-    return _run(_sync_once(config, of_accounts, on_progress, progress_step_s), code_if_cut_short=1)
+    return run_interruptibly(_sync_once(config, of_accounts, on_progress, progress_step_s), code_if_cut_short=1)
 
 
 async def _daemon(config: Config) -> None:
@@ -110,7 +110,7 @@ def _summary(app: App) -> str:
     return f"{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"
 
 
-def _run(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -> T:
+def run_interruptibly(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -> T:
     """Run `work` to its end; Interrupted when a signal cancelled it.
 
     What has not ended some seconds after the signal (a name that does not resolve, a database that does not answer)

@@ -151,7 +151,7 @@ def _devices(conn: Connection) -> Iterator[DeviceReport]:
 def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
     waiting = _waiting(conn)
     unsynced = _unsynced(conn)
-    delivered = func.sum(_one_where(replica_message.c.state.not_in({*UNSYNCED, ReplicaState.DELIVERING})))
+    delivered = func.sum(_one_where(replica_message.c.state.in_({ReplicaState.PRESENT, ReplicaState.MOVING})))
     query = (
         select(replica.c.id, replica.c.device_id, replica.c.mailbox_id, delivered.label("delivered"))
         .outerjoin(replica_message, replica_message.c.replica_id == replica.c.id)

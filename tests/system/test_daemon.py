@@ -147,6 +147,25 @@ def test_killed_daemon_goes_on_where_it_was(
             assert len(files(tmp_path / device, "work.INBOX")) == 1500
 
 
+def test_daemon_at_rest_does_nothing(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon
+) -> None:
+    """Once all is synced it sleeps: no loop turns, also while an account and a device wait for their next try."""
+    server = make_dovecot()
+    deliver(server, mail_user, 10)
+    accounts = {
+        "work": imap_account(server, mail_user),
+        "isp": pop3_account(server, f"{mail_user}p"),
+        "wrong": imap_account(server, f"{mail_user}w", password="not-the-one"),
+    }
+    with make_daemon(accounts) as daemon:
+        daemon.syncd("sync")
+        began, before = time.monotonic(), processor_s(daemon.pid)
+        wait_until(lambda: time.monotonic() - began > 3, 5, "three seconds have passed")
+
+        assert processor_s(daemon.pid) - before < 0.6
+
+
 def test_socket_and_store_are_for_the_owner_only(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:
     """Nobody else can ask the daemon or read the mail, whatever the umask."""
     daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
@@ -190,6 +209,12 @@ def test_requests_that_are_not_understood_are_refused_and_do_no_harm(
         assert (unknown[0], json.loads(unknown[1])["error"]) == (400, "there is no account nobody")
         assert (malformed[0], long[0], elsewhere[0]) == (400, 413, 404)
         assert daemon.request("GET", "/health")[0] == 200
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def daemon_of(status: dict[str, object]) -> dict[str, int]:

@@ -1,5 +1,8 @@
 """What goes wrong around a daemon: it stays where it is, is shown, is tried again, and is over when it is over."""
 
+import base64
+import random
+import resource
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 from tests.servers.daemon import Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_ports
-from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account, seen
+from tests.system.mail import deliver, files, imap_account, letter, mark_seen, pop3_account, seen
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -141,6 +144,27 @@ def test_store_that_is_no_store_ends_the_daemon_with_one_sentence(make_daemon: M
     assert ended.stderr == "syncd: the file of the store is no database\n"
     assert daemon.store.read_text().startswith("this is a text")
     assert not daemon.socket.exists()
+
+
+def test_store_that_can_no_longer_be_written_ends_the_daemon_and_nothing_is_lost(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """On a full disk it says so and exits 1, so that its service manager knows; with room again it goes on."""
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.start()
+    daemon.sync()
+    resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (200_000, 200_000))
+    noise = base64.encodebytes(random.Random(1).randbytes(600_000)).replace(b"\n", b"\r\n")
+    dovecot.deliver(mail_user, "INBOX", letter(0) + noise)
+
+    code = daemon.wait(30)
+
+    assert code == 1
+    assert daemon.log().splitlines()[-1].startswith("syncd: the disk of the store ")
+    assert not daemon.socket.exists()
+    assert daemon.account("work")["lag_s"] is not None
+    daemon.sync()
+    assert [file.stat().st_size > 600_000 for file in files(tmp_path / "laptop", "work.INBOX")] == [True]
 
 
 def test_server_that_never_answers_does_not_delay_the_end(make_daemon: MakeDaemon) -> None:

@@ -1,0 +1,139 @@
+"""What status reads of a store, on both databases."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Table, insert
+
+from syncd.mail.tree import ReplicaState
+from syncd.store.database import Database
+from syncd.store.report import account_ids, store_report, trouble_count
+from syncd.store.schema import account, body, device, mailbox, replica, replica_message, server_message, trouble
+
+NOW = 1_700_000_000.0
+
+
+def row(conn: Connection, table: Table, **values: Any) -> int:
+    """Insert a row and return its id."""
+    return int(conn.execute(insert(table).values(**values).returning(table.c.id)).scalar_one())
+
+
+def fill(conn: Connection) -> None:
+    """Make one account with two mailboxes, and one device with a replica of the first."""
+    work = row(conn, account, name="work", kind="imap", identity="x", succeeded_at=NOW, failures=2, error="lost")
+    inbox = row(
+        conn,
+        mailbox,
+        account_id=work,
+        name="INBOX",
+        wire_name=b"INBOX",
+        is_selectable=True,
+        is_selected=True,
+        version=9,
+    )
+    row(conn, mailbox, account_id=work, name="Old", wire_name=b"Old", is_selectable=True, is_selected=False)
+    row(conn, mailbox, account_id=work, name="No", wire_name=b"No", is_selectable=True, is_selected=True, gone_at=NOW)
+    laptop = row(conn, device, name="laptop", path="/srv/laptop", layout="fs", state="active", settled_at=NOW)
+    copy = row(
+        conn, replica, device_id=laptop, mailbox_id=inbox, directory="INBOX", selection="", server_cursor=7, version=3
+    )
+    stored = row(
+        conn,
+        body,
+        digest=b"d" * 32,
+        header_digest=b"h" * 32,
+        size_bytes=3,
+        lf_size_bytes=3,
+        is_crlf=True,
+        codec="plain",
+        chunks=1,
+        stored_at=NOW,
+    )
+    states = [*ReplicaState, ReplicaState.PRESENT, ReplicaState.MISSING]
+    for uid, state in enumerate(states, start=1):
+        message = row(
+            conn,
+            server_message,
+            mailbox_id=inbox,
+            uidvalidity=1,
+            uid=uid,
+            size_bytes=3,
+            internaldate=int(NOW),
+            version=uid,
+            body_id=stored if uid > 1 else None,
+            gone_at=NOW if uid == len(states) else None,
+        )
+        row(
+            conn,
+            replica_message,
+            replica_id=copy,
+            message_id=None if state is ReplicaState.NEW else message,
+            name=f"file{uid}",
+            subdir="cur",
+            state=state,
+            size_bytes=3,
+            mtime=int(NOW),
+            form="raw",
+            version=uid,
+        )
+    for device_id, retry_at in ((None, NOW + 60), (laptop, 10.0**12)):
+        row(
+            conn,
+            trouble,
+            mailbox_id=inbox,
+            message_id=1,
+            device_id=device_id,
+            error="refused",
+            temper="wait",
+            attempts=2,
+            since_at=NOW,
+            retry_at=retry_at,
+        )
+
+
+@pytest.fixture
+def filled(database: Database) -> Database:
+    """Return a store with the rows of `fill`."""
+    database.write_now(fill)
+    return database
+
+
+def test_report_counts_messages_bodies_and_what_each_device_did(filled: Database) -> None:
+    """Every file is counted under what it is, once; what is gone from the server is not there any more."""
+    report = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    (work,) = report.accounts
+    assert (work.name, work.kind, work.succeeded_at, work.failures, work.error) == ("work", "imap", NOW, 2, "lost")
+    inbox, old = sorted(report.mailboxes, key=lambda one: one.name)
+    assert (inbox.messages, inbox.fetched, inbox.is_synced) == (8, 7, True)
+    assert (old.messages, old.fetched, old.is_synced) == (0, 0, False)
+    (laptop,) = report.devices
+    assert (laptop.name, laptop.state, laptop.settled_at) == ("laptop", "active", NOW)
+    (copy,) = report.replicas
+    assert (copy.delivered, copy.waiting) == (3, 2)
+    assert (copy.new, copy.missing, copy.edited) == (1, 2, 1)
+
+
+def test_report_tells_which_troubles_end_by_themselves(filled: Database) -> None:
+    """A retry that will never come is none."""
+    report = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    retries = {one.device_id is None: one.retry_at for one in report.troubles}
+    assert retries == {True: NOW + 60, False: None}
+    assert {(one.uid, one.attempts, one.error) for one in report.troubles} == {(1, 2, "refused")}
+
+
+def test_long_list_of_troubles_is_cut_but_counted(filled: Database) -> None:
+    """A mailbox full of trouble does not make the status endless."""
+    report = filled.read_now(lambda conn: store_report(conn, troubles_max=1))
+
+    assert len(report.troubles) == 1
+    assert filled.read_now(trouble_count) == 2
+
+
+def test_empty_store_gives_an_empty_report(database: Database) -> None:
+    """Before the first run there is nothing, and that is no error."""
+    report = database.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    assert (report.accounts, report.mailboxes, report.devices, report.replicas, report.troubles) == ((), (), (), (), ())
+    assert database.read_now(account_ids) == {}
