@@ -3,17 +3,22 @@
 import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from syncd.config.availability import NOT_YET
+from syncd.config.model import DaemonConfig, DeviceConfig, ImapConfig, Pop3Config, StoreConfig, keys_of
 from tests.servers.daemon import Daemon
 from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.identity import server_identity
 
-DOVECOT = Path(__file__).parents[2] / "docs" / "dovecot.md"
+ROOT = Path(__file__).parents[2]
+DOVECOT = ROOT / "docs" / "dovecot.md"
+README = ROOT / "README.md"
 MESSAGE = b"From: a@example.org\r\nSubject: %d\r\nMessage-ID: <%d@example.org>\r\n\r\nHello\r\n"
 
 
@@ -37,8 +42,7 @@ def ends() -> Iterator[ExitStack]:
 
 def serving(phone: Path) -> str:
     """Return the Dovecot configuration of the page, with the places and the user of a test."""
-    plain = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    conf, acl = (text for language, text in plain.findall(DOVECOT.read_text()) if not language)
+    conf, acl = blocks(DOVECOT, "")
     (phone.parent / "syncd.acl").write_text(acl)
     (phone.parent / "syncd.acl").chmod(0o644)
     for written, ours in (
@@ -50,6 +54,12 @@ def serving(phone: Path) -> str:
         assert written in conf
         conf = conf.replace(written, ours)
     return conf
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the examples of a page in one language."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [text for name, text in fenced if name == language]
 
 
 def give_away(root: Path) -> None:
@@ -103,3 +113,37 @@ def test_program_reads_and_flags_through_dovecot_and_can_do_nothing_else(
         at_provider = [line for line in provider.uid("FETCH", "1:*", "(FLAGS)")[1] if isinstance(line, bytes)]
     assert len(at_provider) == 2
     assert all(b"\\Flagged" in line for line in at_provider)
+
+
+def test_first_configuration_of_the_readme_brings_the_mail(
+    tmp_path: Path, dovecot: Dovecot, mail_user: str, ends: ExitStack
+) -> None:
+    """The five minutes of the README end with mail where it says, with nothing changed but the place of the server."""
+    dovecot.deliver(mail_user, "INBOX", MESSAGE % (1, 1))
+    config = tomllib.loads(blocks(README, "toml")[0])
+    server = {"host": dovecot.host, "port": dovecot.imaps_port, "ca_file": str(dovecot.ca_file), "username": mail_user}
+    config["accounts"]["work"] |= server | {"password_command": ["echo", dovecot.password]}
+    daemon = ends.push(Daemon(tmp_path / "home", config))
+
+    checked = daemon.syncd("check-config")
+    synced = daemon.sync()
+
+    assert checked.stdout.endswith(": 1 account, 1 device\n")
+    assert synced.stdout == "everything is synced\n"
+    assert len(list((tmp_path / "home/mail/laptop/.work.INBOX/new").iterdir())) == 1
+
+
+def test_readme_names_the_keys_that_there_are() -> None:
+    """A key that is new, or one that is gone, is noticed in the table of the README."""
+    table = "\n".join(line for line in README.read_text().splitlines() if line.startswith("|"))
+    named = set(re.findall(r"`([a-z0-9_]+)`", table))
+    unavailable = {row.key[-1] for row in NOT_YET}
+    known = {
+        key
+        for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, DaemonConfig)
+        for key in keys_of(one)
+        if key not in unavailable or key == "log_format"
+    }
+
+    assert known - named <= {"settle"}
+    assert unavailable & named == {"log_format"}
