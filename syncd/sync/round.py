@@ -264,7 +264,7 @@ async def server_round(
                     stores[effect].append(of.id)
                 elif isinstance(effect, Agree):
                     agreed[of.id].append(FlagDelta(effect.message_id, effect.add, effect.remove))
-    outcome = await side.store(mailbox, tuple(stores)) if stores else StoreOutcome(frozenset(), {})
+    outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
     overtaken = {
         replica_id
         for effect, replica_ids in stores.items()
@@ -301,6 +301,15 @@ async def server_round(
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
     return RoundResult(len(stores), bool(overtaken))
+
+
+def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
+    """Return one effect for each message: to the server, the second of two would come after a stranger's change."""
+    joined: dict[int, Store] = {}
+    for effect in effects:
+        known = joined.get(effect.message_id, effect)
+        joined[effect.message_id] = replace(known, add=known.add | effect.add, remove=known.remove | effect.remove)
+    return tuple(joined.values())
 
 
 def _server_news(conn: Connection, *, of: ReplicaRow, now: float) -> pairs.News:

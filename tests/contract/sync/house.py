@@ -34,6 +34,7 @@ from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 
 _SETTLE_S = 60.0
 _RETRY_S = 0.2
+_PATIENCE_S = (2.5, 2.5)
 _EFFECTS_SHOWN = 20
 Table = Mapping[str, Any]
 """A table of the configuration, with the keys of the file."""
@@ -128,13 +129,18 @@ class House:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._running:
-            task.cancel()
-        ended = await asyncio.gather(*self._running, return_exceptions=True)
+        pending = set(self._running)
+        for patience_s in _PATIENCE_S:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=patience_s) if pending else ((), pending)
+        for task in pending:
+            task.print_stack()
         await asyncio.to_thread(self.db.close)
-        for outcome in ended:
-            if isinstance(outcome, Exception):
-                raise outcome
+        assert not pending, "cancelled tasks did not end"
+        for task in self._running:
+            if not task.cancelled():
+                task.result()
 
     async def _keep(self, name: str, task: _Task) -> None:
         while True:
@@ -172,7 +178,7 @@ class House:
         """Return the seconds after which a condition holds; TimeoutError if it does not in time."""
         began = time.monotonic()
         async with asyncio.timeout(within_s):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - a condition of files has no event
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 

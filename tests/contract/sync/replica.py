@@ -7,7 +7,14 @@ from pathlib import Path
 from syncd.mail.flags import Flags
 from tests.contract.sync.letters import key_of
 
-_SYSTEM = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
+_FLAGS = {
+    "D": "\\Draft",
+    "F": "\\Flagged",
+    "P": "$Forwarded",
+    "R": "\\Answered",
+    "S": "\\Seen",
+    "T": "\\Deleted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ class Replica:
         for file in self.files():
             key = key_of(file.octets)
             assert key not in found, f"{key} is there twice"
-            found[key] = frozenset(filter(None, (_SYSTEM.get(each) or keywords.get(each) for each in file.letters)))
+            found[key] = frozenset(filter(None, (_FLAGS.get(each) or keywords.get(each) for each in file.letters)))
         return found
 
     def keywords(self) -> Mapping[str, str]:

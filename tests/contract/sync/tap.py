@@ -1,0 +1,93 @@
+"""A wire tap between syncd and a server: it counts what is asked, holds commands back, and cuts the wire."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from syncd.mail.uidset import UidSet
+from tests.servers.dovecot import HOST
+
+_BODIES = re.compile(rb"(?i)UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
+Hook = Callable[[bytes], Awaitable[None]]
+
+
+class Tap:
+    """Forward every connection to a port of the server; one line of the client at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.port = 0
+        self.bodies: list[UidSet] = []
+        """The UIDs of each command that asked for bodies, in order."""
+        self.lines: list[bytes] = []
+        """What clients said, the first words of each line."""
+        self.before_line: Hook | None = None
+        """Called with each line of a client before it is forwarded."""
+        self.cut_after_bytes: int | None = None
+        """Cut the connection after this many more octets of the server; None: never."""
+        self.cuts = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            from_server, to_server = await asyncio.open_connection(HOST, self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        upward = asyncio.create_task(self._forward_lines(reader, to_server))
+        downward = asyncio.create_task(self._forward_octets(from_server, writer))
+        try:
+            await asyncio.wait((upward, downward), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in (upward, downward):
+                one.cancel()
+            await asyncio.gather(upward, downward, return_exceptions=True)
+            for end in (writer, to_server):
+                end.transport.abort()
+
+    async def _forward_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                line = await reader.readuntil(b"\n")
+                if found := _BODIES.search(line):
+                    self.bodies.append(UidSet.parse(found[1].decode()))
+                self.lines.append(line.strip())
+                if self.before_line is not None:
+                    await self.before_line(line)
+                writer.write(line)
+                await writer.drain()
+
+    async def _forward_octets(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while octets := await reader.read(65536):
+                left = self.cut_after_bytes
+                if left is not None:
+                    self.cut_after_bytes = left - len(octets)
+                    if left <= len(octets):
+                        self.cut_after_bytes = None
+                        self.cuts += 1
+                        writer.write(octets[:left])
+                        await writer.drain()
+                        return
+                writer.write(octets)
+                await writer.drain()

@@ -1,0 +1,312 @@
+"""What devices do to flags reaches the server and every other device; what is not synced yet is noticed and kept."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.store import schema
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.servers.dovecot import Dovecot
+
+SEEN, FLAGGED, ANSWERED, DELETED, DRAFT = "\\Seen", "\\Flagged", "\\Answered", "\\Deleted", "\\Draft"
+FORWARDED = "$Forwarded"
+DEVICES = ("laptop", "phone", "nas")
+
+
+def house_of(directory: Path, provider: Provider, **more: object) -> House:
+    account = imap(provider.server, provider.user, **more)
+    return House(directory, accounts={"work": account}, devices=DEVICES)
+
+
+def assert_everywhere(house: House, provider: Provider, wanted: dict[str, set[str]]) -> None:
+    assert provider.flags() == wanted
+    for replica in house.replicas():
+        assert replica.flags() == wanted
+
+
+async def test_flag_set_on_a_device_is_everywhere_at_once(tmp_path: Path, provider: Provider) -> None:
+    """A renamed file reaches the server and the other devices within seconds, without anybody asking."""
+    provider.receive("a", "b")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+
+        house.replica("phone").mark("a", add="S")
+        on_server_s = await house.until(lambda: provider.flags()["a"] == {SEEN}, within_s=5.0)
+        others = (house.replica("laptop"), house.replica("nas"))
+        on_devices_s = await house.until(lambda: all(one.flags()["a"] == {SEEN} for one in others), within_s=5.0)
+        print(f"on the server after {on_server_s:.2f} s, on the other devices {on_devices_s:.2f} s later")
+
+        house.replica("laptop").mark("a", remove="S", add="F")
+        await house.until(lambda: provider.flags()["a"] == {FLAGGED}, within_s=5.0)
+        await house.settle()
+        assert_everywhere(house, provider, {"a": {FLAGGED}, "b": set()})
+
+
+async def test_every_letter_is_a_flag_of_the_server(tmp_path: Path, user: Provider) -> None:
+    """D, F, P, R, S and T are set and taken back; P is $Forwarded; T is a flag like others and removes nothing."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        house.replica("laptop").mark("a", add="DFPRST")
+        await house.settle()
+        assert_everywhere(house, user, {"a": {DRAFT, FLAGGED, FORWARDED, ANSWERED, SEEN, DELETED}})
+
+        house.replica("phone").mark("a", remove="DFPRST" + "".join(house.replica("phone").keywords()))
+        await house.settle()
+        assert_everywhere(house, user, {"a": set()})
+
+
+async def test_keywords_go_both_ways(tmp_path: Path, user: Provider) -> None:
+    """A keyword of the server gets a letter on each device; one that a device's program adds reaches the others."""
+    user.receive("a", flags=("server-made",))
+    user.receive("b")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        laptop = house.replica("laptop")
+        letter_of = {name: each for each, name in laptop.keywords().items()}
+
+        laptop.mark("b", add=letter_of["server-made"])
+        laptop.mark("a", remove=letter_of["server-made"])
+        await house.settle()
+        assert_everywhere(house, user, {"a": set(), "b": {"server-made"}})
+
+        number = len(laptop.keywords())
+        with (laptop.directory / "dovecot-keywords").open("a") as keywords:
+            keywords.write(f"{number} device-made\n")
+        laptop.mark("a", add="abcdefghijklmnopqrstuvwxyz"[number])
+        await house.settle()
+        assert_everywhere(house, user, {"a": {"device-made"}, "b": {"server-made"}})
+
+
+async def test_27th_keyword_is_kept_on_the_server(tmp_path: Path, user: Provider) -> None:
+    """What a Maildir has no letter for is never taken for a removal, whatever else is changed on the message."""
+    names = {f"kw{number:02}" for number in range(30)}
+    user.receive("a", flags=tuple(sorted(names)))
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        house.replica("laptop").mark("a", add="S")
+        await house.settle()
+        house.replica("phone").mark("a", remove="a")
+        await house.settle()
+
+        gone = house.replica("phone").keywords()["a"]
+        assert user.flags()["a"] == {SEEN} | names - {gone}
+        for replica in house.replicas():
+            assert len(replica.keywords()) == 26
+            assert len(replica.flags()["a"]) == 26
+
+
+async def test_two_devices_change_different_flags_of_one_message(tmp_path: Path, provider: Provider) -> None:
+    """Both changes are kept, on the server and on every device."""
+    provider.receive("a", flags=(ANSWERED,))
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+
+        house.replica("laptop").mark("a", add="F")
+        house.replica("phone").mark("a", add="S", remove="R")
+        await house.settle()
+
+        assert_everywhere(house, provider, {"a": {FLAGGED, SEEN}})
+
+
+async def test_all_sides_change_while_the_server_is_down(
+    tmp_path: Path, mail_user: str, make_dovecot: Callable[..., Dovecot]
+) -> None:
+    """Changes of devices wait for the server, meet what happened there, and every side keeps every change."""
+    server = make_dovecot()
+    provider = Provider(server, mail_user)
+    provider.receive("a", "b", "c", "d", flags=(SEEN,))
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+        server.stop()
+        house.replica("laptop").mark("a", add="F")
+        house.replica("phone").mark("a", remove="S")
+        house.replica("phone").mark("b", add="F")
+        house.replica("nas").mark("c", add="R")
+        await house.ask(*DEVICES)
+
+    server.start()
+    provider.store("a", "+FLAGS (\\Answered)")
+    provider.store("b", "-FLAGS (\\Seen)")
+    provider.store("b", "+FLAGS (\\Flagged)")
+    provider.expunge("d")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+        assert_everywhere(house, provider, {"a": {FLAGGED, ANSWERED}, "b": {FLAGGED}, "c": {SEEN, ANSWERED}})
+
+
+async def test_flags_changed_while_syncd_is_stopped(tmp_path: Path, provider: Provider) -> None:
+    """What devices and server did meanwhile is merged at the next start."""
+    provider.receive("a", "b")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+
+    house.replica("laptop").mark("a", add="S")
+    house.replica("phone").mark("b", add="FS")
+    provider.store("a", "+FLAGS (\\Flagged)")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+        assert_everywhere(house, provider, {"a": {SEEN, FLAGGED}, "b": {SEEN, FLAGGED}})
+
+
+@pytest.mark.parametrize("on_server", ["+FLAGS (\\Answered)", "+FLAGS (\\Seen)", "-FLAGS (\\Flagged)"])
+async def test_server_changes_the_message_between_observation_and_store(
+    tmp_path: Path, provider: Provider, on_server: str
+) -> None:
+    """A change that the server made first is observed, merged, and neither side's change is lost."""
+    provider.receive("a", flags=(FLAGGED,))
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+        forestalled: list[bytes] = []
+
+        async def forestall(line: bytes) -> None:
+            if b"UID STORE" in line and not forestalled:
+                forestalled.append(line)
+                provider.store("a", on_server)
+
+        tap.before_line = forestall
+        house.replica("laptop").mark("a", add="S")
+        await house.settle()
+
+        assert forestalled
+        wanted = {FLAGGED, SEEN} | ({ANSWERED} if "Answered" in on_server else set())
+        assert_everywhere(house, provider, {"a": wanted - ({FLAGGED} if on_server.startswith("-") else set())})
+
+
+async def test_wire_is_cut_in_the_middle_of_a_store(tmp_path: Path, user: Provider) -> None:
+    """A STORE whose answer is lost is observed and not made twice or taken back."""
+    user.receive("a", "b")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def cut(line: bytes) -> None:
+            if b"UID STORE" in line and not tap.cuts:
+                tap.cut_after_bytes = 3
+
+        tap.before_line = cut
+        house.replica("laptop").mark("a", add="S")
+        await house.until(lambda: tap.cuts > 0)
+        user.store("a", "+FLAGS (\\Flagged)")
+        house.replica("phone").mark("b", add="F")
+        await house.settle()
+
+        assert_everywhere(house, user, {"a": {SEEN, FLAGGED}, "b": {FLAGGED}})
+
+
+async def test_server_that_takes_no_new_keywords(tmp_path: Path, user: Provider) -> None:
+    """Flags that the server says it cannot store stay with the device, and are tried without end by nobody."""
+    user.receive("a")
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, devices=("laptop",)) as house:
+        await house.settle()
+
+        laptop = house.replica("laptop")
+        (laptop.directory / "dovecot-keywords").write_text("0 not*an*atom\n1 fine\n")
+        laptop.mark("a", add="abS")
+        await house.settle()
+
+        assert user.flags()["a"] == {SEEN, "fine"}
+        assert "a" in laptop.find("a").letters
+
+
+async def test_removed_file_is_noticed_and_left_alone_on_the_server(tmp_path: Path, user: Provider) -> None:
+    """A file that a device removed is recorded as missing, is not delivered again, and stays on the server."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        house.replica("laptop").find("a").path.unlink()
+        await house.settle()
+
+        assert sorted(user.flags()) == ["a", "b"]
+        assert house.replica("laptop").keys() == ["b"]
+        assert house.replica("phone").keys() == ["a", "b"]
+        assert await states(house) == {ReplicaState.MISSING: 1, ReplicaState.PRESENT: 5}
+
+        user.store("a", "+FLAGS (\\Seen)")
+        await house.settle()
+        assert house.replica("laptop").keys() == ["b"]
+
+        user.expunge("a")
+        await house.settle()
+        assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_removed_file_that_comes_back_is_as_before(tmp_path: Path, user: Provider) -> None:
+    """A file that was away and is there again goes on being synced, with what happened meanwhile."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        found = house.replica("laptop").find("a").path
+        away = tmp_path / "away"
+        found.rename(away)
+        await house.settle()
+        user.store("a", "+FLAGS (\\Flagged)")
+        await house.settle()
+
+        away.rename(found.parent.parent / "cur" / f"{found.name}:2,S")
+        await house.settle()
+
+        assert_everywhere(house, user, {"a": {SEEN, FLAGGED}})
+        assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_new_file_is_noticed_and_left_alone(tmp_path: Path, user: Provider) -> None:
+    """A message that a device's own program wrote is recorded as new, kept, and not yet sent to the server."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        own = house.replica("laptop").directory / "cur" / "1.own.host:2,S"
+        own.write_bytes(letter("mine").replace(b"\r\n", b"\n"))
+        await house.settle()
+
+        assert sorted(user.flags()) == ["a"]
+        assert house.replica("laptop").keys() == ["a", "mine"]
+        assert await states(house) == {ReplicaState.NEW: 1, ReplicaState.PRESENT: 3}
+
+        own.unlink()
+        await house.settle()
+        assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_edited_file_is_noticed_and_kept(tmp_path: Path, user: Provider) -> None:
+    """A file edited in place is recorded as edited and never overwritten or removed, even when the server expunges."""
+    user.receive("a")
+    async with House(
+        tmp_path,
+        accounts={"work": imap(user.server, user.user)},
+        devices={"laptop": {"link": False}, "phone": {"link": False}},
+    ) as house:
+        await house.settle()
+
+        path = house.replica("laptop").find("a").path
+        path.write_bytes(path.read_bytes() + b"a note of mine\n")
+        async with asyncio.timeout(10.0):
+            while await states(house) != {ReplicaState.EDITED: 1, ReplicaState.PRESENT: 1}:  # noqa: ASYNC110 - it is in the store
+                await asyncio.sleep(0.01)
+        assert b"a note of mine" not in user.bodies()[0]
+
+        user.store("a", "+FLAGS (\\Seen)")
+        await house.settle()
+        user.expunge("a")
+        await house.settle()
+
+        assert b"a note of mine" in path.read_bytes()
+        assert house.replica("phone").keys() == []
+
+
+async def states(house: House) -> dict[ReplicaState, int]:
+    counted: dict[ReplicaState, int] = {}
+    for row in await house.rows(select(schema.replica_message.c.state)):
+        counted[ReplicaState(row.state)] = counted.get(ReplicaState(row.state), 0) + 1
+    return counted
