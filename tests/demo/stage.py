@@ -86,7 +86,8 @@ class Stage:
 
     def last_log_lines(self, count: int = 15) -> tuple[str, ...]:
         """Return the end of what syncd logged, for people; where in its code something failed stays in the file."""
-        return tuple(map(_readable, self.daemon.log().splitlines()[-count:]))
+        lines = [line for line in self.daemon.log().splitlines() if not line.startswith((" ", "Traceback"))]
+        return tuple(map(_readable, lines[-count:]))
 
     def _configuration(self) -> Mapping[str, Any]:
         server, password = self.server, "password"
