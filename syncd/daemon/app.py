@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig, Pop3Config
 from syncd.daemon.logs import secrets
@@ -24,6 +24,7 @@ from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, Temper
 from syncd.store import accounts, devices
 from syncd.store.database import Database
+from syncd.store.engines import parse_url
 from syncd.store.owner import DIRECTORY_MODE
 from syncd.sync.activity import Activities, Activity
 from syncd.sync.device import Device
@@ -86,16 +87,17 @@ class App:
             if not (selected := self.config.accounts_of(name)) or not set(selected).isdisjoint(account_names)
         )
 
-    async def failure(self) -> StoreError:
-        """Return, once there is one, the error of the store that ended a task."""
+    async def failure(self) -> SyncdError:
+        """Return, once there is one, the error that a supervisor could not keep: nearly always that of the store."""
         if not self._tasks:
             await asyncio.Event().wait()
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             error = task.exception()
-            if isinstance(error, StoreError):
+            if isinstance(error, SyncdError):
                 return error
-        return StoreError("the tasks have ended")
+            log.error("supervisor_failed", task=task.get_name(), exc_info=error)
+        return SyncdError("a task could not be supervised any more; the log says why")
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
@@ -193,7 +195,7 @@ async def open_app(config: Config, *, clock: Callable[[], float] = time.time) ->
     StoreBusyError when another syncd owns the store.
     """
     url = config.store.url.get_secret_value()
-    secrets.add(make_url(url).password or "")
+    secrets.add(parse_url(url).password or "")
     db = await asyncio.to_thread(Database.open, url, auto_migrate=config.store.auto_migrate)
     try:
         spool_directory = await asyncio.to_thread(_empty_spool, config.store.sqlite_path)

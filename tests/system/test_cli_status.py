@@ -1,6 +1,7 @@
 """`syncd status`, `health` and `migrate` as processes."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +53,27 @@ def test_mailbox_name_of_a_server_cannot_change_the_terminal(
 
     assert "[red]\\u202e x" in shown.stdout
     assert "\u202e" not in shown.stdout
+
+
+def test_watched_status_is_shown_again_until_interrupted(make_daemon: MakeDaemon) -> None:
+    """It follows the daemon over its end, and Ctrl-C is its ordinary end."""
+    daemon = make_daemon({})
+    with daemon:
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "syncd", "status", "--watch", "--config", str(daemon.config_file)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("the daemon runs since")
+    while not (line := watching.stdout.readline()).startswith("the daemon is not running"):
+        assert line, "it ended"
+    watching.send_signal(signal.SIGINT)
+    _, complaint = watching.communicate(timeout=30)
+
+    assert (watching.returncode, complaint) == (0, "")
 
 
 def test_status_before_the_first_run_says_that_there_is_no_store(make_daemon: MakeDaemon) -> None:

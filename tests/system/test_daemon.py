@@ -183,6 +183,26 @@ def test_socket_and_store_are_for_the_owner_only(dovecot: Dovecot, mail_user: st
     assert not daemon.store.with_name("syncd.db.spool").exists()
 
 
+def test_daemon_keeps_its_store_in_postgresql(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, postgres_url: str
+) -> None:
+    """With the database of a server everything is as with a file: alone, served, readable while down."""
+    deliver(dovecot, mail_user, 20)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    device = {"laptop": {"path": str(tmp_path / "laptop")}}
+    store = {"url": postgres_url, "auto_migrate": True}
+    daemon.configure({"store": store, "accounts": {"work": imap_account(dovecot, mail_user)}, "devices": device})
+
+    with daemon:
+        daemon.sync()
+        second = daemon.syncd("run")
+
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 20
+    assert second.returncode == 1
+    assert "another syncd" in second.stderr
+    assert sum(one["delivered"] for one in daemon.device("laptop")["replicas"]) == 20
+
+
 def test_file_in_the_place_of_the_socket_is_not_removed(make_daemon: MakeDaemon) -> None:
     """Only a socket that nobody answers on is replaced."""
     daemon = make_daemon({})
