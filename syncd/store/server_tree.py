@@ -23,6 +23,7 @@ from sqlalchemy import (
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
+from syncd.store import troubles
 from syncd.store.queries import rows_in
 from syncd.store.schema import mailbox, server_message, trouble
 
@@ -127,6 +128,7 @@ def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: U
         version = raise_version(conn, mailbox_id)
         gone = _BY_ID.values(gone_at=now, version=version)
         conn.execute(gone, [{"row_id": row_id} for row_id in alive])
+        troubles.forget(conn, alive)
     return len(alive)
 
 

@@ -82,3 +82,9 @@ def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | No
     of_device = trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id
     for group in groups(message_ids):
         conn.execute(delete(trouble).where(trouble.c.message_id.in_(group), of_device))
+
+
+def forget(conn: Connection, message_ids: Iterable[int]) -> None:
+    """Forget all troubles of messages that are gone: there is nothing to try again."""
+    for group in groups(message_ids):
+        conn.execute(delete(trouble).where(trouble.c.message_id.in_(group)))

@@ -1,0 +1,157 @@
+"""A first sync brings the newest mail first, and goes on where it was interrupted."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from syncd.errors import SyncdError
+from syncd.mail.uidset import UidSet
+from syncd.store import schema
+from syncd.store.database import Database
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+
+COUNT = 600
+DEVICES = ("laptop", "phone")
+
+
+def house_of(directory: Path, user: Provider, *, port: int | None = None) -> House:
+    return House(directory, accounts={"work": imap(user.server, user.user, port=port)}, devices=DEVICES)
+
+
+def receive(user: Provider, count: int) -> list[str]:
+    keys = [f"m{number:04}" for number in range(count)]
+    user.receive_raw(letter(key, lines=40) for key in keys)
+    return keys
+
+
+async def test_newest_messages_come_first_in_every_mailbox(tmp_path: Path, user: Provider) -> None:
+    """The newest hundred of each mailbox are fetched before the rest of any; after them, newest first."""
+    receive(user, 250)
+    user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+    newest, rest = _split(tap.bodies, 200)
+    assert newest[0].highest == 250
+    # Both mailboxes number from 1.
+    assert Counter(uid for uids in newest for uid in uids) == Counter([*range(151, 251), *range(51, 151)])
+    assert Counter(uid for uids in rest for uid in uids) == Counter([*range(1, 151), *range(1, 51)])
+
+
+async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
+    """A first sync that is stopped again and again never fetches a body that the store already has."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    keys = receive(user, COUNT)
+    stops = 0
+
+    async with Tap(user.server.imap_port) as tap:
+        house = house_of(tmp_path, user, port=tap.port)
+        for _ in range(8):
+            committed = await _stored_uids(house)
+            tap.bodies.clear()
+            async with house:
+                try:
+                    async with asyncio.timeout(draw.uniform(0.05, 0.6)):
+                        await house.settle()
+                    break
+                except TimeoutError:
+                    stops += 1
+            assert not _asked(tap.bodies) & committed, "a body that was committed was fetched again"
+        committed = await _stored_uids(house)
+        tap.bodies.clear()
+        async with house:
+            await house.settle()
+            assert not _asked(tap.bodies) & committed
+            for replica in house.replicas():
+                assert replica.keys() == keys
+                assert replica.half_written() == []
+    print(f"stopped {stops} times")
+
+
+async def test_wire_cut_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
+    """A connection that is lost again and again is a slower first sync with the same result."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    keys = receive(user, 300)
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        for _ in range(12):
+            tap.cut_after_bytes = draw.randrange(1, 200_000)
+            try:
+                await house.settle()
+            except SyncdError:
+                continue
+            user.receive(f"x{len(keys)}")
+            keys.append(f"x{len(keys)}")
+        tap.cut_after_bytes = None
+        while True:
+            try:
+                await house.settle()
+                break
+            except SyncdError:
+                continue
+
+        print(f"{tap.cuts} cuts")
+        for replica in house.replicas():
+            assert replica.keys() == sorted(keys)
+            assert replica.half_written() == []
+
+
+async def test_message_expunged_between_listing_and_fetch(tmp_path: Path, provider: Provider) -> None:
+    """A message that is gone before its body is fetched holds up nothing and is on no device."""
+    provider.receive("a", "b", "c")
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        gone: list[bytes] = []
+
+        async def expunge(line: bytes) -> None:
+            if b"BODY.PEEK[]" in line and not gone:
+                gone.append(line)
+                provider.expunge("b")
+
+        tap.before_line = expunge
+        await house.settle()
+
+        assert gone
+        for replica in house.replicas():
+            assert replica.keys() == ["a", "c"]
+        assert await house.rows(select(schema.trouble)) == []
+
+
+def _asked(bodies: Iterable[UidSet]) -> set[int]:
+    return {uid for uids in bodies for uid in uids}
+
+
+def _split(fetched: list[UidSet], count: int) -> tuple[list[UidSet], list[UidSet]]:
+    """Return the first commands that together ask for `count` bodies, and the others."""
+    total = 0
+    for number, uids in enumerate(fetched, 1):
+        total += len(uids)
+        if total >= count:
+            return fetched[:number], fetched[number:]
+    return fetched, []
+
+
+async def _stored_uids(house: House) -> set[int]:
+    """Return the UIDs whose body is in the store of a house that is not entered."""
+    path = house.config.store.sqlite_path
+    if path is None or not path.exists():
+        return set()
+    url = house.config.store.url.get_secret_value()
+    database = await asyncio.to_thread(Database.open, url)
+    try:
+        message = schema.server_message
+        query = select(message.c.uid).where(message.c.body_id.is_not(None))
+        return set(await database.read(lambda conn: list(conn.execute(query).scalars())))
+    finally:
+        await asyncio.to_thread(database.close)
