@@ -61,13 +61,13 @@ class Supervisor:
             self.task.requests.fail(SyncdError("syncd is stopping"))
 
     async def _run_once(self) -> Exception:
-        began = asyncio.get_running_loop().time()
+        began = self._clock()
         try:
             await self.task.run()
             error: Exception = SyncdError("the task ended by itself")
         except Exception as caught:
             error = caught
-        if asyncio.get_running_loop().time() - began >= _STABLE_S:
+        if self._clock() - began >= _STABLE_S:
             self._backoff.succeeded()
         self.task.requests.fail(error)  # NOTE: a task answers for errors that it knows; the others are answered here
         return error

@@ -2,8 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError, Temper
 
@@ -44,12 +43,19 @@ def failure(error: OSError, deed: str) -> FileError | DeviceAwayError:
     return mapped
 
 
-@contextmanager
-def failing(deed: str) -> Iterator[None]:
+class failing:  # noqa: N801 - used like a function; a generator would cost more than the calls that it guards
     """Raise any OS error of the block as `failure(error, deed)`."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, SyncdError):
-            raise
-        raise failure(error, deed) from error
+
+    __slots__ = ("_deed",)
+
+    def __init__(self, deed: str) -> None:
+        self._deed = deed
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, SyncdError):
+            raise failure(error, self._deed) from error

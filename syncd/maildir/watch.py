@@ -52,10 +52,11 @@ class WatchMode(StrEnum):
 
 
 class ChangedFile(NamedTuple):
-    """Name a file in cur/ or new/ of a mailbox directory that appeared, went, or was written."""
+    """Name a file in cur/ or new/ of a mailbox directory that appeared or was written, or that went."""
 
     directory: PurePosixPath
     file: SeenFile
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,8 @@ def changes_of(
         if outer and subdir in {CUR, NEW}:
             if not filename.startswith("."):
                 directory = directories.setdefault(outer, PurePosixPath(outer))
-                files.add(ChangedFile(directory, SeenFile.of(subdir, filename)))
+                is_gone = change is Change.deleted
+                files.add(ChangedFile(directory, SeenFile.of(subdir, filename), is_gone))
         elif (outer and subdir == TMP) or change is Change.modified:
             continue
         elif head and filename in {CUR, NEW}:

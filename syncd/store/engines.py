@@ -20,7 +20,8 @@ from syncd.errors import StoreError, Temper
 
 BUSY_TIMEOUT_MS = 10_000
 _CACHE_KIB = 8 * 1024
-_PAGE_BYTES = 8 * 1024
+_PAGE_BYTES = 16 * 1024
+_CHECKPOINT_PAGES = 2000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _POOL_TIMEOUT_S = 60.0
 _STATEMENT_TIMEOUT_S = 120
@@ -134,6 +135,7 @@ def _prepare_sqlite_writer(connection: Any) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
 
 def _prepare_sqlite_migration(connection: Any) -> None:

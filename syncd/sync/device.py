@@ -34,7 +34,7 @@ from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.policies import policy_of, selection_of, selection_text
-from syncd.sync.requests import Requests
+from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
 from syncd.sync.wakes import Wakes
 
@@ -183,8 +183,8 @@ class Device:
         while True:
             await self._sleep(wake)
             await self._check_marker()
-            is_asked = self.requests.take()
-            if is_asked or self._clock() - looked_at >= _FULL_LOOK_S:
+            asked = self.requests.take()
+            if asked is Asked.LOOK or self._clock() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = self._clock()
             if changes.pending:
@@ -201,8 +201,10 @@ class Device:
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
         async with aclosing(watch(self._config.path, stop=stop, mode=mode)) as found:
             async for changed in found:
-                changes.add(changed)
-                wake.set()
+                unexpected = self._files.unexpected(changed)
+                if unexpected:
+                    changes.add(unexpected)
+                    wake.set()
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:

@@ -4,7 +4,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
@@ -21,6 +22,7 @@ from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import FileName, flags_of, letters_of, mint, unlisted_keywords
 from syncd.maildir.observe import SeenFile, list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Sighting, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
@@ -65,7 +67,7 @@ class DeviceFiles:
         self._turn = turn
         self._clock = clock
         self._keywords: dict[str, KeywordMap] = {}
-        self._ours: OrderedDict[tuple[str, SeenFile], FileFacts] = OrderedDict()
+        self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -117,10 +119,10 @@ class DeviceFiles:
         ]
         octets = await self._db.read(lambda conn: bodies.read_bodies(conn, wanted)) if wanted else {}
         keywords = self.holdable_keywords(of)
+        self._expect(of, tasks, keywords)
         outcomes = await asyncio.to_thread(self._perform, of, tasks, octets, keywords, generation=generation)
         return {
-            task.file.id: self._outcome(of, task, outcome, keywords)
-            for task, outcome in zip(tasks, outcomes, strict=True)
+            task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> None:
@@ -128,12 +130,20 @@ class DeviceFiles:
         guesses = [SeenFile(row.name, row.subdir, str(FileName(row.name, row.info))) for row in rows.values()]
         await self.observe(of, guesses)
 
-    async def observe(self, of: ReplicaRow, files: Iterable[SeenFile]) -> int:
+    def unexpected(self, changes: Changes) -> Changes:
+        """Return the changes without the files that appeared because we have just put them there.
+
+        Only that they appeared: what comes after, a deletion too, is somebody else's doing and looked at.
+        """
+        ours, self_put = self._ours, set()
+        for changed in changes.files:
+            if not changed.is_gone and ours.pop((changed.directory, changed.file), False):
+                self_put.add(changed)
+        return replace(changes, files=changes.files - self_put) if self_put else changes
+
+    async def observe(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         """Look at files that an event named, record what the device did, and return how many changes that were."""
-        unexpected = await asyncio.to_thread(self._unexpected, of, tuple(files))
-        if not unexpected:
-            return 0
-        return await self._record(of, unexpected)
+        return await self._record(of, files)
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
@@ -155,6 +165,18 @@ class DeviceFiles:
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
             log.info("replica_changed", replica=of.directory, changes=len(changes))
         return len(changes)
+
+    def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> None:
+        """Remember which files will appear by our own doing."""
+        directory = _directory(of.directory)
+        for task in tasks:
+            if not isinstance(task, FileToRemove):
+                letters = letters_of(task.flags, keywords)
+                name, subdir = task.file.name, CUR if letters or isinstance(task, FileToRename) else NEW
+                info = letters if subdir == CUR else None
+                self._ours[directory, SeenFile(name, subdir, str(FileName(name, info)))] = True
+        while len(self._ours) > _OURS_MAX:
+            self._ours.popitem(last=False)
 
     def _may_link(self, task: FileToDeliver) -> bool:
         return self._config.link and task.source is not None
@@ -181,7 +203,7 @@ class DeviceFiles:
             )
 
     def _effect(self, of: ReplicaRow, task: FileTask, octets: Mapping[int, bytes]) -> verbs.Effect:
-        directory, file = PurePosixPath(of.directory), task.file
+        directory, file = _directory(of.directory), task.file
         place = verbs.Place(directory, file.name, file.subdir, file.flags)
         match task:
             case FileToDeliver(body=body):
@@ -189,8 +211,8 @@ class DeviceFiles:
                 if self._may_link(task) and task.source is not None:
                     source = task.source
                     link = verbs.LinkSource(
-                        Path(source.device_path),
-                        PurePosixPath(source.directory),
+                        _path(source.device_path),
+                        _directory(source.directory),
                         source.subdir,
                         str(FileName(source.name, source.info)),
                     )
@@ -218,35 +240,21 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _outcome(self, of: ReplicaRow, task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> FileOutcome:
+    def _outcome(self, task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> FileOutcome:
         match outcome:
             case verbs.Failed(error):
                 return FileFailed(error)
             case verbs.Stale():
                 return FileStale()
-            case verbs.Done(file=file, facts=facts):
+            case verbs.Done(file=file):
                 if file is None:
                     return FileDone(None, task.file.subdir)
-                if facts is not None:
-                    self._ours[of.directory, file] = facts
-                    if len(self._ours) > _OURS_MAX:
-                        self._ours.popitem(last=False)
                 name = FileName.parse(file.filename)
                 expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
                 is_touched = flags_of(name.letters, keywords) != _held(expected, keywords)
                 return FileDone(name.info, file.subdir, is_touched)
             case _:
                 assert_never(outcome)
-
-    def _unexpected(self, of: ReplicaRow, files: Sequence[SeenFile]) -> tuple[SeenFile, ...]:
-        """Return those files that are not as we ourselves have just put them there."""
-        expected = {file: facts for file in files if (facts := self._ours.pop((of.directory, file), None))}
-        if not expected:
-            return tuple(files)
-        with ReplicaRoot(self._config.path) as root:
-            sightings = seen_now(root, PurePosixPath(of.directory), expected)
-        as_put = {sighting.file for sighting in sightings if sighting.facts == expected[sighting.file]}
-        return tuple(file for file in files if file not in as_put)
 
     def _suspects(self, of: ReplicaRow, places: Mapping[str, FilePlace]) -> tuple[SeenFile, ...]:
         """Return the files of a listing that are not where their rows say, and those that rows have and it has not."""
@@ -293,6 +301,11 @@ class DeviceFiles:
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
+
+
+_path = lru_cache(maxsize=64)(Path)
+_directory = lru_cache(maxsize=1024)(PurePosixPath)
+"""Making a path costs as much as linking a file, and a batch is of one directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,8 @@ class ImapAccount:
         while True:
             wake.clear()
             await self._push(connection)
-            is_asked = self.requests.take()
-            if is_asked or passed_at is None or self._clock() - passed_at >= self._config.poll_interval_s:
+            asked = self.requests.take()
+            if asked or passed_at is None or self._clock() - passed_at >= self._config.poll_interval_s:
                 passed_at = self._clock()
                 await self._pass(connection)
                 self.requests.answer()
@@ -151,8 +151,9 @@ class ImapAccount:
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
 
     async def _look_at_inbox(self, connection: ImapConnection) -> None:
+        connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in await self._mailboxes():
-            if mailbox.wire_name == connection.selected and mailbox.is_listed:
+            if mailbox.wire_name == connection.selected:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_bodies)
 
@@ -245,6 +246,8 @@ class ImapAccount:
         replicas = await self._takers.replicas(self._db, self._name, mailbox, now=self._clock())
         try:
             result = await server_round(self._db, observer, mailbox, replicas, now=self._clock())
+            if result.is_stale:
+                await self._read_rows(observer, mailbox)
         except SyncdError as error:
             if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
                 raise

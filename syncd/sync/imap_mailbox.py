@@ -79,7 +79,7 @@ class ImapMailbox:
         Interrupted, the next call lists what is still missing. The cursor is that of the first SELECT, so that what
         changes meanwhile is observed afterwards.
         """
-        selected = await self._select()
+        selected = await self._select(anew=True)
         if selected.uidvalidity is None:
             raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
         uidvalidity = selected.uidvalidity
@@ -184,11 +184,15 @@ class ImapMailbox:
                 one.text or "the server keeps the flags of this message as they are", reach=Reach.MESSAGE
             )
             for one in outcomes
-            if one.stored in {Stored.REFUSED, Stored.SILENT}
+            if one.stored is Stored.REFUSED
         }
         return StoreOutcome(applied, refused)
 
-    async def _select(self) -> SelectResult:
+    async def _select(self, *, anew: bool = False) -> SelectResult:
+        """Return what SELECT said; a mailbox that is selected stays so, for each SELECT forgets what was reported."""
+        selection = self.connection.selection
+        if not anew and selection is not None and self.connection.selected == self._mailbox.wire_name:
+            return selection
         condstore = "CONDSTORE" in self.connection.capabilities
         return await self.connection.select(self._mailbox.wire_name, condstore=condstore)
 

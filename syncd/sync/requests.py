@@ -1,6 +1,15 @@
 """Floor 4: asking a task for one whole pass, and waiting until it has ended."""
 
 import asyncio
+from enum import IntEnum
+
+
+class Asked(IntEnum):
+    """Say what is asked of a task: nothing, a pass over what is known to have changed, or to look at everything."""
+
+    NOTHING = 0
+    PASS = 1
+    LOOK = 2
 
 
 class Requests:
@@ -11,26 +20,30 @@ class Requests:
         self._wake = wake
         self._waiting: list[asyncio.Future[None]] = []
         self._taken: list[asyncio.Future[None]] = []
+        self._asked = Asked.NOTHING
         self.arrived = asyncio.Event()
 
-    async def ask(self) -> None:
+    async def ask(self, what: Asked = Asked.LOOK) -> None:
         """Return when the pass has ended; raise what ended the task instead."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
+        self._asked = max(self._asked, what)
         self.arrived.set()
         self._wake.set()
         await future
 
-    def take(self) -> bool:
-        """Begin a pass for all who wait so far; tell whether anybody does."""
+    def take(self) -> Asked:
+        """Begin a pass for all who wait so far; tell what they asked for, or those whose pass has not ended."""
         self._taken += self._waiting
         self._waiting = []
         self.arrived.clear()
-        return bool(self._taken)
+        return self._asked
 
     def answer(self) -> None:
         """End the pass for those for whom it began."""
         taken, self._taken = self._taken, []
+        if not self._waiting:
+            self._asked = Asked.NOTHING
         for future in taken:
             if not future.done():
                 future.set_result(None)
@@ -38,6 +51,7 @@ class Requests:
     def fail(self, error: BaseException) -> None:
         """Tell all who wait that the task ended."""
         waiting, self._taken, self._waiting = self._taken + self._waiting, [], []
+        self._asked = Asked.NOTHING
         self.arrived.clear()
         for future in waiting:
             if not future.done():

@@ -68,6 +68,10 @@ def changed(subdir: str, filename: str, directory: PurePosixPath = BOX) -> Chang
     return ChangedFile(directory, SeenFile.of(subdir, filename))
 
 
+def gone(subdir: str, filename: str, directory: PurePosixPath = BOX) -> ChangedFile:
+    return ChangedFile(directory, SeenFile.of(subdir, filename), is_gone=True)
+
+
 @pytest.fixture
 def box(root: ReplicaRoot) -> Path:
     root.create(BOX).close()
@@ -80,7 +84,7 @@ async def test_rename_is_seen_under_both_names(root: ReplicaRoot, box: Path) -> 
     async with watching(root.path) as watcher:
         (box / "new" / "a").rename(box / "cur" / "a:2,S")
 
-        await watcher.until(lambda seen: {changed("new", "a"), changed("cur", "a:2,S")} <= seen.all.files)
+        await watcher.until(lambda seen: {gone("new", "a"), changed("cur", "a:2,S")} <= seen.all.files)
 
 
 async def test_rename_is_seen_soon(root: ReplicaRoot, box: Path) -> None:
@@ -295,7 +299,7 @@ def test_paths_mean_files_mailboxes_or_nothing() -> None:
         files=frozenset(
             {
                 changed("cur", "1:2,S", PurePosixPath(".work.A")),
-                changed("new", "2", PurePosixPath("work/B")),
+                gone("new", "2", PurePosixPath("work/B")),
                 changed("new", "3", PurePosixPath("work/B")),
             }
         ),
