@@ -126,7 +126,7 @@ def test_interrupted_sync_says_so_and_the_next_goes_on(
 def test_plan_shows_what_is_to_be_done_and_does_nothing(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """A flag that a device set while its server was away is planned, in words and as JSON, both ways."""
+    """A flag that a device set while its server was away is planned, in words and as JSON."""
     deliver(dovecot, mail_user, 2)
     account = imap_account(dovecot, mail_user)
     daemon = make_daemon({"work": account})
@@ -149,6 +149,27 @@ def test_plan_shows_what_is_to_be_done_and_does_nothing(
     with dovecot.imap(mail_user) as client:
         client.select("INBOX", readonly=True)
         assert client.search(None, "SEEN")[1] == [b""]
+
+
+def test_plan_names_what_waits_for_a_device_that_is_away(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """The other direction: mail and flags of the server, for the one device that does not have them yet."""
+    deliver(dovecot, mail_user, 1)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    (tmp_path / "phone").rename(tmp_path / "elsewhere")
+    deliver(dovecot, mail_user, 1, first=1)
+    mark_seen(files(tmp_path / "laptop", "work.INBOX")[0])
+    assert daemon.syncd("sync").returncode == 1
+
+    lines = daemon.syncd("plan").stdout.splitlines()
+
+    assert sorted(line.partition(" message ")[0] for line in lines) == [
+        "phone: work/INBOX: deliver",
+        "phone: work/INBOX: rename file of",
+    ]
+    assert not (tmp_path / "phone").exists()
 
 
 def test_sync_in_a_terminal_shows_bars(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:

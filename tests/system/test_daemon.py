@@ -139,6 +139,7 @@ def test_killed_daemon_goes_on_where_it_was(
     wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) > 100, 30, "delivery is under way")
     daemon.kill()
     assert daemon.socket.exists()
+    assert daemon.status()["daemon"] is None
 
     with daemon:
         daemon.sync()

@@ -20,13 +20,14 @@ def test_no_password_subject_or_address_is_logged_at_any_level(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, log_format: str
 ) -> None:
     """At debug level, with refused logins and mail moving, the log holds no password in any form, and no mail."""
-    deliver(dovecot, mail_user, 3)
-    deliver(dovecot, f"{mail_user}p", 1)
+    work, isp, wrong = (f"{mail_user}{kind}@example.org" for kind in "wpx")
+    deliver(dovecot, work, 3)
+    deliver(dovecot, isp, 1)
     accounts = {
-        "work": imap_account(dovecot, mail_user),
-        "isp": pop3_account(dovecot, f"{mail_user}p"),
-        "wrong": imap_account(dovecot, f"{mail_user}w", password=WRONG),
-        "wrongpop": pop3_account(dovecot, f"{mail_user}w", password=WRONG),
+        "work": imap_account(dovecot, work),
+        "isp": pop3_account(dovecot, isp),
+        "wrong": imap_account(dovecot, wrong, password=WRONG),
+        "wrongpop": pop3_account(dovecot, wrong, password=WRONG),
     }
 
     with make_daemon(accounts, log_level="debug", log_format=log_format) as daemon:
@@ -37,7 +38,7 @@ def test_no_password_subject_or_address_is_logged_at_any_level(
     log = daemon.log()
     assert "account_failed" in log
     assert "effect_settled" in log
-    plain = base64.b64encode(f"\0{mail_user}w\0{WRONG}".encode()).decode()
+    plain = base64.b64encode(f"\0{wrong}\0{WRONG}".encode()).decode()
     for secret in (WRONG, base64.b64encode(WRONG.encode()).decode(), plain, dovecot.password):
         assert secret not in log
     assert "example.org" not in log
