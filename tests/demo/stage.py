@@ -49,7 +49,9 @@ class Stage:
 
     def command(self, *arguments: str) -> str:
         """Return what a person types to run syncd with `arguments` here."""
-        return f"{Path(sys.executable).parent / 'syncd'} {' '.join(arguments)} --config {self.daemon.config_file}"
+        installed = Path(sys.executable).with_name("syncd")
+        program = str(installed) if installed.exists() else f"{sys.executable} -m syncd"
+        return f"{program} {' '.join(arguments)} --config {self.daemon.config_file}"
 
     def sync(self, account: str) -> None:
         """Run `syncd sync` on an account to its end."""

@@ -1,6 +1,7 @@
 """The demo as a person runs it, with a small mailbox: it holds, it can fail, and it leaves nothing behind."""
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,22 +84,50 @@ def test_step_that_does_not_hold_is_named_with_the_log(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_demo_leaves_neither_process_nor_file(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted_demo_leaves_neither_process_nor_file(tmp_path: Path) -> None:
     """Ctrl-C in the middle ends the server, syncd and all of their children, and removes what they wrote."""
     with playing(tmp_path, "--patience", str(PATIENCE_S), "--break-login") as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if _NO_SERVER in line:
-                pytest.skip(line.strip())
-            if "First sync" in line:
-                break
+        told_until(process, "First sync")
         assert becomes(lambda: len(descendants(process.pid)) > 2, within_s=PATIENCE_S)
         started = descendants(process.pid)
 
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
 
         assert process.wait(timeout=30) == 130
+        assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
-    assert becomes(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), within_s=5)
-    assert list(tmp_path.iterdir()) == []
+    assert_gone(started, tmp_path)
+
+
+def test_kept_demo_can_be_looked_at_as_it_says_and_ends_without_a_trace(tmp_path: Path) -> None:
+    """With KEEP=1 the printed command for the status works as it stands, and SIGTERM ends all of it."""
+    with playing(tmp_path, "--patience", str(PATIENCE_S), "--keep") as process:
+        told = told_until(process, "Press Ctrl-C")
+        command = next(line.strip() for line in told if " status --config " in line)
+        status = subprocess.run(shlex.split(command), cwd=CHECKOUT, capture_output=True, text=True, timeout=30)
+        started = descendants(process.pid)
+
+        process.terminate()
+
+        assert process.wait(timeout=30) == 130
+    assert (status.returncode, status.stdout.count("active")) == (0, 3)
+    assert_gone(started, tmp_path)
+
+
+def told_until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """Return the lines that the demo tells, up to the first with these words."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if _NO_SERVER in line:
+            pytest.skip(line.strip())
+        if words in line:
+            return lines
+    raise AssertionError("".join(lines))
+
+
+def assert_gone(processes: frozenset[int], directory: Path) -> None:
+    """Fail unless these processes end, and nothing is in the directory."""
+    assert becomes(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), within_s=5)
+    assert list(directory.iterdir()) == []
