@@ -279,7 +279,9 @@ class Device:
                 log.warning("mailbox_refused", device=self._name, account=account, error=str(error))
                 self._activity.error = str(error)
                 continue
-            await asyncio.to_thread(self._make_directory, directory)
+            # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
+            prepare = self._clean_directory if mailbox.id in known else self._make_directory
+            await asyncio.to_thread(prepare, directory)
             make = partial(
                 devices.ensure_replica,
                 device_id=row.id,
@@ -292,6 +294,10 @@ class Device:
 
     def _make_directory(self, directory: PurePosixPath) -> None:
         with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
+            mailbox.clean_tmp(now_s=self._clock())
+
+    def _clean_directory(self, directory: PurePosixPath) -> None:
+        with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
 
     async def _selected(self) -> list[tuple[str, MailboxRow]]:
