@@ -9,7 +9,7 @@ from syncd.daemon.status import Status
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Say who could not be synced, and why. kind: account or device."""
+    """Say who could not be synced, and why. kind: account, device or mailbox."""
 
     kind: str
     name: str

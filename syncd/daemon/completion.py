@@ -7,7 +7,7 @@ from functools import partial
 from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
 from syncd.daemon.supervisor import Supervisor, text_of
-from syncd.store.report import trouble_count
+from syncd.store.report import mailbox_errors, trouble_count
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
 
@@ -31,10 +31,12 @@ async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
         failures += await _ask([accounts[name] for name in left.accounts], Asked.PASS)
         failures += await _ask([devices[name] for name in left.devices], Asked.PASS)
     left = await _left(app, accounts, devices, failures)
+    unread = await app.db.read(partial(mailbox_errors, of_accounts=of_accounts))
+    failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in unread.items())
     return SyncReport(
         failures=failures,
         unfinished=tuple(sorted({*left.accounts, *left.devices})),
-        set_aside=await app.db.read(trouble_count),
+        set_aside=await app.db.read(partial(trouble_count, of_accounts=of_accounts)),
     )
 
 

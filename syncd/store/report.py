@@ -1,6 +1,6 @@
 """Floor 3: what `syncd status` and `syncd plan` ask of the store: counts and last errors, nothing of any message."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +103,33 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
     return {row.name: row.id for row in conn.execute(select(account.c.name, account.c.id))}
 
 
-def trouble_count(conn: Connection) -> int:
-    """Return how many messages are set aside, each counted once for every side."""
-    return int(conn.execute(select(func.count()).select_from(trouble)).scalar_one())
+def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
+    """Return how many messages of these accounts are set aside, each counted once for every side."""
+    query = (
+        select(func.count())
+        .select_from(trouble)
+        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
+        .join(account, account.c.id == mailbox.c.account_id)
+        .where(account.c.name.in_(of_accounts))
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
+    """Return why mailboxes of these accounts could not be read, by account and name."""
+    query = (
+        select(account.c.name.label("account_name"), mailbox.c.name, mailbox.c.error)
+        .join(mailbox, mailbox.c.account_id == account.c.id)
+        .where(
+            account.c.name.in_(of_accounts),
+            mailbox.c.error.is_not(None),
+            mailbox.c.gone_at.is_(None),
+            mailbox.c.is_selectable,
+            mailbox.c.is_selected,
+        )
+        .order_by(account.c.name, mailbox.c.name)
+    )
+    return {(row.account_name, row.name): row.error for row in conn.execute(query)}
 
 
 def _accounts(conn: Connection) -> Iterator[AccountReport]:

@@ -87,6 +87,27 @@ def test_failing_account_is_named_and_the_rest_completes(
     assert daemon.account("wrong")["failures"] == 1
 
 
+def test_mailbox_that_cannot_be_read_is_named_and_the_others_complete(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Not everything is synced then, and nobody says it were."""
+    server = make_dovecot()
+    deliver(server, mail_user, 2)
+    deliver(server, mail_user, 2, mailbox="Old", first=2)
+    (closed,) = (path for path in server.mail_dir.rglob("Old/dbox-Mails"))
+    closed.chmod(0)
+    daemon = make_daemon({"work": imap_account(server, mail_user)})
+
+    ended = daemon.syncd("sync")
+    closed.chmod(0o700)
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("mailbox work/Old: ")
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
+    daemon.sync()
+    assert len(files(tmp_path / "laptop", "work.Old")) == 2
+
+
 def test_unknown_account_is_a_slip_of_usage(make_daemon: MakeDaemon) -> None:
     """A name that is not in the configuration is exit code 2, and nothing is made."""
     daemon = make_daemon({})

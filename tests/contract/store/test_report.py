@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Table, insert, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.database import Database
-from syncd.store.report import account_ids, store_report, trouble_count
+from syncd.store.report import account_ids, mailbox_errors, store_report, trouble_count
 from syncd.store.schema import account, body, device, mailbox, replica, replica_message, server_message, trouble
 
 NOW = 1_700_000_000.0
@@ -128,7 +128,16 @@ def test_long_list_of_troubles_is_cut_but_counted(filled: Database) -> None:
     report = filled.read_now(lambda conn: store_report(conn, troubles_max=1))
 
     assert len(report.troubles) == 1
-    assert filled.read_now(trouble_count) == 2
+    assert filled.read_now(lambda conn: trouble_count(conn, of_accounts=("work", "other"))) == 2
+    assert filled.read_now(lambda conn: trouble_count(conn, of_accounts=("other",))) == 0
+
+
+def test_mailbox_that_cannot_be_read_is_named_while_it_is_synced(filled: Database) -> None:
+    """What is not selected, or no longer listed, is nobody's failure."""
+    filled.write_now(lambda conn: conn.execute(update(mailbox).values(error="refused")).rowcount)
+
+    assert filled.read_now(lambda conn: mailbox_errors(conn, of_accounts=("work",))) == {("work", "INBOX"): "refused"}
+    assert filled.read_now(lambda conn: mailbox_errors(conn, of_accounts=("other",))) == {}
 
 
 def test_empty_store_gives_an_empty_report(database: Database) -> None:
