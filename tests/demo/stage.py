@@ -59,6 +59,10 @@ class Stage:
         if ended.returncode != 0:
             raise StepFailedError(f"syncd sync {account} ended with {ended.returncode}: {ended.stderr.strip()}")
 
+    def plan(self) -> int:
+        """Return how many changes of flags `syncd plan` says are to be brought to servers."""
+        return self.daemon.syncd("plan", timeout_s=_COMMAND_TIMEOUT_S).stdout.count("store flags")
+
     def show_status(self) -> None:
         """Run `syncd status`, and let it print to where we print."""
         sys.stdout.flush()

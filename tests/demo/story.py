@@ -106,7 +106,7 @@ class Story:
 
     def server_away(self) -> None:
         """Keep what devices change while the server is away, also two changes of one message."""
-        self._narrator.begin("The server is away while two devices change a message")
+        self._narrator.begin("The server goes away, laptop and nas change mail, it comes back")
         self._stage.server.stop()
         began = time.monotonic()
         told = "syncd status tells of it"
@@ -114,13 +114,16 @@ class Story:
         self._stage.replica("laptop").mark(LUNCH, "F")
         self._stage.replica("nas").mark(LUNCH, "R")
         self._stage.replica("nas").mark(INVOICE, "S")
+        waiting = "syncd plan has the three changes"
+        began = time.monotonic()
+        self._narrator.took(waiting, self._wait(waiting, {SERVER: lambda: self._stage.plan() == 3}, began)[SERVER])
         self._stage.server.start()
         began = time.monotonic()
         flags = "\\Seen", "\\Flagged", "\\Answered"
         both = {SERVER: self._webmail.shows(LUNCH, *flags), **self._on_devices(LUNCH, "FRS")}
-        self._become("it is back: both changes are everywhere", both, began)
+        self._become(f'"{LUNCH.subject}" has the changes of both', both, began)
         read = {SERVER: self._webmail.shows(INVOICE, "\\Seen", "\\Flagged"), **self._on_devices(INVOICE, "FS")}
-        self._become("and a third, of another message", read, began)
+        self._become(f'"{INVOICE.subject}" is read', read, began)
 
     def status(self) -> None:
         """Show how things stand, as a person asks for it; by now nothing waits and nothing is wrong."""
