@@ -60,6 +60,8 @@ class App:
         self.activities = Activities()
         self.accounts: dict[str, Supervisor] = {}
         self.devices: dict[str, Supervisor] = {}
+        self._mailboxes: dict[str, Supervisor] = {}
+        """For a POP3 account, whose mailboxes are served here whether its maildrop can be reached or not."""
         self._account_ids = account_ids
         self._spool_directory = spool_directory
         self._wakes = Wakes()
@@ -76,6 +78,7 @@ class App:
         """Start the tasks of these accounts, by default all, and of every device that selects one of them."""
         names = self.config.accounts if of_accounts is None else of_accounts
         chosen = [supervisor for name, supervisor in self.accounts.items() if name in names]
+        chosen += [supervisor for name, supervisor in self._mailboxes.items() if name in names]
         chosen += [supervisor for name, supervisor in self.devices.items() if name in self.devices_of(names)]
         self._tasks = [asyncio.create_task(one.run(), name=f"{one.kind} {one.name}") for one in chosen]
 
@@ -131,6 +134,11 @@ class App:
                 spool_directory=self._spool_directory,
             )
             task = make()
+            if isinstance(task, Pop3Account):
+                self._mailboxes[name] = self._supervisor(task.mailboxes, name, Activity())
+        return self._supervisor(task, name, activity)
+
+    def _supervisor(self, task: Supervised, name: str, activity: Activity) -> Supervisor:
         return Supervisor(
             task,
             kind="account",

@@ -1,4 +1,4 @@
-"""Floor 4: the task of one POP3 account: its maildrop is drained into the store, which is the server of its mail.
+"""Floor 4: the tasks of one POP3 account: its maildrop is drained into the store, which is the server of its mail.
 
 Theory. To the devices the account has mailboxes like any other; the store gives the UIDs and keeps the flags, so what
 a device changes is true as soon as it is settled. The maildrop is polled, and each session is a chain of custody
@@ -51,7 +51,7 @@ _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: 
 
 
 class Pop3Account:
-    """Poll one POP3 account by `run`, and by `serve`, beside it, be the server of its mailboxes."""
+    """Poll one POP3 account; `mailboxes` is the task that, beside it, is the server of its mailboxes."""
 
     def __init__(
         self,
@@ -68,13 +68,11 @@ class Pop3Account:
         spool_directory: Path,
     ) -> None:
         """Call `password` at each session; `requests` asks for a whole pass."""
+        self.mailboxes = Pop3Mailboxes(db, name, account_id=account_id, takers=takers, wakes=wakes, clock=clock)
         self._db = db
-        self._name = name
         self._config = config
         self._account_id = account_id
         self._password = password
-        self._takers = takers
-        self._wakes = wakes
         self._activity = activity
         self._clock = clock
         self._spool_directory = spool_directory
@@ -89,6 +87,7 @@ class Pop3Account:
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()
+                await self.mailboxes.push()
                 if is_asked or polled_at is None or self._clock() - polled_at >= self._config.poll_interval_s:
                     polled_at = self._clock()
                     await self._drain()
@@ -99,15 +98,6 @@ class Pop3Account:
             self.requests.fail(error)
             raise
 
-    async def serve(self) -> None:
-        """Be the server of the account's mailboxes until cancelled, whether its maildrop can be reached or not."""
-        wake = self._wakes.account(self._name)
-        await self._ensure_mailboxes()
-        while True:
-            wake.clear()
-            await self._push()
-            await wake.wait()
-
     async def _sleep(self, longest_s: float) -> None:
         try:
             async with asyncio.timeout(max(longest_s, 0.0)):
@@ -115,24 +105,9 @@ class Pop3Account:
         except TimeoutError:
             pass
 
-    async def _ensure_mailboxes(self) -> None:
-        def ensure(conn: Connection) -> None:
-            known = {row.name for row in accounts.mailboxes(conn, account_id=self._account_id)}
-            for name, use in _MAILBOXES:
-                if name not in known:
-                    attributes = frozenset({use.value} if use else ())
-                    entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
-                    # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
-                    accounts.make_mailbox(
-                        conn, self._account_id, entry, MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, True)
-                    )
-
-        await self._db.write(ensure)
-        self._wake_devices()
-
     async def _drain(self) -> None:
         """Run sessions until none of them leaves something that another could take."""
-        await self._ensure_mailboxes()
+        await self.mailboxes.ensure()
         for _ in range(_SESSIONS_MAX):
             self._activity.now("draining the maildrop", self._clock())
             report = await self._session()
@@ -163,25 +138,81 @@ class Pop3Account:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         return next(row for row in rows if row.name.is_inbox)
 
-    async def _push(self) -> None:
-        """Make what devices changed true for all of them."""
-        for _ in range(_PUSH_ROUNDS_MAX):
-            rows = await self._db.read(partial(devices.replicas, account_id=self._account_id))
-            changed = {row.mailbox_id for row in rows if row.has_replica_news}
-            if not changed:
-                return
-            for mailbox in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id)):
-                if mailbox.id in changed:
-                    replicas = await self._takers.replicas(self._db, self._name, mailbox, now=self._clock())
-                    await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=self._clock())
-            self._wake_devices()
-
     def _on_commit(self, count: int) -> None:
-        log.info("bodies_committed", account=self._name, count=count)
-        self._wake_devices()
+        log.info("bodies_committed", account=self.mailboxes.name, count=count)
+        self.mailboxes.wake_devices()
 
-    def _wake_devices(self) -> None:
-        for device in self._takers.devices_of(self._name):
+
+class Pop3Mailboxes:
+    """Be the server of a POP3 account's mailboxes, whether its maildrop can be reached or not."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        *,
+        account_id: int,
+        takers: Takers,
+        wakes: Wakes,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self._db = db
+        self._account_id = account_id
+        self._takers = takers
+        self._wakes = wakes
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self.requests = Requests(wakes.account(name))
+
+    async def run(self) -> None:
+        """Make true what devices change, until cancelled."""
+        wake = self._wakes.account(self.name)
+        await self.ensure()
+        while True:
+            wake.clear()
+            self.requests.take()
+            await self.push()
+            self.requests.answer()
+            await wake.wait()
+
+    async def ensure(self) -> None:
+        """Make the mailboxes that such an account has from the start."""
+
+        def make(conn: Connection) -> None:
+            known = {row.name for row in accounts.mailboxes(conn, account_id=self._account_id)}
+            for name, use in _MAILBOXES:
+                if name not in known:
+                    attributes = frozenset({use.value} if use else ())
+                    entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
+                    # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
+                    cursor = MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, accepts_keywords=True)
+                    accounts.make_mailbox(conn, self._account_id, entry, cursor)
+
+        await self._db.write(make)
+        self.wake_devices()
+
+    async def push(self) -> None:
+        """Settle what devices changed; the poll and the devices may both ask for it."""
+        async with self._turn:
+            for _ in range(_PUSH_ROUNDS_MAX):
+                if not await self._push_once():
+                    return
+
+    async def _push_once(self) -> bool:
+        rows = await self._db.read(partial(devices.replicas, account_id=self._account_id))
+        changed = {row.mailbox_id for row in rows if row.has_replica_news}
+        for mailbox in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id)):
+            if mailbox.id in changed:
+                replicas = await self._takers.replicas(self._db, self.name, mailbox, now=self._clock())
+                await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=self._clock())
+        if changed:
+            self.wake_devices()
+        return bool(changed)
+
+    def wake_devices(self) -> None:
+        """Tell the devices that select the account that its mailboxes changed."""
+        for device in self._takers.devices_of(self.name):
             self._wakes.device(device).set()
 
 

@@ -125,7 +125,7 @@ class House:
             )
         self._running = [asyncio.create_task(self._keep(name, task)) for name, task in self._tasks().items()]
         served = (one for one in self.accounts.values() if isinstance(one, Pop3Account))
-        self._running += [asyncio.create_task(one.serve()) for one in served]
+        self._running += [asyncio.create_task(one.mailboxes.run()) for one in served]
         return self
 
     async def __aexit__(self, *_: object) -> None:
