@@ -11,6 +11,7 @@ Everything else that is listed is retrieved, and its content decides:
     none, UNTAKEN     an unlisted committed row's copy    new
     COMMITTED         the same                            new: the server reused the UIDL
     DOUBTFUL          the same, committed now (*)         replaces the doubtful one
+    ASKED             the same, committed again           new: the server did delete, and reused the UIDL
     DELETED           the same, deleted again             new: the server reused the UIDL
 
 (*) Unless it is empty, and listed as more: that is no message, however often it comes.
@@ -35,12 +36,14 @@ class CustodyState(StrEnum):
     """Say how far a message of the server has come.
 
     untaken: nothing of it is in the store. doubtful: a body is, but shorter than listed, or listed without a
-    size. committed: the whole body is. deleted: and the server confirmed, by its answer to QUIT, that its copy is gone.
+    size. committed: the whole body is. asked: and the server was told to delete its copy, and may have. deleted: and it
+    confirmed, by its answer to QUIT, that its copy is gone.
     """
 
     UNTAKEN = "untaken"
     DOUBTFUL = "doubtful"
     COMMITTED = "committed"
+    ASKED = "asked"
     DELETED = "deleted"
 
 

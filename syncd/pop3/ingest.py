@@ -54,6 +54,9 @@ class Custody(Protocol):
         are removed by the caller afterwards.
         """
 
+    async def deletion_asked(self, keys: Collection[str]) -> None:
+        """Set these rows to ASKED, `tries` untouched: from now on the server may delete its copies."""
+
     async def deletion_confirmed(self, keys: Collection[str]) -> None:
         """Set these rows to DELETED, `tries` untouched: the server confirmed that its copies are gone."""
 
@@ -161,9 +164,13 @@ class _Session:
         for listed in deletable.keys() - marked:
             refusal = RefusedError("the server refused DELE", reach=Reach.MESSAGE)
             await self._fail(after_refused_delete(deletable[listed]), refusal)
+        keys = [deletable[listed].key for listed in marked]
+        if keys:
+            # NOTE: were the answer to QUIT lost, its UIDLs may stand for other messages the next time.
+            await self._custody.deletion_asked(keys)
         await self._connection.quit()
-        if marked:
-            await self._custody.deletion_confirmed([deletable[listed].key for listed in marked])
+        if keys:
+            await self._custody.deletion_confirmed(keys)
         set_aside = len(plan.set_aside) + len(plan.too_large)
         return IngestReport(
             retrieved=tally.retrieved,

@@ -71,14 +71,16 @@ def record_arrivals(
     return len(new)
 
 
-def confirm_deletions(conn: Connection, *, account_id: int, keys: Iterable[str], state: str, now: float) -> None:
-    """Record that the server confirmed, by its answer to QUIT, that its copies are gone."""
+def record_deletions(
+    conn: Connection, *, account_id: int, keys: Iterable[str], state: str, deleted_at: float | None
+) -> None:
+    """Record that the server was asked to delete its copies, or that it confirmed by its answer to QUIT that it did."""
     rows = [{"gone_key": key} for key in keys]
     if rows:
         conn.execute(
             update(uidl)
             .where(uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
-            .values(state=state, deleted_at=now),
+            .values(state=state, deleted_at=deleted_at),
             rows,
         )
 

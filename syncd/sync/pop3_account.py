@@ -260,15 +260,21 @@ class _Keeper:
             for one in encoded:
                 one.close()
 
+    async def deletion_asked(self, keys: Collection[str]) -> None:
+        await self._record_deletions(keys, CustodyState.ASKED)
+
     async def deletion_confirmed(self, keys: Collection[str]) -> None:
-        confirm = partial(
-            custody.confirm_deletions,
+        await self._record_deletions(keys, CustodyState.DELETED)
+
+    async def _record_deletions(self, keys: Collection[str], state: CustodyState) -> None:
+        record = partial(
+            custody.record_deletions,
             account_id=self._account_id,
             keys=tuple(keys),
-            state=CustodyState.DELETED.value,
-            now=self._clock(),
+            state=state.value,
+            deleted_at=self._clock() if state is CustodyState.DELETED else None,
         )
-        await self._db.write(confirm)
+        await self._db.write(record)
 
     async def failed(self, row: Known, error: SyncdError) -> None:
         record = partial(

@@ -97,7 +97,7 @@ async def test_session_dropped_before_quit_keeps_the_mail_and_the_next_one_delet
         await connection.login(mail_user, dovecot.password)
         report = await ingest(connection, ledger, spool=tmp_path)
 
-    assert (report.retrieved, report.deleted) == (0, 20)
+    assert (report.retrieved, report.duplicates, report.deleted) == (20, 20, 20)
     assert Counter(map(as_served, messages)) == ledger.contents
 
 

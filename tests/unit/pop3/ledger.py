@@ -47,6 +47,10 @@ class Ledger:
                     self.message_of[each.row.key] = self.message_of.pop(key)
             self.rows[each.row.key] = each.row
 
+    async def deletion_asked(self, keys: Collection[str]) -> None:
+        for key in keys:
+            self.rows[key] = replace(self.rows[key], state=CustodyState.ASKED)
+
     async def deletion_confirmed(self, keys: Collection[str]) -> None:
         for key in keys:
             self.rows[key] = replace(self.rows[key], state=CustodyState.DELETED)

@@ -64,6 +64,22 @@ async def test_uidl_that_is_reused_for_another_message_is_a_new_message(tmp_path
     assert ledger.contents == Counter([b"first\r\n", b"other\r\n"])
 
 
+async def test_uidl_that_is_reused_after_an_unanswered_quit_is_not_deleted_unread(tmp_path: Path) -> None:
+    """The server deleted and never said so: what it now lists under that name was never retrieved."""
+    ledger = Ledger()
+    async with ScriptedServer(
+        [Mail("u", b"first\r\n")],
+        hook=lambda session, line: CUT if line == "QUIT" and session.number == 1 else None,
+    ) as server:
+        await sessions(server, ledger, tmp_path, count=1)
+        server.mails = [Mail("u", b"other\r\n")]
+
+        report = await session(server, ledger, tmp_path)
+
+        assert (report.retrieved, report.duplicates, server.mails) == (1, 0, [])
+    assert ledger.contents == Counter([b"first\r\n", b"other\r\n"])
+
+
 async def test_message_not_listed_is_not_taken_for_deleted(tmp_path: Path) -> None:
     """A partial listing confirms nothing."""
 
@@ -80,11 +96,12 @@ async def test_message_not_listed_is_not_taken_for_deleted(tmp_path: Path) -> No
     ledger = Ledger()
     async with ScriptedServer(mails(), hook=partial) as server:
         await sessions(server, ledger, tmp_path, count=2)
-        assert {row.state for row in ledger.rows.values()} == {CustodyState.COMMITTED}
+        assert {row.state for row in ledger.rows.values()} == {CustodyState.ASKED}
 
         third = await session(server, ledger, tmp_path)
 
-    assert (third.retrieved, third.deleted) == (0, 6)
+    assert (third.retrieved, third.duplicates, third.deleted) == (6, 6, 6)
+    assert ledger.contents == CONTENTS
 
 
 SEEDS = range(60)

@@ -57,11 +57,11 @@ async def test_refused_quit_confirms_nothing(tmp_path: Path) -> None:
     async with ScriptedServer(mails(), hook=refuse) as server:
         with pytest.raises(RefusedError):
             await session(server, ledger, tmp_path)
-        assert {row.state for row in ledger.rows.values()} == {CustodyState.COMMITTED}
+        assert {row.state for row in ledger.rows.values()} == {CustodyState.ASKED}
 
         second = await session(server, ledger, tmp_path)
 
-    assert (second.retrieved, second.deleted) == (0, 6)
+    assert (second.retrieved, second.duplicates, second.deleted) == (6, 6, 6)
     assert ledger.contents == CONTENTS
 
 
