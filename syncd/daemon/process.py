@@ -125,10 +125,19 @@ def run_interruptibly(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -
     watchdog = threading.Timer(_CUT_SHORT_S, _cut_short, (code_if_cut_short,))
     watchdog.daemon = True
     try:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_interruptible(work, on_signal=watchdog.start))
     finally:
         watchdog.cancel()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop: uvloop where it is installed (the extra `fast`)."""
+    try:
+        import uvloop  # noqa: PLC0415  # optional
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _tune_interpreter() -> None:

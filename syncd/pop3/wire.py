@@ -2,12 +2,14 @@
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Self, cast
 
 from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 
 _HIGH_WATER_BYTES = 1024 * 1024
+_HAPPY_EYEBALLS_S = 0.25
 
 
 class Wire(asyncio.Protocol):
@@ -27,11 +29,12 @@ class Wire(asyncio.Protocol):
         """Connect, with TLS if the endpoint is so; TrustError, UnreachableError or TooSlowError."""
         context = endpoint.tls_context if endpoint.security is Security.TLS else None
         loop = asyncio.get_running_loop()
+        connect = partial(loop.create_connection, cls, endpoint.host, endpoint.port, ssl=context)
         try:
             async with asyncio.timeout(limits.connect_s):
-                _, wire = await loop.create_connection(
-                    cls, endpoint.host, endpoint.port, ssl=context, happy_eyeballs_delay=0.25
-                )
+                # NOTE: uvloop takes no such delay, and tries one address after the other.
+                is_stock = isinstance(loop, asyncio.BaseEventLoop)
+                _, wire = await (connect(happy_eyeballs_delay=_HAPPY_EYEBALLS_S) if is_stock else connect())
         except (OSError, ValueError) as error:
             raise _cannot_connect(error) from error
         return wire
