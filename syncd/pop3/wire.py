@@ -37,7 +37,7 @@ class Wire(asyncio.Protocol):
                 _, wire = await (connect(happy_eyeballs_delay=_HAPPY_EYEBALLS_S) if is_stock else connect())
         except (OSError, ValueError) as error:
             raise _cannot_connect(error) from error
-        return wire
+        return cast("Self", wire)
 
     async def start_tls(self, endpoint: Endpoint, limits: Limits) -> None:
         """Encrypt from here on; TrustError if anything is there that was sent before it."""
