@@ -28,6 +28,7 @@ NOT_YET = (
     NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),
     NotYet(("accounts", "*", "forward_to")),
     NotYet(("devices", "*", "read_only"), ("false",)),
+    NotYet(("devices", "*", "settle"), ("1s",), "flags are synced at once, and nothing else of a device is synced yet"),
     NotYet(("hooks", "on_new_mail")),
     NotYet(("daemon", "listen")),
     NotYet(("daemon", "log_format"), ("auto", "console", "json"), "auto, console and json are available"),

@@ -50,7 +50,7 @@ def test_other_types_are_read_from_variables(tmp_path: Path) -> None:
             "SYNCD_ACCOUNTS__WORK__MAILBOXES": '["INBOX", "!!odd"]',
             "SYNCD_ACCOUNTS__ISP__PASSWORD_COMMAND": '["pass", "isp"]',
             "SYNCD_DEVICES__LAPTOP__LINK": "false",
-            "SYNCD_DEVICES__LAPTOP__SETTLE": "250ms",
+            "SYNCD_DEVICES__LAPTOP__MAX_AGE": "90m",
             "SYNCD_DEVICES__LAPTOP__READ_ONLY": "false",
             "SYNCD_DEVICES__PHONE": '{"path": "phone"}',
             "SYNCD_GUARD": '{"count": 3}',
@@ -59,7 +59,7 @@ def test_other_types_are_read_from_variables(tmp_path: Path) -> None:
     ).config
 
     assert (config.accounts["work"].port, config.accounts["work"].mailboxes) == (1993, ("INBOX", "!!odd"))
-    assert (config.devices["laptop"].link, config.devices["laptop"].settle_s) == (False, 0.25)
+    assert (config.devices["laptop"].link, config.devices["laptop"].max_age_s) == (False, 5400.0)
     assert tmp_path / "phone" == config.devices["phone"].path
     assert (config.guard.count, config.guard.share) == (3, 0.5)
 
