@@ -18,6 +18,7 @@ from syncd.config.model import Config, ImapConfig, Layout
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
@@ -68,6 +69,7 @@ class House:
         *,
         accounts: Mapping[str, Table],
         devices: Mapping[str, Table] | Iterable[str] = ("laptop",),
+        guard: Table | None = None,
         url: str | None = None,
     ) -> None:
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
@@ -77,6 +79,7 @@ class House:
                 "store": {"url": url or f"sqlite:///{directory}/store/syncd.db"},
                 "accounts": dict(accounts),
                 "devices": {name: {"path": str(directory / name), **table} for name, table in tables.items()},
+                "guard": dict(guard or {}),
                 "daemon": {"socket": str(directory / "socket")},
             }
         )
@@ -111,6 +114,8 @@ class House:
                 clock=self.clock,
                 spool_directory=self.directory,
             )
+        guard = self.config.guard
+        rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
         for name, device in self.config.devices.items():
             selected = self.config.accounts_of(name)
             self.devices[name] = Device(
@@ -122,6 +127,7 @@ class House:
                 turn=turn,
                 activity=Activity(),
                 clock=self.clock,
+                rule=rule,
             )
         self._running = [asyncio.create_task(self._keep(name, task)) for name, task in self._tasks().items()]
         served = (one for one in self.accounts.values() if isinstance(one, Pop3Account))

@@ -100,12 +100,14 @@ async def test_same_message_in_two_mailboxes_is_one_file(tmp_path: Path, user: P
 async def test_device_without_links_has_copies(tmp_path: Path, user: Provider) -> None:
     """link = false writes every file anew, with the same octets and date."""
     user.receive("a")
+    async with house_of(tmp_path, user, ("laptop",)) as house:
+        await house.settle()
     async with house_of(tmp_path, user, {"laptop": {}, "usb": {"link": False}}) as house:
         await house.settle()
 
         laptop, usb = (house.replica(name).find("a") for name in ("laptop", "usb"))
         assert (laptop.octets, laptop.mtime) == (usb.octets, usb.mtime)
-        assert (usb.links, usb.inode == laptop.inode) == (1, False)
+        assert (laptop.links, usb.links) == (1, 1)
 
 
 async def test_edited_file_is_no_source_of_links(tmp_path: Path, user: Provider) -> None:
@@ -289,6 +291,18 @@ async def test_directory_with_files_of_others_is_refused(tmp_path: Path, user: P
 
         assert [path.name for path in stranger.parent.iterdir()] == ["notes.txt"]
         assert house.replica("phone").keys() == ["a"]
+
+
+async def test_first_marker_that_was_half_written_is_written_again(tmp_path: Path, user: Provider) -> None:
+    """A device whose very first attempt was killed needs no person."""
+    user.receive("a")
+    (tmp_path / "laptop").mkdir()
+    (tmp_path / "laptop" / ".syncd~").write_text('{"form')
+    async with house_of(tmp_path, user, ("laptop",)) as house:
+        await house.settle()
+
+        assert house.replica("laptop").keys() == ["a"]
+        assert sorted(path.name for path in (tmp_path / "laptop").glob(".syncd*")) == [".syncd"]
 
 
 async def test_changed_layout_is_refused(tmp_path: Path, user: Provider) -> None:

@@ -1,0 +1,69 @@
+"""The process that is killed: it enters a house, settles it, and says how many points it passed."""
+
+import asyncio
+import json
+import multiprocessing
+from collections import Counter
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import structlog
+
+from syncd.errors import SyncdError
+from tests.contract.sync.house import House, Table
+from tests.crash.faults import Fault, Faults, Kind
+
+_RUN_S = 60.0
+_ATTEMPTS = 5
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+async def run(
+    directory: Path, accounts: Mapping[str, Table], devices: Mapping[str, Table], fault: Fault | None = None
+) -> Counter[Kind] | None:
+    """Settle a house in a process of its own; return the points it passed, None if it was killed at the fault."""
+    report = directory / "points.json"
+    report.unlink(missing_ok=True)
+    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report))
+    process.start()
+    await asyncio.to_thread(_ended, process)
+    if process.exitcode == 0:
+        return Counter({Kind(kind): count for kind, count in json.loads(report.read_text()).items()})
+    assert (process.exitcode, fault is not None) == (-9, True), f"the process ended with {process.exitcode}"
+    return None
+
+
+def _ended(process: BaseProcess) -> None:
+    process.join(_RUN_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise TimeoutError("the process did not settle")
+
+
+def _settle(
+    directory: Path,
+    accounts: Mapping[str, Table],
+    devices: Mapping[str, Table],
+    fault: Fault | None,
+    report: Path,
+) -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory((directory / "child.log").open("a")))
+    faults = Faults(fault)
+    faults.install()
+    asyncio.run(_settled(House(directory, accounts=accounts, devices=devices)))
+    report.write_text(json.dumps(faults.counted))
+
+
+async def _settled(house: House) -> None:
+    async with house:
+        for attempt in range(_ATTEMPTS):
+            try:
+                await house.settle()
+            except SyncdError as error:
+                print(f"attempt {attempt}: {error}")
+            else:
+                return
+    raise AssertionError("does not settle")

@@ -1,0 +1,77 @@
+"""Points at which a process can be killed: before and after each commit, file call and octets sent, counted."""
+
+import asyncio.selector_events
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+
+from syncd.maildir import barrier, files
+
+_FILE_CALLS = ("rename", "link", "unlink", "mkdir", "write", "fsync", "utime")
+
+
+class Kind(StrEnum):
+    """What is counted."""
+
+    COMMIT = "commit"
+    FILE = "file"
+    SEND = "send"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Kill the process at the n-th point of a kind, counted from 1."""
+
+    kind: Kind
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.number}"
+
+
+class Faults:
+    """Count points, and end the process without a further instruction at the chosen one."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        self.counted: Counter[Kind] = Counter()
+        self._fault = fault
+        self._lock = threading.Lock()
+
+    def install(self) -> None:
+        """Wrap what is counted, for the rest of the process's life."""
+        event.listen(Engine, "commit", self._on_commit)
+        for name in _FILE_CALLS:
+            setattr(os, name, self._wrapped(Kind.FILE, getattr(os, name)))
+        for module, name in ((files, "rename_without_replacing"), (barrier, "syncfs")):
+            setattr(module, name, self._wrapped(Kind.FILE, getattr(module, name)))
+        transport = asyncio.selector_events._SelectorSocketTransport
+        transport.write = self._wrapped(Kind.SEND, transport.write)
+
+    def _on_commit(self, _: Connection) -> None:
+        # NOTE: SQLAlchemy calls this before it commits; the point after it is the first of whatever comes next.
+        if threading.current_thread().name == "store-writer":
+            self._pass(Kind.COMMIT)
+
+    def _wrapped(self, kind: Kind, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self._pass(kind)
+            result = call(*arguments, **named)
+            self._pass(kind)
+            return result
+
+        return counted
+
+    def _pass(self, kind: Kind) -> None:
+        with self._lock:
+            self.counted[kind] += 1
+            if self._fault == Fault(kind, self.counted[kind]):
+                os.kill(os.getpid(), signal.SIGKILL)

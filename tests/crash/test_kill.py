@@ -1,0 +1,160 @@
+"""SIGKILL at any commit, file call or octet sent, and a restart: the same end as undisturbed, nothing lost or doubled.
+
+A few points of each kind are tried; SYNCD_CRASH_POINTS=50 tries fifty, and SYNCD_CRASH_SEED repeats a run.
+"""
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.flags import Flags
+from syncd.store import schema
+from syncd.store.database import Database
+from tests.contract.sync.house import House, Table, imap, pop3
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.crash.child import run
+from tests.crash.faults import Fault, Kind
+from tests.servers.dovecot import Dovecot
+
+POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "3"))
+SEED = int(os.environ.get("SYNCD_CRASH_SEED", "0")) or random.randrange(1 << 32)
+DEVICES: Mapping[str, Table] = {"laptop": {}, "phone": {"layout": "fs"}, "usb": {"link": False}}
+SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+# About how many points of each kind the two parts of the story pass; a number beyond the last is a run without a kill.
+_FIRST = {Kind.COMMIT: 75, Kind.FILE: 1050, Kind.SEND: 78}
+_LATER = {Kind.COMMIT: 90, Kind.FILE: 220, Kind.SEND: 50}
+
+
+class Story:
+    """Two accounts, three devices, and what becomes of their mail."""
+
+    def __init__(self, directory: Path, server: Dovecot, user: str, *, port: int) -> None:
+        self.work, self.isp = Provider(server, user), Provider(server, f"{user}-isp")
+        accounts = {"work": imap(server, user, port=port), "isp": pop3(server, self.isp.user)}
+        self.arguments = (directory, accounts, DEVICES)
+        self.house = House(directory, accounts=accounts, devices=DEVICES)
+
+    def begin(self) -> None:
+        """Fill the servers."""
+        self.work.receive(*(f"w{number}" for number in range(14)))
+        self.work.receive("w14", "w15", flags=(SEEN, "project"))
+        self.isp.receive(*(f"i{number}" for number in range(5)))
+
+    def assert_begun(self) -> None:
+        """Check that every device has what the servers had."""
+        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14)}
+        self._assert(
+            mail | {"w14": frozenset({SEEN, "project"}), "w15": frozenset({SEEN, "project"})},
+            {f"i{number}": frozenset() for number in range(5)},
+        )
+
+    def change(self) -> None:
+        """Change something on every side."""
+        self.work.store("w1", "+FLAGS (\\Flagged todo)")
+        self.work.store("w2", "+FLAGS (\\Seen)")
+        self.work.store("w14", "-FLAGS (project)")
+        self.work.expunge("w3", "w4")
+        self.work.receive("new", flags=(ANSWERED,))
+        self.isp.receive("i5", "i6")
+        house = self.house
+        house.replica("laptop").mark("w2", add="F")
+        house.replica("phone").mark("w5", add="RS")
+        house.replica("usb").mark("w15", remove="S")
+        house.replica("laptop", account="isp").mark("i0", add="S")
+        house.replica("phone", account="isp").mark("i0", add="F")
+
+    def assert_changed(self) -> None:
+        """Check that every change is on every side."""
+        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14) if number not in {3, 4}}
+        mail |= {
+            "w1": frozenset({FLAGGED, "todo"}),
+            "w2": frozenset({SEEN, FLAGGED}),
+            "w5": frozenset({SEEN, ANSWERED}),
+            "w14": frozenset({SEEN}),
+            "w15": frozenset({"project"}),
+            "new": frozenset({ANSWERED}),
+        }
+        self._assert(mail, {f"i{number}": frozenset() for number in range(7)} | {"i0": frozenset({SEEN, FLAGGED})})
+
+    def _assert(self, work: Mapping[str, Flags], isp: Mapping[str, Flags]) -> None:
+        assert self.work.flags() == work
+        assert self.isp.left_on_pop3() == 0
+        for account, wanted in (("work", work), ("isp", isp)):
+            for replica in self.house.replicas(account=account):
+                assert replica.flags() == wanted
+                assert replica.half_written() == []
+
+    def names(self) -> set[Path]:
+        """Return the path of every message file."""
+        replicas = (one for account in ("work", "isp") for one in self.house.replicas(account=account))
+        return {file.path for replica in replicas for file in replica.files()}
+
+    def outwait_locks(self) -> None:
+        """Make dead processes' locks of Dovecot's files as old as they are when they no longer count."""
+        for lock in self.house.directory.rglob("dovecot-uidlist.lock"):
+            os.utime(lock, (0, 0))
+
+    def stored_uids(self) -> set[int]:
+        """Return the UIDs of the IMAP account's INBOX whose bodies are in the store; nobody may have it open."""
+        path = self.house.config.store.sqlite_path
+        if path is None or not path.exists():
+            return set()
+        message, mailbox, account = schema.server_message, schema.mailbox, schema.account
+        query = (
+            select(message.c.uid)
+            .join(mailbox, mailbox.c.id == message.c.mailbox_id)
+            .join(account, account.c.id == mailbox.c.account_id)
+            .where(account.c.name == "work", message.c.body_id.is_not(None))
+        )
+        with Database.open(self.house.config.store.url.get_secret_value()) as database:
+            return set(database.read_now(lambda conn: list(conn.execute(query).scalars())))
+
+
+def faults() -> list[tuple[Fault, Fault]]:
+    """Return pairs of points spread over both parts of the story."""
+    draw = random.Random(SEED)
+    pairs: list[tuple[Fault, Fault]] = []
+    for kind in Kind:
+        for part in range(POINTS):
+            first, later = (
+                Fault(kind, draw.randint(1 + total * part // POINTS, max(1, total * (part + 1) // POINTS)))
+                for total in (_FIRST[kind], _LATER[kind])
+            )
+            pairs.append((first, later))
+    return pairs
+
+
+@pytest.mark.parametrize("number", range(len(Kind) * POINTS))
+async def test_killed_anywhere_and_started_again(tmp_path: Path, dovecot: Dovecot, mail_user: str, number: int) -> None:
+    """Killed in the first sync and killed again among changes of all sides, syncd ends where it would have ended."""
+    first, later = faults()[number]
+    print(f"seed {SEED}")
+    async with Tap(dovecot.imap_port) as tap:
+        story = Story(tmp_path, dovecot, mail_user, port=tap.port)
+        story.begin()
+        print(f"first sync: {first} {_outcome(await run(*story.arguments, first))}")
+        committed = story.stored_uids()
+        tap.bodies.clear()
+        story.outwait_locks()
+        await run(*story.arguments)
+        assert not committed & {uid for uids in tap.bodies for uid in uids}, "a committed body was fetched again"
+        story.assert_begun()
+
+        story.change()
+        print(f"changes: {later} {_outcome(await run(*story.arguments, later))}")
+        story.outwait_locks()
+        await run(*story.arguments)
+        story.assert_changed()
+
+        names = story.names()
+        print(f"at rest: {_outcome(await run(*story.arguments))}")
+        assert story.names() == names
+
+
+def _outcome(points: object) -> str:
+    return "killed" if points is None else f"not reached, passed {points}"
