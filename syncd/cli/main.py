@@ -11,6 +11,7 @@ import typer
 
 from syncd.cli.check import check_config
 from syncd.cli.health import health
+from syncd.cli.holds import holds
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
 from syncd.cli.plan import plan
@@ -33,6 +34,7 @@ app = typer.Typer(
 for _command in (run, sync, status, plan, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
+app.add_typer(holds, name="holds")
 
 
 def _print_version(wanted: bool) -> None:

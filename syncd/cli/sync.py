@@ -18,7 +18,7 @@ AccountsArgument = Annotated[
 
 
 def sync(accounts: AccountsArgument = None, config: ConfigOption = None) -> None:
-    """Sync until there is nothing left to do; exit code 1 if something failed."""
+    """Sync until there is nothing left to do; exit code 1 if something failed or is held."""
     settings = configuration(config).config
     if unknown := set(accounts or ()) - set(settings.accounts):
         known = ", ".join(settings.accounts) or "none"
@@ -68,5 +68,7 @@ def _tell(report: "SyncReport") -> None:
         complain(f"{name}: not everything could be synced; see syncd status")
     if report.set_aside:
         complain(f"messages set aside: {report.set_aside}; see syncd status")
+    if report.held:
+        complain(f"removals held until you release them: {report.held}; see syncd holds")
     if report.is_complete:
         say("everything is synced")

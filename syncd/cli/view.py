@@ -9,6 +9,7 @@ from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Stat
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _PLAIN_WIDTH = 160
+_HOW_TO_GO_ON = "the files stay until you decide: syncd holds shows what would happen, syncd holds release does it"
 
 
 class Screen:
@@ -31,7 +32,7 @@ class Screen:
 
 
 def rendered(status: Status) -> RenderableType:
-    """Return the whole picture: daemon, accounts, devices, mailboxes, and what is set aside."""
+    """Return the whole picture: daemon, accounts, devices, mailboxes, what is held, and what is set aside."""
     parts: list[RenderableType] = [_daemon_line(status)]
     if status.accounts:
         parts += [Text(), _accounts(status)]
@@ -42,6 +43,8 @@ def rendered(status: Status) -> RenderableType:
         parts += [Text(), _replicas(replicas)]
     failed = [(account, one) for account in status.accounts for one in account.mailboxes if one.error]
     parts += [_plain(f"{account.name}/{one.name}: {one.error}", "red") for account, one in failed]
+    if status.holds:
+        parts += [Text(), _holds(status), _plain(_HOW_TO_GO_ON, "yellow")]
     if status.troubles:
         parts += [Text(), _troubles(status)]
     return Group(*parts)
@@ -80,6 +83,15 @@ def _replicas(replicas: list[tuple[DeviceStatus, ReplicaStatus]]) -> Table:
         mailbox = f"{one.account}/{one.mailbox}"
         waiting = f"{one.waiting:,}" if one.waiting else ""
         _row(table, device.name, mailbox, f"{one.on_server:,}", f"{one.delivered:,}", waiting, _unsynced(one))
+    return table
+
+
+def _holds(status: Status) -> Table:
+    table = _table("held", "device", "mailbox", "removals", "since", "state", "why")
+    for one in status.holds:
+        since = f"{age(status.at - one.held_at)} ago"
+        state = "released, waiting for the next round" if one.state == "released" else one.state
+        _row(table, str(one.id), one.device, f"{one.account}/{one.mailbox}", f"{one.count:,}", since, state, one.why)
     return table
 
 

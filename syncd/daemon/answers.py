@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from syncd.daemon.status import Status
+from syncd.daemon.status import HoldStatus, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,18 @@ class SyncReport:
     """Tell how a sync ended.
 
     unfinished: names of accounts and devices that still have something to do, though they did not fail. set_aside:
-    messages that could not be fetched, delivered or changed and are tried again later.
+    messages that could not be fetched, delivered or changed and are tried again later. held: removals that wait for a
+    person.
     """
 
     failures: tuple[Failure, ...]
     unfinished: tuple[str, ...]
     set_aside: int
+    held: int
 
     @property
     def is_complete(self) -> bool:
-        return not (self.failures or self.unfinished or self.set_aside)
+        return not (self.failures or self.unfinished or self.set_aside or self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,35 @@ class SyncRequest:
     accounts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HoldsReport:
+    """Hold what waits for a person, oldest first, and whether it is all of it."""
+
+    holds: tuple[HoldStatus, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HoldDetail:
+    """Hold what happens once a hold is released, one line for each effect, and whether these are all."""
+
+    hold: HoldStatus
+    effects: tuple[str, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """Name the holds to release, or all that there are."""
+
+    ids: tuple[int, ...] = ()
+    is_all: bool = False
+
+
 STATUS_JSON = TypeAdapter(Status)
 REPORT_JSON = TypeAdapter(SyncReport)
 PLAN_JSON = TypeAdapter(PlanReport)
 REQUEST_JSON = TypeAdapter(SyncRequest)
+HOLDS_JSON = TypeAdapter(HoldsReport)
+HOLD_JSON = TypeAdapter(HoldDetail)
+RELEASE_JSON = TypeAdapter(ReleaseRequest)

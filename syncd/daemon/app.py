@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, Temper
+from syncd.reconcile.guard import Rule
 from syncd.store import accounts, devices
 from syncd.store.database import Database
 from syncd.store.engines import parse_url
@@ -90,6 +91,11 @@ class App:
             if not (selected := self.config.accounts_of(name)) or not set(selected).isdisjoint(account_names)
         )
 
+    def wake_devices(self, names: Iterable[str]) -> None:
+        """Let these devices run a round at once."""
+        for name in names:
+            self._wakes.device(name).set()
+
     async def failure(self) -> SyncdError:
         """Return, once there is one, the error that a supervisor could not keep: nearly always that of the store."""
         if not self._tasks:
@@ -149,7 +155,7 @@ class App:
         )
 
     def _device(self, name: str) -> Supervisor:
-        selected = self.config.accounts_of(name)
+        selected, guard = self.config.accounts_of(name), self.config.guard
         activity = self.activities.devices.setdefault(name, Activity())
         device = Device(
             self.db,
@@ -160,6 +166,7 @@ class App:
             turn=self._turn,
             activity=activity,
             clock=self.clock,
+            rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),
         )
         return Supervisor(
             device,

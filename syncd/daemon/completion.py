@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Collection
 from functools import partial
 
+from sqlalchemy import Connection
+
+from syncd.config.model import Config
 from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
+from syncd.daemon.snapshot import holds_of
 from syncd.daemon.supervisor import Supervisor, text_of
-from syncd.store.report import mailbox_errors, trouble_count
+from syncd.store.holds import HoldState
+from syncd.store.report import held, mailbox_errors, trouble_count
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
 
@@ -37,7 +42,13 @@ async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
         failures=failures,
         unfinished=tuple(sorted({*left.accounts, *left.devices})),
         set_aside=await app.db.read(partial(trouble_count, of_accounts=of_accounts)),
+        held=await app.db.read(partial(_count_held, config=app.config, of_accounts=of_accounts)),
     )
+
+
+def _count_held(conn: Connection, *, config: Config, of_accounts: Collection[str]) -> int:
+    found = holds_of(config, held(conn))
+    return sum(one.count for one in found if one.account in of_accounts and one.state == HoldState.HELD)
 
 
 async def _left(

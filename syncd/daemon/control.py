@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,9 +14,18 @@ import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from syncd.daemon.answers import PLAN_JSON, REPORT_JSON, REQUEST_JSON, STATUS_JSON
+from syncd.daemon.answers import (
+    HOLD_JSON,
+    HOLDS_JSON,
+    PLAN_JSON,
+    RELEASE_JSON,
+    REPORT_JSON,
+    REQUEST_JSON,
+    STATUS_JSON,
+)
 from syncd.daemon.app import App
 from syncd.daemon.completion import sync
+from syncd.daemon.holding import UnknownHoldError, read_hold, read_holds, release
 from syncd.daemon.reading import read_plan, read_status, this_daemon
 from syncd.errors import SyncdError, Temper
 from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
@@ -81,6 +91,9 @@ class _Control:
         application.router.add_get("/status", self.status)
         application.router.add_get("/plan", self.plan)
         application.router.add_post("/sync", self.sync)
+        application.router.add_get("/holds", self.holds)
+        application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
+        application.router.add_post("/holds/release", self.release)
         return application
 
     async def health(self, _: web.Request) -> web.Response:
@@ -106,6 +119,26 @@ class _Control:
             raise web.HTTPBadRequest(text=f"there is no account {min(unknown)}")
         return _json(REPORT_JSON, await sync(self._app, wanted.accounts or tuple(self._app.accounts)))
 
+    async def holds(self, _: web.Request) -> web.Response:
+        return _json(HOLDS_JSON, await self._app.db.read(partial(read_holds, config=self._app.config)))
+
+    async def hold(self, request: web.Request) -> web.Response:
+        find = partial(read_hold, config=self._app.config, hold_id=int(request.match_info["id"]))
+        return _json(HOLD_JSON, await self._app.db.read(find))
+
+    async def release(self, request: web.Request) -> web.Response:
+        """Release what is named, and wake the devices so that it happens at once."""
+        try:
+            wanted = RELEASE_JSON.validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name holds by their numbers") from error
+        if bool(wanted.ids) == wanted.is_all:
+            raise web.HTTPBadRequest(text="the request should name holds, or all of them")
+        report = await self._app.db.write(partial(release, config=self._app.config, wanted=wanted))
+        self._app.wake_devices({one.device for one in report.holds})
+        log.info("holds_released", ids=[one.id for one in report.holds])
+        return _json(HOLDS_JSON, report)
+
 
 @web.middleware
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -114,6 +147,8 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException as error:
         return web.json_response({"error": error.text}, status=error.status)
+    except UnknownHoldError as error:
+        return web.json_response({"error": str(error)}, status=404)
     except SyncdError as error:
         return web.json_response({"error": str(error)}, status=503)
     except TimeoutError:

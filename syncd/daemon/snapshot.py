@@ -1,21 +1,24 @@
 """Floor 5: the status put together from the store and, where a daemon runs, from what its tasks are doing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from syncd.config.model import Config
 from syncd.daemon.status import (
     AccountStatus,
     DaemonStatus,
     DeviceStatus,
+    HoldStatus,
     MailboxStatus,
     ReplicaStatus,
     Status,
     TroubleStatus,
 )
-from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.reconcile.guard import as_words
+from syncd.store.report import AccountReport, DeviceReport, HoldReport, MailboxReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activities, Activity
 
 TROUBLES_MAX = 100
+HOLDS_MAX = 100
 
 
 def status_of(
@@ -42,6 +45,26 @@ def status_of(
             for name, one in config.devices.items()
         ),
         troubles=tuple(_troubles(report)),
+        holds=holds_of(config, report.holds)[:HOLDS_MAX],
+    )
+
+
+def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ...]:
+    """Return the holds of what the configuration names, oldest first."""
+    return tuple(
+        HoldStatus(
+            id=one.hold.id,
+            device=one.device,
+            account=one.account,
+            mailbox=one.mailbox,
+            count=len(one.hold.effects),
+            reason=one.hold.reason.value,
+            why=as_words(one.hold.reason),
+            state=one.hold.state.value,
+            held_at=one.hold.held_at,
+        )
+        for one in held
+        if one.device in config.devices and one.account in config.accounts_of(one.device)
     )
 
 

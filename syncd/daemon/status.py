@@ -92,6 +92,21 @@ class TroubleStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldStatus:
+    """Describe removals that wait for a person. state: held, or released for the next round; why: reason in words."""
+
+    id: int
+    device: str
+    account: str
+    mailbox: str
+    count: int
+    reason: str
+    why: str
+    state: str
+    held_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Hold what `syncd status` shows. Times are seconds since 1970; daemon is None while none runs."""
 
@@ -100,6 +115,7 @@ class Status:
     accounts: tuple[AccountStatus, ...]
     devices: tuple[DeviceStatus, ...]
     troubles: tuple[TroubleStatus, ...]
+    holds: tuple[HoldStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,18 @@ class Reason(StrEnum):
     MAILBOX_EMPTIED = "mailbox_emptied"
 
 
+_WORDS = {
+    Reason.TOO_MANY: "more messages were deleted within a short time than the guard allows",
+    Reason.MAILBOXES_EMPTIED: "several mailboxes lost all their messages",
+    Reason.MAILBOX_EMPTIED: "the mailbox lost all its messages",
+}
+
+
+def as_words(reason: Reason) -> str:
+    """Return a reason in plain words."""
+    return _WORDS[reason]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Allow `count` removals or `share` of what was there, whichever is more, in any `window_s` seconds."""

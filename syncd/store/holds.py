@@ -1,7 +1,7 @@
 """Floor 3: holds: removals that wait for a person, and the window in which removals are counted."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +10,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from syncd.mail.mailbox import SpecialUse
 from syncd.reconcile.effects import Remove, as_json
 from syncd.reconcile.guard import MailboxLoss, Reason
+from syncd.store.devices import ReplicaRow
+from syncd.store.queries import rows_in
 from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica
 
 _DEVICE = "device"
@@ -32,8 +34,12 @@ class Hold:
     mailbox_id: int
     reason: Reason
     state: HoldState
-    message_ids: tuple[int, ...]
+    effects: tuple[Remove, ...]
     held_at: float
+
+    @property
+    def message_ids(self) -> tuple[int, ...]:
+        return tuple(effect.message_id for effect in self.effects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,10 @@ def losses(conn: Connection, *, device_id: int, planned: Mapping[int, int], sinc
 def record_removals(
     conn: Connection, *, device_id: int, replica_id: int, mailbox_id: int, removed: int, now: float, window_s: float
 ) -> None:
-    """Count removals that are about to be settled; call it before the base rows go."""
+    """Count removals that are about to be settled; call it before the base rows go.
+
+    What was counted is kept for the window before the oldest hold: a hold does not dissolve because time passes.
+    """
     present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == replica_id)
     conn.execute(
         insert(guard_removal).values(
@@ -89,7 +98,9 @@ def record_removals(
             present=conn.execute(present).scalar_one(),
         )
     )
-    conn.execute(delete(guard_removal).where(guard_removal.c.at < now - window_s))
+    held_since = conn.execute(select(func.min(hold.c.held_at))).scalar_one()
+    begin = now if held_since is None else min(now, held_since)
+    conn.execute(delete(guard_removal).where(guard_removal.c.at < begin - window_s))
 
 
 def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | None = None) -> tuple[Hold, ...]:
@@ -106,26 +117,31 @@ def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | N
             mailbox_id=row.mailbox_id,
             reason=Reason(row.reason),
             state=HoldState(row.state),
-            message_ids=tuple(effect["message_id"] for effect in json.loads(row.effects)),
+            effects=tuple(Remove(effect["message_id"], effect["file_id"]) for effect in json.loads(row.effects)),
             held_at=row.held_at,
         )
         for row in conn.execute(query)
     )
 
 
-def released_mailboxes(conn: Connection, *, device_id: int) -> tuple[int, ...]:
-    """Return the mailboxes of a device in which a released hold waits for the next round."""
+def mailboxes_of(conn: Connection, *, device_id: int, states: Collection[HoldState]) -> frozenset[int]:
+    """Return the mailboxes in which a device has holds of these states."""
     query = select(hold.c.mailbox_id).where(
-        hold.c.scope == _DEVICE, hold.c.scope_id == device_id, hold.c.state == HoldState.RELEASED.value
+        hold.c.scope == _DEVICE, hold.c.scope_id == device_id, hold.c.state.in_(state.value for state in states)
     )
-    return tuple(conn.execute(query).scalars())
+    return frozenset(conn.execute(query).scalars())
 
 
 def put_hold(
     conn: Connection, *, device_id: int, mailbox_id: int, reason: Reason, effects: Sequence[Remove], now: float
 ) -> None:
-    """Hold removals of one replica; a hold of it that waits already becomes this one."""
-    drop_holds(conn, (one.id for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id)))
+    """Hold removals of one replica; a hold of it that is held already becomes this one, and waits since then.
+
+    It gets a new id, so that nobody releases more than what was shown under the old one.
+    """
+    old = [one for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id) if one.state is HoldState.HELD]
+    drop_holds(conn, (one.id for one in old))
+    held_since = min((one.held_at for one in old), default=now)
     conn.execute(
         insert(hold).values(
             scope=_DEVICE,
@@ -134,7 +150,7 @@ def put_hold(
             reason=reason.value,
             effects=f"[{','.join(map(as_json, effects))}]",
             state=HoldState.HELD.value,
-            held_at=now,
+            held_at=held_since,
         )
     )
 
@@ -143,6 +159,16 @@ def drop_holds(conn: Connection, ids: Iterable[int]) -> None:
     """Forget holds whose removals happened, or whose cause is gone."""
     for hold_id in ids:
         conn.execute(delete(hold).where(hold.c.id == hold_id))
+
+
+def drop_done(conn: Connection, of: ReplicaRow) -> None:
+    """Forget the released holds of a replica all of whose removals are settled."""
+    for one in holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id):
+        if one.state is not HoldState.RELEASED:
+            continue
+        there = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
+        if next(rows_in(conn, there, base_message.c.message_id, one.message_ids), None) is None:
+            drop_holds(conn, (one.id,))
 
 
 def release_hold(conn: Connection, *, hold_id: int) -> bool:

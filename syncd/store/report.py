@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from syncd.mail.tree import UNSYNCED, ReplicaState
+from syncd.store.devices import device_names
+from syncd.store.holds import Hold, holds
 from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble
 
 _NEVER = 10.0**11
@@ -77,6 +79,16 @@ class TroubleReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldReport:
+    """Name the device and the mailbox of a hold."""
+
+    hold: Hold
+    account: str
+    mailbox: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreReport:
     """Hold one snapshot of everything that status shows."""
 
@@ -85,6 +97,7 @@ class StoreReport:
     devices: tuple[DeviceReport, ...]
     replicas: tuple[ReplicaReport, ...]
     troubles: tuple[TroubleReport, ...]
+    holds: tuple[HoldReport, ...]
 
 
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
@@ -95,6 +108,26 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
         devices=tuple(_devices(conn)),
         replicas=tuple(_replicas(conn)),
         troubles=tuple(_troubles(conn, limit=troubles_max)),
+        holds=held(conn),
+    )
+
+
+def held(conn: Connection) -> tuple[HoldReport, ...]:
+    """Return the holds of mailboxes that their servers still have, oldest first."""
+    query = (
+        select(mailbox.c.id, mailbox.c.name, account.c.name.label("account_name"))
+        .join(account, account.c.id == mailbox.c.account_id)
+        .where(mailbox.c.gone_at.is_(None))
+    )
+    found = holds(conn)
+    if not found:
+        return ()
+    names = device_names(conn)
+    places = {row.id: row for row in conn.execute(query)}
+    return tuple(
+        HoldReport(one, place.account_name, place.name, names.get(one.device_id, ""))
+        for one in found
+        if (place := places.get(one.mailbox_id)) is not None
     )
 
 

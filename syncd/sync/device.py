@@ -31,6 +31,7 @@ from syncd.store import accounts, devices, holds, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.policies import policy_of, selection_of, selection_text
@@ -84,6 +85,7 @@ class Device:
         self.requests = Requests(wakes.device(name))
         self._store_id = ""
         self._selections: dict[int, str] = {}
+        self._are_holds_judged = False
 
     @property
     def name(self) -> str:
@@ -129,14 +131,17 @@ class Device:
             effects += result.effects
             stale_rounds += result.is_stale
             self._wakes.account(served.account).set()
+        self._are_holds_judged |= not until()
         return effects
 
     async def _due(self) -> set[int]:
         row = await self._db.write(self._ensure_row)
         now = self._clock()
         due = await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now))
-        released = await self._db.read(lambda conn: holds.released_mailboxes(conn, device_id=row.id))
-        return {*due, *released}
+        # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
+        states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
+        again = await self._db.read(lambda conn: holds.mailboxes_of(conn, device_id=row.id, states=states))
+        return {*due, *again}
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""

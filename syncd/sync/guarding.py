@@ -47,33 +47,44 @@ def admit(
 ) -> tuple[ReplicaEffect, ...]:
     """Return the effects that may happen, and write what is held; a hold whose removals are no longer planned goes.
 
-    Released removals happen without being judged again, and only they.
+    Released removals happen without being judged again, and only they. What is held is judged by what was lost in the
+    window before it was held, however long ago that is.
     """
     removes = [effect for effect in effects if isinstance(effect, Remove)]
+    planned = {effect.message_id for effect in removes}
+    old = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id)
+    over = [one.id for one in old if one.state is HoldState.RELEASED and planned.isdisjoint(one.message_ids)]
     judged = [effect for effect in removes if effect.message_id not in before.released]
+    waiting_now = [one for one in old if one.state is HoldState.HELD]
     reason = None
     if judged:
-        lost = holds.losses(conn, device_id=device.id, planned={of.mailbox_id: len(judged)}, since=now - rule.window_s)
+        since = min((one.held_at for one in waiting_now), default=now) - rule.window_s
+        lost = holds.losses(conn, device_id=device.id, planned={of.mailbox_id: len(judged)}, since=since)
         reason = judge(lost.mailboxes, rule, untouched=lost.untouched)
-    old = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id)
+    held: frozenset[int] = frozenset()
     if reason is None:
-        holds.drop_holds(conn, (hold.id for hold in old))
-        held: frozenset[int] = frozenset()
+        over += [one.id for one in waiting_now]
     else:
         held = frozenset(effect.message_id for effect in judged)
         if held != before.held:
             holds.put_hold(conn, device_id=device.id, mailbox_id=of.mailbox_id, reason=reason, effects=judged, now=now)
             log.warning("removals_held", device=device.name, replica=of.directory, count=len(held), reason=reason)
-    admitted = tuple(effect for effect in effects if not (isinstance(effect, Remove) and effect.message_id in held))
-    count = sum(isinstance(effect, Remove) for effect in admitted)
-    if count:
+    holds.drop_holds(conn, over)
+    return tuple(effect for effect in effects if not (isinstance(effect, Remove) and effect.message_id in held))
+
+
+def count_removals(
+    conn: Connection, device: DeviceRow, of: ReplicaRow, removed: Sequence[int], *, rule: Rule, now: float
+) -> None:
+    """Count removals that happened and that no person released; call it before the base rows go."""
+    counted = set(removed) - waiting(conn, device, of).released
+    if counted:
         holds.record_removals(
             conn,
             device_id=device.id,
             replica_id=of.id,
             mailbox_id=of.mailbox_id,
-            removed=count,
+            removed=len(counted),
             now=now,
             window_s=rule.window_s,
         )
-    return admitted

@@ -23,13 +23,13 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Store, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import deliveries, devices, pairs, replica_tree, troubles
+from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
-from syncd.sync.guarding import Waiting, admit, waiting
+from syncd.sync.guarding import Waiting, admit, count_removals, waiting
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -153,7 +153,12 @@ class ReplicaRound:
         announced: "_Announced",
         outcomes: Mapping[int, FileOutcome],
     ) -> None:
-        pairs.settle(conn, self.of, _settlement(announced.tasks, outcomes), now=self.now)
+        done = _settlement(announced.tasks, outcomes)
+        if done.removed:
+            count_removals(conn, self.device, self.of, done.removed, rule=self.rule, now=self.now)
+        pairs.settle(conn, self.of, done, now=self.now)
+        if done.removed:
+            holds.drop_done(conn, self.of)
         devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
         well: list[int] = []
         undone: list[int] = []

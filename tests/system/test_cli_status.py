@@ -114,9 +114,7 @@ def test_migrate_makes_a_store_and_refuses_while_the_daemon_runs(make_daemon: Ma
     assert "owns the store" in refused.stderr
 
 
-@pytest.mark.parametrize(
-    "verb", ["reload", "holds", "history", "restore", "adopt", "purge", "events", "doctor", "init"]
-)
+@pytest.mark.parametrize("verb", ["reload", "history", "restore", "adopt", "purge", "events", "doctor", "init"])
 def test_verb_that_does_not_exist_yet_is_a_slip_of_usage(verb: str) -> None:
     """No command pretends."""
     ended = subprocess.run([sys.executable, "-m", "syncd", verb], cwd=ROOT, capture_output=True, text=True)
@@ -130,7 +128,7 @@ def test_commands_that_ask_the_daemon_load_no_heavy_library(make_daemon: MakeDae
     code = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
 
     with make_daemon({}) as daemon:
-        for command in (("status",), ("status", "--json"), ("health",), ("plan",), ("sync",)):
+        for command in (("status",), ("status", "--json"), ("health",), ("plan",), ("holds",), ("sync",)):
             ended = subprocess.run(
                 [sys.executable, "-c", code, *command, "--config", str(daemon.config_file)],
                 cwd=ROOT,

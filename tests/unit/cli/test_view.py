@@ -56,7 +56,7 @@ def device(**changes: object) -> DeviceStatus:
 
 
 def shown(*, daemon: DaemonStatus | None = None, **parts: object) -> str:
-    values: dict[str, object] = {"accounts": (account(),), "devices": (device(),), "troubles": ()}
+    values: dict[str, object] = {"accounts": (account(),), "devices": (device(),), "troubles": (), "holds": ()}
     stream = io.StringIO()
     status = Status(NOW, daemon, **(values | parts))  # type: ignore[arg-type]  # a test's shorthand
     Screen(Console(file=stream, width=200, highlight=False, emoji=False)).show(status)
@@ -130,7 +130,7 @@ def test_age_is_said_in_its_largest_unit(seconds: float, said: str) -> None:
 
 def test_progress_of_a_device_ends_at_what_it_has() -> None:
     """A device that takes only a part of a mailbox is done when nothing waits for it."""
-    status = Status(NOW, None, (account(),), (device(), device(waiting=0)), ())
+    status = Status(NOW, None, (account(),), (device(), device(waiting=0)), (), ())
 
     accounts, behind, done = progress_of(status)
 

@@ -1,0 +1,145 @@
+"""`syncd holds`: removals that are too many to be believed, shown, and released by a person."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, complain, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.model import Config
+    from syncd.daemon.answers import HoldDetail, HoldsReport, ReleaseRequest
+    from syncd.daemon.status import HoldStatus
+
+holds = typer.Typer(
+    help="Show removals that wait for you, and let them happen.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Release all that are held now.")]
+
+
+@holds.callback()
+def list_holds(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show removals that wait for you, and let them happen."""
+    if context.invoked_subcommand is not None:
+        if config is not None or as_json:
+            raise typer.BadParameter(f"options belong behind {context.invoked_subcommand}")
+        return
+    settings = configuration(config).config
+
+    from syncd.daemon.answers import HOLDS_JSON
+
+    answer = Client(settings.daemon.socket).get_if_running("/holds")
+    report = _list_from_store(settings) if answer is None else HOLDS_JSON.validate_json(answer)
+    if as_json:
+        typer.echo(HOLDS_JSON.dump_json(report, indent=2, ensure_ascii=True))
+        return
+    now = time.time()
+    for one in report.holds:
+        say(_line(one, now))
+    if not report.holds:
+        say("nothing is held")
+        return
+    if not report.is_whole:
+        complain(f"only the first {len(report.holds)} holds are shown")
+    say("the files stay until you decide: syncd holds show ID says what would happen, syncd holds release ID does it")
+
+
+@holds.command()
+def show(
+    hold_id: Annotated[int, typer.Argument(metavar="ID", min=1)],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would happen, one line for each message."""
+    settings = configuration(config).config
+
+    from syncd.daemon.answers import HOLD_JSON
+
+    answer = Client(settings.daemon.socket).get_if_running(f"/holds/{hold_id}")
+    detail = _show_from_store(settings, hold_id) if answer is None else HOLD_JSON.validate_json(answer)
+    if as_json:
+        typer.echo(HOLD_JSON.dump_json(detail, indent=2, ensure_ascii=True))
+        return
+    say(_line(detail.hold, time.time()))
+    for effect in detail.effects:
+        say(f"{detail.hold.device}: {_place(detail.hold)}: {effect}")
+    if not detail.is_whole:
+        complain(f"only the first {len(detail.effects)} effects of {detail.hold.count} are shown")
+
+
+@holds.command()
+def release(
+    hold_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1)] = None,
+    config: ConfigOption = None,
+    release_all: AllOption = False,
+) -> None:
+    """Let exactly what these holds hold happen; the daemon does it at once."""
+    if bool(hold_ids) == release_all:
+        raise typer.BadParameter("name the holds to release, or --all")
+    settings = configuration(config).config
+
+    from syncd.daemon.answers import HOLDS_JSON, RELEASE_JSON, ReleaseRequest
+
+    wanted = ReleaseRequest(tuple(hold_ids or ()), is_all=release_all)
+    client = Client(settings.daemon.socket)
+    is_running = client.get_if_running("/health") is not None
+    if is_running:
+        report = HOLDS_JSON.validate_json(client.post("/holds/release", RELEASE_JSON.dump_json(wanted)))
+    else:
+        report = _release_in_store(settings, wanted)
+    for one in report.holds:
+        say(f"released hold {one.id}: {_removals(one)} on {one.device} in {_place(one)}")
+    if not report.holds:
+        say("nothing is held")
+    elif not is_running:
+        say("the daemon is not running: it happens with the next syncd sync or syncd run")
+
+
+def _line(one: "HoldStatus", now: float) -> str:
+    from syncd.cli.view import age
+
+    since = age(now - one.held_at)
+    state = "released, happens with the next round" if one.state == "released" else f"held for {since}"
+    return f"hold {one.id}: {one.device}: {_place(one)}: {_removals(one)}, {state}: {one.why}"
+
+
+def _place(one: "HoldStatus") -> str:
+    return f"{one.account}/{one.mailbox}"
+
+
+def _removals(one: "HoldStatus") -> str:
+    return f"{one.count:,} removal{'s' if one.count != 1 else ''}"
+
+
+def _list_from_store(config: "Config") -> "HoldsReport":
+    from syncd.daemon.holding import read_holds
+    from syncd.store.database import Database
+
+    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+        return db.read_now(lambda conn: read_holds(conn, config))
+
+
+def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
+    from syncd.daemon.holding import read_hold
+    from syncd.store.database import Database
+
+    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+        return db.read_now(lambda conn: read_hold(conn, config, hold_id=hold_id))
+
+
+def _release_in_store(config: "Config", wanted: "ReleaseRequest") -> "HoldsReport":
+    """Own the store for a moment; StoreBusyError while another syncd does."""
+    from syncd.daemon.holding import release as release_in
+    from syncd.store.database import Database
+
+    url = config.store.url.get_secret_value()
+    Database.open_readonly(url).close()  # a store that is not there is not made
+    with Database.open(url, auto_migrate=False) as db:
+        return db.write_now(lambda conn: release_in(conn, config, wanted=wanted))

@@ -1,0 +1,60 @@
+"""Floor 5: holds listed, shown and released, by the daemon or by a command that owns the store itself."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection
+
+from syncd.config.model import Config
+from syncd.daemon.answers import HoldDetail, HoldsReport, ReleaseRequest
+from syncd.daemon.snapshot import holds_of
+from syncd.daemon.status import HoldStatus
+from syncd.errors import SyncdError, Temper
+from syncd.reconcile.effects import as_text
+from syncd.store.holds import release_hold
+from syncd.store.report import HoldReport, held
+
+_HOLDS_MAX = 1000
+_EFFECTS_MAX = 1000
+
+
+class UnknownHoldError(SyncdError):
+    """There is no hold of this number any more: its removals happened, are not asked for, or are held with others."""
+
+    def __init__(self, hold_id: int) -> None:
+        super().__init__(f"there is no hold {hold_id} (any more); syncd holds lists them", temper=Temper.GIVE_UP)
+
+
+def read_holds(conn: Connection, config: Config) -> HoldsReport:
+    """Return the first holds."""
+    found = holds_of(config, held(conn))
+    return HoldsReport(found[:_HOLDS_MAX], len(found) <= _HOLDS_MAX)
+
+
+def read_hold(conn: Connection, config: Config, *, hold_id: int) -> HoldDetail:
+    """Return what a hold holds, its first effects in words; UnknownHoldError if there is none."""
+    for one, status in _held(conn, config):
+        if status.id == hold_id:
+            effects = one.hold.effects
+            lines = tuple(as_text(effect) for effect in effects[:_EFFECTS_MAX])
+            return HoldDetail(status, lines, len(effects) <= _EFFECTS_MAX)
+    raise UnknownHoldError(hold_id)
+
+
+def release(conn: Connection, config: Config, *, wanted: ReleaseRequest) -> HoldsReport:
+    """Let the next round of their devices do what these holds hold, and nothing else.
+
+    UnknownHoldError, and none is released, if one of them is not there.
+    """
+    found = {status.id: status for _, status in _held(conn, config)}
+    ids = tuple(found) if wanted.is_all else tuple(dict.fromkeys(wanted.ids))
+    for hold_id in ids:
+        if hold_id not in found:
+            raise UnknownHoldError(hold_id)
+        release_hold(conn, hold_id=hold_id)
+    return HoldsReport(tuple(found[hold_id] for hold_id in ids), is_whole=True)
+
+
+def _held(conn: Connection, config: Config) -> Iterator[tuple[HoldReport, HoldStatus]]:
+    for one in held(conn):
+        for status in holds_of(config, (one,)):
+            yield one, status

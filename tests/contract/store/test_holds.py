@@ -1,0 +1,171 @@
+"""Holds and the window of the guard, on both databases."""
+
+import pytest
+from sqlalchemy import Connection, delete, insert, select
+
+from syncd.reconcile.effects import Remove
+from syncd.reconcile.guard import MailboxLoss, Reason
+from syncd.store import devices, holds
+from syncd.store.database import Database
+from syncd.store.holds import HoldState
+from syncd.store.report import held, store_report
+from syncd.store.schema import account, base_message, guard_removal, mailbox, server_message
+
+NOW = 1_700_000_000.0
+WINDOW_S = 600.0
+
+
+@pytest.fixture
+def store(database: Database) -> Database:
+    """Return a store with laptop and phone, which both have an INBOX of twelve messages and an empty Trash."""
+    database.write_now(_fill)
+    return database
+
+
+def test_hold_is_read_as_it_was_put(store: Database) -> None:
+    """Device, mailbox, reason and exactly the effects come back; and one's own when asked for them."""
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(1, 2, 3)))
+    store.write_now(lambda conn: _put(conn, device_id=2, messages=(4,)))
+
+    first, second = store.read_now(holds.holds)
+
+    assert (first.device_id, first.mailbox_id, first.reason, first.state) == (1, 1, Reason.TOO_MANY, HoldState.HELD)
+    assert first.effects == (Remove(1, 101), Remove(2, 102), Remove(3, 103))
+    assert (first.message_ids, first.held_at) == ((1, 2, 3), NOW)
+    assert store.read_now(lambda conn: holds.holds(conn, device_id=2)) == (second,)
+    assert store.read_now(lambda conn: holds.holds(conn, mailbox_id=2)) == ()
+
+
+def test_second_hold_of_a_replica_takes_the_place_of_the_first(store: Database) -> None:
+    """There is one for each replica, held since the first began, under a number that was never another's."""
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(1, 2)))
+    (before,) = store.read_now(holds.holds)
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(1, 2, 3), now=NOW + 50))
+
+    (after,) = store.read_now(holds.holds)
+
+    assert (after.message_ids, after.held_at) == ((1, 2, 3), NOW)
+    assert after.id > before.id
+    assert store.write_now(lambda conn: holds.release_hold(conn, hold_id=before.id)) is False
+
+
+def test_released_hold_stays_beside_a_new_one_until_its_removals_are_settled(store: Database) -> None:
+    """What a person released is not held again with others, and is forgotten once it happened."""
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(1, 2)))
+    (one,) = store.read_now(holds.holds)
+    assert store.write_now(lambda conn: holds.release_hold(conn, hold_id=one.id)) is True
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(3,), now=NOW + 50))
+
+    def states(conn: Connection) -> list[tuple[tuple[int, ...], HoldState]]:
+        return [(each.message_ids, each.state) for each in holds.holds(conn)]
+
+    assert store.read_now(states) == [((1, 2), HoldState.RELEASED), ((3,), HoldState.HELD)]
+    assert store.read_now(lambda conn: _mailboxes(conn, HoldState.RELEASED)) == {1}
+
+    store.write_now(lambda conn: _settle(conn, (1,)))
+    assert len(store.read_now(states)) == 2
+    store.write_now(lambda conn: _settle(conn, (2,)))
+    assert store.read_now(states) == [((3,), HoldState.HELD)]
+    assert store.read_now(lambda conn: _mailboxes(conn, HoldState.RELEASED)) == frozenset()
+    assert store.read_now(lambda conn: _mailboxes(conn, *HoldState)) == {1}
+
+
+def test_losses_count_the_window_with_what_is_planned(store: Database) -> None:
+    """A mailbox had what was there before the first removal counted; one that loses nothing is untouched."""
+    store.write_now(lambda conn: _record(conn, 4, at=NOW))
+    store.write_now(lambda conn: _settle(conn, (1, 2, 3, 4)))
+
+    def ask(conn: Connection, since: float) -> holds.Losses:
+        return holds.losses(conn, device_id=1, planned={1: 2}, since=since)
+
+    within = store.read_now(lambda conn: ask(conn, NOW - 1))
+    after = store.read_now(lambda conn: ask(conn, NOW + 1))
+    of_trash = store.read_now(lambda conn: holds.losses(conn, device_id=1, planned={2: 1}, since=NOW + 1))
+
+    assert within == holds.Losses((MailboxLoss(1, removed=6, had=12, may_empty=False),), untouched=0)
+    assert after.mailboxes == (MailboxLoss(1, removed=2, had=8, may_empty=False),)
+    assert (of_trash.mailboxes[0].may_empty, of_trash.untouched) == (True, 8)
+
+
+def test_counts_older_than_the_window_go_unless_a_hold_rests_on_them(store: Database) -> None:
+    """The table stays small, and what is held does not become harmless by waiting."""
+
+    def ages(conn: Connection) -> list[float]:
+        return sorted(NOW - at for at in conn.execute(select(guard_removal.c.at)).scalars())
+
+    store.write_now(lambda conn: _record(conn, 1, at=NOW - 500))
+    store.write_now(lambda conn: _put(conn, device_id=1, messages=(9,)))
+    store.write_now(lambda conn: _record(conn, 1, at=NOW + 5000))
+    assert store.read_now(ages) == [-5000, 500]
+
+    store.write_now(lambda conn: holds.drop_holds(conn, [one.id for one in holds.holds(conn)]))
+    store.write_now(lambda conn: _record(conn, 1, at=NOW + 5001))
+    assert store.read_now(ages) == [-5001, -5000]
+
+
+def test_report_names_device_and_mailbox(store: Database) -> None:
+    """Status has the names that a person knows."""
+    store.write_now(lambda conn: _put(conn, device_id=2, messages=(4,)))
+
+    (one,) = store.read_now(held)
+
+    assert (one.device, one.account, one.mailbox, one.hold.message_ids) == ("phone", "work", "INBOX", (4,))
+    assert store.read_now(lambda conn: store_report(conn, troubles_max=1)).holds == (one,)
+
+
+def _fill(conn: Connection) -> None:
+    conn.execute(insert(account).values(name="work", kind="imap", identity="x"))
+    for name, special_use in (("INBOX", None), ("Trash", "\\Trash")):
+        conn.execute(
+            insert(mailbox).values(
+                account_id=1,
+                name=name,
+                wire_name=name.encode(),
+                special_use=special_use,
+                is_selectable=True,
+                is_selected=True,
+            )
+        )
+    conn.execute(
+        insert(server_message),
+        [
+            {"mailbox_id": 1, "uidvalidity": 1, "uid": uid, "size_bytes": 3, "internaldate": 1, "version": uid}
+            for uid in range(1, 13)
+        ],
+    )
+    for name in ("laptop", "phone"):
+        row = devices.ensure_device(conn, name, path=f"/srv/{name}", layout="fs")
+        for mailbox_id in (1, 2):
+            devices.ensure_replica(
+                conn, device_id=row.id, mailbox_id=mailbox_id, directory=f"{mailbox_id}", selection=""
+            )
+        (inbox, _) = devices.replicas(conn, device_id=row.id)
+        conn.execute(
+            insert(base_message), [{"replica_id": inbox.id, "message_id": id_, "flags": ""} for id_ in range(1, 13)]
+        )
+
+
+def _put(conn: Connection, *, device_id: int, messages: tuple[int, ...], now: float = NOW) -> None:
+    effects = [Remove(message_id, 100 + message_id) for message_id in messages]
+    holds.put_hold(conn, device_id=device_id, mailbox_id=1, reason=Reason.TOO_MANY, effects=effects, now=now)
+
+
+def _record(conn: Connection, count: int, *, at: float) -> None:
+    of = _inbox(conn)
+    holds.record_removals(conn, device_id=1, replica_id=of.id, mailbox_id=1, removed=count, now=at, window_s=WINDOW_S)
+
+
+def _settle(conn: Connection, message_ids: tuple[int, ...]) -> None:
+    of = _inbox(conn)
+    conn.execute(
+        delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id.in_(message_ids))
+    )
+    holds.drop_done(conn, of)
+
+
+def _inbox(conn: Connection) -> devices.ReplicaRow:
+    return devices.replicas(conn, device_id=1)[0]
+
+
+def _mailboxes(conn: Connection, *states: HoldState) -> frozenset[int]:
+    return holds.mailboxes_of(conn, device_id=1, states=states)
