@@ -75,7 +75,7 @@ def test_every_step_holds_and_nothing_is_left(tmp_path: Path) -> None:
 
 def test_step_that_does_not_hold_is_named_with_the_log(tmp_path: Path) -> None:
     """With a wrong password no mail comes: the demo says which step failed, shows the log, and does not exit with 0."""
-    code, told = played(tmp_path, "--patience", "3", "--break-login")
+    code, told = played(tmp_path, "--patience", "10", "--break-login")
 
     assert code == 1
     assert 'The step "First sync' in told
