@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from syncd.config.availability import NOT_YET
-from syncd.config.model import DaemonConfig, DeviceConfig, ImapConfig, Pop3Config, StoreConfig, keys_of
+from syncd.config.model import DaemonConfig, DeviceConfig, GuardConfig, ImapConfig, Pop3Config, StoreConfig, keys_of
 from tests.servers.daemon import Daemon
 from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.identity import server_identity
@@ -140,10 +140,10 @@ def test_readme_names_the_keys_that_there_are() -> None:
     unavailable = {row.key[-1] for row in NOT_YET}
     known = {
         key
-        for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, DaemonConfig)
+        for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, GuardConfig, DaemonConfig)
         for key in keys_of(one)
         if key not in unavailable or key == "log_format"
     }
 
-    assert known - named <= {"settle"}
+    assert known - named == set()
     assert unavailable & named == {"log_format"}
