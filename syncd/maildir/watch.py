@@ -34,7 +34,8 @@ log = structlog.get_logger()
 # NOTE: at lower levels watchfiles logs the paths that changed, which tell the names of mailboxes.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
-_STEP_MS = 20
+_STEP_MS = 50
+"""The watcher wakes up this often while nothing happens, and hears of a change at most so much later."""
 _DEBOUNCE_MS = 100
 _IDLE_MS = 100
 _RESTART_DELAY_S = 0.1
