@@ -34,7 +34,7 @@ log = structlog.get_logger()
 # NOTE: at lower levels watchfiles logs the paths that changed, which tell the names of mailboxes.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
-_STEP_MS = 50
+_STEP_MS = 30
 """The watcher wakes up this often while nothing happens, and hears of a change at most so much later."""
 _DEBOUNCE_MS = 100
 _IDLE_MS = 100

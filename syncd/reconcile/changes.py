@@ -7,7 +7,7 @@ from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 
 _COMING_OR_GOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
-_REAPPEARED = frozenset({ReplicaState.MISSING, ReplicaState.MOVING})
+_NOT_AS_IT_WAS = frozenset({ReplicaState.MISSING, ReplicaState.MOVING, ReplicaState.EDITED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Appeared:
 
 @dataclass(frozen=True, slots=True)
 class Reflagged:
-    """A known file under other flags or in the other directory, or one that is there again."""
+    """A known file under other flags, in the other directory, there again, or with its old octets again."""
 
     file_id: int
     seen: Sighting
@@ -88,7 +88,7 @@ def compare(
         elif _is_edited(row, file):
             if row.state is not ReplicaState.EDITED:
                 changes.append(Edited(row.id, file))
-        elif row.state in _REAPPEARED or (row.flags, row.info, row.subdir) != (file.flags, file.info, file.subdir):
+        elif row.state in _NOT_AS_IT_WAS or (row.flags, row.info, row.subdir) != (file.flags, file.info, file.subdir):
             changes.append(Reflagged(row.id, file))
     return tuple(changes)
 

@@ -1,0 +1,35 @@
+"""Effects as people and programs read them."""
+
+import json
+
+import pytest
+
+from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store, as_json, as_text
+from tests.unit.reconcile.builders import flags
+
+TEXTS: list[tuple[Effect, str]] = [
+    (Deliver(1, flags("")), "deliver message 1"),
+    (Deliver(1, flags("SF")), "deliver message 1 with \\Flagged \\Seen"),
+    (Rename(1, 2, flags("S"), flags("a")), "rename file of message 1 +\\Seen -a"),
+    (Remove(1, 2), "remove file of message 1"),
+    (Store(1, 70, flags("ab"), flags("F")), "store flags of message 1 (uid 70) +a +b -\\Flagged"),
+    (Agree(1, remove=flags("S")), "agree on message 1 -\\Seen"),
+    (Forget(1), "forget message 1"),
+]
+
+
+@pytest.mark.parametrize(("effect", "text"), TEXTS)
+def test_text_is_one_line(effect: Effect, text: str) -> None:
+    """Each effect is one line that tells everything but mailbox and device."""
+    assert as_text(effect) == text
+
+
+@pytest.mark.parametrize("effect", [effect for effect, _ in TEXTS])
+def test_json_has_the_verb_and_every_field(effect: Effect) -> None:
+    """The JSON form names the verb, and flags are sorted lists."""
+    read = json.loads(as_json(effect))
+
+    assert read.pop("verb") == type(effect).__name__.lower()
+    assert read["message_id"] == 1
+    rebuilt = {name: frozenset(value) if isinstance(value, list) else value for name, value in read.items()}
+    assert type(effect)(**rebuilt) == effect

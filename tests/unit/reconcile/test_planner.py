@@ -1,0 +1,163 @@
+"""What one message asks for, one asymmetry at a time."""
+
+import pytest
+
+from syncd.mail.tree import ReplicaState
+from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store
+from syncd.reconcile.planner import FlagChanges, Selection, merge, plan
+from tests.unit.reconcile.builders import FILE, MESSAGE, UID, flags, pair, policy
+
+
+def store(add: str = "", remove: str = "") -> Store:
+    return Store(MESSAGE, UID, flags(add), flags(remove))
+
+
+def rename(add: str = "", remove: str = "") -> Rename:
+    return Rename(MESSAGE, FILE, flags(add), flags(remove))
+
+
+def agree(add: str = "", remove: str = "") -> Agree:
+    return Agree(MESSAGE, flags(add), flags(remove))
+
+
+FLAGS: list[tuple[str, str, str, tuple[Effect, ...]]] = [
+    # server, base, replica: what happens
+    ("", "", "", ()),
+    ("S", "S", "S", ()),
+    ("S", "", "", (rename(add="S"),)),
+    ("", "S", "S", (rename(remove="S"),)),
+    ("", "", "S", (store(add="S"),)),
+    ("S", "S", "", (store(remove="S"),)),
+    ("S", "", "S", (agree(add="S"),)),
+    ("", "S", "", (agree(remove="S"),)),
+    ("F", "", "S", (store(add="S"), rename(add="F"))),
+    ("", "SF", "S", (rename(remove="S"), agree(remove="F"))),
+    ("FT", "F", "RT", (store(add="R", remove="F"), agree(add="T"))),
+    ("a", "", "b", (store(add="b"), rename(add="a"))),
+    ("T", "", "", (rename(add="T"),)),
+]
+
+
+@pytest.mark.parametrize(("server", "base", "replica", "wanted"), FLAGS, ids=lambda value: str(value)[:20])
+def test_each_flag_goes_from_the_side_that_changed_it(
+    server: str, base: str, replica: str, wanted: tuple[Effect, ...]
+) -> None:
+    """A flag that differs from the base goes to the other side; equal changes only move the base."""
+    assert plan(pair(server, base, replica), policy()) == wanted
+
+
+def test_keyword_in_another_case_is_the_same_keyword() -> None:
+    """Keywords are compared without case, and none is set or taken back for its spelling."""
+    nothing = frozenset[str]()
+
+    merged = merge(frozenset({"Project"}), frozenset({"project"}), frozenset({"PROJECT"}))
+
+    assert merged == FlagChanges(nothing, nothing, nothing, nothing, nothing, nothing)
+
+
+def test_new_message_is_delivered_with_what_the_replica_can_hold() -> None:
+    """A message that no replica had is delivered with its flags, without those that have no letter."""
+    full = policy(replica_keywords=False, replica="a")
+
+    assert plan(pair("Sab", None, None), full) == (Deliver(MESSAGE, flags("Sa")),)
+
+
+def test_message_without_body_waits() -> None:
+    """Nothing is delivered before its body is in the store."""
+    assert plan(pair("S", None, None, has_body=False), policy()) == ()
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_taken"),
+    [
+        (Selection(not_before=1000), True),
+        (Selection(not_before=1001), False),
+        (Selection(max_size_bytes=100), True),
+        (Selection(max_size_bytes=99), False),
+        (Selection(not_before=1001, max_size_bytes=100), False),
+    ],
+)
+def test_selection_decides_about_new_messages(selection: Selection, is_taken: bool) -> None:
+    """Too old or too large for the device: not delivered."""
+    planned = plan(pair("", None, None), policy(selection=selection))
+
+    assert bool(planned) is is_taken
+
+
+def test_delivered_message_stays_when_the_selection_narrows() -> None:
+    """What a device has goes on being synced even if it would not be taken any more."""
+    narrow = policy(selection=Selection(max_size_bytes=1))
+
+    assert plan(pair("S", "", ""), narrow) == (rename(add="S"),)
+
+
+def test_interrupted_delivery_is_repeated() -> None:
+    """A row that announces a delivery is delivered again, under its name, with the flags of now."""
+    coming = pair("S", None, "", state=ReplicaState.DELIVERING)
+
+    assert plan(coming, policy()) == (Deliver(MESSAGE, flags("S")),)
+
+
+def test_base_without_a_file_delivers_nothing() -> None:
+    """A message that both sides had is not new, whatever became of the file's row."""
+    assert plan(pair("S", "S", None), policy()) == ()
+
+
+# Gone on the server.
+
+
+@pytest.mark.parametrize(
+    "state", [ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.WITHDRAWN, ReplicaState.DELIVERING]
+)
+def test_expunged_message_is_removed(state: ReplicaState) -> None:
+    """A file of a message that the server expunged goes, also one that was on its way."""
+    assert plan(pair("", "", "S", is_gone=True, state=state), policy()) == (Remove(MESSAGE, FILE),)
+
+
+def test_expunged_and_removed_by_the_device_is_forgotten() -> None:
+    """Where both sides deleted, only the rows go."""
+    assert plan(pair("", "", "", is_gone=True, state=ReplicaState.MISSING), policy()) == (Forget(MESSAGE),)
+
+
+def test_expunged_before_anybody_had_it_asks_for_nothing() -> None:
+    """A message that came and went leaves no trace here."""
+    assert plan(pair("", None, None, is_gone=True), policy()) == ()
+
+
+def test_edited_file_is_never_removed() -> None:
+    """An edit exists nowhere else, so an expunge does not reach it."""
+    assert plan(pair("", "", "", is_gone=True, state=ReplicaState.EDITED), policy()) == ()
+
+
+# Not synced yet.
+
+
+@pytest.mark.parametrize("state", [ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN])
+def test_file_that_is_not_as_agreed_gets_and_gives_no_flags(state: ReplicaState) -> None:
+    """What a device did in a way that is not synced yet changes nothing on the server, and nothing is done to it."""
+    assert plan(pair("F", "", "S", state=state), policy()) == ()
+
+
+def test_file_of_the_devices_own_asks_for_nothing() -> None:
+    """A new file is noticed and left alone."""
+    assert plan(pair(None, None, "S", state=ReplicaState.NEW), policy()) == ()
+
+
+# What a side cannot hold.
+
+
+def test_27th_keyword_is_no_removal() -> None:
+    """A keyword without a letter in the replica is not taken from the server."""
+    full = policy(replica_keywords=False, replica="a")
+
+    assert plan(pair("ab", "ab", "a"), full) == ()
+    assert plan(pair("ab", "ab", ""), full) == (store(remove="a"),)
+
+
+def test_keyword_that_the_server_does_not_take_is_no_removal() -> None:
+    """Without `\\*` in PERMANENTFLAGS a keyword that a device sets stays there, and is not taken back from it."""
+    strict = policy(server_keywords=False, server="a")
+
+    assert plan(pair("", "", "b"), strict) == ()
+    assert plan(pair("", "b", "b"), strict) == ()
+    assert plan(pair("", "", "ab"), strict) == (store(add="a"),)
