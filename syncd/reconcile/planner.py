@@ -63,7 +63,8 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
             return (Deliver(server.id, policy.replica.part_of(server.flags)),)
         return ()
     if replica.state is ReplicaState.DELIVERING and server.body_id is not None:
-        return (Deliver(server.id, policy.replica.part_of(server.flags)),)  # interrupted: under its minted name
+        # NOTE: as it was announced, name and flags: it may be there, and the device may have changed it since.
+        return (Deliver(server.id, replica.flags),)
     if base is None or replica.state not in _SYNCED_STATES:
         return ()  # changed by the device in a way that is not synced yet
     return _plan_flags(server, base, replica, policy)

@@ -80,20 +80,7 @@ def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Iterable[int]) -> tu
 def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
     """Move the base, the replica rows and the cursor for effects that are on disk."""
     _stand(conn, (*done.delivered, *done.renamed))
-    if done.delivered:
-        conn.execute(
-            delete(base_message).where(
-                base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")
-            ),
-            [{"mid": file.message_id} for file in done.delivered],
-        )
-        conn.execute(
-            insert(base_message),
-            [
-                {"replica_id": of.id, "message_id": file.message_id, "flags": format_flags(file.flags)}
-                for file in done.delivered
-            ],
-        )
+    _agree_on_new(conn, of, done.delivered)
     deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
     agree(conn, of.id, (*deltas, *done.agreed))
     _bury(conn, of, done.removed + done.forgotten, now=now)
@@ -124,6 +111,20 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
             .values(flags=bindparam("new_flags")),
             changed,
         )
+
+
+def _agree_on_new(conn: Connection, of: ReplicaRow, files: Sequence[Settled]) -> None:
+    """Agree on delivered flags; a file that was lost and is put back has its base, from which it may differ."""
+    query = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
+    ids = (file.message_id for file in files)
+    known = {row.message_id for row in rows_in(conn, query, base_message.c.message_id, ids)}
+    new = [
+        {"replica_id": of.id, "message_id": file.message_id, "flags": format_flags(file.flags)}
+        for file in files
+        if file.message_id not in known
+    ]
+    if new:
+        conn.execute(insert(base_message), new)
 
 
 def _stand(conn: Connection, files: Sequence[Settled]) -> None:

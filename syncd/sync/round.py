@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import SyncdError
-from syncd.mail.flags import Flags
+from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Store, as_text
 from syncd.reconcile.guard import Rule
@@ -85,6 +85,7 @@ class ReplicaRound:
         stale = False
         for batch in _batches(mine, planned):
             stale |= await self._perform(planned, batch)
+        stale |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
@@ -117,6 +118,23 @@ class ReplicaRound:
         if touched := [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]:
             await self.side.look(self.of, touched)
         return stale
+
+    async def _catch_up(self, planned: Mapping[int, Pair], delivers: Sequence[Deliver]) -> bool:
+        """Bring what was delivered as it was announced before an interruption to the flags that its server has now."""
+        old = [one.message_id for one in delivers if one.flags != self._flags_now(planned[one.message_id])]
+        if not old:
+            return False
+        now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
+        delivered = {pair.server.id: pair for pair in now if pair.server is not None}
+        effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
+        await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
+        stale = False
+        for batch in _batches(effects, delivered):
+            stale |= await self._perform(delivered, batch)
+        return stale
+
+    def _flags_now(self, pair: Pair) -> Flags:
+        return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
 
     def _announce(self, conn: Connection, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> "_Announced":
         """Commit names, targets and withdrawals before anything is done to a file (law 3)."""

@@ -1,0 +1,90 @@
+"""States that a kill leaves between two commits, and what happens on the server or the device before the next start."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, delete, select, update
+
+from syncd.mail.tree import ReplicaState
+from syncd.store import schema
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+
+SEEN, FLAGGED = "\\Seen", "\\Flagged"
+
+
+def house_of(directory: Path, user: Provider) -> House:
+    return House(directory, accounts={"work": imap(user.server, user.user)}, devices=("laptop", "phone"))
+
+
+def undo_settling_of_deliveries(conn: Connection) -> None:
+    """Leave the store as it is between the delivery of files and its settlement."""
+    conn.execute(delete(schema.base_message))
+    conn.execute(update(schema.replica_message).values(state=ReplicaState.DELIVERING, info=None))
+    conn.execute(update(schema.replica).values(server_cursor=0))
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["written", "not written"])
+async def test_server_changes_flags_of_a_delivery_that_was_not_settled(
+    tmp_path: Path, user: Provider, *, is_written: bool
+) -> None:
+    """What the server changed between a kill and the next start holds: the file of before is not the device's word."""
+    user.receive("read later")
+    user.receive("unread later", flags=(SEEN,))
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        await house.db.write(undo_settling_of_deliveries)
+    if not is_written:
+        for replica in house.replicas():
+            for file in replica.files():
+                file.path.unlink()
+
+    user.store("read later", "+FLAGS (\\Seen)")
+    user.store("unread later", "-FLAGS (\\Seen)")
+    async with house:
+        await house.settle()
+
+        assert user.flags() == {"read later": {SEEN}, "unread later": set()}
+        for replica in house.replicas():
+            assert replica.flags() == {"read later": {SEEN}, "unread later": set()}
+
+
+async def test_device_changes_flags_of_a_delivery_that_was_not_settled(tmp_path: Path, user: Provider) -> None:
+    """What a device did to a file between its delivery and the next start holds, beside what the server did."""
+    user.receive("a", flags=(FLAGGED,))
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        await house.db.write(undo_settling_of_deliveries)
+
+    house.replica("laptop").mark("a", add="S", remove="F")
+    user.store("a", "+FLAGS (\\Answered)")
+    async with house:
+        await house.settle()
+
+        assert user.flags() == {"a": {SEEN, "\\Answered"}}
+        for replica in house.replicas():
+            assert replica.flags() == {"a": {SEEN, "\\Answered"}}
+
+
+async def test_file_that_was_lost_in_a_rename_keeps_what_its_device_did(tmp_path: Path, user: Provider) -> None:
+    """A file that is gone while we were renaming it is put back, with the flags that its row has."""
+    user.receive("a", flags=(FLAGGED,))
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        await house.db.write(
+            lambda conn: conn.execute(update(schema.replica_message).values(state=ReplicaState.MOVING))
+        )
+    house.replica("laptop").find("a").path.unlink()
+
+    user.store("a", "FLAGS (\\Seen)")
+    async with house:
+        await house.settle()
+
+        assert user.flags() == {"a": {SEEN}}
+        for replica in house.replicas():
+            assert replica.flags() == {"a": {SEEN}}
+        states = await house.rows(select(schema.replica_message.c.state))
+        assert {row.state for row in states} == {ReplicaState.PRESENT}

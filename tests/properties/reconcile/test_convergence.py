@@ -1,0 +1,175 @@
+"""Whatever happens on any side and wherever rounds are interrupted, all sides come to the same flags, and rest."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+from syncd.mail.flags import ANSWERED, FLAGGED, SEEN, SYSTEM, Flags, with_delta
+from syncd.mail.tree import Holdable
+from tests.properties.reconcile.world import Copy, World
+
+NAMES = (SEEN, FLAGGED, ANSWERED, "a", "b")
+ROUNDS_MAX = 6
+flag_sets = st.frozensets(st.sampled_from(NAMES))
+holdables = st.builds(
+    lambda keywords, more: Holdable(SYSTEM | keywords, more), st.frozensets(st.sampled_from("ab")), st.booleans()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of flags by somebody else: of the server (None) or of a replica's own program."""
+
+    of: int | None
+    add: Flags
+    remove: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of one replica: its effects in some order, each performed and settled up to where it is interrupted.
+
+    edits: happen between plan and perform.
+    """
+
+    of: int
+    order: int
+    performed: int
+    settled: int
+    edits: tuple[Edit, ...]
+
+
+def edits(copies: int) -> st.SearchStrategy[Edit]:
+    of = st.one_of(st.none(), st.integers(0, copies - 1))
+    return st.builds(Edit, of, flag_sets, flag_sets)
+
+
+def rounds(copies: int) -> st.SearchStrategy[Round]:
+    few = st.integers(0, 3)
+    return st.builds(Round, st.integers(0, copies - 1), few, few, few, st.lists(edits(copies), max_size=2).map(tuple))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[World, list[Edit | Round]]:
+    count = draw(st.integers(1, 3))
+    copies = [Copy(draw(holdables)) for _ in range(count)]
+    world = World(draw(holdables), copies, server=draw(flag_sets))
+    return world, draw(st.lists(st.one_of(edits(count), rounds(count)), max_size=12))
+
+
+def play(world: World, step: Edit | Round) -> None:
+    """Let one thing happen."""
+    if isinstance(step, Edit):
+        edit(world, step)
+        return
+    planned = list(world.plan(step.of))
+    planned = planned[step.order % max(len(planned), 1) :] + planned[: step.order % max(len(planned), 1)]
+    for effect in planned:
+        world.announce(step.of, effect)
+    for one in step.edits:
+        edit(world, one)
+    for number, effect in enumerate(planned):
+        if number < step.performed:
+            world.perform(step.of, effect)
+            if number < step.settled:
+                world.settle(step.of, effect)
+
+
+def edit(world: World, one: Edit) -> None:
+    add = one.add - one.remove
+    if one.of is None:
+        world.server = with_delta(world.server, add=add, remove=one.remove)
+        return
+    copy = world.copies[one.of]
+    if copy.file is not None:
+        copy.file = with_delta(copy.file, add=copy.holdable.part_of(add), remove=one.remove)
+
+
+def settle(world: World) -> int:
+    """Run whole rounds until nothing is planned; return how many that took."""
+    for count in range(ROUNDS_MAX):
+        if world.is_at_rest():
+            return count
+        for number in range(len(world.copies)):
+            for effect in world.plan(number):
+                world.announce(number, effect)
+                world.perform(number, effect)
+                world.settle(number, effect)
+    raise AssertionError("does not come to rest")
+
+
+@given(histories())
+def test_any_history_comes_to_rest_with_equal_flags(history: tuple[World, list[Edit | Round]]) -> None:
+    """After random changes of all sides and interrupted rounds, whole rounds end, and what both can hold is equal."""
+    world, steps = history
+    for step in steps:
+        play(world, step)
+
+    note(f"settled in {settle(world)} rounds")
+
+    for copy in world.copies:
+        assert copy.file is not None
+        common = world.holdable.part_of(copy.holdable.part_of(world.server))
+        assert world.holdable.part_of(copy.holdable.part_of(copy.file)) == common
+
+
+@given(histories())
+def test_no_flag_is_invented(history: tuple[World, list[Edit | Round]]) -> None:
+    """A flag that nobody set is nowhere, one that nobody took back stays, and one taken back does not return."""
+    world, steps = history
+    ever, taken, taken_by_server, set_by_somebody = set(world.server), set[str](), set[str](), set[str]()
+    before = world.server
+    for step in steps:
+        for one in (step,) if isinstance(step, Edit) else step.edits:
+            set_by_somebody |= one.add
+            taken |= one.remove
+            taken_by_server |= one.remove if one.of is None else frozenset()
+        play(world, step)
+    settle(world)
+
+    ever |= set_by_somebody
+    assert world.server <= ever
+    assert before - taken <= world.server
+    assert not world.server & (taken_by_server - set_by_somebody)
+    for copy in world.copies:
+        assert copy.file is not None
+        assert copy.file <= ever
+        assert copy.holdable.part_of(before - taken) & SYSTEM <= copy.file
+
+
+@given(st.integers(2, 4), st.data())
+def test_each_side_changes_its_own_flag(count: int, data: st.DataObject) -> None:
+    """Changes of different flags by the server and by every device all hold, whatever the order of rounds."""
+    everything = Holdable(SYSTEM, any_keyword=True)
+    world = World(everything, [Copy(everything) for _ in range(count)], server=data.draw(flag_sets))
+    settle(world)
+    at_rest = world.server
+    owners = data.draw(st.permutations([None, *range(count)]))
+    wanted = at_rest
+    for name, owner in zip(NAMES, owners, strict=False):
+        add, remove = (frozenset(), frozenset({name})) if name in at_rest else (frozenset({name}), frozenset())
+        edit(world, Edit(owner, add, remove))
+        wanted = with_delta(wanted, add=add, remove=remove)
+
+    for one in data.draw(st.lists(rounds(count), max_size=6)):
+        play(world, Round(one.of, one.order, one.performed, one.settled, ()))
+    settle(world)
+
+    assert world.server == wanted
+    assert [copy.file for copy in world.copies] == [wanted] * count
+
+
+@given(histories(), st.data())
+def test_expunge_takes_every_file_once(history: tuple[World, list[Edit | Round]], data: st.DataObject) -> None:
+    """After an expunge every copy goes, also those on their way, and nothing is delivered again."""
+    world, steps = history
+    for step in steps:
+        play(world, step)
+    world.is_gone = True
+    for one in data.draw(st.lists(rounds(len(world.copies)), max_size=4)):
+        play(world, one)
+
+    settle(world)
+
+    assert [(copy.file, copy.base) for copy in world.copies] == [(None, None)] * len(world.copies)

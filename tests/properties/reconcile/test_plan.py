@@ -1,0 +1,99 @@
+"""What no plan ever contains, for any pair of rows and any policy."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.reconcile.effects import Deliver, Remove, Rename, Store
+from syncd.reconcile.planner import Policy, Selection, plan
+
+flag_sets = st.frozensets(st.sampled_from(("\\Seen", "\\Flagged", "$Forwarded", "a", "B", "b")))
+servers = st.builds(
+    ServerMessage,
+    st.just(1),
+    st.just(10),
+    flag_sets,
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.one_of(st.none(), st.just(5)),
+    st.just(1),
+    is_gone=st.booleans(),
+)
+files = st.builds(
+    ReplicaMessage,
+    id=st.just(100),
+    message_id=st.just(1),
+    name=st.just("n"),
+    info=st.none(),
+    subdir=st.just("cur"),
+    flags=flag_sets,
+    state=st.sampled_from([state for state in ReplicaState if state is not ReplicaState.NEW]),
+    size_bytes=st.just(1),
+    mtime=st.just(1),
+    form=st.sampled_from(BodyForm),
+    version=st.just(1),
+)
+pairs = st.builds(
+    Pair,
+    st.one_of(st.none(), servers),
+    st.one_of(st.none(), st.builds(BaseMessage, flag_sets)),
+    st.one_of(st.none(), files),
+)
+limits = st.one_of(st.none(), st.integers(0, 3))
+policies = st.builds(
+    Policy,
+    st.builds(Holdable, flag_sets, st.booleans()),
+    st.builds(Holdable, flag_sets, st.booleans()),
+    st.builds(Selection, limits, limits),
+)
+
+
+@given(pairs, policies)
+def test_content_is_only_removed_where_the_server_expunged_it(pair: Pair, policy: Policy) -> None:
+    """A file is removed only if its message is gone by the server's word, and never one that was edited or is new."""
+    removed = [effect for effect in plan(pair, policy) if isinstance(effect, Remove)]
+
+    if removed:
+        assert pair.server is not None
+        assert pair.server.is_gone
+        assert pair.replica is not None
+        assert pair.replica.state not in {ReplicaState.EDITED, ReplicaState.MISSING}
+
+
+@given(pairs, policies)
+def test_nothing_is_delivered_or_stored_for_what_is_gone(pair: Pair, policy: Policy) -> None:
+    """A message that the server expunged is neither delivered nor changed; one without a body is not delivered."""
+    for effect in plan(pair, policy):
+        match effect:
+            case Deliver():
+                assert pair.server is not None
+                assert not pair.server.is_gone
+                assert pair.server.body_id is not None
+            case Store() | Rename():
+                assert pair.server is not None
+                assert not pair.server.is_gone
+
+
+@given(pairs, policies)
+def test_what_a_device_did_otherwise_is_left_alone(pair: Pair, policy: Policy) -> None:
+    """A missing or edited file, as long as its message lives, asks for nothing."""
+    if pair.server is None or pair.server.is_gone or pair.replica is None:
+        return
+    if pair.replica.state in {ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN}:
+        assert plan(pair, policy) == ()
+
+
+@given(pairs, policies)
+def test_no_side_is_given_what_it_cannot_hold(pair: Pair, policy: Policy) -> None:
+    """Flags are added only where they can be stored, and never taken from a side for what the other cannot hold."""
+    for effect in plan(pair, policy):
+        match effect:
+            case Store(add=add, remove=remove):
+                assert policy.server.part_of(add) == add
+                assert policy.replica.part_of(remove) == remove
+            case Rename(add=add, remove=remove):
+                assert policy.replica.part_of(add) == add
+                assert policy.server.part_of(remove) == remove
+            case Deliver(flags=flags):
+                announced = pair.replica.flags if pair.replica else None
+                assert flags == announced or policy.replica.part_of(flags) == flags

@@ -1,0 +1,88 @@
+"""One message on a server and in some replicas, and rounds over them that can be interrupted: the engine in small."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from syncd.mail.flags import NONE, Flags, with_delta
+from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store
+from syncd.reconcile.planner import Policy, Selection, plan
+
+
+@dataclass(slots=True)
+class Copy:
+    """A replica's file and base. file: the flags that its name says; announced: those of a delivery under way."""
+
+    holdable: Holdable
+    base: Flags | None = None
+    file: Flags | None = None
+    announced: Flags | None = None
+
+
+@dataclass(slots=True)
+class World:
+    """The server's message and its copies."""
+
+    holdable: Holdable
+    copies: list[Copy]
+    server: Flags = NONE
+    is_gone: bool = False
+
+    def pair(self, number: int) -> Pair:
+        copy = self.copies[number]
+        server = ServerMessage(1, 10, self.server, 1, 1, 1, 1, is_gone=self.is_gone)
+        base = None if copy.base is None else BaseMessage(copy.base)
+        file = None
+        if copy.announced is not None or copy.file is not None:
+            state = ReplicaState.PRESENT if copy.announced is None else ReplicaState.DELIVERING
+            flags = copy.announced if copy.announced is not None else copy.file
+            assert flags is not None
+            file = ReplicaMessage(number, 1, "n", None, "cur", flags, state, 1, 1, BodyForm.LF, 1)
+        return Pair(server, base, file)
+
+    def plan(self, number: int) -> tuple[Effect, ...]:
+        """Return what one replica and the server ask for now."""
+        return plan(self.pair(number), Policy(self.holdable, self.copies[number].holdable, Selection()))
+
+    def announce(self, number: int, effect: Effect) -> None:
+        """Commit what is about to be delivered."""
+        copy = self.copies[number]
+        if isinstance(effect, Deliver) and copy.announced is None:
+            copy.announced = effect.flags
+
+    def perform(self, number: int, effect: Effect) -> None:
+        """Do an effect to its side, whatever happened since it was planned."""
+        copy = self.copies[number]
+        match effect:
+            case Deliver(flags=flags):
+                if copy.file is None:  # else an earlier attempt got through, and the device may have renamed the file
+                    copy.file = flags
+            case Rename(add=add, remove=remove):
+                if copy.file is not None:
+                    copy.file = with_delta(copy.file, add=add, remove=remove)
+            case Remove():
+                copy.file = None
+            case Store(add=add, remove=remove):
+                if not self.is_gone:
+                    self.server = with_delta(self.server, add=add, remove=remove)
+            case Agree() | Forget():
+                pass
+            case _:
+                assert_never(effect)
+
+    def settle(self, number: int, effect: Effect) -> None:
+        """Move the base as the store does after an effect was performed."""
+        copy = self.copies[number]
+        match effect:
+            case Deliver(flags=flags):
+                copy.base, copy.announced = flags, None
+            case Remove() | Forget():
+                copy.base = copy.announced = None
+            case Rename(add=add, remove=remove) | Store(add=add, remove=remove) | Agree(add=add, remove=remove):
+                if copy.base is not None:
+                    copy.base = with_delta(copy.base, add=add, remove=remove)
+            case _:
+                assert_never(effect)
+
+    def is_at_rest(self) -> bool:
+        return not any(self.plan(number) for number in range(len(self.copies)))
