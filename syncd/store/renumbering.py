@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
 from syncd.store.accounts import MailboxCursor, move_cursor
-from syncd.store.schema import server_message
+from syncd.store.schema import base_message, server_message
 from syncd.store.server_tree import raise_version
 
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
@@ -39,14 +39,17 @@ def rebind(
 
     bodies: the body of every row under the new UIDVALIDITY, by row id; the caller has them from a complete listing.
     Equal messages are counted, not merged: each row takes one, by date and then by UID. A row whose body is
-    nowhere is gone.
+    nowhere is gone; one that was gone, and that a replica still has, is there again if its body is.
     """
     columns = server_message.c
     rows = tuple(
         conn.execute(
             select(server_message)
-            .where(columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
-            .order_by(columns.uid)
+            .where(
+                columns.mailbox_id == mailbox_id,
+                or_(columns.gone_at.is_(None), columns.id.in_(select(base_message.c.message_id))),
+            )
+            .order_by(columns.gone_at.is_not(None), columns.uid)  # what was there has the first choice
         )
     )
     version = raise_version(conn, mailbox_id)
@@ -58,13 +61,15 @@ def rebind(
     gone: list[int] = []
     for row in rows:
         if row.uidvalidity == cursor.uidvalidity:
+            if row.id not in bodies and row.gone_at is None:
+                gone.append(row.id)  # recorded by an attempt that was interrupted, and expunged since
             continue
         same = waiting.get(row.body_id, []) if row.body_id is not None else []
         if same:
             now_here = min(same, key=lambda one: (one.internaldate != row.internaldate, one.uid))
             same.remove(now_here)
             taken.append((row, now_here))
-        else:
+        elif row.gone_at is None:
             gone.append(row.id)
     _take_over(conn, taken, version)
     if gone:
@@ -92,6 +97,7 @@ def _take_over(conn: Connection, taken: list[tuple[Row[Any], Row[Any]]], version
             uid=bindparam("new_uid"),
             flags=bindparam("new_flags"),
             modseq=bindparam("new_modseq"),
+            gone_at=None,
             version=version,
         ),
         [

@@ -1,0 +1,204 @@
+"""A mailbox under a new UIDVALIDITY: devices keep their files, and only what really changed is done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from syncd.store import holds, schema
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import ODD, key_of, letter
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.replica import Replica
+from tests.contract.sync.tap import Hook, Tap
+
+SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+BOX = "Papers"
+KEYS = tuple(f"m{number}" for number in range(12))
+
+
+async def test_mailbox_made_again_in_another_order_is_recognized(tmp_path: Path, provider: Provider) -> None:
+    """Every file keeps its name, nothing is delivered twice, new mail comes, and what is not there again goes."""
+    provider.receive(*KEYS, mailbox=BOX)
+    house = _house(tmp_path, provider, devices=("laptop", "phone"))
+    async with house:
+        await house.settle()
+        before = [_names(replica) for replica in house.replicas(BOX)]
+
+    _make_again(provider, [*reversed(KEYS[2:]), "new"])
+    async with house:
+        await house.settle()
+
+        for replica, names in zip(house.replicas(BOX), before, strict=True):
+            assert replica.keys() == sorted((*KEYS[2:], "new"))
+            assert {key: name for key, name in _names(replica).items() if key != "new"} == {
+                key: names[key] for key in KEYS[2:]
+            }
+        assert await house.db.read(holds.holds) == ()
+
+
+async def test_inbox_that_was_renamed_away_and_filled_again(tmp_path: Path, user: Provider) -> None:
+    """What its old messages became elsewhere is delivered there, and the new INBOX keeps the files that it had."""
+    user.receive(*KEYS)
+    house = _house(tmp_path, user)
+    async with house:
+        await house.settle()
+        names = _names(house.replica("laptop"))
+
+    with user.server.imap(user.user) as client:
+        client.rename("INBOX", "Old")
+    user.receive(*reversed(KEYS))
+    async with house:
+        await house.settle()
+
+        assert _names(house.replica("laptop")) == names
+        assert house.replica("laptop", "Old").keys() == sorted(KEYS)
+
+
+async def test_flags_of_both_sides_merge(tmp_path: Path, provider: Provider) -> None:
+    """A flag set on the device while the mailbox was made again stays, one that the server has now comes."""
+    provider.receive("a", "b", mailbox=BOX, flags=(SEEN,))
+    house = _house(tmp_path, provider)
+    async with house:
+        await house.settle()
+
+    house.replica("laptop", BOX).mark("a", add="F")
+    _make_again(provider, ["b", "a"], flags=(SEEN, ANSWERED))
+    async with house:
+        await house.settle()
+
+        wanted = {"a": {SEEN, ANSWERED, FLAGGED}, "b": {SEEN, ANSWERED}}
+        assert house.replica("laptop", BOX).flags() == wanted
+        assert provider.flags(BOX) == wanted
+
+
+@pytest.mark.parametrize("left", [1, 2, 3, 4])
+async def test_equal_messages_are_counted(tmp_path: Path, user: Provider, left: int) -> None:
+    """Of three copies as many are there as the server has now; those that stay are files that were there."""
+    user.receive_raw([ODD["twin"]] * 3, mailbox=BOX)
+    house = _house(tmp_path, user)
+    async with house:
+        await house.settle()
+        before = {file.stem for file in house.replica("laptop", BOX).files()}
+
+    _make_again_of(user, [ODD["twin"]] * left)
+    async with house:
+        await house.settle()
+
+        after = {file.stem for file in house.replica("laptop", BOX).files()}
+        assert len(after) == left
+        assert len(after & before) == min(left, 3)
+
+
+async def test_vanished_messages_pass_the_guard(tmp_path: Path, user: Provider) -> None:
+    """A mailbox that comes back without most of its mail is held; with its mail back once more the hold dissolves."""
+    keys = [f"k{number:02}" for number in range(40)]
+    user.receive(*keys, mailbox=BOX)
+    house = _house(tmp_path, user)
+    async with house:
+        await house.settle()
+        names = _names(house.replica("laptop", BOX))
+
+    _make_again(user, keys[:5])
+    async with house:
+        await house.settle()
+        assert _names(house.replica("laptop", BOX)) == names
+        (hold,) = await house.db.read(holds.holds)
+        assert len(hold.effects) == 35
+
+    _make_again(user, keys)
+    async with house:
+        await house.settle()
+        assert _names(house.replica("laptop", BOX)) == names
+        assert await house.db.read(holds.holds) == ()
+
+
+@pytest.mark.parametrize("at", [b"BODY.PEEK[]", b"RFC822.SIZE"], ids=["bodies", "rows"])
+async def test_cut_in_the_middle_ends_the_same(tmp_path: Path, user: Provider, at: bytes) -> None:
+    """Nothing is concluded by halves; what is expunged before the next try is not there in the end."""
+    user.receive(*KEYS, mailbox=BOX)
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+        names = _names(house.replica("laptop", BOX))
+
+    _make_again(user, [*reversed(KEYS), "new", "short-lived"])
+    async with Tap(user.server.imap_port) as tap:
+        tap.before_line = _cutter(at)
+        house = _house(tmp_path, user, port=tap.port)
+        async with house:
+            await house.until(lambda: "work" in house.errors)
+            assert _names(house.replica("laptop", BOX)) == names
+
+        tap.before_line = None
+        user.expunge("short-lived", mailbox=BOX)
+        async with house:
+            await house.settle()
+
+            found = _names(house.replica("laptop", BOX))
+            assert found.keys() == {*KEYS, "new"}
+            assert {key: found[key] for key in KEYS} == names
+            alive = (
+                select(func.count()).select_from(schema.server_message).where(schema.server_message.c.gone_at.is_(None))
+            )
+            assert (await house.rows(alive))[0][0] == len(KEYS) + 1
+
+
+async def test_renumbered_twice_between_two_looks(tmp_path: Path, user: Provider) -> None:
+    """An attempt that was cut leaves rows of a UIDVALIDITY that is over too; they do no harm."""
+    user.receive(*KEYS, mailbox=BOX)
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+        names = _names(house.replica("laptop", BOX))
+
+    _make_again(user, KEYS[::-1])
+    async with Tap(user.server.imap_port) as tap:
+        tap.before_line = _cutter(b"BODY.PEEK[]")
+        async with _house(tmp_path, user, port=tap.port) as house:
+            await house.until(lambda: "work" in house.errors)
+    _make_again(user, KEYS[3:] + KEYS[:3])
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+
+        assert _names(house.replica("laptop", BOX)) == names
+
+
+def _house(directory: Path, user: Provider, *, devices: Sequence[str] = ("laptop",), port: int | None = None) -> House:
+    return House(directory, accounts={"work": imap(user.server, user.user, port=port)}, devices=devices)
+
+
+def _make_again(user: Provider, keys: Sequence[str], *, flags: tuple[str, ...] = ()) -> None:
+    _make_again_of(user, [letter(key) for key in keys], flags=flags)
+
+
+def _make_again_of(user: Provider, messages: Sequence[bytes], *, flags: tuple[str, ...] = ()) -> None:
+    """Delete the mailbox, and make it again of these messages; the server gives it another UIDVALIDITY."""
+    before = _uidvalidity(user)
+    with user.server.imap(user.user) as client:
+        client.delete(BOX)
+    user.receive_raw(messages, mailbox=BOX, flags=flags)
+    assert _uidvalidity(user) != before, "the server made it as it was"
+
+
+def _uidvalidity(user: Provider) -> bytes:
+    with user.server.imap(user.user) as client:
+        _, answer = client.status(BOX, "(UIDVALIDITY)")
+        return bytes(answer[0])
+
+
+def _names(replica: Replica) -> dict[str, str]:
+    """Return each letter's file name without its flags."""
+    files = tuple(replica.files())
+    names = {key_of(file.octets): file.stem for file in files}
+    assert len(names) == len(files), "a letter is there twice"
+    return names
+
+
+def _cutter(at: bytes) -> Hook:
+    """Return a hook that cuts the wire before each line of the client that has these octets in it."""
+
+    async def cut(line: bytes) -> None:
+        if at in line:
+            raise ConnectionResetError
+
+    return cut
