@@ -125,9 +125,9 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     def connection_lost(self, exc: Exception | None) -> None:
         error = ConnectionLostError("the server closed the connection" if exc is None else "the connection was lost")
         error.__cause__ = exc
+        self.closed.set()
         self.fail_all(error)
         self._writable.set()
-        self.closed.set()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -281,7 +281,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self.greeting.exception()  # nobody may be waiting for it
         if self._watchdog is not None:
             self._watchdog.cancel()
-        if self.transport is not None:
+        # NOTE: at the peer's end asyncio closes TLS itself, and CPython 3.11.2 (Debian 12) then raises AttributeError.
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.abort()
 
     # Sending.

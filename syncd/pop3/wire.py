@@ -99,7 +99,8 @@ class Wire(asyncio.Protocol):
         self._chunks.clear()
         self._waiting = 0
         self._wake.set()
-        if self._transport is not None:
+        # NOTE: CPython 3.11.2 (Debian 12) raises AttributeError when TLS is aborted after it was closed.
+        if self._transport is not None and not self._closed.is_set():
             self._transport.abort()
 
     async def closed(self, timeout_s: float) -> None:
