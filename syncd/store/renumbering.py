@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
+from syncd.store import troubles
 from syncd.store.accounts import MailboxCursor, move_cursor
 from syncd.store.schema import base_message, server_message
 from syncd.store.server_tree import raise_version
@@ -74,6 +75,7 @@ def rebind(
     _take_over(conn, taken, version)
     if gone:
         conn.execute(_BY_ID.values(gone_at=now, version=version), [{"row_id": row_id} for row_id in gone])
+        troubles.forget(conn, gone)
     new = [row for same in waiting.values() for row in same]
     if new:
         conn.execute(

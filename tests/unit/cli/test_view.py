@@ -10,6 +10,7 @@ from syncd.daemon.status import (
     AccountStatus,
     DaemonStatus,
     DeviceStatus,
+    HoldStatus,
     MailboxStatus,
     ReplicaStatus,
     Status,
@@ -91,6 +92,19 @@ def test_messages_that_are_set_aside_are_listed_with_their_reason() -> None:
     assert "work/INBOX" in text
     assert "the server says NO" in text
     assert "not by itself" in text
+
+
+def test_holds_tell_whose_how_many_why_and_how_to_go_on() -> None:
+    """A person learns what waits, since when, and which command shows more."""
+    held = HoldStatus(3, "laptop", "work", "INBOX", 1035, "too_many", "more than allowed", "held", NOW - 7200)
+    released = HoldStatus(4, "phone", "work", "INBOX", 2, "too_many", "more than allowed", "released", NOW)
+
+    text = shown(holds=(held, released))
+
+    of_laptop, of_phone = (line for line in text.splitlines() if line.endswith("more than allowed"))
+    assert of_laptop.split()[:7] == ["3", "laptop", "work/INBOX", "1,035", "2", "h", "ago"]
+    assert "released, waiting for the next round" in of_phone
+    assert "syncd holds release" in text
 
 
 def test_mailbox_that_cannot_be_read_is_named() -> None:
