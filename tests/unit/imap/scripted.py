@@ -136,7 +136,8 @@ async def serve(script: Script, *, tls: ssl.SSLContext | None = None, host: str 
             task.cancel()
         await asyncio.gather(*served.scripts, return_exceptions=True)
         for peer in served.peers:
-            peer.writer.transport.abort()
+            if not peer.writer.transport.is_closing():  # CPython 3.11.2 cannot abort TLS that is closed
+                peer.writer.transport.abort()
 
 
 @asynccontextmanager
