@@ -42,7 +42,10 @@ class Round:
 
 def edits(copies: int) -> st.SearchStrategy[Edit]:
     of = st.one_of(st.none(), st.integers(0, copies - 1))
-    return st.builds(Edit, of, flag_sets, flag_sets)
+    one, none = st.sampled_from(NAMES).map(lambda name: frozenset({name})), st.just(frozenset[str]())
+    return st.one_of(
+        st.builds(Edit, of, one, none), st.builds(Edit, of, none, one), st.builds(Edit, of, flag_sets, flag_sets)
+    )
 
 
 def rounds(copies: int) -> st.SearchStrategy[Round]:
