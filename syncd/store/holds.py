@@ -85,7 +85,7 @@ def record_removals(
 ) -> None:
     """Count removals that are about to be settled; call it before the base rows go.
 
-    What was counted is kept for the window before the oldest hold: a hold does not dissolve because time passes.
+    What was counted is kept for the window before the device's oldest hold, which does not dissolve as time passes.
     """
     present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == replica_id)
     conn.execute(
@@ -98,9 +98,11 @@ def record_removals(
             present=conn.execute(present).scalar_one(),
         )
     )
-    held_since = conn.execute(select(func.min(hold.c.held_at))).scalar_one()
+    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == _DEVICE, hold.c.scope_id == device_id)
+    held_since = conn.execute(oldest).scalar_one()
     begin = now if held_since is None else min(now, held_since)
-    conn.execute(delete(guard_removal).where(guard_removal.c.at < begin - window_s))
+    mine = (guard_removal.c.scope == _DEVICE, guard_removal.c.scope_id == device_id)
+    conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
 
 
 def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | None = None) -> tuple[Hold, ...]:
