@@ -32,7 +32,7 @@ from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
-from syncd.sync.round import server_round
+from syncd.sync.server_round import server_round
 from syncd.sync.sides import StoreOutcome
 from syncd.sync.wakes import Wakes
 

@@ -1,4 +1,4 @@
-"""Floor 4: one round: plan, guard, perform, settle; the only place where the two sides of a message meet.
+"""Floor 4: one round of a replica: plan, guard, perform, settle; what its server has becomes what the device has.
 
 Theory. The tasks that own a side observe and record (`imap_account`, `pop3_account`, `device`); a round takes it from
 there. It reads the pairs that changed since a cursor, plans them, announces in one transaction what it is about to do
@@ -9,8 +9,7 @@ House rules. No wire and no file call here: a side is a Protocol. No transaction
 fails is set aside by message, and the rest goes on.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,15 +19,14 @@ from sqlalchemy import Connection
 from syncd.errors import SyncdError
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Pair
-from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Store, as_text
+from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
-from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settled, Settlement
-from syncd.store.server_tree import FlagDelta, apply_flag_deltas
+from syncd.store.server_tree import FlagDelta
 from syncd.sync.guarding import Waiting, admit, count_removals, waiting
 from syncd.sync.sides import (
     FileDone,
@@ -40,8 +38,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
     ReplicaSide,
-    ServerSide,
-    StoreOutcome,
+    RoundResult,
 )
 
 log = structlog.get_logger()
@@ -50,14 +47,6 @@ _PAIRS_PER_ROUND = 1000
 BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 500
 """Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundResult:
-    """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again."""
-
-    effects: int
-    is_stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,78 +253,3 @@ def _settlement(tasks: Sequence[FileTask], outcomes: Mapping[int, FileOutcome]) 
             case FileToRemove():
                 removed.append(_message_of(task))
     return Settlement(delivered=tuple(delivered), renamed=tuple(renamed), removed=tuple(removed))
-
-
-async def server_round(
-    db: Database,
-    side: ServerSide,
-    mailbox: MailboxRow,
-    replicas: Iterable[tuple[ReplicaRow, Policy]],
-    *,
-    now: float,
-) -> RoundResult:
-    """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one."""
-    stores: dict[Store, list[int]] = defaultdict(list)
-    agreed: dict[int, list[FlagDelta]] = defaultdict(list)
-    cursors: dict[int, int] = {}
-    for of, policy in replicas:
-        news = await db.read(partial(_server_news, of=of, now=now))
-        cursors[of.id] = news.upto
-        for pair in dict.fromkeys(news.pairs):
-            for effect in plan(pair, policy):
-                if isinstance(effect, Store):
-                    stores[effect].append(of.id)
-                elif isinstance(effect, Agree):
-                    agreed[of.id].append(FlagDelta(effect.message_id, effect.add, effect.remove))
-    outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
-    overtaken = {
-        replica_id
-        for effect, replica_ids in stores.items()
-        if effect.message_id not in outcome.done and effect.message_id not in outcome.refused
-        for replica_id in replica_ids
-    }
-
-    def settle(conn: Connection) -> None:
-        done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
-        deltas = {effect: FlagDelta(effect.message_id, effect.add, effect.remove) for effect in done}
-        for delta in deltas.values():
-            apply_flag_deltas(conn, mailbox.id, [delta])
-        for effect, replica_ids in done.items():
-            for replica_id in replica_ids:
-                agreed[replica_id].append(deltas[effect])
-        for replica_id, moved in agreed.items():
-            pairs.agree(conn, replica_id, moved)
-        for message_id, error in outcome.refused.items():
-            troubles.set_aside(
-                conn,
-                mailbox_id=mailbox.id,
-                message_id=message_id,
-                device_id=None,
-                error=str(error),
-                temper=error.temper,
-                now=now,
-            )
-        troubles.resolve(conn, outcome.done, device_id=None)
-        for replica_id, upto in cursors.items():
-            if replica_id not in overtaken:
-                devices.move_replica_cursor(conn, replica_id, upto)
-
-    await db.write(settle)
-    for effect in stores:
-        log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
-    return RoundResult(len(stores), bool(overtaken))
-
-
-def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
-    """Return one effect for each message: to the server, the second of two would come after a stranger's change."""
-    joined: dict[int, Store] = {}
-    for effect in effects:
-        known = joined.get(effect.message_id, effect)
-        joined[effect.message_id] = replace(known, add=known.add | effect.add, remove=known.remove | effect.remove)
-    return tuple(joined.values())
-
-
-def _server_news(conn: Connection, *, of: ReplicaRow, now: float) -> pairs.News:
-    news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=None, now=now)
-    return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, again))) if again else news

@@ -115,3 +115,11 @@ class ServerSide(Protocol):
 
     async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
         """Change flags on the server, and record rows that it reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again."""
+
+    effects: int
+    is_stale: bool
