@@ -1,0 +1,114 @@
+"""POP3 custody as rows: which messages the store has, and which copies of the server are confirmed deleted."""
+
+import hashlib
+
+from sqlalchemy import select
+
+from syncd.store import accounts, custody
+from syncd.store.custody import Arrival, CustodyRow
+from syncd.store.schema import server_message
+from tests.unit.store_trees.grove import NOW, Grove
+
+
+def row(key: str, *, state: str = "held", digest: bytes = b"d", size_bytes: int | None = 20) -> CustodyRow:
+    return CustodyRow(key, state, size_bytes, hashlib.sha256(digest).digest(), 0)
+
+
+def arrive(grove: Grove, *arrivals: Arrival) -> int:
+    return grove(
+        lambda conn: custody.record_arrivals(
+            conn, account_id=grove.account_id, mailbox_id=grove.inbox, arrivals=arrivals, now=NOW
+        )
+    )
+
+
+def arrival(grove: Grove, of: CustodyRow, *, replaces: bool = False, takes_over: tuple[str, ...] = ()) -> Arrival:
+    return Arrival(of, grove.body(of.key.encode()), 20, replaces, takes_over)
+
+
+def known(grove: Grove, *keys: str) -> dict[str, str]:
+    rows = grove(lambda conn: custody.custody_rows(conn, account_id=grove.account_id, keys=keys))
+    return {one.key: one.state for one in rows}
+
+
+def uids(grove: Grove) -> list[tuple[int, bool]]:
+    columns = server_message.c
+    query = select(columns.uid, columns.gone_at).where(columns.mailbox_id == grove.inbox).order_by(columns.uid)
+    return [(one.uid, one.gone_at is not None) for one in grove.rows(query)]
+
+
+def test_arrivals_get_uids_and_a_version_in_one(grove: Grove) -> None:
+    """UIDs ascend without a gap, UIDNEXT and the count follow, and replicas have news."""
+    before = grove.version()
+    assert arrive(grove, arrival(grove, row("a")), arrival(grove, row("b"))) == 2
+    assert arrive(grove, arrival(grove, row("c"))) == 1
+
+    mailbox = grove(lambda conn: accounts.mailbox_by_id(conn, mailbox_id=grove.inbox))
+    assert uids(grove) == [(1, False), (2, False), (3, False)]
+    assert (mailbox.cursor.uidnext, mailbox.cursor.exists_count) == (4, 3)
+    assert grove.version() == before + 2
+    assert {pair.server.uid for pair in grove.server_news(grove.laptop).pairs if pair.server} == {1, 2, 3}
+
+
+def test_copy_of_a_known_message_makes_no_message(grove: Grove) -> None:
+    """An arrival without a body is a row of custody only."""
+    before = grove.version()
+
+    assert arrive(grove, Arrival(row("again"), None, 20, replaces=False, takes_over=())) == 0
+    assert (uids(grove), grove.version()) == ([], before)
+    assert known(grove, "again", "other") == {"again": "held"}
+
+
+def test_whole_message_takes_the_place_of_a_cut_one(grove: Grove) -> None:
+    """The incomplete message goes as the complete one comes, under one version."""
+    arrive(grove, arrival(grove, row("a")))
+    before = grove.version()
+
+    whole = Arrival(row("a", digest=b"whole"), grove.body(b"whole"), 20, replaces=True, takes_over=())
+    arrive(grove, whole)
+
+    assert uids(grove) == [(1, True), (2, False)]
+    assert grove.version() == before + 1
+
+
+def test_row_takes_over_others(grove: Grove) -> None:
+    """When a server renames its UIDLs, the new key stands for the old ones, which are forgotten."""
+    arrive(grove, arrival(grove, row("old")))
+    taken = Arrival(row("new"), None, 20, replaces=False, takes_over=("old",))
+
+    assert arrive(grove, taken) == 0
+    assert known(grove, "old", "new") == {"new": "held"}
+    assert uids(grove) == [(1, False)]
+
+
+def test_deletion_is_recorded_for_these_keys(grove: Grove) -> None:
+    """Asked for, then confirmed; other keys, and equal keys of other accounts, stay as they are."""
+    arrive(grove, arrival(grove, row("a")), arrival(grove, row("b")))
+
+    for state, deleted_at in (("asked", None), ("deleted", NOW)):
+        told = {"keys": ["a"], "state": state, "deleted_at": deleted_at}
+        grove(lambda conn, told=told: custody.record_deletions(conn, account_id=grove.account_id, **told))
+        assert known(grove, "a", "b") == {"a": state, "b": "held"}
+    elsewhere = grove(lambda conn: custody.custody_rows(conn, account_id=grove.account_id + 10_000, keys=["a", "b"]))
+    assert elsewhere == ()
+
+
+def test_untaken_message_keeps_what_is_known_of_it(grove: Grove) -> None:
+    """A failed retrieval records its tries and drops no message that is stored already."""
+    arrive(grove, arrival(grove, row("a")))
+    failed = CustodyRow("a", "failing", 20, b"", 2)
+    grove(
+        lambda conn: custody.record_untaken(conn, account_id=grove.account_id, row=failed, error="cut short", now=NOW)
+    )
+
+    assert known(grove, "a") == {"a": "failing"}
+    assert uids(grove) == [(1, False)]
+
+
+def test_rows_of_equal_octets_are_found_by_digest(grove: Grove) -> None:
+    """All keys of one digest come back, of many asked for at once."""
+    arrive(grove, arrival(grove, row("a")), arrival(grove, row("b")), arrival(grove, row("c", digest=b"else")))
+    digests = [hashlib.sha256(b"d").digest(), *(hashlib.sha256(b"%d" % number).digest() for number in range(1100))]
+
+    found = grove(lambda conn: custody.rows_of_digests(conn, account_id=grove.account_id, digests=digests))
+    assert sorted(one.key for one in found) == ["a", "b"]

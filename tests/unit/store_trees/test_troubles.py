@@ -1,0 +1,80 @@
+"""Messages set aside: one by one, each with its own wait, and forgotten when they go well."""
+
+from syncd.errors import Temper
+from syncd.store import troubles
+from tests.unit.store_trees.grove import NOW, Grove
+
+
+def aside(grove: Grove, message_id: int, *, device_id: int | None = None, temper: Temper = Temper.WAIT) -> None:
+    grove(
+        lambda conn: troubles.set_aside(
+            conn,
+            mailbox_id=grove.inbox,
+            message_id=message_id,
+            device_id=device_id,
+            error="refused",
+            temper=temper,
+            now=NOW,
+        )
+    )
+
+
+def due(grove: Grove, after_s: float, *, device_id: int | None = None) -> tuple[int, ...]:
+    now = NOW + after_s
+    return grove(lambda conn: troubles.due(conn, mailbox_id=grove.inbox, device_id=device_id, now=now))
+
+
+def test_each_failure_waits_twice_as_long(grove: Grove) -> None:
+    """A minute, two, four, and never more than six hours."""
+    (row_id,) = grove.plant(1)
+    for wait_s in (60, 120, 240):
+        aside(grove, row_id)
+        assert due(grove, wait_s - 1) == ()
+        assert due(grove, wait_s) == (row_id,)
+    for _ in range(20):
+        aside(grove, row_id)
+    assert due(grove, 6 * 3600) == (row_id,)
+
+
+def test_what_waiting_does_not_help_is_not_tried_again(grove: Grove) -> None:
+    """A message that was given up is left alone."""
+    (row_id,) = grove.plant(1)
+    aside(grove, row_id, temper=Temper.GIVE_UP)
+
+    assert due(grove, 10**9) == ()
+
+
+def test_server_and_each_device_have_troubles_of_their_own(grove: Grove) -> None:
+    """One side that fails neither counts for the others nor is resolved by them."""
+    (row_id,) = grove.plant(1)
+    laptop, phone = grove.laptop.device_id, grove.phone.device_id
+    aside(grove, row_id)
+    aside(grove, row_id, device_id=laptop)
+
+    assert due(grove, 60, device_id=phone) == ()
+    assert grove(lambda conn: troubles.due_mailboxes(conn, device_id=laptop, now=NOW + 60)) == (grove.inbox,)
+    grove(lambda conn: troubles.resolve(conn, [row_id], device_id=laptop))
+    assert due(grove, 60, device_id=laptop) == ()
+    assert due(grove, 60) == (row_id,)
+
+
+def test_resolved_message_begins_anew(grove: Grove) -> None:
+    """After it went well, the next failure waits a minute again."""
+    (row_id,) = grove.plant(1)
+    aside(grove, row_id)
+    aside(grove, row_id)
+    grove(lambda conn: troubles.resolve(conn, [row_id], device_id=None))
+    aside(grove, row_id)
+
+    assert due(grove, 60) == (row_id,)
+
+
+def test_gone_message_has_no_trouble_left(grove: Grove) -> None:
+    """What is gone is tried again by nobody."""
+    one, other = grove.plant(1, 2)
+    for row_id in (one, other):
+        aside(grove, row_id)
+        aside(grove, row_id, device_id=grove.laptop.device_id)
+    grove(lambda conn: troubles.forget(conn, [one]))
+
+    assert due(grove, 60) == due(grove, 60, device_id=grove.laptop.device_id) == (other,)
