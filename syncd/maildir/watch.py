@@ -53,11 +53,12 @@ class WatchMode(StrEnum):
 
 
 class ChangedFile(NamedTuple):
-    """Name a file in cur/ or new/ of a mailbox directory that appeared or was written, or that went."""
+    """Name a file in cur/ or new/ of a mailbox directory that appeared, or that went, or was written."""
 
     directory: PurePosixPath
     file: SeenFile
     is_gone: bool = False
+    is_written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +145,9 @@ def changes_of(
         if outer and subdir in {CUR, NEW}:
             if not filename.startswith("."):
                 directory = directories.setdefault(outer, PurePosixPath(outer))
-                is_gone = change is Change.deleted
-                files.add(ChangedFile(directory, SeenFile.of(subdir, filename), is_gone))
+                file = SeenFile.of(subdir, filename)
+                is_gone, is_written = change is Change.deleted, change is Change.modified
+                files.add(ChangedFile(directory, file, is_gone, is_written))
         elif (outer and subdir == TMP) or change is Change.modified:
             continue
         elif head and filename in {CUR, NEW}:

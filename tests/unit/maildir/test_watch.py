@@ -300,7 +300,7 @@ def test_paths_mean_files_mailboxes_or_nothing() -> None:
             {
                 changed("cur", "1:2,S", PurePosixPath(".work.A")),
                 gone("new", "2", PurePosixPath("work/B")),
-                changed("new", "3", PurePosixPath("work/B")),
+                changed("new", "3", PurePosixPath("work/B"))._replace(is_written=True),
             }
         ),
         mailboxes=frozenset({PurePosixPath("work/C"), PurePosixPath(".work.E"), PurePosixPath(".syncd.INBOX")}),
