@@ -1,0 +1,36 @@
+"""Different messages under one Message-ID."""
+
+from collections import Counter
+from pathlib import Path
+
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+
+
+async def test_different_messages_under_one_message_id_stay_different(tmp_path: Path, user: Provider) -> None:
+    """Copies by a mailing list and a careless sender share a Message-ID: each stays what it is, also renumbered."""
+    messages = [_shared(text) for text in ("one", "two", "six")]
+    user.receive_raw(messages, mailbox="Lists")
+    house = House(tmp_path, accounts={"work": imap(user.server, user.user)})
+    async with house:
+        await house.settle()
+        names = {file.octets: file.stem for file in house.replica("laptop", "Lists").files()}
+
+    with user.server.imap(user.user) as client:
+        client.delete("Lists")
+    user.receive_raw([*reversed(messages), _shared("new")], mailbox="Lists")
+    async with house:
+        await house.settle()
+
+        files = tuple(house.replica("laptop", "Lists").files())
+        wanted = Counter(one.replace(b"\r\n", b"\n") for one in (*messages, _shared("new")))
+        assert Counter(file.octets for file in files) == wanted
+        assert {file.octets: file.stem for file in files if file.octets in names} == names
+
+
+def _shared(text: str) -> bytes:
+    """Return a message of the same size, date and Message-ID as all others; only header and text tell it apart."""
+    return (
+        f"From: list@example.org\r\nSubject: {text}\r\nDate: Mon, 02 Mar 2026 10:00:00 +0000\r\n"
+        f"Message-ID: <shared@example.org>\r\n\r\n{text}\r\n"
+    ).encode()
