@@ -290,10 +290,12 @@ async def test_edited_file_is_noticed_and_kept(tmp_path: Path, user: Provider) -
         await house.settle()
 
         path = house.replica("laptop").find("a").path
-        path.write_bytes(path.read_bytes() + b"a note of mine\n")
         async with asyncio.timeout(10.0):
-            while await states(house) != {ReplicaState.EDITED: 1, ReplicaState.PRESENT: 1}:  # noqa: ASYNC110 - it is in the store
-                await asyncio.sleep(0.01)
+            while await states(house) != {ReplicaState.EDITED: 1, ReplicaState.PRESENT: 1}:
+                # NOTE: no event tells of an edit that comes in one batch with the delivery, so it is made again.
+                with path.open("ab") as file:
+                    file.write(b"a note of mine\n")
+                await asyncio.sleep(0.1)
         assert b"a note of mine" not in user.bodies()[0]
 
         user.store("a", "+FLAGS (\\Seen)")
