@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from urllib.parse import quote, unquote
 
 from syncd.config.model import Config, DeviceConfig
 from syncd.mail.mailbox import MailboxName, is_selected
@@ -11,6 +12,8 @@ from syncd.reconcile.planner import Policy, Selection
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow, device_names, replicas
+
+_PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
 
 
 def selection_of(device: DeviceConfig, *, now: float) -> Selection:
@@ -63,11 +66,21 @@ def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection) -> Poli
 
 
 def keyword_names(keywords: KeywordMap) -> tuple[str, ...]:
-    """Return a replica's keyword letters as the store keeps them: `number:keyword`."""
-    return tuple(f"{number}:{name}" for number, name in keywords.entries)
+    """Return a replica's keyword letters as the store keeps them: `number:keyword`, with %XX for what is no atom."""
+    return tuple(f"{number}:{_quoted(name)}" for number, name in keywords.entries)
 
 
 def keyword_map(names: tuple[str, ...]) -> KeywordMap:
-    """Return the letters that `keyword_names` gave these names for."""
-    entries = (name.partition(":") for name in names)
-    return KeywordMap(tuple((int(number), name) for number, _, name in entries))
+    """Return the letters that `keyword_names` gave these names for; what it did not make is left out."""
+    parts = (name.partition(":") for name in names)
+    entries = {
+        int(number): unquote(name, errors="surrogateescape")
+        for number, _, name in parts
+        if name and number.isascii() and number.isdecimal()
+    }
+    return KeywordMap(tuple(sorted(entries.items())))
+
+
+def _quoted(name: str) -> str:
+    # NOTE: a program may list any octets. A keyword that a server takes has none that are quoted, not even %.
+    return quote(name, safe=_PLAIN, errors="surrogateescape")
