@@ -62,7 +62,12 @@ def ensure_device(conn: Connection, name: str, *, path: str, layout: str) -> Dev
     if row is None:
         made = insert(device).values(name=name, path=path, layout=layout, state="active").returning(device)
         row = conn.execute(made).one()
-    return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next)
+    return _device_row(row)
+
+
+def device_of(conn: Connection, device_id: int) -> DeviceRow:
+    """Return the device with this row id."""
+    return _device_row(conn.execute(select(device).where(device.c.id == device_id)).one())
 
 
 def device_names(conn: Connection) -> Mapping[int, str]:
@@ -157,6 +162,10 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     conn.execute(
         update(replica).where(replica.c.id == replica_id, replica.c.replica_cursor < upto).values(replica_cursor=upto)
     )
+
+
+def _device_row(row: Row[Any]) -> DeviceRow:
+    return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next)
 
 
 def _replica_row(row: Row[Any]) -> ReplicaRow:

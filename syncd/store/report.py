@@ -10,9 +10,7 @@ from syncd.mail.tree import UNSYNCED, ReplicaState
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble
-
-_NEVER = 10.0**11
-"""A retry later than this is none: see `troubles`."""
+from syncd.store.troubles import NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +264,7 @@ def _troubles(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
             error=row.error,
             attempts=row.attempts,
             since_at=row.since_at,
-            retry_at=None if row.retry_at > _NEVER else row.retry_at,
+            retry_at=None if row.retry_at >= NEVER else row.retry_at,
         )
 
 

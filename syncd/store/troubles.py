@@ -11,7 +11,9 @@ from syncd.store.schema import trouble
 
 _FIRST_RETRY_S = 60.0
 _LAST_RETRY_S = 6 * 3600.0
-_NEVER = 10.0**12
+_DUE_MAX = 1000
+NEVER = 10.0**12
+"""When that is tried again which waiting does not help: not by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def set_aside(
         "error": error,
         "temper": temper.value,
         "attempts": attempts,
-        "retry_at": _NEVER if temper is Temper.GIVE_UP else now + wait_s,
+        "retry_at": NEVER if temper is Temper.GIVE_UP else now + wait_s,
     }
     if known:
         conn.execute(update(trouble).where(trouble.c.id == known.id).values(**values))
@@ -61,20 +63,25 @@ def set_aside(
 
 
 def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float) -> tuple[int, ...]:
-    """Return the messages whose time to be tried again has come."""
+    """Return the messages whose time to be tried again has come: a round's worth, those that wait longest first."""
     query = select(trouble.c.message_id).where(
         trouble.c.mailbox_id == mailbox_id,
         trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at <= now,
     )
-    return tuple(conn.execute(query).scalars())
+    return tuple(conn.execute(query.order_by(trouble.c.retry_at, trouble.c.id).limit(_DUE_MAX)).scalars())
 
 
 def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int, ...]:
     """Return the mailboxes in which a device has messages to try again."""
     query = select(trouble.c.mailbox_id).where(trouble.c.device_id == device_id, trouble.c.retry_at <= now).distinct()
     return tuple(conn.execute(query).scalars())
+
+
+def hurry(conn: Connection, *, device_id: int) -> None:
+    """Try all troubles of a device again at once, also those that were given up: somebody asks."""
+    conn.execute(update(trouble).where(trouble.c.device_id == device_id).values(retry_at=0.0))
 
 
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:

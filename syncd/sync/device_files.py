@@ -125,10 +125,10 @@ class DeviceFiles:
             task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
 
-    async def look(self, of: ReplicaRow, names: Iterable[str]) -> None:
+    async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
         guesses = [SeenFile(row.name, row.subdir, str(FileName(row.name, row.info))) for row in rows.values()]
-        await self.observe(of, guesses)
+        return await self.observe(of, guesses)
 
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without the files that appeared because we have just put them there.

@@ -6,7 +6,8 @@ to files, lets the owner of the side perform, and settles in a second transactio
 together. Interrupted anywhere, the next round reads the same pairs, finds what was announced, and goes on.
 
 House rules. No wire and no file call here: a side is a Protocol. No transaction is open while a side performs. What
-fails is set aside by message, and the rest goes on.
+fails for a reason of its own is set aside by message, and the rest goes on. What fails for a reason that reaches
+further (no space, no rights, no directory) is raised after the rest of its batch is settled: no message is to blame.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from syncd.errors import SyncdError
+from syncd.errors import Reach, SyncdError
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
@@ -38,7 +39,6 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
     ReplicaSide,
-    RoundResult,
 )
 
 log = structlog.get_logger()
@@ -48,10 +48,29 @@ BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 500
 """Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
 
+_REACHES = tuple(Reach)
+_HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaResult:
+    """Tell what a round did.
+
+    stale: the messages that the device forestalled, to be planned again. has_device_news: it changed files meanwhile,
+    which its account has to hear of.
+    """
+
+    effects: int
+    stale: frozenset[int]
+    has_device_news: bool
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRound:
-    """Bring one replica up to what its server tree has, a thousand pairs at a time."""
+    """Bring one replica up to what its server tree has, a thousand pairs at a time.
+
+    hopeless: messages that were stale so often that they are set aside if they are once more.
+    """
 
     db: Database
     side: ReplicaSide
@@ -60,67 +79,79 @@ class ReplicaRound:
     policy: Policy
     rule: Rule
     now: float
+    hopeless: frozenset[int] = frozenset()
 
-    async def run(self) -> RoundResult:
-        """Plan and settle the next pairs; the replica row given must be a current one."""
+    async def run(self) -> ReplicaResult:
+        """Plan and settle the next pairs; the replica row given must be a current one.
+
+        A SyncdError reaches further than one message; what was done is settled then, and the cursor stays.
+        """
         of = self.of
-        news, waits = await self.db.read(self._news)
+        news, waits, again = await self.db.read(self._news)
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
         mine: Sequence[ReplicaEffect] = [e for e in effects if isinstance(e, Deliver | Rename | Remove)]
+        over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
         await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
-        stale = False
+        done = _Done()
         for batch in _batches(mine, planned):
-            stale |= await self._perform(planned, batch)
-        stale |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
+            done |= await self._perform(planned, batch)
+        done |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
-            upto=None if stale else news.upto,
+            upto=None if done.stale else news.upto,
         )
-        await self.db.write(lambda conn: pairs.settle(conn, of, rest, now=self.now))
-        return RoundResult(len(mine), stale)
+        await self.db.write(partial(self._settle_rest, rest=rest, over=over))
+        return ReplicaResult(len(mine), done.stale, done.has_device_news)
 
-    def _news(self, conn: Connection) -> tuple[pairs.News, Waiting]:
+    def _news(self, conn: Connection) -> tuple[pairs.News, Waiting, tuple[int, ...]]:
         news = pairs.server_news(conn, self.of, limit=_PAIRS_PER_ROUND)
         waits = waiting(conn, self.device, self.of)
         again = troubles.due(conn, mailbox_id=self.of.mailbox_id, device_id=self.device.id, now=self.now)
         older = pairs.pairs_of(conn, self.of, {*again, *waits.held, *waits.released})
-        return replace(news, pairs=(*news.pairs, *older)), waits
+        return replace(news, pairs=(*news.pairs, *older)), waits, again
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting
     ) -> tuple[ReplicaEffect, ...]:
         return admit(conn, self.device, self.of, effects, before=before, rule=self.rule, now=self.now)
 
-    async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> bool:
-        """Announce, perform and settle one batch; True if the device forestalled part of it."""
+    def _settle_rest(self, conn: Connection, *, rest: Settlement, over: frozenset[int]) -> None:
+        """Settle what asks for no file call; troubles are over whose messages ask for nothing any more."""
+        pairs.settle(conn, self.of, rest, now=self.now)
+        troubles.resolve(conn, over, device_id=self.device.id)
+
+    async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> "_Done":
+        """Announce, perform and settle one batch; raise what reaches further than a message."""
         async with self.side.turn():
             announced = await self.db.write(lambda conn: self._announce(conn, planned, batch))
             outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
             await self.db.write(lambda conn: self._settle(conn, announced, outcomes))
         for effect in batch:
             log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
-        stale = any(isinstance(outcome, FileStale) for outcome in outcomes.values())
-        if touched := [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]:
-            await self.side.look(self.of, touched)
-        return stale
+        touched = [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]
+        news = await self.side.look(self.of, touched) if touched else 0
+        if wider := [error for outcome in outcomes.values() if (error := _wider(outcome)) is not None]:
+            raise max(wider, key=lambda error: _REACHES.index(error.reach))
+        stale = {_message_of(task) for task in announced.tasks if isinstance(outcomes[task.file.id], FileStale)}
+        return _Done(frozenset(stale - self.hopeless), bool(news))
 
-    async def _catch_up(self, planned: Mapping[int, Pair], delivers: Sequence[Deliver]) -> bool:
+    async def _catch_up(self, planned: Mapping[int, Pair], delivers: Sequence[Deliver]) -> "_Done":
         """Bring what was delivered as it was announced before an interruption to the flags that its server has now."""
         old = [one.message_id for one in delivers if one.flags != self._flags_now(planned[one.message_id])]
         if not old:
-            return False
+            return _Done()
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
         await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
-        stale = False
+        done = _Done()
         for batch in _batches(effects, delivered):
-            stale |= await self._perform(delivered, batch)
-        return stale
+            done |= await self._perform(delivered, batch)
+        return done
 
     def _flags_now(self, pair: Pair) -> Flags:
         return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
@@ -175,9 +206,12 @@ class ReplicaRound:
                     well.append(_message_of(task))
                 case FileStale():
                     undone.append(task.file.id)
+                    if _message_of(task) in self.hopeless:
+                        self._set_aside(conn, _message_of(task), _HOPELESS)
                 case FileFailed(error):
                     undone.append(task.file.id)
-                    self._set_aside(conn, _message_of(task), error)
+                    if error.reach is Reach.MESSAGE:
+                        self._set_aside(conn, _message_of(task), error)
         delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
         replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
         troubles.resolve(conn, well, device_id=self.device.id)
@@ -206,6 +240,13 @@ def _is_touched(outcome: FileOutcome) -> bool:
     return isinstance(outcome, FileStale) or (isinstance(outcome, FileDone) and outcome.is_touched)
 
 
+def _wider(outcome: FileOutcome) -> SyncdError | None:
+    """Return an error that is not of its message alone."""
+    if isinstance(outcome, FileFailed) and outcome.error.reach is not Reach.MESSAGE:
+        return outcome.error
+    return None
+
+
 def _wanted_flags(effect: ReplicaEffect) -> Flags:
     match effect:
         case Deliver(flags=flags) | Rename(add=flags):
@@ -226,6 +267,17 @@ def _batches(effects: Sequence[ReplicaEffect], planned: Mapping[int, Pair]) -> I
         size += weight
     if batch:
         yield tuple(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Say what of some batches is to be planned again, and whether the device changed files meanwhile."""
+
+    stale: frozenset[int] = frozenset()
+    has_device_news: bool = False
+
+    def __or__(self, other: "_Done") -> "_Done":
+        return _Done(self.stale | other.stale, self.has_device_news or other.has_device_news)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,8 +98,8 @@ class ReplicaSide(Protocol):
         A SyncdError says that nothing of the batch counts: it was not made durable.
         """
 
-    async def look(self, of: ReplicaRow, names: Iterable[str]) -> None:
-        """Observe these files and record what is seen."""
+    async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
+        """Observe these files, record what is seen, and return how many changes that were."""
 
 
 @dataclass(frozen=True, slots=True)

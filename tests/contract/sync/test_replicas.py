@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from syncd.errors import DeviceAwayError, FileError, SyncdError
+from syncd.errors import DeviceAwayError, SyncdError
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
 from tests.contract.sync.house import House, imap
@@ -318,20 +318,23 @@ async def test_changed_layout_is_refused(tmp_path: Path, user: Provider) -> None
 
 
 async def test_replica_directory_that_was_removed_is_not_a_deletion(tmp_path: Path, user: Provider) -> None:
-    """Where a whole mailbox directory is gone, the device is stopped and says so; nothing is concluded or made anew."""
+    """Where a whole mailbox directory is gone, that mailbox stands still; nothing is concluded or made anew."""
     user.receive("a", "b", mailbox="Project")
     house = house_of(tmp_path, user, ("laptop", "phone"))
     async with house:
         await house.settle()
         directory = house.replica("laptop", "Project").directory
         directory.rename(tmp_path / "away")
-        with pytest.raises(FileError):
-            await house.ask("laptop")
+        await house.ask("laptop")
+        assert await _device_errors(house) == {"laptop": "work/Project", "phone": None}
 
     async with house:
+        user.receive("x")
         await house.ask("work", "phone")
-        with pytest.raises(FileError):
-            await house.ask("laptop")
+        await house.ask("laptop")
+        assert await _device_errors(house) == {"laptop": "work/Project", "phone": None}
+        assert house.errors == {}
+        assert house.replica("laptop").keys() == ["x"]
         assert sorted(user.flags("Project")) == ["a", "b"]
         assert house.replica("phone", "Project").keys() == ["a", "b"]
         assert {row.state for row in await house.rows(select(schema.replica_message.c.state))} == {ReplicaState.PRESENT}
@@ -341,6 +344,13 @@ async def test_replica_directory_that_was_removed_is_not_a_deletion(tmp_path: Pa
         user.receive("c", mailbox="Project")
         await house.settle()
         assert house.replica("laptop", "Project").keys() == ["a", "b", "c"]
+        assert await _device_errors(house) == {"laptop": None, "phone": None}
+
+
+async def _device_errors(house: House) -> dict[str, str | None]:
+    """Return the mailbox that each device's error names."""
+    rows = await house.rows(select(schema.device.c.name, schema.device.c.error))
+    return {row.name: row.error and row.error.partition(":")[0] for row in rows}
 
 
 async def _device_states(house: House) -> dict[str, str]:

@@ -1,0 +1,109 @@
+"""Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each of them."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+from syncd.config.model import DeviceConfig, Layout
+from syncd.errors import MailboxNameError
+from syncd.mail.mailbox import is_selected
+from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.maildir.layout import Layout as DirectoryLayout
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.mailboxes import sync_order
+from syncd.store import accounts, devices
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
+from syncd.sync.policies import selection_text
+from syncd.sync.standstill import Standstill
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A replica with its mailbox and the account that it belongs to."""
+
+    replica: ReplicaRow
+    mailbox: MailboxRow
+    account: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.account}/{self.mailbox.name}"
+
+
+class DeviceMailboxes:
+    """Know what one device selects, and make what it lacks."""
+
+    def __init__(
+        self,
+        db: Database,
+        config: DeviceConfig,
+        *,
+        account_ids: Mapping[str, int],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the ids of the accounts that the device selects, by name."""
+        self._db = db
+        self._config = config
+        self._account_ids = account_ids
+        self._clock = clock
+        self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        self._selections: dict[int, str] = {}
+
+    async def served(self, device_id: int) -> list[Served]:
+        """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced."""
+        by_mailbox = {replica.mailbox_id: replica for replica in await self._replicas(device_id)}
+        return [
+            Served(by_mailbox[mailbox.id], mailbox, account)
+            for account, mailbox in await self._selected()
+            if mailbox.id in by_mailbox
+        ]
+
+    async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
+        """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
+        text = selection_text(self._config)
+        owners = {replica.directory: replica.mailbox_id for replica in await self._replicas(device_id)}
+        known = frozenset(owners.values())
+        for account, mailbox in await self._selected():
+            if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
+                continue
+            with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
+                directory = self._layout.directory(account, mailbox.name)
+                if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
+                    raise MailboxNameError("another mailbox has the directory that this one would have")
+                # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
+                prepare = self._clean_directory if mailbox.id in known else self._make_directory
+                await asyncio.to_thread(prepare, directory)
+                make = partial(
+                    devices.ensure_replica,
+                    device_id=device_id,
+                    mailbox_id=mailbox.id,
+                    directory=str(directory),
+                    selection=text,
+                )
+                await self._db.write(make)
+                self._selections[mailbox.id] = text
+
+    def _make_directory(self, directory: PurePosixPath) -> None:
+        with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
+            mailbox.clean_tmp(now_s=self._clock())
+
+    def _clean_directory(self, directory: PurePosixPath) -> None:
+        with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
+            mailbox.clean_tmp(now_s=self._clock())
+
+    async def _replicas(self, device_id: int) -> tuple[ReplicaRow, ...]:
+        return await self._db.read(partial(devices.replicas, device_id=device_id))
+
+    async def _selected(self) -> list[tuple[str, MailboxRow]]:
+        found: list[tuple[str, MailboxRow]] = []
+        for account, account_id in self._account_ids.items():
+            rows = await self._db.read(partial(accounts.mailboxes, account_id=account_id))
+            found += [(account, row) for row in rows if row.is_synced and self._takes(row)]
+        return sorted(found, key=lambda one: sync_order(one[1].name, one[1].special_use))
+
+    def _takes(self, mailbox: MailboxRow) -> bool:
+        return is_selected(mailbox.name, self._config.mailboxes)

@@ -1,0 +1,173 @@
+"""Trouble on a device stays as small as its cause, is shown, and is over when its cause is."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Never
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from syncd.errors import FileError, Reach, Temper
+from syncd.maildir.failures import failure
+from syncd.maildir.files import MailboxDirectory
+from syncd.store import schema, troubles
+from syncd.sync.activity import Activity
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+
+
+def house_of(directory: Path, user: Provider, *devices: str) -> House:
+    return House(directory, accounts={"work": imap(user.server, user.user)}, devices=devices or ("laptop",))
+
+
+def activity_of(house: House, device: str = "laptop") -> Activity:
+    return house.devices[device]._activity
+
+
+async def recorded_error(house: House) -> str | None:
+    (row,) = await house.rows(select(schema.device.c.error))
+    error: str | None = row.error
+    return error
+
+
+async def trouble_count(house: House) -> int:
+    (row,) = await house.rows(select(func.count().label("number")).select_from(schema.trouble))
+    return int(row.number)
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have room for the marker and for no message, as a file system that is full to the last block."""
+
+    def write_tmp(*_: Any, **__: Any) -> Never:
+        raise failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "write a message")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MailboxDirectory, "write_tmp", write_tmp)
+        yield
+
+
+# A whole device.
+
+
+async def test_full_disk_stops_the_device_and_blames_no_message(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without space no message is set aside and no cursor moves; with space again all of it is delivered at once."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        with full_disk(monkeypatch):
+            user.receive("b", "c")
+            await house.ask("work")
+            with pytest.raises(FileError, match="ENOSPC"):
+                await house.ask("laptop")
+            assert house.errors["laptop"].reach is Reach.DEVICE
+            assert await trouble_count(house) == 0
+
+        await house.ask("laptop")
+        assert house.replica("laptop").keys() == ["a", "b", "c"]
+
+
+# One mailbox.
+
+
+async def test_locked_mailbox_stands_still_by_itself(tmp_path: Path, user: Provider) -> None:
+    """While a program holds the lock of one mailbox the others get their mail; then it gets its own."""
+    user.receive("a")
+    user.receive("p", mailbox="Project")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        lock = house.replica("laptop").directory / "dovecot-uidlist.lock"
+        lock.write_text(f"{os.getpid()}:elsewhere.example.org")
+        user.receive("b", flags=("$Label",))
+        user.receive("q", mailbox="Project")
+        await house.ask("work")
+        await house.ask("laptop")
+
+        assert house.replica("laptop", "Project").keys() == ["p", "q"]
+        assert house.replica("laptop").keys() == ["a"]
+        error = await recorded_error(house)
+        assert error == activity_of(house).error
+        assert error is not None
+        assert error.startswith("work/INBOX: another program holds")
+
+        lock.unlink()
+        await house.settle()
+        assert house.replica("laptop").keys() == ["a", "b"]
+        assert await recorded_error(house) is activity_of(house).error is None
+
+
+async def test_two_mailboxes_of_one_directory_do_not_stop_the_device(tmp_path: Path, user: Provider) -> None:
+    """Where a mailbox would need another's directory, it has no replica, that is said, and the others go on."""
+    user.receive("a", mailbox="Project/One")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        (known,) = await house.rows(select(schema.mailbox).where(schema.mailbox.c.name == "Project/One"))
+        twin = {name: value for name, value in known._mapping.items() if name not in {"id", "wire_name"}}
+        await house.db.write(lambda conn: conn.execute(insert(schema.mailbox).values(wire_name=b"Project.One", **twin)))
+        house.wakes.device("laptop").set()
+        await house.ask("laptop")
+
+        error = await recorded_error(house)
+        assert error is not None
+        assert "another mailbox has the directory" in error
+        assert "laptop" not in house.errors
+        assert house.replica("laptop", "Project/One").keys() == ["a"]
+
+
+# One message.
+
+
+async def test_asking_tries_again_what_was_given_up(tmp_path: Path, user: Provider) -> None:
+    """What a person asks for includes the messages that waiting does not help; one with nothing left to do is over."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        (file,) = await house.rows(select(schema.replica_message, schema.replica.c.mailbox_id).join(schema.replica))
+
+        def give_up(conn: Any) -> None:
+            troubles.set_aside(
+                conn,
+                mailbox_id=file.mailbox_id,
+                message_id=file.message_id,
+                device_id=1,
+                error="refused",
+                temper=Temper.GIVE_UP,
+                now=house.clock(),
+            )
+
+        await house.db.write(give_up)
+        await house.ask("laptop")
+        assert await trouble_count(house) == 0
+
+
+async def test_message_that_is_always_forestalled_holds_up_nothing(tmp_path: Path, user: Provider) -> None:
+    """A file that grew before its delivery was settled is the device's edit, and all others get theirs."""
+    user.receive("a")
+    user.receive("p", mailbox="Project")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+    replica = house.replica("laptop")
+    file = replica.find("a").path
+    async with house:
+        await house.db.write(_as_before_its_delivery_was_settled)
+        file.write_bytes(file.read_bytes() + b"one line more\n")
+        user.receive("b")
+        user.receive("q", mailbox="Project")
+        await house.ask("work")
+        await house.ask("laptop")
+
+        assert replica.keys() == ["a", "b"]
+        assert house.replica("laptop", "Project").keys() == ["p", "q"]
+
+
+def _as_before_its_delivery_was_settled(conn: Any) -> None:
+    inbox = select(schema.replica.c.id).join(schema.mailbox).where(schema.mailbox.c.name == "INBOX")
+    conn.execute(schema.base_message.delete().where(schema.base_message.c.replica_id.in_(inbox)))
+    mine = schema.replica_message.c.replica_id.in_(inbox)
+    conn.execute(schema.replica_message.update().where(mine).values(state="delivering", info=None))
+    conn.execute(schema.replica.update().where(schema.replica.c.id.in_(inbox)).values(server_cursor=0))
