@@ -119,7 +119,11 @@ class Device:
         replica_round = ReplicaRound(
             self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless
         )
-        result = await replica_round.run()
+        try:
+            result = await replica_round.run()
+        except SyncdError:
+            self._wakes.account(served.account).set()  # the device may have changed files before that
+            raise
         self._stale.update(result.stale)
         if result.has_device_news:
             self._wakes.account(served.account).set()

@@ -251,8 +251,11 @@ class DeviceFiles:
                     return FileDone(None, task.file.subdir)
                 name = FileName.parse(file.filename)
                 expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
-                is_touched = flags_of(name.letters, keywords) != _held(expected, keywords)
-                return FileDone(name.info, file.subdir, is_touched)
+                if flags_of(name.letters, keywords) == _held(expected, keywords):
+                    return FileDone(name.info, file.subdir)
+                # NOTE: the name that the row gets is not the one on disk, so that every look finds what the device
+                # did, should we be stopped before the one that follows.
+                return FileDone(letters_of(expected, keywords), file.subdir, is_touched=True)
             case _:
                 assert_never(outcome)
 

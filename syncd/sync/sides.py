@@ -57,7 +57,7 @@ FileTask = FileToDeliver | FileToRename | FileToRemove
 class FileDone:
     """A task that is on disk; info and subdir say where the file is now, and mean nothing after a removal.
 
-    is_touched: the device changed the file as well, so look at it.
+    is_touched: the device changed the file as well, so look at it. info is then what it would be without that.
     """
 
     info: str | None

@@ -1,12 +1,15 @@
 """States that a kill leaves between two commits, and what happens on the server or the device before the next start."""
 
 from pathlib import Path
+from typing import Any, Never
 
 import pytest
 from sqlalchemy import Connection, delete, select, update
 
+from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
+from syncd.sync.device_files import DeviceFiles
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 
@@ -66,6 +69,40 @@ async def test_device_changes_flags_of_a_delivery_that_was_not_settled(tmp_path:
         assert user.flags() == {"a": {SEEN, "\\Answered"}}
         for replica in house.replicas():
             assert replica.flags() == {"a": {SEEN, "\\Answered"}}
+
+
+async def test_device_changes_a_flag_while_its_file_is_renamed(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the device did just before our rename is seen at the next start, if nobody could look before the stop."""
+    user.receive("a")
+    house = House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=("laptop",))
+    perform = DeviceFiles.perform
+
+    async def forestalled(*args: Any, **more: Any) -> Any:
+        house.replica("laptop").mark("a", add="F")
+        return await perform(*args, **more)
+
+    async def stopped(*_: Any) -> Never:
+        raise SyncdError("stopped before the look")
+
+    async with house:
+        await house.settle()
+        with monkeypatch.context() as patch:
+            patch.setattr(DeviceFiles, "perform", forestalled)
+            patch.setattr(DeviceFiles, "look", stopped)
+            # NOTE: blind to the files themselves as well, or it would see the change before it is stopped.
+            patch.setattr(DeviceFiles, "observe", _sees_nothing)
+            user.store("a", "+FLAGS (\\Seen)")
+            await house.until(lambda: "laptop" in house.errors)
+
+        await house.settle()
+        assert user.flags() == {"a": {SEEN, FLAGGED}}
+        assert house.replica("laptop").flags() == {"a": {SEEN, FLAGGED}}
+
+
+async def _sees_nothing(*_: Any) -> int:
+    return 0
 
 
 async def test_file_that_was_lost_in_a_rename_keeps_what_its_device_did(tmp_path: Path, user: Provider) -> None:
