@@ -163,6 +163,9 @@ async def test_message_that_is_always_forestalled_holds_up_nothing(tmp_path: Pat
 
         assert replica.keys() == ["a", "b"]
         assert house.replica("laptop", "Project").keys() == ["p", "q"]
+        assert await trouble_count(house) == 0
+        edited = select(schema.replica_message.c.name).where(schema.replica_message.c.state == "edited")
+        assert [row.name for row in await house.rows(edited)] == [file.name.partition(":2,")[0]]
 
 
 def _as_before_its_delivery_was_settled(conn: Any) -> None:

@@ -55,6 +55,14 @@ def test_other_letters_or_directory_are_reflagged() -> None:
     assert changes(row(), seen(subdir="new")) == (Reflagged(1, seen(subdir="new")),)
 
 
+def test_file_that_grew_before_its_delivery_was_settled_is_edited() -> None:
+    """What we write is never larger than recorded; a torn file is, so to say, not there yet."""
+    arriving = row(ReplicaState.DELIVERING)
+    assert changes(arriving, seen(size_bytes=101)) == (Edited(1, seen(size_bytes=101)),)
+    assert changes(arriving, seen(size_bytes=100)) == changes(arriving, seen(size_bytes=99)) == ()
+    assert changes(row(ReplicaState.WITHDRAWN), seen(size_bytes=101)) == ()
+
+
 @pytest.mark.parametrize("is_own", [True, False])
 def test_known_file_that_is_not_there_vanished(is_own: bool) -> None:
     """A row that was present and has no file."""

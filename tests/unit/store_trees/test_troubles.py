@@ -78,3 +78,24 @@ def test_gone_message_has_no_trouble_left(grove: Grove) -> None:
     grove(lambda conn: troubles.forget(conn, [one]))
 
     assert due(grove, 60) == due(grove, 60, device_id=grove.laptop.device_id) == (other,)
+
+
+def test_hurried_trouble_is_due_even_if_it_was_given_up(grove: Grove) -> None:
+    """Who asks means all that this device could not do, and nothing of another's."""
+    one, other = grove.plant(1, 2)
+    laptop, phone = grove.laptop.device_id, grove.phone.device_id
+    aside(grove, one, device_id=laptop, temper=Temper.GIVE_UP)
+    aside(grove, other, device_id=laptop)
+    aside(grove, one, device_id=phone)
+    grove(lambda conn: troubles.hurry(conn, device_id=laptop))
+
+    assert due(grove, 0, device_id=laptop) == (one, other)
+    assert due(grove, 0, device_id=phone) == ()
+
+
+def test_troubles_are_due_a_round_at_a_time(grove: Grove) -> None:
+    """However many there are, those that wait longest come first and no more than a round takes."""
+    for message_id in grove.plant(*range(1, 1201)):
+        aside(grove, message_id)
+
+    assert len(due(grove, 60)) == 1000
