@@ -46,6 +46,7 @@ log = structlog.get_logger()
 _SMALL_BODY_BYTES = 1024 * 1024
 _OURS_MAX = 20_000
 _LISTINGS_MAX = 5
+_TURN_S = 3.0
 
 
 class DeviceFiles:
@@ -71,9 +72,22 @@ class DeviceFiles:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Let one device deliver at a time, so that the next one can link what this one has written."""
-        async with self._turn:
+        """Let one device deliver at a time, so that the next one can link what this one has written.
+
+        A disk that hangs must not stop the others: after a while they go on without, and write what they cannot link.
+        """
+        has_turn = True
+        try:
+            async with asyncio.timeout(_TURN_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            has_turn = False
+            log.warning("turn_skipped", waited_s=_TURN_S)
+        try:
             yield
+        finally:
+            if has_turn:
+                self._turn.release()
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""

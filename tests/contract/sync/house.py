@@ -99,7 +99,7 @@ class House:
         self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, turn = Wakes(), Takers(self.config), asyncio.Lock()
+        self.wakes, takers, self.turn = Wakes(), Takers(self.config), asyncio.Lock()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
@@ -124,7 +124,7 @@ class House:
                 device,
                 account_ids={account: id_ for account, id_ in ids.items() if account in selected},
                 wakes=self.wakes,
-                turn=turn,
+                turn=self.turn,
                 activity=Activity(),
                 clock=self.clock,
                 rule=rule,

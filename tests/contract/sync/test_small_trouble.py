@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -14,7 +14,10 @@ from syncd.errors import FileError, Reach, Temper
 from syncd.maildir.failures import failure
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema, troubles
+from syncd.store.devices import ReplicaRow
 from syncd.sync.activity import Activity
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.sides import FileOutcome, FileStale, FileTask
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 
@@ -166,6 +169,51 @@ async def test_message_that_is_always_forestalled_holds_up_nothing(tmp_path: Pat
         assert await trouble_count(house) == 0
         edited = select(schema.replica_message.c.name).where(schema.replica_message.c.state == "edited")
         assert [row.name for row in await house.rows(edited)] == [file.name.partition(":2,")[0]]
+
+
+async def test_message_that_is_stale_again_and_again_is_set_aside(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another program changes each time becomes a trouble; the mailboxes after it do not wait for that."""
+    user.receive("a")
+    user.receive("p", mailbox="Project")
+    perform = DeviceFiles.perform
+
+    async def forestalled(
+        self: DeviceFiles, of: ReplicaRow, tasks: Sequence[FileTask], **more: Any
+    ) -> Mapping[int, FileOutcome]:
+        if "Project" in of.directory:
+            return await perform(self, of, tasks, **more)
+        await perform(self, of, (), **more)
+        return {task.file.id: FileStale() for task in tasks}
+
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        with monkeypatch.context() as patch:
+            patch.setattr(DeviceFiles, "perform", forestalled)
+            user.store("a", "+FLAGS (\\Seen)")
+            user.receive("q", mailbox="Project")
+            await house.ask("work")
+            await house.ask("laptop")
+
+            assert house.replica("laptop", "Project").keys() == ["p", "q"]
+            (row,) = await house.rows(select(schema.trouble.c.error))
+            assert row.error == "another program changes the file each time it is touched"
+
+        await house.settle()
+        assert await trouble_count(house) == 0
+
+
+# One device among several.
+
+
+async def test_device_that_hangs_does_not_keep_the_others_waiting(tmp_path: Path, user: Provider) -> None:
+    """Whose turn does not come writes without it."""
+    async with house_of(tmp_path, user, "laptop") as house:
+        await house.settle()
+        async with house.turn:
+            user.receive("a")
+            await house.until(lambda: house.replica("laptop").keys() == ["a"])
 
 
 def _as_before_its_delivery_was_settled(conn: Any) -> None:
