@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, insert, select, update
 
 from syncd.errors import StoreError, Temper
-from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store.schema import account, mailbox
+from syncd.store.schema import account, mailbox, replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class MailboxRow:
     is_listed: bool
     version: int
     cursor: MailboxCursor
+    attributes: frozenset[str]
+    error: str | None
 
     @property
     def is_synced(self) -> bool:
@@ -51,9 +53,7 @@ class MailboxRow:
     @property
     def holdable(self) -> Holdable:
         """Return the flags that can be stored here; where the server did not say, any (RFC 3501 §7.1)."""
-        if self.cursor.permanent_flags is None:
-            return Holdable(any_keyword=True, flags=frozenset())
-        return Holdable(self.cursor.permanent_flags, self.cursor.accepts_keywords)
+        return _holdable(self.cursor.permanent_flags, accepts_keywords=self.cursor.accepts_keywords)
 
 
 def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> int:
@@ -87,10 +87,7 @@ def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
 
 def listed(row: MailboxRow) -> Listed:
     """Return a mailbox as `compare_listing` wants it."""
-    attributes = frozenset(filter(None, [row.special_use and row.special_use.value]))
-    if not row.is_selectable:
-        attributes |= {"\\Noselect"}
-    return Listed(row.wire_name, row.name, row.delimiter, attributes, row.is_selected)
+    return Listed(row.wire_name, row.name, row.delimiter, row.attributes, row.is_selected)
 
 
 def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:
@@ -116,8 +113,12 @@ def make_mailbox(conn: Connection, account_id: int, entry: Listed, cursor: Mailb
 def move_cursor(
     conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool, now: float | None = None
 ) -> None:
-    """Record how far a mailbox has been read; call it in the transaction that records what was read."""
+    """Record how far a mailbox has been read; call it in the transaction that records what was read.
+
+    Where the mailbox can hold flags that it could not hold before, its replicas are planned anew.
+    """
     flags = cursor.permanent_flags
+    _plan_anew_if_wider(conn, mailbox_id, _holdable(flags, accepts_keywords=cursor.accepts_keywords))
     conn.execute(
         update(mailbox)
         .where(mailbox.c.id == mailbox_id)
@@ -152,6 +153,18 @@ def record_failure(conn: Connection, *, account_id: int, error: str, now: float)
         .where(account.c.id == account_id)
         .values(failed_at=now, error=error, failures=account.c.failures + 1)
     )
+
+
+def _plan_anew_if_wider(conn: Connection, mailbox_id: int, after: Holdable) -> None:
+    columns = select(mailbox.c.permanent_flags, mailbox.c.accepts_keywords).where(mailbox.c.id == mailbox_id)
+    row = conn.execute(columns).one()
+    known = None if row.permanent_flags is None else parse_flags(row.permanent_flags)
+    before = _holdable(known, accepts_keywords=row.accepts_keywords)
+    is_wider = after.any_keyword and not before.any_keyword
+    if is_wider or before.part_of(after.flags) != after.flags:
+        conn.execute(
+            update(replica).where(replica.c.mailbox_id == mailbox_id).values(replica_cursor=0, server_cursor=0)
+        )
 
 
 def _record_listed(conn: Connection, account_id: int, entry: Listed) -> int:
@@ -194,4 +207,12 @@ def _mailbox_row(row: Row[Any]) -> MailboxRow:
             permanent_flags=None if row.permanent_flags is None else parse_flags(row.permanent_flags),
             accepts_keywords=row.accepts_keywords,
         ),
+        attributes=frozenset(row.attributes.split()),
+        error=row.error,
     )
+
+
+def _holdable(permanent_flags: Flags | None, *, accepts_keywords: bool) -> Holdable:
+    if permanent_flags is None:
+        return Holdable(SYSTEM, any_keyword=True)
+    return Holdable(permanent_flags, accepts_keywords)

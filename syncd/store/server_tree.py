@@ -208,6 +208,26 @@ def wanted_bodies(
     return tuple(WantedBody(row.id, row.uid, row.size_bytes) for row in conn.execute(query))
 
 
+def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
+    """Return the messages whose change the server refused."""
+    query = (
+        select(trouble.c.message_id)
+        .join(server_message, server_message.c.id == trouble.c.message_id)
+        .where(trouble.c.mailbox_id == mailbox_id, trouble.c.device_id.is_(None), server_message.c.body_id.is_not(None))
+    )
+    return frozenset(conn.execute(query).scalars())
+
+
+def mailboxes_with_due_stores(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
+    """Return the mailboxes in which the server refused a change that is due to be tried again."""
+    return _due_mailboxes(conn, server_message.c.body_id.is_not(None), account_id=account_id, now=now)
+
+
+def mailboxes_with_due_bodies(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
+    """Return the mailboxes in which the server did not give a body that is due to be tried again."""
+    return _due_mailboxes(conn, server_message.c.body_id.is_(None), account_id=account_id, now=now)
+
+
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
@@ -218,6 +238,17 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
     )
+
+
+def _due_mailboxes(conn: Connection, which: ColumnElement[bool], *, account_id: int, now: float) -> frozenset[int]:
+    query = (
+        select(trouble.c.mailbox_id)
+        .join(server_message, server_message.c.id == trouble.c.message_id)
+        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
+        .where(mailbox.c.account_id == account_id, trouble.c.device_id.is_(None), trouble.c.retry_at <= now, which)
+        .distinct()
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def _taken_by(selection: Selection) -> ColumnElement[bool]:
