@@ -232,7 +232,10 @@ class _Sight:
             async for changes in self._batches(listed.uids - here, Items.ALL):
                 self._new += [row.uid for row in changes.rows]
                 yield changes
-        yield ServerChanges((), vanished, self._next_cursor(vanished))
+        count = self._cursor.count + len(self._new) - len(vanished)
+        if listed is not None and listed.is_complete:
+            count = len(listed.uids | UidSet.of(self._new))
+        yield ServerChanges((), vanished, self._next_cursor(count))
 
     async def _batches(
         self, uids: UidSet, items: Items, *, changed_since: int | None = None
@@ -259,7 +262,7 @@ class _Sight:
                 gone |= piece
         return gone
 
-    def _next_cursor(self, vanished: UidSet) -> Cursor:
+    def _next_cursor(self, count: int) -> Cursor:
         modseq = self._selected.highestmodseq
         if modseq is not None and self._quirks.modseq_runs_ahead and self._cursor.highestmodseq is not None:
             modseq = min(modseq, self._modseq)
@@ -267,7 +270,7 @@ class _Sight:
             uidvalidity=self._cursor.uidvalidity,
             uidnext=max(self._cursor.uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
             highestmodseq=modseq,
-            count=self._cursor.count + len(self._new) - len(vanished),
+            count=count,
         )
 
 
