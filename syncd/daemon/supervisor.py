@@ -14,7 +14,7 @@ from syncd.sync.requests import Requests
 log = structlog.get_logger()
 
 _STABLE_S = 10.0
-"""A run that lasted this long was a success, so the next failure is a first one."""
+"""A run that lasted this long and completed a pass was a success, so the next failure is a first one."""
 
 
 class Supervised(Protocol):
@@ -61,13 +61,13 @@ class Supervisor:
             self.task.requests.fail(SyncdError("syncd is stopping"))
 
     async def _run_once(self) -> Exception:
-        began = self._clock()
+        began, passes = self._clock(), self.task.requests.passes
         try:
             await self.task.run()
             error: Exception = SyncdError("the task ended by itself")
         except Exception as caught:
             error = caught
-        if self._clock() - began >= _STABLE_S:
+        if self._clock() - began >= _STABLE_S and self.task.requests.passes > passes:
             self._backoff.succeeded()
         self.task.requests.fail(error)  # NOTE: a task answers for errors that it knows; the others are answered here
         return error

@@ -22,6 +22,8 @@ class Requests:
         self._taken: list[asyncio.Future[None]] = []
         self._asked = Asked.NOTHING
         self.arrived = asyncio.Event()
+        self.passes = 0
+        """How many passes ended well, asked for or not."""
 
     async def ask(self, what: Asked = Asked.LOOK) -> None:
         """Return when the pass has ended; raise what ended the task instead."""
@@ -41,6 +43,7 @@ class Requests:
 
     def answer(self) -> None:
         """End the pass for those for whom it began."""
+        self.passes += 1
         taken, self._taken = self._taken, []
         if not self._waiting:
             self._asked = Asked.NOTHING

@@ -125,16 +125,20 @@ async def test_task_that_ends_by_itself_is_run_again() -> None:
     await ended(running)
 
 
-@pytest.mark.parametrize(("run_s", "waits"), [(0.0, [1, 2, 4]), (60.0, [1, 1, 1])])
+@pytest.mark.parametrize(
+    ("run_s", "passes", "waits"), [(0.0, 1, [1, 2, 4]), (60.0, 0, [1, 2, 4]), (60.0, 1, [1, 1, 1])]
+)
 async def test_wait_grows_with_failures_in_a_row_and_not_with_those_after_a_good_run(
-    run_s: float, waits: list[int]
+    run_s: float, passes: int, waits: list[int]
 ) -> None:
-    """A server that drops us once an hour is connected to again within a second."""
+    """A server that drops us once an hour is connected to again within a second; a run that got nowhere is not good."""
     now, longest = [0.0], list[float]()
 
     class Timed(Scripted):
         async def run(self) -> None:
             now[0] += run_s
+            for _ in range(passes):
+                self.requests.answer()
             await super().run()
 
     def uniform(low: float, high: float) -> float:
