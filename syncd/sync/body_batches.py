@@ -82,10 +82,13 @@ class BodyBatches:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            await self._flush()
-        if self._commit is not None:
-            await self._commit
+        try:
+            if error is None:
+                await self._flush()
+            if self._commit is not None:
+                await self._commit
+        finally:
+            _discard(self._gathered)
 
     async def _flush(self) -> None:
         if self._commit is not None:
@@ -94,7 +97,11 @@ class BodyBatches:
         self._commit = asyncio.create_task(self._committed(batch)) if batch else None
 
     async def _committed(self, batch: Sequence[FetchedBody]) -> None:
-        encoded = await asyncio.to_thread(_encode_all, batch)
+        try:
+            encoded = await asyncio.to_thread(_encode_all, batch)
+        except BaseException:
+            _discard(batch)
+            raise
         try:
             weight_bytes = sum(one.stored_bytes for one in encoded)
             await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
@@ -108,6 +115,12 @@ class BodyBatches:
         message_ids = [body.message_id for body in batch]
         bind_bodies(conn, self._mailbox_id, dict(zip(message_ids, ids, strict=True)))
         troubles.resolve(conn, message_ids, device_id=None)
+
+
+def _discard(bodies_left: Iterable[FetchedBody]) -> None:
+    for body in bodies_left:
+        if isinstance(body.content, FileSpool):
+            body.content.discard()
 
 
 async def encoded(content: bytes | FileSpool) -> EncodedBody:

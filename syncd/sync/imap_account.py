@@ -4,41 +4,47 @@ Theory. A *pass* lists the mailboxes, then goes through those that changed, in t
 of a mailbox never seen, all rows, all bodies newest first. Between mailboxes and bodies it *pushes*: what devices
 changed goes to the server before anything else. At rest it waits in IDLE on INBOX, or for the poll where there is no
 IDLE, and a wake-up ends the wait. An error that reaches a message or a mailbox is recorded there; any other ends the
-connection and the run. The supervisor starts another run, and what was recorded is where it goes on.
+connection and the run. The supervisor starts another run, and what was recorded is where it goes on. New mail in INBOX
+waits for nothing: during a long pass INBOX is looked at now and then, and before resting there it is compared with what
+is known, since SELECT reports no event.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from syncd.config.model import ImapConfig
-from syncd.errors import Reach, SyncdError
+from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.limits import Limits
 from syncd.imap.observe import Rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
-from syncd.imap.types import ListEntry, StatusRow
+from syncd.imap.types import ListEntry, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
-from syncd.store import accounts, devices
+from syncd.store import accounts
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
+from syncd.sync.imap_push import ImapPush
+from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
+from syncd.sync.poll_timer import PollTimer
 from syncd.sync.requests import Requests
-from syncd.sync.server_round import server_round
 from syncd.sync.wakes import Wakes
 
 log = structlog.get_logger()
 
-_PUSH_ROUNDS_MAX = 10
 _NEWEST_BODIES = 100
+_GLANCE_S = 30.0
+"""How long new mail in INBOX may go unnoticed during a pass."""
 
 
 class ImapAccount:
@@ -72,7 +78,23 @@ class ImapAccount:
         self._spool_directory = spool_directory
         self._limits = limits or Limits()
         self._ceilings: dict[int, Rung] = {}
+        self._complete_at: dict[int, int] = {}
+        self._glanced_at = 0.0
         self._quirks = NONE
+        self._timer = PollTimer(config.poll_interval_s, clock=clock)
+        self._failures = MailboxFailures(db, name)
+        self._push = ImapPush(
+            db,
+            name,
+            account_id=account_id,
+            takers=takers,
+            failures=self._failures,
+            activity=activity,
+            clock=clock,
+            observer=self._observer,
+            look=self._read_rows,
+            on_change=self._wake_devices,
+        )
         self.requests = Requests(wakes.account(name))
         self._fetched = 0
 
@@ -117,45 +139,70 @@ class ImapAccount:
 
     async def _serve(self, connection: ImapConnection) -> None:
         wake = self._wakes.account(self._name)
-        passed_at: float | None = None
+        is_first, has_news = True, False
         while True:
             wake.clear()
-            await self._push(connection)
             asked = self.requests.take()
-            if asked or passed_at is None or self._clock() - passed_at >= self._config.poll_interval_s:
-                passed_at = self._clock()
+            if asked:
+                self._failures.end_waits()
+            await self._push.push(connection)
+            if asked or is_first or self._timer.is_due:
+                self._timer.begin()
+                is_first = False
                 await self._pass(connection)
                 self.requests.answer()
-            elif connection.has_events:
-                await self._look_at_inbox(connection)
-            if not wake.is_set():
-                self._activity.now("idle", self._clock())
-                left_s = passed_at + self._config.poll_interval_s - self._clock()
-                await self._select_inbox(connection)
-                await wait_for_news(connection, wake=wake, timeout_s=max(left_s, 0.0))
+            elif has_news or connection.has_events:
+                await self._look_at_selected(connection)
+            has_news = not wake.is_set() and await self._rest(connection, wake)
+
+    async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
+        """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""
+        if await self._select_inbox(connection):
+            return True
+        self._activity.now("idle", self._clock())
+        waits_s = (self._timer.left_s, self._failures.shortest_wait_s())
+        with self._timer.waking(wake):
+            timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
+            await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
+        return False
 
     # Server to store.
 
     async def _pass(self, connection: ImapConnection) -> None:
         self._activity.now("listing mailboxes", self._clock())
         statuses = await self._list(connection)
-        changed = [row for row in await self._mailboxes() if not _is_unchanged(row, statuses.get(row.wire_name))]
+        rows = await self._mailboxes()
+        changed = [row for row in rows if row.error or not _is_unchanged(row, statuses.get(row.wire_name))]
         for mailbox in changed:
             if not mailbox.is_listed:
                 await self._guarded(connection, mailbox, self._list_newest)
         for mailbox in changed:
             await self._guarded(connection, mailbox, self._read_rows)
+        now = self._clock()
+        due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
         for mailbox in await self._mailboxes():
-            await self._guarded(connection, mailbox, self._read_bodies)
+            if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
+                await self._guarded(connection, mailbox, self._read_bodies)
         now = self._clock()
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
 
-    async def _look_at_inbox(self, connection: ImapConnection) -> None:
+    async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in await self._mailboxes():
             if mailbox.wire_name == connection.selected:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def _glance_at_inbox(self, connection: ImapConnection) -> None:
+        """Bring new mail of INBOX now and then, while other work keeps the connection busy."""
+        now = asyncio.get_running_loop().time()
+        if now - self._glanced_at < _GLANCE_S:
+            return
+        self._glanced_at = now
+        for mailbox in await self._mailboxes():
+            if mailbox.name.is_inbox and mailbox.is_listed:
+                await self._guarded(connection, mailbox, self._read_rows)
+                await self._guarded(connection, mailbox, self._read_newest_bodies)
 
     async def _list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
         """Record the mailboxes, and return the counts of those for which the server gave them."""
@@ -178,9 +225,7 @@ class ImapAccount:
         self._activity.now(f"listing {mailbox.name}", self._clock())
         await observer.list_rows(only_newest=True)
         listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
-        newest = self._observer(observer.connection, listed)
-        await newest.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
+        await self._read_newest_bodies(self._observer(observer.connection, listed), listed)
 
     async def _read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         self._activity.now(f"reading {mailbox.name}", self._clock())
@@ -188,7 +233,13 @@ class ImapAccount:
             await observer.list_rows(only_newest=False)
         else:
             self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
-        self._wake_devices()
+        now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
+            self._wake_devices()
+
+    async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
     async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         if not mailbox.is_listed:
@@ -196,9 +247,13 @@ class ImapAccount:
         while True:
             selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
+            known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
+                # NOTE: bodies set aside come again by their time, and age only leaves out more.
+                self._complete_at[mailbox.id] = known.version
                 return
-            await self._push(observer.connection)
+            await self._push.push(observer.connection)
+            await self._glance_at_inbox(observer.connection)
 
     async def _guarded(
         self,
@@ -207,56 +262,18 @@ class ImapAccount:
         read: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
     ) -> None:
         """Read one mailbox; trouble that reaches no further than it is recorded there, and the others go on."""
-        await self._push(connection)
+        await self._push.push(connection)
+        if self._failures.is_waiting(mailbox.id, Work.READ):
+            return
         fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         observer = self._observer(connection, fresh)
-        try:
+        async with self._failures.kept(connection, fresh, Work.READ):
             try:
                 await read(observer, fresh)
             except RenumberedError:
                 await observer.renumber()
                 self._wake_devices()
-        except SyncdError as error:
-            if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
-                raise
-            text = str(error)
-            log.warning("mailbox_failed", account=self._name, mailbox_id=mailbox.id, error=text)
-            await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=text))
-
-    # Store to server.
-
-    async def _push(self, connection: ImapConnection) -> None:
-        """Bring to the server what devices changed."""
-        for _ in range(_PUSH_ROUNDS_MAX):
-            news = await self._db.read(partial(devices.replicas, account_id=self._account_id))
-            changed = {replica.mailbox_id for replica in news if replica.has_replica_news}
-            if not changed:
-                return
-            overtaken = False
-            for mailbox in await self._mailboxes():
-                if mailbox.id in changed and mailbox.is_listed:
-                    overtaken |= await self._push_mailbox(connection, mailbox)
-                changed.discard(mailbox.id)
-            if not overtaken:
-                return
-
-    async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow) -> bool:
-        self._activity.now(f"storing flags in {mailbox.name}", self._clock())
-        observer = self._observer(connection, mailbox)
-        replicas = await self._takers.replicas(self._db, self._name, mailbox, now=self._clock())
-        try:
-            result = await server_round(self._db, observer, mailbox, replicas, now=self._clock())
-            if result.is_stale:
-                await self._read_rows(observer, mailbox)
-        except SyncdError as error:
-            if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
-                raise
-            text = str(error)
-            await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=text))
-            return False
-        if result.effects:
-            self._wake_devices()
-        return result.is_stale
+            await self._failures.succeeded(fresh, Work.READ)
 
     # Small parts.
 
@@ -270,15 +287,24 @@ class ImapAccount:
             clock=self._clock,
         )
 
-    async def _mailboxes(self) -> Sequence[MailboxRow]:
+    async def _mailboxes(self) -> list[MailboxRow]:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         synced = [row for row in rows if row.is_synced]
         return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
 
-    async def _select_inbox(self, connection: ImapConnection) -> None:
+    async def _select_inbox(self, connection: ImapConnection) -> bool:
+        """Have INBOX selected if it can be, and tell whether it is to be looked at."""
         for mailbox in await self._mailboxes():
-            if mailbox.name.is_inbox and connection.selected != mailbox.wire_name:
-                await connection.select(mailbox.wire_name, condstore="CONDSTORE" in connection.capabilities)
+            if not mailbox.name.is_inbox or self._failures.is_waiting(mailbox.id, Work.READ):
+                continue
+            has_failed = self._failures.is_failing(mailbox.id, Work.READ)
+            if connection.selected == mailbox.wire_name and not has_failed:
+                continue
+            async with self._failures.kept(connection, mailbox, Work.READ):
+                condstore = "CONDSTORE" in connection.capabilities
+                selected = await connection.select(mailbox.wire_name, condstore=condstore)
+                return has_failed or not mailbox.is_listed or not _is_as_known(mailbox, selected)
+        return False
 
     def _on_commit(self, count: int) -> None:
         self._fetched += count
@@ -294,6 +320,16 @@ class ImapAccount:
 def _listed(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     name = from_wire(entry.octets, entry.delimiter)
     return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
+
+
+def _is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
+    known = mailbox.cursor
+    return (selected.uidvalidity, selected.uidnext, selected.highestmodseq, selected.exists) == (
+        known.uidvalidity,
+        known.uidnext,
+        known.highestmodseq,
+        known.exists_count,
+    )
 
 
 def _is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:

@@ -172,7 +172,8 @@ class ImapMailbox:
         if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if selected.read_only:
-            raise RefusedError("the mailbox is read-only on the server", reach=Reach.MAILBOX)
+            refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
+            return StoreOutcome(frozenset(), {effect.message_id: refusal for effect in effects})
         by_uid = {effect.uid: effect for effect in effects}
         unchanged_since = await self._unchanged_since(by_uid)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]

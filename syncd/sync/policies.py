@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from functools import partial
 from urllib.parse import quote, unquote
 
+from sqlalchemy import Connection
+
 from syncd.config.model import Config, DeviceConfig
 from syncd.mail.mailbox import MailboxName, is_selected
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import holdable
+from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import Policy, Selection
-from syncd.store.accounts import MailboxRow
+from syncd.store.accounts import MailboxRow, mailboxes
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow, device_names, replicas
+from syncd.store.server_tree import mailboxes_with_due_stores
 
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
 
@@ -43,8 +47,27 @@ class Takers:
         return tuple(
             selection_of(device, now=now)
             for name, device in self._devices.items()
-            if account in self._accounts[name] and is_selected(mailbox, device.mailboxes)
+            if self._takes(name, account, mailbox)
         )
+
+    def changed(self, conn: Connection, *, account: str, account_id: int, now: float) -> tuple[MailboxRow, ...]:
+        """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
+        due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
+        news = [row for row in replicas(conn, account_id=account_id) if row.has_replica_news]
+        if not due and not news:
+            return ()
+        names = device_names(conn)
+        found = [
+            row
+            for row in mailboxes(conn, account_id=account_id)
+            if row.is_synced
+            and row.is_listed
+            and (
+                row.id in due
+                or any(of.mailbox_id == row.id and self._takes(names[of.device_id], account, row.name) for of in news)
+            )
+        ]
+        return tuple(sorted(found, key=lambda row: sync_order(row.name, row.special_use)))
 
     async def replicas(
         self, db: Database, account: str, mailbox: MailboxRow, *, now: float
@@ -54,10 +77,13 @@ class Takers:
         rows = await db.read(partial(replicas, account_id=mailbox.account_id))
         names = await db.read(device_names)
         for row in rows:
-            device = self._devices.get(names[row.device_id])
-            if row.mailbox_id == mailbox.id and device is not None and account in self._accounts[names[row.device_id]]:
-                found.append((row, policy_of(row, mailbox, selection_of(device, now=now))))
+            name = names[row.device_id]
+            if row.mailbox_id == mailbox.id and self._takes(name, account, mailbox.name):
+                found.append((row, policy_of(row, mailbox, selection_of(self._devices[name], now=now))))
         return tuple(found)
+
+    def _takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
 
 
 def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection) -> Policy:

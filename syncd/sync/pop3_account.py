@@ -24,13 +24,14 @@ from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import ingest
 from syncd.reconcile.effects import Store
 from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, bodies, custody, devices
+from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.bodies import EncodedBody
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.policies import Takers
+from syncd.sync.poll_timer import PollTimer
 from syncd.sync.requests import Requests
 from syncd.sync.server_round import server_round
 from syncd.sync.sides import StoreOutcome
@@ -46,7 +47,6 @@ _MAILBOXES = (
     (MailboxName(("Junk",)), SpecialUse.JUNK),
 )
 _SESSIONS_MAX = 20
-_PUSH_ROUNDS_MAX = 10
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
 
 
@@ -83,24 +83,25 @@ class Pop3Account:
         """Poll the maildrop until cancelled; raises what a session ended with."""
         try:
             self._activity.mode = "poll"
-            polled_at: float | None = None
+            timer = PollTimer(self._config.poll_interval_s, clock=self._clock)
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()
                 await self.mailboxes.push()
-                if is_asked or polled_at is None or self._clock() - polled_at >= self._config.poll_interval_s:
-                    polled_at = self._clock()
+                if is_asked or timer.is_due:
+                    timer.begin()
                     await self._drain()
                     self.requests.answer()
                 self._activity.now("idle", self._clock())
-                await self._sleep(polled_at + self._config.poll_interval_s - self._clock())
+                with timer.waking(self._poll):
+                    await self._sleep(timer.left_s)
         except SyncdError as error:
             self.requests.fail(error)
             raise
 
     async def _sleep(self, longest_s: float) -> None:
         try:
-            async with asyncio.timeout(max(longest_s, 0.0)):
+            async with asyncio.timeout(longest_s):
                 await self._poll.wait()
         except TimeoutError:
             pass
@@ -110,12 +111,13 @@ class Pop3Account:
         await self.mailboxes.ensure()
         for _ in range(_SESSIONS_MAX):
             self._activity.now("draining the maildrop", self._clock())
-            report = await self._session()
-            if not report:
+            waiting = await self._session()
+            if not waiting:
                 break
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
 
     async def _session(self) -> int:
+        """Run one session; return how many messages another one could take."""
         connection = await wire.Connection.open(await self._endpoint(), self._limits())
         async with connection:
             await connection.login(self._config.username, await self._password())
@@ -179,33 +181,36 @@ class Pop3Mailboxes:
     async def ensure(self) -> None:
         """Make the mailboxes that such an account has from the start."""
 
-        def make(conn: Connection) -> None:
+        def missing(conn: Connection) -> list[tuple[MailboxName, SpecialUse | None]]:
             known = {row.name for row in accounts.mailboxes(conn, account_id=self._account_id)}
-            for name, use in _MAILBOXES:
-                if name not in known:
-                    attributes = frozenset({use.value} if use else ())
-                    entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
-                    # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
-                    cursor = MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, accepts_keywords=True)
-                    accounts.make_mailbox(conn, self._account_id, entry, cursor)
+            return [(name, use) for name, use in _MAILBOXES if name not in known]
 
-        await self._db.write(make)
-        self.wake_devices()
+        def make(conn: Connection) -> None:
+            for name, use in missing(conn):
+                attributes = frozenset({use.value} if use else ())
+                entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
+                # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
+                cursor = MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, accepts_keywords=True)
+                accounts.make_mailbox(conn, self._account_id, entry, cursor)
+
+        if await self._db.read(missing):
+            await self._db.write(make)
+            self.wake_devices()
 
     async def push(self) -> None:
         """Settle what devices changed; the poll and the devices may both ask for it."""
         async with self._turn:
-            for _ in range(_PUSH_ROUNDS_MAX):
-                if not await self._push_once():
-                    return
+            while await self._push_once():
+                pass
 
     async def _push_once(self) -> bool:
-        rows = await self._db.read(partial(devices.replicas, account_id=self._account_id))
-        changed = {row.mailbox_id for row in rows if row.has_replica_news}
-        for mailbox in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id)):
-            if mailbox.id in changed:
-                replicas = await self._takers.replicas(self._db, self.name, mailbox, now=self._clock())
-                await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=self._clock())
+        now = self._clock()
+        changed = await self._db.read(
+            partial(self._takers.changed, account=self.name, account_id=self._account_id, now=now)
+        )
+        for mailbox in changed:
+            replicas = await self._takers.replicas(self._db, self.name, mailbox, now=now)
+            await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=now)
         if changed:
             self.wake_devices()
         return bool(changed)

@@ -5,20 +5,21 @@ stored and not settled is observed again, and then both sides agree.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
 from sqlalchemy import Connection
 
+from syncd.errors import RefusedError
 from syncd.reconcile.effects import Agree, Store, as_text
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import devices, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
-from syncd.store.server_tree import FlagDelta, apply_flag_deltas
+from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
 log = structlog.get_logger()
@@ -30,42 +31,55 @@ async def server_round(
     db: Database,
     side: ServerSide,
     mailbox: MailboxRow,
-    replicas: Iterable[tuple[ReplicaRow, Policy]],
+    replicas: Sequence[tuple[ReplicaRow, Policy]],
     *,
     now: float,
+    sets_overtaken_aside: bool = False,
 ) -> RoundResult:
-    """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one."""
+    """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
+
+    sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
+    """
     stores: dict[Store, list[int]] = defaultdict(list)
     agreed: dict[int, list[FlagDelta]] = defaultdict(list)
     cursors: dict[int, int] = {}
+    troubled = await db.read(partial(_troubled, mailbox_id=mailbox.id, now=now))
+    seen = set(troubled.due)
     for of, policy in replicas:
-        news = await db.read(partial(_server_news, of=of, now=now))
+        news = await db.read(partial(_server_news, of=of, again=troubled.due))
         cursors[of.id] = news.upto
         for pair in dict.fromkeys(news.pairs):
+            seen |= {pair.server.id} if pair.server is not None else set()
             for effect in plan(pair, policy):
                 if isinstance(effect, Store):
                     stores[effect].append(of.id)
                 elif isinstance(effect, Agree):
-                    agreed[of.id].append(FlagDelta(effect.message_id, effect.add, effect.remove))
+                    agreed[of.id].append(_delta(effect))
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
-    overtaken = {
+    planned = {effect.message_id for effect in stores}
+    settled = outcome.done | await db.read(
+        partial(_unwanted, replicas=replicas, message_ids=troubled.all.intersection(seen) - planned)
+    )
+    overtaken = planned - outcome.done - outcome.refused.keys()
+    refused = dict(outcome.refused)
+    if sets_overtaken_aside:
+        refused |= dict.fromkeys(overtaken, RefusedError("the server does not tell that it stored the flags"))
+    held = {
         replica_id
         for effect, replica_ids in stores.items()
-        if effect.message_id not in outcome.done and effect.message_id not in outcome.refused
+        if effect.message_id in overtaken and effect.message_id not in refused
         for replica_id in replica_ids
     }
 
     def settle(conn: Connection) -> None:
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
-        deltas = {effect: FlagDelta(effect.message_id, effect.add, effect.remove) for effect in done}
-        for delta in deltas.values():
-            apply_flag_deltas(conn, mailbox.id, [delta])
+        apply_flag_deltas(conn, mailbox.id, map(_delta, _joined(done)))
         for effect, replica_ids in done.items():
             for replica_id in replica_ids:
-                agreed[replica_id].append(deltas[effect])
+                agreed[replica_id].append(_delta(effect))
         for replica_id, moved in agreed.items():
             pairs.agree(conn, replica_id, moved)
-        for message_id, error in outcome.refused.items():
+        for message_id, error in refused.items():
             troubles.set_aside(
                 conn,
                 mailbox_id=mailbox.id,
@@ -75,15 +89,47 @@ async def server_round(
                 temper=error.temper,
                 now=now,
             )
-        troubles.resolve(conn, outcome.done, device_id=None)
+        troubles.resolve(conn, settled, device_id=None)
         for replica_id, upto in cursors.items():
-            if replica_id not in overtaken:
+            if replica_id not in held:
                 devices.move_replica_cursor(conn, replica_id, upto)
 
     await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
     return RoundResult(len(stores), bool(overtaken))
+
+
+@dataclass(frozen=True, slots=True)
+class _Troubled:
+    """Messages whose change the server refused; due: those to try again."""
+
+    all: frozenset[int]
+    due: tuple[int, ...]
+
+
+def _troubled(conn: Connection, *, mailbox_id: int, now: float) -> _Troubled:
+    refused = refused_stores(conn, mailbox_id=mailbox_id)
+    due = troubles.due(conn, mailbox_id=mailbox_id, device_id=None, now=now)
+    return _Troubled(refused, tuple(refused.intersection(due)))
+
+
+def _unwanted(
+    conn: Connection, *, replicas: Sequence[tuple[ReplicaRow, Policy]], message_ids: frozenset[int]
+) -> frozenset[int]:
+    """Return the messages of which no device wants a change any more: their trouble ended with its cause."""
+    wanted = {
+        effect.message_id
+        for of, policy in replicas
+        for pair in pairs.pairs_of(conn, of, message_ids)
+        for effect in plan(pair, policy)
+        if isinstance(effect, Store)
+    }
+    return message_ids - wanted
+
+
+def _delta(effect: Store | Agree) -> FlagDelta:
+    return FlagDelta(effect.message_id, effect.add, effect.remove)
 
 
 def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
@@ -95,7 +141,6 @@ def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
     return tuple(joined.values())
 
 
-def _server_news(conn: Connection, *, of: ReplicaRow, now: float) -> pairs.News:
+def _server_news(conn: Connection, *, of: ReplicaRow, again: tuple[int, ...]) -> pairs.News:
     news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=None, now=now)
     return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, again))) if again else news

@@ -14,6 +14,10 @@ _BODIES = re.compile(rb"(?i)UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
 Hook = Callable[[bytes], Awaitable[None]]
 
 
+def _never(_: bytes) -> bool:
+    return False
+
+
 class Tap:
     """Forward every connection to a port of the server; one line of the client at a time."""
 
@@ -26,6 +30,10 @@ class Tap:
         """What clients said, the first words of each line."""
         self.before_line: Hook | None = None
         """Called with each line of a client before it is forwarded."""
+        self.refuses: Callable[[bytes], bool] = _never
+        """Tells which lines of a client the server never sees, and that are answered by NO."""
+        self.alters: Callable[[bytes], bytes] = bytes
+        """Gives what the server is asked instead of a line."""
         self.cut_after_bytes: int | None = None
         """Cut the connection after this many more octets of the server; None: never."""
         self.cuts = 0
@@ -54,7 +62,7 @@ class Tap:
         except OSError:
             writer.transport.abort()
             return
-        upward = asyncio.create_task(self._forward_lines(reader, to_server))
+        upward = asyncio.create_task(self._forward_lines(reader, to_server, writer))
         downward = asyncio.create_task(self._forward_octets(from_server, writer))
         try:
             await asyncio.wait((upward, downward), return_when=asyncio.FIRST_COMPLETED)
@@ -65,7 +73,9 @@ class Tap:
             for end in (writer, to_server):
                 end.transport.abort()
 
-    async def _forward_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward_lines(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 line = await reader.readuntil(b"\n")
@@ -74,7 +84,10 @@ class Tap:
                 self.lines.append(line.strip())
                 if self.before_line is not None:
                     await self.before_line(line)
-                writer.write(line)
+                if self.refuses(line):
+                    client.write(line.split()[0] + b" NO not this\r\n")
+                    continue
+                writer.write(self.alters(line))
                 await writer.drain()
 
     async def _forward_octets(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

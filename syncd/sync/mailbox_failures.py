@@ -1,0 +1,92 @@
+"""Floor 4: what goes wrong with one mailbox stays with it: recorded, waited out, and forgotten when it goes well."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+
+import structlog
+
+from syncd.errors import Reach, SyncdError
+from syncd.imap.connection import ImapConnection
+from syncd.store import accounts
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.sync.backoff import Backoff
+
+log = structlog.get_logger()
+
+
+class Work(Enum):
+    """What is done with a mailbox; each fails, and is waited for, by itself."""
+
+    READ = "read"
+    PUSH = "push"
+
+
+@dataclass(slots=True)
+class _Wait:
+    backoff: Backoff = field(default_factory=Backoff)
+    until: float = 0.0
+
+
+class MailboxFailures:
+    """Hold the failing mailboxes of one account, from one connection to the next."""
+
+    def __init__(self, db: Database, account: str) -> None:
+        self._db = db
+        self._account = account
+        self._waits: dict[tuple[int, Work], _Wait] = {}
+
+    def is_failing(self, mailbox_id: int, work: Work) -> bool:
+        """Tell whether the last attempt failed."""
+        return (mailbox_id, work) in self._waits
+
+    def is_waiting(self, mailbox_id: int, work: Work) -> bool:
+        """Tell whether it failed so lately that it is not to be tried again yet."""
+        wait = self._waits.get((mailbox_id, work))
+        return wait is not None and asyncio.get_running_loop().time() < wait.until
+
+    def shortest_wait_s(self) -> float | None:
+        """Return the time until the next mailbox may be tried again, None when none is waited for."""
+        now = asyncio.get_running_loop().time()
+        return min((wait.until - now for wait in self._waits.values() if wait.until > now), default=None)
+
+    def end_waits(self) -> None:
+        """Let every mailbox be tried again at once: somebody asked for it."""
+        for wait in self._waits.values():
+            wait.until = 0.0
+
+    @asynccontextmanager
+    async def kept(self, connection: ImapConnection, mailbox: MailboxRow, work: Work) -> AsyncGenerator[None]:
+        """Swallow and record an error that reaches no further than the mailbox; others pass.
+
+        An error that nobody foresaw is the mailbox's too, for it would end every run at the same place; where it cost
+        the connection it passes, but the next run leaves the mailbox for later.
+        """
+        try:
+            yield
+        except SyncdError as error:
+            if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
+                raise
+            log.warning("mailbox_failed", account=self._account, mailbox_id=mailbox.id, error=str(error))
+            await self._failed(mailbox, work, error, str(error))
+        except Exception as error:
+            text = f"unexpected error: {type(error).__name__}"
+            log.exception("mailbox_failed", account=self._account, mailbox_id=mailbox.id, error=text)
+            await self._failed(mailbox, work, error, text)
+            if not connection.is_usable:
+                raise
+
+    async def succeeded(self, mailbox: MailboxRow, work: Work) -> None:
+        """Forget what went wrong before with this work."""
+        self._waits.pop((mailbox.id, work), None)
+        if mailbox.error is not None and not any(mailbox_id == mailbox.id for mailbox_id, _ in self._waits):
+            await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=None))
+
+    async def _failed(self, mailbox: MailboxRow, work: Work, error: Exception, text: str) -> None:
+        wait = self._waits.setdefault((mailbox.id, work), _Wait())
+        wait.until = asyncio.get_running_loop().time() + wait.backoff.failed(error)
+        await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=text))
