@@ -35,6 +35,7 @@ async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
         before = left
         failures += await _ask([accounts[name] for name in left.accounts], Asked.PASS)
         failures += await _ask([devices[name] for name in left.devices], Asked.PASS)
+    failures += _standing_still(app, devices, failures)
     left = await _left(app, accounts, devices, failures)
     unread = await app.db.read(partial(mailbox_errors, of_accounts=of_accounts))
     failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in unread.items())
@@ -44,6 +45,13 @@ async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
         set_aside=await app.db.read(partial(trouble_count, of_accounts=of_accounts)),
         held=await app.db.read(partial(_count_held, config=app.config, of_accounts=of_accounts)),
     )
+
+
+def _standing_still(app: App, devices: Collection[str], failures: Collection[Failure]) -> tuple[Failure, ...]:
+    """Return the devices that go on, but for mailboxes that stand still."""
+    failed = {failure.name for failure in failures if failure.kind == "device"}
+    errors = {name: app.activities.devices[name].error for name in devices if name not in failed}
+    return tuple(Failure("device", name, error) for name, error in errors.items() if error is not None)
 
 
 def _count_held(conn: Connection, *, config: Config, of_accounts: Collection[str]) -> int:

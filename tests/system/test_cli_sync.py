@@ -108,6 +108,24 @@ def test_mailbox_that_cannot_be_read_is_named_and_the_others_complete(
     assert len(files(tmp_path / "laptop", "work.Old")) == 2
 
 
+def test_replica_that_is_gone_is_named_and_the_others_complete(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A mailbox that stands still on a device is told, and the device's other mailboxes are synced all the same."""
+    deliver(dovecot, mail_user, 2)
+    deliver(dovecot, mail_user, 2, mailbox="Old", first=2)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    (tmp_path / "laptop" / ".work.Old").rename(tmp_path / "away")
+    deliver(dovecot, mail_user, 1, first=4)
+
+    ended = daemon.syncd("sync")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("device laptop: work/Old: ")
+    assert [len(files(tmp_path / device, "work.INBOX")) for device in ("laptop", "phone")] == [3, 3]
+
+
 def test_unknown_account_is_a_slip_of_usage(make_daemon: MakeDaemon) -> None:
     """A name that is not in the configuration is exit code 2, and nothing is made."""
     daemon = make_daemon({})
