@@ -170,6 +170,7 @@ class ImapAccount:
 
     async def _pass(self, connection: ImapConnection) -> None:
         self._activity.now("listing mailboxes", self._clock())
+        self._glanced_at = asyncio.get_running_loop().time()
         statuses = await self._list(connection)
         rows = await self._mailboxes()
         changed = [row for row in rows if row.error or not _is_unchanged(row, statuses.get(row.wire_name))]
@@ -178,6 +179,7 @@ class ImapAccount:
                 await self._guarded(connection, mailbox, self._list_newest)
         for mailbox in changed:
             await self._guarded(connection, mailbox, self._read_rows)
+            await self._glance_at_inbox(connection)
         now = self._clock()
         due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
         for mailbox in await self._mailboxes():
