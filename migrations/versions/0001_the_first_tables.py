@@ -223,7 +223,6 @@ def upgrade() -> None:
         sa.Column("flags", sa.Text(), server_default="", nullable=False),
         sa.Column("info", sa.Text()),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("target_flags", sa.Text()),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("mtime", sa.BigInteger(), nullable=False),
         sa.Column("form", sa.Text(), nullable=False),

@@ -137,7 +137,6 @@ def _stand(conn: Connection, files: Sequence[Settled]) -> None:
                 info=bindparam("new_info"),
                 subdir=bindparam("new_subdir"),
                 flags=bindparam("new_flags"),
-                target_flags=None,
             ),
             [
                 {

@@ -140,13 +140,9 @@ def announce_deliveries(
     }
 
 
-def announce_moves(conn: Connection, targets: Mapping[int, Flags]) -> None:
-    """Commit that files (by row id) are about to be renamed, and to which flags."""
-    _announce(
-        conn,
-        _BY_ID.values(state=ReplicaState.MOVING, target_flags=bindparam("target")),
-        [{"file_id": file_id, "target": format_flags(flags)} for file_id, flags in targets.items()],
-    )
+def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
+    """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
+    _announce(conn, _BY_ID.values(state=ReplicaState.MOVING), [{"file_id": file_id} for file_id in file_ids])
 
 
 def announce_withdrawals(conn: Connection, file_ids: Iterable[int]) -> None:
@@ -157,7 +153,7 @@ def announce_withdrawals(conn: Connection, file_ids: Iterable[int]) -> None:
 
 def retract_announcements(conn: Connection, file_ids: Iterable[int]) -> None:
     """Take back moves and withdrawals that were not performed; the next look at the files says what is."""
-    statement = _BY_ID.values(state=ReplicaState.PRESENT, target_flags=None)
+    statement = _BY_ID.values(state=ReplicaState.PRESENT)
     _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
 
 
@@ -187,7 +183,7 @@ def _announce(conn: Connection, statement: Any, rows: list[dict[str, Any]]) -> N
 
 
 def _seen_columns(seen: Sighting) -> dict[str, Any]:
-    return {"info": seen.info, "subdir": seen.subdir, "flags": format_flags(seen.flags), "target_flags": None}
+    return {"info": seen.info, "subdir": seen.subdir, "flags": format_flags(seen.flags)}
 
 
 def _state_of(conn: Connection, file_id: int, synced: ReplicaState) -> ReplicaState:

@@ -235,7 +235,6 @@ replica_message = Table(
     _flags(),
     Column("info", FileName),  # what follows `:2,` in the file name; none without that mark
     Column("state", Text, nullable=False),  # mail.tree.ReplicaState
-    Column("target_flags", Text),  # moving: what the file is being renamed to
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime", BigInteger, nullable=False),
     Column("form", Text, nullable=False),  # mail.tree.BodyForm

@@ -181,7 +181,7 @@ class ReplicaRound:
                 tasks.append(FileToRename(file, effect.add, effect.remove))
             elif isinstance(effect, Remove) and file is not None:
                 tasks.append(FileToRemove(file))
-        replica_tree.announce_moves(conn, {t.file.id: t.flags for t in tasks if isinstance(t, FileToRename)})
+        replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
         return _Announced(tuple(tasks), devices.begin_barrier(conn, self.device.id))
 

@@ -18,8 +18,3 @@ class Wakes:
     def device(self, name: str) -> asyncio.Event:
         """Return the event that means: the server tree of one of this device's mailboxes changed."""
         return self._devices[name]
-
-    def all_devices(self) -> None:
-        """Wake every device."""
-        for event in self._devices.values():
-            event.set()

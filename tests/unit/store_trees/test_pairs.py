@@ -116,14 +116,14 @@ def test_renamed_file_stands_as_it_was_done(grove: Grove) -> None:
     (row_id,) = grove.plant(1)
     grove.deliver(grove.laptop, row_id)
     file = grove.file(grove.laptop, row_id)
-    grove(lambda conn: replica_tree.announce_moves(conn, {file.id: SEEN}))
+    grove(lambda conn: replica_tree.announce_moves(conn, [file.id]))
     assert grove.file(grove.laptop, row_id).state == ReplicaState.MOVING
 
     done = Settled(file.id, row_id, "S", "cur", SEEN, base_add=SEEN)
     grove(lambda conn: pairs.settle(conn, grove.laptop, Settlement(renamed=(done,), upto=3), now=NOW))
 
     row = grove.file(grove.laptop, row_id)
-    assert (row.state, row.info, row.target_flags) == (ReplicaState.PRESENT, "S", None)
+    assert (row.state, row.info) == (ReplicaState.PRESENT, "S")
     assert grove.pair(grove.laptop, row_id).base == BaseMessage(SEEN)
     assert grove.replica(grove.laptop).server_cursor == 3
 
