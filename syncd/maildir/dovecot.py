@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from syncd.errors import FileError, Reach, Temper
 from syncd.maildir.failures import failing
+from syncd.maildir.files import MailboxDirectory
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import unlisted_keywords
 from syncd.maildir.root import ReplicaRoot
@@ -46,6 +47,25 @@ def read_keywords(root: ReplicaRoot, directory: PurePosixPath) -> KeywordMap:
     return parse_keywords(root.read_control(directory, KEYWORDS) or b"")
 
 
+def keywords_changed_ns(mailbox: MailboxDirectory) -> int:
+    """Return when the list of keywords was last written; 0 when there is none."""
+    with failing("examine a control file"):
+        try:
+            return os.stat(KEYWORDS, dir_fd=mailbox.fd, follow_symlinks=False).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+
+def restore_keywords(
+    root: ReplicaRoot, directory: PurePosixPath, *, known: KeywordMap, lock_timeout_s: float = 2.0
+) -> KeywordMap:
+    """Put back the entries of `known` that the file lost, and return the map as it is on disk.
+
+    Those whose number Dovecot gave away stay lost.
+    """
+    return _write_keywords(root, directory, (), known=known, lock_timeout_s=lock_timeout_s)
+
+
 def ensure_keywords(
     root: ReplicaRoot,
     directory: PurePosixPath,
@@ -62,6 +82,12 @@ def ensure_keywords(
     wished = unlisted_keywords(flags, known)
     if known.is_full or not wished:
         return known
+    return _write_keywords(root, directory, wished, known=known, lock_timeout_s=lock_timeout_s)
+
+
+def _write_keywords(
+    root: ReplicaRoot, directory: PurePosixPath, wished: Iterable[str], *, known: KeywordMap, lock_timeout_s: float
+) -> KeywordMap:
     with _locked(root, directory, lock_timeout_s):
         found = read_keywords(root, directory)
         wanted = known.merged(found)

@@ -1,19 +1,20 @@
-"""Noticing changes without inotify: by the mtimes of cur/ and new/, not by looking at every file."""
+"""Noticing changes without inotify: by three mtimes of a mailbox, not by looking at every file."""
 
 from pathlib import Path, PurePosixPath
 
 from syncd.errors import FileError
+from syncd.maildir.dovecot import keywords_changed_ns
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.root import ReplicaRoot
 
-_Times = dict[PurePosixPath, tuple[int, int]]
+_Times = dict[PurePosixPath, tuple[int, int, int]]
 
 
 class Sweep:
     """Compare the mailbox directories of a root with how they were at the sweep before.
 
     A file that comes, goes or is renamed changes the mtime of its directory; an edit in place does not, and is left
-    to full listings.
+    to full listings. What letters mean is in a file of its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +41,11 @@ class Sweep:
             for directory in root.directories():
                 try:
                     with root.mailbox(directory) as mailbox:
-                        times[directory] = (mailbox.changed_ns(NEW), mailbox.changed_ns(CUR))
+                        times[directory] = (
+                            mailbox.changed_ns(NEW),
+                            mailbox.changed_ns(CUR),
+                            keywords_changed_ns(mailbox),
+                        )
                 except FileError:
                     # Half a mailbox, or gone again: the listing that follows a change says what is wrong with it.
                     continue

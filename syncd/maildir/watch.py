@@ -23,6 +23,7 @@ import structlog
 import watchfiles
 from watchfiles import Change
 
+from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, TMP
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
@@ -63,19 +64,25 @@ class ChangedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Say what changed since the last: these files, all of these mailboxes or what is inside them, or anything."""
+    """Say what changed since the last: these files, all of these mailboxes or what is inside them, or anything.
+
+    keyword_lists: the mailboxes in which letters may mean something else than before.
+    """
 
     files: frozenset[ChangedFile] = frozenset()
     mailboxes: frozenset[PurePosixPath] = frozenset()
+    keyword_lists: frozenset[PurePosixPath] = frozenset()
     is_overflow: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.mailboxes or self.is_overflow)
+        return bool(self.files or self.mailboxes or self.keyword_lists or self.is_overflow)
 
     def __or__(self, other: "Changes") -> "Changes":
         if self.is_overflow or other.is_overflow or len(self.files) + len(other.files) > _PENDING_MAX:
             return OVERFLOW
-        return Changes(self.files | other.files, self.mailboxes | other.mailboxes)
+        return Changes(
+            self.files | other.files, self.mailboxes | other.mailboxes, self.keyword_lists | other.keyword_lists
+        )
 
 
 OVERFLOW = Changes(is_overflow=True)
@@ -133,6 +140,7 @@ def changes_of(
     """
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
+    keyword_lists: set[PurePosixPath] = set()
     directories: dict[str, PurePosixPath] = {}
     count = 0
     for change, path in found:
@@ -148,13 +156,15 @@ def changes_of(
                 file = SeenFile.of(subdir, filename)
                 is_gone, is_written = change is Change.deleted, change is Change.modified
                 files.add(ChangedFile(directory, file, is_gone, is_written))
+        elif head and filename == KEYWORDS:
+            keyword_lists.add(PurePosixPath(head))
         elif (outer and subdir == TMP) or change is Change.modified:
             continue
         elif head and filename in {CUR, NEW}:
             mailboxes.add(PurePosixPath(head))
         elif filename != TMP and is_directory(PurePosixPath(relative)):
             mailboxes.add(PurePosixPath(relative))
-    return Changes(frozenset(files), frozenset(mailboxes))
+    return Changes(frozenset(files), frozenset(mailboxes), frozenset(keyword_lists))
 
 
 class _Pump:
