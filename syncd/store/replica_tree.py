@@ -28,20 +28,35 @@ class MintedFile:
 
 
 class FilePlace(NamedTuple):
-    """Say where a row has its file; is_settled: it is present, and nothing is announced of it or waits."""
+    """Say where a row has its file and what it was then.
+
+    is_settled: it is present, and nothing is announced of it or waits.
+    """
 
     subdir: str
     filename: str
+    flags: Flags
+    size_bytes: int
+    mtime: int
     is_settled: bool
 
 
 def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
     """Return where the rows of a replica have their files, by name: enough to compare with a listing."""
     columns = replica_message.c
-    query = select(columns.name, columns.subdir, columns.info, columns.state).where(columns.replica_id == replica_id)
+    query = select(
+        columns.name, columns.subdir, columns.info, columns.flags, columns.size_bytes, columns.mtime, columns.state
+    ).where(columns.replica_id == replica_id)
     return {
-        name: FilePlace(subdir, name if info is None else f"{name}:2,{info}", state == ReplicaState.PRESENT)
-        for name, subdir, info, state in conn.execute(query)
+        name: FilePlace(
+            subdir,
+            name if info is None else f"{name}:2,{info}",
+            parse_flags(flags),
+            size_bytes,
+            mtime,
+            state == ReplicaState.PRESENT,
+        )
+        for name, subdir, info, flags, size_bytes, mtime, state in conn.execute(query)
     }
 
 

@@ -80,6 +80,7 @@ class Device:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
         await self._attachment.attach()
+        self._files.distrust()
         self._activity.error = self._activity.retry_at = None
         await self._mailboxes.ensure_replicas((await self._attachment.row()).id, self._still)
         log.info("device_attached", device=self._name)
@@ -155,8 +156,10 @@ class Device:
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> None:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
-        if changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes):
-            await self._files.read_keywords(replica)
+        is_whole = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
+        if directory in changes.keyword_lists:
+            is_whole |= await self._files.read_keywords(replica)
+        if is_whole:
             count = await self._files.observe_all(replica)
         else:
             count = await self._files.observe(replica, files) if files else 0

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import assert_never
@@ -12,18 +12,28 @@ from typing import assert_never
 import structlog
 
 from syncd.config.model import DeviceConfig
+from syncd.errors import FileError
 from syncd.mail.flags import Flags
+from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.files import CUR, NEW, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
-from syncd.maildir.names import FileName, flags_of, letters_of, mint, unlisted_keywords
-from syncd.maildir.observe import SeenFile, list_mailbox, seen_now
+from syncd.maildir.names import (
+    FileName,
+    flags_of,
+    holdable,
+    letters_of,
+    mint,
+    unknown_letters,
+    unlisted_keywords,
+)
+from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
-from syncd.reconcile.changes import Sighting, compare
+from syncd.reconcile.changes import compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
@@ -40,12 +50,13 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
+from syncd.sync.sightings import Seen, place_of, see, suspects
+from syncd.sync.thread import to_its_end
 
 log = structlog.get_logger()
 
 _SMALL_BODY_BYTES = 1024 * 1024
 _OURS_MAX = 20_000
-_LISTINGS_MAX = 5
 _TURN_S = 3.0
 
 
@@ -68,6 +79,7 @@ class DeviceFiles:
         self._turn = turn
         self._clock = clock
         self._keywords: dict[str, KeywordMap] = {}
+        self._examined: set[int] = set()
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
 
     @asynccontextmanager
@@ -106,22 +118,28 @@ class DeviceFiles:
             form=body.form,
         )
 
-    async def prepare(self, of: ReplicaRow, flags: Flags) -> None:
+    async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
         known = self.holdable_keywords(of)
         if not unlisted_keywords(flags, known):
-            return
-        written = await asyncio.to_thread(self._ensure_keywords, of.directory, flags, known)
+            return holdable(known)
+        written = await to_its_end(self._ensure_keywords, of.directory, flags, known)
         self._keywords[of.directory] = written
         await self._db.write(lambda conn: record_keywords(conn, of.id, keyword_names(written), can_hold_more=False))
+        return holdable(written)
 
-    async def read_keywords(self, of: ReplicaRow) -> None:
-        """Read the keyword letters that the replica's own programs may have given."""
-        found = await asyncio.to_thread(self._read_keywords, of.directory)
+    async def read_keywords(self, of: ReplicaRow) -> bool:
+        """Read the keyword letters that the replica's own programs may have given; tell whether that changed any.
+
+        Letters that were once given are never forgotten, whatever becomes of the list of them.
+        """
+        known = self.holdable_keywords(of)
+        found = await to_its_end(self._read_keywords, of.directory, known)
         self._keywords[of.directory] = found
         names = keyword_names(found)
         if names != of.keywords:
             more = bool(set(names) - set(of.keywords))
             await self._db.write(lambda conn: record_keywords(conn, of.id, names, can_hold_more=more))
+        return found != known
 
     async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
         wanted = [
@@ -134,15 +152,14 @@ class DeviceFiles:
         octets = await self._db.read(lambda conn: bodies.read_bodies(conn, wanted)) if wanted else {}
         keywords = self.holdable_keywords(of)
         self._expect(of, tasks, keywords)
-        outcomes = await asyncio.to_thread(self._perform, of, tasks, octets, keywords, generation=generation)
+        outcomes = await to_its_end(self._perform, of, tasks, octets, keywords, generation)
         return {
             task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        guesses = [SeenFile(row.name, row.subdir, str(FileName(row.name, row.info))) for row in rows.values()]
-        return await self.observe(of, guesses)
+        return await self.observe(of, [place_of(row) for row in rows.values()])
 
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without the files that appeared because we have just put them there.
@@ -157,19 +174,31 @@ class DeviceFiles:
 
     async def observe(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         """Look at files that an event named, record what the device did, and return how many changes that were."""
+        keywords = self.holdable_keywords(of)
+        # NOTE: the keyword of a letter may be listed before or after the letter is in a name. Once it is listed, names
+        # that did not change may say it as well.
+        if any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of):
+            return await self.observe_all(of)
         return await self._record(of, files)
+
+    def distrust(self) -> None:
+        """Examine every file, not only its name, at the next complete look at each replica."""
+        self._examined.clear()
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
+        await self.read_keywords(of)
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
-        suspects = await asyncio.to_thread(self._suspects, of, places)
-        return await self._record(of, suspects) if suspects else 0
+        suspects = await asyncio.to_thread(self._suspects, of, places, self.holdable_keywords(of))
+        count = await self._record(of, suspects) if suspects else 0
+        self._examined.add(of.id)
+        return count
 
     async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         keywords = self.holdable_keywords(of)
         names = {file.name for file in files}
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        seen = await asyncio.to_thread(self._see, of, files, keywords)
+        seen = await asyncio.to_thread(self._see, of, files, rows, keywords)
         changes = compare(rows, seen.found, sorted(seen.looked_for))
         if changes:
             # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
@@ -201,7 +230,6 @@ class DeviceFiles:
         tasks: Sequence[FileTask],
         octets: Mapping[int, bytes],
         keywords: KeywordMap,
-        *,
         generation: int,
     ) -> tuple[verbs.Outcome, ...]:
         def made_durable(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
@@ -273,47 +301,32 @@ class DeviceFiles:
             case _:
                 assert_never(outcome)
 
-    def _suspects(self, of: ReplicaRow, places: Mapping[str, FilePlace]) -> tuple[SeenFile, ...]:
-        """Return the files of a listing that are not where their rows say, and those that rows have and it has not."""
+    def _suspects(self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap) -> tuple[SeenFile, ...]:
+        is_examining = of.id not in self._examined
         with ReplicaRoot(self._config.path) as root:
-            listing = list_mailbox(root, PurePosixPath(of.directory))
-        suspects = [file for file in listing.files if places.get(file.name) != (file.subdir, file.filename, True)]
-        listed = {file.name for file in listing.files}
-        suspects += [
-            SeenFile(name, place.subdir, place.filename) for name, place in places.items() if name not in listed
-        ]
-        return tuple(suspects)
+            return suspects(root, PurePosixPath(of.directory), places, keywords, is_examining=is_examining)
 
-    def _see(self, of: ReplicaRow, files: Sequence[SeenFile], keywords: KeywordMap) -> "_Seen":
-        """Look at files by their names; one that is nowhere is only believed of a complete listing."""
-        directory = PurePosixPath(of.directory)
-        found: dict[str, Sighting] = {}
+    def _see(
+        self, of: ReplicaRow, files: Sequence[SeenFile], rows: Mapping[str, ReplicaMessage], keywords: KeywordMap
+    ) -> Seen:
         with ReplicaRoot(self._config.path) as root:
-
-            def find(candidates: Iterable[SeenFile]) -> None:
-                for file, facts in seen_now(root, directory, candidates):
-                    if isinstance(facts, FileFacts):
-                        found[file.name] = _sighting(file, facts, keywords)
-
-            find(files)
-            wanted = {file.name for file in files}
-            if wanted <= found.keys():
-                return _Seen(found, frozenset(wanted))
-            for _ in range(_LISTINGS_MAX):
-                listing = list_mailbox(root, directory)
-                if listing.is_complete:
-                    break
-            find(file for file in listing.files if file.name in wanted and file.name not in found)
-        wanted -= listing.duplicates | listing.odd
-        return _Seen(found, frozenset(wanted if listing.is_complete else wanted & found.keys()))
+            return see(root, PurePosixPath(of.directory), files, rows, keywords)
 
     def _make_durable(self, directory: str) -> None:
         with ReplicaRoot(self._config.path) as root:
             barrier(root, [Touched(PurePosixPath(directory), subdir) for subdir in (CUR, NEW)])
 
-    def _read_keywords(self, directory: str) -> KeywordMap:
+    def _read_keywords(self, directory: str, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
-            return dovecot.read_keywords(root, PurePosixPath(directory))
+            found = dovecot.read_keywords(root, PurePosixPath(directory))
+            whole = known.merged(found)
+            if whole == found:
+                return found
+            try:
+                return dovecot.restore_keywords(root, PurePosixPath(directory), known=known)
+            except FileError as error:
+                log.warning("keywords_not_restored", replica=directory, error=str(error))
+                return whole
 
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
@@ -323,20 +336,6 @@ class DeviceFiles:
 _path = lru_cache(maxsize=64)(Path)
 _directory = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a look found, and the names that it can speak of: one that is not found is not there."""
-
-    found: Mapping[str, Sighting]
-    looked_for: frozenset[str]
-
-
-def _sighting(file: SeenFile, facts: FileFacts, keywords: KeywordMap) -> Sighting:
-    name = FileName.parse(file.filename)
-    flags = flags_of(name.letters, keywords)
-    return Sighting(name.name, name.info, file.subdir, flags, facts.size_bytes, facts.mtime)
 
 
 def _held(flags: Flags, keywords: KeywordMap) -> Flags:

@@ -10,7 +10,7 @@ fails for a reason of its own is set aside by message, and the rest goes on. Wha
 further (no space, no rights, no directory) is raised after the rest of its batch is settled: no message is to blame.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import Reach, SyncdError
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import Pair
+from syncd.mail.tree import Holdable, Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
@@ -94,7 +94,8 @@ class ReplicaRound:
         over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
-        await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
+        holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
+        mine = _held(mine, holdable)
         done = _Done()
         for batch in _batches(mine, planned):
             done |= await self._perform(planned, batch)
@@ -147,9 +148,9 @@ class ReplicaRound:
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
-        await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
+        holdable = await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
         done = _Done()
-        for batch in _batches(effects, delivered):
+        for batch in _batches(_held(effects, holdable), delivered):
             done |= await self._perform(delivered, batch)
         return done
 
@@ -245,6 +246,21 @@ def _wider(outcome: FileOutcome) -> SyncdError | None:
     if isinstance(outcome, FileFailed) and outcome.error.reach is not Reach.MESSAGE:
         return outcome.error
     return None
+
+
+def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:
+    """Return the effects with the flags that found a letter; what a file cannot say is not agreed on."""
+    held: list[ReplicaEffect] = []
+    for effect in effects:
+        match effect:
+            case Deliver(flags=flags):
+                held.append(replace(effect, flags=holdable.part_of(flags)))
+            case Rename(add=add, remove=remove):
+                if (add := holdable.part_of(add)) or remove:
+                    held.append(replace(effect, add=add))
+            case _:
+                held.append(effect)
+    return tuple(held)
 
 
 def _wanted_flags(effect: ReplicaEffect) -> Flags:

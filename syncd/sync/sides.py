@@ -7,7 +7,7 @@ from typing import Protocol
 
 from syncd.errors import SyncdError
 from syncd.mail.flags import Flags, with_delta
-from syncd.mail.tree import ReplicaMessage
+from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.reconcile.effects import Store
 from syncd.store.accounts import MailboxRow
 from syncd.store.deliveries import Deliverable, LinkSource
@@ -89,8 +89,8 @@ class ReplicaSide(Protocol):
     def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
         """Return a name for a file that is about to be delivered; nothing is written."""
 
-    async def prepare(self, of: ReplicaRow, flags: Flags) -> None:
-        """Make sure that each of these flags has a letter in the replica, as far as there are letters."""
+    async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
+        """Give each of these flags a letter in the replica while there are letters; return what it can hold."""
 
     async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
         """Do the tasks, make them durable, raise the marker, and tell by row id how each went.

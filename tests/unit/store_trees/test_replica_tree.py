@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
+from syncd.mail.flags import parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished
 from syncd.store import replica_tree
@@ -55,11 +56,11 @@ def test_places_say_where_each_file_should_be(grove: Grove) -> None:
 
     places = grove(lambda conn: replica_tree.places(conn, grove.laptop.id))
 
-    names = {message_id: grove.file(grove.laptop, message_id).name for message_id in (one, other)}
-    assert places == {
-        names[one]: FilePlace("cur", f"{names[one]}:2,", is_settled=True),
-        names[other]: FilePlace("cur", f"{names[other]}:2,", is_settled=False),
-    }
+    for message_id, is_settled in ((one, True), (other, False)):
+        file = grove.file(grove.laptop, message_id)
+        flags = parse_flags(file.flags)
+        place = FilePlace("cur", f"{file.name}:2,", flags, file.size_bytes, file.mtime, is_settled)
+        assert places[file.name] == place
 
 
 @pytest.mark.parametrize(

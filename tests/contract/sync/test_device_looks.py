@@ -1,0 +1,212 @@
+"""Looks at a device's files: two files of one name, edits in place, what a look costs, and cancelled work."""
+
+import asyncio
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.maildir.marker import Marker, read_marker
+from syncd.maildir.root import ReplicaRoot
+from syncd.store import devices, replica_tree, schema
+from syncd.store.database import Database
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.sides import FileToRename
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+
+SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+DEVICES = ("laptop", "phone")
+
+
+def house_of(directory: Path, user: Provider, devices: tuple[str, ...] = DEVICES) -> House:
+    return House(directory, accounts={"work": imap(user.server, user.user)}, devices=devices)
+
+
+# Two files of one name.
+
+
+@pytest.mark.parametrize("when", ["running", "stopped"])
+async def test_two_files_of_one_name_change_nothing(tmp_path: Path, user: Provider, when: str) -> None:
+    """A copy out of a backup beside the file it once was says nothing; with one of them gone, the other counts."""
+    user.receive("a", "b", "d", flags=(SEEN,))
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        laptop = house.replica("laptop")
+        old = laptop.find("a").path
+        backup = tmp_path / "backup"
+        shutil.copy2(old, backup)
+        laptop.mark("a", add="F", remove="S")
+        await house.settle()
+        assert user.flags()["a"] == {FLAGGED}
+        if when == "running":
+            shutil.copy2(backup, old)
+            await _changes_are_seen(house, user)
+    if when == "stopped":
+        shutil.copy2(backup, old)
+
+    async with house:
+        for _ in range(3):
+            await house.settle()
+            assert user.flags()["a"] == {FLAGGED}
+        await _changes_are_seen(house, user)
+        assert laptop.keys() == ["a", "a", "b", "d"]
+        versions = await _file_versions(house)
+        await house.settle()
+        assert await _file_versions(house) == versions
+
+        next(file.path for file in laptop.files() if file.path != old and old.name.startswith(file.stem)).unlink()
+        await house.settle()
+        assert user.flags()["a"] == {SEEN}
+
+
+# Edits in place.
+
+
+@pytest.mark.parametrize("edited", ["laptop", "phone"])
+async def test_edit_while_stopped_is_noticed_at_the_start(tmp_path: Path, user: Provider, edited: str) -> None:
+    """A file that was written in place is found by its size and time, on each device that shares it by a link."""
+    user.receive("a", "b")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    with house.replica(edited).find("a").path.open("ab") as file:
+        file.write(b"one line more\n")
+
+    async with house:
+        await house.settle()
+
+        states = Counter(row.state for row in await house.rows(select(schema.replica_message.c.state)))
+        assert states == {ReplicaState.PRESENT: 2, ReplicaState.EDITED: 2}
+        assert sorted(user.flags()) == ["a", "b"]
+
+
+# What a look costs.
+
+
+async def test_flag_of_the_server_lists_no_directory(tmp_path: Path, user: Provider, listings: "_Listings") -> None:
+    """Our own renames and removals are heard of, and found where the rows say: no listing, however large a mailbox."""
+    user.receive("a", "b", "c", "d")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        await _changes_are_seen(house, user)
+        with listings.heard() as listed:
+            user.store("a", "+FLAGS (\\Flagged)")
+            user.store("b", "+FLAGS (\\Seen)")
+            await house.until(lambda: all(SEEN in one.flags()["b"] for one in house.replicas()))
+            user.expunge("c")
+            await house.until(lambda: all("c" not in one.flags() for one in house.replicas()))
+            await _changes_are_seen(house, user)
+        assert listed == []
+        await house.settle()
+        assert [one.flags() for one in house.replicas()] == [user.flags()] * 2
+
+
+async def test_flag_of_a_device_lists_no_directory(tmp_path: Path, user: Provider, listings: "_Listings") -> None:
+    """A rename by the device's program is two events, the old name gone and a new one there; one look answers both."""
+    user.receive("a", "b", "d")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        await _changes_are_seen(house, user)
+        with listings.heard() as listed:
+            house.replica("laptop").mark("a", add="S")
+            await house.until(lambda: user.flags()["a"] == {SEEN})
+            await _changes_are_seen(house, user)
+        assert listed == []
+
+
+# Cancelled work.
+
+
+async def test_cancelled_work_is_over_when_the_cancellation_passes(tmp_path: Path, user: Provider) -> None:
+    """A batch that its thread has begun is written to its end first, so that whoever comes next is alone."""
+    count = 150
+    user.receive(*(f"m{number}" for number in range(count)))
+    house = house_of(tmp_path, user, ("laptop",))
+    async with house:
+        await house.settle()
+        replica = house.replica("laptop")
+    db = await asyncio.to_thread(Database.open, house.config.store.url.get_secret_value(), auto_migrate=False)
+    try:
+        store_id = await db.write(lambda conn: devices.store_id(conn, now=0.0))
+        [of] = [one for one in await db.read(devices.replicas) if one.directory == ".work.INBOX"]
+        names = [file.stem for file in replica.files()]
+        rows = await db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
+        files = DeviceFiles(
+            db,
+            house.config.devices["laptop"],
+            marker=lambda generation: Marker("laptop", store_id, generation),
+            turn=asyncio.Lock(),
+            clock=time.time,
+        )
+        tasks = [FileToRename(row, frozenset({SEEN}), frozenset()) for row in rows.values()]
+        assert len(tasks) == count
+        work = asyncio.create_task(files.perform(of, tasks, generation=77))
+        while not any((replica.directory / "cur").iterdir()):  # noqa: ASYNC110 - a file has no event
+            await asyncio.sleep(0)
+        assert not work.done()
+        work.cancel()
+        await asyncio.sleep(0)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+        with ReplicaRoot(house.config.devices["laptop"].path) as root:
+            assert read_marker(root) == Marker("laptop", store_id, 77)
+        assert set(replica.flags().values()) == {frozenset({SEEN})}
+    finally:
+        await asyncio.to_thread(db.close)
+
+
+async def _changes_are_seen(house: House, user: Provider) -> None:
+    """Return when each device has looked at what it heard of: a change made after that is on the server."""
+    for device, key in zip(house.config.devices, ("b", "d"), strict=True):
+        had = ANSWERED in user.flags()[key]
+        house.replica(device).mark(key, **{"remove" if had else "add": "R"})
+        await house.until(partial(_differs, user, key, had))
+
+
+def _differs(user: Provider, key: str, had: bool) -> bool:
+    return (ANSWERED in user.flags()[key]) != had
+
+
+async def _file_versions(house: House) -> list[tuple[int, int]]:
+    columns = schema.replica_message.c
+    return [tuple(row) for row in await house.rows(select(columns.id, columns.version).order_by(columns.id))]
+
+
+class _Listings:
+    """Hear which cur/ and new/ this process lists by their descriptors, as syncd does and these tests do not."""
+
+    def __init__(self) -> None:
+        self._heard: list[str] | None = None
+        sys.addaudithook(self._hear)
+
+    @contextmanager
+    def heard(self) -> Iterator[list[str]]:
+        self._heard = heard = []
+        try:
+            yield heard
+        finally:
+            self._heard = None
+
+    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self._heard is not None and event == "os.scandir" and isinstance(arguments[0], int):
+            path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
+            if path.name in {"cur", "new"}:
+                self._heard.append(str(path))
+
+
+@pytest.fixture(scope="session")
+def listings() -> _Listings:
+    """Return what hears of listings; a hook of the interpreter stays for ever, so there is one."""
+    return _Listings()
