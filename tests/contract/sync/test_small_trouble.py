@@ -216,6 +216,27 @@ async def test_device_that_hangs_does_not_keep_the_others_waiting(tmp_path: Path
             await house.until(lambda: house.replica("laptop").keys() == ["a"])
 
 
+async def test_delivery_does_not_interrupt_the_account(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account that waits for its server is woken by what a device did, and not by what it was given."""
+    woken: list[str] = []
+    async with house_of(tmp_path, user, "laptop", "phone") as house:
+        await house.settle()
+        wake = house.wakes.account("work")
+        wake_up = wake.set
+        with monkeypatch.context() as patch:
+            patch.setattr(wake, "set", lambda: (woken.append("work"), wake_up()))
+            user.receive("a")
+            await house.until(lambda: all(replica.keys() == ["a"] for replica in house.replicas()))
+            await house.ask("laptop", "phone")
+            assert woken == []
+
+            house.replica("laptop").mark("a", add="S")
+            await house.until(lambda: user.flags()["a"] == {"\\Seen"})
+            assert woken
+
+
 def _as_before_its_delivery_was_settled(conn: Any) -> None:
     inbox = select(schema.replica.c.id).join(schema.mailbox).where(schema.mailbox.c.name == "INBOX")
     conn.execute(schema.base_message.delete().where(schema.base_message.c.replica_id.in_(inbox)))
