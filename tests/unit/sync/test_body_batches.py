@@ -21,10 +21,13 @@ async def test_spools_of_an_interrupted_fetch_are_closed(db: Database, tmp_path:
     spool = FileSpool(tmp_path)
     spool.write(b"Subject: x\r\n\r\n")
 
-    with pytest.raises(RuntimeError):
+    async def fetch() -> None:
         async with BodyBatches(db, 1, on_commit=print, clock=float) as batches:
             await batches.put(FetchedBody(1, spool, 14))
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fetch()
 
     with pytest.raises(ValueError, match="closed"):
         spool.write(b"more")
