@@ -11,7 +11,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import FileError, Reach, Temper
-from syncd.maildir.dovecot import ensure_keywords, format_keywords, parse_keywords, read_keywords
+from syncd.maildir.dovecot import (
+    ensure_keywords,
+    format_keywords,
+    parse_keywords,
+    read_keywords,
+    restore_keywords,
+)
 from syncd.maildir.keywords import EMPTY, KeywordMap
 from syncd.maildir.root import ReplicaRoot
 
@@ -68,6 +74,17 @@ def test_lost_entries_come_back(root: ReplicaRoot, box: Path) -> None:
     found = ensure_keywords(root, BOX, ["new"], known=KeywordMap(((0, "a"), (1, "b"))))
 
     assert found == read_keywords(root, BOX) == KeywordMap(((0, "a"), (1, "other"), (2, "new")))
+
+
+def test_lost_entries_are_put_back_without_a_new_one(root: ReplicaRoot, box: Path) -> None:
+    """Restoring gives no letter; a list that lost nothing is not written."""
+    known = KeywordMap(((0, "a"), (2, "b")))
+    assert restore_keywords(root, BOX, known=known) == known
+    assert (box / "dovecot-keywords").read_bytes() == b"0 a\n2 b\n"
+
+    before = (box / "dovecot-keywords").stat()
+    assert restore_keywords(root, BOX, known=KeywordMap(((0, "a"),))) == known
+    assert (box / "dovecot-keywords").stat().st_ino == before.st_ino
 
 
 def test_twenty_seventh_keyword_gets_no_letter(root: ReplicaRoot, box: Path) -> None:

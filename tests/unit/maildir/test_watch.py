@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -38,7 +39,7 @@ class Watcher:
             while not holds(self):
                 found = await anext(self._changes)
                 self.overflows += found.is_overflow
-                self.all = Changes(self.all.files | found.files, self.all.mailboxes | found.mailboxes)
+                self.all |= replace(found, is_overflow=False)
 
     async def until_files_come(self, directory: Path) -> None:
         """Put files into a directory, one after another, until one is heard of."""
@@ -98,6 +99,22 @@ async def test_rename_is_seen_soon(root: ReplicaRoot, box: Path) -> None:
             await watcher.until(lambda seen, at=number + 1: changed("cur", f"a:2,{at}") in seen.all.files)
             delays.append(time.perf_counter() - start)
     assert sorted(delays)[10] < 0.1
+
+
+@pytest.mark.parametrize("mode", list(WatchMode))
+async def test_list_of_keywords_is_watched(root: ReplicaRoot, box: Path, mode: WatchMode) -> None:
+    """Written in place, put in place or taken away, what letters mean is to be read again."""
+    listed = box / "dovecot-keywords"
+    async with watching(root.path, mode) as watcher:
+        for change in (
+            lambda: listed.write_text("0 foo\n"),
+            lambda: listed.rename(box / "elsewhere"),
+            lambda: (box / "elsewhere").rename(listed),
+            listed.unlink,
+        ):
+            watcher.all = Changes()
+            change()
+            await watcher.until(lambda seen: BOX in seen.all.keyword_lists | seen.all.mailboxes)
 
 
 async def test_delivery_is_seen_without_its_tmp(root: ReplicaRoot, box: Path) -> None:
