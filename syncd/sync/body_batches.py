@@ -98,7 +98,7 @@ class BodyBatches:
 
     async def _committed(self, batch: Sequence[FetchedBody]) -> None:
         try:
-            encoded = await asyncio.to_thread(_encode_all, batch)
+            encoded = await encoded_on_thread(lambda: _encode_all(batch))
         except BaseException:
             _discard(batch)
             raise
@@ -123,9 +123,28 @@ def _discard(bodies_left: Iterable[FetchedBody]) -> None:
             body.content.discard()
 
 
+async def encoded_on_thread(encode: Callable[[], tuple[EncodedBody, ...]]) -> tuple[EncodedBody, ...]:
+    """Return what `encode` makes on a thread; the caller closes it."""
+    work = asyncio.ensure_future(asyncio.to_thread(encode))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        # NOTE: a thread cannot be cancelled, and what it still makes holds files open.
+        work.add_done_callback(_close)
+        await asyncio.wait((work,))
+        raise
+
+
+def _close(work: "asyncio.Future[tuple[EncodedBody, ...]]") -> None:
+    if not work.cancelled() and work.exception() is None:
+        for one in work.result():
+            one.close()
+
+
 async def encoded(content: bytes | FileSpool) -> EncodedBody:
     """Return one body as the store wants it; the caller closes it."""
-    return await asyncio.to_thread(_encode, content)
+    (body,) = await encoded_on_thread(lambda: (_encode(content),))
+    return body
 
 
 def _encode_all(batch: Iterable[FetchedBody]) -> tuple[EncodedBody, ...]:

@@ -30,6 +30,7 @@ from syncd.store.bodies import EncodedBody
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
+from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.requests import Requests
@@ -256,7 +257,7 @@ class _Keeper:
 
     async def commit(self, batch: Sequence[Retrieved]) -> None:
         new = [each for each in batch if each.verdict is not Verdict.SAME]
-        encoded = await asyncio.to_thread(_encode_all, new)
+        encoded = await encoded_on_thread(lambda: _encode_all(new))
         try:
             weight_bytes = sum(one.stored_bytes for one in encoded)
             write = partial(self._write, batch=batch, new=new, encoded=encoded)

@@ -1,12 +1,17 @@
 """Bodies on their way into the store leave nothing open behind."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from syncd.mail.message import facts_of
+from syncd.store import bodies
+from syncd.store.bodies import EncodedBody
 from syncd.store.database import Database
-from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
 
 
 @pytest.fixture
@@ -31,3 +36,26 @@ async def test_spools_of_an_interrupted_fetch_are_closed(db: Database, tmp_path:
 
     with pytest.raises(ValueError, match="closed"):
         spool.write(b"more")
+
+
+async def test_bodies_that_a_cancelled_task_had_encoded_are_closed() -> None:
+    """A thread goes on after its task was cancelled; what it makes then is closed before the task ends."""
+    began, may_end = threading.Event(), threading.Event()
+    made: list[EncodedBody] = []
+
+    def encode() -> tuple[EncodedBody, ...]:
+        began.set()
+        may_end.wait(5.0)
+        made.append(bodies.encode(facts_of([b"Subject: x\r\n\r\n"]), [b"Subject: x\r\n\r\n"]))
+        return tuple(made)
+
+    task = asyncio.create_task(encoded_on_thread(encode))
+    await asyncio.to_thread(began.wait, 5.0)
+    task.cancel()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    (body,) = made
+    with pytest.raises(ValueError, match="closed"):
+        list(body.chunks())

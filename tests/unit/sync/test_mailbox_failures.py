@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, StoreError
 from syncd.mail.mailbox import INBOX
@@ -29,7 +30,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 
 
 def inbox_of(db: Database) -> MailboxRow:
-    def make(conn):  # type: ignore[no-untyped-def]
+    def make(conn: Connection) -> MailboxRow:
         account_id = accounts.ensure_account(conn, "work", kind="imap", identity="x")
         if not (rows := accounts.mailboxes(conn, account_id=account_id)):
             entry = Listed(b"INBOX", INBOX, "/", frozenset(), is_selected=True)
