@@ -42,12 +42,15 @@ class Replica:
 
     def files(self) -> Iterator[MailFile]:
         """Yield every message; a mailbox that is not there has none, and one renamed meanwhile is seen next time."""
-        for subdir in ("new", "cur"):
-            for path in sorted(self._listed(subdir)):
-                try:
-                    yield _read(path)
-                except FileNotFoundError:
-                    continue
+        in_cur = sorted(self._listed("cur"))
+        names = {_name(path) for path in in_cur}
+        # NOTE: listed after cur/, and without what is there too: a file that moves meanwhile is never two.
+        in_new = sorted(path for path in self._listed("new") if _name(path) not in names)
+        for path in (*in_new, *in_cur):
+            try:
+                yield _read(path)
+            except FileNotFoundError:
+                continue
 
     def keys(self) -> list[str]:
         """Return the keys of the letters, sorted; two copies of a letter are two keys."""
@@ -88,6 +91,10 @@ class Replica:
     def _listed(self, subdir: str) -> list[Path]:
         directory = self.directory / subdir
         return list(directory.iterdir()) if directory.is_dir() else []
+
+
+def _name(path: Path) -> str:
+    return path.name.partition(":2,")[0]
 
 
 def _read(path: Path) -> MailFile:
