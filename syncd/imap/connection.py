@@ -132,7 +132,8 @@ class ImapConnection:
         wire = self._session.wire
         wire.fail_all(ConnectionLostError("the connection was closed"))
         try:
-            await asyncio.wait_for(wire.closed.wait(), self._session.limits.logout_s)
+            async with asyncio.timeout(self._session.limits.logout_s):
+                await wire.closed.wait()
         except TimeoutError:
             logger.warning("socket_not_closed")
 

@@ -35,7 +35,9 @@ async def wait_for_news(
 
 async def _is_woken(wake: asyncio.Event, timeout_s: float) -> bool:
     try:
-        await asyncio.wait_for(wake.wait(), timeout_s)
+        # NOTE: on Python 3.11, asyncio.wait_for loses a cancellation that comes together with the event.
+        async with asyncio.timeout(timeout_s):
+            await wake.wait()
     except TimeoutError:
         return False
     return True
