@@ -45,9 +45,9 @@ def admit(
     rule: Rule,
     now: float,
 ) -> tuple[ReplicaEffect, ...]:
-    """Return the effects that may happen, and write what is held; a hold whose removals are no longer planned goes.
+    """Return the effects that may happen, and write what is held.
 
-    Released removals happen without being judged again, and only they. What is held is judged by what was lost in the
+    A hold whose removals are no longer planned goes, and one that the rule allows by now is released. Released removals happen without being judged again, and only they. What is held is judged by what was lost in the
     window before it was held, however long ago that is.
     """
     removes = [effect for effect in effects if isinstance(effect, Remove)]
@@ -63,7 +63,12 @@ def admit(
         reason = judge(lost.mailboxes, rule, untouched=lost.untouched)
     held: frozenset[int] = frozenset()
     if reason is None:
-        over += [one.id for one in waiting_now]
+        # NOTE: the cursor is past these removals, so only the hold remembers them until they are done.
+        for one in waiting_now:
+            if planned.isdisjoint(one.message_ids):
+                over.append(one.id)
+            else:
+                holds.release_hold(conn, hold_id=one.id)
     else:
         held = frozenset(effect.message_id for effect in judged)
         if held != before.held:

@@ -1,5 +1,6 @@
 """Removals that are too many wait for a person, and what is not held goes on."""
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -175,6 +176,28 @@ async def test_raised_limit_dissolves_a_hold_at_the_next_start(tmp_path: Path, u
         await house.settle()
         assert await _holds(house) == ()
         assert house.replica("laptop").keys() == list(_keys(60))[35:]
+
+
+async def test_hold_that_dissolves_is_kept_until_its_removals_are_done(tmp_path: Path, user: Provider) -> None:
+    """Stopped after the guard let them pass and before a file went, the next start does it."""
+    user.receive(*_keys(60))
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+        user.expunge(*_keys(35))
+        await house.settle()
+
+    lenient = House(tmp_path, accounts={"work": imap(user.server, user.user)}, guard={"count": 40})
+    async with lenient as house:
+        await house.turn.acquire()
+        async with asyncio.timeout(2.0):
+            while [one.state for one in await _holds(house)] == [HoldState.HELD]:  # noqa: ASYNC110 - it is in the store
+                await asyncio.sleep(0.01)
+        assert house.replica("laptop").keys() == list(_keys(60))
+    async with lenient as house:
+        await house.settle()
+
+        assert house.replica("laptop").keys() == list(_keys(60))[35:]
+        assert await _holds(house) == ()
 
 
 async def test_release_survives_a_restart(tmp_path: Path, user: Provider) -> None:
