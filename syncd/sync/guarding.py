@@ -47,8 +47,9 @@ def admit(
 ) -> tuple[ReplicaEffect, ...]:
     """Return the effects that may happen, and write what is held.
 
-    A hold whose removals are no longer planned goes, and one that the rule allows by now is released. Released removals happen without being judged again, and only they. What is held is judged by what was lost in the
-    window before it was held, however long ago that is.
+    A hold whose removals are no longer planned goes, and one that the rule allows by now is released. Released removals
+    happen without being judged again, and only they. What is held is judged by what was lost in the window before it
+    was held, however long ago that is.
     """
     removes = [effect for effect in effects if isinstance(effect, Remove)]
     planned = {effect.message_id for effect in removes}
