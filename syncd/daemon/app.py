@@ -28,6 +28,7 @@ from syncd.store.database import Database
 from syncd.store.engines import parse_url
 from syncd.store.owner import DIRECTORY_MODE
 from syncd.sync.activity import Activities, Activity
+from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
 from syncd.sync.imap_account import ImapAccount
 from syncd.sync.policies import Takers
@@ -66,7 +67,7 @@ class App:
         self._account_ids = account_ids
         self._spool_directory = spool_directory
         self._wakes = Wakes()
-        self._turn = asyncio.Lock()
+        self._file_systems = FileSystems()
         self._passwords = {name: Password(account) for name, account in config.accounts.items()}
         self._takers = Takers(config)
         self._tasks: list[asyncio.Task[None]] = []
@@ -163,7 +164,7 @@ class App:
             self.config.devices[name],
             account_ids={account: id_ for account, id_ in self._account_ids.items() if account in selected},
             wakes=self._wakes,
-            turn=self._turn,
+            file_systems=self._file_systems,
             activity=activity,
             clock=self.clock,
             rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),

@@ -74,17 +74,9 @@ def facts_of(pieces: Iterable[bytes]) -> BodyFacts:
 
 
 def lf_pieces(pieces: Iterable[bytes]) -> Iterable[bytes]:
-    """Yield the pieces of an `is_crlf` body with LF line ends; a CRLF may be cut between two pieces."""
-    held = b""
-    for piece in pieces:
-        joined = held + piece if held else piece
-        if joined.endswith(b"\r"):
-            held, joined = b"\r", joined[:-1]
-        else:
-            held = b""
-        yield joined.replace(b"\r\n", b"\n")
-    if held:
-        yield held
+    """Yield the pieces of an `is_crlf` body with LF line ends."""
+    # NOTE: such a body has no CR but those of its line ends, and dropping an octet takes half as long as replacing two.
+    return (piece.translate(None, b"\r") for piece in pieces)
 
 
 def _printable(octets: bytes) -> str:

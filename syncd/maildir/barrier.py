@@ -1,6 +1,6 @@
 """Making a batch of file work durable: one syncfs, or a few fsyncs when the batch is small."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -29,7 +29,7 @@ def barrier(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
     FileError when the disk could not take something: then nothing of the batch counts as durable, and trying the
     barrier again proves nothing, for the kernel has forgotten what it could not write.
     """
-    places = sorted(set(touched), key=lambda place: (place.directory, place.subdir, place.filename or ""))
+    places = set(touched)
     if not places:
         return
     if len(places) <= _SMALL_BATCH and _sync_each(root, places):
@@ -38,10 +38,11 @@ def barrier(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
         raise FileError("a message went away before it was durable")
 
 
-def _sync_each(root: ReplicaRoot, places: list[Touched]) -> bool:
+def _sync_each(root: ReplicaRoot, places: Collection[Touched]) -> bool:
     """Sync files and lists of names; False when a file has another name by now, so that its octets were not."""
     is_whole = True
-    for directory, in_directory in groupby(places, key=lambda place: place.directory):
+    ordered = sorted(places, key=lambda place: (place.directory, place.subdir, place.filename or ""))
+    for directory, in_directory in groupby(ordered, key=lambda place: place.directory):
         with root.mailbox(directory) as mailbox:
             for subdir, in_subdir in groupby(in_directory, key=lambda place: place.subdir):
                 for place in in_subdir:
@@ -51,7 +52,7 @@ def _sync_each(root: ReplicaRoot, places: list[Touched]) -> bool:
     return is_whole
 
 
-def _sync_file_systems(root: ReplicaRoot, places: list[Touched]) -> bool:
+def _sync_file_systems(root: ReplicaRoot, places: Collection[Touched]) -> bool:
     if not root.sync_all():
         return False
     done = {root.device_number()}

@@ -23,6 +23,7 @@ CUR = "cur"
 TMP = "tmp"
 SUBDIRS = (CUR, NEW, TMP)
 
+_MODE = 0o600
 _PIECE_BYTES = 256 * 1024
 _FOREIGN_TMP_AGE_S = 36 * 3600
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -121,7 +122,10 @@ class MailboxDirectory:
                         _write_all(fd, piece)
                     time_ns = min(max(mtime, _MTIME_MIN), _MTIME_MAX) * 1_000_000_000
                     os.utime(fd, ns=(time_ns, time_ns))
-                    return _facts(os.fstat(fd))
+                    found = os.fstat(fd)
+                    if stat.S_IMODE(found.st_mode) != _MODE:  # by an umask that takes rights from the owner
+                        os.fchmod(fd, _MODE)
+                    return _facts(found)
             finally:
                 os.close(fd)
         except BaseException:
@@ -131,12 +135,11 @@ class MailboxDirectory:
     def _create_tmp(self, filename: str) -> int:
         tmp_fd = self._fds[TMP]
         try:
-            fd = os.open(_component(filename), _CREATE, 0o600, dir_fd=tmp_fd)
+            fd = os.open(_component(filename), _CREATE, _MODE, dir_fd=tmp_fd)
         except FileExistsError:
             # NOTE: only we mint this name, so what has it is our own torn attempt, or was planted there.
             os.unlink(filename, dir_fd=tmp_fd)
-            fd = os.open(filename, _CREATE, 0o600, dir_fd=tmp_fd)
-        os.fchmod(fd, 0o600)
+            fd = os.open(filename, _CREATE, _MODE, dir_fd=tmp_fd)
         return fd
 
     def link_tmp(

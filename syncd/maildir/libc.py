@@ -10,6 +10,8 @@ _NOT_SUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 _libc = ctypes.CDLL(None, use_errno=True)
 _syncfs = getattr(_libc, "syncfs", None)
 _renameat2 = getattr(_libc, "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
 def syncfs(fd: int) -> bool:
@@ -31,13 +33,7 @@ def rename_without_replacing(source: str, target: str, *, source_dir_fd: int, ta
     between the two is a file of the same minted name, which nobody but the owner of the replica makes.
     """
     if _renameat2 is not None:
-        result = _renameat2(
-            ctypes.c_int(source_dir_fd),
-            ctypes.c_char_p(os.fsencode(source)),
-            ctypes.c_int(target_dir_fd),
-            ctypes.c_char_p(os.fsencode(target)),
-            ctypes.c_uint(_RENAME_NOREPLACE),
-        )
+        result = _renameat2(source_dir_fd, os.fsencode(source), target_dir_fd, os.fsencode(target), _RENAME_NOREPLACE)
         if result == 0:
             return
         code = ctypes.get_errno()

@@ -3,11 +3,13 @@
 Theory. A body is encoded before its transaction, in any thread: compressing is most of the work, and the one writer
 should only insert. Each chunk is a zstd frame of its own, or all are plain where zstd would save nothing, so a body
 of any size is written and read with one chunk in memory. What was encoded waits in memory up to 1 MiB, else in an
-unnamed temporary file, and can be inserted more than once, as a write may run more than once. Octets are compared
-with their digest on the way in and on the way out: a damaged body is an error, never a delivered message.
+unnamed temporary file, and can be inserted more than once, as a write may run more than once. Octets that lay on a
+disk are compared with their digest on the way in, and all are on the way out: a damaged body is an error, never a
+delivered message.
 """
 
 import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -19,8 +21,8 @@ from backports import zstd
 from sqlalchemy import Connection, Row, insert, select
 
 from syncd.errors import Reach, StoreError, Temper
-from syncd.mail.message import BodyFacts
-from syncd.store.queries import rows_in
+from syncd.mail.message import BodyFacts, facts_of
+from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import body, body_chunk
 
 T = TypeVar("T")
@@ -40,7 +42,8 @@ class Codec(StrEnum):
 class EncodedBody:
     """A body as its rows will hold it, ready for `put_bodies`; close it when it is committed."""
 
-    def __init__(self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: IO[bytes]) -> None:
+    def __init__(self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: bytes | IO[bytes]) -> None:
+        """Take the joined chunks: octets of one chunk, or a file, which is then owned."""
         self.facts = facts
         self.codec = codec
         self._lengths = lengths
@@ -58,12 +61,16 @@ class EncodedBody:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the chunks, from the first one each time this is called."""
+        if isinstance(self._octets, bytes):
+            yield from (self._octets,) if self._lengths else ()
+            return
         self._octets.seek(0)
         for length in self._lengths:
             yield self._octets.read(length)
 
     def close(self) -> None:
-        self._octets.close()
+        if not isinstance(self._octets, bytes):
+            self._octets.close()
 
     def __enter__(self) -> Self:
         return self
@@ -87,12 +94,20 @@ def encode(facts: BodyFacts, pieces: Iterable[bytes], *, spool_directory: Path |
     pieces are not the octets that `facts` describe. For any thread; compressing leaves the others running.
     """
     directory = None if spool_directory is None else str(spool_directory)
-    octets = tempfile.SpooledTemporaryFile(max_size=CHUNK_BYTES, dir=directory)  # noqa: SIM115 - the body closes it
+    is_small = facts.size_bytes <= CHUNK_BYTES
+    octets: IO[bytes] = io.BytesIO() if is_small else tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the body closes it
     try:
         return _encode(facts, pieces, octets)
     except BaseException:
         octets.close()
         raise
+
+
+def encode_octets(octets: bytes) -> EncodedBody:
+    """Return a body of at most 1 MiB ready to be inserted, with the facts of these very octets."""
+    facts = facts_of((octets,))
+    codec, coded = _coded(octets)
+    return EncodedBody(facts, codec, (len(coded),) if octets else (), coded)
 
 
 def put_bodies(conn: Connection, bodies: Sequence[EncodedBody], *, now: float) -> tuple[int, ...]:
@@ -121,17 +136,18 @@ def body_ids(conn: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
 
 def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
     """Return what is known of bodies, by id."""
-    return {row.id: _facts(row) for row in rows_in(conn, select(body), body.c.id, set(ids))}
+    return {row.id: _facts(row) for row in conn.execute(select(body).where(is_one_of(conn, body.c.id, set(ids))))}
 
 
 def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
     """Return whole bodies by id: for small ones. StoreError if one is damaged or not there."""
     wanted = set(ids)
-    rows = {row.id: row for row in rows_in(conn, select(body), body.c.id, wanted)}
+    about = select(body.c.id, body.c.digest, body.c.codec).where(is_one_of(conn, body.c.id, wanted))
+    rows = {row.id: row for row in conn.execute(about)}
     chunks: dict[int, list[bytes]] = {body_id: [] for body_id in wanted}
-    query = select(body_chunk).order_by(body_chunk.c.body_id, body_chunk.c.seq)
-    for row in rows_in(conn, query, body_chunk.c.body_id, wanted):
-        chunks[row.body_id].append(row.octets)
+    query = select(body_chunk.c.body_id, body_chunk.c.octets).where(is_one_of(conn, body_chunk.c.body_id, wanted))
+    for body_id, octets in conn.execute(query.order_by(body_chunk.c.body_id, body_chunk.c.seq)):
+        chunks[body_id].append(octets)
     return {body_id: b"".join(_decode(body_id, rows.get(body_id), chunks[body_id])) for body_id in wanted}
 
 
@@ -160,15 +176,20 @@ def _encode(facts: BodyFacts, pieces: Iterable[bytes], octets: IO[bytes]) -> Enc
     lengths: list[int] = []
     for chunk in _chunks(pieces):
         digest.update(chunk)
-        coded = chunk if codec is Codec.PLAIN else zstd.compress(chunk, _LEVEL)
-        if codec is None:
-            codec = Codec.ZSTD if len(coded) < len(chunk) * _WORTH else Codec.PLAIN
-            coded = chunk if codec is Codec.PLAIN else coded
+        codec, coded = _coded(chunk, codec)
         octets.write(coded)
         lengths.append(len(coded))
     if digest.digest() != facts.digest:
         raise StoreError("the octets of a body are not those its digest was taken of", reach=Reach.MESSAGE)
     return EncodedBody(facts, codec or Codec.PLAIN, tuple(lengths), octets)
+
+
+def _coded(chunk: bytes, codec: Codec | None = None) -> tuple[Codec, bytes]:
+    """Return the chunk in its body's codec; the first chunk decides on it."""
+    coded = chunk if codec is Codec.PLAIN else zstd.compress(chunk, _LEVEL)
+    if codec is None:
+        codec = Codec.ZSTD if len(coded) < len(chunk) * _WORTH else Codec.PLAIN
+    return codec, chunk if codec is Codec.PLAIN else coded
 
 
 def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -222,7 +243,7 @@ def _chunk_reader(body_id: int, seq: int) -> Callable[[Connection], bytes | None
     return lambda conn: conn.execute(query).scalar_one_or_none()
 
 
-def _decode(body_id: int, row: Row[Any] | None, chunks: Iterable[bytes | None]) -> Iterator[bytes]:
+def _decode(body_id: int, row: Any | None, chunks: Iterable[bytes | None]) -> Iterator[bytes]:
     """Yield the octets of each chunk, the last one only after all are found to be those of the row's digest."""
     if row is None:
         raise StoreError(f"body {body_id} is not in the store", reach=Reach.MESSAGE)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from syncd.store.queries import rows_in
+from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import mailbox, server_message, uidl
 from syncd.store.server_tree import raise_version
 
@@ -131,7 +131,7 @@ def _insert_messages(
     made = select(server_message.c.id, server_message.c.uid).where(
         server_message.c.mailbox_id == mailbox_id, server_message.c.uidvalidity == uidvalidity
     )
-    ids = {row.uid: row.id for row in rows_in(conn, made, server_message.c.uid, uids)}
+    ids = {row.uid: row.id for row in conn.execute(made.where(is_one_of(conn, server_message.c.uid, uids)))}
     return {arrival.row.key: ids[uid] for arrival, uid in zip(new, uids, strict=True)}
 
 

@@ -1,17 +1,34 @@
 """Floor 3: what a delivery needs to know: the body's facts, and a file elsewhere that holds the same octets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from syncd.mail.tree import BodyForm, ReplicaState
-from syncd.store.queries import rows_in
+from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
 
 @dataclass(frozen=True, slots=True)
-class Deliverable:
+class Origin:
+    """Name the directory of a replica whose files can be linked."""
+
+    device_path: str
+    directory: str
+
+
+class LinkSource(NamedTuple):
+    """Name a confirmed file of another replica, or of another mailbox, to link from."""
+
+    origin: Origin
+    subdir: str
+    name: str
+    info: str | None
+
+
+class Deliverable(NamedTuple):
     """Describe the file that a message becomes. size_bytes: of the body; lf_size_bytes: of the file in LF form."""
 
     message_id: int
@@ -25,65 +42,59 @@ class Deliverable:
     def file_size_bytes(self) -> int:
         return self.lf_size_bytes if self.form is BodyForm.LF else self.size_bytes
 
-
-@dataclass(frozen=True, slots=True)
-class LinkSource:
-    """Name a confirmed file of another replica, or of another mailbox, to link from."""
-
-    device_path: str
-    directory: str
-    subdir: str
-    name: str
-    info: str | None
+    @property
+    def content(self) -> tuple[int, int]:
+        """Return what two files must have in common to be links to one; the form follows from the body."""
+        return self.body_id, self.internaldate
 
 
 def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, Deliverable]:
     """Return the facts of the messages, by row id, whose body is in the store."""
-    query = select(
-        server_message.c.id,
-        server_message.c.body_id,
-        server_message.c.internaldate,
-        body.c.size_bytes,
-        body.c.lf_size_bytes,
-        body.c.is_crlf,
-    ).join(body, body.c.id == server_message.c.body_id)
-    return {
-        row.id: Deliverable(
-            message_id=row.id,
-            body_id=row.body_id,
-            internaldate=row.internaldate,
-            size_bytes=row.size_bytes,
-            lf_size_bytes=row.lf_size_bytes,
-            form=BodyForm.LF if row.is_crlf else BodyForm.RAW,
+    message = server_message.c
+    query = (
+        select(
+            message.id, message.body_id, message.internaldate, body.c.size_bytes, body.c.lf_size_bytes, body.c.is_crlf
         )
-        for row in rows_in(conn, query, server_message.c.id, message_ids)
+        .join(body, body.c.id == message.body_id)
+        .where(is_one_of(conn, message.id, message_ids))
+    )
+    return {
+        id_: Deliverable(id_, body_id, date, size, lf_size, BodyForm.LF if is_crlf else BodyForm.RAW)
+        for id_, body_id, date, size, lf_size, is_crlf in rows_at_once(conn, query)
     }
 
 
-def link_sources(conn: Connection, wanted: Iterable[Deliverable]) -> Mapping[tuple[int, int], LinkSource]:
-    """Return files to link from, by body id and INTERNALDATE; form follows from the body, so it is equal."""
-    bodies = {one.body_id for one in wanted}
-    query = (
-        select(
-            server_message.c.body_id,
-            server_message.c.internaldate,
-            device.c.path,
-            replica.c.directory,
-            replica_message.c.subdir,
-            replica_message.c.name,
-            replica_message.c.info,
+def link_sources(
+    conn: Connection, wanted: Iterable[Deliverable], *, device_paths: Collection[str]
+) -> Mapping[tuple[int, int], LinkSource]:
+    """Return files of these devices that can be linked, by the content that is wanted."""
+    origins = {
+        replica_id: Origin(path, directory)
+        for replica_id, path, directory in conn.execute(
+            select(replica.c.id, device.c.path, replica.c.directory).join(
+                device, and_(device.c.id == replica.c.device_id, device.c.state == "active")
+            )
         )
-        .join(
-            replica_message,
-            and_(
-                replica_message.c.message_id == server_message.c.id,
-                replica_message.c.state == ReplicaState.PRESENT,
-            ),
+        if path in device_paths
+    }
+    if not origins:
+        return {}
+    file, message = replica_message.c, server_message.c
+    first = (
+        select(message.body_id, message.internaldate, func.min(file.id).label("file_id"))
+        .join(replica_message, and_(file.message_id == message.id, file.state == ReplicaState.PRESENT))
+        # NOTE: without the sum SQLite reads all files of these replicas instead of those of the bodies.
+        .where(
+            is_one_of(conn, message.body_id, {one.body_id for one in wanted}),
+            is_one_of(conn, file.replica_id + 0, origins),
         )
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .join(device, and_(device.c.id == replica.c.device_id, device.c.state == "active"))
+        .group_by(message.body_id, message.internaldate)
+        .subquery()
+    )
+    query = select(first.c.body_id, first.c.internaldate, file.replica_id, file.subdir, file.name, file.info).join_from(
+        first, replica_message, file.id == first.c.file_id
     )
     return {
-        (row.body_id, row.internaldate): LinkSource(row.path, row.directory, row.subdir, row.name, row.info)
-        for row in rows_in(conn, query, server_message.c.body_id, bodies)
+        (body_id, internaldate): LinkSource(origins[replica_id], subdir, name, info)
+        for body_id, internaldate, replica_id, subdir, name, info in rows_at_once(conn, query)
     }

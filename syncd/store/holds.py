@@ -11,7 +11,7 @@ from syncd.mail.mailbox import SpecialUse
 from syncd.reconcile.effects import Remove, as_json
 from syncd.reconcile.guard import MailboxLoss, Reason
 from syncd.store.devices import ReplicaRow
-from syncd.store.queries import rows_in
+from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica
 
 _DEVICE = "device"
@@ -169,7 +169,8 @@ def drop_done(conn: Connection, of: ReplicaRow) -> None:
         if one.state is not HoldState.RELEASED:
             continue
         there = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
-        if next(rows_in(conn, there, base_message.c.message_id, one.message_ids), None) is None:
+        there = there.where(is_one_of(conn, base_message.c.message_id, one.message_ids)).limit(1)
+        if conn.execute(there).first() is None:
             drop_holds(conn, (one.id,))
 
 

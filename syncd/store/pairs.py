@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, insert, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
-from syncd.mail.tree import BaseMessage, BodyForm, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.devices import ReplicaRow, move_server_cursor
-from syncd.store.queries import rows_in
+from syncd.store.queries import is_one_of, rows_at_once
+from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
 
@@ -37,8 +38,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Hold what one round did to a replica. upto: the server version that is thereby settled; None moves no cursor."""
+    """Hold what one round did to a replica.
 
+    as_announced: files, by row id, that stand in the replica under the name and flags that their rows have already.
+    upto: the server version that is thereby settled; None moves no cursor.
+    """
+
+    as_announced: tuple[int, ...] = ()
     delivered: tuple[Settled, ...] = ()
     renamed: tuple[Settled, ...] = ()
     removed: tuple[int, ...] = field(default=())  # message ids
@@ -57,8 +63,8 @@ def server_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     ordered = select(columns.version).where(newer).order_by(columns.version)
     last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
     upto = of.mailbox_version if last is None else last
-    query = _pairs(of).where(newer, columns.version <= upto).order_by(columns.version, columns.uid.desc())
-    return News(tuple(map(_pair, conn.execute(query))), upto)
+    found = map(_pair, rows_at_once(conn, _pairs(of).where(newer, columns.version <= upto)))
+    return News(tuple(sorted(found, key=_newest_first)), upto)
 
 
 def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
@@ -68,19 +74,19 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     ordered = select(columns.version).where(newer).order_by(columns.version)
     last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
     upto = of.version if last is None else last
-    query = _pairs(of).where(newer, columns.version <= upto).order_by(columns.version, columns.id)
-    return News(tuple(map(_pair, conn.execute(query))), upto)
+    found = map(_pair, rows_at_once(conn, _pairs(of).where(newer, columns.version <= upto)))
+    return News(tuple(sorted(found, key=_in_order)), upto)
 
 
 def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Iterable[int]) -> tuple[Pair, ...]:
     """Return the pairs of some messages, whatever the cursors say."""
-    return tuple(map(_pair, rows_in(conn, _pairs(of), server_message.c.id, message_ids)))
+    return tuple(map(_pair, rows_at_once(conn, _pairs(of).where(is_one_of(conn, server_message.c.id, message_ids)))))
 
 
 def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
     """Move the base, the replica rows and the cursor for effects that are on disk."""
     _stand(conn, (*done.delivered, *done.renamed))
-    _agree_on_new(conn, of, done.delivered)
+    _agree_on_new(conn, (*done.as_announced, *(file.file_id for file in done.delivered)))
     deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
     agree(conn, of.id, (*deltas, *done.agreed))
     _bury(conn, of, done.removed + done.forgotten, now=now)
@@ -94,7 +100,8 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
         return
     query = select(base_message.c.message_id, base_message.c.flags).where(base_message.c.replica_id == replica_id)
     ids = {delta.message_id for delta in deltas}
-    flags = {row.message_id: parse_flags(row.flags) for row in rows_in(conn, query, base_message.c.message_id, ids)}
+    query = query.where(is_one_of(conn, base_message.c.message_id, ids))
+    flags = {message_id: parse_flags(text) for message_id, text in conn.execute(query)}
     before = dict(flags)
     for delta in deltas:
         if delta.message_id in flags:
@@ -113,18 +120,18 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
         )
 
 
-def _agree_on_new(conn: Connection, of: ReplicaRow, files: Sequence[Settled]) -> None:
-    """Agree on delivered flags; a file that was lost and is put back has its base, from which it may differ."""
-    query = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
-    ids = (file.message_id for file in files)
-    known = {row.message_id for row in rows_in(conn, query, base_message.c.message_id, ids)}
-    new = [
-        {"replica_id": of.id, "message_id": file.message_id, "flags": format_flags(file.flags)}
-        for file in files
-        if file.message_id not in known
-    ]
-    if new:
-        conn.execute(insert(base_message), new)
+def _agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
+    """Agree on what delivered files say; one that was lost and is put back has its base, from which it may differ."""
+    if not file_ids:
+        return
+    columns = replica_message.c
+    here = is_one_of(conn, columns.id, file_ids)
+    conn.execute(update(replica_message).where(here).values(state=ReplicaState.PRESENT))
+    is_known = exists().where(
+        base_message.c.replica_id == columns.replica_id, base_message.c.message_id == columns.message_id
+    )
+    new = select(columns.replica_id, columns.message_id, columns.flags).where(here, ~is_known)
+    conn.execute(insert(base_message).from_select(["replica_id", "message_id", "flags"], new))
 
 
 def _stand(conn: Connection, files: Sequence[Settled]) -> None:
@@ -168,7 +175,7 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
         .outerjoin(body, body.c.id == server_message.c.body_id)
         .where(replica_message.c.replica_id == of.id)
     )
-    rows = tuple(rows_in(conn, query, replica_message.c.message_id, message_ids))
+    rows = conn.execute(query.where(is_one_of(conn, replica_message.c.message_id, message_ids))).all()
     if rows:
         conn.execute(
             insert(tombstone),
@@ -211,7 +218,7 @@ def _pairs(of: ReplicaRow) -> Select[Any]:
             server_message.c.version,
             server_message.c.gone_at,
             base_message.c.flags.label("base_flags"),
-            *(column.label(f"file_{column.name}") for column in replica_message.c),
+            *FILE_COLUMNS,
         )
         .select_from(server_message)
         .outerjoin(base_message, in_base)
@@ -219,31 +226,26 @@ def _pairs(of: ReplicaRow) -> Select[Any]:
     )
 
 
-def _pair(row: Row[Any]) -> Pair:
+def _newest_first(pair: Pair) -> tuple[int, int]:
+    return (pair.server.version, -pair.server.uid) if pair.server is not None else (0, 0)
+
+
+def _in_order(pair: Pair) -> tuple[int, int]:
+    return (pair.replica.version, pair.replica.id) if pair.replica is not None else (0, 0)
+
+
+def _pair(row: Iterable[Any]) -> Pair:
+    # NOTE: by position, as `_pairs` selects: a name costs a look-up, and a first sync reads millions of columns.
+    (id_, uid, flags, size_bytes, internaldate, body_id, version, gone_at, base_flags, file_id, *file) = row
     server = ServerMessage(
-        id=row.id,
-        uid=row.uid,
-        flags=parse_flags(row.flags),
-        size_bytes=row.size_bytes,
-        internaldate=row.internaldate,
-        body_id=row.body_id,
-        version=row.version,
-        is_gone=row.gone_at is not None,
+        id=id_,
+        uid=uid,
+        flags=parse_flags(flags),
+        size_bytes=size_bytes,
+        internaldate=internaldate,
+        body_id=body_id,
+        version=version,
+        is_gone=gone_at is not None,
     )
-    base = None if row.base_flags is None else BaseMessage(parse_flags(row.base_flags))
-    if row.file_id is None:
-        return Pair(server, base, None)
-    file = ReplicaMessage(
-        id=row.file_id,
-        message_id=row.file_message_id,
-        name=row.file_name,
-        info=row.file_info,
-        subdir=row.file_subdir,
-        flags=parse_flags(row.file_flags),
-        state=ReplicaState(row.file_state),
-        size_bytes=row.file_size_bytes,
-        mtime=row.file_mtime,
-        form=BodyForm(row.file_form),
-        version=row.file_version,
-    )
-    return Pair(server, base, file)
+    base = None if base_flags is None else BaseMessage(parse_flags(base_flags))
+    return Pair(server, base, None if file_id is None else replica_message_of((file_id, *file)))

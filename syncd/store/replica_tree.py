@@ -1,16 +1,19 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, assert_never
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished
-from syncd.store.queries import rows_in
+from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
 from syncd.store.schema import replica, replica_message
+
+FILE_COLUMNS = tuple(replica_message.c[field.name] for field in fields(ReplicaMessage))
+"""What `replica_message_of` takes, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,15 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
             mtime,
             state == ReplicaState.PRESENT,
         )
-        for name, subdir, info, flags, size_bytes, mtime, state in conn.execute(query)
+        for name, subdir, info, flags, size_bytes, mtime, state in rows_at_once(conn, query)
     }
 
 
 def files_by_name(conn: Connection, replica_id: int, names: Iterable[str]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of a replica's files by name, of those that are named and exist."""
-    query = select(replica_message).where(replica_message.c.replica_id == replica_id)
-    rows = rows_in(conn, query, replica_message.c.name, names)
-    return {row.name: replica_message_of(row) for row in rows}
+    query = select(*FILE_COLUMNS).where(replica_message.c.replica_id == replica_id)
+    files = map(replica_message_of, rows_in(conn, query, replica_message.c.name, names))
+    return {file.name: file for file in files}
 
 
 def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change], *, now: float) -> None:
@@ -113,8 +116,9 @@ def announce_deliveries(
     """
     if not minted:
         return {}
-    conn.execute(
-        insert(replica_message),
+    insert_at_once(
+        conn,
+        replica_message,
         [
             {
                 "replica_id": replica_id,
@@ -133,10 +137,10 @@ def announce_deliveries(
         ],
     )
     columns = replica_message.c
-    query = select(columns.id, columns.message_id).where(columns.replica_id == replica_id)
-    ids = {
-        row.message_id: row.id for row in rows_in(conn, query, columns.message_id, [file.message_id for file in minted])
-    }
+    query = select(columns.message_id, columns.id).where(
+        columns.replica_id == replica_id, is_one_of(conn, columns.message_id, [file.message_id for file in minted])
+    )
+    ids = {message_id: file_id for message_id, file_id in rows_at_once(conn, query)}  # noqa: C416 - of sequences
     return {
         file.message_id: ReplicaMessage(
             id=ids[file.message_id],
@@ -172,20 +176,21 @@ def retract_announcements(conn: Connection, file_ids: Iterable[int]) -> None:
     _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
 
 
-def replica_message_of(row: Row[Any]) -> ReplicaMessage:
-    """Return a row of `replica_message` as a value."""
+def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
+    """Return a row of `FILE_COLUMNS` as a value."""
+    id_, message_id, name, info, subdir, flags, state, size_bytes, mtime, form, version = row
     return ReplicaMessage(
-        id=row.id,
-        message_id=row.message_id,
-        name=row.name,
-        info=row.info,
-        subdir=row.subdir,
-        flags=parse_flags(row.flags),
-        state=ReplicaState(row.state),
-        size_bytes=row.size_bytes,
-        mtime=row.mtime,
-        form=BodyForm(row.form),
-        version=row.version,
+        id=id_,
+        message_id=message_id,
+        name=name,
+        info=info,
+        subdir=subdir,
+        flags=parse_flags(flags),
+        state=ReplicaState(state),
+        size_bytes=size_bytes,
+        mtime=mtime,
+        form=BodyForm(form),
+        version=version,
     )
 
 

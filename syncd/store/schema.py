@@ -65,10 +65,11 @@ class FileName(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else os.fsencode(value).decode("latin-1")
+        return value if value is None or value.isascii() else os.fsencode(value).decode("latin-1")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else os.fsdecode(str(value).encode("latin-1"))
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        # NOTE: nearly every name is ASCII, and a round reads four of them for each file.
+        return value if value is None or value.isascii() else os.fsdecode(str(value).encode("latin-1"))
 
 
 def _id() -> Column[int]:

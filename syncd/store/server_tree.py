@@ -7,13 +7,11 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     and_,
     bindparam,
     false,
     func,
-    insert,
     or_,
     select,
     true,
@@ -24,7 +22,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
-from syncd.store.queries import rows_in
+from syncd.store.queries import insert_at_once, is_one_of, rows_at_once
 from syncd.store.schema import mailbox, server_message, trouble
 
 
@@ -110,7 +108,7 @@ def record_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observe
     if added or changed:
         version = raise_version(conn, mailbox_id)
         if added:
-            conn.execute(insert(server_message), [{**row, "version": version} for row in added])
+            insert_at_once(conn, server_message, [{**row, "version": version} for row in added])
         if changed:
             to_flags = _BY_ID.values(
                 flags=bindparam("new_flags"), modseq=bindparam("new_modseq"), version=version, gone_at=None
@@ -137,7 +135,7 @@ def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDe
     wanted = {delta.message_id: delta for delta in deltas}
     query = select(server_message.c.id, server_message.c.flags)
     changed: list[dict[str, Any]] = []
-    for row in rows_in(conn, query, server_message.c.id, wanted):
+    for row in conn.execute(query.where(is_one_of(conn, server_message.c.id, wanted))):
         delta = wanted[row.id]
         flags = format_flags(with_delta(parse_flags(row.flags), add=delta.add, remove=delta.remove))
         if flags != row.flags:
@@ -205,7 +203,8 @@ def wanted_bodies(
         .order_by(server_message.c.uid.desc())
         .limit(limit)
     )
-    return tuple(WantedBody(row.id, row.uid, row.size_bytes) for row in conn.execute(query))
+    found = (WantedBody(*row) for row in rows_at_once(conn, query))
+    return tuple(sorted(found, key=lambda wanted: wanted.uid, reverse=True))
 
 
 def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
@@ -260,9 +259,9 @@ def _taken_by(selection: Selection) -> ColumnElement[bool]:
     return and_(*terms)
 
 
-def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Row[Any]]:
+def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:
     columns = server_message.c
     query = select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
         columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity
     )
-    return {row.uid: row for row in rows_in(conn, query, columns.uid, uids)}
+    return {row.uid: row for row in conn.execute(query.where(is_one_of(conn, columns.uid, uids)))}

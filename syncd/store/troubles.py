@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.errors import Temper
-from syncd.store.queries import groups
+from syncd.store.queries import is_one_of
 from syncd.store.schema import trouble
 
 _FIRST_RETRY_S = 60.0
@@ -87,11 +87,9 @@ def hurry(conn: Connection, *, device_id: int) -> None:
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
     """Forget the troubles of messages that went well."""
     of_device = trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id
-    for group in groups(message_ids):
-        conn.execute(delete(trouble).where(trouble.c.message_id.in_(group), of_device))
+    conn.execute(delete(trouble).where(is_one_of(conn, trouble.c.message_id, message_ids), of_device))
 
 
 def forget(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget all troubles of messages that are gone: there is nothing to try again."""
-    for group in groups(message_ids):
-        conn.execute(delete(trouble).where(trouble.c.message_id.in_(group)))
+    conn.execute(delete(trouble).where(is_one_of(conn, trouble.c.message_id, message_ids)))

@@ -154,6 +154,4 @@ def _encode_all(batch: Iterable[FetchedBody]) -> tuple[EncodedBody, ...]:
 def _encode(content: bytes | FileSpool) -> EncodedBody:
     if isinstance(content, FileSpool):
         return content.encoded()
-    reader = BodyReader()
-    reader.feed(content)
-    return bodies.encode(reader.facts(), [content])
+    return bodies.encode_octets(content)

@@ -24,6 +24,7 @@ from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Attachment
+from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.policies import policy_of, selection_of
@@ -51,7 +52,7 @@ class Device:
         *,
         account_ids: Mapping[str, int],
         wakes: Wakes,
-        turn: asyncio.Lock,
+        file_systems: FileSystems,
         activity: Activity,
         clock: Callable[[], float],
         rule: Rule = DEFAULT,
@@ -65,7 +66,7 @@ class Device:
         self._clock = clock
         self._rule = rule
         self._attachment = Attachment(db, name, config, clock=clock)
-        self._files = DeviceFiles(db, config, marker=self._attachment.marker, turn=turn, clock=clock)
+        self._files = DeviceFiles(db, config, marker=self._attachment.marker, file_systems=file_systems, clock=clock)
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
@@ -80,7 +81,7 @@ class Device:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
         await self._attachment.attach()
-        self._files.distrust()
+        await self._files.arrive()
         self._activity.error = self._activity.retry_at = None
         await self._mailboxes.ensure_replicas((await self._attachment.row()).id, self._still)
         log.info("device_attached", device=self._name)

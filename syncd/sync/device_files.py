@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -39,6 +38,7 @@ from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import FilePlace, MintedFile
+from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.sides import (
     FileDone,
@@ -57,7 +57,6 @@ log = structlog.get_logger()
 
 _SMALL_BODY_BYTES = 1024 * 1024
 _OURS_MAX = 20_000
-_TURN_S = 3.0
 
 
 class DeviceFiles:
@@ -69,49 +68,38 @@ class DeviceFiles:
         config: DeviceConfig,
         *,
         marker: Callable[[int], Marker],
-        turn: asyncio.Lock,
+        file_systems: FileSystems,
         clock: Callable[[], float],
     ) -> None:
-        """Take `marker` to make the marker of a generation, and `turn`, which devices of one machine share."""
+        """Take `marker` to make the marker of a generation, and the file systems that devices share."""
         self._db = db
         self._config = config
         self._marker = marker
-        self._turn = turn
+        self._file_systems = file_systems
+        self.commons = Commons()
         self._clock = clock
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Let one device deliver at a time, so that the next one can link what this one has written.
-
-        A disk that hangs must not stop the others: after a while they go on without, and write what they cannot link.
-        """
-        has_turn = True
-        try:
-            async with asyncio.timeout(_TURN_S):
-                await self._turn.acquire()
-        except TimeoutError:
-            has_turn = False
-            log.warning("turn_skipped", waited_s=_TURN_S)
-        try:
-            yield
-        finally:
-            if has_turn:
-                self._turn.release()
+    async def arrive(self) -> None:
+        """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
+        self._examined.clear()
+        if self._config.link:
+            self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._device_number))
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
         return self._keywords.get(of.directory) or keyword_map(of.keywords)
 
-    def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
+    def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
         name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
+        letters = letters_of(flags, self.holdable_keywords(of))
         return MintedFile(
             message_id=body.message_id,
             name=name,
-            info=None,
-            subdir=CUR if flags else NEW,
+            info=letters or None,
+            subdir=CUR if letters else NEW,
             flags=flags,
             size_bytes=body.file_size_bytes,
             mtime=body.internaldate,
@@ -145,9 +133,7 @@ class DeviceFiles:
         wanted = [
             task.body.body_id
             for task in tasks
-            if isinstance(task, FileToDeliver)
-            and task.body.size_bytes <= _SMALL_BODY_BYTES
-            and not self._may_link(task)
+            if isinstance(task, FileToDeliver) and task.source is None and task.body.size_bytes <= _SMALL_BODY_BYTES
         ]
         octets = await self._db.read(lambda conn: bodies.read_bodies(conn, wanted)) if wanted else {}
         keywords = self.holdable_keywords(of)
@@ -180,10 +166,6 @@ class DeviceFiles:
         if any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of):
             return await self.observe_all(of)
         return await self._record(of, files)
-
-    def distrust(self) -> None:
-        """Examine every file, not only its name, at the next complete look at each replica."""
-        self._examined.clear()
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
@@ -221,9 +203,6 @@ class DeviceFiles:
         while len(self._ours) > _OURS_MAX:
             self._ours.popitem(last=False)
 
-    def _may_link(self, task: FileToDeliver) -> bool:
-        return self._config.link and task.source is not None
-
     def _perform(
         self,
         of: ReplicaRow,
@@ -246,15 +225,13 @@ class DeviceFiles:
 
     def _effect(self, of: ReplicaRow, task: FileTask, octets: Mapping[int, bytes]) -> verbs.Effect:
         directory, file = _directory(of.directory), task.file
-        place = verbs.Place(directory, file.name, file.subdir, file.flags)
         match task:
-            case FileToDeliver(body=body):
+            case FileToDeliver(body=body, source=source):
                 link = None
-                if self._may_link(task) and task.source is not None:
-                    source = task.source
+                if source is not None:
                     link = verbs.LinkSource(
-                        _path(source.device_path),
-                        _directory(source.directory),
+                        _path(source.origin.device_path),
+                        _directory(source.origin.directory),
                         source.subdir,
                         str(FileName(source.name, source.info)),
                     )
@@ -270,9 +247,9 @@ class DeviceFiles:
                     is_repeated=task.is_repeated,
                 )
             case FileToRename(add=add, remove=remove):
-                return verbs.Rename(place, add, remove)
+                return verbs.Rename(_place(directory, file), add, remove)
             case FileToRemove():
-                return verbs.Remove(place, FileFacts(file.size_bytes, file.mtime))
+                return verbs.Remove(_place(directory, file), FileFacts(file.size_bytes, file.mtime))
             case _:
                 assert_never(task)
 
@@ -312,6 +289,10 @@ class DeviceFiles:
         with ReplicaRoot(self._config.path) as root:
             return see(root, PurePosixPath(of.directory), files, rows, keywords)
 
+    def _device_number(self) -> int:
+        with ReplicaRoot(self._config.path) as root:
+            return root.device_number()
+
     def _make_durable(self, directory: str) -> None:
         with ReplicaRoot(self._config.path) as root:
             barrier(root, [Touched(PurePosixPath(directory), subdir) for subdir in (CUR, NEW)])
@@ -336,6 +317,10 @@ class DeviceFiles:
 _path = lru_cache(maxsize=64)(Path)
 _directory = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
+
+
+def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
+    return verbs.Place(directory, file.name, file.subdir, file.flags)
 
 
 def _held(flags: Flags, keywords: KeywordMap) -> Flags:

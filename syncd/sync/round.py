@@ -10,24 +10,28 @@ fails for a reason of its own is set aside by message, and the rest goes on. Wha
 further (no space, no rights, no directory) is raised after the rest of its batch is settled: no message is to blame.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, SyncdError
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import Holdable, Pair
+from syncd.mail.tree import Holdable, Pair, ReplicaMessage
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
+from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.server_tree import FlagDelta
+from syncd.sync.commons import Content
 from syncd.sync.guarding import Waiting, admit, count_removals, waiting
 from syncd.sync.sides import (
     FileDone,
@@ -96,9 +100,9 @@ class ReplicaRound:
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
         holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         mine = _held(mine, holdable)
-        done = _Done()
-        for batch in _batches(mine, planned):
-            done |= await self._perform(planned, batch)
+        jobs = [_Job(effect, planned[effect.message_id].replica) for effect in mine]
+        done = await self._perform_all([job for job in jobs if not isinstance(job.effect, Deliver)])
+        done |= await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
         done |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
@@ -125,14 +129,53 @@ class ReplicaRound:
         pairs.settle(conn, self.of, rest, now=self.now)
         troubles.resolve(conn, over, device_id=self.device.id)
 
-    async def _perform(self, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> "_Done":
+    async def _deliver(self, jobs: Sequence["_Job"]) -> "_Done":
+        """Link together what other devices have by now; write the next of what none has and none is writing."""
+        ids = [job.effect.message_id for job in jobs]
+        bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
+        rest = [job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies]
+        commons, is_patient, done = self.side.commons, True, _Done()
+        while rest:
+            finished = commons.finished
+            batch = await self._linkable(rest)
+            if batch:
+                done |= await self._perform(batch)
+            elif commons.finished != finished:
+                continue
+            elif batch := _writable(job for job in rest if not (is_patient and commons.is_claimed(job.content))):
+                with commons.claim(job.content for job in batch):
+                    done |= await self._perform(batch)
+            else:
+                is_patient = await commons.wait()
+            taken = {job.effect.message_id for job in batch}
+            rest = [job for job in rest if job.effect.message_id not in taken]
+        return done
+
+    async def _linkable(self, jobs: Sequence["_Job"]) -> Sequence["_Job"]:
+        """Return those of the next deliveries for which there is a file to link."""
+        roots = frozenset(self.side.commons.roots)
+        if not roots:
+            return ()
+        ahead = jobs[:_BATCH_FILES]
+        wanted = [job.body for job in ahead if job.body is not None]
+        found = await self.db.read(partial(deliveries.link_sources, wanted=wanted, device_paths=roots))
+        return [job._replace(source=found[job.content]) for job in ahead if job.content in found]
+
+    async def _perform_all(self, jobs: Sequence["_Job"]) -> "_Done":
+        done = _Done()
+        for start in range(0, len(jobs), _BATCH_FILES):
+            done |= await self._perform(jobs[start : start + _BATCH_FILES])
+        return done
+
+    async def _perform(self, batch: Sequence["_Job"]) -> "_Done":
         """Announce, perform and settle one batch; raise what reaches further than a message."""
-        async with self.side.turn():
-            announced = await self.db.write(lambda conn: self._announce(conn, planned, batch))
-            outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
-            await self.db.write(lambda conn: self._settle(conn, announced, outcomes))
-        for effect in batch:
-            log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
+        announced = await self.db.write(partial(self._announce, batch=batch))
+        outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
+        await self.db.write(partial(self._settle, announced=announced, outcomes=outcomes))
+        if log.is_enabled_for(logging.DEBUG):
+            for job in batch:
+                text = as_text(job.effect)
+                log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=text)
         touched = [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]
         news = await self.side.look(self.of, touched) if touched else 0
         if wider := [error for outcome in outcomes.values() if (error := _wider(outcome)) is not None]:
@@ -149,49 +192,37 @@ class ReplicaRound:
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
         holdable = await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
-        done = _Done()
-        for batch in _batches(_held(effects, holdable), delivered):
-            done |= await self._perform(delivered, batch)
-        return done
+        held = _held(effects, holdable)
+        return await self._perform_all([_Job(effect, delivered[effect.message_id].replica) for effect in held])
 
     def _flags_now(self, pair: Pair) -> Flags:
         return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
 
-    def _announce(self, conn: Connection, planned: Mapping[int, Pair], batch: Sequence[ReplicaEffect]) -> "_Announced":
+    def _announce(self, conn: Connection, *, batch: Sequence["_Job"]) -> "_Announced":
         """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
-        delivers = {effect.message_id: effect for effect in batch if isinstance(effect, Deliver)}
-        bodies = deliveries.deliverables(conn, delivers)
-        sources = deliveries.link_sources(conn, bodies.values())
-        files = {message_id: file for message_id in bodies if (file := planned[message_id].replica) is not None}
-        again = frozenset(files)
-        minted = [self.side.mint(body, delivers[id_].flags) for id_, body in bodies.items() if id_ not in files]
-        files |= replica_tree.announce_deliveries(conn, self.of.id, minted)
-        tasks: list[FileTask] = [
-            FileToDeliver(
-                files[message_id],
-                body,
-                delivers[message_id].flags,
-                source=sources.get((body.body_id, body.internaldate)),
-                is_repeated=message_id in again,
-            )
-            for message_id, body in bodies.items()
+        minted = [
+            self.side.mint(self.of, job.body, job.effect.flags)
+            for job in batch
+            if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
         ]
-        for effect in batch:
-            file = planned[effect.message_id].replica
-            if isinstance(effect, Rename) and file is not None:
-                tasks.append(FileToRename(file, effect.add, effect.remove))
-            elif isinstance(effect, Remove) and file is not None:
-                tasks.append(FileToRemove(file))
+        made = replica_tree.announce_deliveries(conn, self.of.id, minted)
+        tasks: list[FileTask] = []
+        for effect, known, body, source in batch:
+            file = known or made.get(effect.message_id)
+            if file is None:
+                continue
+            match effect:
+                case Deliver(flags=flags) if body is not None:
+                    tasks.append(FileToDeliver(file, body, flags, source, is_repeated=known is not None))
+                case Rename(add=add, remove=remove):
+                    tasks.append(FileToRename(file, add, remove))
+                case Remove():
+                    tasks.append(FileToRemove(file))
         replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
         return _Announced(tuple(tasks), devices.begin_barrier(conn, self.device.id))
 
-    def _settle(
-        self,
-        conn: Connection,
-        announced: "_Announced",
-        outcomes: Mapping[int, FileOutcome],
-    ) -> None:
+    def _settle(self, conn: Connection, *, announced: "_Announced", outcomes: Mapping[int, FileOutcome]) -> None:
         done = _settlement(announced.tasks, outcomes)
         if done.removed:
             count_removals(conn, self.device, self.of, done.removed, rule=self.rule, now=self.now)
@@ -254,7 +285,8 @@ def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[Replica
     for effect in effects:
         match effect:
             case Deliver(flags=flags):
-                held.append(replace(effect, flags=holdable.part_of(flags)))
+                part = holdable.part_of(flags)
+                held.append(effect if part == flags else replace(effect, flags=part))
             case Rename(add=add, remove=remove):
                 if (add := holdable.part_of(add)) or remove:
                     held.append(replace(effect, add=add))
@@ -270,19 +302,29 @@ def _wanted_flags(effect: ReplicaEffect) -> Flags:
     return frozenset()
 
 
-def _batches(effects: Sequence[ReplicaEffect], planned: Mapping[int, Pair]) -> Iterator[tuple[ReplicaEffect, ...]]:
-    batch: list[ReplicaEffect] = []
-    size = 0
-    for effect in effects:
-        server = planned[effect.message_id].server
-        weight = server.size_bytes if isinstance(effect, Deliver) and server else 0
-        if batch and (size + weight > BATCH_BYTES or len(batch) >= _BATCH_FILES):
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(effect)
-        size += weight
-    if batch:
-        yield tuple(batch)
+def _writable(jobs: Iterable["_Job"]) -> Sequence["_Job"]:
+    """Return the first deliveries whose octets fit into memory together, none of them twice."""
+    batch: list[_Job] = []
+    size_bytes = 0
+    for job in jobs:
+        size_bytes += job.body.size_bytes if job.body is not None else 0
+        if batch and (size_bytes > BATCH_BYTES or len(batch) >= _BATCH_FILES):
+            break
+        batch.append(job)
+    return batch
+
+
+class _Job(NamedTuple):
+    """An effect with the file that it concerns, and for a delivery the body, and what to link if there is that."""
+
+    effect: ReplicaEffect
+    file: ReplicaMessage | None
+    body: Deliverable | None = None
+    source: LinkSource | None = None
+
+    @property
+    def content(self) -> Content:
+        return self.body.content if self.body is not None else (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +346,7 @@ class _Announced:
 
 def _settlement(tasks: Sequence[FileTask], outcomes: Mapping[int, FileOutcome]) -> Settlement:
     """Return what of a batch both sides now agree on."""
+    as_announced: list[int] = []
     delivered: list[Settled] = []
     renamed: list[Settled] = []
     removed: list[int] = []
@@ -313,11 +356,16 @@ def _settlement(tasks: Sequence[FileTask], outcomes: Mapping[int, FileOutcome]) 
             continue
         match task:
             case FileToDeliver(flags=flags):
-                delivered.append(Settled(file.id, _message_of(task), outcome.info, outcome.subdir, flags))
+                if (outcome.info, outcome.subdir, flags) == (file.info, file.subdir, file.flags):
+                    as_announced.append(file.id)
+                else:
+                    delivered.append(Settled(file.id, _message_of(task), outcome.info, outcome.subdir, flags))
             case FileToRename(add=add, remove=remove):
                 # NOTE: what the device changed meanwhile stays unrecorded here; the look that follows sees it as new.
                 where = Settled(file.id, _message_of(task), outcome.info, outcome.subdir, task.flags)
                 renamed.append(replace(where, base_add=add, base_remove=remove))
             case FileToRemove():
                 removed.append(_message_of(task))
-    return Settlement(delivered=tuple(delivered), renamed=tuple(renamed), removed=tuple(removed))
+    return Settlement(
+        as_announced=tuple(as_announced), delivered=tuple(delivered), renamed=tuple(renamed), removed=tuple(removed)
+    )

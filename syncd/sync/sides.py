@@ -1,7 +1,6 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,13 +12,14 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import MintedFile
+from syncd.sync.commons import Commons
 
 
 @dataclass(frozen=True, slots=True)
 class FileToDeliver:
     """A file with the name that is committed for it.
 
-    source: where to link from, None to write. is_repeated: an earlier attempt may have got through.
+    source: what to link, None to write. is_repeated: an earlier attempt may have got through.
     """
 
     file: ReplicaMessage
@@ -83,10 +83,11 @@ FileOutcome = FileDone | FileStale | FileFailed
 class ReplicaSide(Protocol):
     """The owner of a device's files, as a round needs it."""
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
-        """Let one batch at a time be written on this machine, so that the next device can link it."""
+    @property
+    def commons(self) -> Commons:
+        """Return what the device shares with others; a device that links nothing is alone in it."""
 
-    def mint(self, body: Deliverable, flags: Flags) -> MintedFile:
+    def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
         """Return a name for a file that is about to be delivered; nothing is written."""
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:

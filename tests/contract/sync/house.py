@@ -22,6 +22,7 @@ from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
+from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
 from syncd.sync.imap_account import ImapAccount
 from syncd.sync.planned import planned
@@ -99,7 +100,7 @@ class House:
         self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, self.turn = Wakes(), Takers(self.config), asyncio.Lock()
+        self.wakes, takers, self.file_systems = Wakes(), Takers(self.config), FileSystems()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
@@ -124,7 +125,7 @@ class House:
                 device,
                 account_ids={account: id_ for account, id_ in ids.items() if account in selected},
                 wakes=self.wakes,
-                turn=self.turn,
+                file_systems=self.file_systems,
                 activity=Activity(),
                 clock=self.clock,
                 rule=rule,

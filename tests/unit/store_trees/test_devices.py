@@ -97,18 +97,22 @@ def test_replicas_of_a_device_and_of_an_account(grove: Grove) -> None:
     assert {row.id for row in of_laptop} == {grove.laptop.id, grove.laptop_archive.id}
 
 
-def test_only_confirmed_files_of_active_devices_are_linked_from(grove: Grove) -> None:
-    """A file that is on its way, edited or on a device that is away is no source of links."""
+def test_only_confirmed_files_of_active_devices_on_one_file_system_are_linked_from(grove: Grove) -> None:
+    """A file that is on its way, edited, elsewhere, or on a device that is away is no source of links."""
     (row_id,) = grove.plant(1)
     wanted = grove(lambda conn: deliveries.deliverables(conn, [row_id]))
+    paths = {row_of(grove, grove.laptop).path, row_of(grove, grove.phone).path}
 
     def sources() -> list[str]:
-        found = grove(lambda conn: deliveries.link_sources(conn, wanted.values()))
-        return [source.device_path for source in found.values()]
+        found = grove(lambda conn: deliveries.link_sources(conn, wanted.values(), device_paths=paths))
+        return [source.origin.device_path for source in found.values()]
 
     assert sources() == []
     grove.deliver(grove.laptop, row_id)
     assert sources() == [row_of(grove, grove.laptop).path]
+    paths.discard(row_of(grove, grove.laptop).path)
+    assert sources() == []
+    paths.add(row_of(grove, grove.laptop).path)
     grove(
         lambda conn: devices.record_device_state(conn, grove.laptop.device_id, state="away", error="no marker is there")
     )

@@ -1,0 +1,73 @@
+"""Floor 4: what devices on one file system of this machine have in common: files that one writes and all can link."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+log = structlog.get_logger()
+
+Content = tuple[int, int]
+"""What two files must have in common to be links to one: `store.deliveries.Deliverable.content`."""
+
+_PATIENCE_S = 3.0
+
+
+class Commons:
+    """Share the writing: what one device claims the others leave to it, and link it afterwards.
+
+    Everything happens on one event loop. Between a look for files to link and a claim nothing may be awaited if
+    `finished` is to tell that the look was not overtaken.
+    """
+
+    def __init__(self) -> None:
+        self.roots: set[str] = set()
+        self.finished = 0
+        """How often somebody has settled what was claimed."""
+        self._claimed: set[Content] = set()
+        self._news = asyncio.Event()
+
+    def is_claimed(self, content: Content) -> bool:
+        return content in self._claimed
+
+    @contextmanager
+    def claim(self, contents: Iterable[Content]) -> Iterator[None]:
+        """Let nobody else write these contents meanwhile."""
+        mine = set(contents) - self._claimed
+        self._claimed |= mine
+        try:
+            yield
+        finally:
+            self._claimed -= mine
+            self.finished += 1
+            self._news.set()
+            self._news = asyncio.Event()
+
+    async def wait(self) -> bool:
+        """Wait until somebody has finished; False when that takes so long that a disk may hang.
+
+        Whose patience ends writes what it cannot link: one device must not stop the others.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._news.wait()
+        except TimeoutError:
+            log.warning("neighbour_not_waited_for", waited_s=_PATIENCE_S)
+            return False
+        return True
+
+
+class FileSystems:
+    """Tell each device of this machine with which others it shares a file system."""
+
+    def __init__(self) -> None:
+        self._commons: dict[int, Commons] = {}
+
+    def join(self, root: str, device_number: int) -> Commons:
+        """Return what the devices on this file system have in common, and leave what was joined before."""
+        for commons in self._commons.values():
+            commons.roots.discard(root)
+        joined = self._commons.setdefault(device_number, Commons())
+        joined.roots.add(root)
+        return joined
