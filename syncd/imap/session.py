@@ -12,7 +12,15 @@ from typing import Protocol
 
 import structlog
 
-from syncd.errors import ConnectionLostError, LoginRefusedError, SyncdError, TooSlowError, TrustError, UnreachableError
+from syncd.errors import (
+    ConnectionLostError,
+    LoginRefusedError,
+    Reach,
+    SyncdError,
+    TooSlowError,
+    TrustError,
+    UnreachableError,
+)
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -186,11 +194,13 @@ class Session:
 
     # Commands.
 
-    async def command(self, name: str, *arguments: Argument, collector: Collector | None = None) -> Tagged:
-        """Send a command that nothing runs beside; RefusedError on NO or BAD."""
+    async def command(
+        self, name: str, *arguments: Argument, collector: Collector | None = None, reach: Reach | None = None
+    ) -> Tagged:
+        """Send a command that nothing runs beside; RefusedError, of this reach, on NO or BAD."""
         end = await self.attempt(name, *arguments, collector=collector)
         if end.kind != "OK":
-            raise refusal(name.lower(), end)
+            raise refusal(name.lower(), end, reach=reach)
         return end
 
     async def attempt(

@@ -1,0 +1,64 @@
+"""Floor 3, imap: the commands that concern messages of the selected mailbox, given as sets of UIDs."""
+
+from syncd.errors import ProtocolError, Reach
+from syncd.imap.arguments import flag_list
+from syncd.imap.collectors import Searching, Storing
+from syncd.imap.parse import uid_set
+from syncd.imap.refusals import refusal
+from syncd.imap.rows import SET_MAX_BYTES
+from syncd.imap.session import Session
+from syncd.imap.types import StoreResult
+from syncd.mail.flags import Flags
+from syncd.mail.uidset import EMPTY, UidSet
+
+
+async def search_uids(session: Session, criteria: str) -> UidSet:
+    """Return the UIDs that match; see `ImapConnection.search_uids`."""
+    collector = Searching()
+    returning = [b"RETURN (ALL)"] if "ESEARCH" in session.capabilities else []
+    keys = criteria.encode("ascii")
+    await session.command("UID SEARCH", *returning, keys, collector=collector, reach=Reach.MAILBOX)
+    if collector.uids is None:
+        raise ProtocolError("the server gave no search result", reach=Reach.MAILBOX)
+    return collector.uids
+
+
+async def store_flags(
+    session: Session, uids: UidSet, *, add: Flags, remove: Flags, unchanged_since: int | None
+) -> StoreResult:
+    """Add and remove flags; see `ImapConnection.store_flags`."""
+    result = StoreResult(())
+    for sign, flags in ((b"+FLAGS", add), (b"-FLAGS", remove)):
+        if not flags or not uids:
+            continue
+        done = await _store(session, uids, sign + b" " + flag_list(flags), unchanged_since)
+        told = {row.uid: row for row in (*result.rows, *done.rows)}
+        result = StoreResult(tuple(told.values()), result.modified | done.modified)
+        uids = uids - done.modified
+        # NOTE: our own first half raised the MODSEQ that the second half is to be compared with.
+        if unchanged_since is not None:
+            unchanged_since = max(unchanged_since, *(row.modseq or 0 for row in done.rows), 0)
+    return result
+
+
+async def _store(session: Session, uids: UidSet, change: bytes, unchanged_since: int | None) -> StoreResult:
+    condition = b"" if unchanged_since is None else f"(UNCHANGEDSINCE {unchanged_since}) ".encode()
+    modified = EMPTY
+    stored: list[Storing] = []
+    for piece in uids.pieces(SET_MAX_BYTES):
+        collector = Storing(piece)
+        stored.append(collector)
+        end = await session.attempt("UID STORE", str(piece).encode(), condition + change, collector=collector)
+        if end.text.code == "MODIFIED":
+            modified |= _modified(end.text.arguments)
+        elif end.kind != "OK":
+            raise refusal("store", end, reach=Reach.MESSAGE)
+    changed = {uid: row for collector in stored for uid, row in collector.rows.items()}
+    return StoreResult(tuple(changed.values()), modified)
+
+
+def _modified(arguments: bytes) -> UidSet:
+    try:
+        return uid_set(arguments)
+    except ValueError as error:
+        raise ProtocolError("malformed MODIFIED code") from error
