@@ -29,6 +29,7 @@ from syncd.imap.types import (
 )
 from syncd.imap.wire import WireCommand
 from syncd.mail.flags import NONE, Flags
+from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
 
 logger = structlog.get_logger()
@@ -146,6 +147,17 @@ class ImapConnection:
     async def status(self, octets: bytes) -> StatusRow:
         """Return the counts of a mailbox that is not the selected one (RFC 3501 §6.3.10)."""
         return await mailbox_commands.status(self._session, octets)
+
+    async def create(self, octets: bytes, *, special_use: SpecialUse | None = None) -> None:
+        """Make a mailbox; one that is there already is fine.
+
+        special_use: a wish, which only a server with CREATE-SPECIAL-USE is told, and may decline (RFC 6154 §3).
+        """
+        await mailbox_commands.create(self._session, octets, special_use)
+
+    async def subscribe(self, octets: bytes) -> None:
+        """Put a mailbox on the list of those that the user's programs show (RFC 3501 §6.3.6)."""
+        await mailbox_commands.subscribe(self._session, octets)
 
     async def select(
         self,

@@ -3,10 +3,12 @@
 import structlog
 
 from syncd.errors import ProtocolError, Reach, RefusedError
-from syncd.imap.arguments import string
+from syncd.imap.arguments import Argument, string
 from syncd.imap.collectors import Counting, Listing
+from syncd.imap.refusals import refusal
 from syncd.imap.session import Session
 from syncd.imap.types import ListEntry, StatusRow
+from syncd.mail.mailbox import SpecialUse
 
 logger = structlog.get_logger()
 
@@ -38,6 +40,24 @@ async def status(session: Session, octets: bytes) -> StatusRow:
     if collector.row is None:
         raise ProtocolError("the server gave no status of a mailbox", reach=Reach.MAILBOX)
     return collector.row
+
+
+async def create(session: Session, octets: bytes, special_use: SpecialUse | None) -> None:
+    """Make a mailbox; see `ImapConnection.create`."""
+    uses: list[Argument] = []
+    if special_use is not None and "CREATE-SPECIAL-USE" in session.capabilities:
+        uses.append(f"(USE ({special_use.value}))".encode())
+    end = await session.attempt("CREATE", string(octets), *uses)
+    if end.text.code == "USEATTR" and uses:
+        # NOTE: the mailbox was not made then (RFC 6154 §3), and it matters more than its use.
+        end = await session.attempt("CREATE", string(octets))
+    if end.kind != "OK" and end.text.code != "ALREADYEXISTS":
+        raise refusal("create", end, reach=Reach.MAILBOX)
+
+
+async def subscribe(session: Session, octets: bytes) -> None:
+    """Subscribe to a mailbox; see `ImapConnection.subscribe`."""
+    await session.command("SUBSCRIBE", string(octets), reach=Reach.MAILBOX)
 
 
 def _status_items(session: Session) -> bytes:

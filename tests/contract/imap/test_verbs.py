@@ -76,6 +76,19 @@ async def test_missing_mailbox_is_that_mailboxes_trouble(connection: ImapConnect
     await connection.select(b"INBOX")
 
 
+async def test_mailboxes_are_made_with_any_name(server: Dovecot, mail_user: str, connection: ImapConnection) -> None:
+    """A mailbox that was made is listed, subscribed and usable; making it again changes nothing."""
+    for name in NAMES:
+        await connection.create(encode_utf7(name), special_use=SpecialUse.ARCHIVE)
+        await connection.create(encode_utf7(name))
+        await connection.subscribe(encode_utf7(name))
+
+    assert {encode_utf7(name) for name in NAMES} <= {entry.octets for entry in await connection.list_mailboxes()}
+    with server.imap(mail_user) as client:
+        subscribed = [repr(line) for line in client.lsub()[1]]
+    assert len(NAMES) == len(subscribed)
+
+
 async def test_wrong_password_is_final(server: Dovecot) -> None:
     """The server's refusal of a password is told as what it is."""
     connection = await ImapConnection.open(Endpoint(server.host, server.imaps_port, ca_file=server.ca_file))
