@@ -7,11 +7,12 @@ from dataclasses import replace
 import structlog
 
 from syncd.errors import ConnectionLostError, Reach, SyncdError
-from syncd.imap import appends, bodies, mailbox_commands, message_commands, rows
+from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
 from syncd.imap.appends import NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
 from syncd.imap.collectors import Identifying, Selecting
 from syncd.imap.endpoint import Endpoint
+from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
 from syncd.imap.refusals import refusal
 from syncd.imap.rows import Items
@@ -250,6 +251,13 @@ class ImapConnection:
         memory (1 MiB) go there as they arrive. window_bytes: memory for what is asked for and not yet yielded.
         """
         return bodies.fetch_bodies(self._session, wanted, spool=spool, window_bytes=window_bytes)
+
+    def fetch_headers(self, uids: UidSet) -> AsyncGenerator[Header | bodies.NoBody, None]:
+        """Yield one outcome for each UID, in the order of arrival, by pipelined `BODY.PEEK[HEADER]`.
+
+        `mail.message.facts_of` finds the same header digest and Message-ID in a header as in its whole message.
+        """
+        return headers.fetch_headers(self._session, uids)
 
     async def store_flags(
         self, uids: UidSet, *, add: Flags = NONE, remove: Flags = NONE, unchanged_since: int | None = None
