@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from syncd.errors import Reach
 from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
-from syncd.imap.parse import appended
+from syncd.imap.codes import appended
 from syncd.imap.refusals import refusal
 from syncd.imap.session import Session
 from syncd.imap.types import Appended

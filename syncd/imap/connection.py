@@ -20,6 +20,7 @@ from syncd.imap.session import Session
 from syncd.imap.spool import Spool
 from syncd.imap.types import (
     Appended,
+    Copied,
     Identity,
     ListEntry,
     MailboxEvents,
@@ -40,8 +41,8 @@ class ImapConnection:
     """Speak IMAP: mailbox names are a server's own octets; every wait has a deadline.
 
     After ConnectionLostError, TooSlowError or a cancelled command the connection is closed and stays so (`is_usable`).
-    Commands may come from several tasks; they take their turn. Leaving an iterator of `fetch_rows` or `fetch_bodies`
-    before its end closes the connection: close iterators with `contextlib.aclosing`.
+    Commands may come from several tasks; they take their turn. Leaving an iterator of `fetch_rows`, `fetch_bodies` or
+    `fetch_headers` before its end closes the connection: close iterators with `contextlib.aclosing`.
     """
 
     def __init__(self, session: Session) -> None:
@@ -62,6 +63,10 @@ class ImapConnection:
     def capabilities(self) -> frozenset[str]:
         """Return what the server offers now, in upper case; it changes with encryption and login."""
         return self._session.capabilities
+
+    def offers(self, name: str) -> bool:
+        """Tell whether the server has MOVE, UIDPLUS or UNSELECT, by name or as a part of IMAP4rev2."""
+        return self._session.offers(name)
 
     @property
     def enabled(self) -> frozenset[str]:
@@ -199,7 +204,7 @@ class ImapConnection:
         """Leave the selected mailbox without expunging anything."""
         if self.selected is None:
             return
-        if "UNSELECT" in self.capabilities or "IMAP4REV2" in self.capabilities:
+        if self.offers("UNSELECT"):
             await self._session.command("UNSELECT")
         else:
             # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
@@ -269,6 +274,31 @@ class ImapConnection:
         return await message_commands.store_flags(
             self._session, uids, add=add, remove=remove, unchanged_since=unchanged_since
         )
+
+    async def copy(self, uids: UidSet, target: bytes) -> Copied | None:
+        """Copy messages to a mailbox, and return where they are by the server's word, None when it gave none to trust.
+
+        Raises CopyRefusedError.
+        """
+        return await message_commands.copy(self._session, uids, target)
+
+    async def move(self, uids: UidSet, target: bytes) -> Copied | None:
+        """Move messages like `copy` and expunge in one (RFC 6851); ValueError where MOVE is not offered."""
+        return await message_commands.move(self._session, uids, target)
+
+    async def expunge_uids(self, uids: UidSet) -> None:
+        """Expunge those of `uids` that have \\Deleted, and no others (RFC 4315 §2.1).
+
+        ValueError where UIDPLUS is not offered. RefusedError leaves open how many are gone.
+        """
+        await message_commands.expunge_uids(self._session, uids)
+
+    async def expunge_deleted(self) -> None:
+        """Expunge every message of the selected mailbox that has \\Deleted, whoever gave it.
+
+        Only `expunges` may call this, once it knows that all of them are ours.
+        """
+        await message_commands.expunge_deleted(self._session)
 
     async def append(
         self, octets: bytes, body: bytes | Streamed, *, flags: Flags = NONE, internaldate: int | None = None

@@ -34,6 +34,8 @@ from syncd.imap.wire import WireCommand, WireProtocol
 
 logger = structlog.get_logger()
 
+_IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
+
 
 class Collector(Protocol):
     """What waits for certain responses while its commands run."""
@@ -193,6 +195,10 @@ class Session:
         self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in self.capabilities else size
 
     # Commands.
+
+    def offers(self, name: str) -> bool:
+        """Tell whether the server has an extension, by its name or as a part of IMAP4rev2 (RFC 9051 §E)."""
+        return name in self.capabilities or (name in _IN_REV2 and "IMAP4REV2" in self.capabilities)
 
     async def command(
         self, name: str, *arguments: Argument, collector: Collector | None = None, reach: Reach | None = None

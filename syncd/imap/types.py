@@ -220,6 +220,17 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Where COPY or MOVE put messages, by the server's word (RFC 4315 §3).
+
+    uidvalidity: the target's. pairs: old UIDs with their new ones; a UID not among them may be copied all the same.
+    """
+
+    uidvalidity: int
+    pairs: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RowBatch:
     """Some rows of a listing, and the UIDs that VANISHED (EARLIER) named with them."""
 
