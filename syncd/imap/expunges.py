@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import structlog
 
-from syncd.errors import RefusedError
+from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.mail.flags import DELETED, NONE
@@ -71,16 +71,24 @@ def portions(uids: UidSet) -> Iterator[UidSet]:
     yield from reversed(tuple(uids.windows_newest_first(_AT_ONCE)))
 
 
+async def listed(connection: ImapConnection, criteria: str) -> UidSet | None:
+    """Return what a search lists, None where the server refuses it or says OK and lists nothing, not even none."""
+    try:
+        return await connection.search_uids(criteria)
+    except (RefusedError, ProtocolError):
+        if not connection.is_usable:
+            raise
+        logger.info("search_unanswered")
+        return None
+
+
 async def _mark(connection: ImapConnection, uids: UidSet) -> tuple[UidSet, list[ExpungeOutcome]]:
     outcomes = await store_changes(connection, [FlagChange(uid, _DELETED, NONE) for uid in uids])
     marked = UidSet.of(one.uid for one in outcomes if one.stored is Stored.APPLIED)
     # NOTE: Dovecot 2.3 tells nothing of a message that has the flag already, as one that is owed does.
     silent = UidSet.of(one.uid for one in outcomes if one.stored is Stored.SILENT)
     if silent:
-        try:
-            marked |= silent & await connection.search_uids(f"UID {silent} DELETED")
-        except RefusedError:
-            logger.info("search_refused")
+        marked |= silent & (await listed(connection, f"UID {silent} DELETED") or EMPTY)
     unmarked = [
         ExpungeOutcome(one.uid, Expunged.REFUSED if one.stored is Stored.REFUSED else Expunged.SILENT, one.text)
         for one in outcomes
@@ -98,9 +106,9 @@ async def _expunge(connection: ImapConnection, marked: UidSet) -> list[ExpungeOu
 
 
 async def _expunge_if_alone(connection: ImapConnection, marked: UidSet) -> list[ExpungeOutcome]:
+    if await listed(connection, "DELETED") != marked:
+        return _all(marked, Expunged.OWED)
     try:
-        if await connection.search_uids("DELETED") != marked:
-            return _all(marked, Expunged.OWED)
         await connection.expunge_deleted()
     except RefusedError as error:
         return _all(marked, Expunged.OWED, str(error))

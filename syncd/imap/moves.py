@@ -8,16 +8,12 @@ takes all of a set or nothing, so a refused set is halved until the culprit stan
 from dataclasses import dataclass
 from enum import StrEnum
 
-import structlog
-
 from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages, portions
+from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages, listed, portions
 from syncd.imap.refusals import OF_MAILBOX, CopyRefusedError
 from syncd.imap.types import Appended, Copied
 from syncd.mail.uidset import EMPTY, UidSet
-
-logger = structlog.get_logger()
 
 
 class Moved(StrEnum):
@@ -98,11 +94,8 @@ async def _copy_and_expunge(connection: ImapConnection, uids: UidSet, target: by
 
 
 async def _present(connection: ImapConnection, uids: UidSet) -> UidSet:
-    try:
-        return await connection.search_uids(f"UID {uids}")
-    except RefusedError:
-        logger.info("search_refused")
-        return uids
+    found = await listed(connection, f"UID {uids}")
+    return uids if found is None else found
 
 
 def _after_copy(outcome: ExpungeOutcome, place: Appended | None) -> MoveOutcome:

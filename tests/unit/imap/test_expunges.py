@@ -55,16 +55,21 @@ async def test_plain_expunge_takes_ours_when_they_are_alone() -> None:
     assert {one.expunged for one in found.values()} == {Expunged.EXPUNGED}
 
 
-@pytest.mark.parametrize("refused", [0, 1])
-async def test_refused_search_or_expunge_leaves_them_owed(refused: int) -> None:
-    """What is marked and not expunged is owed, with the server's words."""
-    commands = [
-        (b"UID SEARCH DELETED", b"* SEARCH 1 2\r\n", b"OK done"),
-        (b"EXPUNGE", b"", b"NO [NOPERM] not you"),
-    ][: refused + 1]
-    commands[refused] = (commands[refused][0], b"", b"NO [NOPERM] not you")
+@pytest.mark.parametrize("end", [b"NO [UNAVAILABLE] not now", b"BAD what", b"OK without an answer"])
+async def test_search_without_an_answer_expunges_nothing(end: bytes) -> None:
+    """A server that does not say what is deleted gets no EXPUNGE."""
+    found = await expunged(b"IMAP4rev1", (STORE, MARKED, b"OK done"), (b"UID SEARCH DELETED", b"", end))
 
-    found = await expunged(b"IMAP4rev1", (STORE, MARKED, b"OK done"), *commands)
+    assert {one.expunged for one in found.values()} == {Expunged.OWED}
+
+
+@pytest.mark.parametrize("capabilities", [b"IMAP4rev1", b"IMAP4rev1 UIDPLUS"])
+async def test_refused_expunge_leaves_them_owed(capabilities: bytes) -> None:
+    """What is marked and not expunged is owed, with the server's words."""
+    search = [(b"UID SEARCH DELETED", b"* SEARCH 1 2\r\n", b"OK done")] if b"UIDPLUS" not in capabilities else []
+    expunge = (b"EXPUNGE" if search else b"UID EXPUNGE 1:2", b"", b"NO [NOPERM] not you")
+
+    found = await expunged(capabilities, (STORE, MARKED, b"OK done"), *search, expunge)
 
     assert {one.expunged for one in found.values()} == {Expunged.OWED}
     assert "not you" in found[1].text
@@ -93,3 +98,15 @@ async def test_message_that_was_marked_before_is_expunged() -> None:
     )
 
     assert {uid: one.expunged for uid, one in found.items()} == {1: Expunged.SILENT, 2: Expunged.EXPUNGED}
+
+
+async def test_server_that_answers_no_search_hides_no_other_message() -> None:
+    """A search that is not answered leaves its messages silent, and the others are expunged."""
+    found = await expunged(
+        b"IMAP4rev1 UIDPLUS",
+        (STORE, MARKED.partition(b"* 2")[0], b"OK done"),
+        (b"UID SEARCH UID 2 DELETED", b"", b"OK done"),
+        (b"UID EXPUNGE 1", b"* 1 EXPUNGE\r\n", b"OK done"),
+    )
+
+    assert {uid: one.expunged for uid, one in found.items()} == {1: Expunged.EXPUNGED, 2: Expunged.SILENT}
