@@ -8,7 +8,7 @@ import structlog
 
 from syncd.errors import ConnectionLostError, Reach, SyncdError
 from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
-from syncd.imap.appends import NewMessage
+from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
 from syncd.imap.collectors import Identifying, Selecting
 from syncd.imap.endpoint import Endpoint
@@ -305,6 +305,14 @@ class ImapConnection:
     ) -> Appended | None:
         """Append a message and return where the server says it is, None without UIDPLUS."""
         return await appends.append(self._session, octets, NewMessage(body, flags, internaldate))
+
+    def append_many(self, octets: bytes, messages: Iterable[NewMessage]) -> AsyncGenerator[AppendOutcome, None]:
+        """Yield an outcome for each message, in their order, as soon as it is known; few commands by MULTIAPPEND.
+
+        messages: taken as they are sent, about a MiB ahead. Whoever leaves it early, or gets an error other than a
+        refusal, knows nothing of the messages whose outcome was not yielded; of a batch all are there or none.
+        """
+        return appends.append_many(self._session, octets, messages)
 
     # Push.
 

@@ -213,7 +213,7 @@ class StoreResult:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where APPEND put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
+    """Where APPEND or a move put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
 
     uidvalidity: int
     uid: int
