@@ -1,8 +1,9 @@
 """Floor 3, imap: bodies by pipelined batches, bounded in bytes, each UID with an outcome of its own.
 
-Theory. Batches of UIDs are asked for until the window is full; the answers are matched by UID whichever command they
-come in, because servers interleave them. A UID counts as absent only when its own batch has ended in OK and every batch
-that was in flight at that moment has ended as well. A batch that ends in NO is asked again UID by UID.
+Theory. One part of each message is asked for: of bodies the whole. Batches of UIDs are asked for until the window is
+full; the answers are matched by UID whichever command they come in, because servers interleave them. A UID counts as
+absent only when its own batch has ended in OK and every batch that was in flight at that moment has ended as well. A
+batch that ends in NO is asked again UID by UID.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from enum import StrEnum
 
 from syncd.errors import Reach, RefusedError
 from syncd.imap.refusals import refusal, said
-from syncd.imap.session import Session
+from syncd.imap.session import Session, SinkFactory
 from syncd.imap.spool import Spool, SpoolWriter
 from syncd.imap.tokenizer import LiteralSink
-from syncd.imap.types import Fetched, Octets, SpooledLiteral, Tagged, Untagged
+from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, Untagged
 from syncd.mail.uidset import UidSet
 
 _BATCH_UIDS = 100
@@ -59,17 +60,24 @@ class NoBody:
     text: str = ""
 
 
-async def fetch_bodies(
+def fetch_bodies(
     session: Session, wanted: Iterable[Wanted], *, spool: Callable[[int], Spool], window_bytes: int
 ) -> AsyncGenerator[Body | NoBody, None]:
     """Yield an outcome for each wanted UID; see `ImapConnection.fetch_bodies`."""
-    stream = _BodyStream(session, wanted, spool, window_bytes)
-    with session.spooling(stream.open_sink), session.collecting(stream):
-        try:
-            while (outcome := await stream.next()) is not None:
-                yield outcome
-        finally:
-            await stream.close()
+    stream = PartStream(session, wanted, _WHOLE, window_bytes)
+    return stream.outcomes(lambda size_bytes: stream.open_spool(size_bytes, spool))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What to ask of a message, and how answers name it: origins has None where they need not name any."""
+
+    request: bytes
+    section: str
+    origins: frozenset[int | None]
+
+
+_WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
 
 
 @dataclass(slots=True, eq=False)
@@ -89,12 +97,12 @@ class _Unanswered:
     behind: set[_Batch]
 
 
-class _BodyStream:
-    def __init__(
-        self, session: Session, wanted: Iterable[Wanted], spool: Callable[[int], Spool], window_bytes: int
-    ) -> None:
+class PartStream:
+    """Fetch one part of each wanted message; see the module's theory."""
+
+    def __init__(self, session: Session, wanted: Iterable[Wanted], part: Part, window_bytes: int) -> None:
         self._session = session
-        self._spool = spool
+        self._part = part
         self._window_bytes = window_bytes
         self._batches = _batches(wanted, session.limits.memory_literal_max_bytes)
         self._again: deque[_Batch] = deque()
@@ -110,8 +118,16 @@ class _BodyStream:
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
 
-    async def next(self) -> Body | NoBody | None:
-        """Return the next outcome, None after the last."""
+    async def outcomes(self, sinks: SinkFactory) -> AsyncGenerator[Body | NoBody, None]:
+        """Yield an outcome for each wanted UID; sinks: where literals go that are too large for memory."""
+        with self._session.spooling(sinks), self._session.collecting(self):
+            try:
+                while (outcome := await self._outcome()) is not None:
+                    yield outcome
+            finally:
+                await self._close()
+
+    async def _outcome(self) -> Body | NoBody | None:
         while True:
             # NOTE: after a mere refusal the connection is still good once nothing is in flight.
             if self._error is not None and not (isinstance(self._error, RefusedError) and self._in_flight):
@@ -121,14 +137,14 @@ class _BodyStream:
             if self._ready:
                 outcome, held_bytes = self._ready.popleft()
                 self._session.wire.release(held_bytes)
-                self._close(outcome.uid)
+                self._forget(outcome.uid)
                 return outcome
             if not self._in_flight and not any(self._writers.values()):
                 return None
             self._changed.clear()
             await self._changed.wait()
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         tasks = list(self._in_flight.values())
         for task in tasks:
             task.cancel()
@@ -164,7 +180,7 @@ class _BodyStream:
         command = self._session.attempt(
             "UID FETCH",
             str(batch.uids).encode(),
-            b"(UID BODY.PEEK[])",
+            b"(UID %b)" % self._part.request,
             is_pipelined=True,
             deadline_s=limits.command_s + (self._window_bytes + batch.size_bytes) / limits.bytes_per_s,
         )
@@ -189,7 +205,7 @@ class _BodyStream:
             self._refuse(unanswered.lowest, end)
         else:
             for uid in unanswered:
-                self._close(uid)
+                self._forget(uid)
                 share = batch.weight_bytes // len(batch.uids)
                 self._again.append(_Batch(UidSet.of([uid]), batch.size_bytes, share))
         self._judge(batch)
@@ -215,7 +231,7 @@ class _BodyStream:
     def take(self, response: Untagged) -> bool:
         if not isinstance(response, Fetched):
             return False
-        contents = [part.value for part in response.sections if part.name == "" and part.origin is None]
+        contents = [section.value for section in response.sections if self._is_part(section)]
         if not contents:
             return False
         if response.row.flags is not None and response.row.uid:
@@ -243,8 +259,12 @@ class _BodyStream:
             else:
                 self._put(NoBody(uid, Lack.NIL), 0)
 
-    def open_sink(self, size_bytes: int) -> LiteralSink:
-        writer = SpoolWriter(self._session.wire, lambda: self._spool(size_bytes), lambda: self._spooled(writer))
+    def _is_part(self, section: Section) -> bool:
+        return section.name == self._part.section and section.origin in self._part.origins
+
+    def open_spool(self, size_bytes: int, spool: Callable[[int], Spool]) -> LiteralSink:
+        """Return a sink to a new spool, which belongs to the reader with its body's outcome."""
+        writer = SpoolWriter(self._session.wire, lambda: spool(size_bytes), lambda: self._spooled(writer))
         self._writers[writer] = 0
         return writer
 
@@ -266,7 +286,7 @@ class _BodyStream:
         self._answered.add(outcome.uid)
         self._changed.set()
 
-    def _close(self, uid: int) -> None:
+    def _forget(self, uid: int) -> None:
         self._asked_bytes -= self._open.pop(uid)
         self._answered.discard(uid)
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from syncd.errors import ProtocolError, Reach
+from syncd.imap.codes import copied, joined
 from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
 from syncd.imap.types import (
+    Copied,
     ESearch,
     Exists,
     Expunge,
@@ -13,6 +15,7 @@ from syncd.imap.types import (
     FlagsDefined,
     Identity,
     ListEntry,
+    RespText,
     Search,
     SelectResult,
     Status,
@@ -158,3 +161,24 @@ class Storing:
             return False
         self.rows[response.uid] = response
         return True
+
+
+class Copying:
+    """Take what COPY or MOVE tells of new UIDs, in untagged OKs before the EXPUNGEs too (RFC 6851 §4.3)."""
+
+    def __init__(self, uids: UidSet) -> None:
+        self._uids = uids
+        self._told: list[RespText] = []
+
+    def take(self, response: Untagged) -> bool:
+        if not isinstance(response, Status) or response.text.code != "COPYUID":
+            return False
+        self._told.append(response.text)
+        return True
+
+    def copied(self, end: Tagged) -> Copied | None:
+        """Return what was told once the command has ended, None when nothing was or any of it is not certain."""
+        texts = (*self._told, end.text) if end.text.code == "COPYUID" else self._told
+        parts = [copied(text, self._uids) for text in texts]
+        certain = [part for part in parts if part is not None]
+        return joined(certain) if len(certain) == len(parts) else None

@@ -6,19 +6,21 @@ from dataclasses import replace
 
 import structlog
 
-from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, SyncdError
-from syncd.imap import bodies, rows
-from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
-from syncd.imap.collectors import Counting, Identifying, Listing, Searching, Selecting, Storing
+from syncd.errors import ConnectionLostError, Reach, SyncdError
+from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
+from syncd.imap.appends import AppendOutcome, NewMessage
+from syncd.imap.arguments import Argument, Streamed, string
+from syncd.imap.collectors import Identifying, Selecting
 from syncd.imap.endpoint import Endpoint
+from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
-from syncd.imap.parse import appended, uid_set
 from syncd.imap.refusals import refusal
 from syncd.imap.rows import Items
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
 from syncd.imap.types import (
     Appended,
+    Copied,
     Identity,
     ListEntry,
     MailboxEvents,
@@ -29,6 +31,7 @@ from syncd.imap.types import (
 )
 from syncd.imap.wire import WireCommand
 from syncd.mail.flags import NONE, Flags
+from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
 
 logger = structlog.get_logger()
@@ -38,8 +41,8 @@ class ImapConnection:
     """Speak IMAP: mailbox names are a server's own octets; every wait has a deadline.
 
     After ConnectionLostError, TooSlowError or a cancelled command the connection is closed and stays so (`is_usable`).
-    Commands may come from several tasks; they take their turn. Leaving an iterator of `fetch_rows` or `fetch_bodies`
-    before its end closes the connection: close iterators with `contextlib.aclosing`.
+    Commands may come from several tasks; they take their turn. Leaving an iterator of `fetch_rows`, `fetch_bodies` or
+    `fetch_headers` before its end closes the connection: close iterators with `contextlib.aclosing`.
     """
 
     def __init__(self, session: Session) -> None:
@@ -60,6 +63,10 @@ class ImapConnection:
     def capabilities(self) -> frozenset[str]:
         """Return what the server offers now, in upper case; it changes with encryption and login."""
         return self._session.capabilities
+
+    def offers(self, name: str) -> bool:
+        """Tell whether the server has MOVE, UIDPLUS or UNSELECT, by name or as a part of IMAP4rev2."""
+        return self._session.offers(name)
 
     @property
     def enabled(self) -> frozenset[str]:
@@ -141,30 +148,22 @@ class ImapConnection:
 
     async def list_mailboxes(self, *, with_status: bool = False) -> tuple[ListEntry, ...]:
         """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
-        options = [b"SPECIAL-USE"] if "SPECIAL-USE" in self.capabilities else []
-        if with_status and "LIST-STATUS" in self.capabilities:
-            options.append(b"STATUS " + self._status_items())
-        is_extended = "LIST-EXTENDED" in self.capabilities or "LIST-STATUS" in self.capabilities
-        if options and is_extended:
-            listing = Listing()
-            try:
-                request = b"RETURN (" + b" ".join(options) + b")"
-                await self._session.command("LIST", b'""', b'"*"', request, collector=listing)
-            except RefusedError:
-                logger.info("extended_list_refused")
-            else:
-                return listing.entries()
-        listing = Listing()
-        await self._session.command("LIST", b'""', b'"*"', collector=listing)
-        return listing.entries()
+        return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
 
     async def status(self, octets: bytes) -> StatusRow:
         """Return the counts of a mailbox that is not the selected one (RFC 3501 §6.3.10)."""
-        collector = Counting(octets)
-        await self._of_mailbox("STATUS", string(octets), self._status_items(), collector=collector)
-        if collector.row is None:
-            raise ProtocolError("the server gave no status of a mailbox", reach=Reach.MAILBOX)
-        return collector.row
+        return await mailbox_commands.status(self._session, octets)
+
+    async def create(self, octets: bytes, *, special_use: SpecialUse | None = None) -> None:
+        """Make a mailbox; one that is there already is fine.
+
+        special_use: a wish, which only a server with CREATE-SPECIAL-USE is told, and may decline (RFC 6154 §3).
+        """
+        await mailbox_commands.create(self._session, octets, special_use)
+
+    async def subscribe(self, octets: bytes) -> None:
+        """Put a mailbox on the list of those that the user's programs show (RFC 3501 §6.3.6)."""
+        await mailbox_commands.subscribe(self._session, octets)
 
     async def select(
         self,
@@ -205,7 +204,7 @@ class ImapConnection:
         """Leave the selected mailbox without expunging anything."""
         if self.selected is None:
             return
-        if "UNSELECT" in self.capabilities or "IMAP4REV2" in self.capabilities:
+        if self.offers("UNSELECT"):
             await self._session.command("UNSELECT")
         else:
             # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
@@ -225,12 +224,7 @@ class ImapConnection:
 
         An OK without an answer is ProtocolError: it must not pass for "none".
         """
-        collector = Searching()
-        returning = [b"RETURN (ALL)"] if "ESEARCH" in self.capabilities else []
-        await self._of_mailbox("UID SEARCH", *returning, criteria.encode("ascii"), collector=collector)
-        if collector.uids is None:
-            raise ProtocolError("the server gave no search result", reach=Reach.MAILBOX)
-        return collector.uids
+        return await message_commands.search_uids(self._session, criteria)
 
     def fetch_rows(
         self,
@@ -263,6 +257,13 @@ class ImapConnection:
         """
         return bodies.fetch_bodies(self._session, wanted, spool=spool, window_bytes=window_bytes)
 
+    def fetch_headers(self, uids: UidSet) -> AsyncGenerator[Header | bodies.NoBody, None]:
+        """Yield one outcome for each UID, in the order of arrival, by pipelined `BODY.PEEK[HEADER]`.
+
+        `mail.message.facts_of` finds the same header digest and Message-ID in a header as in its whole message.
+        """
+        return headers.fetch_headers(self._session, uids)
+
     async def store_flags(
         self, uids: UidSet, *, add: Flags = NONE, remove: Flags = NONE, unchanged_since: int | None = None
     ) -> StoreResult:
@@ -270,40 +271,48 @@ class ImapConnection:
 
         unchanged_since: leave out messages with a higher MODSEQ and name them as modified (RFC 7162 §3.1.3).
         """
-        result = StoreResult(())
-        for sign, flags in ((b"+FLAGS", add), (b"-FLAGS", remove)):
-            if not flags or not uids:
-                continue
-            done = await self._store(uids, sign + b" " + flag_list(flags), unchanged_since)
-            told = {row.uid: row for row in (*result.rows, *done.rows)}
-            result = StoreResult(tuple(told.values()), result.modified | done.modified)
-            uids = uids - done.modified
-            # NOTE: our own first half raised the MODSEQ that the second half is to be compared with.
-            if unchanged_since is not None:
-                unchanged_since = max(unchanged_since, *(row.modseq or 0 for row in done.rows), 0)
-        return result
+        return await message_commands.store_flags(
+            self._session, uids, add=add, remove=remove, unchanged_since=unchanged_since
+        )
+
+    async def copy(self, uids: UidSet, target: bytes) -> Copied | None:
+        """Copy messages to a mailbox, and return where they are by the server's word, None when it gave none to trust.
+
+        Raises CopyRefusedError.
+        """
+        return await message_commands.copy(self._session, uids, target)
+
+    async def move(self, uids: UidSet, target: bytes) -> Copied | None:
+        """Move messages like `copy` and expunge in one (RFC 6851); ValueError where MOVE is not offered."""
+        return await message_commands.move(self._session, uids, target)
+
+    async def expunge_uids(self, uids: UidSet) -> None:
+        """Expunge those of `uids` that have \\Deleted, and no others (RFC 4315 §2.1).
+
+        ValueError where UIDPLUS is not offered. RefusedError leaves open how many are gone.
+        """
+        await message_commands.expunge_uids(self._session, uids)
+
+    async def expunge_deleted(self) -> None:
+        """Expunge every message of the selected mailbox that has \\Deleted, whoever gave it.
+
+        Only `expunges` may call this, once it knows that all of them are ours.
+        """
+        await message_commands.expunge_deleted(self._session)
 
     async def append(
         self, octets: bytes, body: bytes | Streamed, *, flags: Flags = NONE, internaldate: int | None = None
     ) -> Appended | None:
         """Append a message and return where the server says it is, None without UIDPLUS."""
-        literal = Literal(body)
-        arguments: list[Argument] = [string(octets)]
-        if flags:
-            arguments.append(flag_list(flags))
-        if internaldate is not None:
-            arguments.append(date_time(internaldate))
-        wire, limits = self._session.wire, self._session.limits
-        end = await self._session.attempt(
-            "APPEND",
-            *arguments,
-            literal,
-            is_pipelined=isinstance(body, bytes) and len(body) <= wire.non_sync_max_bytes,
-            deadline_s=limits.command_s + literal.size_bytes / limits.bytes_per_s,
-        )
-        if end.kind != "OK":
-            raise refusal("append", end, reach=Reach.MESSAGE)
-        return appended(end.text)
+        return await appends.append(self._session, octets, NewMessage(body, flags, internaldate))
+
+    def append_many(self, octets: bytes, messages: Iterable[NewMessage]) -> AsyncGenerator[AppendOutcome, None]:
+        """Yield an outcome for each message, in their order, as soon as it is known; few commands by MULTIAPPEND.
+
+        messages: taken as they are sent, about a MiB ahead. Whoever leaves it early, or gets an error other than a
+        refusal, knows nothing of the messages whose outcome was not yielded; of a batch all are there or none.
+        """
+        return appends.append_many(self._session, octets, messages)
 
     # Push.
 
@@ -339,34 +348,3 @@ class ImapConnection:
         finally:
             for wait in waits:
                 wait.cancel()
-
-    async def _store(self, uids: UidSet, change: bytes, unchanged_since: int | None) -> StoreResult:
-        condition = b"" if unchanged_since is None else f"(UNCHANGEDSINCE {unchanged_since}) ".encode()
-        modified = EMPTY
-        stored: list[Storing] = []
-        for piece in uids.pieces(rows.SET_MAX_BYTES):
-            collector = Storing(piece)
-            stored.append(collector)
-            end = await self._session.attempt("UID STORE", str(piece).encode(), condition + change, collector=collector)
-            if end.text.code == "MODIFIED":
-                modified |= _modified(end.text.arguments)
-            elif end.kind != "OK":
-                raise refusal("store", end, reach=Reach.MESSAGE)
-        changed = {uid: row for collector in stored for uid, row in collector.rows.items()}
-        return StoreResult(tuple(changed.values()), modified)
-
-    async def _of_mailbox(self, name: str, *arguments: Argument, collector: Searching | Counting) -> None:
-        end = await self._session.attempt(name, *arguments, collector=collector)
-        if end.kind != "OK":
-            raise refusal(name.lower(), end, reach=Reach.MAILBOX)
-
-    def _status_items(self) -> bytes:
-        has_modseq = "CONDSTORE" in self.capabilities or "QRESYNC" in self.capabilities
-        return b"(MESSAGES UIDNEXT UIDVALIDITY" + (b" HIGHESTMODSEQ)" if has_modseq else b")")
-
-
-def _modified(arguments: bytes) -> UidSet:
-    try:
-        return uid_set(arguments)
-    except ValueError as error:
-        raise ProtocolError("malformed MODIFIED code") from error

@@ -8,7 +8,6 @@ from functools import lru_cache
 from syncd.errors import ProtocolError
 from syncd.imap.lexer import Atom, Item, items
 from syncd.imap.types import (
-    Appended,
     Capability,
     Enabled,
     ESearch,
@@ -132,15 +131,6 @@ def permanent_flags(arguments: bytes) -> tuple[Flags, bool]:
     """Return the flags of PERMANENTFLAGS and whether new keywords may be made (`\\*`)."""
     names = arguments.strip().removeprefix(b"(").removesuffix(b")").decode("ascii", "replace").split()
     return flags_of(names), "\\*" in names
-
-
-def appended(text: RespText) -> Appended | None:
-    """Return what an APPENDUID code says of one message, None when it says nothing usable."""
-    if text.code != "APPENDUID":
-        return None
-    validity, _, uid = text.arguments.partition(b" ")
-    found = number(validity), number(uid)
-    return Appended(found[0], found[1]) if found[0] and found[1] else None
 
 
 def internaldate(octets: bytes) -> int | None:

@@ -3,11 +3,25 @@
 import re
 
 from syncd.errors import LoginRefusedError, Reach, RefusedError
-from syncd.imap.types import RespText, Tagged
+from syncd.imap.types import Copied, RespText, Tagged
 
 _TEXT_MAX = 120
 _ADDRESS = re.compile(r"\S*@\S*")
+OF_MAILBOX = frozenset({"TRYCREATE", "NONEXISTENT", "NOPERM"})
+"""Codes that every message meets alike: the target mailbox is not there, or not ours to write to."""
 _LOGIN_WAITS = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTTLED", "OVERQUOTA", "SYS/TEMP"})
+
+
+class CopyRefusedError(RefusedError):
+    """The server said NO to COPY or MOVE; copied: what it had done before, by its word.
+
+    Code TRYCREATE: the target is missing and may be made. A refused MOVE may be half done, also message by message:
+    observe. A refused COPY has done nothing beyond `copied` (RFC 3501 §6.4.7).
+    """
+
+    def __init__(self, text: str, *, code: str, copied: Copied | None) -> None:
+        super().__init__(text, code=code, reach=Reach.MESSAGE)
+        self.copied = copied
 
 
 def said(text: RespText) -> str:

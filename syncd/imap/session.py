@@ -12,7 +12,15 @@ from typing import Protocol
 
 import structlog
 
-from syncd.errors import ConnectionLostError, LoginRefusedError, SyncdError, TooSlowError, TrustError, UnreachableError
+from syncd.errors import (
+    ConnectionLostError,
+    LoginRefusedError,
+    Reach,
+    SyncdError,
+    TooSlowError,
+    TrustError,
+    UnreachableError,
+)
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -25,6 +33,8 @@ from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireCommand, WireProtocol
 
 logger = structlog.get_logger()
+
+_IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 
 
 class Collector(Protocol):
@@ -186,11 +196,17 @@ class Session:
 
     # Commands.
 
-    async def command(self, name: str, *arguments: Argument, collector: Collector | None = None) -> Tagged:
-        """Send a command that nothing runs beside; RefusedError on NO or BAD."""
+    def offers(self, name: str) -> bool:
+        """Tell whether the server has an extension, by its name or as a part of IMAP4rev2 (RFC 9051 §E)."""
+        return name in self.capabilities or (name in _IN_REV2 and "IMAP4REV2" in self.capabilities)
+
+    async def command(
+        self, name: str, *arguments: Argument, collector: Collector | None = None, reach: Reach | None = None
+    ) -> Tagged:
+        """Send a command that nothing runs beside; RefusedError, of this reach, on NO or BAD."""
         end = await self.attempt(name, *arguments, collector=collector)
         if end.kind != "OK":
-            raise refusal(name.lower(), end)
+            raise refusal(name.lower(), end, reach=reach)
         return end
 
     async def attempt(

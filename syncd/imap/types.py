@@ -213,10 +213,21 @@ class StoreResult:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where APPEND put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
+    """Where APPEND or a move put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
 
     uidvalidity: int
     uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Where COPY or MOVE put messages, by the server's word (RFC 4315 §3).
+
+    uidvalidity: the target's. pairs: old UIDs with their new ones; a UID not among them may be copied all the same.
+    """
+
+    uidvalidity: int
+    pairs: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

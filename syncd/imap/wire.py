@@ -319,6 +319,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             if isinstance(argument, bytes):
                 line += argument
                 continue
+            # NOTE: a command may be over between two of its literals; what was sent of it is then ended as a line.
+            if command.is_over:
+                line = bytearray()
+                break
             is_unasked = argument.size_bytes <= self.non_sync_max_bytes
             line += b"{%d+}\r\n" % argument.size_bytes if is_unasked else b"{%d}\r\n" % argument.size_bytes
             await self.say(bytes(line))

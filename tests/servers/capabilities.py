@@ -22,4 +22,9 @@ def without(*names: str) -> str:
 NO_QRESYNC = without("QRESYNC")
 NO_CONDSTORE = without("QRESYNC", "CONDSTORE")
 NO_PUSH = without("IDLE", "NOTIFY")
+NO_MOVE = without("MOVE")
+NO_UIDPLUS = without("UIDPLUS")
+NO_MOVE_NO_UIDPLUS = without("MOVE", "UIDPLUS")
+NO_MULTIAPPEND = without("MULTIAPPEND")
+NO_LITERAL_PLUS = without("LITERAL+")
 BASE = "IMAP4rev1"

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -38,13 +40,7 @@ def rung(request: pytest.FixtureRequest) -> Rung:
 @pytest.fixture(scope="session")
 def server(rung: Rung, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     """Yield a Dovecot that can stand on the rung and on no higher one."""
-    try:
-        dovecot = Dovecot(tmp_path_factory.mktemp(f"dovecot-{rung.name}"), capability=CAPABILITIES[rung])
-    except ServerUnavailable as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-    with dovecot:
+    with running(tmp_path_factory.mktemp(f"dovecot-{rung.name}"), CAPABILITIES[rung]) as dovecot:
         yield dovecot
 
 
@@ -54,6 +50,19 @@ async def connection(server: Dovecot, mail_user: str) -> AsyncIterator[ImapConne
     connection = await connect(server, mail_user)
     yield connection
     await connection.logout()
+
+
+@contextmanager
+def running(root_dir: Path, capability: str | None) -> Iterator[Dovecot]:
+    """Run a Dovecot that announces `capability`, None for all; the test is skipped where none can be had."""
+    try:
+        dovecot = Dovecot(root_dir, capability=capability)
+    except ServerUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    with dovecot:
+        yield dovecot
 
 
 async def connect(server: Dovecot, user: str) -> ImapConnection:

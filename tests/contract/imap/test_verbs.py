@@ -8,15 +8,17 @@ import pytest
 
 from syncd.errors import ConnectionLostError, LoginRefusedError, Reach, RefusedError
 from syncd.imap.arguments import Streamed
-from syncd.imap.bodies import Body, Wanted
+from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
+from syncd.imap.headers import Header
 from syncd.imap.observe import Rung
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.push import wait_for_news
 from syncd.imap.rows import Items
 from syncd.mail.flags import NONE
 from syncd.mail.mailbox import SpecialUse, encode_utf7, from_wire
+from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet
 from tests.contract.imap.conftest import connect, everything
 from tests.servers.capabilities import BASE, NO_PUSH
@@ -76,6 +78,19 @@ async def test_missing_mailbox_is_that_mailboxes_trouble(connection: ImapConnect
     await connection.select(b"INBOX")
 
 
+async def test_mailboxes_are_made_with_any_name(server: Dovecot, mail_user: str, connection: ImapConnection) -> None:
+    """A mailbox that was made is listed, subscribed and usable; making it again changes nothing."""
+    for name in NAMES:
+        await connection.create(encode_utf7(name), special_use=SpecialUse.ARCHIVE)
+        await connection.create(encode_utf7(name))
+        await connection.subscribe(encode_utf7(name))
+
+    assert {encode_utf7(name) for name in NAMES} <= {entry.octets for entry in await connection.list_mailboxes()}
+    with server.imap(mail_user) as client:
+        subscribed = [repr(line) for line in client.lsub()[1]]
+    assert len(NAMES) == len(subscribed)
+
+
 async def test_wrong_password_is_final(server: Dovecot) -> None:
     """The server's refusal of a password is told as what it is."""
     connection = await ImapConnection.open(Endpoint(server.host, server.imaps_port, ca_file=server.ca_file))
@@ -111,6 +126,34 @@ async def test_thousand_bodies_arrive_as_they_were_sent(
 
     assert selected.exists == len(rows) == 1000
     assert {place.uid: body for place, body in zip(where, sent, strict=True) if place} == found
+
+
+async def test_headers_tell_messages_apart_without_their_bodies(
+    server: Dovecot, mail_user: str, connection: ImapConnection
+) -> None:
+    """A header has the same digest alone as in its message, however odd or large the message is."""
+    large = b"Subject: large\r\n" + b"X: %s\r\n" % (b"y" * 900) * 400
+    odd = [
+        b"a: b\r\n\r\nx",
+        b"a: b\r\n",
+        b"no colon",
+        b"\r\nonly a body",
+        b"a: b\n\nlf",
+        b"a: b\r\n\r\n\r\n",
+        large + b"\r\nx",
+    ]
+    for message in odd:
+        server.deliver(mail_user, "INBOX", message)
+    await connection.select(b"INBOX")
+    uids = UidSet.span(1, len(odd))
+
+    found = {one.uid: one async for one in connection.fetch_headers(uids | UidSet.of([99]))}
+
+    bodies = await bodies_of(connection, [Wanted(uid, 100) for uid in uids])
+    assert NoBody(99, Lack.ABSENT) == found.pop(99)
+    assert {uid: facts_of([body]).header_digest for uid, body in bodies.items()} == {
+        uid: facts_of([one.octets]).header_digest for uid, one in found.items() if isinstance(one, Header)
+    }
 
 
 async def test_large_message_streams_in_both_directions(connection: ImapConnection) -> None:

@@ -1,0 +1,119 @@
+"""Floor 3, imap: expunging messages and no others, whatever the server offers, with an outcome for each message.
+
+Theory. UID EXPUNGE (UIDPLUS) touches only the UIDs it is given. A plain EXPUNGE takes every message with \\Deleted, so
+it is sent only when a search for them lists exactly ours: one more is somebody else's, one less means that the search
+is not to be relied on. Otherwise ours keep \\Deleted and are owed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from syncd.errors import ProtocolError, RefusedError
+from syncd.imap.connection import ImapConnection
+from syncd.imap.perform import FlagChange, Stored, store_changes
+from syncd.mail.flags import DELETED, NONE
+from syncd.mail.uidset import EMPTY, UidSet
+
+logger = structlog.get_logger()
+
+_AT_ONCE = 100
+_DELETED = frozenset({DELETED})
+
+
+class Expunged(StrEnum):
+    """What became of one message that is to be expunged.
+
+    expunged: by the server's OK. owed: it has \\Deleted and may still be there: try again, together with all others
+    that are owed. refused: the server does not give it \\Deleted. silent: it told nothing of this message, which is
+    expunged already, or to be observed.
+    """
+
+    EXPUNGED = "expunged"
+    OWED = "owed"
+    REFUSED = "refused"
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class ExpungeOutcome:
+    """One message after its removal was asked for; text: the server's words, when it refused."""
+
+    uid: int
+    expunged: Expunged
+    text: str = ""
+
+
+async def expunge_messages(connection: ImapConnection, uids: UidSet) -> tuple[ExpungeOutcome, ...]:
+    """Expunge messages of the selected mailbox and return an outcome for each.
+
+    Without UIDPLUS another client's \\Deleted, set between our last look and EXPUNGE, goes with ours: IMAP has no way
+    to exclude that. A connection lost on the way leaves outcomes unknown: observe before trying again.
+    """
+    outcomes: list[ExpungeOutcome] = []
+    marked = EMPTY
+    for portion in portions(uids):
+        newly, unmarked = await _mark(connection, portion)
+        marked |= newly
+        outcomes += unmarked
+    if connection.offers("UIDPLUS"):
+        for portion in portions(marked):
+            outcomes += await _expunge(connection, portion)
+    elif marked:
+        outcomes += await _expunge_if_alone(connection, marked)
+    return tuple(outcomes)
+
+
+def portions(uids: UidSet) -> Iterator[UidSet]:
+    """Yield sets that fit one command, ascending, so few that a lost answer leaves little unknown."""
+    yield from reversed(tuple(uids.windows_newest_first(_AT_ONCE)))
+
+
+async def listed(connection: ImapConnection, criteria: str) -> UidSet | None:
+    """Return what a search lists, None where the server refuses it or says OK and lists nothing, not even none."""
+    try:
+        return await connection.search_uids(criteria)
+    except (RefusedError, ProtocolError):
+        if not connection.is_usable:
+            raise
+        logger.info("search_unanswered")
+        return None
+
+
+async def _mark(connection: ImapConnection, uids: UidSet) -> tuple[UidSet, list[ExpungeOutcome]]:
+    outcomes = await store_changes(connection, [FlagChange(uid, _DELETED, NONE) for uid in uids])
+    marked = UidSet.of(one.uid for one in outcomes if one.stored is Stored.APPLIED)
+    # NOTE: Dovecot 2.3 tells nothing of a message that has the flag already, as one that is owed does.
+    silent = UidSet.of(one.uid for one in outcomes if one.stored is Stored.SILENT)
+    if silent:
+        marked |= silent & (await listed(connection, f"UID {silent} DELETED") or EMPTY)
+    unmarked = [
+        ExpungeOutcome(one.uid, Expunged.REFUSED if one.stored is Stored.REFUSED else Expunged.SILENT, one.text)
+        for one in outcomes
+        if one.uid not in marked
+    ]
+    return marked, unmarked
+
+
+async def _expunge(connection: ImapConnection, marked: UidSet) -> list[ExpungeOutcome]:
+    try:
+        await connection.expunge_uids(marked)
+    except RefusedError as error:
+        return _all(marked, Expunged.OWED, str(error))
+    return _all(marked, Expunged.EXPUNGED)
+
+
+async def _expunge_if_alone(connection: ImapConnection, marked: UidSet) -> list[ExpungeOutcome]:
+    if await listed(connection, "DELETED") != marked:
+        return _all(marked, Expunged.OWED)
+    try:
+        await connection.expunge_deleted()
+    except RefusedError as error:
+        return _all(marked, Expunged.OWED, str(error))
+    return _all(marked, Expunged.EXPUNGED)
+
+
+def _all(uids: UidSet, expunged: Expunged, text: str = "") -> list[ExpungeOutcome]:
+    return [ExpungeOutcome(uid, expunged, text) for uid in uids]

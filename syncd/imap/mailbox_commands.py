@@ -1,0 +1,65 @@
+"""Floor 3, imap: the commands that concern mailboxes as a whole, apart from selecting one."""
+
+import structlog
+
+from syncd.errors import ProtocolError, Reach, RefusedError
+from syncd.imap.arguments import Argument, string
+from syncd.imap.collectors import Counting, Listing
+from syncd.imap.refusals import refusal
+from syncd.imap.session import Session
+from syncd.imap.types import ListEntry, StatusRow
+from syncd.mail.mailbox import SpecialUse
+
+logger = structlog.get_logger()
+
+
+async def list_mailboxes(session: Session, *, with_status: bool) -> tuple[ListEntry, ...]:
+    """List all mailboxes; see `ImapConnection.list_mailboxes`."""
+    options = [b"SPECIAL-USE"] if "SPECIAL-USE" in session.capabilities else []
+    if with_status and "LIST-STATUS" in session.capabilities:
+        options.append(b"STATUS " + _status_items(session))
+    is_extended = "LIST-EXTENDED" in session.capabilities or "LIST-STATUS" in session.capabilities
+    if options and is_extended:
+        listing = Listing()
+        try:
+            request = b"RETURN (" + b" ".join(options) + b")"
+            await session.command("LIST", b'""', b'"*"', request, collector=listing)
+        except RefusedError:
+            logger.info("extended_list_refused")
+        else:
+            return listing.entries()
+    listing = Listing()
+    await session.command("LIST", b'""', b'"*"', collector=listing)
+    return listing.entries()
+
+
+async def status(session: Session, octets: bytes) -> StatusRow:
+    """Return the counts of a mailbox; see `ImapConnection.status`."""
+    collector = Counting(octets)
+    await session.command("STATUS", string(octets), _status_items(session), collector=collector, reach=Reach.MAILBOX)
+    if collector.row is None:
+        raise ProtocolError("the server gave no status of a mailbox", reach=Reach.MAILBOX)
+    return collector.row
+
+
+async def create(session: Session, octets: bytes, special_use: SpecialUse | None) -> None:
+    """Make a mailbox; see `ImapConnection.create`."""
+    uses: list[Argument] = []
+    if special_use is not None and "CREATE-SPECIAL-USE" in session.capabilities:
+        uses.append(f"(USE ({special_use.value}))".encode())
+    end = await session.attempt("CREATE", string(octets), *uses)
+    if end.text.code == "USEATTR" and uses:
+        # NOTE: the mailbox was not made then (RFC 6154 §3), and it matters more than its use.
+        end = await session.attempt("CREATE", string(octets))
+    if end.kind != "OK" and end.text.code != "ALREADYEXISTS":
+        raise refusal("create", end, reach=Reach.MAILBOX)
+
+
+async def subscribe(session: Session, octets: bytes) -> None:
+    """Subscribe to a mailbox; see `ImapConnection.subscribe`."""
+    await session.command("SUBSCRIBE", string(octets), reach=Reach.MAILBOX)
+
+
+def _status_items(session: Session) -> bytes:
+    has_modseq = "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities
+    return b"(MESSAGES UIDNEXT UIDVALIDITY" + (b" HIGHESTMODSEQ)" if has_modseq else b")")
