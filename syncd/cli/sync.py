@@ -52,7 +52,8 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
 
 
 def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
-    from syncd.daemon.process import Interrupted, sync_once
+    from syncd.daemon.alone import sync_once
+    from syncd.daemon.process import Interrupted
 
     try:
         return sync_once(config, names, on_progress=view.show, progress_step_s=view.step_s)
