@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from syncd.daemon.answers import (
+from syncd.daemon.answers_json import (
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
