@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig, Pop3Config
@@ -22,6 +21,7 @@ from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, Temper
+from syncd.log import log
 from syncd.reconcile.guard import Rule
 from syncd.store import accounts, devices
 from syncd.store.database import Database
@@ -34,8 +34,6 @@ from syncd.sync.policies import Takers
 from syncd.sync.pop3_account import Pop3Account
 from syncd.sync.requests import Requests
 from syncd.sync.wakes import Wakes
-
-log = structlog.get_logger()
 
 _END_S = 2.5
 _LAST_WORDS_S = 0.5

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,9 +27,8 @@ from syncd.daemon.completion import sync
 from syncd.daemon.holding import UnknownHoldError, read_hold, read_holds, release
 from syncd.daemon.reading import read_plan, read_status, this_daemon
 from syncd.errors import SyncdError, Temper
+from syncd.log import log
 from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -3,16 +3,13 @@
 import asyncio
 import os
 
-import structlog
-
 from syncd.config.model import Config
 from syncd.daemon import logs
 from syncd.daemon.app import App, open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.process import Interrupted, run_interruptibly
 from syncd.daemon.service import notify
-
-log = structlog.get_logger()
+from syncd.log import log
 
 _STATUS_STEP_S = 10.0
 

@@ -10,9 +10,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import structlog
-
-log = structlog.get_logger()
+from syncd.log import log
 
 T = TypeVar("T")
 

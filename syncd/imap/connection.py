@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import replace
 
-import structlog
-
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, SyncdError
 from syncd.imap import bodies, rows
 from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
@@ -28,10 +26,9 @@ from syncd.imap.types import (
     StoreResult,
 )
 from syncd.imap.wire import WireCommand
+from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.uidset import EMPTY, UidSet
-
-logger = structlog.get_logger()
 
 
 class ImapConnection:
@@ -135,7 +132,7 @@ class ImapConnection:
             async with asyncio.timeout(self._session.limits.logout_s):
                 await wire.closed.wait()
         except TimeoutError:
-            logger.warning("socket_not_closed")
+            log.warning("socket_not_closed")
 
     # Mailboxes.
 
@@ -151,7 +148,7 @@ class ImapConnection:
                 request = b"RETURN (" + b" ".join(options) + b")"
                 await self._session.command("LIST", b'""', b'"*"', request, collector=listing)
             except RefusedError:
-                logger.info("extended_list_refused")
+                log.info("extended_list_refused")
             else:
                 return listing.entries()
         listing = Listing()

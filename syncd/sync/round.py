@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, SyncdError
+from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Holdable, Pair
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
@@ -40,8 +40,6 @@ from syncd.sync.sides import (
     FileToRename,
     ReplicaSide,
 )
-
-log = structlog.get_logger()
 
 _PAIRS_PER_ROUND = 1000
 BATCH_BYTES = 8 * 1024 * 1024
