@@ -1,7 +1,5 @@
-"""The daemon as the commands reach it: HTTP on its unix socket, without any heavy library."""
+"""The daemon as the commands reach it: requests on its unix socket, without any heavy library."""
 
-import http.client
-import json
 import socket
 from pathlib import Path
 
@@ -36,43 +34,25 @@ class Client:
         return self._ask("POST", target, body, timeout_s=None)
 
     def _ask(self, method: str, target: str, body: bytes | None, *, timeout_s: float | None) -> bytes:
-        connection = _UnixConnection(self._path, timeout_s)
         try:
-            connection.request(method, target, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            answer = response.read()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                _connect(channel, self._path)
+                channel.settimeout(timeout_s)
+
+                from syncd.cli.exchange import exchange  # not before a daemon is there to be asked
+
+                return exchange(channel, method, target, body)
         except TimeoutError as error:
             raise SyncdError("the daemon does not answer") from error
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise SyncdError("the daemon went away before it answered") from error
-        finally:
-            connection.close()
-        if response.status != http.client.OK:
-            raise SyncdError(_reason(answer))
-        return answer
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("localhost")
-        self._path = path
-        self._timeout_s = timeout_s
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_CONNECT_S)
-        try:
-            self.sock.connect(str(self._path))
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise DaemonDownError("the daemon is not running") from error
-        except PermissionError as error:
-            raise SyncdError(f"the socket {self._path} belongs to another user: only the owner may ask") from error
-        self.sock.settimeout(self._timeout_s)
-
-
-def _reason(answer: bytes) -> str:
+def _connect(channel: socket.socket, path: Path) -> None:
+    channel.settimeout(_CONNECT_S)
     try:
-        said = json.loads(answer)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = None
-    return said if isinstance(said, str) else "the daemon answers what is not understood"
+        channel.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise DaemonDownError("the daemon is not running") from error
+    except PermissionError as error:
+        raise SyncdError(f"the socket {path} belongs to another user: only the owner may ask") from error

@@ -33,7 +33,7 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     settings = configuration(config).config
 
-    from syncd.daemon.answers import HOLDS_JSON
+    from syncd.daemon.answers_json import HOLDS_JSON
 
     answer = Client(settings.daemon.socket).get_if_running("/holds")
     report = _list_from_store(settings) if answer is None else HOLDS_JSON.validate_json(answer)
@@ -60,7 +60,7 @@ def show(
     """Show what would happen, one line for each message."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers import HOLD_JSON
+    from syncd.daemon.answers_json import HOLD_JSON
 
     answer = Client(settings.daemon.socket).get_if_running(f"/holds/{hold_id}")
     detail = _show_from_store(settings, hold_id) if answer is None else HOLD_JSON.validate_json(answer)
@@ -85,7 +85,8 @@ def release(
         raise typer.BadParameter("name the holds to release, or --all")
     settings = configuration(config).config
 
-    from syncd.daemon.answers import HOLDS_JSON, RELEASE_JSON, ReleaseRequest
+    from syncd.daemon.answers import ReleaseRequest
+    from syncd.daemon.answers_json import HOLDS_JSON, RELEASE_JSON
 
     wanted = ReleaseRequest(tuple(hold_ids or ()), is_all=release_all)
     client = Client(settings.daemon.socket)

@@ -18,7 +18,7 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is left to do as far as syncd knows; nothing is looked at anew, and nothing is done."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers import PLAN_JSON
+    from syncd.daemon.answers_json import PLAN_JSON
 
     answer = Client(settings.daemon.socket).get_if_running("/plan")
     report = _from_store(settings) if answer is None else PLAN_JSON.validate_json(answer)

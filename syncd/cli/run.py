@@ -7,6 +7,6 @@ def run(config: ConfigOption = None) -> None:
     """Serve all accounts and devices until interrupted."""
     settings = configuration(config).config
 
-    from syncd.daemon.process import run_daemon
+    from syncd.daemon.foreground import run_daemon
 
     run_daemon(settings)

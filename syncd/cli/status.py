@@ -22,7 +22,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False, watch: Watc
     """Show accounts, devices and mailboxes: what each is doing, how far it is behind, and its last error."""
     settings = configuration(config).config
     if as_json:
-        from syncd.daemon.answers import STATUS_JSON
+        from syncd.daemon.answers_json import STATUS_JSON
 
         typer.echo(STATUS_JSON.dump_json(current(settings), indent=2, ensure_ascii=True))
         return
@@ -43,10 +43,13 @@ def status(config: ConfigOption = None, as_json: JsonOption = False, watch: Watc
 
 def current(config: "Config") -> "Status":
     """Return the status from the daemon, else from the store, which is opened for reading only."""
-    from syncd.daemon.answers import STATUS_JSON
-
     answer = Client(config.daemon.socket).get_if_running("/status")
-    return _from_store(config) if answer is None else STATUS_JSON.validate_json(answer)
+    if answer is None:
+        return _from_store(config)
+
+    from syncd.daemon.answers_json import STATUS_JSON
+
+    return STATUS_JSON.validate_json(answer)
 
 
 def _from_store(config: "Config") -> "Status":

@@ -36,14 +36,16 @@ def sync(accounts: AccountsArgument = None, config: ConfigOption = None) -> None
 
 def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport | None":
     """Return the daemon's report, None if no daemon runs."""
-    from concurrent.futures import ThreadPoolExecutor, wait
-
-    from syncd.daemon.answers import REPORT_JSON, REQUEST_JSON, STATUS_JSON, SyncRequest
-    from syncd.daemon.status import progress_of
-
     client = Client(config.daemon.socket)
     if client.get_if_running("/health") is None:
         return None
+
+    from concurrent.futures import ThreadPoolExecutor, wait
+
+    from syncd.daemon.answers import SyncRequest
+    from syncd.daemon.answers_json import REPORT_JSON, REQUEST_JSON, STATUS_JSON
+    from syncd.daemon.status import progress_of
+
     with ThreadPoolExecutor(1) as asking:
         answer = asking.submit(client.post, "/sync", REQUEST_JSON.dump_json(SyncRequest(names)))
         while not wait((answer,), timeout=view.step_s).done:
@@ -52,7 +54,8 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
 
 
 def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
-    from syncd.daemon.process import Interrupted, sync_once
+    from syncd.daemon.alone import sync_once
+    from syncd.daemon.process import Interrupted
 
     try:
         return sync_once(config, names, on_progress=view.show, progress_step_s=view.step_s)

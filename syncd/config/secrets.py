@@ -7,16 +7,14 @@ import signal
 import stat
 from pathlib import Path
 
-import structlog
 from pydantic import SecretStr
 
 from syncd.config.model import ImapConfig, Pop3Config
 from syncd.errors import SecretError, Temper
+from syncd.log import log
 
 _MAX_BYTES = 4096
 _PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
-
-log = structlog.get_logger()
 
 
 async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:

@@ -5,14 +5,10 @@ same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_account
 override credentials, credentials override the file.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from syncd.config.model import Config
 from syncd.config.problems import Problem, did_you_mean
@@ -89,34 +85,9 @@ def merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
     return both
 
 
-class _Settings(Config, BaseSettings):  # type: ignore[misc]  # both say what model_config is; ours holds
-    """Show pydantic-settings the shape of the configuration."""
-
-
-class _NamedValues(EnvSettingsSource):
-    """Read values from a given mapping, without guessing at their types."""
-
-    def __init__(self, given: Mapping[str, str]) -> None:
-        self._given = given
-        super().__init__(_Settings, case_sensitive=False, env_prefix=PREFIX, env_nested_delimiter=NESTED)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): text for name, text in self._given.items()}
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        # NOTE: pydantic-settings would decode any JSON where it does not know the type: the password 12345 would
-        # become a number, null nothing. A secret is never decoded; of the others only lists and tables are.
-        if field_name in ("password", "client_secret") or not str(value).startswith(("[", "{")):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-
-
 def _layer(given: Mapping[str, str], places: Mapping[str, str]) -> Layer:
     texts = {name: text for name, text in given.items() if name.upper().startswith(PREFIX)}
-    layer = Layer(values=_NamedValues(texts)())
+    layer = Layer(values=_nested(texts))
     for name in texts:
         path = tuple(name.lower().removeprefix(PREFIX.lower()).split(NESTED))
         if path[0] in Config.model_fields:
@@ -127,6 +98,14 @@ def _layer(given: Mapping[str, str], places: Mapping[str, str]) -> Layer:
         found = layer.problems if len(path) > 1 else layer.warnings
         found.append(Problem(places[name], ".".join(path), f"unknown key{did_you_mean(path[0], Config.model_fields)}"))
     return layer
+
+
+def _nested(texts: Mapping[str, str]) -> dict[str, Any]:
+    if not texts:
+        return {}
+    from syncd.config.named_values import nested_values  # noqa: PLC0415  # 35 ms that most configurations do not need
+
+    return nested_values(texts, prefix=PREFIX, separator=NESTED)
 
 
 def _at(path: KeyPath, values: object) -> object:

@@ -1,10 +1,8 @@
-"""Floor 5: what the control socket answers, as values and as JSON; both ends of the socket use it."""
+"""Floor 5: what the control socket answers, as values."""
 
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
-from syncd.daemon.status import HoldStatus, Status
+from syncd.daemon.status import HoldStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,3 @@ class ReleaseRequest:
 
     ids: tuple[int, ...] = ()
     is_all: bool = False
-
-
-STATUS_JSON = TypeAdapter(Status)
-REPORT_JSON = TypeAdapter(SyncReport)
-PLAN_JSON = TypeAdapter(PlanReport)
-REQUEST_JSON = TypeAdapter(SyncRequest)
-HOLDS_JSON = TypeAdapter(HoldsReport)
-HOLD_JSON = TypeAdapter(HoldDetail)
-RELEASE_JSON = TypeAdapter(ReleaseRequest)

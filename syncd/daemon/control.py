@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from syncd.daemon.answers import (
+from syncd.daemon.answers_json import (
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
@@ -28,9 +27,8 @@ from syncd.daemon.completion import sync
 from syncd.daemon.holding import UnknownHoldError, read_hold, read_holds, release
 from syncd.daemon.reading import read_plan, read_status, this_daemon
 from syncd.errors import SyncdError, Temper
+from syncd.log import log
 from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
-
-log = structlog.get_logger()
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

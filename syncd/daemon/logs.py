@@ -5,11 +5,9 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import Processor, WrappedLogger
-
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
 from syncd.daemon.redaction import Secrets
+from syncd.log import structlog
 
 secrets = Secrets()
 """The secrets of this process; whoever learns one adds it before it can reach a log."""
@@ -61,7 +59,7 @@ class _FromLibraries(logging.Handler):
         )
 
 
-def _clean(_: WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _clean(_: structlog.typing.WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     trace = event.pop("exception", None)
     for key, value in tuple(event.items()):
         event[key] = secrets.cleaned(key, value)
@@ -70,7 +68,7 @@ def _clean(_: WrappedLogger, __: str, event: MutableMapping[str, Any]) -> Mutabl
     return event
 
 
-def _renderer(wanted: LogFormat, output: TextIO) -> Processor:
+def _renderer(wanted: LogFormat, output: TextIO) -> structlog.typing.Processor:
     is_console = output.isatty() if wanted is LogFormat.AUTO else wanted is LogFormat.CONSOLE
     if is_console:
         # NOTE: the default exception formatter of structlog shows local variables, and so secrets.

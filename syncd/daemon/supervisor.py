@@ -4,14 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
-import structlog
-
 from syncd.errors import Reach, StoreError, SyncdError
+from syncd.log import log
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
 from syncd.sync.requests import Requests
-
-log = structlog.get_logger()
 
 _STABLE_S = 10.0
 """A run that lasted this long and completed a pass was a success, so the next failure is a first one."""

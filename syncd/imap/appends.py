@@ -8,17 +8,14 @@ than a round trip, and a stream can be read once.
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from syncd.errors import Reach, RefusedError
 from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
 from syncd.imap.codes import appended, appended_all
 from syncd.imap.refusals import OF_MAILBOX, refusal
 from syncd.imap.session import Session
 from syncd.imap.types import Appended, Tagged
+from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-
-logger = structlog.get_logger()
 
 _BATCH_MESSAGES = 100
 _BATCH_BYTES = 1024 * 1024
@@ -83,7 +80,7 @@ async def append_many(
             yield outcome
         if is_trusted and len(batch) > 1 and not has_refused:
             # NOTE: it refused together what it takes one by one, and would have every further batch sent twice.
-            logger.info("multiappend_contradicted")
+            log.info("multiappend_contradicted")
             is_trusted = False
 
 

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import replace
 
-import structlog
-
 from syncd.errors import ConnectionLostError, Reach, SyncdError
 from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
@@ -30,11 +28,10 @@ from syncd.imap.types import (
     StoreResult,
 )
 from syncd.imap.wire import WireCommand
+from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
-
-logger = structlog.get_logger()
 
 
 class ImapConnection:
@@ -142,7 +139,7 @@ class ImapConnection:
             async with asyncio.timeout(self._session.limits.logout_s):
                 await wire.closed.wait()
         except TimeoutError:
-            logger.warning("socket_not_closed")
+            log.warning("socket_not_closed")
 
     # Mailboxes.
 

@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-import structlog
-
 from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.perform import FlagChange, Stored, store_changes
+from syncd.log import log
 from syncd.mail.flags import DELETED, NONE
 from syncd.mail.uidset import EMPTY, UidSet
-
-logger = structlog.get_logger()
 
 _AT_ONCE = 100
 _DELETED = frozenset({DELETED})
@@ -78,7 +75,7 @@ async def listed(connection: ImapConnection, criteria: str) -> UidSet | None:
     except (RefusedError, ProtocolError):
         if not connection.is_usable:
             raise
-        logger.info("search_unanswered")
+        log.info("search_unanswered")
         return None
 
 

@@ -1,16 +1,13 @@
 """Floor 3, imap: the commands that concern mailboxes as a whole, apart from selecting one."""
 
-import structlog
-
 from syncd.errors import ProtocolError, Reach, RefusedError
 from syncd.imap.arguments import Argument, string
 from syncd.imap.collectors import Counting, Listing
 from syncd.imap.refusals import refusal
 from syncd.imap.session import Session
 from syncd.imap.types import ListEntry, StatusRow
+from syncd.log import log
 from syncd.mail.mailbox import SpecialUse
-
-logger = structlog.get_logger()
 
 
 async def list_mailboxes(session: Session, *, with_status: bool) -> tuple[ListEntry, ...]:
@@ -25,7 +22,7 @@ async def list_mailboxes(session: Session, *, with_status: bool) -> tuple[ListEn
             request = b"RETURN (" + b" ".join(options) + b")"
             await session.command("LIST", b'""', b'"*"', request, collector=listing)
         except RefusedError:
-            logger.info("extended_list_refused")
+            log.info("extended_list_refused")
         else:
             return listing.entries()
     listing = Listing()

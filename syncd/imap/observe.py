@@ -12,16 +12,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from enum import IntEnum
 
-import structlog
-
 from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.rows import SET_MAX_BYTES, Items
 from syncd.imap.types import FetchRow, SelectResult
+from syncd.log import log
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
-
-logger = structlog.get_logger()
 
 _BATCH_ROWS = 1000
 
@@ -116,7 +113,7 @@ async def list_uids(connection: ImapConnection) -> UidListing:
     except RefusedError:
         found = EMPTY
     if len(found) < connection.exists:
-        logger.info("search_incomplete", listed=len(found), exists=connection.exists)
+        log.info("search_incomplete", listed=len(found), exists=connection.exists)
         seen = [row.uid async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.FLAGS)]
         found = UidSet.of(seen)
     return UidListing(found, is_complete=len(found) >= connection.exists)

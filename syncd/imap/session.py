@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-import structlog
-
 from syncd.errors import (
     ConnectionLostError,
     LoginRefusedError,
@@ -31,8 +29,6 @@ from syncd.imap.sasl import Mechanism, choose_mechanism
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireCommand, WireProtocol
-
-logger = structlog.get_logger()
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-import structlog
 from aioimaplib.aioimaplib import Command, IMAP4ClientProtocol
 
 from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
@@ -21,8 +20,7 @@ from syncd.imap.limits import Limits
 from syncd.imap.parse import parse_tagged, parse_untagged
 from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
-
-logger = structlog.get_logger()
+from syncd.log import log
 
 _SLICE_BYTES = 256 * 1024
 
@@ -166,7 +164,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if command.deadline is not None:
             command.deadline.cancel()
         command.finish(end)
-        logger.debug("command_finished", command=command.name, result=end.kind, code=end.text.code)
+        log.debug("command_finished", command=command.name, result=end.kind, code=end.text.code)
         if self._speaker is command:
             self._answer_speaker(None)
         self._admit()
@@ -265,7 +263,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             return
         self.failure = error
         self._receiver.on_failure(error)
-        logger.debug("connection_ended", error=type(error).__name__)
+        log.debug("connection_ended", error=type(error).__name__)
         for command in self._in_flight.values():
             if command.deadline is not None:
                 command.deadline.cancel()

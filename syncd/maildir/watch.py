@@ -19,18 +19,16 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import structlog
 import watchfiles
 from watchfiles import Change
 
+from syncd.log import log
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, TMP
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
-
-log = structlog.get_logger()
 
 # NOTE: at lower levels watchfiles logs the paths that changed, which tell the names of mailboxes.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError, Temper
+from syncd.log import log
 from syncd.pop3.connection import Connection, Failed
 from syncd.pop3.custody import (
     Candidate,
@@ -31,8 +30,6 @@ from syncd.pop3.custody import (
 )
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
-
-_log = structlog.get_logger()
 
 MIB = 1024 * 1024
 
@@ -107,11 +104,11 @@ async def ingest(
         report = await session.run()
     except BaseException as error:
         connection.abort()
-        _log.info("maildrop_session_dropped", error=type(error).__name__, **session.counts)
+        log.info("maildrop_session_dropped", error=type(error).__name__, **session.counts)
         raise
     finally:
         await session.discard()
-    _log.info("maildrop_ingested", deleted=report.deleted, set_aside=report.set_aside, **session.counts)
+    log.info("maildrop_ingested", deleted=report.deleted, set_aside=report.set_aside, **session.counts)
     return report
 
 

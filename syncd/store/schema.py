@@ -6,7 +6,8 @@ planned: what is newer is all that a round reads, so cost follows change. A curs
 settles what it covers; a message that cannot be settled is set aside in `trouble`, so it never holds a cursor back.
 
 House rules. A column never changes meaning; ids are never reused; every time is seconds since 1970; flags are the
-text of `mail.flags.format_flags`; octets that are names (files, mailboxes on the wire) are Octets.
+text of `mail.flags.format_flags`; octets that are names (files, mailboxes on the wire) are Octets. Partial indexes are
+in `partial_indexes`: nothing here names a database's own options but SQLite's.
 """
 
 import os
@@ -181,13 +182,6 @@ server_message = Table(
     UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
     Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),
     Index("ix_server_message_body_id", "body_id"),
-    Index(
-        "ix_server_message_wanted",
-        "mailbox_id",
-        "uid",
-        sqlite_where=text("body_id IS NULL AND gone_at IS NULL"),
-        postgresql_where=text("body_id IS NULL AND gone_at IS NULL"),
-    ),
     sqlite_autoincrement=True,
 )
 
@@ -244,13 +238,6 @@ replica_message = Table(
     UniqueConstraint("replica_id", "name"),
     Index("ix_replica_message_replica_id_version", "replica_id", "version"),
     Index("ix_replica_message_message_id_replica_id", "message_id", "replica_id"),
-    Index(
-        "ix_replica_message_unsettled",
-        "replica_id",
-        "state",
-        sqlite_where=text("state <> 'present'"),
-        postgresql_where=text("state <> 'present'"),
-    ),
     sqlite_autoincrement=True,
 )
 

@@ -15,11 +15,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from syncd.errors import StoreError
+from syncd.log import log
 from syncd.store.failures import UnknownOutcomeError, concerns_everybody, is_lost, is_transient, store_error
 
 T = TypeVar("T")
@@ -27,8 +27,6 @@ T = TypeVar("T")
 BATCH_MAX_WRITES = 256
 BATCH_MAX_BYTES = 8 * 1024 * 1024
 RETRY_DELAYS_S = (0.1, 0.3, 1.0, 3.0)
-
-_log = structlog.get_logger()
 
 
 class Write:
@@ -125,7 +123,7 @@ class Writer:
             except SQLAlchemyError as error:
                 if not is_transient(error):
                     raise
-                _log.info("store_write_retried", error=str(store_error(error)))
+                log.info("store_write_retried", error=str(store_error(error)))
                 self._closing.wait(delay_s)
         return self._commit_once(batch)
 
@@ -178,7 +176,7 @@ def _resolve(writes: Sequence[Write]) -> None:
     for write in writes:
         if write.future.done():  # its waiter was cancelled
             if write.error is not None:
-                _log.warning("store_write_failed_unheard", error=type(write.error).__name__)
+                log.warning("store_write_failed_unheard", error=type(write.error).__name__)
         elif write.error is None:
             write.future.set_result(write.result)
         elif isinstance(write.error, StopIteration):

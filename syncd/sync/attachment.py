@@ -9,19 +9,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
 from syncd.errors import DeviceAwayError, SyncdError, Temper
+from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import MARKER, Marker, Standing, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import devices
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow
-
-log = structlog.get_logger()
 
 
 class Attachment:

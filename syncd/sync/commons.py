@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import structlog
-
-log = structlog.get_logger()
+from syncd.log import log
 
 Content = tuple[int, int]
 """What two files must have in common to be links to one: `store.deliveries.Deliverable.content`."""

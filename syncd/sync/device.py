@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import PurePosixPath
 
-import structlog
-
 from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
+from syncd.log import log
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
@@ -32,8 +31,6 @@ from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
-
-log = structlog.get_logger()
 
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0

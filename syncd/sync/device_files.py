@@ -8,10 +8,9 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-import structlog
-
 from syncd.config.model import DeviceConfig
 from syncd.errors import FileError
+from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.maildir import dovecot
@@ -52,8 +51,6 @@ from syncd.sync.sides import (
 )
 from syncd.sync.sightings import Seen, place_of, see, suspects
 from syncd.sync.thread import to_its_end
-
-log = structlog.get_logger()
 
 _SMALL_BODY_BYTES = 1024 * 1024
 _OURS_MAX = 20_000

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
 from sqlalchemy import Connection
 
+from syncd.log import log
 from syncd.reconcile.effects import Remove, ReplicaEffect
 from syncd.reconcile.guard import Rule, judge
 from syncd.store import holds
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.holds import HoldState
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)

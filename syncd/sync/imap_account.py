@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import structlog
-
 from syncd.config.model import ImapConfig
 from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
@@ -25,6 +23,7 @@ from syncd.imap.observe import Rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
 from syncd.imap.types import ListEntry, SelectResult, StatusRow
+from syncd.log import log
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
 from syncd.store import accounts
@@ -39,8 +38,6 @@ from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.requests import Requests
 from syncd.sync.wakes import Wakes
-
-log = structlog.get_logger()
 
 _NEWEST_BODIES = 100
 _GLANCE_S = 30.0

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach, RefusedError, Temper
@@ -27,6 +26,7 @@ from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
 from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow, SelectResult
+from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.effects import Store
 from syncd.reconcile.planner import Selection
@@ -38,8 +38,6 @@ from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.sides import StoreOutcome
-
-log = structlog.get_logger()
 
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000

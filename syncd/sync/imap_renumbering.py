@@ -10,7 +10,6 @@ from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
@@ -18,14 +17,13 @@ from syncd.imap.bodies import Body, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import list_uids
 from syncd.imap.rows import Items
+from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.store import bodies, renumbering, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.body_batches import FileSpool, encoded
 from syncd.sync.imap_observed import cursor_of, observed_of
-
-log = structlog.get_logger()
 
 
 async def renumber(

@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-import structlog
-
 from syncd.errors import Reach, SyncdError
 from syncd.imap.connection import ImapConnection
+from syncd.log import log
 from syncd.store import accounts
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.backoff import Backoff
-
-log = structlog.get_logger()
 
 
 class Work(Enum):

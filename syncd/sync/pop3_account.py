@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.config.model import Pop3Config, Tls
 from syncd.errors import SyncdError, TrustError
+from syncd.log import log
 from syncd.mail.flags import SYSTEM
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.pop3 import connection as wire
@@ -37,8 +37,6 @@ from syncd.sync.requests import Requests
 from syncd.sync.server_round import server_round
 from syncd.sync.sides import StoreOutcome
 from syncd.sync.wakes import Wakes
-
-log = structlog.get_logger()
 
 _MAILBOXES = (
     (INBOX, None),

@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, SyncdError
+from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Holdable, Pair, ReplicaMessage
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
@@ -44,8 +44,6 @@ from syncd.sync.sides import (
     FileToRename,
     ReplicaSide,
 )
-
-log = structlog.get_logger()
 
 _PAIRS_PER_ROUND = 1000
 BATCH_BYTES = 8 * 1024 * 1024

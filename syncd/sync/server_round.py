@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
+from syncd.log import log
 from syncd.reconcile.effects import Agree, Store, as_text
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import devices, pairs, troubles
@@ -21,8 +21,6 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
-
-log = structlog.get_logger()
 
 _PAIRS_PER_ROUND = 1000
 

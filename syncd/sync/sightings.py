@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import structlog
-
+from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
@@ -19,8 +18,6 @@ from syncd.maildir.observe import SeenFile, list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
-
-log = structlog.get_logger()
 
 _LISTINGS_MAX = 5
 

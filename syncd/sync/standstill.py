@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import structlog
-
 from syncd.errors import Reach, SyncdError
+from syncd.log import log
 from syncd.sync.backoff import Backoff
-
-log = structlog.get_logger()
 
 _OWN = frozenset({Reach.MESSAGE, Reach.MAILBOX})
 

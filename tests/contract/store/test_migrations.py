@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from syncd.errors import StoreError, StoreVersionError
-from syncd.store import migrate, schema
+from syncd.store import migrate
 from syncd.store.database import Database
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.migrate import Standing
+from syncd.store.partial_indexes import metadata
 from tests.contract.store.migrations_at_head import drift
 from tests.contract.store.rows import add, names
 
@@ -100,14 +101,14 @@ def test_what_alembic_does_not_compare_is_equal_too(tmp_path: Path) -> None:
     migrate.upgrade(urls[0])
     (tmp_path / "made").mkdir()
     engines = [migration_engine(parse_url(url)) for url in urls]
-    schema.metadata.create_all(engines[1])
+    metadata.create_all(engines[1])
 
     indexes, checks, sequences = [], [], []
     for engine in engines:
         with engine.connect() as conn:
             found = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")).all()
             look = inspect(conn)
-            checks.append({name: look.get_check_constraints(name) for name in schema.metadata.tables})
+            checks.append({name: look.get_check_constraints(name) for name in metadata.tables})
         indexes.append([row.sql for row in found if row.sql.startswith("CREATE INDEX")])
         sequences.append({row.name for row in found if "AUTOINCREMENT" in row.sql})
         engine.dispose()

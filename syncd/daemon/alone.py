@@ -1,0 +1,53 @@
+"""Floor 5: one sync without a daemon, for `syncd sync`; what only a daemon needs is not loaded, for it is short."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from syncd.config.model import Config, LogLevel
+from syncd.daemon import logs
+from syncd.daemon.answers import SyncReport
+from syncd.daemon.app import open_app
+from syncd.daemon.completion import sync
+from syncd.daemon.process import run_interruptibly
+from syncd.daemon.reading import read_status
+from syncd.daemon.status import Progress, progress_of
+
+
+def sync_once(
+    config: Config,
+    of_accounts: Collection[str],
+    *,
+    on_progress: Callable[[tuple[Progress, ...]], None],
+    progress_step_s: float,
+) -> SyncReport:
+    """Own the store for one complete sync of these accounts; Interrupted by a signal, with nothing half done."""
+    logs.configure(config.daemon, at_least=LogLevel.ERROR)
+    return run_interruptibly(_sync_once(config, of_accounts, on_progress, progress_step_s), code_if_cut_short=1)
+
+
+async def _sync_once(
+    config: Config,
+    of_accounts: Collection[str],
+    on_progress: Callable[[tuple[Progress, ...]], None],
+    progress_step_s: float,
+) -> SyncReport:
+    async with open_app(config) as app:
+        whole = asyncio.create_task(sync(app, of_accounts))
+        await asyncio.sleep(0)  # what is asked before a task starts is asked of its first run
+        app.start(of_accounts)
+        failure = asyncio.create_task(app.failure())
+        try:
+            while not whole.done():
+                done, _ = await asyncio.wait(
+                    (whole, failure), timeout=progress_step_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if failure in done:
+                    raise failure.result()
+                if whole in done:
+                    break
+                status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
+                on_progress(progress_of(status))
+            return whole.result()
+        finally:
+            failure.cancel()
+            whole.cancel()

@@ -1,0 +1,14 @@
+"""Floor 5: what the control socket answers and is asked, as JSON; both ends of the socket use it."""
+
+from pydantic import TypeAdapter
+
+from syncd.daemon.answers import HoldDetail, HoldsReport, PlanReport, ReleaseRequest, SyncReport, SyncRequest
+from syncd.daemon.status import Status
+
+STATUS_JSON = TypeAdapter(Status)
+REPORT_JSON = TypeAdapter(SyncReport)
+PLAN_JSON = TypeAdapter(PlanReport)
+REQUEST_JSON = TypeAdapter(SyncRequest)
+HOLDS_JSON = TypeAdapter(HoldsReport)
+HOLD_JSON = TypeAdapter(HoldDetail)
+RELEASE_JSON = TypeAdapter(ReleaseRequest)

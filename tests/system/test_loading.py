@@ -1,0 +1,57 @@
+"""What a command loads before it does anything: for one that is run every few minutes, most of its time."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+from tests.servers.daemon import ROOT, Daemon
+from tests.servers.ports import free_ports
+
+MakeDaemon = Callable[..., Daemon]
+
+CODE = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: pass\nprint('loaded:', *sys.modules)"
+
+
+def loaded_by(*command: str) -> set[str]:
+    """Return the modules that a command has loaded when it ends."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CODE, *command], cwd=ROOT, env={}, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = ended.stdout.splitlines()[-1].split()
+    assert loaded[0] == "loaded:"
+    return set(loaded)
+
+
+def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) -> None:
+    """It loads nothing that serves or asks a daemon, draws, or speaks to another database or by another protocol."""
+    port = free_ports(1)[0]  # nobody listens
+    account = {
+        "type": "imap",
+        "host": "127.0.0.1",
+        "port": port,
+        "tls": "none",
+        "username": "somebody",
+        "password": "secret",
+    }
+    daemon = make_daemon({"work": account})
+    daemon.syncd("migrate")  # a store that is not at head needs alembic
+
+    loaded = loaded_by("sync", "--config", str(daemon.config_file))
+
+    assert loaded > {"syncd.daemon.alone", "syncd.imap.connection", "syncd.store.bodies", "syncd.maildir.watch"}
+    of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers_json"}
+    of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
+    assert loaded & (of_the_daemon | of_others | {"rich", "alembic"}) == set()
+
+
+def test_command_that_needs_no_store_loads_none(make_daemon: MakeDaemon) -> None:
+    """Help, and asking for a daemon that is not there, cost neither a database nor an event loop."""
+    daemon = make_daemon({})
+
+    for command in (("--help",), ("sync", "--help"), ("health", "--config", str(daemon.config_file))):
+        loaded = loaded_by(*command)
+
+        assert "syncd.cli.main" in loaded
+        assert loaded & {"sqlalchemy", "asyncio", "http.client", "structlog", "rich", "pydantic_settings"} == set(), (
+            command
+        )
