@@ -49,9 +49,10 @@ class Absence(StrEnum):
 
 
 class LinkRefusal(StrEnum):
-    """Why a file was not linked: no links between the two places, no source of that name, or an edited one."""
+    """Why a file was not linked: no links between the places, no source of that name, an edited one, a name in use."""
 
     UNSUPPORTED = "unsupported"
+    TAKEN = "taken"
     GONE = "gone"
     CHANGED = "changed"
 
@@ -142,30 +143,40 @@ class MailboxDirectory:
             fd = os.open(filename, _CREATE, _MODE, dir_fd=tmp_fd)
         return fd
 
-    def link_tmp(
-        self, filename: str, source: "MailboxDirectory", *, subdir: str, source_filename: str, expected: FileFacts
+    def link(
+        self,
+        subdir: str,
+        filename: str,
+        source: "MailboxDirectory",
+        *,
+        source_subdir: str,
+        source_filename: str,
+        expected: FileFacts,
     ) -> LinkRefusal | None:
-        """Link another replica's file into tmp/ if it still is as expected; None when that worked.
+        """Link another replica's file, without ever replacing one, if it still is as expected; None when that worked.
 
-        NOTE: the facts are read from the new link, so that a source replaced meanwhile can not slip through.
+        NOTE: the facts are read from the new link, so that a source replaced meanwhile does not stay. Going by tmp/
+        would keep it out of sight for that instant, and costs more than the rest of a delivery by link.
         """
-        tmp_fd = self._fds[TMP]
+        target_fd = self._fds[subdir]
         try:
             os.link(
                 _component(source_filename),
                 _component(filename),
-                src_dir_fd=source._fds[subdir],
-                dst_dir_fd=tmp_fd,
+                src_dir_fd=source._fds[source_subdir],
+                dst_dir_fd=target_fd,
                 follow_symlinks=False,
             )
         except FileNotFoundError:
             return LinkRefusal.GONE
+        except FileExistsError:
+            return LinkRefusal.TAKEN
         except OSError:
             # EXDEV, EMLINK, EPERM, no links on this file system, …: writing a copy tells whether it is trouble.
             return LinkRefusal.UNSUPPORTED
-        if self.stat(TMP, filename) == expected:
+        if self.stat(subdir, filename) == expected:
             return None
-        self.discard_tmp(filename)
+        os.unlink(filename, dir_fd=target_fd)
         return LinkRefusal.CHANGED
 
     def discard_tmp(self, filename: str) -> None:

@@ -206,17 +206,22 @@ class _Batch:
             if found is not None:
                 return self._deliver_again(mailbox, effect, target, found)
             mailbox.discard_tmp(effect.name)
-        made = self._prepare(mailbox, effect, target)
+        refusal = None if effect.link is None else self._link(mailbox, target, effect, effect.link)
+        if effect.link is not None and refusal is None:
+            self._delivered.append((effect.directory, target))
+            self._touch(mailbox, target, with_octets=True)
+            return Done(target, FileFacts(effect.size_bytes, effect.mtime), is_linked=True)
+        facts = self._write(mailbox, effect)
         match mailbox.publish(effect.name, subdir=subdir, filename=filename):
             case Renaming.DONE:
                 self._delivered.append((effect.directory, target))
                 self._touch(mailbox, target, with_octets=True)
-                return made
+                return Done(target, facts, refusal=refusal)
             case Renaming.TAKEN:
                 mailbox.discard_tmp(effect.name)
-                facts = mailbox.stat(subdir, filename)
-                if isinstance(facts, FileFacts):
-                    return self._deliver_again(mailbox, effect, target, _Found(target, facts))
+                there = mailbox.stat(subdir, filename)
+                if isinstance(there, FileFacts):
+                    return self._deliver_again(mailbox, effect, target, _Found(target, there))
                 raise _in_the_way()
             case Renaming.GONE:
                 raise FileError("a file went away from tmp", reach=Reach.MESSAGE, temper=Temper.RETRY)
@@ -229,37 +234,36 @@ class _Batch:
         done = Done(file, facts)
         if facts.size_bytes < effect.size_bytes:
             mailbox.discard_tmp(effect.name)
-            done = self._prepare(mailbox, effect, file)
+            done = Done(file, self._write(mailbox, effect))
             mailbox.replace(effect.name, subdir=file.subdir, filename=file.filename)
         if file == target:
             self._delivered.append((effect.directory, file))
         self._touch(mailbox, file, with_octets=True)
         return done
 
-    def _prepare(self, mailbox: MailboxDirectory, effect: Deliver, target: SeenFile) -> Done:
-        """Make the file in tmp/, linked or written, and return what it will be under its target."""
-        refusal: LinkRefusal | None = None
-        expected = FileFacts(effect.size_bytes, effect.mtime)
-        if effect.link is not None:
-            refusal = self._link(mailbox, effect.name, effect.link, expected)
-            if refusal is None:
-                return Done(target, expected, is_linked=True)
+    def _write(self, mailbox: MailboxDirectory, effect: Deliver) -> FileFacts:
+        """Write the file into tmp/ and return its facts."""
         pieces = lf_pieces(effect.body()) if effect.form is BodyForm.LF else effect.body()
         facts = mailbox.write_tmp(effect.name, pieces, mtime=effect.mtime)
         if facts.size_bytes != effect.size_bytes:
             mailbox.discard_tmp(effect.name)
             raise FileError("a body is not as long as recorded", reach=Reach.MESSAGE)
-        return Done(target, facts, refusal=refusal)
+        return facts
 
     def _link(
-        self, mailbox: MailboxDirectory, name: str, source: LinkSource, expected: FileFacts
+        self, mailbox: MailboxDirectory, target: SeenFile, effect: Deliver, source: LinkSource
     ) -> LinkRefusal | None:
         try:
             from_mailbox = self._source(source)
         except (FileError, DeviceAwayError):
             return LinkRefusal.GONE
-        return mailbox.link_tmp(
-            name, from_mailbox, subdir=source.subdir, source_filename=source.filename, expected=expected
+        return mailbox.link(
+            target.subdir,
+            target.filename,
+            from_mailbox,
+            source_subdir=source.subdir,
+            source_filename=source.filename,
+            expected=FileFacts(effect.size_bytes, effect.mtime),
         )
 
     def _rename(self, effect: Rename) -> Outcome:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from syncd.errors import Reach, StoreError, Temper
 from syncd.mail.message import BodyFacts, facts_of
-from syncd.store.queries import is_one_of, rows_in
+from syncd.store.queries import groups, hexadecimal, insert_at_once, is_one_of, rows_at_once
 from syncd.store.schema import body, body_chunk
 
 T = TypeVar("T")
@@ -115,9 +115,8 @@ def put_bodies(conn: Connection, bodies: Sequence[EncodedBody], *, now: float) -
     known = body_ids(conn, (encoded.facts.digest for encoded in bodies))
     new = {encoded.facts.digest: encoded for encoded in bodies if encoded.facts.digest not in known}
     if new:
-        rows = [_body_values(encoded, now) for encoded in new.values()]
-        made = conn.execute(insert(body).returning(body.c.digest, body.c.id), rows)
-        added = {row.digest: int(row.id) for row in made}
+        insert_at_once(conn, body, [_body_values(encoded, now) for encoded in new.values()])
+        added = body_ids(conn, new)
         _insert_chunks(conn, {added[digest]: encoded for digest, encoded in new.items()})
         known |= added
     return tuple(known[encoded.facts.digest] for encoded in bodies)
@@ -130,8 +129,11 @@ def put_body(conn: Connection, encoded: EncodedBody, *, now: float) -> int:
 
 def body_ids(conn: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
     """Return the ids of those bodies that the store has, by digest."""
-    query = select(body.c.digest, body.c.id)
-    return {bytes(row.digest): int(row.id) for row in rows_in(conn, query, body.c.digest, set(digests))}
+    found: dict[bytes, int] = {}
+    for group in groups(set(digests)):
+        query = select(hexadecimal(conn, body.c.digest), body.c.id).where(body.c.digest.in_(group))
+        found |= {bytes.fromhex(digest): body_id for digest, body_id in rows_at_once(conn, query)}
+    return found
 
 
 def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
@@ -225,7 +227,6 @@ def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:
 
 
 def _insert_chunks(conn: Connection, bodies: Mapping[int, EncodedBody]) -> None:
-    statement = insert(body_chunk)
     small: list[dict[str, Any]] = []
     for body_id, encoded in bodies.items():
         rows = ({"body_id": body_id, "seq": seq, "octets": chunk} for seq, chunk in enumerate(encoded.chunks()))
@@ -233,9 +234,9 @@ def _insert_chunks(conn: Connection, bodies: Mapping[int, EncodedBody]) -> None:
             small.extend(rows)
             continue
         for row in rows:
-            conn.execute(statement, row)
+            conn.execute(insert(body_chunk), row)
     if small:
-        conn.execute(statement, small)
+        insert_at_once(conn, body_chunk, small)
 
 
 def _chunk_reader(body_id: int, seq: int) -> Callable[[Connection], bytes | None]:

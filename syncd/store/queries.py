@@ -12,17 +12,23 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
+    Column,
     ColumnElement,
     Connection,
+    Integer,
+    LargeBinary,
     Row,
     Select,
     Table,
     any_,
+    bindparam,
     func,
     insert,
     literal,
     literal_column,
     select,
+    update,
 )
 from sqlalchemy.types import ARRAY
 
@@ -73,18 +79,61 @@ def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]
 
 
 def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns, none of which holds octets."""
+    """Insert rows that all have the same columns."""
     if conn.dialect.name != "sqlite":
         conn.execute(insert(table), rows)
         return
     names = tuple(rows[0])
-    unpacked: list[ColumnElement[Any]] = [
-        literal_column(f"json_extract(value, '$[{position}]')") for position in range(len(names))
+    listed, octets = _packed(conn, [table.c[name] for name in names], [tuple(row.values()) for row in rows])
+    unpacked = [_unpacked(table.c[name], position, octets) for position, name in enumerate(names)]
+    values = func.json_each(listed).table_valued("value")
+    conn.execute(insert(table).from_select(names, select(*unpacked).select_from(values)))
+
+
+def update_at_once(
+    conn: Connection, table: Table, column: Column[Any], values: Mapping[int, int], **others: Any
+) -> None:
+    """Set an integer column of rows by their ids, and the `others` of all of them to one value each."""
+    if conn.dialect.name != "sqlite":
+        by_id = update(table).where(table.c.id == bindparam("row_id")).values({column.name: bindparam("new"), **others})
+        conn.execute(by_id, [{"row_id": id_, "new": value} for id_, value in values.items()])
+        return
+    listed = func.json_each(json.dumps(list(values.items()))).table_valued("value", name="listed")
+    id_, value = (func.json_extract(listed.c.value, f"$[{position}]", type_=Integer) for position in (0, 1))
+    conn.execute(update(table).values({column.name: value, **others}).where(table.c.id == id_))
+
+
+def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement[str]:
+    """Return octets as hexadecimal digits, which `rows_at_once` can carry."""
+    return func.hex(column) if conn.dialect.name == "sqlite" else func.encode(column, "hex")
+
+
+def _packed(
+    conn: Connection, columns: Sequence[Column[Any]], rows: Sequence[tuple[Any, ...]]
+) -> tuple[str, BindParameter[bytes]]:
+    """Return rows as JSON, and beside it all their octets in one value, for which the JSON has places in it."""
+    holds_octets = [isinstance(column.type, LargeBinary) for column in columns]
+    processors = [column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for column in columns]
+    pieces: list[bytes] = []
+    size_bytes = 0
+    packed: list[list[Any]] = []
+    for row in rows:
+        values: list[Any] = []
+        for value, process, is_octets in zip(row, processors, holds_octets, strict=True):
+            if is_octets:
+                values.append((size_bytes + 1, len(value)))
+                pieces.append(value)
+                size_bytes += len(value)
+            else:
+                values.append(value if process is None else process(value))
+        packed.append(values)
+    return json.dumps(packed), literal(b"".join(pieces), LargeBinary)
+
+
+def _unpacked(column: Column[Any], position: int, octets: BindParameter[bytes]) -> ColumnElement[Any]:
+    if not isinstance(column.type, LargeBinary):
+        return literal_column(f"json_extract(value, '$[{position}]')")
+    place: list[ColumnElement[int]] = [
+        literal_column(f"json_extract(value, '$[{position}][{part}]')", Integer) for part in (0, 1)
     ]
-    processors = [table.c[name].type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for name in names]
-    packed = [
-        [value if process is None else process(value) for process, value in zip(processors, row.values(), strict=True)]
-        for row in rows
-    ]
-    listed = func.json_each(json.dumps(packed)).table_valued("value")
-    conn.execute(insert(table).from_select(names, select(*unpacked).select_from(listed)))
+    return func.substr(octets, *place)

@@ -22,7 +22,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
-from syncd.store.queries import insert_at_once, is_one_of, rows_at_once
+from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
 from syncd.store.schema import mailbox, server_message, trouble
 
 
@@ -150,10 +150,7 @@ def bind_bodies(conn: Connection, mailbox_id: int, bodies: Mapping[int, int]) ->
     if not bodies:
         return
     version = raise_version(conn, mailbox_id)
-    conn.execute(
-        _BY_ID.values(body_id=bindparam("body"), version=version),
-        [{"row_id": message_id, "body": body_id} for message_id, body_id in bodies.items()],
-    )
+    update_at_once(conn, server_message, server_message.c.body_id, bodies, version=version)
 
 
 def count_messages(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> int:
