@@ -32,6 +32,7 @@ from syncd.sync.activity import Activities, Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
 from syncd.sync.policies import Takers
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.wakes import Wakes
 
@@ -69,6 +70,7 @@ class App:
         self._spool_directory = spool_directory
         self._wakes = Wakes()
         self._file_systems = FileSystems()
+        self._recent = RecentBodies()
         self._passwords = {name: Password(account) for name, account in config.accounts.items()}
         self._takers = Takers(config)
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,6 +145,7 @@ class App:
             password=self._passwords[name],
             takers=self._takers,
             wakes=self._wakes,
+            recent=self._recent,
             activity=activity,
             clock=self.clock,
             spool_directory=self._spool_directory,
@@ -184,6 +187,7 @@ class App:
             account_ids={account: id_ for account, id_ in self._account_ids.items() if account in selected},
             wakes=self._wakes,
             file_systems=self._file_systems,
+            recent=self._recent,
             activity=activity,
             clock=self.clock,
             rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),

@@ -15,6 +15,7 @@ from syncd.store import bodies, troubles
 from syncd.store.bodies import CHUNK_BYTES, EncodedBody
 from syncd.store.database import Database
 from syncd.store.server_tree import bind_bodies
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.round import BATCH_BYTES
 
 _BATCH_BODIES = 1000
@@ -58,11 +59,18 @@ class BodyBatches:
     """
 
     def __init__(
-        self, db: Database, mailbox_id: int, *, on_commit: Callable[[int], None], clock: Callable[[], float]
+        self,
+        db: Database,
+        mailbox_id: int,
+        *,
+        recent: RecentBodies,
+        on_commit: Callable[[int], None],
+        clock: Callable[[], float],
     ) -> None:
         """Call `on_commit` with the number of messages after each batch."""
         self._db = db
         self._mailbox_id = mailbox_id
+        self._recent = recent
         self._on_commit = on_commit
         self._clock = clock
         self._gathered: list[FetchedBody] = []
@@ -104,17 +112,21 @@ class BodyBatches:
             raise
         try:
             weight_bytes = sum(one.stored_bytes for one in encoded)
-            await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
+            ids = await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
         finally:
             for one in encoded:
                 one.close()
+        for body_id, body in zip(ids, batch, strict=True):
+            if isinstance(body.content, bytes):
+                self._recent.put(body_id, body.content)
         self._on_commit(len(batch))
 
-    def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> None:
+    def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())
         message_ids = [body.message_id for body in batch]
         bind_bodies(conn, self._mailbox_id, dict(zip(message_ids, ids, strict=True)))
         troubles.resolve(conn, message_ids, device_id=None)
+        return ids
 
 
 def _discard(bodies_left: Iterable[FetchedBody]) -> None:

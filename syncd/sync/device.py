@@ -23,10 +23,11 @@ from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Attachment
-from syncd.sync.commons import FileSystems
+from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.policies import policy_of, selection_of
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
 from syncd.sync.standstill import Standstill
@@ -50,6 +51,7 @@ class Device:
         account_ids: Mapping[str, int],
         wakes: Wakes,
         file_systems: FileSystems,
+        recent: RecentBodies,
         activity: Activity,
         clock: Callable[[], float],
         rule: Rule = DEFAULT,
@@ -63,7 +65,9 @@ class Device:
         self._clock = clock
         self._rule = rule
         self._attachment = Attachment(db, name, config, clock=clock)
-        self._files = DeviceFiles(db, config, marker=self._attachment.marker, file_systems=file_systems, clock=clock)
+        self._files = DeviceFiles(
+            db, config, marker=self._attachment.marker, file_systems=file_systems, recent=recent, clock=clock
+        )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
@@ -73,6 +77,11 @@ class Device:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def commons(self) -> Commons:
+        """Return what the device shares with others on its file system."""
+        return self._files.commons
 
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
@@ -39,6 +39,7 @@ from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import FilePlace, MintedFile
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.policies import keyword_map, keyword_names
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -66,6 +67,7 @@ class DeviceFiles:
         *,
         marker: Callable[[int], Marker],
         file_systems: FileSystems,
+        recent: RecentBodies,
         clock: Callable[[], float],
     ) -> None:
         """Take `marker` to make the marker of a generation, and the file systems that devices share."""
@@ -73,6 +75,7 @@ class DeviceFiles:
         self._config = config
         self._marker = marker
         self._file_systems = file_systems
+        self._recent = recent
         self.commons = Commons()
         self._clock = clock
         self._keywords: dict[str, KeywordMap] = {}
@@ -132,13 +135,18 @@ class DeviceFiles:
             for task in tasks
             if isinstance(task, FileToDeliver) and task.source is None and task.body.size_bytes <= _SMALL_BODY_BYTES
         ]
-        octets = await self._db.read(lambda conn: bodies.read_bodies(conn, wanted)) if wanted else {}
+        octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
         self._expect(of, tasks, keywords)
         outcomes = await to_its_end(self._perform, of, tasks, octets, keywords, generation)
         return {
             task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
+
+    async def _octets(self, body_ids: Sequence[int]) -> Mapping[int, bytes]:
+        recent = self._recent.take(body_ids)
+        others = [body_id for body_id in body_ids if body_id not in recent]
+        return {**recent, **await self._db.read(partial(bodies.read_bodies, ids=others))} if others else recent
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))

@@ -36,6 +36,7 @@ from syncd.sync.imap_push import ImapPush
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.wakes import Wakes
 
@@ -57,6 +58,7 @@ class ImapAccount:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        recent: RecentBodies,
         activity: Activity,
         clock: Callable[[], float],
         spool_directory: Path | None = None,
@@ -70,6 +72,7 @@ class ImapAccount:
         self._password = password
         self._takers = takers
         self._wakes = wakes
+        self._recent = recent
         self._activity = activity
         self._clock = clock
         self._spool_directory = spool_directory
@@ -282,6 +285,7 @@ class ImapAccount:
             connection,
             mailbox,
             quirks=self._quirks,
+            recent=self._recent,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )

@@ -37,6 +37,7 @@ from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import StoreOutcome
 
 _NEWEST = 100
@@ -61,6 +62,7 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
+        recent: RecentBodies,
         spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
@@ -68,6 +70,7 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
+        self._recent = recent
         self._spool_directory = spool_directory
         self._clock = clock
 
@@ -148,7 +151,7 @@ class ImapMailbox:
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
         )
-        batches = BodyBatches(self._db, self._mailbox.id, on_commit=on_commit, clock=self._clock)
+        batches = BodyBatches(self._db, self._mailbox.id, recent=self._recent, on_commit=on_commit, clock=self._clock)
         async with batches, aclosing(bodies) as outcomes:
             async for outcome in outcomes:
                 match outcome:

@@ -28,6 +28,7 @@ from syncd.sync.imap_account import ImapAccount
 from syncd.sync.planned import planned
 from syncd.sync.policies import Takers
 from syncd.sync.pop3_account import Pop3Account
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.served import leftover
 from syncd.sync.wakes import Wakes
@@ -100,12 +101,13 @@ class House:
         self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, self.file_systems = Wakes(), Takers(self.config), FileSystems()
+        self.wakes, takers, file_systems, recent = Wakes(), Takers(self.config), FileSystems(), RecentBodies()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
-            of = ImapAccount if isinstance(account, ImapConfig) else Pop3Account
-            make: Callable[..., ImapAccount | Pop3Account] = partial(of, self.db, name, account)
+            make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
+            if isinstance(account, ImapConfig):
+                make = partial(ImapAccount, self.db, name, account, recent=recent)
             self.accounts[name] = make(
                 account_id=ids[name],
                 password=_password,
@@ -125,7 +127,8 @@ class House:
                 device,
                 account_ids={account: id_ for account, id_ in ids.items() if account in selected},
                 wakes=self.wakes,
-                file_systems=self.file_systems,
+                file_systems=file_systems,
+                recent=recent,
                 activity=Activity(),
                 clock=self.clock,
                 rule=rule,

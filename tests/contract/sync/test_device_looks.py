@@ -18,7 +18,9 @@ from syncd.maildir.marker import Marker, read_marker
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
+from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import FileToRename
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
@@ -145,7 +147,8 @@ async def test_cancelled_work_is_over_when_the_cancellation_passes(tmp_path: Pat
             db,
             house.config.devices["laptop"],
             marker=lambda generation: Marker("laptop", store_id, generation),
-            turn=asyncio.Lock(),
+            file_systems=FileSystems(),
+            recent=RecentBodies(),
             clock=time.time,
         )
         tasks = [FileToRename(row, frozenset({SEEN}), frozenset()) for row in rows.values()]

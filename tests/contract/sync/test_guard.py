@@ -5,9 +5,12 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from syncd.store import holds
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, HoldState
+from syncd.sync.device_files import DeviceFiles
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 
@@ -178,7 +181,9 @@ async def test_raised_limit_dissolves_a_hold_at_the_next_start(tmp_path: Path, u
         assert house.replica("laptop").keys() == list(_keys(60))[35:]
 
 
-async def test_hold_that_dissolves_is_kept_until_its_removals_are_done(tmp_path: Path, user: Provider) -> None:
+async def test_hold_that_dissolves_is_kept_until_its_removals_are_done(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped after the guard let them pass and before a file went, the next start does it."""
     user.receive(*_keys(60))
     async with _house(tmp_path, user) as house:
@@ -188,11 +193,12 @@ async def test_hold_that_dissolves_is_kept_until_its_removals_are_done(tmp_path:
 
     lenient = House(tmp_path, accounts={"work": imap(user.server, user.user)}, guard={"count": 40})
     async with lenient as house:
-        await house.turn.acquire()
+        monkeypatch.setattr(DeviceFiles, "perform", lambda *_, **__: asyncio.Event().wait())
         async with asyncio.timeout(2.0):
             while [one.state for one in await _holds(house)] == [HoldState.HELD]:  # noqa: ASYNC110 - it is in the store
                 await asyncio.sleep(0.01)
         assert house.replica("laptop").keys() == list(_keys(60))
+    monkeypatch.undo()
     async with lenient as house:
         await house.settle()
 

@@ -12,6 +12,7 @@ from syncd.store import bodies
 from syncd.store.bodies import EncodedBody
 from syncd.store.database import Database
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
+from syncd.sync.recent_bodies import RecentBodies
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def test_spools_of_an_interrupted_fetch_are_closed(db: Database, tmp_path:
     spool.write(b"Subject: x\r\n\r\n")
 
     async def fetch() -> None:
-        async with BodyBatches(db, 1, on_commit=print, clock=float) as batches:
+        async with BodyBatches(db, 1, recent=RecentBodies(), on_commit=print, clock=float) as batches:
             await batches.put(FetchedBody(1, spool, 14))
             raise RuntimeError
 
