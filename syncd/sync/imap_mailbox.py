@@ -33,6 +33,7 @@ from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_observed import cursor_of, observed_of
@@ -62,6 +63,7 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
+        encoder: Encoder,
         recent: RecentBodies,
         spool_directory: Path | None,
         clock: Callable[[], float],
@@ -70,6 +72,7 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
+        self._encoder = encoder
         self._recent = recent
         self._spool_directory = spool_directory
         self._clock = clock
@@ -151,7 +154,14 @@ class ImapMailbox:
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
         )
-        batches = BodyBatches(self._db, self._mailbox.id, recent=self._recent, on_commit=on_commit, clock=self._clock)
+        batches = BodyBatches(
+            self._db,
+            self._mailbox.id,
+            encoder=self._encoder,
+            recent=self._recent,
+            on_commit=on_commit,
+            clock=self._clock,
+        )
         async with batches, aclosing(bodies) as outcomes:
             async for outcome in outcomes:
                 match outcome:
