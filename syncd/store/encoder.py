@@ -60,7 +60,10 @@ class Encoder:
         if os.fstat(helper.memory_fd).st_size < size_bytes:
             os.ftruncate(helper.memory_fd, size_bytes)
         with mmap.mmap(helper.memory_fd, size_bytes) as memory:
-            memory[:] = b"".join(contents)
+            start = 0
+            for content in contents:
+                memory[start : start + len(content)] = content
+                start += len(content)
             _say(helper.process.stdin, [len(content) for content in contents])
             return tuple(_encoded(memory, _answer(helper.process)))
 
