@@ -125,7 +125,7 @@ class App:
         if pending:
             log.warning("tasks_abandoned", tasks=sorted(task.get_name() for task in pending))
         self._tasks = []
-        self._encoder.rest()
+        self._encoder.close()
 
     def _account(self, name: str, config: ImapConfig | Pop3Config, held: SyncdError | None) -> Supervisor:
         activity = self.activities.accounts.setdefault(name, Activity())

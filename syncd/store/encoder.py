@@ -51,9 +51,19 @@ class Encoder:
         return tuple(map(encode_octets, contents))
 
     def rest(self) -> None:
-        """End the helper; the next large batch starts another. Blocks for a moment."""
-        with self._lock:
-            self._end()
+        """End the helper unless somebody is using it; the next large batch starts another."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """End the helper, also in the middle of a batch, which is then encoded here."""
+        helper = self._helper
+        if helper is not None:
+            helper.process.kill()
+        self.rest()
 
     def _with_help(self, contents: Sequence[bytes], size_bytes: int) -> tuple[EncodedBody, ...]:
         helper = self._helper = self._helper or _started()

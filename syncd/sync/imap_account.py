@@ -188,7 +188,7 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        await asyncio.to_thread(self._encoder.rest)
+        self._encoder.rest()
         now = self._clock()
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
 

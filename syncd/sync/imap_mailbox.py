@@ -36,6 +36,7 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.recent_bodies import RecentBodies
@@ -150,6 +151,7 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        wanted = await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
         ids = {one.uid: one.message_id for one in wanted}
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)

@@ -103,13 +103,13 @@ class House:
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
-        recent, encoder = RecentBodies(), Encoder()
+        recent, self.encoder = RecentBodies(), Encoder()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
             if isinstance(account, ImapConfig):
-                make = partial(ImapAccount, self.db, name, account, encoder=encoder, recent=recent)
+                make = partial(ImapAccount, self.db, name, account, encoder=self.encoder, recent=recent)
             self.accounts[name] = make(
                 account_id=ids[name],
                 password=_password,
@@ -148,6 +148,7 @@ class House:
             _, pending = await asyncio.wait(pending, timeout=patience_s) if pending else ((), pending)
         for task in pending:
             task.print_stack()
+        self.encoder.close()
         await asyncio.to_thread(self.db.close)
         assert not pending, "cancelled tasks did not end"
         for task in self._running:

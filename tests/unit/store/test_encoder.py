@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 def encoder() -> Iterator[Encoder]:
     encoder = Encoder()
     yield encoder
-    encoder.rest()
+    encoder.close()
 
 
 def contents() -> list[bytes]:
