@@ -30,6 +30,7 @@ from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settled, Settlement
+from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
 from syncd.sync.commons import Content
 from syncd.sync.guarding import Waiting, admit, count_removals, waiting
@@ -167,7 +168,8 @@ class ReplicaRound:
 
     async def _perform(self, batch: Sequence["_Job"]) -> "_Done":
         """Announce, perform and settle one batch; raise what reaches further than a message."""
-        announced = await self.db.write(partial(self._announce, batch=batch))
+        minted = self._minted(batch)  # here, for every other task waits for the one thread that writes
+        announced = await self.db.write(partial(self._announce, batch=batch, minted=minted))
         outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
         await self.db.write(partial(self._settle, announced=announced, outcomes=outcomes))
         if log.is_enabled_for(logging.DEBUG):
@@ -196,13 +198,15 @@ class ReplicaRound:
     def _flags_now(self, pair: Pair) -> Flags:
         return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
 
-    def _announce(self, conn: Connection, *, batch: Sequence["_Job"]) -> "_Announced":
-        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
-        minted = [
+    def _minted(self, batch: Sequence["_Job"]) -> Sequence[MintedFile]:
+        return [
             self.side.mint(self.of, job.body, job.effect.flags)
             for job in batch
             if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
         ]
+
+    def _announce(self, conn: Connection, *, batch: Sequence["_Job"], minted: Sequence[MintedFile]) -> "_Announced":
+        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
         made = replica_tree.announce_deliveries(conn, self.of.id, minted)
         tasks: list[FileTask] = []
         for effect, known, body, source in batch:
