@@ -16,8 +16,8 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
+from syncd.sync.batch import BATCH_BYTES
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.round import BATCH_BYTES
 
 _BATCH_BODIES = 1000
 
