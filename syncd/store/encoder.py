@@ -1,10 +1,10 @@
 """Floor 3: encoding bodies in a process beside this one, so that two processors share a first sync.
 
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
-octets that nothing else looks at. The helper is this module run as a program: it has no store, no files and no secrets,
-reads octets from memory that both map, and writes what is to be stored in their place, which is never longer. It ends
-when its standard input does, so it cannot outlive us. Without it (few octets, a helper that fails) the same function
-encodes here.
+octets that nothing else looks at. The helper is this module run as a program: it has no store and no files, and none of
+our variables but those that Python needs. It reads octets from memory that both map, and writes what is to be stored in
+their place, which is never longer. It ends when its standard input does, so it cannot outlive us. Without it (few
+octets, a helper that fails, a place where there can be none) the same function encodes here.
 """
 
 import json
@@ -23,7 +23,9 @@ from syncd.store.encoding import Codec, EncodedBody, encode_octets
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
-_SECRETS = "SYNCD_"
+_FAILURES_MAX = 2
+"""After so many in a row there is no help to be had here."""
+_VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
 
 
 class _Helper(NamedTuple):
@@ -37,17 +39,19 @@ class Encoder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._helper: _Helper | None = None
+        self._failures = 0 if sys.executable and hasattr(os, "memfd_create") else _FAILURES_MAX
+        self._is_closed = False
 
     def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
         """Return bodies of at most 1 MiB each ready to be inserted, with their facts."""
-        size_bytes = sum(map(len, contents))
-        if size_bytes >= _WORTHWHILE_BYTES:
+        if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
             with self._lock:
-                try:
-                    return self._with_help(contents, size_bytes)
-                except (OSError, EOFError, ValueError) as error:
-                    log.warning("encoder_failed", error=type(error).__name__)
-                    self._end()
+                if not self._is_closed and self._failures < _FAILURES_MAX:
+                    try:
+                        return self._with_help(contents)
+                    except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
+                        self._failures += 1
+                        log.warning("encoder_failed", error=type(error).__name__)
         return tuple(map(encode_octets, contents))
 
     def rest(self) -> None:
@@ -59,23 +63,22 @@ class Encoder:
                 self._lock.release()
 
     def close(self) -> None:
-        """End the helper, also in the middle of a batch, which is then encoded here."""
+        """End the helper for good, also in the middle of a batch; what comes is encoded here."""
+        self._is_closed = True
         helper = self._helper
         if helper is not None:
             helper.process.kill()
         self.rest()
 
-    def _with_help(self, contents: Sequence[bytes], size_bytes: int) -> tuple[EncodedBody, ...]:
+    def _with_help(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
         helper = self._helper = self._helper or _started()
-        if os.fstat(helper.memory_fd).st_size < size_bytes:
-            os.ftruncate(helper.memory_fd, size_bytes)
-        with mmap.mmap(helper.memory_fd, size_bytes) as memory:
-            start = 0
-            for content in contents:
-                memory[start : start + len(content)] = content
-                start += len(content)
-            _say(helper.process.stdin, [len(content) for content in contents])
-            return tuple(_encoded(memory, _answer(helper.process)))
+        try:
+            encoded = tuple(_encoded_by(helper, contents))
+        except BaseException:
+            self._end()  # NOTE: what it may still say would be taken for the answer to the next batch
+            raise
+        self._failures = 0
+        return encoded
 
     def _end(self) -> None:
         if self._helper is None:
@@ -101,13 +104,32 @@ def _started() -> _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(memory_fd,),
-            env={name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)},
+            env={name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
             start_new_session=True,  # a Ctrl-C is for us
         )
     except BaseException:
         os.close(memory_fd)
         raise
     return _Helper(process, memory_fd)
+
+
+def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedBody]:
+    size_bytes = sum(map(len, contents))
+    if os.fstat(helper.memory_fd).st_size < size_bytes:
+        os.ftruncate(helper.memory_fd, size_bytes)
+    with mmap.mmap(helper.memory_fd, size_bytes) as memory:
+        start = 0
+        for content in contents:
+            memory[start : start + len(content)] = content
+            start += len(content)
+        _say(helper.process.stdin, [len(content) for content in contents])
+        start = 0
+        for content, answer in zip(contents, _answer(helper.process), strict=True):
+            facts, codec, length = _read(answer)
+            if facts.size_bytes != len(content):
+                raise ValueError("the helper tells of another body")
+            yield EncodedBody(facts, codec, (length,) if content else (), memory[start : start + length])
+            start += length
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
@@ -125,20 +147,17 @@ def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
     return rows
 
 
-def _encoded(memory: mmap.mmap, rows: list[list[str | int | None]]) -> Iterator[EncodedBody]:
-    start = 0
-    for digest, header_digest, message_id, size_bytes, lf_size_bytes, is_crlf, codec, length in rows:
-        facts = BodyFacts(
-            digest=bytes.fromhex(str(digest)),
-            header_digest=bytes.fromhex(str(header_digest)),
-            message_id=None if message_id is None else str(message_id),
-            size_bytes=int(size_bytes or 0),
-            lf_size_bytes=int(lf_size_bytes or 0),
-            is_crlf=bool(is_crlf),
-        )
-        end = start + int(length or 0)
-        yield EncodedBody(facts, Codec(str(codec)), (end - start,) if size_bytes else (), memory[start:end])
-        start = end
+def _read(answer: list[str | int | None]) -> tuple[BodyFacts, Codec, int]:
+    digest, header_digest, message_id, size_bytes, lf_size_bytes, is_crlf, codec, length = answer
+    facts = BodyFacts(
+        digest=bytes.fromhex(str(digest)),
+        header_digest=bytes.fromhex(str(header_digest)),
+        message_id=None if message_id is None else str(message_id),
+        size_bytes=int(size_bytes or 0),
+        lf_size_bytes=int(lf_size_bytes or 0),
+        is_crlf=bool(is_crlf),
+    )
+    return facts, Codec(str(codec)), int(length or 0)
 
 
 def _say(pipe: IO[bytes] | None, value: object) -> None:

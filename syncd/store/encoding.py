@@ -56,7 +56,8 @@ class EncodedBody:
     def chunks(self) -> Iterator[bytes]:
         """Yield the chunks, from the first one each time this is called."""
         if isinstance(self._octets, bytes):
-            yield from (self._octets,) if self._lengths else ()
+            if self._lengths:
+                yield self._octets
             return
         self._octets.seek(0)
         for length in self._lengths:

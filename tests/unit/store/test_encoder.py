@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from syncd.store import encoder as encoder_module
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode_octets
 
@@ -66,9 +68,58 @@ def test_helper_that_is_killed_is_done_without(encoder: Encoder) -> None:
     assert len(helpers() - before) == 1
 
 
+def test_an_answer_that_nobody_took_is_not_taken_for_another(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After any error on the way the helper ends, and with it what it still had to say."""
+    batch = contents()
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder_module, "_answer", _failing)
+        with pytest.raises(MemoryError):
+            encoder.encode(batch[::-1])
+
+    assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+
+
+def test_answers_about_other_bodies_are_refused(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the helper says is compared with what it was asked, and done again here if it does not fit."""
+    batch = contents()
+    answer = encoder_module._answer
+    for wrong in (lambda rows: rows[:-1], lambda rows: [*rows, rows[0]], lambda rows: rows[::-1]):
+        other = Encoder()
+        monkeypatch.setattr(encoder_module, "_answer", lambda process, wrong=wrong: wrong(answer(process)))
+        assert told(other.encode(batch)) == told(tuple(map(encode_octets, batch)))
+        other.close()
+
+
+@pytest.mark.parametrize("program", ["", "/bin/false"])
+def test_where_there_is_no_helper_all_is_encoded_here(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """It is tried twice at most, and never stops a batch."""
+    started: list[object] = []
+    popen = encoder_module.subprocess.Popen
+    monkeypatch.setattr(encoder_module.sys, "executable", program)
+    monkeypatch.setattr(encoder_module.subprocess, "Popen", lambda *a, **k: (started.append(a), popen(*a, **k))[1])
+    encoder, batch = Encoder(), contents()
+    for _ in range(5):
+        assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+
+    assert len(started) == (2 if program else 0)
+
+
+def test_closed_is_closed(encoder: Encoder) -> None:
+    """After the end no helper starts again."""
+    before = helpers()
+    encoder.close()
+    assert told(encoder.encode(contents()))
+    assert helpers() == before
+
+
+def _failing(_: object) -> NoReturn:
+    raise MemoryError
+
+
 def test_helper_sees_no_secret(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Passwords that come in variables are not handed on."""
-    monkeypatch.setenv("SYNCD_ACCOUNTS__WORK__PASSWORD", "canary-of-the-helper")
+    for name in ("SYNCD_ACCOUNTS__WORK__PASSWORD", "syncd_accounts__work__password", "PGPASSWORD"):
+        monkeypatch.setenv(name, "canary-of-the-helper")
     before = helpers()
     encoder.encode(contents())
     (helper,) = helpers() - before
