@@ -116,6 +116,7 @@ class App:
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
+        self._encoder.close()
         pending: set[asyncio.Task[None]] = set(self._tasks)
         for patience_s in (_END_S, _LAST_WORDS_S):
             for task in pending:
@@ -125,7 +126,6 @@ class App:
         if pending:
             log.warning("tasks_abandoned", tasks=sorted(task.get_name() for task in pending))
         self._tasks = []
-        self._encoder.close()
 
     def _account(self, name: str, config: ImapConfig | Pop3Config, held: SyncdError | None) -> Supervisor:
         activity = self.activities.accounts.setdefault(name, Activity())

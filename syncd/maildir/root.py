@@ -1,6 +1,7 @@
 """A device root: its mailbox directories, opened step by step without following a link, and its control files."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from syncd.maildir.libc import syncfs
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROL_FILE_MAX_BYTES = 1024 * 1024
 _DEPTH_MAX = 64
+_MOUNT = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
 class ReplicaRoot:
@@ -140,6 +142,18 @@ class ReplicaRoot:
         """Return which file system the root is on."""
         with failing("examine the replica root"):
             return os.fstat(self.fd).st_dev
+
+    def file_system(self) -> tuple[int, int]:
+        """Return which file system the root is on, and by which mount: there are no links from one to another.
+
+        The mount is 0 where the system does not tell.
+        """
+        try:
+            info = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii")
+        except OSError:
+            info = ""
+        found = _MOUNT.search(info)
+        return self.device_number(), int(found[1]) if found else 0
 
 
 def _parts(directory: PurePosixPath) -> tuple[str, ...]:

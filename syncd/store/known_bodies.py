@@ -1,20 +1,23 @@
 """Floor 3: bodies that the store may have already: of messages that a server moved or copied, or that come twice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
 from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
 from syncd.store.schema import body, mailbox, server_message
 
+_LIKES_MAX = 16
+"""More messages of one size and date are none that only their headers tell apart, but an import of thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownBody:
-    """A body that a message without one may have.
+    """A body that a message without one has, or may have.
 
     is_certain: the server gave both messages one EMAILID (RFC 8474 §5.1), which says that their octets are the same.
-    Else size and INTERNALDATE are equal, and the header must be as well.
+    Else both have this size and INTERNALDATE, and a Message-ID, and the header must be equal as well.
     """
 
     body_id: int
@@ -23,36 +26,59 @@ class KnownBody:
 
 
 def known_bodies(
-    conn: Connection, *, account_id: int, message_ids: Iterable[int]
+    conn: Connection, *, account_id: int, message_ids: Sequence[int]
 ) -> Mapping[int, tuple[KnownBody, ...]]:
-    """Return what each of these messages, by row id, may have for a body: those of the account's other mailboxes.
+    """Return what these messages, by row id, have or may have for a body: those of the account's other mailboxes.
 
     NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets.
     """
-    wanted, other = server_message.alias("wanted"), server_message.alias("other")
-    is_alike = and_(other.c.internaldate == wanted.c.internaldate, other.c.size_bytes == wanted.c.size_bytes)
-    is_same = other.c.email_id == wanted.c.email_id
-    query = (
-        select(
-            wanted.c.id,
-            other.c.body_id,
-            hexadecimal(conn, body.c.header_digest),
-            wanted.c.email_id,
-            other.c.email_id.label("other_email_id"),
-            other.c.mailbox_id,
+    mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
+    found: dict[int, tuple[KnownBody, ...]] = {}
+    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
+        if message_id is not None:
+            found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
+    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id):
+        found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=True))
+    return found
+
+
+Likeness = Callable[[FromClause, FromClause], ColumnElement[bool]]
+
+
+def _has_date(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+    return wanted.c.internaldate == other.c.internaldate
+
+
+def _has_email_id(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+    return wanted.c.email_id == other.c.email_id
+
+
+def _bodies_of_likes(
+    conn: Connection, message_ids: Iterable[int], mailbox_ids: Iterable[int], is_like: Likeness
+) -> list[tuple[int, int, bytes, str | None]]:
+    """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+
+    def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+        return and_(
+            is_like(wanted, other),
+            other.c.size_bytes == wanted.c.size_bytes,
+            other.c.mailbox_id != wanted.c.mailbox_id,
+            # NOTE: without the sum SQLite begins with all messages of the mailboxes.
+            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            other.c.body_id.is_not(None),
         )
+
+    wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
+    has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
+    query = (
+        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
-        .join(other, and_(or_(is_alike, is_same), other.c.mailbox_id != wanted.c.mailbox_id))
+        .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_one_of(conn, wanted.c.id, message_ids))
+        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
     )
-    # NOTE: joined, SQLite would begin with all messages of the account.
-    of_account = set(conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars())
-    found: dict[int, list[KnownBody]] = {}
-    for id_, body_id, header_digest, email_id, other_email_id, mailbox_id in rows_at_once(conn, query):
-        if mailbox_id not in of_account:
-            continue
-        is_certain = email_id is not None and email_id == other_email_id
-        found.setdefault(id_, []).append(KnownBody(body_id, bytes.fromhex(header_digest), is_certain))
-    return {id_: tuple(sorted(bodies, key=lambda one: one.body_id)) for id_, bodies in found.items()}
+    return [
+        (id_, body_id, bytes.fromhex(digest), message_id)
+        for id_, body_id, digest, message_id in rows_at_once(conn, query)
+    ]

@@ -183,7 +183,6 @@ server_message = Table(
     Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),
     Index("ix_server_message_body_id", "body_id"),
     Index("ix_server_message_internaldate_size_bytes", "internaldate", "size_bytes"),
-    Index("ix_server_message_email_id", "email_id"),
     sqlite_autoincrement=True,
 )
 

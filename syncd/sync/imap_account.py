@@ -111,6 +111,7 @@ class ImapAccount:
                 await asyncio.shield(connection.logout())
                 raise
             finally:
+                self._let_go()
                 await connection.aclose()
         except SyncdError as error:
             self.requests.fail(error)
@@ -163,6 +164,7 @@ class ImapAccount:
         if await self._select_inbox(connection):
             return True
         self._activity.now("idle", self._clock())
+        self._let_go()
         waits_s = (self._timer.left_s, self._failures.shortest_wait_s())
         with self._timer.waking(wake):
             timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
@@ -188,7 +190,6 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        self._encoder.rest()
         now = self._clock()
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
 
@@ -319,6 +320,11 @@ class ImapAccount:
         self._activity.done = self._fetched
         log.info("bodies_committed", account=self._name, count=count)
         self._wake_devices()
+
+    def _let_go(self) -> None:
+        """Give back what only a busy account needs."""
+        self._encoder.rest()
+        self._recent.clear()
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):

@@ -1,11 +1,12 @@
 """Floor 4: bodies bound to messages without a download, because the store has them from another mailbox."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
 from sqlalchemy import Connection
 
+from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.log import log
@@ -34,14 +35,11 @@ async def bind_known_bodies(
     known = await db.read(partial(known_bodies, account_id=mailbox.account_id, message_ids=ids))
     if not known:
         return wanted
-    bound = {
-        id_: one
-        for id_, bodies in known.items()
-        if (one := _the_only({each.body_id for each in bodies if each.is_certain})) is not None
-    }
-    by_uid = {one.uid: one.message_id for one in wanted if one.message_id in known}
-    alike = {uid: known[id_] for uid, id_ in by_uid.items() if id_ not in bound}
-    bound |= {by_uid[uid]: body_id for uid, body_id in (await _by_header(connection, alike)).items()}
+    certain = {id_: _the_only(one for one in bodies if one.is_certain) for id_, bodies in known.items()}
+    bound = {id_: body_id for id_, body_id in certain.items() if body_id is not None}
+    alike = {one.uid: known[one.message_id] for one in wanted if one.message_id in known.keys() - bound.keys()}
+    by_header = await _by_header(connection, alike)
+    bound |= {one.message_id: by_header[one.uid] for one in wanted if one.uid in by_header}
     if bound:
         await db.write(partial(_bind, mailbox_id=mailbox.id, bound=bound))
         log.info("bodies_bound", mailbox_id=mailbox.id, count=len(bound))
@@ -50,23 +48,30 @@ async def bind_known_bodies(
 
 
 async def _by_header(connection: ImapConnection, alike: Mapping[int, Sequence[KnownBody]]) -> Mapping[int, int]:
-    """Return the body of each UID whose header only one of its likes has."""
+    """Return the body of each UID whose header only one of its likes has.
+
+    A server that does not give headers gives whole bodies, perhaps: that is not decided here.
+    """
     found: dict[int, int] = {}
     if not alike:
         return found
-    async with aclosing(connection.fetch_headers(UidSet.of(alike))) as outcomes:
-        async for outcome in outcomes:
-            if isinstance(outcome, Header):
-                digest = facts_of((outcome.octets,)).header_digest
-                bodies = {one.body_id for one in alike[outcome.uid] if one.header_digest == digest}
-                if (body_id := _the_only(bodies)) is not None:
-                    found[outcome.uid] = body_id
+    try:
+        async with aclosing(connection.fetch_headers(UidSet.of(alike))) as outcomes:
+            async for outcome in outcomes:
+                if isinstance(outcome, Header):
+                    digest = facts_of((outcome.octets,)).header_digest
+                    body_id = _the_only(one for one in alike[outcome.uid] if one.header_digest == digest)
+                    if body_id is not None:
+                        found[outcome.uid] = body_id
+    except RefusedError as error:
+        log.info("headers_refused", error=str(error))
     return found
 
 
-def _the_only(bodies: set[int]) -> int | None:
-    """Return the one member; None when there are more, for then only the octets tell."""
-    return next(iter(bodies)) if len(bodies) == 1 else None
+def _the_only(bodies: Iterable[KnownBody]) -> int | None:
+    """Return the one body that there is; None when there are more, for then only the octets tell."""
+    ids = {body.body_id for body in bodies}
+    return ids.pop() if len(ids) == 1 else None
 
 
 def _bind(conn: Connection, *, mailbox_id: int, bound: Mapping[int, int]) -> None:

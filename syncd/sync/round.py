@@ -129,33 +129,37 @@ class ReplicaRound:
         linked: Performed | None = None
         while rest:
             finished = commons.finished
-            batch = await self._linkable(rest)
+            free = writable(job for job in rest if not (is_patient and commons.is_claimed(job.content)))
+            batch = await self._linkable(dict.fromkeys((*rest[:BATCH_FILES], *free)))
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
                 linked = await self._begin(batch, also=linked)
                 if not linked.is_smooth:
                     done, linked = done | await self._end(linked), None
             elif commons.finished != finished:
-                continue
-            elif batch := writable(job for job in rest if not (is_patient and commons.is_claimed(job.content))):
+                continue  # what was looked for may be there by now
+            elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
                 with commons.claim(job.content for job in batch):
                     written, linked = await self._begin(batch, also=linked), None
                     done |= await self._end(written)
+                is_patient = True
             else:
+                if linked is not None:
+                    done, linked = done | await self._end(linked), None
                 is_patient = await commons.wait()
             taken = {job.effect.message_id for job in batch}
             rest = [job for job in rest if job.effect.message_id not in taken]
         return done | await self._end(linked) if linked is not None else done
 
-    async def _linkable(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Return those of the next deliveries for which there is a file to link."""
+    async def _linkable(self, jobs: Iterable[Job]) -> Sequence[Job]:
+        """Return those deliveries for which there is a file to link, as many as make a batch."""
         roots = frozenset(self.side.commons.roots)
         if not roots:
             return ()
-        ahead = jobs[:BATCH_FILES]
-        wanted = [job.body for job in ahead if job.body is not None]
+        wanted = [job.body for job in jobs if job.body is not None]
         found = await self.db.read(partial(deliveries.link_sources, wanted=wanted, device_paths=roots))
-        return [job._replace(source=found[job.content]) for job in ahead if job.content in found]
+        linkable = [job._replace(source=found[job.content]) for job in jobs if job.content in found]
+        return linkable[:BATCH_FILES]
 
     async def _perform_all(self, jobs: Sequence[Job]) -> "_Done":
         done = _Done()
