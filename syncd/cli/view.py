@@ -104,7 +104,7 @@ def _troubles(status: Status) -> Table:
 
 
 def _place(trouble: TroubleStatus) -> tuple[str, str]:
-    return f"{trouble.account}/{trouble.mailbox}", str(trouble.uid)
+    return f"{trouble.account}/{trouble.mailbox}", "in maildrop" if trouble.uid is None else str(trouble.uid)
 
 
 def _is_interesting(one: ReplicaStatus) -> bool:
