@@ -339,4 +339,5 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:
-        raise TrustError("the certificate file cannot be used") from error
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
+        raise TrustError(f"a certificate file cannot be used: {reason}") from error
