@@ -239,6 +239,47 @@ def test_odd_things_in_a_mailbox_are_left_alone_and_hold_up_nothing(
         assert client.search(None, 'SUBJECT "nobody else"')[1] == [b""]
 
 
+def test_odd_files_of_a_device_are_kept_and_hold_up_nothing(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Empty and huge files, and names that a shell, a terminal or a line would trip over: they are where they were."""
+    deliver(dovecot, mail_user, 2)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    cur = os.fsencode(tmp_path / "laptop" / ".work.INBOX" / "cur")
+    kept = {
+        b"empty:2,S": 0,
+        b"huge:2,S": 2**31,
+        b"two\nlines:2,S": 9,
+        b"no\xff\xfeutf8:2,S": 9,
+        b"esc\x1b[31m:2,S": 9,
+        b"x" * 250 + b":2,S": 9,
+        b":2,S": 9,
+        b"-rf:2,": 9,
+        b"$(touch owned);:2,S": 9,
+        b"twice:2,S:2,F": 9,
+        b"no-letters": 9,
+    }
+    for name, size_bytes in kept.items():
+        with open(os.path.join(cur, name), "wb") as file:  # noqa: PTH118, PTH123  # names that no Path shows
+            file.write(b"Subject: \n"[:size_bytes])
+            file.truncate(size_bytes)
+    deliver(dovecot, mail_user, 1, first=2)
+
+    daemon.syncd("sync")
+    with daemon:
+        deliver(dovecot, mail_user, 1, first=3)
+        wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) >= 4, 30, "the other device is served")
+        wait_until(lambda: daemon.device("laptop")["waiting"] == 0, 30, "this one is, too")
+        shown = daemon.syncd("status")
+
+    left = {name: os.lstat(os.path.join(cur, name)).st_size for name in kept if name in os.listdir(cur)}  # noqa: PTH118, PTH208
+    assert left == kept
+    assert shown.returncode == 0
+    assert not set(shown.stdout + daemon.log()) & set("\x1b\xff")
+    assert not (tmp_path / "owned").exists()
+
+
 def is_mail(file: Path) -> bool:
     return file.is_file() and not file.is_symlink()
 
@@ -252,7 +293,9 @@ def test_everything_that_is_made_is_private_whatever_the_umask(
     deliver(dovecot, f"{mail_user}p", 2)
     dovecot.deliver(mail_user, "INBOX", letter(2, body_bytes=2_000_000), flags=("$Label",))
     accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
-    daemon = make_daemon(accounts, through=("sh", "-c", f'umask {umask}; exec "$@"', "sh"))
+    daemon = make_daemon(
+        accounts, through=("sh", "-c", f'umask {umask}; export PYTHONDONTWRITEBYTECODE=1; exec "$@"', "sh")
+    )
     state = daemon.directory / "state"
     daemon.store = state / "syncd.db"
     roots = {device: {"path": str(tmp_path / "mail" / device)} for device in ("laptop", "phone")}

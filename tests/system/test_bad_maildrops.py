@@ -107,8 +107,8 @@ def test_message_that_breaks_the_session_is_named_in_the_end(make_daemon: MakeDa
     ("command", "octets", "said"),
     [
         ("STAT", b"\x1b]0;owned\x07\xff\x00\r\n", "neither +OK nor -ERR"),
-        ("LIST", b"+OK\r\n" + b"9" * 40_000_000, "a multi-line answer exceeds its limit"),
-        ("UIDL", b"+OK\r\n1 uidl", "the server closed the connection"),
+        ("UIDL", b"+OK\r\n1 " + b"u" * 40_000_000, "a multi-line answer exceeds its limit"),
+        ("LIST", b"+OK\r\n1 1", "the server closed the connection"),
         ("QUIT", b"-ERR \x1b[31msome deleted messages not removed\r\n", "the server refused QUIT"),
     ],
 )
@@ -128,7 +128,7 @@ def test_answer_that_is_none_is_told_and_loses_nothing(
     def break_it(_: Session, line: str) -> Reply | None:
         if not is_broken or line.split(maxsplit=1)[0] != command:
             return None
-        return Reply(octets, CUT.then if command == "UIDL" else Reply().then)
+        return Reply(octets, CUT.then if command == "LIST" else Reply().then)
 
     with maildrop(break_it, capabilities="UIDL USER") as server:
         accounts = {"isp": scripted_account(server), "work": imap_account(dovecot, mail_user)}
