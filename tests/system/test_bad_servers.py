@@ -277,3 +277,39 @@ def test_mailbox_that_ends_every_connection_is_named_and_the_others_are_served(
     assert "work/A: the server closed the connection" in shown
     assert came == [0, 1, 1, 1]
     assert [len(files(tmp_path / "laptop", f"work.{box}")) for box in ("A", "B", "INBOX", "Z")] == [1, 1, 1, 1]
+
+
+def test_mailbox_names_that_lead_elsewhere_stay_inside_and_are_shown_as_text(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Dots, slashes, escapes and names without end: each a directory below the root, or named; others go on."""
+    evil = [b"../../escape", b"/etc/escape", b"..", b"a/../../escape", b"~root", b"evil&ABs-[2J", b"evil&AAo-line"]
+    rows = b"".join(b'* LIST (\\HasNoChildren) "/" "%b"\r\n' % name for name in (*evil, b"x" * 5000))
+    deliver(dovecot, mail_user, 1)
+    deliver(dovecot, mail_user, 1, mailbox="Old", first=1)
+
+    def to_old(line: bytes) -> bytes:
+        tag, _, rest = line.partition(b" ")
+        is_evil = rest.startswith(b"SELECT ") and any(b'"%b"' % name in rest for name in evil)
+        return tag + b" SELECT Old" + (b" (CONDSTORE)\r\n" if b"(CONDSTORE)" in rest else b"\r\n") if is_evil else line
+
+    with tapped(dovecot, alters=to_old, precedes=lambda line: rows if b" LIST " in line else b"") as tap:
+        accounts = {"work": imap_account(dovecot, mail_user, port=tap.port)}
+        daemon = make_daemon(accounts, devices=("devices/laptop",))
+        outside = {path for path in tmp_path.rglob("*") if not path.is_relative_to(daemon.directory)}
+        ended = daemon.syncd("sync")
+        shown = daemon.syncd("status").stdout
+
+    made = {path for path in tmp_path.rglob("*") if not path.is_relative_to(daemon.directory)} - outside
+    of_device, of_mailbox = ended.stderr.splitlines()
+    assert {path.relative_to(tmp_path).parts[:2] for path in made} == {("devices",), ("devices", "laptop")}
+    assert [len(files(tmp_path / "devices" / "laptop", f"work.{box}")) for box in ("INBOX", "Old")] == [1, 1]
+    assert of_device.startswith("device laptop: work/xxxx")
+    assert of_device.endswith("xxxx: the mailbox name is too long for a directory")
+    assert of_mailbox.startswith("mailbox work/xxxx")
+    assert max(len(of_device), len(of_mailbox)) < 300
+    assert "work/../../escape" in shown
+    assert "work/evil\\x1b[2J" in shown
+    assert "work/evil\\nline" in shown
+    assert len(shown) < 10_000
+    assert not set(ended.stderr + shown) & set("\x1b\x07")
