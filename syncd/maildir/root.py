@@ -29,7 +29,7 @@ class ReplicaRoot:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise DeviceAwayError(f"the replica root cannot be opened: {reason}") from error
+            raise DeviceAwayError(f"the directory of the device cannot be opened: {reason}") from error
         self.path = path
 
     def close(self) -> None:
@@ -101,7 +101,10 @@ class ReplicaRoot:
 
     def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
-        with failing("read a control file"), _control_directory(self.fd, directory) as fd:
+        with (
+            failing("read a control file", is_of_root=not directory.parts),
+            _control_directory(self.fd, directory) as fd,
+        ):
             try:
                 found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode):
@@ -114,7 +117,10 @@ class ReplicaRoot:
 
     def write_control(self, directory: PurePosixPath, filename: str, octets: bytes, *, temporary: str) -> None:
         """Put a small file in place of the old one, at once, mode 0600, and durably."""
-        with failing("write a control file"), _control_directory(self.fd, directory) as fd:
+        with (
+            failing("write a control file", is_of_root=not directory.parts),
+            _control_directory(self.fd, directory) as fd,
+        ):
             try:
                 os.unlink(temporary, dir_fd=fd)
             except FileNotFoundError:

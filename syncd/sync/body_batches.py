@@ -10,6 +10,7 @@ from typing import IO, Self
 
 from sqlalchemy import Connection
 
+from syncd.errors import FileError, Reach, no_room
 from syncd.mail.message import BodyReader
 from syncd.store import bodies, troubles
 from syncd.store.database import Database
@@ -39,7 +40,10 @@ class FileSpool:
     def encoded(self) -> EncodedBody:
         """Return the body as the store wants it, and forget the file."""
         with self._file:
-            self._file.seek(0)
+            try:
+                self._file.seek(0)  # writes what is still in its buffer
+            except OSError as error:
+                raise FileError(no_room(error), reach=Reach.ACCOUNT) from error
             pieces = iter(lambda: self._file.read(CHUNK_BYTES), b"")
             return encode(self._reader.facts(), pieces)
 

@@ -26,7 +26,7 @@ from syncd.imap.types import ListEntry, SelectResult, StatusRow
 from syncd.log import log
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
-from syncd.store import accounts
+from syncd.store import accounts, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -34,11 +34,12 @@ from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
 from syncd.sync.imap_push import ImapPush
+from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.requests import Requests
+from syncd.sync.requests import Asked, Requests
 from syncd.sync.wakes import Wakes
 
 _NEWEST_BODIES = 100
@@ -85,7 +86,8 @@ class ImapAccount:
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
-        self._failures = MailboxFailures(db, name)
+        self._losses = Losses()
+        self._failures = MailboxFailures(db, name, self._losses)
         self._push = ImapPush(
             db,
             name,
@@ -104,15 +106,22 @@ class ImapAccount:
     async def run(self) -> None:
         """Connect and serve the account until cancelled; raises what ended the connection."""
         try:
-            connection = await self._connect()
-            try:
-                await self._serve(connection)
-            except asyncio.CancelledError:
-                await asyncio.shield(connection.logout())
-                raise
-            finally:
-                self._let_go()
-                await connection.aclose()
+            is_again = False
+            while True:
+                connection = await self._connect()
+                try:
+                    await self._serve(connection, is_again=is_again)
+                except asyncio.CancelledError:
+                    await asyncio.shield(connection.logout())
+                    raise
+                except SyncdError as error:
+                    if connection.is_usable or not self._losses.may_connect_at_once():
+                        raise
+                    log.warning("connection_lost", account=self._name, error=str(error))
+                    is_again = True
+                finally:
+                    self._let_go()
+                    await connection.aclose()
         except SyncdError as error:
             self.requests.fail(error)
             raise
@@ -141,14 +150,18 @@ class ImapAccount:
         log.info("account_connected", account=self._name)
         return connection
 
-    async def _serve(self, connection: ImapConnection) -> None:
+    async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:
+        """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
         wake = self._wakes.account(self._name)
         is_first, has_news = True, False
         while True:
             wake.clear()
             asked = self.requests.take()
-            if asked:
+            is_new = not (is_first and is_again)
+            if asked and is_new:
                 self._failures.end_waits()
+            if asked is Asked.LOOK and is_new:
+                await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
             await self._push.push(connection)
             if asked or is_first or self._timer.is_due:
                 self._timer.begin()
@@ -292,6 +305,7 @@ class ImapAccount:
             quirks=self._quirks,
             encoder=self._encoder,
             recent=self._recent,
+            losses=self._losses,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )
