@@ -84,7 +84,7 @@ def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, A
         conn.execute(insert(table), rows)
         return
     names = tuple(rows[0])
-    listed, octets = _packed(conn, [table.c[name] for name in names], [tuple(row.values()) for row in rows])
+    listed, octets = _packed(conn, [table.c[name] for name in names], (row.values() for row in rows))
     unpacked = [_unpacked(table.c[name], position, octets) for position, name in enumerate(names)]
     values = func.json_each(listed).table_valued("value")
     conn.execute(insert(table).from_select(names, select(*unpacked).select_from(values)))
@@ -109,24 +109,24 @@ def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement
 
 
 def _packed(
-    conn: Connection, columns: Sequence[Column[Any]], rows: Sequence[tuple[Any, ...]]
+    conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[Iterable[Any]]
 ) -> tuple[str, BindParameter[bytes]]:
     """Return rows as JSON, and beside it all their octets in one value, for which the JSON has places in it."""
-    holds_octets = [isinstance(column.type, LargeBinary) for column in columns]
-    processors = [column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for column in columns]
+    packed = [list(row) for row in rows]
     pieces: list[bytes] = []
     size_bytes = 0
-    packed: list[list[Any]] = []
-    for row in rows:
-        values: list[Any] = []
-        for value, process, is_octets in zip(row, processors, holds_octets, strict=True):
-            if is_octets:
-                values.append((size_bytes + 1, len(value)))
-                pieces.append(value)
-                size_bytes += len(value)
-            else:
-                values.append(value if process is None else process(value))
-        packed.append(values)
+    for position, column in enumerate(columns):
+        process = column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect)
+        if isinstance(column.type, LargeBinary):
+            for row in packed:
+                octets: bytes | None = row[position]
+                if octets is not None:
+                    row[position] = (size_bytes + 1, len(octets))
+                    pieces.append(octets)
+                    size_bytes += len(octets)
+        elif process is not None:
+            for row in packed:
+                row[position] = process(row[position])
     return json.dumps(packed), literal(b"".join(pieces), LargeBinary)
 
 

@@ -29,6 +29,7 @@ from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
 from syncd.store import accounts, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
@@ -59,6 +60,7 @@ class ImapAccount:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        encoder: Encoder,
         recent: RecentBodies,
         activity: Activity,
         clock: Callable[[], float],
@@ -73,6 +75,7 @@ class ImapAccount:
         self._password = password
         self._takers = takers
         self._wakes = wakes
+        self._encoder = encoder
         self._recent = recent
         self._activity = activity
         self._clock = clock
@@ -198,6 +201,7 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
+        self._encoder.rest()
         now = self._clock()
         await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
 
@@ -298,6 +302,7 @@ class ImapAccount:
             connection,
             mailbox,
             quirks=self._quirks,
+            encoder=self._encoder,
             recent=self._recent,
             losses=self._losses,
             spool_directory=self._spool_directory,

@@ -34,8 +34,10 @@ from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.losses import Losses
@@ -68,6 +70,7 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
+        encoder: Encoder,
         recent: RecentBodies,
         losses: Losses,
         spool_directory: Path | None,
@@ -77,6 +80,7 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
+        self._encoder = encoder
         self._recent = recent
         self._losses = losses
         self._spool_directory = spool_directory
@@ -155,7 +159,15 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        batches = BodyBatches(self._db, self._mailbox.id, recent=self._recent, on_commit=on_commit, clock=self._clock)
+        wanted = await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
+        batches = BodyBatches(
+            self._db,
+            self._mailbox.id,
+            encoder=self._encoder,
+            recent=self._recent,
+            on_commit=on_commit,
+            clock=self._clock,
+        )
         lost: SyncdError | None = None
         # NOTE: what came whole before the connection ended is committed all the same.
         async with batches:

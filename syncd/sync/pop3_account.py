@@ -26,9 +26,9 @@ from syncd.reconcile.effects import Store
 from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.bodies import EncodedBody
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
+from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Activity
 from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.policies import Takers
@@ -324,7 +324,7 @@ class _Keeper:
 
 
 def _encode_all(batch: Sequence[Retrieved]) -> tuple[EncodedBody, ...]:
-    return tuple(bodies.encode(each.body.facts, each.body.pieces()) for each in batch)
+    return tuple(encode(each.body.facts, each.body.pieces()) for each in batch)
 
 
 def _known(row: CustodyRow) -> Known:
