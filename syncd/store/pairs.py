@@ -89,7 +89,8 @@ def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) ->
     _agree_on_new(conn, (*done.as_announced, *(file.file_id for file in done.delivered)))
     deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
     agree(conn, of.id, (*deltas, *done.agreed))
-    _bury(conn, of, done.removed + done.forgotten, now=now)
+    _bury(conn, of, done.removed, now=now)
+    _forget(conn, of, done.forgotten)
     if done.upto is not None:
         move_server_cursor(conn, of.id, done.upto)
 
@@ -158,12 +159,11 @@ def _stand(conn: Connection, files: Sequence[Settled]) -> None:
 
 
 def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: float) -> None:
-    """Leave a tombstone for each file, so that it cannot come back as new, and drop its rows."""
+    """Leave a tombstone for each file that we removed, so that it cannot come back as new, and drop its rows."""
     if not message_ids:
         return
     query = (
         select(
-            replica_message.c.id,
             replica_message.c.name,
             server_message.c.uidvalidity,
             server_message.c.uid,
@@ -193,10 +193,14 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
                 for row in rows
             ],
         )
-        conn.execute(
-            delete(replica_message).where(replica_message.c.id == bindparam("file_id")),
-            [{"file_id": row.id} for row in rows],
-        )
+    _forget(conn, of, message_ids)
+
+
+def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
+    if not message_ids:
+        return
+    mine = replica_message.c.replica_id == of.id
+    conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(
         delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
         [{"mid": message_id} for message_id in message_ids],
