@@ -153,6 +153,7 @@ class ImapAccount:
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
+            await self._look_at_targets(connection)
             has_news = not wake.is_set() and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
@@ -194,6 +195,14 @@ class ImapAccount:
             if mailbox.wire_name == connection.selected:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def _look_at_targets(self, connection: ImapConnection) -> None:
+        """Bring to the other devices what a deletion by one of them put into Trash."""
+        while targets := self._push.take_targets():
+            for mailbox in await self._mailboxes():
+                if mailbox.id in targets and mailbox.is_listed:
+                    await self._guarded(connection, mailbox, self._read_rows)
+                    await self._guarded(connection, mailbox, self._read_bodies)
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
         """Bring new mail of INBOX now and then, while other work keeps the connection busy."""

@@ -25,7 +25,7 @@ def held(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> Daemon:
         expunge(dovecot, mail_user, LOST)
         ended = daemon.syncd("sync")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"removals held until you release them: {2 * LOST}; see syncd holds\n"
+    assert ended.stderr == f"removals and deletions held until you release them: {2 * LOST}; see syncd holds\n"
     return daemon
 
 
@@ -44,7 +44,7 @@ def test_held_removals_are_shown_with_the_daemon_up_and_down(held: Daemon, tmp_p
     assert {one["device"] for one in listed} == {"laptop", "phone"}
     assert listed == held.status()["holds"]
     for text in (text_up.stdout, text_down.stdout):
-        assert "laptop: work/INBOX: 35 removals, held for" in text
+        assert "work/INBOX: 35 removals on laptop, held for" in text
         assert "more messages were deleted within a short time than the guard allows" in text
         assert "syncd holds release ID" in text
     assert "syncd holds shows what would happen" in status.stdout
