@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, selec
 
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 from syncd.store.devices import ReplicaRow
+from syncd.store.journal import drop_copies
 from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, mailbox, replica, replica_message, server_message
@@ -102,6 +103,7 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     No tombstone: nothing of ours can come back. Call it after `server_tree.record_vanished`.
     """
     ids = tuple(message_ids)
+    drop_copies(conn, ids)
     columns = replica_message.c
     query = select(columns.id, columns.replica_id, columns.message_id).where(
         is_one_of(conn, columns.message_id, ids), columns.state.in_(_NOT_THERE)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, inse
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.devices import ReplicaRow, move_server_cursor
+from syncd.store.holds import take_out
 from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, replica_message, server_message, tombstone
@@ -199,6 +200,7 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
 def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
     if not message_ids:
         return
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids), device_id=of.device_id)
     mine = replica_message.c.replica_id == of.id
     conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(

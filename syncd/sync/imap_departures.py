@@ -2,10 +2,10 @@
 
 Theory. MOVE cannot be made to depend on what was observed, so the flags are read just before it, and a message that a
 person changed meanwhile stays. Only a search afterwards says what is gone; what a command answered is a hint. Where
-COPY has to do, it is journaled before (`journal`), for repeating it would put a second copy into Trash.
+COPY has to do, it is journaled before (`imap_copies`), for repeating it would put a second copy into Trash.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -18,9 +18,10 @@ from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
 from syncd.reconcile.effects import Departure, Expunge, Move
-from syncd.store import accounts, server_tree
+from syncd.store import accounts, journal, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.sync.imap_copies import begin, copied_already
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -30,31 +31,44 @@ _NO_TRASH = "the server has no Trash mailbox"
 
 
 async def depart(
-    db: Database, connection: ImapConnection, mailbox: MailboxRow, effects: Sequence[Departure]
+    db: Database, connection: ImapConnection, mailbox: MailboxRow, effects: Sequence[Departure], *, now: float
 ) -> Departed:
     """Take messages out of the selected mailbox, and tell which of them are proven to be gone."""
     by_uid = {effect.uid: effect for effect in effects}
+    selection = connection.selection
     rows = await _rows(connection, UidSet.of(by_uid))
     changed = await _changed(db, mailbox, rows)
     uidvalidity = mailbox.cursor.uidvalidity
     await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
-    owed = UidSet.of(effect.uid for effect in here if isinstance(effect, Expunge))
-    for to_id, uids in _targets(here).items():
+    moving = {effect.uid: effect.message_id for effect in here if isinstance(effect, Move)}
+    is_copying = bool(moving) and not connection.offers("MOVE")
+    copied: Collection[int] = ()
+    if is_copying:
+        copied = await copied_already(db, connection, mailbox, moving.values())
+    owed = UidSet.of(one.uid for one in here if isinstance(one, Expunge) or one.message_id in copied)
+    for to_id, uids in _targets(one for one in here if one.message_id not in copied).items():
         if to_id is None:
             refused |= {uid: RefusedError(_NO_TRASH, reach=Reach.MESSAGE) for uid in uids}
             continue
         target = await db.read(partial(accounts.mailbox_by_id, mailbox_id=to_id))
-        for moved in await move_messages(connection, uids, target.wire_name):
-            if moved.moved is Moved.REFUSED:
-                refused[moved.uid] = RefusedError(moved.text or _KEPT, code=moved.code, reach=Reach.MESSAGE)
-            elif moved.moved is Moved.COPIED:
-                owed |= UidSet.of([moved.uid])
+        if is_copying:
+            await begin(db, connection, target, [moving[uid] for uid in uids], now=now)
+        outcomes = await move_messages(connection, uids, target.wire_name)
+        not_moved = [one for one in outcomes if one.moved is Moved.REFUSED]
+        refused |= {one.uid: RefusedError(one.text or _KEPT, code=one.code, reach=Reach.MESSAGE) for one in not_moved}
+        made = UidSet.of(one.uid for one in outcomes if one.moved is Moved.COPIED)
+        owed |= made
+        if is_copying:
+            await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
+            await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
     for expunged in await expunge_messages(connection, owed) if owed else ():
         if expunged.expunged is not Expunged.EXPUNGED:
             refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
     left = await _left(connection, UidSet.of(by_uid))
+    if connection.selection is not selection:
+        await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
     for effect in here:
         if effect.uid in left:
             refused.setdefault(effect.uid, RefusedError(_KEPT, reach=Reach.MESSAGE))
@@ -64,7 +78,7 @@ async def depart(
     )
 
 
-def _targets(effects: Collection[Departure]) -> Mapping[int | None, UidSet]:
+def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
     targets: dict[int | None, UidSet] = {}
     for effect in effects:
         if isinstance(effect, Move):

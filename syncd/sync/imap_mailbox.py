@@ -199,7 +199,7 @@ class ImapMailbox:
         if selected.read_only:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
             return Departed(refused={effect.message_id: refusal for effect in effects})
-        return await depart(self._db, self.connection, self._mailbox, effects)
+        return await depart(self._db, self.connection, self._mailbox, effects, now=self._clock())
 
     async def _select(self, *, anew: bool = False) -> SelectResult:
         """Return what SELECT said; a mailbox that is selected stays so, for each SELECT forgets what was reported."""
