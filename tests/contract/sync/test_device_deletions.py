@@ -174,7 +174,7 @@ async def test_deletion_wins_over_seen(tmp_path: Path, provider: Provider) -> No
 async def test_flag_of_another_device_wins_over_a_deletion(tmp_path: Path, provider: Provider) -> None:
     """A message flagged on the phone comes back to the laptop that deleted it."""
     provider.receive("a", "b")
-    house = house_of(tmp_path, provider)
+    house = house_of(tmp_path, provider, settle="500ms")
     async with house:
         await house.settle()
     remove(house, "laptop", "a")
