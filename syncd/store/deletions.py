@@ -7,7 +7,7 @@ not settled yet is read again in every round of its mailbox, whatever the cursor
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 from syncd.store.devices import ReplicaRow
@@ -104,15 +104,11 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     """
     ids = tuple(message_ids)
     drop_copies(conn, ids)
-    columns = replica_message.c
-    query = select(columns.id, columns.replica_id, columns.message_id).where(
-        is_one_of(conn, columns.message_id, ids), columns.state.in_(_NOT_THERE)
-    )
-    rows = conn.execute(query).all()
-    for row in rows:
-        conn.execute(delete(replica_message).where(columns.id == row.id))
-        base = base_message.c
-        conn.execute(delete(base_message).where(base.replica_id == row.replica_id, base.message_id == row.message_id))
+    columns, base = replica_message.c, base_message.c
+    here = (is_one_of(conn, columns.message_id, ids), columns.state.in_(_NOT_THERE))
+    of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
+    conn.execute(delete(base_message).where(is_one_of(conn, base.message_id, ids), of_base))
+    conn.execute(delete(replica_message).where(*here))
     _lower_count(conn, mailbox_id, ids)
 
 

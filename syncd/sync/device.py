@@ -106,7 +106,9 @@ class Device:
         await self._attachment.attach()
         await self._files.arrive()
         self._activity.error = self._activity.retry_at = None
-        await self._mailboxes.ensure_replicas((await self._attachment.row()).id, self._still)
+        device_id = (await self._attachment.row()).id
+        await self._mailboxes.mark_unserved(device_id)
+        await self._mailboxes.ensure_replicas(device_id, self._still)
         log.info("device_attached", device=self._name)
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
@@ -151,6 +153,7 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
+            await self._second_look.note(row.id, await self._mailboxes.served(row.id))
             self._wakes.account(served.account).set()
         return result.effects
 
@@ -179,7 +182,7 @@ class Device:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
-        if count or changes.is_overflow:
+        if count or changes.is_overflow or changes.mailboxes:
             await self._second_look.note(device_id, all_served)
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:

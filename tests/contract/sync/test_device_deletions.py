@@ -288,6 +288,29 @@ async def test_root_that_goes_between_the_looks_deletes_nothing(tmp_path: Path, 
         assert_everywhere(house, user, "INBOX", "b", "c")
 
 
+async def test_what_goes_from_a_mailbox_that_is_not_selected_is_not_deleted(tmp_path: Path, user: Provider) -> None:
+    """Selected again, it gets back what its device removed while nobody looked."""
+    user.receive("a", "b")
+    user.receive("c", "d", mailbox="Other")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    less = House(
+        tmp_path,
+        accounts={"work": imap(user.server, user.user)},
+        devices={name: {"settle": "20ms", "mailboxes": ["*", "!Other"]} for name in DEVICES},
+    )
+    async with less:
+        await less.settle()
+    remove(house, "laptop", "c", mailbox="Other")
+    house.replica("laptop", "Other").mark("d", add="F")
+    async with house:
+        await house.settle()
+
+        assert_everywhere(house, user, "Other", "c", "d")
+        assert user.flags("Other")["d"] == {FLAGGED}
+
+
 # Servers.
 
 
