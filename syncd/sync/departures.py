@@ -97,11 +97,7 @@ class DepartureRound:
         return Departures(
             effects=len(departed.gone) + len(self.wishes.returning),
             is_stale=bool(overtaken),
-            targets=frozenset(
-                one.to_id
-                for one in effects
-                if isinstance(one, Move) and one.to_id is not None and one.message_id in departed.gone
-            ),
+            moved=tuple(one for one in effects if isinstance(one, Move) and one.message_id in departed.gone),
         )
 
     def _has_holds(self, conn: Connection) -> bool:
@@ -163,8 +159,8 @@ class DepartureRound:
 
 @dataclass(frozen=True, slots=True)
 class Departures:
-    """Tell what left. targets: the mailboxes that have it now."""
+    """Tell what left, and what of it is in another mailbox now."""
 
     effects: int
     is_stale: bool
-    targets: frozenset[int]
+    moved: tuple[Move, ...]

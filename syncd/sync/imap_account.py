@@ -146,6 +146,7 @@ class ImapAccount:
             if asked:
                 self._failures.end_waits()
             await self._push.push(connection)
+            await self._follow_moved(connection)
             if asked or is_first or self._timer.is_due:
                 self._timer.begin()
                 is_first = False
@@ -153,7 +154,7 @@ class ImapAccount:
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
-            await self._look_at_targets(connection)
+            await self._follow_moved(connection)
             has_news = not wake.is_set() and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
@@ -196,13 +197,19 @@ class ImapAccount:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_bodies)
 
-    async def _look_at_targets(self, connection: ImapConnection) -> None:
-        """Bring to the other devices what a deletion by one of them put into Trash."""
-        while targets := self._push.take_targets():
+    async def _follow_moved(self, connection: ImapConnection) -> None:
+        """Bring to the other devices what a deletion by one of them put into Trash, without fetching it again."""
+        while moved := self._push.take_moved():
             for mailbox in await self._mailboxes():
-                if mailbox.id in targets and mailbox.is_listed:
+                ids = [one.message_id for one in moved if one.to_id == mailbox.id]
+                if ids and mailbox.is_listed:
                     await self._guarded(connection, mailbox, self._read_rows)
+                    await self._guarded(connection, mailbox, partial(self._bind_moved, message_ids=ids))
                     await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def _bind_moved(self, observer: ImapMailbox, _: MailboxRow, *, message_ids: list[int]) -> None:
+        await observer.bind_moved(message_ids)
+        self._wake_devices()
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
         """Bring new mail of INBOX now and then, while other work keeps the connection busy."""

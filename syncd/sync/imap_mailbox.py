@@ -1,6 +1,6 @@
 """Floor 4: one mailbox of an IMAP account on its connection: rows and bodies observed into the server tree."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -36,6 +36,7 @@ from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
+from syncd.sync.imap_known_bodies import bind_moved
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.recent_bodies import RecentBodies
@@ -161,6 +162,11 @@ class ImapMailbox:
                     case NoBody():
                         await self._set_aside(ids[outcome.uid], outcome)
         return True
+
+    async def bind_moved(self, message_ids: Collection[int]) -> None:
+        """Give messages that we moved here from elsewhere the bodies that the store has of them."""
+        await self._select()
+        await bind_moved(self._db, self.connection, self._mailbox, message_ids)
 
     async def renumber(self) -> None:
         """Bind the rows to the UIDs that their messages have under a new UIDVALIDITY."""

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
+from syncd.reconcile.effects import Move
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
@@ -45,7 +46,7 @@ class ImapPush:
         self._observer = observer
         self._look = look
         self._on_change = on_change
-        self._targets: set[int] = set()
+        self._moved: list[Move] = []
 
     async def push(self, connection: ImapConnection) -> None:
         """Go through the mailboxes that devices changed until none is left but those that failed."""
@@ -62,9 +63,9 @@ class ImapPush:
                 was_overtaken |= await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
             overtaken += was_overtaken
 
-    def take_targets(self) -> frozenset[int]:
-        """Return the mailboxes that messages were moved to since the last call: look at them."""
-        taken, self._targets = frozenset(self._targets), set()
+    def take_moved(self) -> tuple[Move, ...]:
+        """Return what was moved since the last call: look at the mailboxes where it is."""
+        taken, self._moved = tuple(self._moved), []
         return taken
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
@@ -83,7 +84,7 @@ class ImapPush:
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
             )
-            self._targets |= result.targets
+            self._moved += result.moved
             if result.is_stale:
                 await self._look(observer, mailbox)
             await self._failures.succeeded(mailbox, Work.PUSH)

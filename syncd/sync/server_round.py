@@ -120,7 +120,7 @@ async def server_round(
         now=now,
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
-    return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.targets)
+    return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
 
 
 @dataclass(frozen=True, slots=True)

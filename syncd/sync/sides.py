@@ -7,7 +7,7 @@ from typing import Protocol
 from syncd.errors import SyncdError
 from syncd.mail.flags import Flags, with_delta
 from syncd.mail.tree import Holdable, ReplicaMessage
-from syncd.reconcile.effects import Departure, Store
+from syncd.reconcile.effects import Departure, Move, Store
 from syncd.store.accounts import MailboxRow
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import ReplicaRow
@@ -133,9 +133,9 @@ class ServerSide(Protocol):
 class RoundResult:
     """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again.
 
-    targets: other mailboxes of the server, by id, that have something of this one now.
+    moved: what is in another mailbox of the server now.
     """
 
     effects: int
     is_stale: bool
-    targets: frozenset[int] = frozenset()
+    moved: tuple[Move, ...] = ()
