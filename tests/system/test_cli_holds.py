@@ -102,6 +102,38 @@ def test_release_with_the_daemon_down_happens_with_the_next_sync(held: Daemon, t
     assert held.syncd("holds").stdout == "nothing is held\n"
 
 
+def test_deletions_by_a_device_are_shown_and_released_once_for_all_devices(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Status, plan and the list tell that the device did it; a release reaches the server and the other device."""
+    deliver(dovecot, mail_user, COUNT)
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+        for path in inbox(tmp_path, "laptop")[:LOST]:
+            path.unlink()
+        ended = daemon.syncd("sync")
+
+        assert ended.stderr == f"removals and deletions held until you release them: {LOST}; see syncd holds\n"
+        [hold] = daemon.status()["holds"]
+        assert (hold["scope"], hold["device"], hold["count"]) == ("by_device", "laptop", LOST)
+        number = str(hold["id"])
+        assert f"hold {number}: work/INBOX: 35 deletions by laptop, held for" in daemon.syncd("holds").stdout
+        assert "held: work/INBOX: 35 deletions by laptop; syncd holds show" in daemon.syncd("plan").stdout
+        lines = daemon.syncd("holds", "show", number).stdout.splitlines()[1:]
+        assert len(lines) == LOST
+        assert all(
+            line.startswith("laptop: work/INBOX: move message ") and line.endswith(" to Trash") for line in lines
+        )
+        assert len(inbox(tmp_path, "phone")) == COUNT
+
+        released = daemon.syncd("holds", "release", number)
+        assert released.stdout == f"released hold {number}: 35 deletions by laptop in work/INBOX\n"
+        wait_until(lambda: len(inbox(tmp_path, "phone")) == COUNT - LOST, 20, "the phone follows")
+        wait_until(lambda: not daemon.status()["holds"], 20, "the hold is over")
+        daemon.sync()
+    assert len(files(tmp_path / "phone", "work.Trash")) == LOST
+
+
 def test_hold_dissolves_when_the_limit_is_raised(
     held: Daemon, dovecot: Dovecot, tmp_path: Path, config_of: Callable[..., dict[str, object]]
 ) -> None:
