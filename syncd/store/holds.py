@@ -218,8 +218,13 @@ def take_out(conn: Connection, *, mailbox_id: int, message_ids: Collection[int],
             conn.execute(update(hold).where(hold.c.id == one.id).values(effects=_as_text(rest)))
 
 
-def let_go_elsewhere(conn: Connection, of: ReplicaRow, message_ids: Collection[int], *, now: float) -> None:
-    """Let the other devices remove what a person released for deletion by one, without asking for each of them."""
+def let_go_elsewhere(
+    conn: Connection, of: ReplicaRow, message_ids: Collection[int], *, reason: Reason, now: float
+) -> None:
+    """Let the other devices remove what a person released for deletion by one, without asking for each of them.
+
+    reason: why it was held.
+    """
     columns = replica_message.c
     query = (
         select(replica.c.device_id, columns.message_id, columns.id)
@@ -241,7 +246,7 @@ def let_go_elsewhere(conn: Connection, of: ReplicaRow, message_ids: Collection[i
                 scope=HoldScope.ON_DEVICE.value,
                 scope_id=device_id,
                 mailbox_id=of.mailbox_id,
-                reason=Reason.TOO_MANY.value,
+                reason=reason.value,
                 effects=_as_text(effects),
                 state=HoldState.RELEASED.value,
                 held_at=now,

@@ -54,9 +54,11 @@ def count_deletions(conn: Connection, of: ReplicaRow, message_ids: frozenset[int
     What a person released is released for the other devices, too.
     """
     found = holds.holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id, scope=HoldScope.BY_DEVICE)
-    released = _ids(one for one in found if one.state is HoldState.RELEASED) & message_ids
-    if released:
-        holds.let_go_elsewhere(conn, of, released, now=now)
+    released: frozenset[int] = frozenset()
+    for one in found:
+        if one.state is HoldState.RELEASED and (mine := message_ids.intersection(one.message_ids)):
+            holds.let_go_elsewhere(conn, of, mine, reason=one.reason, now=now)
+            released |= mine
     if counted := message_ids - released:
         holds.record_removals(
             conn,

@@ -150,7 +150,6 @@ class DepartureRound:
                 temper=error.temper,
                 now=self.now,
             )
-        deletions.touch(conn, self.mailbox.id, self.wishes.returning)
         unsettled = frozenset().union(*allowed.values()) - gone - refused.keys() - set(self.sleeping)
         for of in self.replicas:
             if of.id in self.cursors and not allowed.get(of, frozenset()) & unsettled:

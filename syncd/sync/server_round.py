@@ -100,6 +100,7 @@ async def server_round(
                 now=now,
             )
         troubles.resolve(conn, settled, device_id=None)
+        deletions.touch(conn, mailbox.id, wishes.returning)
         for replica_id, upto in cursors.items():
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
