@@ -105,6 +105,7 @@ class Device:
         self._activity.now("attaching", self._clock())
         await self._attachment.attach()
         await self._files.arrive()
+        self._second_look.begin_anew()
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)

@@ -329,6 +329,23 @@ async def test_what_goes_from_a_mailbox_that_is_not_selected_is_not_deleted(tmp_
         assert user.flags("Other")["d"] == {FLAGGED}
 
 
+async def test_name_that_something_else_has_is_not_concluded(tmp_path: Path, user: Provider) -> None:
+    """A file whose name a directory has now is neither there nor provably gone: nothing is deleted, nothing spins."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        path = house.replica("laptop").find("a").path
+        path.rename(tmp_path / "away")
+        path.mkdir()
+        await house.settle()
+
+        assert sorted(user.flags()) == ["a", "b"]
+        path.rmdir()
+        (tmp_path / "away").rename(path)
+        await house.settle()
+        assert_everywhere(house, user, "INBOX", "a", "b")
+
+
 # Servers.
 
 
