@@ -36,7 +36,7 @@ from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
-from syncd.sync.imap_known_bodies import bind_moved
+from syncd.sync.imap_moved_bodies import bind_moved
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.recent_bodies import RecentBodies
