@@ -1,6 +1,11 @@
 """Floor 1: the errors of syncd, each saying how far it reaches and whether waiting helps."""
 
+import os
+import re
+import socket
 from enum import StrEnum
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class Reach(StrEnum):
@@ -121,3 +126,25 @@ class StoreVersionError(StoreError):
     """The store's schema is newer than this syncd, or older and may not be upgraded now."""
 
     temper = Temper.GIVE_UP
+
+
+def text_of(error: BaseException) -> str:
+    """Return what people are told about an error; the texts of others than ours may hold anything."""
+    if not isinstance(error, SyncdError):
+        return f"unexpected error: {type(error).__name__}"
+    return f"{error}; waiting does not help" if error.temper is Temper.GIVE_UP else str(error)
+
+
+def why_unreachable(error: OSError) -> str:
+    """Return in words why no connection could be made, without any name or address."""
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be looked up"
+    # NOTE: where a name has several addresses asyncio joins their errors to one without a number.
+    numbers = [error.errno] if error.errno else [int(number) for number in _ERRNO.findall(str(error))]
+    return os.strerror(numbers[-1]).lower() if numbers and numbers[-1] > 0 else "no route to it"
+
+
+def no_room(error: BaseException) -> str:
+    """Return what is told where a large message finds no room on its way into the store."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    return f"the disk of the store cannot take a large message: {reason.lower()}"

@@ -65,8 +65,10 @@ def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView"
 
 
 def _tell(report: "SyncReport") -> None:
+    from syncd.config.problems import brief
+
     for failure in report.failures:
-        complain(f"{failure.kind} {failure.name}: {failure.error}")
+        complain(brief(f"{failure.kind} {failure.name}: {failure.error}"))
     for name in report.unfinished:
         complain(f"{name}: not everything could be synced; see syncd status")
     if report.set_aside:

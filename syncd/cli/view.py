@@ -4,7 +4,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from syncd.config.problems import printable
+from syncd.config.problems import brief, printable
 from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Status, TroubleStatus
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
@@ -106,7 +106,7 @@ def _troubles(status: Status) -> Table:
 
 
 def _place(trouble: TroubleStatus) -> tuple[str, str]:
-    return f"{trouble.account}/{trouble.mailbox}", str(trouble.uid)
+    return f"{trouble.account}/{trouble.mailbox}", "in maildrop" if trouble.uid is None else str(trouble.uid)
 
 
 def _is_interesting(one: ReplicaStatus) -> bool:
@@ -148,4 +148,4 @@ def _row(table: Table, *cells: str) -> None:
 
 
 def _plain(text: str, style: str = "") -> Text:
-    return Text(printable(text), style=style)
+    return Text(brief(printable(text)), style=style)

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+_BRIEF_CHARS = 240
+_END_CHARS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -42,3 +45,8 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 def printable(text: str) -> str:
     """Return text without characters that move a terminal's cursor or forge a line."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def brief(text: str) -> str:
+    """Return text without its middle where it is longer than anybody reads: names of servers may have any length."""
+    return text if len(text) <= _BRIEF_CHARS else f"{text[: _BRIEF_CHARS - _END_CHARS]}…{text[-_END_CHARS:]}"

@@ -26,6 +26,7 @@ from syncd.log import log
 from syncd.reconcile.guard import Rule
 from syncd.store import accounts, devices
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.engines import parse_url
 from syncd.store.owner import DIRECTORY_MODE
 from syncd.sync.activity import Activities, Activity
@@ -71,6 +72,7 @@ class App:
         self._wakes = Wakes()
         self._file_systems = FileSystems()
         self._recent = RecentBodies()
+        self._encoder = Encoder()
         self._passwords = {name: Password(account) for name, account in config.accounts.items()}
         self._takers = Takers(config)
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,6 +121,7 @@ class App:
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
+        self._encoder.close()
         pending: set[asyncio.Task[None]] = set(self._tasks)
         for patience_s in (_END_S, _LAST_WORDS_S):
             for task in pending:
@@ -150,6 +153,7 @@ class App:
             password=self._passwords[name],
             takers=self._takers,
             wakes=self._wakes,
+            encoder=self._encoder,
             recent=self._recent,
             activity=activity,
             clock=self.clock,

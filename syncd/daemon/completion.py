@@ -10,7 +10,8 @@ from syncd.config.model import Config
 from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
 from syncd.daemon.snapshot import holds_of
-from syncd.daemon.supervisor import Supervisor, text_of
+from syncd.daemon.supervisor import Supervisor
+from syncd.errors import text_of
 from syncd.store.holds import HoldState
 from syncd.store.report import held, mailbox_errors, trouble_count
 from syncd.sync.requests import Asked

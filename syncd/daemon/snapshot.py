@@ -14,7 +14,15 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.reconcile.guard import as_words
-from syncd.store.report import AccountReport, DeviceReport, HoldReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.store.report import (
+    AccountReport,
+    DeviceReport,
+    HoldReport,
+    MailboxReport,
+    ReplicaReport,
+    StoreReport,
+    TroubleReport,
+)
 from syncd.sync.activity import Activities, Activity
 
 TROUBLES_MAX = 100
@@ -44,7 +52,7 @@ def status_of(
             _device(name, str(one.path), devices.get(name), running.devices.get(name), report, now=now)
             for name, one in config.devices.items()
         ),
-        troubles=tuple(_troubles(report)),
+        troubles=tuple(_troubles(config, report)),
         holds=holds_of(config, report.holds)[:HOLDS_MAX],
     )
 
@@ -142,7 +150,7 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
     ]
 
 
-def _troubles(report: StoreReport) -> Sequence[TroubleStatus]:
+def _troubles(config: Config, report: StoreReport) -> Sequence[TroubleStatus]:
     mailboxes = {one.id: one for one in report.mailboxes}
     accounts = {one.id: one.name for one in report.accounts}
     devices = {one.id: one.name for one in report.devices}
@@ -155,11 +163,17 @@ def _troubles(report: StoreReport) -> Sequence[TroubleStatus]:
             error=one.error,
             attempts=one.attempts,
             since_at=one.since_at,
-            retry_at=one.retry_at,
+            retry_at=_retry_at(config, accounts[mailbox.account_id], one),
         )
         for one in report.troubles
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None
     ]
+
+
+def _retry_at(config: Config, account: str, trouble: TroubleReport) -> float | None:
+    if trouble.uid is not None or trouble.retry_at is None or account not in config.accounts:
+        return trouble.retry_at
+    return trouble.retry_at + config.accounts[account].poll_interval_s
 
 
 def _doing(activity: Activity | None) -> str:

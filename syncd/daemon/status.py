@@ -83,11 +83,15 @@ class DeviceStatus:
 
 @dataclass(frozen=True, slots=True)
 class TroubleStatus:
-    """Describe a message that is set aside. device None: on the server's side; retry_at None: not by itself."""
+    """Describe a message that is set aside.
+
+    device None: on the server's side. uid None: in a POP3 maildrop still, where it has none. retry_at None: not by
+    itself.
+    """
 
     account: str
     mailbox: str
-    uid: int
+    uid: int | None
     device: str | None
     error: str
     attempts: int

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
-from syncd.errors import Reach, StoreError, SyncdError
+from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
@@ -86,8 +86,3 @@ class Supervisor:
                 await self.task.requests.arrived.wait()
         except TimeoutError:
             pass
-
-
-def text_of(error: BaseException) -> str:
-    """Return what people are told about an error; the texts of others than ours may hold anything."""
-    return str(error) if isinstance(error, SyncdError) else f"unexpected error: {type(error).__name__}"

@@ -51,7 +51,8 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
         if endpoint.client_cert is not None:
             context.load_cert_chain(str(endpoint.client_cert))
     except (OSError, ssl.SSLError) as error:
-        raise TrustError("a certificate file cannot be used") from error
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
+        raise TrustError(f"a certificate file cannot be used: {reason}") from error
     if endpoint.pin_sha256:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -39,4 +39,4 @@ def login_refusal(end: Tagged) -> RefusedError:
     """Return the error for a failed login: final unless the server's code says that waiting helps (RFC 5530)."""
     if end.text.code in _LOGIN_WAITS:
         return refusal("login", end)
-    return LoginRefusedError(f"login refused by the server: {said(end.text)}", code=end.text.code)
+    return LoginRefusedError(f"login refused by the server: {said(end.text).rstrip('.')}", code=end.text.code)

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +17,7 @@ from syncd.errors import (
     TooSlowError,
     TrustError,
     UnreachableError,
+    why_unreachable,
 )
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
@@ -274,8 +274,7 @@ def _opening_error(error: OSError | TimeoutError) -> SyncdError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
     if isinstance(error, ssl.SSLError):
-        return UnreachableError("no encrypted connection could be agreed on with the server")
+        return UnreachableError("no encrypted connection could be agreed on with the server; does this port speak TLS?")
     if isinstance(error, TimeoutError):
         return TooSlowError("the server could not be reached in time")
-    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else "name or route unknown"
-    return UnreachableError(f"the server cannot be reached: {reason}")
+    return UnreachableError(f"the server cannot be reached: {why_unreachable(error)}")

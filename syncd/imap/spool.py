@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from syncd.errors import FileError, Reach
+from syncd.errors import FileError, Reach, no_room
 from syncd.imap.types import SpooledLiteral
 from syncd.imap.wire import WireProtocol
 
@@ -84,7 +84,7 @@ class SpoolWriter:
         self._wire.release(size_bytes)
         error = None if work.cancelled() else work.exception()
         if error is not None and self.error is None:
-            self.error = FileError("a large body cannot be spooled", reach=Reach.STORE)
+            self.error = FileError(no_room(error), reach=Reach.ACCOUNT)
             self.error.__cause__ = error
         if self._is_complete and not self._pieces and not self.is_finished:
             self.is_finished = True

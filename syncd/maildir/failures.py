@@ -20,7 +20,7 @@ _AWAY = frozenset(
     }
 )
 _OF_ONE_NAME = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EFBIG})
-_OF_ONE_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_OF_ONE_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM})
 
 
 def failure(error: OSError, deed: str) -> FileError | DeviceAwayError:
@@ -46,10 +46,12 @@ def failure(error: OSError, deed: str) -> FileError | DeviceAwayError:
 class failing:  # noqa: N801 - used like a function; a generator would cost more than the calls that it guards
     """Raise any OS error of the block as `failure(error, deed)`."""
 
-    __slots__ = ("_deed",)
+    __slots__ = ("_deed", "_is_of_root")
 
-    def __init__(self, deed: str) -> None:
+    def __init__(self, deed: str, *, is_of_root: bool = False) -> None:
+        """Take whether the directory at hand is the device's own: then no error of it is one mailbox's."""
         self._deed = deed
+        self._is_of_root = is_of_root
 
     def __enter__(self) -> None:
         return None
@@ -58,4 +60,7 @@ class failing:  # noqa: N801 - used like a function; a generator would cost more
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, OSError) and not isinstance(error, SyncdError):
-            raise failure(error, self._deed) from error
+            mapped = failure(error, self._deed)
+            if self._is_of_root and mapped.reach is Reach.MAILBOX:
+                mapped.reach = Reach.DEVICE
+            raise mapped from error

@@ -155,16 +155,18 @@ class MailboxDirectory:
     ) -> LinkRefusal | None:
         """Link another replica's file, without ever replacing one, if it still is as expected; None when that worked.
 
-        NOTE: the facts are read from the new link, so that a source replaced meanwhile does not stay. Going by tmp/
-        would keep it out of sight for that instant, and costs more than the rest of a delivery by link.
+        NOTE: the facts are read once more from the new link, so that a source replaced meanwhile does not stay. Going
+        by tmp/ would keep that one out of sight for an instant, and costs more than the rest of a delivery by link.
         """
-        target_fd = self._fds[subdir]
+        found = source.stat(source_subdir, source_filename)
+        if found != expected:
+            return LinkRefusal.GONE if found is Absence.MISSING else LinkRefusal.CHANGED
         try:
             os.link(
                 _component(source_filename),
                 _component(filename),
                 src_dir_fd=source._fds[source_subdir],
-                dst_dir_fd=target_fd,
+                dst_dir_fd=self._fds[subdir],
                 follow_symlinks=False,
             )
         except FileNotFoundError:
@@ -176,7 +178,10 @@ class MailboxDirectory:
             return LinkRefusal.UNSUPPORTED
         if self.stat(subdir, filename) == expected:
             return None
-        os.unlink(filename, dir_fd=target_fd)
+        if not self.remove(subdir, filename):
+            raise FileError(
+                "a file changed while it was linked, and was taken", reach=Reach.MESSAGE, temper=Temper.RETRY
+            )
         return LinkRefusal.CHANGED
 
     def discard_tmp(self, filename: str) -> None:

@@ -227,12 +227,14 @@ class _Batch:
                 raise FileError("a file went away from tmp", reach=Reach.MESSAGE, temper=Temper.RETRY)
 
     def _deliver_again(self, mailbox: MailboxDirectory, effect: Deliver, target: SeenFile, found: _Found) -> Outcome:
-        """Settle with a file that an earlier attempt left: whole, torn, or grown by the device's doing."""
+        """Settle with a file that an earlier attempt left: whole, torn, or edited by the device."""
         file, facts = found
-        if facts.size_bytes > effect.size_bytes:
+        # NOTE: what we write has its mtime before it has its name, so only a shorter file can be torn.
+        is_torn = facts.size_bytes < effect.size_bytes
+        if not is_torn and facts != FileFacts(effect.size_bytes, effect.mtime):
             return Stale()
         done = Done(file, facts)
-        if facts.size_bytes < effect.size_bytes:
+        if is_torn:
             mailbox.discard_tmp(effect.name)
             done = Done(file, self._write(mailbox, effect))
             mailbox.replace(effect.name, subdir=file.subdir, filename=file.filename)

@@ -1,6 +1,7 @@
 """A device root: its mailbox directories, opened step by step without following a link, and its control files."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from syncd.maildir.libc import syncfs
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CONTROL_FILE_MAX_BYTES = 1024 * 1024
 _DEPTH_MAX = 64
+_MOUNT = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
 
 
 class ReplicaRoot:
@@ -27,7 +29,7 @@ class ReplicaRoot:
             self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             reason = (error.strerror or "unknown error").lower()
-            raise DeviceAwayError(f"the replica root cannot be opened: {reason}") from error
+            raise DeviceAwayError(f"the directory of the device cannot be opened: {reason}") from error
         self.path = path
 
     def close(self) -> None:
@@ -99,7 +101,10 @@ class ReplicaRoot:
 
     def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
-        with failing("read a control file"), _control_directory(self.fd, directory) as fd:
+        with (
+            failing("read a control file", is_of_root=not directory.parts),
+            _control_directory(self.fd, directory) as fd,
+        ):
             try:
                 found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode):
@@ -112,7 +117,10 @@ class ReplicaRoot:
 
     def write_control(self, directory: PurePosixPath, filename: str, octets: bytes, *, temporary: str) -> None:
         """Put a small file in place of the old one, at once, mode 0600, and durably."""
-        with failing("write a control file"), _control_directory(self.fd, directory) as fd:
+        with (
+            failing("write a control file", is_of_root=not directory.parts),
+            _control_directory(self.fd, directory) as fd,
+        ):
             try:
                 os.unlink(temporary, dir_fd=fd)
             except FileNotFoundError:
@@ -140,6 +148,18 @@ class ReplicaRoot:
         """Return which file system the root is on."""
         with failing("examine the replica root"):
             return os.fstat(self.fd).st_dev
+
+    def file_system(self) -> tuple[int, int]:
+        """Return which file system the root is on, and by which mount: there are no links from one to another.
+
+        The mount is 0 where the system does not tell.
+        """
+        try:
+            info = Path(f"/proc/self/fdinfo/{self.fd}").read_text(encoding="ascii")
+        except OSError:
+            info = ""
+        found = _MOUNT.search(info)
+        return self.device_number(), int(found[1]) if found else 0
 
 
 def _parts(directory: PurePosixPath) -> tuple[str, ...]:

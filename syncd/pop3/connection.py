@@ -202,7 +202,7 @@ class Connection:
             try:
                 await self._ask("STLS")
             except RefusedError as error:
-                raise TrustError("the server refuses STLS") from error
+                raise TrustError("the server does not offer encryption on this port") from error
             if self._reader.has_leftover:
                 raise TrustError("the server sent data between STLS and TLS")
             await self._wire.start_tls(endpoint, self.limits)
@@ -302,8 +302,9 @@ def _refusal(
     if not code and _BUSY.search(status.text):
         # NOTE: servers without response codes say it in RFC 1939's own words (§4), and it is no wrong password.
         code = "IN-USE"
-    text = f"the server refused {command}" + (f" ({code})" if code else "")
+    because = f" ({code})" if code else ""
     if code == "AUTH" or (not code and is_credential_likely):
-        return LoginRefusedError(text, code=code)
+        return LoginRefusedError(f"login refused by the server{because}", code=code)
+    text = f"the server refused {command}{because}"
     temper = Temper.GIVE_UP if code in _GIVE_UP_CODES else Temper.WAIT
     return RefusedError(text, code=code, reach=reach, temper=temper)

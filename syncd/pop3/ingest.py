@@ -40,6 +40,9 @@ class Custody(Protocol):
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         """Return the rows that exist among `keys`."""
 
+    async def listed(self, keys: Collection[str]) -> None:
+        """Forget the errors of all other rows: their messages are not there any more, or under another key."""
+
     async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
         """Return all rows of the account with one of these digests."""
 
@@ -146,6 +149,7 @@ class _Session:
         if candidates:
             rows = await self._custody.known([candidate.key for candidate in candidates])
             self._known = {row.key: row for row in rows}
+        await self._custody.listed([candidate.key for candidate in candidates])
         plan = plan_session(
             candidates,
             self._known,
@@ -153,7 +157,9 @@ class _Session:
             max_tries=limits.max_tries,
         )
         for candidate in plan.too_large:
-            error = RefusedError("larger than max_message_bytes", reach=Reach.MESSAGE, temper=Temper.GIVE_UP)
+            error = RefusedError(
+                "the message is larger than max_message_size allows", reach=Reach.MESSAGE, temper=Temper.GIVE_UP
+            )
             await self._fail(when_too_large(candidate, self._known.get(candidate.key)), error)
         await self._retrieve(plan.retrieve, Matcher(candidates, self._known))
         deletable = tally.deletable | {each.listed: self._known[each.key] for each in plan.delete}

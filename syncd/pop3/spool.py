@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from syncd.errors import StoreError
+from syncd.errors import Reach, StoreError, no_room
 from syncd.mail.message import BodyFacts, BodyReader
 
 _WRITE_BYTES = 512 * 1024
@@ -98,7 +98,7 @@ class BodySink:
                     self._reader.feed(piece)
                     self._file.write(piece)
             except OSError as error:
-                raise StoreError(f"cannot spool a message: {(error.strerror or 'no reason').lower()}") from error
+                raise StoreError(no_room(error), reach=Reach.ACCOUNT) from error
             self._pieces.clear()
             self._held = 0
 
@@ -108,7 +108,7 @@ class BodySink:
             try:
                 self._file.close()
             except OSError as error:
-                raise StoreError(f"cannot spool a message: {(error.strerror or 'no reason').lower()}") from error
+                raise StoreError(no_room(error), reach=Reach.ACCOUNT) from error
 
     def _drop(self) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ import ssl
 from functools import partial
 from typing import Self, cast
 
-from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError
+from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError, why_unreachable
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 
 _HIGH_WATER_BYTES = 1024 * 1024
@@ -144,10 +144,12 @@ def _cannot_connect(error: Exception) -> Exception:
         case ssl.SSLCertVerificationError():
             return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
         case ssl.SSLError():
-            return UnreachableError(f"the tls handshake failed: {(error.reason or 'no reason').lower()}")
+            return UnreachableError(
+                "no encrypted connection could be agreed on with the server; does this port speak TLS?"
+            )
         case TimeoutError():
-            return TooSlowError("no connection in time")
+            return TooSlowError("the server could not be reached in time")
         case OSError():
-            return UnreachableError(f"no connection: {(error.strerror or type(error).__name__).lower()}")
+            return UnreachableError(f"the server cannot be reached: {why_unreachable(error)}")
         case _:
-            return UnreachableError("no connection: not a name of a server")
+            return UnreachableError("the server cannot be reached: not a name of a server")

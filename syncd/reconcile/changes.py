@@ -70,8 +70,8 @@ def compare(
     """Return what changed among `names`, given the rows that we hold of them and what is seen of them now.
 
     The task that performs is the one that looks, so a row that announces our own doing is an interrupted one. A file
-    coming or going is planned again whatever is seen, except that one which came and has grown is the device's: what
-    we wrote of it is never larger than recorded. For one being renamed, what is seen is the fact: the base has not
+    coming or going is planned again whatever is seen, except that one which came and is neither shorter nor as
+    recorded is the device's. For one being renamed, what is seen is the fact: the base has not
     moved, so the merge tells our change from the device's.
     """
     changes: list[Change] = []
@@ -81,7 +81,7 @@ def compare(
             if file is not None:
                 changes.append(Appeared(file))
         elif row.state in _COMING_OR_GOING:
-            if file is not None and row.state is ReplicaState.DELIVERING and _has_grown(row, file):
+            if file is not None and row.state is ReplicaState.DELIVERING and _is_not_ours(row, file):
                 changes.append(Edited(row.id, file))
         elif file is None and row.state is ReplicaState.MOVING:
             changes.append(Lost(row.id))
@@ -102,5 +102,8 @@ def _is_edited(row: ReplicaMessage, file: Sighting) -> bool:
     return (row.size_bytes, row.mtime) != (file.size_bytes, file.mtime)
 
 
-def _has_grown(row: ReplicaMessage, file: Sighting) -> bool:
-    return file.size_bytes is not None and file.size_bytes > row.size_bytes
+def _is_not_ours(row: ReplicaMessage, file: Sighting) -> bool:
+    """Tell whether a file that we may have written was changed: what we wrote of it is shorter, or as recorded."""
+    if file.size_bytes is None or file.size_bytes < row.size_bytes:
+        return False
+    return (file.size_bytes, file.mtime) != (row.size_bytes, row.mtime)

@@ -10,6 +10,9 @@ from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import mailbox, server_message, uidl
 from syncd.store.server_tree import raise_version
 
+TRIES_MAX = 3
+"""After so many failures in a row a message is left in its maildrop until somebody asks."""
+
 
 @dataclass(frozen=True, slots=True)
 class CustodyRow:
@@ -80,7 +83,7 @@ def record_deletions(
         conn.execute(
             update(uidl)
             .where(uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
-            .values(state=state, deleted_at=deleted_at),
+            .values(state=state, deleted_at=deleted_at, error=None),
             rows,
         )
 
@@ -88,6 +91,24 @@ def record_deletions(
 def record_untaken(conn: Connection, *, account_id: int, row: CustodyRow, error: str, now: float) -> None:
     """Record that a message could not be taken, and why; what is stored of it already stays known."""
     _put(conn, account_id, row, message_id=None, now=now, error=error)
+
+
+def troubled_keys(conn: Connection, *, account_id: int) -> frozenset[str]:
+    """Return the keys of the messages that could not be taken, or not deleted."""
+    query = select(uidl.c.key).where(uidl.c.account_id == account_id, uidl.c.error.is_not(None))
+    return frozenset(conn.execute(query).scalars())
+
+
+def forget_troubles(conn: Connection, *, account_id: int, keys: Iterable[str]) -> None:
+    """Tell no more of messages that are not listed any more; what is known of them stays."""
+    where = (uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
+    conn.execute(update(uidl).where(*where).values(error=None), [{"gone_key": key} for key in keys])
+
+
+def hurry(conn: Connection, *, account_id: int) -> None:
+    """Give what was given up new tries, each in a session of its own: somebody asks."""
+    where = (uidl.c.account_id == account_id, uidl.c.error.is_not(None), uidl.c.tries > 1)
+    conn.execute(update(uidl).where(*where).values(tries=1))
 
 
 def _row(row: Row[Any]) -> CustodyRow:

@@ -25,3 +25,10 @@ Index(
     sqlite_where=text("state <> 'present'"),
     postgresql_where=text("state <> 'present'"),
 )
+
+Index(
+    "ix_server_message_email_id",
+    server_message.c.email_id,
+    sqlite_where=text("email_id IS NOT NULL"),
+    postgresql_where=text("email_id IS NOT NULL"),
+)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     Column,
     ColumnElement,
     Connection,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    Text,
     any_,
     bindparam,
     func,
@@ -35,6 +35,8 @@ from sqlalchemy.types import ARRAY
 T = TypeVar("T")
 
 _IN_MAX = 500
+_ROWS = bindparam("packed_rows", type_=Text)
+_OCTETS = bindparam("packed_octets", type_=LargeBinary)
 
 
 def groups(values: Iterable[T], size: int = _IN_MAX) -> Iterator[tuple[T, ...]]:
@@ -64,7 +66,10 @@ def is_one_of(conn: Connection, column: ColumnElement[int], ids: Iterable[int]) 
 
 
 def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
-    """Return all rows of a query, of columns that hold no octets; their order need not be the query's."""
+    """Return all rows of a query, of columns that hold no octets and no times; their order need not be the query's.
+
+    NOTE: SQLite writes a Double in JSON with 15 digits.
+    """
     if conn.dialect.name != "sqlite":
         return conn.execute(query).all()
     columns = query.subquery().c
@@ -79,28 +84,36 @@ def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]
 
 
 def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns."""
+    """Insert rows that all have the same columns; no text of theirs may hold NUL."""
+    if not rows:
+        return
     if conn.dialect.name != "sqlite":
         conn.execute(insert(table), rows)
         return
     names = tuple(rows[0])
-    listed, octets = _packed(conn, [table.c[name] for name in names], [tuple(row.values()) for row in rows])
-    unpacked = [_unpacked(table.c[name], position, octets) for position, name in enumerate(names)]
-    values = func.json_each(listed).table_valued("value")
-    conn.execute(insert(table).from_select(names, select(*unpacked).select_from(values)))
+    columns = [table.c[name] for name in names]
+    packed, octets = _packed(conn, columns, ([row[name] for name in names] for row in rows))
+    values = func.json_each(_ROWS).table_valued("value")
+    unpacked = [_unpacked(column, position) for position, column in enumerate(columns)]
+    statement = insert(table).from_select(names, select(*unpacked).select_from(values))
+    # NOTE: by name, for a statement that is kept compiled keeps the values that it was made with.
+    conn.execute(statement, {_ROWS.key: packed, _OCTETS.key: octets})
 
 
 def update_at_once(
     conn: Connection, table: Table, column: Column[Any], values: Mapping[int, int], **others: Any
 ) -> None:
     """Set an integer column of rows by their ids, and the `others` of all of them to one value each."""
+    if not values:
+        return
     if conn.dialect.name != "sqlite":
         by_id = update(table).where(table.c.id == bindparam("row_id")).values({column.name: bindparam("new"), **others})
         conn.execute(by_id, [{"row_id": id_, "new": value} for id_, value in values.items()])
         return
-    listed = func.json_each(json.dumps(list(values.items()))).table_valued("value", name="listed")
+    listed = func.json_each(_ROWS).table_valued("value", name="listed")
     id_, value = (func.json_extract(listed.c.value, f"$[{position}]", type_=Integer) for position in (0, 1))
-    conn.execute(update(table).values({column.name: value, **others}).where(table.c.id == id_))
+    statement = update(table).values({column.name: value, **others}).where(table.c.id == id_)
+    conn.execute(statement, {_ROWS.key: json.dumps(list(values.items()))})
 
 
 def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement[str]:
@@ -108,32 +121,30 @@ def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement
     return func.hex(column) if conn.dialect.name == "sqlite" else func.encode(column, "hex")
 
 
-def _packed(
-    conn: Connection, columns: Sequence[Column[Any]], rows: Sequence[tuple[Any, ...]]
-) -> tuple[str, BindParameter[bytes]]:
+def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[Iterable[Any]]) -> tuple[str, bytes]:
     """Return rows as JSON, and beside it all their octets in one value, for which the JSON has places in it."""
-    holds_octets = [isinstance(column.type, LargeBinary) for column in columns]
-    processors = [column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect) for column in columns]
-    pieces: list[bytes] = []
-    size_bytes = 0
-    packed: list[list[Any]] = []
-    for row in rows:
-        values: list[Any] = []
-        for value, process, is_octets in zip(row, processors, holds_octets, strict=True):
-            if is_octets:
-                values.append((size_bytes + 1, len(value)))
-                pieces.append(value)
-                size_bytes += len(value)
-            else:
-                values.append(value if process is None else process(value))
-        packed.append(values)
-    return json.dumps(packed), literal(b"".join(pieces), LargeBinary)
+    packed = [list(row) for row in rows]
+    pieces: list[bytes] = [b"\0"]  # a part of nothing would be NULL
+    size_bytes = 1
+    for position, column in enumerate(columns):
+        process = column.type.dialect_impl(conn.dialect).bind_processor(conn.dialect)
+        if isinstance(column.type, LargeBinary):
+            for row in packed:
+                octets: bytes | None = row[position]
+                if octets is not None:
+                    row[position] = (size_bytes + 1, len(octets))
+                    pieces.append(octets)
+                    size_bytes += len(octets)
+        elif process is not None:
+            for row in packed:
+                row[position] = process(row[position])
+    return json.dumps(packed), b"".join(pieces)
 
 
-def _unpacked(column: Column[Any], position: int, octets: BindParameter[bytes]) -> ColumnElement[Any]:
+def _unpacked(column: Column[Any], position: int) -> ColumnElement[Any]:
     if not isinstance(column.type, LargeBinary):
         return literal_column(f"json_extract(value, '$[{position}]')")
     place: list[ColumnElement[int]] = [
         literal_column(f"json_extract(value, '$[{position}][{part}]')", Integer) for part in (0, 1)
     ]
-    return func.substr(octets, *place)
+    return func.substr(_OCTETS, *place)

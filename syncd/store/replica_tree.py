@@ -59,7 +59,7 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
             mtime,
             state == ReplicaState.PRESENT,
         )
-        for name, subdir, info, flags, size_bytes, mtime, state in rows_at_once(conn, query)
+        for name, subdir, info, flags, size_bytes, mtime, state in conn.execute(query)
     }
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
+from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import UNSYNCED, ReplicaState
+from syncd.store.custody import TRIES_MAX
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, holds
-from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble
+from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble, uidl
 from syncd.store.troubles import NEVER
 
 
@@ -66,11 +68,15 @@ class ReplicaReport:
 
 @dataclass(frozen=True, slots=True)
 class TroubleReport:
-    """Describe a message that is set aside. device_id None: server side; retry_at None: not by itself."""
+    """Describe a message that is set aside.
+
+    device_id None: server side. uid None: it is in a maildrop still, and has none; then its next session is the first
+    after retry_at. retry_at None: not by itself.
+    """
 
     mailbox_id: int
     device_id: int | None
-    uid: int
+    uid: int | None
     error: str
     attempts: int
     since_at: float
@@ -106,7 +112,7 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
         mailboxes=tuple(_mailboxes(conn)),
         devices=tuple(_devices(conn)),
         replicas=tuple(_replicas(conn)),
-        troubles=tuple(_troubles(conn, limit=troubles_max)),
+        troubles=(*_troubles(conn, limit=troubles_max), *_untaken(conn, limit=troubles_max)),
         holds=held(conn),
     )
 
@@ -136,7 +142,10 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
 
 
 def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
-    """Return how many messages of these accounts are set aside, each counted once for every side."""
+    """Return how many messages of these accounts are set aside, each counted once for every side.
+
+    Those that a maildrop keeps because they could not be taken, or not deleted, are among them.
+    """
     query = (
         select(func.count())
         .select_from(trouble)
@@ -144,7 +153,13 @@ def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
         .join(account, account.c.id == mailbox.c.account_id)
         .where(account.c.name.in_(of_accounts))
     )
-    return int(conn.execute(query).scalar_one())
+    in_maildrops = (
+        select(func.count())
+        .select_from(uidl)
+        .join(account, account.c.id == uidl.c.account_id)
+        .where(uidl.c.error.is_not(None), account.c.name.in_(of_accounts))
+    )
+    return int(conn.execute(query).scalar_one()) + int(conn.execute(in_maildrops).scalar_one())
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
@@ -267,6 +282,28 @@ def _troubles(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
             attempts=row.attempts,
             since_at=row.since_at,
             retry_at=None if row.retry_at >= NEVER else row.retry_at,
+        )
+
+
+def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
+    """Yield what a maildrop keeps because it could not be taken, or not deleted; a message too large has no tries."""
+    inbox = (mailbox.c.account_id == uidl.c.account_id) & (mailbox.c.name == str(INBOX))
+    query = (
+        select(uidl, mailbox.c.id.label("mailbox_id"))
+        .join(mailbox, inbox)
+        .where(uidl.c.error.is_not(None))
+        .order_by(uidl.c.seen_at.desc(), uidl.c.id)
+        .limit(limit)
+    )
+    for row in conn.execute(query):
+        yield TroubleReport(
+            mailbox_id=row.mailbox_id,
+            device_id=None,
+            uid=None,
+            error=row.error,
+            attempts=row.tries,
+            since_at=row.seen_at,
+            retry_at=row.seen_at if 0 < row.tries < TRIES_MAX else None,
         )
 
 

@@ -182,6 +182,7 @@ server_message = Table(
     UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
     Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),
     Index("ix_server_message_body_id", "body_id"),
+    Index("ix_server_message_internaldate_size_bytes", "internaldate", "size_bytes"),
     sqlite_autoincrement=True,
 )
 

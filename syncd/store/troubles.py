@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.errors import Temper
 from syncd.store.queries import is_one_of
-from syncd.store.schema import trouble
+from syncd.store.schema import mailbox, server_message, trouble
 
 _FIRST_RETRY_S = 60.0
 _LAST_RETRY_S = 6 * 3600.0
@@ -62,6 +62,13 @@ def set_aside(
         )
 
 
+def attempts(conn: Connection, *, message_id: int, device_id: int | None) -> int:
+    """Return how often a message was set aside so far."""
+    of_device = trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id
+    query = select(trouble.c.attempts).where(trouble.c.message_id == message_id, of_device)
+    return conn.execute(query).scalar_one_or_none() or 0
+
+
 def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float) -> tuple[int, ...]:
     """Return the messages whose time to be tried again has come: a round's worth, those that wait longest first."""
     query = select(trouble.c.message_id).where(
@@ -82,6 +89,17 @@ def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int,
 def hurry(conn: Connection, *, device_id: int) -> None:
     """Try all troubles of a device again at once, also those that were given up: somebody asks."""
     conn.execute(update(trouble).where(trouble.c.device_id == device_id).values(retry_at=0.0))
+
+
+def hurry_bodies(conn: Connection, *, account_id: int) -> None:
+    """Try again at once to fetch what an account's server did not give: somebody asks."""
+    lacking = (
+        select(trouble.c.id)
+        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
+        .join(server_message, server_message.c.id == trouble.c.message_id)
+        .where(mailbox.c.account_id == account_id, trouble.c.device_id.is_(None), server_message.c.body_id.is_(None))
+    )
+    conn.execute(update(trouble).where(trouble.c.id.in_(lacking)).values(retry_at=0.0))
 
 
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
-from syncd.errors import DeviceAwayError, SyncdError, Temper
+from syncd.errors import DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import MARKER, Marker, Standing, read_marker, standing, write_marker
@@ -43,8 +43,12 @@ class Attachment:
         self._device_id = row.id
         try:
             await self._attach(row)
+        except FileError as error:
+            away = DeviceAwayError(str(error), temper=error.temper)
+            await self.record("away", text_of(away))
+            raise away from error
         except SyncdError as error:
-            await self.record("foreign" if error.temper is Temper.GIVE_UP else "away", str(error))
+            await self.record("foreign" if error.temper is Temper.GIVE_UP else "away", text_of(error))
             raise
         await self.record("active", None)
 
@@ -131,11 +135,14 @@ _WHY = {
 
 
 def _make_root(path: Path) -> None:
-    with failing("make the replica root"):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with failing("make the directory of the device"):
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            pass  # opening it tells what is there instead
 
 
 def _is_empty(path: Path) -> bool:
-    with failing("list the replica root"):
+    with failing("list the directory of the device"):
         # NOTE: interrupted while we wrote the first marker, a root holds what was to become it.
         return {entry.name for entry in path.iterdir()} <= {"lost+found", f"{MARKER}~"}

@@ -10,13 +10,15 @@ from typing import IO, Self
 
 from sqlalchemy import Connection
 
+from syncd.errors import FileError, Reach, no_room
 from syncd.mail.message import BodyReader
 from syncd.store import bodies, troubles
-from syncd.store.bodies import CHUNK_BYTES, EncodedBody
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
+from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
+from syncd.sync.batch import BATCH_BYTES
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.round import BATCH_BYTES
 
 _BATCH_BODIES = 1000
 
@@ -38,9 +40,12 @@ class FileSpool:
     def encoded(self) -> EncodedBody:
         """Return the body as the store wants it, and forget the file."""
         with self._file:
-            self._file.seek(0)
+            try:
+                self._file.seek(0)  # writes what is still in its buffer
+            except OSError as error:
+                raise FileError(no_room(error), reach=Reach.ACCOUNT) from error
             pieces = iter(lambda: self._file.read(CHUNK_BYTES), b"")
-            return bodies.encode(self._reader.facts(), pieces)
+            return encode(self._reader.facts(), pieces)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,6 +68,7 @@ class BodyBatches:
         db: Database,
         mailbox_id: int,
         *,
+        encoder: Encoder,
         recent: RecentBodies,
         on_commit: Callable[[int], None],
         clock: Callable[[], float],
@@ -70,6 +76,7 @@ class BodyBatches:
         """Call `on_commit` with the number of messages after each batch."""
         self._db = db
         self._mailbox_id = mailbox_id
+        self._encoder = encoder
         self._recent = recent
         self._on_commit = on_commit
         self._clock = clock
@@ -106,7 +113,7 @@ class BodyBatches:
 
     async def _committed(self, batch: Sequence[FetchedBody]) -> None:
         try:
-            encoded = await encoded_on_thread(lambda: _encode_all(batch))
+            encoded = await encoded_on_thread(lambda: self._encode(batch))
         except BaseException:
             _discard(batch)
             raise
@@ -120,6 +127,10 @@ class BodyBatches:
             if isinstance(body.content, bytes):
                 self._recent.put(body_id, body.content)
         self._on_commit(len(batch))
+
+    def _encode(self, batch: Sequence[FetchedBody]) -> tuple[EncodedBody, ...]:
+        small = iter(self._encoder.encode([body.content for body in batch if isinstance(body.content, bytes)]))
+        return tuple(next(small) if isinstance(body.content, bytes) else body.content.encoded() for body in batch)
 
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())
@@ -155,15 +166,7 @@ def _close(work: "asyncio.Future[tuple[EncodedBody, ...]]") -> None:
 
 async def encoded(content: bytes | FileSpool) -> EncodedBody:
     """Return one body as the store wants it; the caller closes it."""
-    (body,) = await encoded_on_thread(lambda: (_encode(content),))
+    (body,) = await encoded_on_thread(
+        lambda: (encode_octets(content) if isinstance(content, bytes) else content.encoded(),)
+    )
     return body
-
-
-def _encode_all(batch: Iterable[FetchedBody]) -> tuple[EncodedBody, ...]:
-    return tuple(_encode(body.content) for body in batch)
-
-
-def _encode(content: bytes | FileSpool) -> EncodedBody:
-    if isinstance(content, FileSpool):
-        return content.encoded()
-    return bodies.encode_octets(content)

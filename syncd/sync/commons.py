@@ -6,10 +6,13 @@ from contextlib import contextmanager
 
 from syncd.log import log
 
+FileSystem = tuple[int, int]
+"""A file system as it is mounted: `maildir.root.ReplicaRoot.file_system`."""
+
 Content = tuple[int, int]
 """What two files must have in common to be links to one: `store.deliveries.Deliverable.content`."""
 
-_PATIENCE_S = 3.0
+PATIENCE_S = 30.0
 
 
 class Commons:
@@ -43,29 +46,29 @@ class Commons:
             self._news = asyncio.Event()
 
     async def wait(self) -> bool:
-        """Wait until somebody has finished; False when that takes so long that a disk may hang.
+        """Wait until somebody has finished; False when that takes so long that its task may hang.
 
-        Whose patience ends writes what it cannot link: one device must not stop the others.
+        Whose patience ends writes a batch that it cannot link: one device must not stop the others.
         """
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await self._news.wait()
         except TimeoutError:
-            log.warning("neighbour_not_waited_for", waited_s=_PATIENCE_S)
+            log.warning("neighbour_not_waited_for", waited_s=PATIENCE_S)
             return False
         return True
 
 
 class FileSystems:
-    """Tell each device of this machine with which others it shares a file system."""
+    """Tell each device of this machine with which others it can share files."""
 
     def __init__(self) -> None:
-        self._commons: dict[int, Commons] = {}
+        self._commons: dict[FileSystem, Commons] = {}
 
-    def join(self, root: str, device_number: int) -> Commons:
+    def join(self, root: str, file_system: FileSystem) -> Commons:
         """Return what the devices on this file system have in common, and leave what was joined before."""
         for commons in self._commons.values():
             commons.roots.discard(root)
-        joined = self._commons.setdefault(device_number, Commons())
+        joined = self._commons.setdefault(file_system, Commons())
         joined.roots.add(root)
         return joined

@@ -37,7 +37,7 @@ from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import FilePlace, MintedFile
-from syncd.sync.commons import Commons, FileSystems
+from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
@@ -91,7 +91,7 @@ class DeviceFiles:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
         self._examined.clear()
         if self._config.link:
-            self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._device_number))
+            self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
@@ -307,9 +307,9 @@ class DeviceFiles:
                 prove(root)  # by the same descriptor: a file is missing only in a root that is ours
             return seen
 
-    def _device_number(self) -> int:
+    def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
-            return root.device_number()
+            return root.file_system()
 
     def _make_durable(self, directory: str) -> None:
         with ReplicaRoot(self._config.path) as root:

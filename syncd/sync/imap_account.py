@@ -26,18 +26,20 @@ from syncd.imap.types import ListEntry, SelectResult, StatusRow
 from syncd.log import log
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
-from syncd.store import accounts
+from syncd.store import accounts, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
 from syncd.sync.imap_push import ImapPush
+from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.requests import Requests
+from syncd.sync.requests import Asked, Requests
 from syncd.sync.wakes import Wakes
 
 _NEWEST_BODIES = 100
@@ -58,6 +60,7 @@ class ImapAccount:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        encoder: Encoder,
         recent: RecentBodies,
         activity: Activity,
         clock: Callable[[], float],
@@ -72,6 +75,7 @@ class ImapAccount:
         self._password = password
         self._takers = takers
         self._wakes = wakes
+        self._encoder = encoder
         self._recent = recent
         self._activity = activity
         self._clock = clock
@@ -82,7 +86,8 @@ class ImapAccount:
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
-        self._failures = MailboxFailures(db, name)
+        self._losses = Losses()
+        self._failures = MailboxFailures(db, name, self._losses)
         self._push = ImapPush(
             db,
             name,
@@ -101,14 +106,22 @@ class ImapAccount:
     async def run(self) -> None:
         """Connect and serve the account until cancelled; raises what ended the connection."""
         try:
-            connection = await self._connect()
-            try:
-                await self._serve(connection)
-            except asyncio.CancelledError:
-                await asyncio.shield(connection.logout())
-                raise
-            finally:
-                await connection.aclose()
+            is_again = False
+            while True:
+                connection = await self._connect()
+                try:
+                    await self._serve(connection, is_again=is_again)
+                except asyncio.CancelledError:
+                    await asyncio.shield(connection.logout())
+                    raise
+                except SyncdError as error:
+                    if connection.is_usable or not self._losses.may_connect_at_once():
+                        raise
+                    log.warning("connection_lost", account=self._name, error=str(error))
+                    is_again = True
+                finally:
+                    self._let_go()
+                    await connection.aclose()
         except SyncdError as error:
             self.requests.fail(error)
             raise
@@ -137,14 +150,18 @@ class ImapAccount:
         log.info("account_connected", account=self._name)
         return connection
 
-    async def _serve(self, connection: ImapConnection) -> None:
+    async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:
+        """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
         wake = self._wakes.account(self._name)
         is_first, has_news = True, False
         while True:
             wake.clear()
             asked = self.requests.take()
-            if asked:
+            is_new = not (is_first and is_again)
+            if asked and is_new:
                 self._failures.end_waits()
+            if asked is Asked.LOOK and is_new:
+                await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
             await self._push.push(connection)
             await self._follow_moved(connection)
             if asked or is_first or self._timer.is_due:
@@ -162,6 +179,7 @@ class ImapAccount:
         if await self._select_inbox(connection):
             return True
         self._activity.now("idle", self._clock())
+        self._let_go()
         waits_s = (self._timer.left_s, self._failures.shortest_wait_s())
         with self._timer.waking(wake):
             timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
@@ -201,15 +219,9 @@ class ImapAccount:
         """Bring to the other devices what a deletion by one of them put into Trash, without fetching it again."""
         while moved := self._push.take_moved():
             for mailbox in await self._mailboxes():
-                ids = [one.message_id for one in moved if one.to_id == mailbox.id]
-                if ids and mailbox.is_listed:
+                if mailbox.is_listed and any(one.to_id == mailbox.id for one in moved):
                     await self._guarded(connection, mailbox, self._read_rows)
-                    await self._guarded(connection, mailbox, partial(self._bind_moved, message_ids=ids))
                     await self._guarded(connection, mailbox, self._read_bodies)
-
-    async def _bind_moved(self, observer: ImapMailbox, _: MailboxRow, *, message_ids: list[int]) -> None:
-        await observer.bind_moved(message_ids)
-        self._wake_devices()
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
         """Bring new mail of INBOX now and then, while other work keeps the connection busy."""
@@ -301,7 +313,9 @@ class ImapAccount:
             connection,
             mailbox,
             quirks=self._quirks,
+            encoder=self._encoder,
             recent=self._recent,
+            losses=self._losses,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )
@@ -330,6 +344,11 @@ class ImapAccount:
         self._activity.done = self._fetched
         log.info("bodies_committed", account=self._name, count=count)
         self._wake_devices()
+
+    def _let_go(self) -> None:
+        """Give back what only a busy account needs."""
+        self._encoder.rest()
+        self._recent.clear()
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):

@@ -1,6 +1,7 @@
 """Floor 4: one mailbox of an IMAP account on its connection: rows and bodies observed into the server tree."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from syncd.errors import ProtocolError, Reach, RefusedError, Temper
+from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, SyncdError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import (
@@ -33,12 +34,14 @@ from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
-from syncd.sync.imap_moved_bodies import bind_moved
+from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
+from syncd.sync.losses import Losses
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import Departed, StoreOutcome
 
@@ -46,6 +49,10 @@ _NEWEST = 100
 _ROWS_AT_ONCE = 2000
 _BODIES_AT_ONCE = 1000
 _SLICE_BYTES = 32 * 1024 * 1024
+_UNDER_WAY_BYTES = 4 * 1024 * 1024
+_WHOLE_SHARE = 0.75
+"""A body with less than this of what RFC822.SIZE says is doubted; some servers only estimate it."""
+_SHORT_MAX = 2
 
 
 class RenumberedError(ProtocolError):
@@ -64,7 +71,9 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
+        encoder: Encoder,
         recent: RecentBodies,
+        losses: Losses,
         spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
@@ -72,7 +81,9 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
+        self._encoder = encoder
         self._recent = recent
+        self._losses = losses
         self._spool_directory = spool_directory
         self._clock = clock
 
@@ -149,24 +160,68 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        ids = {one.uid: one.message_id for one in wanted}
+        wanted = await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
+        batches = BodyBatches(
+            self._db,
+            self._mailbox.id,
+            encoder=self._encoder,
+            recent=self._recent,
+            on_commit=on_commit,
+            clock=self._clock,
+        )
+        lost: SyncdError | None = None
+        # NOTE: what came whole before the connection ended is committed all the same.
+        async with batches:
+            unsuspected = [one for one in wanted if not self._losses.is_suspected(one.message_id)]
+            suspected = sorted(wanted, key=lambda one: self._losses.lost_alone(one.message_id))
+            for together in (unsuspected,) if unsuspected else ((one,) for one in suspected):
+                lost = await self._bring(together, batches)
+                if lost is not None:
+                    break
+        if lost is not None:
+            raise lost
+        return True
+
+    async def _bring(self, wanted: Sequence[WantedBody], batches: BodyBatches) -> SyncdError | None:
+        """Fetch bodies into batches; return what ended the connection, with what was on its way suspected."""
+        left = {one.uid: one for one in wanted}
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
         )
-        batches = BodyBatches(self._db, self._mailbox.id, recent=self._recent, on_commit=on_commit, clock=self._clock)
-        async with batches, aclosing(bodies) as outcomes:
-            async for outcome in outcomes:
-                match outcome:
-                    case Body(uid, bytes() | FileSpool() as content, size_bytes):
-                        await batches.put(FetchedBody(ids[uid], content, size_bytes))
-                    case NoBody():
-                        await self._set_aside(ids[outcome.uid], outcome)
-        return True
+        try:
+            async with aclosing(bodies) as outcomes:
+                async for outcome in outcomes:
+                    one = left.pop(outcome.uid)
+                    self._losses.came(one.message_id)
+                    match outcome:
+                        case Body(_, bytes() | FileSpool() as content, size_bytes):
+                            if not await self._is_short(one, content, size_bytes):
+                                await batches.put(FetchedBody(one.message_id, content, size_bytes))
+                        case NoBody():
+                            await self._set_aside(one, _why(outcome))
+        except (ConnectionLostError, ProtocolError, TooSlowError) as error:
+            if self.connection.is_usable:
+                raise
+            if len(wanted) > 1:
+                self._losses.lost(one.message_id for one in _under_way(left.values()))
+            elif self._losses.is_culprit(wanted[0].message_id):
+                await self._set_aside(wanted[0], f"the connection ended in the middle of the message: {error}")
+            return error
+        return None
 
-    async def bind_moved(self, message_ids: Collection[int]) -> None:
-        """Give messages that we moved here from elsewhere the bodies that the store has of them."""
-        await self._select()
-        await bind_moved(self._db, self.connection, self._mailbox, message_ids)
+    async def _is_short(self, wanted: WantedBody, content: bytes | FileSpool, size_bytes: int) -> bool:
+        """Set aside what is far from whole, and tell so; what stays as short is believed in the end: sizes lie, too."""
+        if size_bytes >= wanted.size_bytes * _WHOLE_SHARE:
+            return False
+        known = await self._db.read(partial(troubles.attempts, message_id=wanted.message_id, device_id=None))
+        if known >= _SHORT_MAX:
+            return False
+        if isinstance(content, FileSpool):
+            await asyncio.to_thread(content.discard)
+        await self._set_aside(
+            wanted, f"the server gave only {size_bytes:,} of {wanted.size_bytes:,} bytes of the message"
+        )
+        return True
 
     async def renumber(self) -> None:
         """Bind the rows to the UIDs that their messages have under a new UIDVALIDITY."""
@@ -275,24 +330,37 @@ class ImapMailbox:
         if observed or changes.vanished or after is not None:
             await self._db.write(record)
 
-    async def _set_aside(self, message_id: int, lack: NoBody) -> None:
-        error = {
-            Lack.NIL: "the server gave NIL instead of the message",
-            Lack.ABSENT: "the server lists the message but did not give it",
-            Lack.REFUSED: f"the server refused to give the message: {lack.text}",
-        }[lack.lack]
-        log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=lack.uid, error=error)
+    async def _set_aside(self, wanted: WantedBody, error: str) -> None:
+        log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=wanted.uid, error=error)
         await self._db.write(
             partial(
                 troubles.set_aside,
                 mailbox_id=self._mailbox.id,
-                message_id=message_id,
+                message_id=wanted.message_id,
                 device_id=None,
                 error=error,
                 temper=Temper.WAIT,
                 now=self._clock(),
             )
         )
+
+
+def _why(lack: NoBody) -> str:
+    return {
+        Lack.NIL: "the server gave NIL instead of the message",
+        Lack.ABSENT: "the server lists the message but did not give it",
+        Lack.REFUSED: f"the server refused to give the message: {lack.text}",
+    }[lack.lack]
+
+
+def _under_way(left: Iterable[WantedBody]) -> Iterator[WantedBody]:
+    """Yield those of the bodies that did not come which may have been asked for."""
+    size_bytes = 0
+    for one in left:
+        yield one
+        size_bytes += min(one.size_bytes, _UNDER_WAY_BYTES)
+        if size_bytes > _UNDER_WAY_BYTES:
+            return
 
 
 def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:

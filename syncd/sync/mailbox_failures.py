@@ -7,13 +7,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
-from syncd.errors import Reach, SyncdError
+from syncd.errors import ConnectionLostError, ProtocolError, Reach, SyncdError, TooSlowError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.store import accounts
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.backoff import Backoff
+from syncd.sync.losses import Losses
+
+_LOST_MAX = 4
+"""When so many connections in a row ended in one mailbox, the others are served before it."""
+_AFTER_LOST_S = 60.0
+"""And it costs no other connection for so long."""
 
 
 class Work(Enum):
@@ -32,8 +38,10 @@ class _Wait:
 class MailboxFailures:
     """Hold the failing mailboxes of one account, from one connection to the next."""
 
-    def __init__(self, db: Database, account: str) -> None:
+    def __init__(self, db: Database, account: str, losses: Losses) -> None:
         self._db = db
+        self._losses = losses
+        self._lost: tuple[tuple[int, Work] | None, int] = (None, 0)
         self._account = account
         self._waits: dict[tuple[int, Work], _Wait] = {}
 
@@ -66,6 +74,8 @@ class MailboxFailures:
         try:
             yield
         except SyncdError as error:
+            if isinstance(error, ConnectionLostError | ProtocolError | TooSlowError) and not connection.is_usable:
+                await self._lost_in(mailbox, work, error)
             if error.reach not in {Reach.MESSAGE, Reach.MAILBOX} or not connection.is_usable:
                 raise
             log.warning("mailbox_failed", account=self._account, mailbox_id=mailbox.id, error=str(error))
@@ -80,10 +90,21 @@ class MailboxFailures:
     async def succeeded(self, mailbox: MailboxRow, work: Work) -> None:
         """Forget what went wrong before with this work."""
         self._waits.pop((mailbox.id, work), None)
+        if self._lost[0] == (mailbox.id, work):
+            self._lost = (None, 0)
         if mailbox.error is not None and not any(mailbox_id == mailbox.id for mailbox_id, _ in self._waits):
             await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=None))
 
-    async def _failed(self, mailbox: MailboxRow, work: Work, error: Exception, text: str) -> None:
+    async def _lost_in(self, mailbox: MailboxRow, work: Work, error: SyncdError) -> None:
+        self._losses.at_mailbox()
+        where = (mailbox.id, work)
+        self._lost = where, self._lost[1] + 1 if self._lost[0] == where else 1
+        if self._lost[1] >= _LOST_MAX:
+            await self._failed(mailbox, work, error, str(error), least_s=_AFTER_LOST_S)
+
+    async def _failed(
+        self, mailbox: MailboxRow, work: Work, error: Exception, text: str, *, least_s: float = 0.0
+    ) -> None:
         wait = self._waits.setdefault((mailbox.id, work), _Wait())
-        wait.until = asyncio.get_running_loop().time() + wait.backoff.failed(error)
+        wait.until = asyncio.get_running_loop().time() + max(wait.backoff.failed(error), least_s)
         await self._db.write(partial(accounts.record_mailbox_error, mailbox_id=mailbox.id, error=text))

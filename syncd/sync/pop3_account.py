@@ -21,19 +21,19 @@ from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.pop3 import connection as wire
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
-from syncd.pop3.ingest import ingest
+from syncd.pop3.ingest import IngestLimits, ingest
 from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.bodies import EncodedBody
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
+from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Activity
 from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
-from syncd.sync.requests import Requests
+from syncd.sync.requests import Asked, Requests
 from syncd.sync.server_round import server_round
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.wakes import Wakes
@@ -86,6 +86,8 @@ class Pop3Account:
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()
+                if is_asked is Asked.LOOK:
+                    await self._hurry()
                 await self.mailboxes.push()
                 if is_asked or timer.is_due:
                     timer.begin()
@@ -97,6 +99,11 @@ class Pop3Account:
         except SyncdError as error:
             self.requests.fail(error)
             raise
+
+    async def _hurry(self) -> None:
+        """Try again what was given up: somebody asks."""
+        if await self._db.read(partial(custody.troubled_keys, account_id=self._account_id)):
+            await self._db.write(partial(custody.hurry, account_id=self._account_id))
 
     async def _sleep(self, longest_s: float) -> None:
         try:
@@ -123,7 +130,8 @@ class Pop3Account:
             self._activity.error = self._activity.retry_at = None
             inbox = await self._inbox()
             keeper = _Keeper(self._db, self._account_id, inbox.id, on_commit=self._on_commit, clock=self._clock)
-            report = await ingest(connection, keeper, spool=self._spool_directory)
+            limits = IngestLimits(max_tries=custody.TRIES_MAX)
+            report = await ingest(connection, keeper, spool=self._spool_directory, limits=limits)
         return report.waiting
 
     async def _endpoint(self) -> Endpoint:
@@ -253,6 +261,11 @@ class _Keeper:
         rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
         return tuple(map(_known, rows))
 
+    async def listed(self, keys: Collection[str]) -> None:
+        troubled = await self._db.read(partial(custody.troubled_keys, account_id=self._account_id))
+        if gone := troubled.difference(keys):
+            await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
+
     async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
         rows = await self._db.read(partial(custody.rows_of_digests, account_id=self._account_id, digests=digests))
         return tuple(map(_known, rows))
@@ -315,7 +328,7 @@ class _Keeper:
 
 
 def _encode_all(batch: Sequence[Retrieved]) -> tuple[EncodedBody, ...]:
-    return tuple(bodies.encode(each.body.facts, each.body.pieces()) for each in batch)
+    return tuple(encode(each.body.facts, each.body.pieces()) for each in batch)
 
 
 def _known(row: CustodyRow) -> Known:
@@ -330,4 +343,5 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     except (OSError, ssl.SSLError) as error:
-        raise TrustError("the certificate file cannot be used") from error
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
+        raise TrustError(f"a certificate file cannot be used: {reason}") from error

@@ -14,29 +14,27 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import Holdable, Pair, ReplicaMessage, ReplicaState
+from syncd.mail.tree import Holdable, Pair, ReplicaState
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
-from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.pairs import Settled, Settlement
+from syncd.store.pairs import Settlement
+from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
-from syncd.sync.commons import Content
+from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
 from syncd.sync.guarding import Waiting, admit, count_removals, waiting
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
-    FileOutcome,
     FileStale,
     FileTask,
     FileToDeliver,
@@ -46,11 +44,6 @@ from syncd.sync.sides import (
 )
 
 _PAIRS_PER_ROUND = 1000
-BATCH_BYTES = 8 * 1024 * 1024
-_BATCH_FILES = 500
-"""Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
-
-_REACHES = tuple(Reach)
 _HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)
 
 
@@ -98,7 +91,7 @@ class ReplicaRound:
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
         holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         mine = _held(mine, holdable)
-        jobs = [_Job(effect, planned[effect.message_id].replica) for effect in mine]
+        jobs = [Job(effect, planned[effect.message_id].replica) for effect in mine]
         done = await self._perform_all([job for job in jobs if not isinstance(job.effect, Deliver)])
         done |= await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
         done |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
@@ -127,59 +120,78 @@ class ReplicaRound:
         pairs.settle(conn, self.of, rest, now=self.now)
         troubles.resolve(conn, over, device_id=self.device.id)
 
-    async def _deliver(self, jobs: Sequence["_Job"]) -> "_Done":
+    async def _deliver(self, jobs: Sequence[Job]) -> "_Done":
         """Link together what other devices have by now; write the next of what none has and none is writing."""
         ids = [job.effect.message_id for job in jobs]
         bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
         rest = [job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies]
         commons, is_patient, done = self.side.commons, True, _Done()
+        linked: Performed | None = None
         while rest:
             finished = commons.finished
-            batch = await self._linkable(rest)
+            free = writable(job for job in rest if not (is_patient and commons.is_claimed(job.content)))
+            batch = await self._linkable(dict.fromkeys((*rest[:BATCH_FILES], *free)))
             if batch:
-                done |= await self._perform(batch)
+                # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
+                linked = await self._begin(batch, also=linked)
+                if not linked.is_smooth:
+                    done, linked = done | await self._end(linked), None
             elif commons.finished != finished:
-                continue
-            elif batch := _writable(job for job in rest if not (is_patient and commons.is_claimed(job.content))):
+                continue  # what was looked for may be there by now
+            elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
                 with commons.claim(job.content for job in batch):
-                    done |= await self._perform(batch)
+                    written, linked = await self._begin(batch, also=linked), None
+                    done |= await self._end(written)
+                is_patient = True
             else:
+                if linked is not None:
+                    done, linked = done | await self._end(linked), None
                 is_patient = await commons.wait()
             taken = {job.effect.message_id for job in batch}
             rest = [job for job in rest if job.effect.message_id not in taken]
-        return done
+        return done | await self._end(linked) if linked is not None else done
 
-    async def _linkable(self, jobs: Sequence["_Job"]) -> Sequence["_Job"]:
-        """Return those of the next deliveries for which there is a file to link."""
+    async def _linkable(self, jobs: Iterable[Job]) -> Sequence[Job]:
+        """Return those deliveries for which there is a file to link, as many as make a batch."""
         roots = frozenset(self.side.commons.roots)
         if not roots:
             return ()
-        ahead = jobs[:_BATCH_FILES]
-        wanted = [job.body for job in ahead if job.body is not None]
+        wanted = [job.body for job in jobs if job.body is not None]
         found = await self.db.read(partial(deliveries.link_sources, wanted=wanted, device_paths=roots))
-        return [job._replace(source=found[job.content]) for job in ahead if job.content in found]
+        linkable = [job._replace(source=found[job.content]) for job in jobs if job.content in found]
+        return linkable[:BATCH_FILES]
 
-    async def _perform_all(self, jobs: Sequence["_Job"]) -> "_Done":
+    async def _perform_all(self, jobs: Sequence[Job]) -> "_Done":
         done = _Done()
-        for start in range(0, len(jobs), _BATCH_FILES):
-            done |= await self._perform(jobs[start : start + _BATCH_FILES])
+        for start in range(0, len(jobs), BATCH_FILES):
+            done |= await self._perform(jobs[start : start + BATCH_FILES])
         return done
 
-    async def _perform(self, batch: Sequence["_Job"]) -> "_Done":
-        """Announce, perform and settle one batch; raise what reaches further than a message."""
-        announced = await self.db.write(partial(self._announce, batch=batch))
-        outcomes = await self.side.perform(self.of, announced.tasks, generation=announced.generation)
-        await self.db.write(partial(self._settle, announced=announced, outcomes=outcomes))
-        if log.is_enabled_for(logging.DEBUG):
-            for job in batch:
-                text = as_text(job.effect)
-                log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=text)
-        touched = [task.file.name for task in announced.tasks if _is_touched(outcomes[task.file.id])]
-        news = await self.side.look(self.of, touched) if touched else 0
-        if wider := [error for outcome in outcomes.values() if (error := _wider(outcome)) is not None]:
-            raise max(wider, key=lambda error: _REACHES.index(error.reach))
-        stale = {_message_of(task) for task in announced.tasks if isinstance(outcomes[task.file.id], FileStale)}
-        return _Done(frozenset(stale - self.hopeless), bool(news))
+    async def _perform(self, batch: Sequence[Job]) -> "_Done":
+        return await self._end(await self._begin(batch))
+
+    async def _begin(self, batch: Sequence[Job], *, also: Performed | None = None) -> Performed:
+        """Announce and perform one batch, and settle another with its announcement."""
+        minted = self._minted(batch)  # here, for every other task waits for the one thread that writes
+
+        def announce(conn: Connection) -> Announced:
+            if also is not None:
+                self._settle(conn, performed=also)
+            return self._announce(conn, batch=batch, minted=minted)
+
+        announced = await self.db.write(announce)
+        if also is not None:
+            self._tell(also)
+        return Performed(announced, await self.side.perform(self.of, announced.tasks, generation=announced.generation))
+
+    async def _end(self, performed: Performed) -> "_Done":
+        """Settle one batch and look at what the device did meanwhile; raise what reaches further than a message."""
+        await self.db.write(partial(self._settle, performed=performed))
+        self._tell(performed)
+        news = await self.side.look(self.of, touched) if (touched := performed.touched) else 0
+        if (error := performed.widest_error) is not None:
+            raise error
+        return _Done(performed.stale - self.hopeless, bool(news))
 
     async def _catch_up(self, planned: Mapping[int, Pair], delivers: Sequence[Deliver]) -> "_Done":
         """Bring what was delivered as it was announced before an interruption to the flags that its server has now."""
@@ -191,18 +203,25 @@ class ReplicaRound:
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
         holdable = await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
         held = _held(effects, holdable)
-        return await self._perform_all([_Job(effect, delivered[effect.message_id].replica) for effect in held])
+        return await self._perform_all([Job(effect, delivered[effect.message_id].replica) for effect in held])
+
+    def _tell(self, settled: Performed) -> None:
+        if log.is_enabled_for(logging.DEBUG):
+            for effect in settled.announced.effects:
+                log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
 
     def _flags_now(self, pair: Pair) -> Flags:
         return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
 
-    def _announce(self, conn: Connection, *, batch: Sequence["_Job"]) -> "_Announced":
-        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
-        minted = [
+    def _minted(self, batch: Sequence[Job]) -> Sequence[MintedFile]:
+        return [
             self.side.mint(self.of, job.body, job.effect.flags)
             for job in batch
             if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
         ]
+
+    def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
+        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
         made = replica_tree.announce_deliveries(conn, self.of.id, minted)
         again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
         deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
@@ -221,10 +240,12 @@ class ReplicaRound:
                     tasks.append(FileToRemove(file))
         replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
-        return _Announced(tuple(tasks), devices.begin_barrier(conn, self.device.id))
+        effects = tuple(job.effect for job in batch)
+        return Announced(effects, tuple(tasks), devices.begin_barrier(conn, self.device.id))
 
-    def _settle(self, conn: Connection, *, announced: "_Announced", outcomes: Mapping[int, FileOutcome]) -> None:
-        done = _settlement(announced.tasks, outcomes)
+    def _settle(self, conn: Connection, *, performed: Performed) -> None:
+        announced, outcomes = performed.announced, performed.outcomes
+        done = performed.settlement()
         if done.removed:
             count_removals(conn, self.device, self.of, done.removed, rule=self.rule, now=self.now)
         pairs.settle(conn, self.of, done, now=self.now)
@@ -236,15 +257,15 @@ class ReplicaRound:
         for task in announced.tasks:
             match outcomes[task.file.id]:
                 case FileDone():
-                    well.append(_message_of(task))
+                    well.append(message_of(task))
                 case FileStale():
                     undone.append(task.file.id)
-                    if _message_of(task) in self.hopeless:
-                        self._set_aside(conn, _message_of(task), _HOPELESS)
+                    if message_of(task) in self.hopeless:
+                        self._set_aside(conn, message_of(task), _HOPELESS)
                 case FileFailed(error):
                     undone.append(task.file.id)
                     if error.reach is Reach.MESSAGE:
-                        self._set_aside(conn, _message_of(task), error)
+                        self._set_aside(conn, message_of(task), error)
         delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
         replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
         troubles.resolve(conn, well, device_id=self.device.id)
@@ -259,25 +280,6 @@ class ReplicaRound:
             temper=error.temper,
             now=self.now,
         )
-
-
-def _message_of(task: FileTask) -> int:
-    """Return the message of a planned file, which has one by its plan."""
-    message_id = task.file.message_id
-    if message_id is None:
-        raise ValueError("a file of the device's own was planned for")
-    return message_id
-
-
-def _is_touched(outcome: FileOutcome) -> bool:
-    return isinstance(outcome, FileStale) or (isinstance(outcome, FileDone) and outcome.is_touched)
-
-
-def _wider(outcome: FileOutcome) -> SyncdError | None:
-    """Return an error that is not of its message alone."""
-    if isinstance(outcome, FileFailed) and outcome.error.reach is not Reach.MESSAGE:
-        return outcome.error
-    return None
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:
@@ -303,31 +305,6 @@ def _wanted_flags(effect: ReplicaEffect) -> Flags:
     return frozenset()
 
 
-def _writable(jobs: Iterable["_Job"]) -> Sequence["_Job"]:
-    """Return the first deliveries whose octets fit into memory together, none of them twice."""
-    batch: list[_Job] = []
-    size_bytes = 0
-    for job in jobs:
-        size_bytes += job.body.size_bytes if job.body is not None else 0
-        if batch and (size_bytes > BATCH_BYTES or len(batch) >= _BATCH_FILES):
-            break
-        batch.append(job)
-    return batch
-
-
-class _Job(NamedTuple):
-    """An effect with the file that it concerns, and for a delivery the body, and what to link if there is that."""
-
-    effect: ReplicaEffect
-    file: ReplicaMessage | None
-    body: Deliverable | None = None
-    source: LinkSource | None = None
-
-    @property
-    def content(self) -> Content:
-        return self.body.content if self.body is not None else (0, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class _Done:
     """Say what of some batches is to be planned again, and whether the device changed files meanwhile."""
@@ -337,36 +314,3 @@ class _Done:
 
     def __or__(self, other: "_Done") -> "_Done":
         return _Done(self.stale | other.stale, self.has_device_news or other.has_device_news)
-
-
-@dataclass(frozen=True, slots=True)
-class _Announced:
-    tasks: tuple[FileTask, ...]
-    generation: int
-
-
-def _settlement(tasks: Sequence[FileTask], outcomes: Mapping[int, FileOutcome]) -> Settlement:
-    """Return what of a batch both sides now agree on."""
-    as_announced: list[int] = []
-    delivered: list[Settled] = []
-    renamed: list[Settled] = []
-    removed: list[int] = []
-    for task in tasks:
-        outcome, file = outcomes[task.file.id], task.file
-        if not isinstance(outcome, FileDone):
-            continue
-        match task:
-            case FileToDeliver(flags=flags):
-                if (outcome.info, outcome.subdir, flags) == (file.info, file.subdir, file.flags):
-                    as_announced.append(file.id)
-                else:
-                    delivered.append(Settled(file.id, _message_of(task), outcome.info, outcome.subdir, flags))
-            case FileToRename(add=add, remove=remove):
-                # NOTE: what the device changed meanwhile stays unrecorded here; the look that follows sees it as new.
-                where = Settled(file.id, _message_of(task), outcome.info, outcome.subdir, task.flags)
-                renamed.append(replace(where, base_add=add, base_remove=remove))
-            case FileToRemove():
-                removed.append(_message_of(task))
-    return Settlement(
-        as_announced=tuple(as_announced), delivered=tuple(delivered), renamed=tuple(renamed), removed=tuple(removed)
-    )

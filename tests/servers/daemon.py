@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
@@ -25,10 +25,18 @@ class Daemon:
     """Run `syncd run` on a configuration; entering starts it and waits until it answers, leaving stops it.
 
     `config` is the TOML as nested values; store and socket get a place in `directory` unless it names others. The
-    commands (`syncd`, `sync`, `status`) work while no daemon runs, too.
+    commands (`syncd`, `sync`, `status`) work while no daemon runs, too. `through` is a program, with arguments, that
+    runs them instead of Python directly.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any], *, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
+    ):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         # NOTE: a socket's path has 107 octets at most, and pytest's directories are long.
@@ -38,6 +46,7 @@ class Daemon:
         self.config_file = directory / "syncd.toml"
         self.log_file = directory / "daemon.log"
         self._environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(directory), **(environment or {})}
+        self._through = tuple(through)
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(config)
 
@@ -82,7 +91,7 @@ class Daemon:
         assert self._process is None, "it runs already"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
+                [*self._through, sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -117,7 +126,7 @@ class Daemon:
     def syncd(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
         """Run a command with this configuration to its end, without a terminal."""
         return subprocess.run(
-            [sys.executable, "-m", "syncd", *arguments, "--config", str(self.config_file)],
+            [*self._through, sys.executable, "-m", "syncd", *arguments, "--config", str(self.config_file)],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """Daemons for the tests of commands and processes; each ends with its test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,15 +11,21 @@ from tests.servers.daemon import Daemon
 
 @pytest.fixture
 def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Yield a function that makes a Daemon, not started, of the given accounts, devices and [daemon] keys."""
+    """Yield a function that makes a Daemon, not started, of the given accounts, devices and [daemon] keys.
+
+    A device may be a path; its last part is then its name.
+    """
     with ExitStack() as stack:
 
         def make(
-            accounts: dict[str, object], devices: tuple[str, ...] = ("laptop", "phone"), **daemon_keys: object
+            accounts: dict[str, object],
+            devices: tuple[str, ...] = ("laptop", "phone"),
+            through: Sequence[str] = (),
+            **daemon_keys: object,
         ) -> Daemon:
-            roots = {device: {"path": str(tmp_path / device)} for device in devices}
+            roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
             config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys}
-            daemon = Daemon(tmp_path / "syncd", config)
+            daemon = Daemon(tmp_path / "syncd", config, through=through)
             stack.callback(daemon.discard)
             return daemon
 

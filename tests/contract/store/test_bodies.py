@@ -12,8 +12,8 @@ from sqlalchemy import delete, func, insert, select, update
 from syncd.errors import Reach, StoreError
 from syncd.mail.message import BodyFacts, facts_of
 from syncd.store import bodies
-from syncd.store.bodies import CHUNK_BYTES, Codec
 from syncd.store.database import Database
+from syncd.store.encoding import CHUNK_BYTES, Codec, encode
 from syncd.store.schema import body, body_chunk
 
 HEADER = b"Message-ID: <1@example.org>\r\nSubject: letters\r\n\r\n"
@@ -29,7 +29,7 @@ def octets(size: int, *, compressible: bool = True) -> bytes:
 
 def store(database: Database, *contents: bytes) -> tuple[int, ...]:
     """Put bodies into the store in one write."""
-    encoded = [bodies.encode(facts_of([content]), [content]) for content in contents]
+    encoded = [encode(facts_of([content]), [content]) for content in contents]
     try:
         return database.write_now(lambda conn: bodies.put_bodies(conn, encoded, now=1.0))
     finally:
@@ -56,7 +56,7 @@ def test_bodies_of_every_size_come_back_octet_for_octet(database: Database, comp
 def test_a_body_is_compressed_only_where_that_saves_something() -> None:
     """Noise is kept plain, letters are not."""
     for content, codec in ((octets(5000), Codec.ZSTD), (octets(5000, compressible=False), Codec.PLAIN)):
-        with bodies.encode(facts_of([content]), [content]) as encoded:
+        with encode(facts_of([content]), [content]) as encoded:
             assert encoded.codec is codec
             assert encoded.stored_bytes <= len(content)
 
@@ -90,7 +90,7 @@ def test_a_write_of_bodies_can_run_again(database: Database) -> None:
     """A body whose transaction was rolled back by another write is whole when it is written again."""
     content = octets(2 * CHUNK_BYTES, compressible=False)
 
-    with bodies.encode(facts_of([content]), [content]) as encoded:
+    with encode(facts_of([content]), [content]) as encoded:
         with pytest.raises(ZeroDivisionError):
             database.write_now(lambda conn: (bodies.put_body(conn, encoded, now=1.0), 1 / 0))
         body_id = database.write_now(lambda conn: bodies.put_body(conn, encoded, now=1.0))
@@ -115,7 +115,7 @@ def test_a_big_body_is_never_in_memory(database: Database, tmp_path: Path) -> No
     facts = facts_of(pieces())
     tracemalloc.start()
     try:
-        with bodies.encode(facts, pieces(), spool_directory=tmp_path) as encoded:
+        with encode(facts, pieces(), spool_directory=tmp_path) as encoded:
             body_id = database.write_now(
                 lambda conn: bodies.put_body(conn, encoded, now=1.0), weight_bytes=encoded.stored_bytes
             )
@@ -134,7 +134,7 @@ def test_octets_of_another_digest_are_refused(tmp_path: Path) -> None:
     """A spool file that was damaged on the way is not taken for the message."""
     facts = facts_of([octets(100)])
     with pytest.raises(StoreError) as raised:
-        bodies.encode(facts, [octets(99)])
+        encode(facts, [octets(99)])
     assert raised.value.reach is Reach.MESSAGE
 
 

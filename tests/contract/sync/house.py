@@ -21,6 +21,7 @@ from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
@@ -101,13 +102,14 @@ class House:
         self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, file_systems, recent = Wakes(), Takers(self.config), FileSystems(), RecentBodies()
+        self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
+        recent, self.encoder = RecentBodies(), Encoder()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
             if isinstance(account, ImapConfig):
-                make = partial(ImapAccount, self.db, name, account, recent=recent)
+                make = partial(ImapAccount, self.db, name, account, encoder=self.encoder, recent=recent)
             self.accounts[name] = make(
                 account_id=ids[name],
                 password=_password,
@@ -146,6 +148,7 @@ class House:
             _, pending = await asyncio.wait(pending, timeout=patience_s) if pending else ((), pending)
         for task in pending:
             task.print_stack()
+        self.encoder.close()
         await asyncio.to_thread(self.db.close)
         assert not pending, "cancelled tasks did not end"
         for task in self._running:

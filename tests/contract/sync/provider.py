@@ -57,6 +57,18 @@ class Provider:
             client.uid("STORE", uids, "+FLAGS.SILENT", "(\\Deleted)")
             client.uid("EXPUNGE", uids)
 
+    def move(self, *keys: str, to: str, mailbox: str = "INBOX") -> None:
+        """Move letters to a mailbox that exists."""
+        with self._selected(mailbox) as client:
+            known = _uids(client)
+            client._simple_command("UID", "MOVE", ",".join(str(known[key]) for key in keys), quoted(to))
+
+    def copy(self, *keys: str, to: str, mailbox: str = "INBOX") -> None:
+        """Copy letters to a mailbox that exists."""
+        with self._selected(mailbox) as client:
+            known = _uids(client)
+            client.uid("COPY", ",".join(str(known[key]) for key in keys), quoted(to))
+
     def flags(self, mailbox: str = "INBOX") -> Mapping[str, Flags]:
         """Return the flags of each letter by its key."""
         with self._selected(mailbox) as client:

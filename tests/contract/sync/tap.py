@@ -18,6 +18,10 @@ def _never(_: bytes) -> bool:
     return False
 
 
+def _nothing(_: bytes) -> bytes:
+    return b""
+
+
 class Tap:
     """Forward every connection to a port of the server; one line of the client at a time."""
 
@@ -34,6 +38,10 @@ class Tap:
         """Tells which lines of a client the server never sees, and that are answered by NO."""
         self.alters: Callable[[bytes], bytes] = bytes
         """Gives what the server is asked instead of a line."""
+        self.precedes: Callable[[bytes], bytes] = _nothing
+        """Gives octets that the client gets before the server's answer to a line."""
+        self.drops: Callable[[bytes], bool] = _never
+        """Tells after which lines of a client, and what precedes the answer, the connection ends."""
         self.cut_after_bytes: int | None = None
         """Cut the connection after this many more octets of the server; None: never."""
         self.cuts = 0
@@ -84,6 +92,11 @@ class Tap:
                 self.lines.append(line.strip())
                 if self.before_line is not None:
                     await self.before_line(line)
+                if octets := self.precedes(line):
+                    client.write(octets)
+                    await client.drain()
+                if self.drops(line):
+                    return
                 if self.refuses(line):
                     client.write(line.split()[0] + b" NO not this\r\n")
                     continue

@@ -15,6 +15,7 @@ from syncd.maildir.failures import failure
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema, troubles
 from syncd.store.devices import ReplicaRow
+from syncd.sync import commons
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.sides import FileOutcome, FileStale, FileTask
@@ -213,6 +214,7 @@ async def test_device_that_hangs_does_not_keep_the_others_waiting(
     """What another device claims to write for ever is written all the same."""
     async with house_of(tmp_path, user, "laptop") as house:
         await house.settle()
+        monkeypatch.setattr(commons, "PATIENCE_S", 0.1)
         monkeypatch.setattr(house.devices["laptop"].commons, "is_claimed", lambda _: True)
         user.receive("a")
         await house.until(lambda: house.replica("laptop").keys() == ["a"])

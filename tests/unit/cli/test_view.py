@@ -158,3 +158,13 @@ def test_progress_of_a_device_ends_at_what_it_has() -> None:
     assert (accounts.done, accounts.total) == (1000, 1200)
     assert (behind.done, behind.total) == (900, 1200)
     assert (done.done, done.total) == (900, 900)
+
+
+def test_text_of_any_length_is_shown_by_its_ends() -> None:
+    """A name of thousands of characters hides neither the rest of the picture nor what is said of it."""
+    text = shown(devices=(device(error=f"work/{'x' * 5000}: the name is too long"),))
+
+    words = "".join(text.split())
+    assert "work/xxx" in words
+    assert "x:thenameistoolong" in words
+    assert words.count("x") < 300

@@ -240,7 +240,7 @@ def test_barrier_in_a_directory_that_went_away_fails(root: ReplicaRoot) -> None:
         (errno.EDQUOT, Reach.DEVICE, Temper.WAIT),
         (errno.EIO, Reach.DEVICE, Temper.WAIT),
         (errno.EMFILE, Reach.DEVICE, Temper.WAIT),
-        (errno.EACCES, Reach.DEVICE, Temper.WAIT),
+        (errno.EACCES, Reach.MAILBOX, Temper.WAIT),
         (errno.ENOENT, Reach.MAILBOX, Temper.WAIT),
         (errno.ELOOP, Reach.MAILBOX, Temper.WAIT),
         (errno.ENAMETOOLONG, Reach.MESSAGE, Temper.GIVE_UP),

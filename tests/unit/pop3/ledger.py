@@ -28,6 +28,9 @@ class Ledger:
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         return [self.rows[key] for key in keys if key in self.rows]
 
+    async def listed(self, keys: Collection[str]) -> None:
+        pass
+
     async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
         return [row for row in self.rows.values() if row.digest in digests]
 

@@ -14,6 +14,7 @@ from syncd.store import accounts, bodies, devices, pairs, replica_tree, server_t
 from syncd.store.accounts import MailboxCursor
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.store.encoding import encode
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.replica_tree import MintedFile
 from syncd.store.schema import replica_message, server_message
@@ -55,7 +56,7 @@ class Grove:
         return tuple(ids[uid] for uid in uids)
 
     def body(self, octets: bytes) -> int:
-        with bodies.encode(facts_of([octets]), [octets]) as encoded:
+        with encode(facts_of([octets]), [octets]) as encoded:
             return self(lambda conn: bodies.put_body(conn, encoded, now=NOW))
 
     def message(self, uid: int) -> Any:

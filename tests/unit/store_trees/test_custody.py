@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from syncd.store import accounts, custody
 from syncd.store.custody import Arrival, CustodyRow
+from syncd.store.report import store_report
 from syncd.store.schema import server_message
 from tests.unit.store_trees.grove import NOW, Grove
 
@@ -112,3 +113,26 @@ def test_rows_of_equal_octets_are_found_by_digest(grove: Grove) -> None:
 
     found = grove(lambda conn: custody.rows_of_digests(conn, account_id=grove.account_id, digests=digests))
     assert sorted(one.key for one in found) == ["a", "b"]
+
+
+def test_message_that_could_not_be_taken_is_told_until_it_is_taken_or_no_longer_listed(grove: Grove) -> None:
+    """Given up, it is tried once more when somebody asks; one that is too large has no tries to be given."""
+    for key, tries in (("stubborn", 3), ("gone", 1), ("large", 0)):
+        untaken = CustodyRow(key, "untaken", 20, b"", tries)
+        grove(
+            lambda conn, untaken=untaken: custody.record_untaken(
+                conn, account_id=grove.account_id, row=untaken, error="refused", now=NOW
+            )
+        )
+
+    def told() -> dict[int, float | None]:
+        report = grove(lambda conn: store_report(conn, troubles_max=100))
+        return {one.attempts: one.retry_at for one in report.troubles if one.mailbox_id == grove.inbox}
+
+    assert told() == {3: None, 1: NOW, 0: None}
+    grove(lambda conn: custody.forget_troubles(conn, account_id=grove.account_id, keys=["gone"]))
+    assert grove(lambda conn: custody.troubled_keys(conn, account_id=grove.account_id)) == {"stubborn", "large"}
+    grove(lambda conn: custody.hurry(conn, account_id=grove.account_id))
+    assert told() == {1: NOW, 0: None}
+    arrive(grove, arrival(grove, row("stubborn")))
+    assert told() == {0: None}

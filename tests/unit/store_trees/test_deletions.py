@@ -7,12 +7,11 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Vanished
 from syncd.reconcile.effects import Expunge
 from syncd.reconcile.guard import Reason
-from syncd.store import deletions, devices, holds, journal, moved_bodies, pairs, replica_tree, schema, server_tree
+from syncd.store import deletions, devices, holds, journal, pairs, replica_tree, schema, server_tree
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope, HoldState
 from syncd.store.journal import CopyState
 from syncd.store.pairs import Settlement
-from syncd.store.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 LATER = NOW + 10
@@ -145,21 +144,6 @@ def test_copy_is_remembered_until_its_source_is_gone(grove: Grove) -> None:
 
     grove(lambda conn: journal.drop_copies(conn, [one]))
     assert set(grove(lambda conn: journal.copies(conn, [one, other]))) == {other}
-
-
-def test_arrival_is_a_message_of_equal_size_and_date_without_a_body(grove: Grove) -> None:
-    """Its bodies are offered by the digest of the header; one that has a body, or another date, is none."""
-    (one,) = grove.plant(1)
-    grove.observe(
-        ObservedMessage(7, frozenset(), 1, 20, 501),
-        ObservedMessage(8, frozenset(), 1, 20, 999),
-        mailbox_id=grove.archive,
-    )
-
-    [arrival] = grove(lambda conn: moved_bodies.arrivals(conn, mailbox_id=grove.archive, message_ids=[one]))
-
-    assert arrival.uid == 7
-    assert list(arrival.bodies.values()) == [{grove.message(1).body_id}]
 
 
 def test_release_of_deletions_is_news_of_their_replica(grove: Grove) -> None:

@@ -2,6 +2,7 @@
 
 from syncd.errors import Temper
 from syncd.store import troubles
+from syncd.store.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, Grove
 
 
@@ -99,3 +100,20 @@ def test_troubles_are_due_a_round_at_a_time(grove: Grove) -> None:
         aside(grove, message_id)
 
     assert len(due(grove, 60)) == 1000
+
+
+def test_bodies_that_did_not_come_are_tried_again_at_once_when_asked(grove: Grove) -> None:
+    """What is wrong with a message whose body is there, or with its file on a device, keeps its own time."""
+    (with_body,) = grove.plant(1)
+    grove.observe(ObservedMessage(2, frozenset(), 1, 20, 500))
+    lacking = grove.message(2).id
+    for message_id in (with_body, lacking):
+        aside(grove, message_id)
+    aside(grove, lacking, device_id=grove.laptop.device_id)
+
+    grove(lambda conn: troubles.hurry_bodies(conn, account_id=grove.account_id))
+
+    assert due(grove, 0) == (lacking,)
+    assert due(grove, 0, device_id=grove.laptop.device_id) == ()
+    assert grove(lambda conn: troubles.attempts(conn, message_id=lacking, device_id=None)) == 1
+    assert grove(lambda conn: troubles.attempts(conn, message_id=lacking, device_id=grove.phone.device_id)) == 0

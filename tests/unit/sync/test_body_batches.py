@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from syncd.mail.message import facts_of
-from syncd.store import bodies
-from syncd.store.bodies import EncodedBody
+from syncd.store import encoding
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
+from syncd.store.encoding import EncodedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
 from syncd.sync.recent_bodies import RecentBodies
 
@@ -28,7 +29,9 @@ async def test_spools_of_an_interrupted_fetch_are_closed(db: Database, tmp_path:
     spool.write(b"Subject: x\r\n\r\n")
 
     async def fetch() -> None:
-        async with BodyBatches(db, 1, recent=RecentBodies(), on_commit=print, clock=float) as batches:
+        async with BodyBatches(
+            db, 1, encoder=Encoder(), recent=RecentBodies(), on_commit=print, clock=float
+        ) as batches:
             await batches.put(FetchedBody(1, spool, 14))
             raise RuntimeError
 
@@ -47,7 +50,7 @@ async def test_bodies_that_a_cancelled_task_had_encoded_are_closed() -> None:
     def encode() -> tuple[EncodedBody, ...]:
         began.set()
         may_end.wait(5.0)
-        made.append(bodies.encode(facts_of([b"Subject: x\r\n\r\n"]), [b"Subject: x\r\n\r\n"]))
+        made.append(encoding.encode(facts_of([b"Subject: x\r\n\r\n"]), [b"Subject: x\r\n\r\n"]))
         return tuple(made)
 
     task = asyncio.create_task(encoded_on_thread(encode))

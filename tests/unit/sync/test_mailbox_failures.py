@@ -12,6 +12,7 @@ from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
+from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 
 
@@ -52,7 +53,7 @@ async def test_error_of_a_mailbox_is_recorded_waited_out_and_forgotten(
     db: Database, error: Exception, text: str
 ) -> None:
     """Also an error that nobody foresaw; success ends it, and the other kind of work goes on meanwhile."""
-    failures, mailbox = MailboxFailures(db, "work"), inbox_of(db)
+    failures, mailbox = MailboxFailures(db, "work", Losses()), inbox_of(db)
 
     async with failures.kept(Wire(is_usable=True), mailbox, Work.READ):
         raise error
@@ -72,7 +73,7 @@ async def test_error_of_a_mailbox_is_recorded_waited_out_and_forgotten(
 @pytest.mark.parametrize("error", [ConnectionLostError("cut"), StoreError("full")])
 async def test_error_that_reaches_further_passes(db: Database, error: Exception) -> None:
     """It is not the mailbox's, which is tried by the next run as any other."""
-    failures, mailbox = MailboxFailures(db, "work"), inbox_of(db)
+    failures, mailbox = MailboxFailures(db, "work", Losses()), inbox_of(db)
 
     with pytest.raises(type(error)):
         async with failures.kept(Wire(is_usable=True), mailbox, Work.READ):
@@ -84,10 +85,23 @@ async def test_error_that_reaches_further_passes(db: Database, error: Exception)
 
 async def test_unforeseen_error_that_cost_the_connection_passes_and_is_waited_for(db: Database) -> None:
     """The next run does not end at the same mailbox at once."""
-    failures, mailbox = MailboxFailures(db, "work"), inbox_of(db)
+    failures, mailbox = MailboxFailures(db, "work", Losses()), inbox_of(db)
 
     with pytest.raises(KeyError):
         async with failures.kept(Wire(is_usable=False), mailbox, Work.READ):
             raise KeyError
 
     assert failures.is_waiting(mailbox.id, Work.READ)
+
+
+async def test_mailbox_in_which_every_connection_ends_lets_the_others_pass(db: Database) -> None:
+    """A few times may be the network; after that the mailbox has a trouble of its own and is waited for."""
+    failures, mailbox = MailboxFailures(db, "work", Losses()), inbox_of(db)
+
+    for count in range(1, 5):
+        with pytest.raises(ConnectionLostError):
+            async with failures.kept(Wire(is_usable=False), mailbox, Work.READ):
+                raise ConnectionLostError("the server closed the connection")
+        assert failures.is_waiting(mailbox.id, Work.READ) == (count == 4)
+
+    assert inbox_of(db).error == "the server closed the connection"

@@ -1,7 +1,7 @@
 """Deletions by devices: a row of a file may be deleted; an older syncd does not know that, and refuses the store."""
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,200 @@
+"""Floor 3: encoding bodies in a process beside this one, so that two processors share a first sync.
+
+Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
+octets that nothing else looks at. The helper is this module run as a program: it has no store and no files, and none of
+our variables but those that Python needs. It reads octets from memory that both map, and writes what is to be stored in
+their place, which is never longer. It ends when its standard input does, so it cannot outlive us. Without it (few
+octets, a helper that fails, a place where there can be none) the same function encodes here.
+"""
+
+import json
+import mmap
+import os
+import selectors
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
+
+from syncd.log import log
+from syncd.mail.message import BodyFacts
+from syncd.store.encoding import Codec, EncodedBody, encode_octets
+
+_WORTHWHILE_BYTES = 2 * 1024 * 1024
+_PATIENCE_S = 60.0
+_FAILURES_MAX = 2
+"""After so many in a row there is no help to be had here."""
+_VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
+
+
+class _Helper(NamedTuple):
+    process: "subprocess.Popen[bytes]"
+    memory_fd: int
+
+
+class Encoder:
+    """Encode batches of bodies for any thread, one batch at a time; the helper starts with the first large one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._helper: _Helper | None = None
+        self._failures = 0 if sys.executable and hasattr(os, "memfd_create") else _FAILURES_MAX
+        self._is_closed = False
+
+    def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
+        """Return bodies of at most 1 MiB each ready to be inserted, with their facts."""
+        if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
+            with self._lock:
+                if not self._is_closed and self._failures < _FAILURES_MAX:
+                    try:
+                        return self._with_help(contents)
+                    except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
+                        self._failures += 1
+                        log.warning("encoder_failed", error=type(error).__name__)
+        return tuple(map(encode_octets, contents))
+
+    def rest(self) -> None:
+        """End the helper unless somebody is using it; the next large batch starts another."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._lock.release()
+
+    def close(self) -> None:
+        """End the helper for good, also in the middle of a batch; what comes is encoded here."""
+        self._is_closed = True
+        helper = self._helper
+        if helper is not None:
+            helper.process.kill()
+        self.rest()
+
+    def _with_help(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
+        helper = self._helper = self._helper or _started()
+        try:
+            encoded = tuple(_encoded_by(helper, contents))
+        except BaseException:
+            self._end()  # NOTE: what it may still say would be taken for the answer to the next batch
+            raise
+        self._failures = 0
+        return encoded
+
+    def _end(self) -> None:
+        if self._helper is None:
+            return
+        process, memory_fd = self._helper
+        self._helper = None
+        os.close(memory_fd)
+        process.kill()  # it holds nothing that could be half done
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+        process.wait()
+
+
+def _started() -> _Helper:
+    memory_fd = os.memfd_create("syncd-bodies", os.MFD_CLOEXEC)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this very module
+            (sys.executable, "-P", "-m", __name__, str(memory_fd)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(memory_fd,),
+            env={name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
+            start_new_session=True,  # a Ctrl-C is for us
+        )
+    except BaseException:
+        os.close(memory_fd)
+        raise
+    return _Helper(process, memory_fd)
+
+
+def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedBody]:
+    size_bytes = sum(map(len, contents))
+    if os.fstat(helper.memory_fd).st_size < size_bytes:
+        os.ftruncate(helper.memory_fd, size_bytes)
+    with mmap.mmap(helper.memory_fd, size_bytes) as memory:
+        start = 0
+        for content in contents:
+            memory[start : start + len(content)] = content
+            start += len(content)
+        _say(helper.process.stdin, [len(content) for content in contents])
+        start = 0
+        for content, answer in zip(contents, _answer(helper.process), strict=True):
+            facts, codec, length = _read(answer)
+            if facts.size_bytes != len(content):
+                raise ValueError("the helper tells of another body")
+            yield EncodedBody(facts, codec, (length,) if content else (), memory[start : start + length])
+            start += length
+
+
+def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
+    """Return what the helper says next; EOFError if that is nothing."""
+    if process.stdout is None:
+        raise EOFError
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(_PATIENCE_S):
+            raise EOFError("the helper does not answer")
+    line = process.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("the helper ended")
+    rows: list[list[str | int | None]] = json.loads(line)
+    return rows
+
+
+def _read(answer: list[str | int | None]) -> tuple[BodyFacts, Codec, int]:
+    digest, header_digest, message_id, size_bytes, lf_size_bytes, is_crlf, codec, length = answer
+    facts = BodyFacts(
+        digest=bytes.fromhex(str(digest)),
+        header_digest=bytes.fromhex(str(header_digest)),
+        message_id=None if message_id is None else str(message_id),
+        size_bytes=int(size_bytes or 0),
+        lf_size_bytes=int(lf_size_bytes or 0),
+        is_crlf=bool(is_crlf),
+    )
+    return facts, Codec(str(codec)), int(length or 0)
+
+
+def _say(pipe: IO[bytes] | None, value: object) -> None:
+    if pipe is not None:
+        pipe.write(json.dumps(value).encode() + b"\n")
+        pipe.flush()
+
+
+def _help(memory_fd: int) -> None:
+    """Answer each line of lengths with a line of facts, until there is no more."""
+    for line in sys.stdin.buffer:
+        lengths = json.loads(line)
+        rows = []
+        with mmap.mmap(memory_fd, sum(lengths)) as memory:
+            start = end = 0
+            for length in lengths:
+                body = encode_octets(memory[start : start + length])
+                start += length
+                begin = end
+                for chunk in body.chunks():
+                    end = begin + len(chunk)
+                    memory[begin:end] = chunk
+                facts = body.facts
+                rows.append(
+                    (
+                        facts.digest.hex(),
+                        facts.header_digest.hex(),
+                        facts.message_id,
+                        facts.size_bytes,
+                        facts.lf_size_bytes,
+                        facts.is_crlf,
+                        body.codec.value,
+                        end - begin,
+                    )
+                )
+        _say(sys.stdout.buffer, rows)
+
+
+if __name__ == "__main__":
+    _help(int(sys.argv[1]))

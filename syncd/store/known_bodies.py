@@ -1,0 +1,84 @@
+"""Floor 3: bodies that the store may have already: of messages that a server moved or copied, or that come twice."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
+
+from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
+from syncd.store.schema import body, mailbox, server_message
+
+_LIKES_MAX = 16
+"""More messages of one size and date are none that only their headers tell apart, but an import of thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBody:
+    """A body that a message without one has, or may have.
+
+    is_certain: the server gave both messages one EMAILID (RFC 8474 §5.1), which says that their octets are the same.
+    Else both have this size and INTERNALDATE, and a Message-ID, and the header must be equal as well.
+    """
+
+    body_id: int
+    header_digest: bytes
+    is_certain: bool
+
+
+def known_bodies(
+    conn: Connection, *, account_id: int, message_ids: Sequence[int]
+) -> Mapping[int, tuple[KnownBody, ...]]:
+    """Return what these messages, by row id, have or may have for a body: those of the account's other mailboxes.
+
+    NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets.
+    """
+    mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
+    found: dict[int, tuple[KnownBody, ...]] = {}
+    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
+        if message_id is not None:
+            found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
+    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id):
+        found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=True))
+    return found
+
+
+Likeness = Callable[[FromClause, FromClause], ColumnElement[bool]]
+
+
+def _has_date(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+    return wanted.c.internaldate == other.c.internaldate
+
+
+def _has_email_id(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+    return wanted.c.email_id == other.c.email_id
+
+
+def _bodies_of_likes(
+    conn: Connection, message_ids: Iterable[int], mailbox_ids: Iterable[int], is_like: Likeness
+) -> list[tuple[int, int, bytes, str | None]]:
+    """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+
+    def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+        return and_(
+            is_like(wanted, other),
+            other.c.size_bytes == wanted.c.size_bytes,
+            other.c.mailbox_id != wanted.c.mailbox_id,
+            # NOTE: without the sum SQLite begins with all messages of the mailboxes.
+            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            other.c.body_id.is_not(None),
+        )
+
+    wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
+    has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
+    query = (
+        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
+        .distinct()
+        .select_from(wanted)
+        .join(other, likes(wanted, other))
+        .join(body, body.c.id == other.c.body_id)
+        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
+    )
+    return [
+        (id_, body_id, bytes.fromhex(digest), message_id)
+        for id_, body_id, digest, message_id in rows_at_once(conn, query)
+    ]

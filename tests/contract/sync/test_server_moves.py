@@ -1,0 +1,65 @@
+"""What a server moves or copies between its mailboxes is not downloaded again."""
+
+import datetime
+from pathlib import Path
+
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+
+LONG_AGO = datetime.datetime(2020, 5, 17, 9, 30, tzinfo=datetime.UTC)
+
+
+async def test_moved_and_copied_messages_are_downloaded_once(tmp_path: Path, user: Provider) -> None:
+    """Web mail files ten messages and copies one: no body is asked for, and every device has them where they are."""
+    keys = tuple(f"m{number}" for number in range(12))
+    user.receive(*keys)
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap) as house:
+        await house.settle()
+        asked = list(tap.bodies)
+
+        user.move(*keys[:10], to="Archive")
+        user.copy(keys[11], to="Archive")
+        user.receive("new", mailbox="Archive")
+        await house.settle()
+
+        assert sum(map(len, tap.bodies[len(asked) :])) == 1
+        for replica in house.replicas():
+            assert replica.keys() == [*keys[10:]]
+        for replica in house.replicas("Archive"):
+            assert replica.keys() == sorted({*keys[:10], keys[11], "old", "new"})
+            for key in keys[:10]:
+                assert replica.find(key).path.read_bytes() == letter(key).replace(b"\r\n", b"\n")
+
+
+async def test_messages_that_are_alike_but_for_their_octets_are_told_apart(tmp_path: Path, user: Provider) -> None:
+    """Equal size, date and Message-ID prove nothing: the whole header must be equal."""
+    one, other = (b"Message-ID: <same@example.org>\r\nSubject: %s\r\n\r\nbody\r\n" % word for word in (b"one", b"two"))
+    user.receive_raw([one], date=LONG_AGO)
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap) as house:
+        await house.settle()
+        user.receive_raw([other], mailbox="Archive", date=LONG_AGO)
+        await house.settle()
+
+        (file,) = house.replica("laptop", "Archive").files()
+        assert file.path.read_bytes() == other.replace(b"\r\n", b"\n")
+
+
+async def test_two_versions_of_a_draft_are_both_downloaded(tmp_path: Path, user: Provider) -> None:
+    """In one mailbox two messages may differ in nothing but their text."""
+    versions = [b"Message-ID: <draft@example.org>\r\n\r\n%s\r\n" % word for word in (b"teh", b"the")]
+    user.receive_raw(versions[:1], mailbox="Drafts", date=LONG_AGO)
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap) as house:
+        await house.settle()
+        user.receive_raw(versions[1:], mailbox="Drafts", date=LONG_AGO)
+        await house.settle()
+
+        found = {file.path.read_bytes() for file in house.replica("laptop", "Drafts").files()}
+        assert found == {version.replace(b"\r\n", b"\n") for version in versions}
+
+
+def _house(tmp_path: Path, user: Provider, tap: Tap) -> House:
+    account = imap(user.server, user.user, port=tap.port)
+    return House(tmp_path, accounts={"work": account}, devices=("laptop", "phone"))

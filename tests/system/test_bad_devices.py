@@ -1,0 +1,314 @@
+"""What goes wrong with a device's directory: told where and what, nothing lost or touched, and the others go on."""
+
+import base64
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.daemon import Daemon, wait_until
+from tests.servers.dovecot import Dovecot
+from tests.system.mail import deliver, files, imap_account, letter, pop3_account
+
+MakeDaemon = Callable[..., Daemon]
+LIKE_AN_ORDINARY_USER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+"""Runs a command so that rights count for root as well."""
+
+
+def ordinary(make_daemon: MakeDaemon, *arguments: object, **named: object) -> Daemon:
+    """Return a daemon for whom the rights of files count, whoever runs the tests."""
+    return make_daemon(*arguments, **named, through=LIKE_AN_ORDINARY_USER if os.geteuid() == 0 else ())
+
+
+# A path that cannot be used.
+
+
+def closed(path: Path) -> None:
+    path.mkdir(mode=0)
+
+
+def inside_of_closed(path: Path) -> None:
+    path.parent.mkdir(mode=0)
+
+
+def read_only(path: Path) -> None:
+    path.mkdir(mode=0o500)
+
+
+def a_file(path: Path) -> None:
+    path.write_text("a file")
+
+
+def inside_of_a_file(path: Path) -> None:
+    path.parent.write_text("a file")
+
+
+def a_loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "make", "said"),
+    [
+        ("phone", closed, "the directory of the device cannot be opened: permission denied"),
+        ("disk/phone", inside_of_closed, "cannot make the directory of the device: EACCES (permission denied)"),
+        ("phone", read_only, "cannot write a control file: EACCES (permission denied)"),
+        ("phone", a_file, "the directory of the device cannot be opened: not a directory"),
+        ("disk/phone", inside_of_a_file, "cannot make the directory of the device: ENOTDIR (not a directory)"),
+        ("phone", a_loop, "the directory of the device cannot be opened: too many levels of symbolic links"),
+    ],
+)
+def test_path_that_cannot_be_used_is_told_and_the_other_device_is_served(
+    dovecot: Dovecot,
+    mail_user: str,
+    make_daemon: MakeDaemon,
+    tmp_path: Path,
+    path: str,
+    make: Callable[[Path], None],
+    said: str,
+) -> None:
+    """The device is away, with a reason; once its path can be used it gets all its mail."""
+    deliver(dovecot, mail_user, 2)
+    daemon = ordinary(make_daemon, {"work": imap_account(dovecot, mail_user)}, devices=("laptop", path))
+    make(tmp_path / path)
+
+    ended = daemon.syncd("sync")
+    phone = daemon.device("phone")
+    repair(tmp_path / path)
+    daemon.sync()
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"device phone: {said}\n"
+    assert (phone["state"], phone["error"]) == ("away", said)
+    assert [len(files(tmp_path / device, "work.INBOX")) for device in ("laptop", path)] == [2, 2]
+    assert (daemon.device("phone")["state"], daemon.device("phone")["error"]) == ("active", None)
+
+
+def repair(path: Path) -> None:
+    """Let a device's path be one that can be used."""
+    for each in (path.parent, path):
+        if each.is_symlink() or each.is_file():
+            each.unlink()
+        elif each.is_dir():
+            each.chmod(0o700)
+
+
+@pytest.mark.parametrize("subdir", ["", "cur", "new"])
+def test_mailbox_directory_without_rights_stands_still_by_itself(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, subdir: str
+) -> None:
+    """One mailbox of one device is named; its mail is no deletion, and all other mailboxes get theirs."""
+    deliver(dovecot, mail_user, 2)
+    deliver(dovecot, mail_user, 1, mailbox="Old", first=2)
+    daemon = ordinary(make_daemon, {"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    directory = tmp_path / "laptop" / ".work.INBOX" / subdir
+    directory.chmod(0o500 if subdir == "new" else 0)
+    deliver(dovecot, mail_user, 1, first=3)
+    deliver(dovecot, mail_user, 1, mailbox="Old", first=4)
+
+    ended = daemon.syncd("sync")
+    laptop = daemon.device("laptop")
+    directory.chmod(0o700)
+    others = [len(files(tmp_path / root, box)) for root, box in (("laptop", "work.Old"), ("phone", "work.INBOX"))]
+    daemon.sync()
+
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("device laptop: work/INBOX: cannot ")
+    assert line.endswith("EACCES (permission denied)")
+    assert (laptop["state"], f"device laptop: {laptop['error']}") == ("active", line)
+    assert others == [2, 3]
+    assert len(files(tmp_path / "laptop", "work.INBOX")) == 3
+    with dovecot.imap(mail_user) as client:
+        assert client.select("INBOX", readonly=True)[1] == [b"3"]
+
+
+# A disk that is full.
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """Mount a small file system, and give what changes its size; skip where that is not allowed."""
+    path.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system can be mounted by root only; test_small_trouble has a disk that says ENOSPC")
+    try:
+        yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", str(path)], check=True) and None
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_full_disk_of_a_device_is_told_and_the_rest_comes_when_there_is_room(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """No half file, no message set aside, no other device concerned; with room again the daemon goes on by itself."""
+    deliver(dovecot, mail_user, 2)
+    with small_disk(tmp_path / "phone", "300k") as resize:
+        with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+            daemon.sync()
+            dovecot.deliver(mail_user, "INBOX", letter(2, body_bytes=600_000))
+            deliver(dovecot, mail_user, 2, first=3)
+
+            ended = daemon.syncd("sync")
+            status, phone = daemon.status(), daemon.device("phone")
+            half = list((tmp_path / "phone" / ".work.INBOX" / "tmp").iterdir())
+            resize("10m")
+            wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) == 5, 30, "the rest is delivered")
+            wait_until(lambda: daemon.device("phone")["error"] is None, 30, "the trouble is over")
+
+        assert ended.returncode == 1
+        assert ended.stderr == "device phone: cannot write a message: ENOSPC (no space left on device)\n"
+        assert phone["retry_at"] > status["at"]
+        assert (status["troubles"], half) == ([], [])
+        octets = [file.read_bytes() for file in files(tmp_path / "phone", "work.INBOX")]
+        assert sorted(octets) == sorted(file.read_bytes() for file in files(tmp_path / "laptop", "work.INBOX"))
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+def test_disk_of_the_store_without_room_for_a_message_is_told_and_nothing_is_lost(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, kind: str
+) -> None:
+    """A large message waits on its server, which is asked to delete nothing; with room it comes without a restart."""
+    account = imap_account if kind == "imap" else pop3_account
+    deliver(dovecot, mail_user, 1)
+    with small_disk(tmp_path / "disk", "4m") as resize:
+        devices = {"laptop": {"path": str(tmp_path / "laptop")}}
+        accounts = {"work": account(dovecot, mail_user)}
+        daemon = make_daemon(accounts)
+        daemon.configure(
+            {"accounts": accounts, "devices": devices, "store": {"url": f"sqlite:///{tmp_path}/disk/syncd.db"}}
+        )
+        daemon.sync()
+        noise = base64.encodebytes(random.Random(1).randbytes(5_000_000)).replace(b"\n", b"\r\n")
+        dovecot.deliver(mail_user, "INBOX", letter(1) + noise)
+
+        ended = daemon.syncd("sync")
+        with daemon:
+            wait_until(lambda: daemon.account("work")["error"], 30, "the daemon tells it")
+            said, on_device = daemon.account("work")["error"], len(files(tmp_path / "laptop", "work.INBOX"))
+            resize("60m")
+            daemon.sync()
+
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"account work: {said}\n"
+        assert said == "the disk of the store cannot take a large message: no space left on device"
+        assert on_device == 1
+        assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
+
+
+# What lies in cur/ and is no mail.
+
+
+def test_odd_things_in_a_mailbox_are_left_alone_and_hold_up_nothing(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Links, FIFOs and devices are neither followed, opened nor removed; the mailbox is synced beside them."""
+    deliver(dovecot, mail_user, 2)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    cur = tmp_path / "laptop" / ".work.INBOX" / "cur"
+    secret = tmp_path / "secret"
+    secret.write_text("Subject: of nobody else\n\nroot:x:0:0\n")
+    (cur / "link:2,S").symlink_to(secret)
+    (cur / "dangling:2,S").symlink_to("nothing")
+    (cur / "directory:2,S").mkdir()
+    os.mkfifo(cur / "fifo:2,S")
+    os.mkfifo(cur.parent / "new" / "fifo")
+    if os.geteuid() == 0:
+        os.mknod(cur / "device:2,S", 0o020600, os.makedev(1, 5))
+    before = sorted(cur.iterdir())
+    deliver(dovecot, mail_user, 1, first=2)
+
+    daemon.sync()
+    with daemon:
+        deliver(dovecot, mail_user, 1, first=3)
+        wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) == 4, 30, "the daemon goes on, too")
+        daemon.sync()
+
+    assert sorted(cur.iterdir()) == before
+    assert len([file for file in files(tmp_path / "laptop", "work.INBOX") if is_mail(file)]) == 4
+    assert "replica_files_left_alone" in daemon.log()
+    with dovecot.imap(mail_user) as client:
+        client.select("INBOX", readonly=True)
+        assert client.search(None, 'SUBJECT "nobody else"')[1] == [b""]
+
+
+def test_odd_files_of_a_device_are_kept_and_hold_up_nothing(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Empty and huge files, and names that a shell, a terminal or a line would trip over: they are where they were."""
+    deliver(dovecot, mail_user, 2)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    cur = os.fsencode(tmp_path / "laptop" / ".work.INBOX" / "cur")
+    kept = {
+        b"empty:2,S": 0,
+        b"huge:2,S": 2**31,
+        b"two\nlines:2,S": 9,
+        b"no\xff\xfeutf8:2,S": 9,
+        b"esc\x1b[31m:2,S": 9,
+        b"x" * 250 + b":2,S": 9,
+        b":2,S": 9,
+        b"-rf:2,": 9,
+        b"$(touch owned);:2,S": 9,
+        b"twice:2,S:2,F": 9,
+        b"no-letters": 9,
+    }
+    for name, size_bytes in kept.items():
+        with open(os.path.join(cur, name), "wb") as file:  # noqa: PTH118, PTH123  # names that no Path shows
+            file.write(b"Subject: \n"[:size_bytes])
+            file.truncate(size_bytes)
+    deliver(dovecot, mail_user, 1, first=2)
+
+    daemon.syncd("sync")
+    with daemon:
+        deliver(dovecot, mail_user, 1, first=3)
+        wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) >= 4, 30, "the other device is served")
+        wait_until(lambda: daemon.device("laptop")["waiting"] == 0, 30, "this one is, too")
+        shown = daemon.syncd("status")
+
+    left = {name: os.lstat(os.path.join(cur, name)).st_size for name in kept if name in os.listdir(cur)}  # noqa: PTH118, PTH208
+    assert left == kept
+    assert shown.returncode == 0
+    assert not set(shown.stdout + daemon.log()) & set("\x1b\xff")
+    assert not (tmp_path / "owned").exists()
+
+
+def is_mail(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()
+
+
+@pytest.mark.parametrize("umask", ["0", "077", "0777"])
+def test_everything_that_is_made_is_private_whatever_the_umask(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, umask: str
+) -> None:
+    """Store, spool, socket, markers and mail: 0600 and 0700, from `syncd sync` and from the daemon."""
+    deliver(dovecot, mail_user, 2)
+    deliver(dovecot, f"{mail_user}p", 2)
+    dovecot.deliver(mail_user, "INBOX", letter(2, body_bytes=2_000_000), flags=("$Label",))
+    accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
+    daemon = make_daemon(
+        accounts, through=("sh", "-c", f'umask {umask}; export PYTHONDONTWRITEBYTECODE=1; exec "$@"', "sh")
+    )
+    state = daemon.directory / "state"
+    daemon.store = state / "syncd.db"
+    roots = {device: {"path": str(tmp_path / "mail" / device)} for device in ("laptop", "phone")}
+    daemon.configure({"accounts": accounts, "devices": roots})
+
+    daemon.sync()
+    with daemon:
+        deliver(dovecot, mail_user, 1, first=3)
+        daemon.sync()
+        made = [path for top in (state, tmp_path / "mail", daemon.socket.parent) for path in (top, *top.rglob("*"))]
+        modes = {path: (path.is_dir(), path.lstat().st_mode & 0o7777) for path in made if path != daemon.socket}
+        socket_mode = daemon.socket.stat().st_mode & 0o7777
+
+    assert len(files(tmp_path / "mail" / "laptop", "work.INBOX")) == 4
+    assert set(modes.values()) == {(True, 0o700), (False, 0o600)}
+    assert socket_mode & 0o077 == 0

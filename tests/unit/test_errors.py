@@ -1,0 +1,38 @@
+"""What people are told about errors."""
+
+import errno
+import socket
+
+import pytest
+
+from syncd.errors import LoginRefusedError, UnreachableError, no_room, text_of, why_unreachable
+
+
+def test_error_that_only_a_person_can_end_says_so() -> None:
+    """Others are told as they are, and foreign ones by their kind alone."""
+    assert text_of(LoginRefusedError("login refused")) == "login refused; waiting does not help"
+    assert text_of(UnreachableError("cannot be reached")) == "cannot be reached"
+    assert text_of(KeyError("a secret")) == "unexpected error: KeyError"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('192.0.2.1', 993)"), "connection refused"),
+        (socket.gaierror(socket.EAI_NONAME, "mail.example.org"), "its name cannot be looked up"),
+        (
+            OSError("Multiple exceptions: [Errno 101] Network is unreachable, [Errno 111] ('192.0.2.1', 993)"),
+            "connection refused",
+        ),
+        (OSError(), "no route to it"),
+    ],
+)
+def test_reason_is_told_without_name_and_address(error: OSError, said: str) -> None:
+    """Also where a name has several addresses, and each failed in its own way."""
+    assert why_unreachable(error) == said
+
+
+def test_large_message_without_room_is_told_as_trouble_of_the_store() -> None:
+    """The reason is the system's."""
+    assert no_room(OSError(errno.ENOSPC, "No space left on device")).endswith(": no space left on device")
+    assert no_room(ValueError()).endswith(": valueerror")
