@@ -1,4 +1,4 @@
-"""`syncd holds`: removals that are too many to be believed, shown, and released by a person."""
+"""`syncd holds`: removals and deletions that are too many to be believed, shown, and released by a person."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from syncd.daemon.status import HoldStatus
 
 holds = typer.Typer(
-    help="Show removals that wait for you, and let them happen.",
+    help="Show removals and deletions that wait for you, and let them happen.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -26,7 +26,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Release all that are hel
 
 @holds.callback()
 def list_holds(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show removals that wait for you, and let them happen."""
+    """Show removals and deletions that wait for you, and let them happen."""
     if context.invoked_subcommand is not None:
         if config is not None or as_json:
             raise typer.BadParameter(f"options belong behind {context.invoked_subcommand}")
@@ -48,7 +48,7 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     if not report.is_whole:
         complain(f"only the first {len(report.holds)} holds are shown")
-    say("the files stay until you decide: syncd holds show ID says what would happen, syncd holds release ID does it")
+    say("nothing of it happens until you decide: syncd holds show ID says what would, syncd holds release ID does it")
 
 
 @holds.command()
@@ -96,7 +96,7 @@ def release(
     else:
         report = _release_in_store(settings, wanted)
     for one in report.holds:
-        say(f"released hold {one.id}: {_removals(one)} on {one.device} in {_place(one)}")
+        say(f"released hold {one.id}: {one.what} in {_place(one)}")
     if not report.holds:
         say("nothing is held")
     elif not is_running:
@@ -108,15 +108,11 @@ def _line(one: "HoldStatus", now: float) -> str:
 
     since = age(now - one.held_at)
     state = "released, happens with the next round" if one.state == "released" else f"held for {since}"
-    return f"hold {one.id}: {one.device}: {_place(one)}: {_removals(one)}, {state}: {one.why}"
+    return f"hold {one.id}: {_place(one)}: {one.what}, {state}: {one.why}"
 
 
 def _place(one: "HoldStatus") -> str:
     return f"{one.account}/{one.mailbox}"
-
-
-def _removals(one: "HoldStatus") -> str:
-    return f"{one.count:,} removal{'s' if one.count != 1 else ''}"
 
 
 def _list_from_store(config: "Config") -> "HoldsReport":

@@ -27,6 +27,8 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     for line in report.effects:
         say(f"{line.device}: {line.account}/{line.mailbox}: {line.text}")
+    for one in report.holds:
+        say(f"{one.state}: {one.account}/{one.mailbox}: {one.what}; syncd holds show {one.id} lists them")
     if not report.effects:
         say("nothing to do")
     if not report.is_whole:

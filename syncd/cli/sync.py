@@ -74,6 +74,6 @@ def _tell(report: "SyncReport") -> None:
     if report.set_aside:
         complain(f"messages set aside: {report.set_aside}; see syncd status")
     if report.held:
-        complain(f"removals held until you release them: {report.held}; see syncd holds")
+        complain(f"removals and deletions held until you release them: {report.held}; see syncd holds")
     if report.is_complete:
         say("everything is synced")

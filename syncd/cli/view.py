@@ -9,7 +9,9 @@ from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Stat
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _PLAIN_WIDTH = 160
-_HOW_TO_GO_ON = "the files stay until you decide: syncd holds shows what would happen, syncd holds release does it"
+_HOW_TO_GO_ON = (
+    "nothing of it happens until you decide: syncd holds shows what would happen, syncd holds release does it"
+)
 
 
 class Screen:
@@ -87,11 +89,11 @@ def _replicas(replicas: list[tuple[DeviceStatus, ReplicaStatus]]) -> Table:
 
 
 def _holds(status: Status) -> Table:
-    table = _table("held", "device", "mailbox", "removals", "since", "state", "why")
+    table = _table("held", "what", "mailbox", "since", "state", "why")
     for one in status.holds:
         since = f"{age(status.at - one.held_at)} ago"
         state = "released, waiting for the next round" if one.state == "released" else one.state
-        _row(table, str(one.id), one.device, f"{one.account}/{one.mailbox}", f"{one.count:,}", since, state, one.why)
+        _row(table, str(one.id), one.what, f"{one.account}/{one.mailbox}", since, state, one.why)
     return table
 
 
@@ -108,11 +110,11 @@ def _place(trouble: TroubleStatus) -> tuple[str, str]:
 
 
 def _is_interesting(one: ReplicaStatus) -> bool:
-    return bool(one.on_server or one.delivered or one.waiting or one.new or one.missing or one.edited)
+    return bool(one.on_server or one.delivered or one.waiting or _unsynced(one))
 
 
 def _unsynced(one: ReplicaStatus) -> str:
-    kinds = {"new": one.new, "missing": one.missing, "edited": one.edited}
+    kinds = {"new": one.new, "missing": one.missing, "deleted": one.deleted, "edited": one.edited}
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
 
 

@@ -19,8 +19,8 @@ class SyncReport:
     """Tell how a sync ended.
 
     unfinished: names of accounts and devices that still have something to do, though they did not fail. set_aside:
-    messages that could not be fetched, delivered or changed and are tried again later. held: removals that wait for a
-    person.
+    messages that could not be fetched, delivered or changed and are tried again later. held: removals and
+    deletions that wait for a person.
     """
 
     failures: tuple[Failure, ...]
@@ -46,10 +46,11 @@ class PlanLine:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Hold a plan, and whether it is all of it."""
+    """Hold a plan, whether it is all of it, and what is not in it because it waits for a person."""
 
     effects: tuple[PlanLine, ...]
     is_whole: bool
+    holds: tuple[HoldStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

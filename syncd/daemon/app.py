@@ -97,6 +97,11 @@ class App:
             if not (selected := self.config.accounts_of(name)) or not set(selected).isdisjoint(account_names)
         )
 
+    def wake_accounts(self, names: Iterable[str]) -> None:
+        """Let these accounts run a round at once."""
+        for name in names:
+            self._wakes.account(name).set()
+
     def wake_devices(self, names: Iterable[str]) -> None:
         """Let these devices run a round at once."""
         for name in names:

@@ -125,7 +125,7 @@ class _Control:
         return _json(HOLD_JSON, await self._app.db.read(find))
 
     async def release(self, request: web.Request) -> web.Response:
-        """Release what is named, and wake the devices so that it happens at once."""
+        """Release what is named, and wake whoever does it, so that it happens at once."""
         try:
             wanted = RELEASE_JSON.validate_json(await request.read())
         except ValidationError as error:
@@ -134,6 +134,7 @@ class _Control:
             raise web.HTTPBadRequest(text="the request should name holds, or all of them")
         report = await self._app.db.write(partial(release, config=self._app.config, wanted=wanted))
         self._app.wake_devices({one.device for one in report.holds})
+        self._app.wake_accounts({one.account for one in report.holds})
         log.info("holds_released", ids=[one.id for one in report.holds])
         return _json(HOLDS_JSON, report)
 

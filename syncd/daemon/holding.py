@@ -18,7 +18,7 @@ _EFFECTS_MAX = 1000
 
 
 class UnknownHoldError(SyncdError):
-    """There is no hold of this number any more: its removals happened, are not asked for, or are held with others."""
+    """There is no hold of this number any more: what it held happened, is not asked for, or is held with others."""
 
     def __init__(self, hold_id: int) -> None:
         super().__init__(f"there is no hold {hold_id} (any more); syncd holds lists them", temper=Temper.GIVE_UP)
@@ -41,7 +41,7 @@ def read_hold(conn: Connection, config: Config, *, hold_id: int) -> HoldDetail:
 
 
 def release(conn: Connection, config: Config, *, wanted: ReleaseRequest) -> HoldsReport:
-    """Let the next round of their devices do what these holds hold, and nothing else.
+    """Let the next round of their devices or accounts do what these holds hold, and nothing else.
 
     UnknownHoldError, and none is released, if one of them is not there.
     """

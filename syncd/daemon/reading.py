@@ -7,11 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from syncd.config.model import Config
 from syncd.daemon.answers import PlanLine, PlanReport
-from syncd.daemon.snapshot import TROUBLES_MAX, status_of
+from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
 from syncd.daemon.status import DaemonStatus, Status
 from syncd.reconcile.effects import as_json, as_text
 from syncd.store.database import Database
-from syncd.store.report import store_report
+from syncd.store.report import held, store_report
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
 
@@ -47,4 +47,5 @@ async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:
         PlanLine(one.account, one.mailbox, one.device, as_text(one.effect), json.loads(as_json(one.effect)))
         for one in found.effects
     )
-    return PlanReport(lines, found.is_whole)
+    waiting = holds_of(config, await db.read(held))
+    return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX])

@@ -62,6 +62,7 @@ def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ..
     return tuple(
         HoldStatus(
             id=one.hold.id,
+            scope=one.hold.scope.value,
             device=one.device,
             account=one.account,
             mailbox=one.mailbox,
@@ -141,6 +142,7 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
             waiting=one.waiting,
             new=one.new,
             missing=one.missing,
+            deleted=one.deleted,
             edited=one.edited,
         )
         for one in mine

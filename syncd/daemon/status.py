@@ -45,7 +45,10 @@ class AccountStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """Count a device's copy of a mailbox. waiting: server changes to come; new, missing, edited: not yet synced."""
+    """Count a device's copy of a mailbox. waiting: server changes to come; the others: not yet synced.
+
+    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held.
+    """
 
     account: str
     mailbox: str
@@ -54,6 +57,7 @@ class ReplicaStatus:
     waiting: int
     new: int
     missing: int
+    deleted: int
     edited: int
 
 
@@ -97,9 +101,13 @@ class TroubleStatus:
 
 @dataclass(frozen=True, slots=True)
 class HoldStatus:
-    """Describe removals that wait for a person. state: held, or released for the next round; why: reason in words."""
+    """Describe what waits for a person. state: held, or released for the next round; why: reason in words.
+
+    scope: device for removals on the device, by_device for deletions by it, which its server has not heard of.
+    """
 
     id: int
+    scope: str
     device: str
     account: str
     mailbox: str
@@ -108,6 +116,12 @@ class HoldStatus:
     why: str
     state: str
     held_at: float
+
+    @property
+    def what(self) -> str:
+        """Say in words what is held: how many of which, and of whom."""
+        noun, whose = ("deletion", "by") if self.scope == "by_device" else ("removal", "on")
+        return f"{self.count:,} {noun}{'s' if self.count != 1 else ''} {whose} {self.device}"
 
 
 @dataclass(frozen=True, slots=True)

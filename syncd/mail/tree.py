@@ -10,7 +10,8 @@ class ReplicaState(StrEnum):
     """Say what a row of a replica tree knows about its file.
 
     delivering, moving and withdrawn are committed before the file call they announce, so that after any crash a
-    file missing in one of them is known to be our own doing. missing, new and edited are the device's doing.
+    file missing in one of them is known to be our own doing. missing, deleted, new and edited are the device's doing:
+    missing proves nothing yet; deleted says that a second complete listing, `settle` later, did not have it either.
     """
 
     DELIVERING = "delivering"
@@ -18,11 +19,12 @@ class ReplicaState(StrEnum):
     MOVING = "moving"
     WITHDRAWN = "withdrawn"
     MISSING = "missing"
+    DELETED = "deleted"
     NEW = "new"
     EDITED = "edited"
 
 
-UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.NEW, ReplicaState.EDITED})
+UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.EDITED})
 """States of what a device did that has not reached the server."""
 
 

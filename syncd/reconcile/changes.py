@@ -7,7 +7,8 @@ from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 
 _COMING_OR_GOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
-_NOT_AS_IT_WAS = frozenset({ReplicaState.MISSING, ReplicaState.MOVING, ReplicaState.EDITED})
+_NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
+_NOT_AS_IT_WAS = _NOT_THERE | {ReplicaState.MOVING, ReplicaState.EDITED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def compare(
         elif file is None and row.state is ReplicaState.MOVING:
             changes.append(Lost(row.id))
         elif file is None:
-            if row.state is not ReplicaState.MISSING:
+            if row.state not in _NOT_THERE:
                 changes.append(Vanished(row.id, is_own=row.message_id is None))
         elif _is_edited(row, file):
             if row.state is not ReplicaState.EDITED:

@@ -1,8 +1,9 @@
 """Floor 2: effects: each planned change as a frozen value with a text form and a JSON form."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import assert_never
+from typing import Any, assert_never
 
 from syncd.mail.flags import NONE, Flags, format_flags
 
@@ -44,6 +45,24 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Move a message of the server to another mailbox there; to_id None: the server has none of that name."""
+
+    message_id: int
+    uid: int
+    to_id: int | None
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expunge:
+    """Delete a message of the server for good; its body is in the store."""
+
+    message_id: int
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Agree:
     """Move the base where both sides made the same change by themselves; touches neither side."""
 
@@ -60,7 +79,9 @@ class Forget:
 
 
 ReplicaEffect = Deliver | Rename | Remove
-ServerEffect = Store
+Departure = Move | Expunge
+"""What takes a message out of a mailbox of the server because a device removed its file."""
+ServerEffect = Store | Departure
 BaseEffect = Agree | Forget
 Effect = ReplicaEffect | ServerEffect | BaseEffect
 
@@ -76,6 +97,10 @@ def as_text(effect: Effect) -> str:
             return f"remove file of message {message_id}"
         case Store(message_id, uid, add, remove):
             return f"store flags of message {message_id} (uid {uid}){_delta(add, remove)}"
+        case Move(message_id, uid, _, to):
+            return f"move message {message_id} (uid {uid}) to {to}"
+        case Expunge(message_id, uid):
+            return f"expunge message {message_id} (uid {uid})"
         case Agree(message_id, add, remove):
             return f"agree on message {message_id}{_delta(add, remove)}"
         case Forget(message_id):
@@ -89,6 +114,18 @@ def as_json(effect: Effect) -> str:
     values = {field.name: getattr(effect, field.name) for field in fields(effect)}
     plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
     return json.dumps({"verb": type(effect).__name__.lower(), **plain})
+
+
+def from_json(values: Mapping[str, Any]) -> Remove | Departure:
+    """Return the effect that `as_json` wrote, of those that can be held; ValueError for another one."""
+    match values:
+        case {"verb": "remove", "message_id": message_id, "file_id": file_id}:
+            return Remove(message_id, file_id)
+        case {"verb": "move", "message_id": message_id, "uid": uid, "to_id": to_id, "to": to}:
+            return Move(message_id, uid, to_id, to)
+        case {"verb": "expunge", "message_id": message_id, "uid": uid}:
+            return Expunge(message_id, uid)
+    raise ValueError("not an effect that can be held")
 
 
 def _listed(flags: Flags) -> str:

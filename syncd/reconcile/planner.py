@@ -1,19 +1,24 @@
 """Floor 2: the planner: what one message, as the three trees have it, asks for.
 
 Theory. A side that equals the base did not change; a side that differs did. For existence and for each flag by
-itself that leaves no conflict: where both sides changed, they changed to the same. What needs judgement (a deletion
-by the device, a file of its own, an edit in place) is noticed in the replica tree and gives no effect here.
+itself that leaves no conflict: where both sides changed, they changed to the same. A deletion by the device is one only
+once its row says so: a file that is merely missing asks for nothing. Against a change of flags that a person made
+elsewhere (`deletions`) it loses, and the file is delivered again. A file of the device's own and an edit in place are
+noticed in the replica tree and give no effect here.
 
 House rules. No I/O, no clock, no memory: the same pair and policy give the same effects, and after they are settled
 the plan is empty.
 """
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
-from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally
+from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
 
+_NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
 _SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
 
 
@@ -32,11 +37,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Say what both sides of one replica can hold, and what its device takes."""
+    """Say what both sides of one replica can hold, what its device takes, and what a deletion there becomes.
+
+    deletion: None where deletions by devices do not reach the server.
+    """
 
     server: Holdable
     replica: Holdable
     selection: Selection
+    deletion: Deletion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,8 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
     if replica.state is ReplicaState.DELIVERING and server.body_id is not None:
         # NOTE: as it was announced, name and flags: it may be there, and the device may have changed it since.
         return (Deliver(server.id, replica.flags),)
+    if base is not None and replica.state is ReplicaState.DELETED:
+        return _plan_deleted(server, base, replica, policy)
     if base is None or replica.state not in _SYNCED_STATES:
         return ()  # changed by the device in a way that is not synced yet
     return _plan_flags(server, base, replica, policy)
@@ -89,23 +100,38 @@ def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
 
 
 def _plan_gone(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None) -> tuple[Effect, ...]:
-    if replica is None or replica.state is ReplicaState.MISSING:
+    if replica is None or replica.state in _NOT_THERE:
         return (Forget(server.id),) if base or replica else ()
     if replica.state is ReplicaState.EDITED:
         return ()  # the edit exists nowhere else
     return (Remove(server.id, replica.id),)
 
 
+def _plan_deleted(
+    server: ServerMessage, base: BaseMessage, replica: ReplicaMessage, policy: Policy
+) -> tuple[Effect, ...]:
+    if server.body_id is None:
+        return ()  # custody: nothing is deleted of which the store has no copy
+    if differ_personally(_common(server.flags, policy), _common(base.flags, policy)):
+        # NOTE: as its row has it, name and flags, like a delivery that was announced; the merge then does the rest.
+        return (Deliver(server.id, replica.flags),)
+    match policy.deletion:
+        case ToTrash(mailbox_id, name):
+            return (Move(server.id, server.uid, mailbox_id, name),)
+        case ForGood():
+            return (Expunge(server.id, server.uid),)
+        case None:
+            return ()
+        case _:
+            assert_never(policy.deletion)
+
+
 def _plan_flags(
     server: ServerMessage, base: BaseMessage, replica: ReplicaMessage, policy: Policy
 ) -> tuple[Effect, ...]:
-    def common(flags: Flags) -> Flags:
-        # NOTE: what one side cannot hold is compared on neither; else a 27th keyword would read as a removal.
-        return policy.server.part_of(policy.replica.part_of(flags))
-
     if server.flags == base.flags == replica.flags:
         return ()
-    merged = merge(common(server.flags), common(base.flags), common(replica.flags))
+    merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
     effects: list[Effect] = []
     if merged.server_add or merged.server_remove:
         effects.append(Store(server.id, server.uid, merged.server_add, merged.server_remove))
@@ -114,3 +140,8 @@ def _plan_flags(
     if merged.base_add or merged.base_remove:
         effects.append(Agree(server.id, merged.base_add, merged.base_remove))
     return tuple(effects)
+
+
+def _common(flags: Flags, policy: Policy) -> Flags:
+    # NOTE: what one side cannot hold is compared on neither; else a 27th keyword would read as a removal.
+    return policy.server.part_of(policy.replica.part_of(flags))

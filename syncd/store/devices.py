@@ -1,13 +1,17 @@
 """Floor 3: devices and their replicas as rows: where they are, their generation, how far each side is planned."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
+from syncd.mail.tree import ReplicaState
 from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
+
+_UNSERVED = ""
+_AS_DELIVERED = (ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,10 @@ def replicas(
 
 
 def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directory: str, selection: str) -> None:
-    """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew."""
+    """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew.
+
+    One that was not served until now gets back what it lacks: nobody looked, so a missing file was not deleted.
+    """
     where = (replica.c.device_id == device_id, replica.c.mailbox_id == mailbox_id)
     known = conn.execute(select(replica.c.id, replica.c.selection).where(*where)).one_or_none()
     if known is None:
@@ -139,7 +146,17 @@ def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directo
             insert(replica).values(device_id=device_id, mailbox_id=mailbox_id, directory=directory, selection=selection)
         )
     elif known.selection != selection:
+        if known.selection == _UNSERVED:
+            columns = replica_message.c
+            ours = (columns.replica_id == known.id, columns.message_id.is_not(None), columns.state.in_(_AS_DELIVERED))
+            conn.execute(update(replica_message).where(*ours).values(state=ReplicaState.DELIVERING, missing_since=None))
         conn.execute(update(replica).where(replica.c.id == known.id).values(selection=selection, server_cursor=0))
+
+
+def mark_unserved(conn: Connection, replica_ids: Iterable[int]) -> None:
+    """Record that nobody looks at these replicas any more."""
+    for replica_id in replica_ids:
+        conn.execute(update(replica).where(replica.c.id == replica_id).values(selection=_UNSERVED))
 
 
 def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...], *, can_hold_more: bool) -> None:

@@ -8,14 +8,21 @@ from enum import StrEnum
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from syncd.mail.mailbox import SpecialUse
-from syncd.reconcile.effects import Remove, as_json
+from syncd.mail.tree import ReplicaState
+from syncd.reconcile.effects import Departure, Remove, as_json, from_json
 from syncd.reconcile.guard import MailboxLoss, Reason
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica
+from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica, replica_message
 
-_DEVICE = "device"
 _MAY_EMPTY = frozenset({SpecialUse.TRASH.value, SpecialUse.JUNK.value})
+
+
+class HoldScope(StrEnum):
+    """Say what is held: removals on a device of what its server deleted, or deletions by a device on its server."""
+
+    ON_DEVICE = "device"
+    BY_DEVICE = "by_device"
 
 
 class HoldState(StrEnum):
@@ -25,16 +32,20 @@ class HoldState(StrEnum):
     RELEASED = "released"
 
 
+Held = Remove | Departure
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Removals of one replica that were too many to be believed; exactly these are released."""
+    """Removals on one replica, or deletions by it, that were too many to be believed; exactly these are released."""
 
     id: int
+    scope: HoldScope
     device_id: int
     mailbox_id: int
     reason: Reason
     state: HoldState
-    effects: tuple[Remove, ...]
+    effects: tuple[Held, ...]
     held_at: float
 
     @property
@@ -50,7 +61,14 @@ class Losses:
     untouched: int
 
 
-def losses(conn: Connection, *, device_id: int, planned: Mapping[int, int], since: float) -> Losses:
+def losses(
+    conn: Connection,
+    *,
+    device_id: int,
+    planned: Mapping[int, int],
+    since: float,
+    scope: HoldScope = HoldScope.ON_DEVICE,
+) -> Losses:
     """Return the losses of a device since then, with those `planned` now, by mailbox id."""
     query = (
         select(replica.c.mailbox_id, mailbox.c.special_use, func.count(base_message.c.message_id).label("present"))
@@ -63,7 +81,7 @@ def losses(conn: Connection, *, device_id: int, planned: Mapping[int, int], sinc
     had: dict[int, int] = {}
     for event in conn.execute(
         select(guard_removal)
-        .where(guard_removal.c.scope == _DEVICE, guard_removal.c.scope_id == device_id, guard_removal.c.at >= since)
+        .where(guard_removal.c.scope == scope, guard_removal.c.scope_id == device_id, guard_removal.c.at >= since)
         .order_by(guard_removal.c.at)
     ):
         had.setdefault(event.mailbox_id, event.present)
@@ -81,7 +99,15 @@ def losses(conn: Connection, *, device_id: int, planned: Mapping[int, int], sinc
 
 
 def record_removals(
-    conn: Connection, *, device_id: int, replica_id: int, mailbox_id: int, removed: int, now: float, window_s: float
+    conn: Connection,
+    *,
+    device_id: int,
+    replica_id: int,
+    mailbox_id: int,
+    removed: int,
+    now: float,
+    window_s: float,
+    scope: HoldScope = HoldScope.ON_DEVICE,
 ) -> None:
     """Count removals that are about to be settled; call it before the base rows go.
 
@@ -90,7 +116,7 @@ def record_removals(
     present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == replica_id)
     conn.execute(
         insert(guard_removal).values(
-            scope=_DEVICE,
+            scope=scope.value,
             scope_id=device_id,
             mailbox_id=mailbox_id,
             at=now,
@@ -98,16 +124,24 @@ def record_removals(
             present=conn.execute(present).scalar_one(),
         )
     )
-    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == _DEVICE, hold.c.scope_id == device_id)
+    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == device_id)
     held_since = conn.execute(oldest).scalar_one()
     begin = now if held_since is None else min(now, held_since)
-    mine = (guard_removal.c.scope == _DEVICE, guard_removal.c.scope_id == device_id)
+    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == device_id)
     conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
 
 
-def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | None = None) -> tuple[Hold, ...]:
-    """Return the holds, of one device or mailbox if given, oldest first."""
-    query = select(hold).where(hold.c.scope == _DEVICE).order_by(hold.c.id)
+def holds(
+    conn: Connection,
+    *,
+    device_id: int | None = None,
+    mailbox_id: int | None = None,
+    scope: HoldScope | None = None,
+) -> tuple[Hold, ...]:
+    """Return the holds, of one device, mailbox or scope if given, oldest first."""
+    query = select(hold).order_by(hold.c.id)
+    if scope is not None:
+        query = query.where(hold.c.scope == scope)
     if device_id is not None:
         query = query.where(hold.c.scope_id == device_id)
     if mailbox_id is not None:
@@ -115,11 +149,12 @@ def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | N
     return tuple(
         Hold(
             id=row.id,
+            scope=HoldScope(row.scope),
             device_id=row.scope_id,
             mailbox_id=row.mailbox_id,
             reason=Reason(row.reason),
             state=HoldState(row.state),
-            effects=tuple(Remove(effect["message_id"], effect["file_id"]) for effect in json.loads(row.effects)),
+            effects=tuple(map(from_json, json.loads(row.effects))),
             held_at=row.held_at,
         )
         for row in conn.execute(query)
@@ -127,30 +162,40 @@ def holds(conn: Connection, *, device_id: int | None = None, mailbox_id: int | N
 
 
 def mailboxes_of(conn: Connection, *, device_id: int, states: Collection[HoldState]) -> frozenset[int]:
-    """Return the mailboxes in which a device has holds of these states."""
+    """Return the mailboxes in which removals on a device have holds of these states."""
     query = select(hold.c.mailbox_id).where(
-        hold.c.scope == _DEVICE, hold.c.scope_id == device_id, hold.c.state.in_(state.value for state in states)
+        hold.c.scope == HoldScope.ON_DEVICE,
+        hold.c.scope_id == device_id,
+        hold.c.state.in_(state.value for state in states),
     )
     return frozenset(conn.execute(query).scalars())
 
 
 def put_hold(
-    conn: Connection, *, device_id: int, mailbox_id: int, reason: Reason, effects: Sequence[Remove], now: float
+    conn: Connection,
+    *,
+    device_id: int,
+    mailbox_id: int,
+    reason: Reason,
+    effects: Sequence[Held],
+    now: float,
+    scope: HoldScope = HoldScope.ON_DEVICE,
 ) -> None:
     """Hold removals of one replica; a hold of it that is held already becomes this one, and waits since then.
 
     It gets a new id, so that nobody releases more than what was shown under the old one.
     """
-    old = [one for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id) if one.state is HoldState.HELD]
+    known = holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=scope)
+    old = [one for one in known if one.state is HoldState.HELD]
     drop_holds(conn, (one.id for one in old))
     held_since = min((one.held_at for one in old), default=now)
     conn.execute(
         insert(hold).values(
-            scope=_DEVICE,
+            scope=scope.value,
             scope_id=device_id,
             mailbox_id=mailbox_id,
             reason=reason.value,
-            effects=f"[{','.join(map(as_json, effects))}]",
+            effects=_as_text(effects),
             state=HoldState.HELD.value,
             held_at=held_since,
         )
@@ -163,9 +208,55 @@ def drop_holds(conn: Connection, ids: Iterable[int]) -> None:
         conn.execute(delete(hold).where(hold.c.id == hold_id))
 
 
+def take_out(conn: Connection, *, mailbox_id: int, message_ids: Collection[int], device_id: int | None = None) -> None:
+    """Take messages out of the holds of deletions by devices, or of one: there is nothing left to delete of them."""
+    for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=HoldScope.BY_DEVICE):
+        rest = [effect for effect in one.effects if effect.message_id not in message_ids]
+        if not rest:
+            drop_holds(conn, (one.id,))
+        elif len(rest) < len(one.effects):
+            conn.execute(update(hold).where(hold.c.id == one.id).values(effects=_as_text(rest)))
+
+
+def let_go_elsewhere(
+    conn: Connection, of: ReplicaRow, message_ids: Collection[int], *, reason: Reason, now: float
+) -> None:
+    """Let the other devices remove what a person released for deletion by one, without asking for each of them.
+
+    reason: why it was held.
+    """
+    columns = replica_message.c
+    query = (
+        select(replica.c.device_id, columns.message_id, columns.id)
+        .join(replica, replica.c.id == columns.replica_id)
+        .where(
+            replica.c.mailbox_id == of.mailbox_id,
+            replica.c.id != of.id,
+            is_one_of(conn, columns.message_id, message_ids),
+            columns.state.not_in((ReplicaState.MISSING, ReplicaState.DELETED)),
+        )
+        .order_by(columns.id)
+    )
+    removes: dict[int, list[Remove]] = {}
+    for device_id, message_id, file_id in conn.execute(query):
+        removes.setdefault(device_id, []).append(Remove(message_id, file_id))
+    for device_id, effects in removes.items():
+        conn.execute(
+            insert(hold).values(
+                scope=HoldScope.ON_DEVICE.value,
+                scope_id=device_id,
+                mailbox_id=of.mailbox_id,
+                reason=reason.value,
+                effects=_as_text(effects),
+                state=HoldState.RELEASED.value,
+                held_at=now,
+            )
+        )
+
+
 def drop_done(conn: Connection, of: ReplicaRow) -> None:
     """Forget the released holds of a replica all of whose removals are settled."""
-    for one in holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id):
+    for one in holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id, scope=HoldScope.ON_DEVICE):
         if one.state is not HoldState.RELEASED:
             continue
         there = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
@@ -175,6 +266,17 @@ def drop_done(conn: Connection, of: ReplicaRow) -> None:
 
 
 def release_hold(conn: Connection, *, hold_id: int) -> bool:
-    """Let the removals of a hold happen in the next round of its device; False when there is no such hold."""
+    """Let what a hold holds happen in the next round of its device or account; False when there is no such hold."""
     released = update(hold).where(hold.c.id == hold_id).values(state=HoldState.RELEASED.value)
-    return conn.execute(released).rowcount > 0
+    row = conn.execute(released.returning(hold.c.scope, hold.c.scope_id, hold.c.mailbox_id)).one_or_none()
+    if row is None:
+        return False
+    if row.scope == HoldScope.BY_DEVICE:
+        # NOTE: the account is past these deletions, so it has to be told that the replica has news.
+        mine = (replica.c.device_id == row.scope_id, replica.c.mailbox_id == row.mailbox_id)
+        conn.execute(update(replica).where(*mine).values(version=replica.c.version + 1))
+    return True
+
+
+def _as_text(effects: Iterable[Held]) -> str:
+    return f"[{','.join(map(as_json, effects))}]"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, inse
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.devices import ReplicaRow, move_server_cursor
+from syncd.store.holds import take_out
 from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, replica_message, server_message, tombstone
@@ -89,7 +90,8 @@ def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) ->
     _agree_on_new(conn, (*done.as_announced, *(file.file_id for file in done.delivered)))
     deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
     agree(conn, of.id, (*deltas, *done.agreed))
-    _bury(conn, of, done.removed + done.forgotten, now=now)
+    _bury(conn, of, done.removed, now=now)
+    _forget(conn, of, done.forgotten)
     if done.upto is not None:
         move_server_cursor(conn, of.id, done.upto)
 
@@ -158,12 +160,11 @@ def _stand(conn: Connection, files: Sequence[Settled]) -> None:
 
 
 def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: float) -> None:
-    """Leave a tombstone for each file, so that it cannot come back as new, and drop its rows."""
+    """Leave a tombstone for each file that we removed, so that it cannot come back as new, and drop its rows."""
     if not message_ids:
         return
     query = (
         select(
-            replica_message.c.id,
             replica_message.c.name,
             server_message.c.uidvalidity,
             server_message.c.uid,
@@ -193,10 +194,15 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
                 for row in rows
             ],
         )
-        conn.execute(
-            delete(replica_message).where(replica_message.c.id == bindparam("file_id")),
-            [{"file_id": row.id} for row in rows],
-        )
+    _forget(conn, of, message_ids)
+
+
+def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
+    if not message_ids:
+        return
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids), device_id=of.device_id)
+    mine = replica_message.c.replica_id == of.id
+    conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(
         delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
         [{"mid": message_id} for message_id in message_ids],

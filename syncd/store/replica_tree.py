@@ -159,6 +159,17 @@ def announce_deliveries(
     }
 
 
+def announce_returns(conn: Connection, file_ids: Iterable[int]) -> frozenset[int]:
+    """Commit that deleted files are about to be delivered again under their old names; return which still can be.
+
+    A row that is no longer deleted was settled otherwise meanwhile: its account was faster.
+    """
+    columns = replica_message.c
+    here = (is_one_of(conn, columns.id, file_ids), columns.state == ReplicaState.DELETED)
+    returned = update(replica_message).where(*here).values(state=ReplicaState.DELIVERING, missing_since=None)
+    return frozenset(conn.execute(returned.returning(columns.id)).scalars())
+
+
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
     _announce(conn, _BY_ID.values(state=ReplicaState.MOVING), [{"file_id": file_id} for file_id in file_ids])

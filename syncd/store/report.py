@@ -62,6 +62,7 @@ class ReplicaReport:
     waiting: int
     new: int
     missing: int
+    deleted: int
     edited: int
 
 
@@ -236,6 +237,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
             waiting=waiting.get(row.id, 0),
             new=kinds.get(ReplicaState.NEW, 0),
             missing=kinds.get(ReplicaState.MISSING, 0),
+            deleted=kinds.get(ReplicaState.DELETED, 0),
             edited=kinds.get(ReplicaState.EDITED, 0),
         )
 

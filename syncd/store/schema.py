@@ -277,7 +277,7 @@ journal = Table(
     _ref("account_id", "account"),
     _ref("mailbox_id", "mailbox"),
     _ref("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
-    Column("kind", Text, nullable=False),  # append | forward
+    Column("kind", Text, nullable=False),  # store.journal.CopyState; later append, forward
     Column("digest", LargeBinary(32), nullable=False),
     Column("header_digest", LargeBinary(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),

@@ -166,6 +166,11 @@ def highest_modseq(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids:
     return max((row.modseq for row in rows), default=0)
 
 
+def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> Mapping[int, Flags]:
+    """Return the flags recorded of messages by UID, of those that are in the tree."""
+    return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
+
+
 def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
     """Return the UIDs that the tree has and the server has not been seen to expunge."""
     query = (

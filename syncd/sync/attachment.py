@@ -52,6 +52,17 @@ class Attachment:
             raise
         await self.record("active", None)
 
+    async def prover(self) -> Callable[[ReplicaRoot], None]:
+        """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
+        row = await self.row()
+
+        def prove(root: ReplicaRoot) -> None:
+            found = self._standing_of(root, row)
+            if found is not Standing.KNOWN:
+                raise DeviceAwayError(_WHY[found])
+
+        return prove
+
     async def check(self) -> None:
         """Prove once more that the root is ours before anything is concluded from it."""
         found = await asyncio.to_thread(self._standing, await self.row())
@@ -104,7 +115,10 @@ class Attachment:
 
     def _standing(self, row: DeviceRow) -> Standing:
         with ReplicaRoot(self._config.path) as root:
-            return standing(read_marker(root), self.marker(row.generation), reserved_generation=row.generation_next)
+            return self._standing_of(root, row)
+
+    def _standing_of(self, root: ReplicaRoot, row: DeviceRow) -> Standing:
+        return standing(read_marker(root), self.marker(row.generation), reserved_generation=row.generation_next)
 
     def _write_first_marker(self) -> None:
         with ReplicaRoot(self._config.path) as root:

@@ -2,7 +2,8 @@
 
 Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
 for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at.
+its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look misses is looked for
+once more after `settle`, and only then deleted.
 """
 
 import asyncio
@@ -30,11 +31,13 @@ from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
+from syncd.sync.second_look import SecondLook
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
 
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
+_SECOND_LOOKS_MAX = 5
 _STALE_MAX = 5
 """How often the device may forestall us at one message before it is set aside."""
 
@@ -66,7 +69,21 @@ class Device:
         self._rule = rule
         self._attachment = Attachment(db, name, config, clock=clock)
         self._files = DeviceFiles(
-            db, config, marker=self._attachment.marker, file_systems=file_systems, recent=recent, clock=clock
+            db,
+            config,
+            marker=self._attachment.marker,
+            prover=self._attachment.prover,
+            file_systems=file_systems,
+            recent=recent,
+            clock=clock,
+        )
+        self._second_look = SecondLook(
+            db,
+            config.path,
+            self._files,
+            settle_s=config.settle_s,
+            prover=self._attachment.prover,
+            clock=clock,
         )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
@@ -88,8 +105,11 @@ class Device:
         self._activity.now("attaching", self._clock())
         await self._attachment.attach()
         await self._files.arrive()
+        self._second_look.begin_anew()
         self._activity.error = self._activity.retry_at = None
-        await self._mailboxes.ensure_replicas((await self._attachment.row()).id, self._still)
+        device_id = (await self._attachment.row()).id
+        await self._mailboxes.mark_unserved(device_id)
+        await self._mailboxes.ensure_replicas(device_id, self._still)
         log.info("device_attached", device=self._name)
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
@@ -134,6 +154,7 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
+            await self._second_look.note(row.id, await self._mailboxes.served(row.id))
             self._wakes.account(served.account).set()
         return result.effects
 
@@ -156,12 +177,16 @@ class Device:
         files: dict[str, list[SeenFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed.file)
-        for served in await self._mailboxes.served((await self._attachment.row()).id):
+        device_id = (await self._attachment.row()).id
+        count, all_served = 0, await self._mailboxes.served(device_id)
+        for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
-                    await self._observe(served, changes, files.get(served.replica.directory, []))
+                    count += await self._observe(served, changes, files.get(served.replica.directory, []))
+        if count or changes.is_overflow or changes.mailboxes:
+            await self._second_look.note(device_id, all_served)
 
-    async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> None:
+    async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
         is_whole = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
         if directory in changes.keyword_lists:
@@ -172,6 +197,21 @@ class Device:
             count = await self._files.observe(replica, files) if files else 0
         if count:
             self._wakes.account(served.account).set()
+        return count
+
+    async def look_again(self, *, waits: bool) -> None:
+        """Conclude which missing files are deleted, of those whose time has come; waits: until that of all has."""
+        device_id = (await self._attachment.row()).id
+        for _ in range(_SECOND_LOOKS_MAX if waits else 1):
+            wait_s = self._second_look.wait_s(self._still, for_all=waits)
+            if wait_s is None:
+                break
+            if waits:
+                self._activity.now("waiting whether missing files come back", self._clock())
+                await asyncio.sleep(wait_s)
+            served = await self._mailboxes.served(device_id)
+            for account in await self._second_look.run(device_id, served, self._still):
+                self._wakes.account(account).set()
 
     async def look(self) -> None:
         """List every replica completely and record what the device did."""
@@ -210,6 +250,7 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
+            await self.look_again(waits=is_asked)
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()
@@ -245,7 +286,10 @@ class Device:
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:
-            async with asyncio.timeout(self._still.wait_s(_MARKER_CHECK_S)):
+            wait_s = self._second_look.wait_s(self._still)
+            async with asyncio.timeout(
+                self._still.wait_s(min(_MARKER_CHECK_S, _MARKER_CHECK_S if wait_s is None else wait_s))
+            ):
                 await wake.wait()
         except TimeoutError:
             pass

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -66,14 +66,19 @@ class DeviceFiles:
         config: DeviceConfig,
         *,
         marker: Callable[[int], Marker],
+        prover: Callable[[], Awaitable[Callable[[ReplicaRoot], None]]],
         file_systems: FileSystems,
         recent: RecentBodies,
         clock: Callable[[], float],
     ) -> None:
-        """Take `marker` to make the marker of a generation, and the file systems that devices share."""
+        """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open.
+
+        file_systems: what devices share.
+        """
         self._db = db
         self._config = config
         self._marker = marker
+        self._prover = prover
         self._file_systems = file_systems
         self._recent = recent
         self.commons = Commons()
@@ -185,7 +190,7 @@ class DeviceFiles:
         keywords = self.holdable_keywords(of)
         names = {file.name for file in files}
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        seen = await asyncio.to_thread(self._see, of, files, rows, keywords)
+        seen = await asyncio.to_thread(self._see, of, files, rows, keywords, await self._prover())
         changes = compare(rows, seen.found, sorted(seen.looked_for))
         if changes:
             # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
@@ -289,10 +294,18 @@ class DeviceFiles:
             return suspects(root, PurePosixPath(of.directory), places, keywords, is_examining=is_examining)
 
     def _see(
-        self, of: ReplicaRow, files: Sequence[SeenFile], rows: Mapping[str, ReplicaMessage], keywords: KeywordMap
+        self,
+        of: ReplicaRow,
+        files: Sequence[SeenFile],
+        rows: Mapping[str, ReplicaMessage],
+        keywords: KeywordMap,
+        prove: Callable[[ReplicaRoot], None],
     ) -> Seen:
         with ReplicaRoot(self._config.path) as root:
-            return see(root, PurePosixPath(of.directory), files, rows, keywords)
+            seen = see(root, PurePosixPath(of.directory), files, rows, keywords)
+            if seen.looked_for - seen.found.keys():
+                prove(root)  # by the same descriptor: a file is missing only in a root that is ours
+            return seen
 
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:

@@ -62,6 +62,15 @@ class DeviceMailboxes:
             if mailbox.id in by_mailbox
         ]
 
+    async def mark_unserved(self, device_id: int) -> None:
+        """Remember which replicas the device does not select: what becomes of their files meanwhile says nothing."""
+        selected = {mailbox.id for _, mailbox in await self._selected()}
+        unserved = [
+            one.id for one in await self._replicas(device_id) if one.mailbox_id not in selected and one.selection
+        ]
+        if unserved:
+            await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
+
     async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
         """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
         text = selection_text(self._config)

@@ -10,7 +10,7 @@ from syncd.reconcile.effects import Remove, ReplicaEffect
 from syncd.reconcile.guard import Rule, judge
 from syncd.store import holds
 from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.holds import HoldState
+from syncd.store.holds import HoldScope, HoldState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Waiting:
 
 def waiting(conn: Connection, device: DeviceRow, of: ReplicaRow) -> Waiting:
     """Return the removals of a replica that are held or released; they are planned anew in every round."""
-    found = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id)
+    found = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id, scope=HoldScope.ON_DEVICE)
     return Waiting(
         held=frozenset(id_ for hold in found if hold.state is HoldState.HELD for id_ in hold.message_ids),
         released=frozenset(id_ for hold in found if hold.state is HoldState.RELEASED for id_ in hold.message_ids),
@@ -51,7 +51,7 @@ def admit(
     """
     removes = [effect for effect in effects if isinstance(effect, Remove)]
     planned = {effect.message_id for effect in removes}
-    old = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id)
+    old = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id, scope=HoldScope.ON_DEVICE)
     over = [one.id for one in old if one.state is HoldState.RELEASED and planned.isdisjoint(one.message_ids)]
     judged = [effect for effect in removes if effect.message_id not in before.released]
     waiting_now = [one for one in old if one.state is HoldState.HELD]

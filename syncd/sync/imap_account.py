@@ -163,6 +163,7 @@ class ImapAccount:
             if asked is Asked.LOOK and is_new:
                 await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
             await self._push.push(connection)
+            await self._follow_moved(connection)
             if asked or is_first or self._timer.is_due:
                 self._timer.begin()
                 is_first = False
@@ -170,6 +171,7 @@ class ImapAccount:
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
+            await self._follow_moved(connection)
             has_news = not wake.is_set() and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
@@ -212,6 +214,14 @@ class ImapAccount:
             if mailbox.wire_name == connection.selected:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def _follow_moved(self, connection: ImapConnection) -> None:
+        """Bring to the other devices what a deletion by one of them put into Trash, without fetching it again."""
+        while moved := self._push.take_moved():
+            for mailbox in await self._mailboxes():
+                if mailbox.is_listed and any(one.to_id == mailbox.id for one in moved):
+                    await self._guarded(connection, mailbox, self._read_rows)
+                    await self._guarded(connection, mailbox, self._read_bodies)
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
         """Bring new mail of INBOX now and then, while other work keeps the connection busy."""

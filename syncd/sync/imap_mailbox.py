@@ -29,7 +29,7 @@ from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet
-from syncd.reconcile.effects import Store
+from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
@@ -37,12 +37,13 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.imap_departures import depart
 from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import renumber
 from syncd.sync.losses import Losses
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.sides import StoreOutcome
+from syncd.sync.sides import Departed, StoreOutcome
 
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000
@@ -250,6 +251,16 @@ class ImapMailbox:
             if one.stored is Stored.REFUSED
         }
         return StoreOutcome(applied, refused)
+
+    async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
+        """Move to Trash or expunge; a message that a person changed on the server meanwhile is left as it is."""
+        selected = await self._select()
+        if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        if selected.read_only:
+            refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
+            return Departed(refused={effect.message_id: refusal for effect in effects})
+        return await depart(self._db, self.connection, self._mailbox, effects, now=self._clock())
 
     async def _select(self, *, anew: bool = False) -> SelectResult:
         """Return what SELECT said; a mailbox that is selected stays so, for each SELECT forgets what was reported."""

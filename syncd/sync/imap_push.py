@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
+from syncd.reconcile.effects import Move
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
@@ -45,6 +46,7 @@ class ImapPush:
         self._observer = observer
         self._look = look
         self._on_change = on_change
+        self._moved: list[Move] = []
 
     async def push(self, connection: ImapConnection) -> None:
         """Go through the mailboxes that devices changed until none is left but those that failed."""
@@ -61,16 +63,28 @@ class ImapPush:
                 was_overtaken |= await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
             overtaken += was_overtaken
 
+    def take_moved(self) -> tuple[Move, ...]:
+        """Return what was moved since the last call: look at the mailboxes where it is."""
+        taken, self._moved = tuple(self._moved), []
+        return taken
+
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
         """Push one mailbox, and tell whether the server was faster."""
-        self._activity.now(f"storing flags in {mailbox.name}", self._clock())
+        self._activity.now(f"pushing changes of {mailbox.name}", self._clock())
         result = RoundResult(0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
             replicas = await self._takers.replicas(self._db, self._account, mailbox, now=self._clock())
             result = await server_round(
-                self._db, observer, mailbox, replicas, now=self._clock(), sets_overtaken_aside=is_last
+                self._db,
+                observer,
+                mailbox,
+                replicas,
+                now=self._clock(),
+                rule=self._takers.rule,
+                sets_overtaken_aside=is_last,
             )
+            self._moved += result.moved
             if result.is_stale:
                 await self._look(observer, mailbox)
             await self._failures.succeeded(mailbox, Work.PUSH)

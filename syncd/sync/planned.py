@@ -10,9 +10,9 @@ from syncd.config.model import Config
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Effect
 from syncd.reconcile.planner import plan
-from syncd.store import pairs
+from syncd.store import accounts, pairs
 from syncd.store.devices import ReplicaRow
-from syncd.sync.policies import policy_of, selection_of
+from syncd.sync.policies import deletion_of, policy_of, selection_of
 from syncd.sync.served import ServedReplica, served_replicas
 
 _PAIRS_PER_PAGE = 1000
@@ -47,7 +47,9 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
         if served.replica is None:
             continue
         selection = selection_of(config.devices[served.device], now=now)
-        policy = policy_of(served.replica, served.mailbox, selection)
+        known = accounts.mailboxes(conn, account_id=served.mailbox.account_id)
+        deletion = deletion_of(config.accounts[served.account], served.mailbox, known)
+        policy = policy_of(served.replica, served.mailbox, selection, deletion=deletion)
         for pair in _pairs(conn, served.replica):
             for effect in plan(pair, policy):
                 yield _named(served, effect)

@@ -1,15 +1,17 @@
 """Floor 4: what the devices of a configuration take, and what both sides of a replica can hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, DeviceConfig
-from syncd.mail.mailbox import MailboxName, is_selected
+from syncd.config.model import Config, DeviceConfig, ImapConfig, Pop3Config
+from syncd.mail.mailbox import MailboxName, SpecialUse, is_selected
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import holdable
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
+from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import Policy, Selection
 from syncd.store.accounts import MailboxRow, mailboxes
@@ -17,6 +19,9 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow, device_names, replicas
 from syncd.store.server_tree import mailboxes_with_due_stores
 
+_TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
+"""What the Trash is called where no mailbox has that use, the likeliest first."""
+_EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
 
 
@@ -37,6 +42,10 @@ class Takers:
     def __init__(self, config: Config) -> None:
         self._devices: Mapping[str, DeviceConfig] = config.devices
         self._accounts = {name: frozenset(config.accounts_of(name)) for name in config.devices}
+        guard = config.guard
+        self.rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
+        """Which deletions by devices are too many to be believed."""
+        self._configs: Mapping[str, ImapConfig | Pop3Config] = config.accounts
 
     def devices_of(self, account: str) -> tuple[str, ...]:
         """Return the devices that select an account."""
@@ -76,19 +85,41 @@ class Takers:
         found: list[tuple[ReplicaRow, Policy]] = []
         rows = await db.read(partial(replicas, account_id=mailbox.account_id))
         names = await db.read(device_names)
+        known = await db.read(partial(mailboxes, account_id=mailbox.account_id))
+        deletion = deletion_of(self._configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]
             if row.mailbox_id == mailbox.id and self._takes(name, account, mailbox.name):
-                found.append((row, policy_of(row, mailbox, selection_of(self._devices[name], now=now))))
+                selection = selection_of(self._devices[name], now=now)
+                found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
 
     def _takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
         return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
 
 
-def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection) -> Policy:
-    """Return what a round may plan for one replica."""
-    return Policy(server=mailbox.holdable, replica=holdable(keyword_map(of.keywords)), selection=selection)
+def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection, *, deletion: Deletion | None = None) -> Policy:
+    """Return what a round may plan for one replica; a device's own round deletes nothing on the server."""
+    return Policy(mailbox.holdable, holdable(keyword_map(of.keywords)), selection, deletion)
+
+
+def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion | None:
+    """Return what a deletion in this mailbox becomes, given all mailboxes of its account; None: it stays a device's.
+
+    Out of Trash and Junk it is for good. Without a Trash it is so only where the configuration does not ask for one.
+    """
+    if isinstance(account, Pop3Config):
+        return None
+    if account.delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
+        return ForGood()
+    selectable = [row for row in known if row.is_selectable]
+    trash = next((row for row in selectable if row.special_use is SpecialUse.TRASH), None)
+    if trash is None:
+        by_name = {str(row.name): row for row in selectable}
+        trash = next((by_name[name] for name in _TRASHES if name in by_name), None)
+    if trash is None:
+        return ForGood() if account.delete is None else ToTrash(None, _TRASHES[0])
+    return ForGood() if trash.id == mailbox.id else ToTrash(trash.id, str(trash.name))
 
 
 def keyword_names(keywords: KeywordMap) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from syncd.pop3 import connection as wire
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import IngestLimits, ingest
-from syncd.reconcile.effects import Store
+from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxCursor, MailboxRow
@@ -35,7 +35,7 @@ from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.server_round import server_round
-from syncd.sync.sides import StoreOutcome
+from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.wakes import Wakes
 
 _MAILBOXES = (
@@ -217,7 +217,7 @@ class Pop3Mailboxes:
         )
         for mailbox in changed:
             replicas = await self._takers.replicas(self._db, self.name, mailbox, now=now)
-            await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=now)
+            await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=now, rule=self._takers.rule)
         if changed:
             self.wake_devices()
         return bool(changed)
@@ -233,6 +233,10 @@ class _StoreAsServer:
 
     async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
         return StoreOutcome(frozenset(effect.message_id for effect in effects), {})
+
+    async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
+        """Let nothing go: no policy of such an account asks for it yet."""
+        return Departed()
 
 
 class _Keeper:

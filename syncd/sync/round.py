@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import Holdable, Pair
+from syncd.mail.tree import Holdable, Pair, ReplicaState
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
@@ -223,10 +223,13 @@ class ReplicaRound:
     def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
         """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
         made = replica_tree.announce_deliveries(conn, self.of.id, minted)
+        again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
+        deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
+        lost = deleted - replica_tree.announce_returns(conn, deleted) if deleted else frozenset[int]()
         tasks: list[FileTask] = []
         for effect, known, body, source in batch:
             file = known or made.get(effect.message_id)
-            if file is None:
+            if file is None or file.id in lost:
                 continue
             match effect:
                 case Deliver(flags=flags) if body is not None:

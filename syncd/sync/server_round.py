@@ -1,7 +1,8 @@
 """Floor 4: one round of a mailbox's server: what its devices changed is planned, stored there, and settled.
 
 The theory is that of `round`; here the side that performs is a server, and nothing has to be announced: a flag that was
-stored and not settled is observed again, and then both sides agree.
+stored and not settled is observed again, and then both sides agree. Flags go first: a deletion comes after what others
+changed, or not at all (`departures`).
 """
 
 from collections import defaultdict
@@ -13,13 +14,16 @@ from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
 from syncd.log import log
-from syncd.reconcile.effects import Agree, Store, as_text
+from syncd.reconcile.deletions import is_personal
+from syncd.reconcile.effects import Agree, Expunge, Move, Store, as_text
+from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import devices, pairs, troubles
+from syncd.store import deletions, devices, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
+from syncd.sync.departures import DepartureRound, Wishes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
 _PAIRS_PER_ROUND = 1000
@@ -32,6 +36,7 @@ async def server_round(
     replicas: Sequence[tuple[ReplicaRow, Policy]],
     *,
     now: float,
+    rule: Rule = DEFAULT,
     sets_overtaken_aside: bool = False,
 ) -> RoundResult:
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
@@ -43,6 +48,7 @@ async def server_round(
     cursors: dict[int, int] = {}
     troubled = await db.read(partial(_troubled, mailbox_id=mailbox.id, now=now))
     seen = set(troubled.due)
+    wishes = Wishes()
     for of, policy in replicas:
         news = await db.read(partial(_server_news, of=of, again=troubled.due))
         cursors[of.id] = news.upto
@@ -53,10 +59,13 @@ async def server_round(
                     stores[effect].append(of.id)
                 elif isinstance(effect, Agree):
                     agreed[of.id].append(_delta(effect))
+                else:
+                    wishes.take(of, pair, effect)
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
     planned = {effect.message_id for effect in stores}
-    settled = outcome.done | await db.read(
-        partial(_unwanted, replicas=replicas, message_ids=troubled.all.intersection(seen) - planned)
+    idle = troubled.all.intersection(seen) - planned - wishes.message_ids
+    settled = (outcome.done - wishes.message_ids) | await db.read(
+        partial(_unwanted, replicas=replicas, message_ids=idle)
     )
     overtaken = planned - outcome.done - outcome.refused.keys()
     refused = dict(outcome.refused)
@@ -68,6 +77,9 @@ async def server_round(
         if effect.message_id in overtaken and effect.message_id not in refused
         for replica_id in replica_ids
     }
+    waiting = overtaken - refused.keys()
+    held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
+    departing = {of.id for of in wishes.by_replica} - held
 
     def settle(conn: Connection) -> None:
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
@@ -88,14 +100,28 @@ async def server_round(
                 now=now,
             )
         troubles.resolve(conn, settled, device_id=None)
+        deletions.touch(conn, mailbox.id, wishes.returning)
         for replica_id, upto in cursors.items():
-            if replica_id not in held:
+            if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
 
     await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
-    return RoundResult(len(stores), bool(overtaken))
+    left = await DepartureRound(
+        db,
+        side,
+        mailbox,
+        [of for of, _ in replicas],
+        wishes,
+        barred=waiting | {effect.message_id for effect in stores if is_personal(effect.add | effect.remove)},
+        sleeping=troubled.all.difference(troubled.due),
+        cursors={replica_id: cursors[replica_id] for replica_id in departing},
+        rule=rule,
+        now=now,
+        sets_overtaken_aside=sets_overtaken_aside,
+    ).run()
+    return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +147,7 @@ def _unwanted(
         for of, policy in replicas
         for pair in pairs.pairs_of(conn, of, message_ids)
         for effect in plan(pair, policy)
-        if isinstance(effect, Store)
+        if isinstance(effect, Store | Move | Expunge)
     }
     return message_ids - wanted
 
@@ -141,4 +167,5 @@ def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
 
 def _server_news(conn: Connection, *, of: ReplicaRow, again: tuple[int, ...]) -> pairs.News:
     news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-    return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, again))) if again else news
+    also = {*again, *deletions.deleted_messages(conn, of)}
+    return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, also))) if also else news

@@ -1,13 +1,13 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from syncd.errors import SyncdError
 from syncd.mail.flags import Flags, with_delta
 from syncd.mail.tree import Holdable, ReplicaMessage
-from syncd.reconcile.effects import Store
+from syncd.reconcile.effects import Departure, Move, Store
 from syncd.store.accounts import MailboxRow
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import ReplicaRow
@@ -111,16 +111,31 @@ class StoreOutcome:
     refused: Mapping[int, SyncdError]
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again."""
+
+    gone: frozenset[int] = frozenset()
+    refused: Mapping[int, SyncdError] = field(default_factory=dict)
+
+
 class ServerSide(Protocol):
     """The owner of an account's server, as a round needs it."""
 
     async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
         """Change flags on the server, and record rows that it reports."""
 
+    async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
+        """Take messages out of a mailbox of the server, all that are to go in one call, and record what it reports."""
+
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again."""
+    """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again.
+
+    moved: what is in another mailbox of the server now.
+    """
 
     effects: int
     is_stale: bool
+    moved: tuple[Move, ...] = ()

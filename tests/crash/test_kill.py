@@ -23,11 +23,16 @@ from tests.servers.dovecot import Dovecot
 
 POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "3"))
 SEED = int(os.environ.get("SYNCD_CRASH_SEED", "0")) or random.randrange(1 << 32)
-DEVICES: Mapping[str, Table] = {"laptop": {}, "phone": {"layout": "fs"}, "usb": {"link": False}}
+SETTLE = {"settle": "20ms"}
+DEVICES: Mapping[str, Table] = {
+    "laptop": {**SETTLE},
+    "phone": {**SETTLE, "layout": "fs"},
+    "usb": {**SETTLE, "link": False},
+}
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
 # About how many points of each kind the two parts of the story pass; a number beyond the last is a run without a kill.
-_FIRST = {Kind.COMMIT: 75, Kind.FILE: 1050, Kind.SEND: 78}
-_LATER = {Kind.COMMIT: 90, Kind.FILE: 220, Kind.SEND: 50}
+_FIRST = {Kind.COMMIT: 75, Kind.FILE: 1050, Kind.SEND: 100}
+_LATER = {Kind.COMMIT: 105, Kind.FILE: 380, Kind.SEND: 95}
 
 
 class Story:
@@ -65,12 +70,15 @@ class Story:
         house.replica("laptop").mark("w2", add="F")
         house.replica("phone").mark("w5", add="RS")
         house.replica("usb").mark("w15", remove="S")
+        house.replica("laptop").find("w6").path.unlink()
+        house.replica("phone").find("w7").path.unlink()
+        house.replica("usb").find("w7").path.unlink()
         house.replica("laptop", account="isp").mark("i0", add="S")
         house.replica("phone", account="isp").mark("i0", add="F")
 
     def assert_changed(self) -> None:
         """Check that every change is on every side."""
-        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14) if number not in {3, 4}}
+        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14) if number not in {3, 4, 6, 7}}
         mail |= {
             "w1": frozenset({FLAGGED, "todo"}),
             "w2": frozenset({SEEN, FLAGGED}),
@@ -80,6 +88,10 @@ class Story:
             "new": frozenset({ANSWERED}),
         }
         self._assert(mail, {f"i{number}": frozenset() for number in range(7)} | {"i0": frozenset({SEEN, FLAGGED})})
+        assert len(self.work.bodies("Trash")) == 2
+        trash = {key: frozenset[str]() for key in ("w6", "w7")}
+        assert self.work.flags("Trash") == trash
+        assert [replica.flags() for replica in self.house.replicas("Trash")] == [trash] * len(DEVICES)
 
     def _assert(self, work: Mapping[str, Flags], isp: Mapping[str, Flags]) -> None:
         assert self.work.flags() == work

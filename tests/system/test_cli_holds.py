@@ -25,7 +25,7 @@ def held(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> Daemon:
         expunge(dovecot, mail_user, LOST)
         ended = daemon.syncd("sync")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"removals held until you release them: {2 * LOST}; see syncd holds\n"
+    assert ended.stderr == f"removals and deletions held until you release them: {2 * LOST}; see syncd holds\n"
     return daemon
 
 
@@ -44,7 +44,7 @@ def test_held_removals_are_shown_with_the_daemon_up_and_down(held: Daemon, tmp_p
     assert {one["device"] for one in listed} == {"laptop", "phone"}
     assert listed == held.status()["holds"]
     for text in (text_up.stdout, text_down.stdout):
-        assert "laptop: work/INBOX: 35 removals, held for" in text
+        assert "work/INBOX: 35 removals on laptop, held for" in text
         assert "more messages were deleted within a short time than the guard allows" in text
         assert "syncd holds release ID" in text
     assert "syncd holds shows what would happen" in status.stdout
@@ -100,6 +100,38 @@ def test_release_with_the_daemon_down_happens_with_the_next_sync(held: Daemon, t
     held.sync()
     assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT - LOST, COUNT - LOST]
     assert held.syncd("holds").stdout == "nothing is held\n"
+
+
+def test_deletions_by_a_device_are_shown_and_released_once_for_all_devices(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Status, plan and the list tell that the device did it; a release reaches the server and the other device."""
+    deliver(dovecot, mail_user, COUNT)
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+        for path in inbox(tmp_path, "laptop")[:LOST]:
+            path.unlink()
+        ended = daemon.syncd("sync")
+
+        assert ended.stderr == f"removals and deletions held until you release them: {LOST}; see syncd holds\n"
+        [hold] = daemon.status()["holds"]
+        assert (hold["scope"], hold["device"], hold["count"]) == ("by_device", "laptop", LOST)
+        number = str(hold["id"])
+        assert f"hold {number}: work/INBOX: 35 deletions by laptop, held for" in daemon.syncd("holds").stdout
+        assert "held: work/INBOX: 35 deletions by laptop; syncd holds show" in daemon.syncd("plan").stdout
+        lines = daemon.syncd("holds", "show", number).stdout.splitlines()[1:]
+        assert len(lines) == LOST
+        assert all(
+            line.startswith("laptop: work/INBOX: move message ") and line.endswith(" to Trash") for line in lines
+        )
+        assert len(inbox(tmp_path, "phone")) == COUNT
+
+        released = daemon.syncd("holds", "release", number)
+        assert released.stdout == f"released hold {number}: 35 deletions by laptop in work/INBOX\n"
+        wait_until(lambda: len(inbox(tmp_path, "phone")) == COUNT - LOST, 20, "the phone follows")
+        wait_until(lambda: not daemon.status()["holds"], 20, "the hold is over")
+        daemon.sync()
+    assert len(files(tmp_path / "phone", "work.Trash")) == LOST
 
 
 def test_hold_dissolves_when_the_limit_is_raised(

@@ -105,13 +105,13 @@ def test_report_counts_messages_bodies_and_what_each_device_did(filled: Database
     (work,) = report.accounts
     assert (work.name, work.kind, work.succeeded_at, work.failures, work.error) == ("work", "imap", NOW, 2, "lost")
     inbox, old = sorted(report.mailboxes, key=lambda one: one.name)
-    assert (inbox.messages, inbox.fetched, inbox.is_synced) == (8, 7, True)
+    assert (inbox.messages, inbox.fetched, inbox.is_synced) == (9, 8, True)
     assert (old.messages, old.fetched, old.is_synced) == (0, 0, False)
     (laptop,) = report.devices
     assert (laptop.name, laptop.state, laptop.settled_at) == ("laptop", "active", NOW)
     (copy,) = report.replicas
-    assert (copy.delivered, copy.waiting) == (3, 2)
-    assert (copy.new, copy.missing, copy.edited) == (1, 2, 1)
+    assert (copy.delivered, copy.waiting) == (3, 3)
+    assert (copy.new, copy.missing, copy.deleted, copy.edited) == (1, 2, 1, 1)
 
 
 def test_report_tells_which_troubles_end_by_themselves(filled: Database) -> None:

@@ -195,6 +195,12 @@ class House:
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 
+    async def until_read(self, holds: Callable[[list[Any]], bool], query: Any, *, within_s: float = 10.0) -> None:
+        """Return when a condition holds of the first column of a query on the store."""
+        async with asyncio.timeout(within_s):
+            while not holds([row[0] for row in await self.rows(query)]):  # noqa: ASYNC110 - the store has no event
+                await asyncio.sleep(0.01)
+
     def replica(self, device: str, mailbox: str = "INBOX", *, account: str = "work") -> Replica:
         """Return a mailbox as a device has it."""
         config = self.config.devices[device]

@@ -218,48 +218,6 @@ async def test_server_that_takes_no_new_keywords(tmp_path: Path, user: Provider)
         assert "a" in laptop.find("a").letters
 
 
-async def test_removed_file_is_noticed_and_left_alone_on_the_server(tmp_path: Path, user: Provider) -> None:
-    """A file that a device removed is recorded as missing, is not delivered again, and stays on the server."""
-    user.receive("a", "b")
-    async with house_of(tmp_path, user) as house:
-        await house.settle()
-
-        house.replica("laptop").find("a").path.unlink()
-        await house.settle()
-
-        assert sorted(user.flags()) == ["a", "b"]
-        assert house.replica("laptop").keys() == ["b"]
-        assert house.replica("phone").keys() == ["a", "b"]
-        assert await states(house) == {ReplicaState.MISSING: 1, ReplicaState.PRESENT: 5}
-
-        user.store("a", "+FLAGS (\\Seen)")
-        await house.settle()
-        assert house.replica("laptop").keys() == ["b"]
-
-        user.expunge("a")
-        await house.settle()
-        assert await states(house) == {ReplicaState.PRESENT: 3}
-
-
-async def test_removed_file_that_comes_back_is_as_before(tmp_path: Path, user: Provider) -> None:
-    """A file that was away and is there again goes on being synced, with what happened meanwhile."""
-    user.receive("a")
-    async with house_of(tmp_path, user) as house:
-        await house.settle()
-        found = house.replica("laptop").find("a").path
-        away = tmp_path / "away"
-        found.rename(away)
-        await house.settle()
-        user.store("a", "+FLAGS (\\Flagged)")
-        await house.settle()
-
-        away.rename(found.parent.parent / "cur" / f"{found.name}:2,S")
-        await house.settle()
-
-        assert_everywhere(house, user, {"a": {SEEN, FLAGGED}})
-        assert await states(house) == {ReplicaState.PRESENT: 3}
-
-
 async def test_new_file_is_noticed_and_left_alone(tmp_path: Path, user: Provider) -> None:
     """A message that a device's own program wrote is recorded as new, kept, and not yet sent to the server."""
     user.receive("a")

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from syncd.mail.flags import ANSWERED, FLAGGED, SEEN, SYSTEM, Flags, with_delta
 from syncd.mail.tree import Holdable
+from syncd.reconcile.deletions import ForGood, ToTrash
+from syncd.reconcile.effects import Expunge, Move
 from tests.properties.reconcile.world import Copy, World
 
 NAMES = (SEEN, FLAGGED, ANSWERED, "a", "b")
@@ -40,6 +42,14 @@ class Round:
     edits: tuple[Edit, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A device that removes its file, is looked at again, or puts it back."""
+
+    of: int
+    what: str
+
+
 def edits(copies: int) -> st.SearchStrategy[Edit]:
     of = st.one_of(st.none(), st.integers(0, copies - 1))
     one, none = st.sampled_from(NAMES).map(lambda name: frozenset({name})), st.just(frozenset[str]())
@@ -61,8 +71,11 @@ def histories(draw: st.DrawFn) -> tuple[World, list[Edit | Round]]:
     return world, draw(st.lists(st.one_of(edits(count), rounds(count)), max_size=12))
 
 
-def play(world: World, step: Edit | Round) -> None:
+def play(world: World, step: Edit | Round | Loss) -> None:
     """Let one thing happen."""
+    if isinstance(step, Loss):
+        getattr(world, step.what)(step.of)
+        return
     if isinstance(step, Edit):
         edit(world, step)
         return
@@ -73,6 +86,8 @@ def play(world: World, step: Edit | Round) -> None:
     for one in step.edits:
         edit(world, one)
     for number, effect in enumerate(planned):
+        if isinstance(effect, Move | Expunge) and not world.may_depart():
+            continue
         if number < step.performed:
             world.perform(step.of, effect)
             if number < step.settled:
@@ -96,6 +111,8 @@ def settle(world: World) -> int:
             return count
         for number in range(len(world.copies)):
             for effect in world.plan(number):
+                if isinstance(effect, Move | Expunge) and not world.may_depart():
+                    continue
                 world.announce(number, effect)
                 world.perform(number, effect)
                 world.settle(number, effect)
@@ -161,6 +178,64 @@ def test_each_side_changes_its_own_flag(count: int, data: st.DataObject) -> None
 
     assert world.server == wanted
     assert [copy.file for copy in world.copies] == [wanted] * count
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> tuple[World, list[Edit | Round | Loss]]:
+    count = draw(st.integers(1, 3))
+    everything = Holdable(SYSTEM, any_keyword=True)
+    world = World(everything, [Copy(everything) for _ in range(count)], draw(flag_sets))
+    world.deletion = draw(st.sampled_from((ForGood(), ToTrash(2, "Trash"))))
+    loss = st.builds(Loss, st.integers(0, count - 1), st.sampled_from(("lose", "look_again", "put_back")))
+    return world, draw(st.lists(st.one_of(edits(count), rounds(count), loss, loss), max_size=16))
+
+
+@given(losses())
+def test_missing_files_are_nothing_to_the_server(history: tuple[World, list[Edit | Round | Loss]]) -> None:
+    """However often files are away, without a second look no message goes, and each side rests."""
+    world, steps = history
+    for step in steps:
+        if not (isinstance(step, Loss) and step.what == "look_again"):
+            play(world, step)
+    settle(world)
+
+    assert not world.is_gone
+    assert [copy.file is None for copy in world.copies] == [copy.known is not None for copy in world.copies]
+
+
+@given(losses())
+def test_deletions_converge(history: tuple[World, list[Edit | Round | Loss]]) -> None:
+    """After the last second look all sides have the message with equal flags, or none has, and Trash has it once."""
+    world, steps = history
+    settle(world)
+    for step in steps:
+        play(world, step)
+    for number in range(len(world.copies)):
+        world.look_again(number)
+    settle(world)
+
+    assert world.trash == (world.is_gone and isinstance(world.deletion, ToTrash))
+    if world.is_gone:
+        assert [(copy.file, copy.base, copy.known) for copy in world.copies] == [(None, None, None)] * len(world.copies)
+    else:
+        assert [copy.file for copy in world.copies] == [world.server] * len(world.copies)
+
+
+@given(st.sampled_from(NAMES), st.booleans(), st.booleans())
+def test_deletion_yields_to_a_person_in_either_order(name: str, is_first: bool, by_server: bool) -> None:
+    """A flag set elsewhere keeps the message unless it is Seen, whichever of the two rounds is first."""
+    everything = Holdable(SYSTEM, any_keyword=True)
+    world = World(everything, [Copy(everything), Copy(everything)])
+    settle(world)
+    world.lose(0)
+    world.look_again(0)
+    edit(world, Edit(None if by_server else 1, frozenset({name}), frozenset()))
+
+    for number in (0, 1) if is_first else (1, 0):
+        play(world, Round(number, 0, 9, 9, ()))
+    settle(world)
+
+    assert world.is_gone is (name == SEEN)
 
 
 @given(histories(), st.data())

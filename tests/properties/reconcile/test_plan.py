@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
-from syncd.reconcile.effects import Deliver, Remove, Rename, Store
+from syncd.reconcile.deletions import ForGood, ToTrash, differ_personally
+from syncd.reconcile.effects import Deliver, Expunge, Move, Remove, Rename, Store
 from syncd.reconcile.planner import Policy, Selection, plan
 
 flag_sets = st.frozensets(st.sampled_from(("\\Seen", "\\Flagged", "$Forwarded", "a", "B", "b")))
@@ -45,6 +46,7 @@ policies = st.builds(
     st.builds(Holdable, flag_sets, st.booleans()),
     st.builds(Holdable, flag_sets, st.booleans()),
     st.builds(Selection, limits, limits),
+    st.sampled_from((None, ForGood(), ToTrash(2, "Trash"), ToTrash(None, "Trash"))),
 )
 
 
@@ -57,7 +59,7 @@ def test_content_is_only_removed_where_the_server_expunged_it(pair: Pair, policy
         assert pair.server is not None
         assert pair.server.is_gone
         assert pair.replica is not None
-        assert pair.replica.state not in {ReplicaState.EDITED, ReplicaState.MISSING}
+        assert pair.replica.state not in {ReplicaState.EDITED, ReplicaState.MISSING, ReplicaState.DELETED}
 
 
 @given(pairs, policies)
@@ -81,6 +83,22 @@ def test_what_a_device_did_otherwise_is_left_alone(pair: Pair, policy: Policy) -
         return
     if pair.replica.state in {ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN}:
         assert plan(pair, policy) == ()
+
+
+@given(pairs, policies)
+def test_server_loses_only_what_is_proven_to_be_deleted_and_safe(pair: Pair, policy: Policy) -> None:
+    """A departure needs a concluded deletion, an agreed message, its body in the store, and no person's other wish."""
+    for effect in plan(pair, policy):
+        if isinstance(effect, Move | Expunge):
+            assert policy.deletion is not None
+            assert pair.server is not None
+            assert pair.base is not None
+            assert pair.replica is not None
+            assert pair.replica.state is ReplicaState.DELETED
+            assert not pair.server.is_gone
+            assert pair.server.body_id is not None
+            common = policy.server.part_of(policy.replica.part_of(pair.server.flags))
+            assert not differ_personally(common, policy.server.part_of(policy.replica.part_of(pair.base.flags)))
 
 
 @given(pairs, policies)

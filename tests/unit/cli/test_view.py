@@ -51,7 +51,7 @@ def device(**changes: object) -> DeviceStatus:
         "lag_s": 7200.0,
         "error": None,
         "retry_at": None,
-        "replicas": (ReplicaStatus("work", "INBOX", 1200, 900, 3, new=1, missing=2, edited=0),),
+        "replicas": (ReplicaStatus("work", "INBOX", 1200, 900, 3, new=1, missing=2, deleted=0, edited=0),),
     }
     return DeviceStatus(**(values | changes))  # type: ignore[arg-type]  # a test's shorthand
 
@@ -96,13 +96,14 @@ def test_messages_that_are_set_aside_are_listed_with_their_reason() -> None:
 
 def test_holds_tell_whose_how_many_why_and_how_to_go_on() -> None:
     """A person learns what waits, since when, and which command shows more."""
-    held = HoldStatus(3, "laptop", "work", "INBOX", 1035, "too_many", "more than allowed", "held", NOW - 7200)
-    released = HoldStatus(4, "phone", "work", "INBOX", 2, "too_many", "more than allowed", "released", NOW)
+    held = HoldStatus(3, "device", "laptop", "work", "INBOX", 1035, "too_many", "more than allowed", "held", NOW - 7200)
+    released = HoldStatus(4, "by_device", "phone", "work", "INBOX", 2, "too_many", "more than allowed", "released", NOW)
 
     text = shown(holds=(held, released))
 
     of_laptop, of_phone = (line for line in text.splitlines() if line.endswith("more than allowed"))
-    assert of_laptop.split()[:7] == ["3", "laptop", "work/INBOX", "1,035", "2", "h", "ago"]
+    assert of_laptop.split()[:7] == ["3", "1,035", "removals", "on", "laptop", "work/INBOX", "2"]
+    assert "2 deletions by phone" in of_phone
     assert "released, waiting for the next round" in of_phone
     assert "syncd holds release" in text
 
@@ -119,7 +120,9 @@ def test_texts_of_servers_cannot_move_the_cursor(name: str) -> None:
     """In every place where such a text is shown."""
     text = shown(
         accounts=(account(error=name, doing=name, mailboxes=(MailboxStatus(name, 1, 1, name),)),),
-        devices=(device(replicas=(ReplicaStatus("work", name, 1, 1, 0, new=0, missing=0, edited=0),), error=name),),
+        devices=(
+            device(replicas=(ReplicaStatus("work", name, 1, 1, 0, new=0, missing=0, deleted=0, edited=0),), error=name),
+        ),
         troubles=(TroubleStatus("work", name, 1, None, name, 1, NOW, NOW),),
     )
 
@@ -129,7 +132,11 @@ def test_texts_of_servers_cannot_move_the_cursor(name: str) -> None:
 
 def test_markup_of_names_is_only_text() -> None:
     """Brackets in a mailbox name are shown, not obeyed."""
-    text = shown(devices=(device(replicas=(ReplicaStatus("work", "[red]x[/]", 1, 1, 0, new=0, missing=0, edited=0),)),))
+    text = shown(
+        devices=(
+            device(replicas=(ReplicaStatus("work", "[red]x[/]", 1, 1, 0, new=0, missing=0, deleted=0, edited=0),)),
+        )
+    )
 
     assert "[red]x[/]" in text
 

@@ -24,8 +24,6 @@ def with_key(table: str, line: str) -> str:
         ("accounts.work", 'provider = "gmail"'),
         ("accounts.work", f'pin_sha256 = "{"0" * 64}"'),
         ("accounts.work", 'client_cert = "x.pem"'),
-        ("accounts.work", 'delete = "trash"'),
-        ("accounts.work", 'delete = "expunge"'),
         ("accounts.isp", 'keep = "14d"'),
         ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),
@@ -61,6 +59,9 @@ def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line
     [
         ("store", 'retention = "30d"'),
         ("accounts.isp", 'keep = "0d"'),
+        ("accounts.work", 'delete = "trash"'),
+        ("accounts.work", 'delete = "expunge"'),
+        ("devices.laptop", 'settle = "10s"'),
         ("devices.laptop", "read_only = false"),
         ("daemon", 'log_format = "json"'),
         ("hooks", ""),

@@ -2,6 +2,7 @@
 
 from syncd.mail.flags import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, SYSTEM, Flags
 from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.reconcile.deletions import Deletion
 from syncd.reconcile.planner import Policy, Selection
 
 _FLAGS = {"S": SEEN, "F": FLAGGED, "R": ANSWERED, "T": DELETED, "D": DRAFT}
@@ -57,10 +58,12 @@ def policy(
     replica_keywords: bool = True,
     replica: str = "",
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
+    deletion: Deletion | None = None,
 ) -> Policy:
     """Return a policy: each side holds the system flags, the letters given, and any keyword if so."""
     return Policy(
         server=Holdable(SYSTEM | flags(server), server_keywords),
         replica=Holdable(SYSTEM | flags(replica), replica_keywords),
         selection=selection,
+        deletion=deletion,
     )

@@ -4,7 +4,20 @@ import json
 
 import pytest
 
-from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store, as_json, as_text
+from syncd.reconcile.effects import (
+    Agree,
+    Deliver,
+    Effect,
+    Expunge,
+    Forget,
+    Move,
+    Remove,
+    Rename,
+    Store,
+    as_json,
+    as_text,
+    from_json,
+)
 from tests.unit.reconcile.builders import flags
 
 TEXTS: list[tuple[Effect, str]] = [
@@ -13,6 +26,9 @@ TEXTS: list[tuple[Effect, str]] = [
     (Rename(1, 2, flags("S"), flags("a")), "rename file of message 1 +\\Seen -a"),
     (Remove(1, 2), "remove file of message 1"),
     (Store(1, 70, flags("ab"), flags("F")), "store flags of message 1 (uid 70) +a +b -\\Flagged"),
+    (Move(1, 70, 2, "Trash"), "move message 1 (uid 70) to Trash"),
+    (Move(1, 70, None, "Trash"), "move message 1 (uid 70) to Trash"),
+    (Expunge(1, 70), "expunge message 1 (uid 70)"),
     (Agree(1, remove=flags("S")), "agree on message 1 -\\Seen"),
     (Forget(1), "forget message 1"),
 ]
@@ -33,3 +49,11 @@ def test_json_has_the_verb_and_every_field(effect: Effect) -> None:
     assert read["message_id"] == 1
     rebuilt = {name: frozenset(value) if isinstance(value, list) else value for name, value in read.items()}
     assert type(effect)(**rebuilt) == effect
+
+
+@pytest.mark.parametrize("effect", [one for one, _ in TEXTS if isinstance(one, Remove | Move | Expunge)])
+def test_effect_that_can_be_held_is_read_as_it_was_written(effect: Effect) -> None:
+    """A hold gives back exactly what it was given; other effects are in none."""
+    assert from_json(json.loads(as_json(effect))) == effect
+    with pytest.raises(ValueError, match="not an effect that can be held"):
+        from_json(json.loads(as_json(Forget(1))))

@@ -1,9 +1,12 @@
 """What one message asks for, one asymmetry at a time."""
 
+from dataclasses import replace
+
 import pytest
 
 from syncd.mail.tree import ReplicaState
-from syncd.reconcile.effects import Agree, Deliver, Effect, Forget, Remove, Rename, Store
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
+from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
 from syncd.reconcile.planner import FlagChanges, Selection, merge, plan
 from tests.unit.reconcile.builders import FILE, MESSAGE, UID, flags, pair, policy
 
@@ -127,6 +130,75 @@ def test_expunged_before_anybody_had_it_asks_for_nothing() -> None:
 def test_edited_file_is_never_removed() -> None:
     """An edit exists nowhere else, so an expunge does not reach it."""
     assert plan(pair("", "", "", is_gone=True, state=ReplicaState.EDITED), policy()) == ()
+
+
+# Deleted by the device.
+
+
+TRASH = ToTrash(2, "Trash")
+
+
+@pytest.mark.parametrize(
+    ("deletion", "wanted"),
+    [
+        (TRASH, (Move(MESSAGE, UID, 2, "Trash"),)),
+        (ToTrash(None, "Trash"), (Move(MESSAGE, UID, None, "Trash"),)),
+        (ForGood(), (Expunge(MESSAGE, UID),)),
+        (None, ()),
+    ],
+)
+def test_deletion_becomes_what_the_policy_says(deletion: Deletion | None, wanted: tuple[Effect, ...]) -> None:
+    """To Trash, for good, or nothing where deletions do not reach the server."""
+    assert plan(pair("S", "S", "S", state=ReplicaState.DELETED), policy(deletion=deletion)) == wanted
+
+
+def test_missing_file_is_no_deletion() -> None:
+    """What one look did not find proves nothing."""
+    assert plan(pair("S", "S", "S", state=ReplicaState.MISSING), policy(deletion=TRASH)) == ()
+
+
+def test_deletion_waits_until_the_store_has_the_body() -> None:
+    """Nothing is deleted of which the store has no copy."""
+    deleted = pair("S", "S", "S", state=ReplicaState.DELETED, has_body=False)
+
+    assert plan(deleted, policy(deletion=ForGood())) == ()
+
+
+@pytest.mark.parametrize(("server", "base"), [("S", ""), ("", "S"), ("T", ""), ("ST", "")])
+def test_deletion_is_stronger_than_seen_and_deleted(server: str, base: str) -> None:
+    """That somebody read it, or a program marked it as deleted, keeps no message."""
+    assert plan(pair(server, base, base, state=ReplicaState.DELETED), policy(deletion=TRASH)) == (
+        Move(MESSAGE, UID, 2, "Trash"),
+    )
+
+
+@pytest.mark.parametrize("keyword", ["$Junk", "NonJunk", "$MDNSent"])
+def test_deletion_is_stronger_than_what_programs_note(keyword: str) -> None:
+    """A keyword that programs set by themselves keeps no message, in any case."""
+    noted = pair("", "", "", state=ReplicaState.DELETED)
+    server = replace(noted, server=replace(noted.server, flags=frozenset({keyword})))
+
+    assert plan(server, policy(deletion=TRASH)) == (Move(MESSAGE, UID, 2, "Trash"),)
+
+
+@pytest.mark.parametrize(("server", "base"), [("F", ""), ("", "F"), ("R", ""), ("D", ""), ("a", ""), ("SF", "S")])
+def test_flag_of_a_person_is_stronger_than_a_deletion(server: str, base: str) -> None:
+    """Whoever flags a message, or takes a flag back, wants it: the file is delivered again as its row has it."""
+    deleted = pair(server, base, "S", state=ReplicaState.DELETED)
+
+    assert plan(deleted, policy(deletion=TRASH)) == (Deliver(MESSAGE, flags("S")),)
+
+
+def test_flag_that_the_replica_cannot_hold_keeps_no_message() -> None:
+    """A 27th keyword differs from the base for ever, and was set by nobody since."""
+    full = policy(replica_keywords=False, replica="a", deletion=TRASH)
+
+    assert plan(pair("ab", "a", "a", state=ReplicaState.DELETED), full) == (Move(MESSAGE, UID, 2, "Trash"),)
+
+
+def test_expunged_and_deleted_by_the_device_is_forgotten() -> None:
+    """Where both sides deleted, only the rows go."""
+    assert plan(pair("F", "", "", is_gone=True, state=ReplicaState.DELETED), policy()) == (Forget(MESSAGE),)
 
 
 # Not synced yet.

@@ -1,9 +1,13 @@
-"""What the store keeps of a replica's keyword letters."""
+"""What the store keeps of a replica's keyword letters, and what a deletion by a device becomes."""
 
 import pytest
 
+from syncd.config.model import ImapConfig, Pop3Config
+from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.maildir.keywords import KeywordMap
-from syncd.sync.policies import keyword_map, keyword_names
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
+from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.sync.policies import deletion_of, keyword_map, keyword_names
 
 ODD = ("my keyword", "caf\u00e9", "\udcff\udcfe", "a\tb", "a\u2028b", "100%", "per%20cent", "3:x", "\x00", "\\Seen")
 
@@ -28,3 +32,58 @@ def test_keyword_is_kept_as_it_is() -> None:
 def test_entry_that_is_none_is_left_out(stored: str) -> None:
     """A store written by an earlier version stops nobody."""
     assert keyword_map(("4:later", stored, "0:first")) == KeywordMap(((0, "first"), (4, "later")))
+
+
+def mailbox(number: int, name: str, use: SpecialUse | None = None, *, is_selectable: bool = True) -> MailboxRow:
+    return MailboxRow(
+        id=number,
+        account_id=1,
+        name=MailboxName.parse(name),
+        wire_name=name.encode(),
+        delimiter="/",
+        special_use=use,
+        is_selectable=is_selectable,
+        is_selected=True,
+        is_listed=True,
+        version=1,
+        cursor=MailboxCursor(1, 1, None, 0),
+        attributes=frozenset(),
+        error=None,
+    )
+
+
+def imap(**more: object) -> ImapConfig:
+    return ImapConfig.model_validate({"type": "imap", "host": "h", "username": "u", "password": "p", **more})
+
+
+INBOX, TRASH, JUNK = mailbox(1, "INBOX"), mailbox(2, "Bin", SpecialUse.TRASH), mailbox(3, "Spam", SpecialUse.JUNK)
+NAMED = mailbox(4, "Deleted Items")
+
+
+@pytest.mark.parametrize(
+    ("delete", "of", "known", "wanted"),
+    [
+        (None, INBOX, (INBOX, NAMED, TRASH), ToTrash(2, "Bin")),
+        ("trash", INBOX, (INBOX, TRASH), ToTrash(2, "Bin")),
+        ("expunge", INBOX, (INBOX, TRASH), ForGood()),
+        (None, TRASH, (INBOX, TRASH), ForGood()),
+        ("trash", JUNK, (INBOX, TRASH, JUNK), ForGood()),
+        (None, INBOX, (INBOX, NAMED), ToTrash(4, "Deleted Items")),
+        (None, NAMED, (INBOX, NAMED), ForGood()),
+        (None, INBOX, (INBOX,), ForGood()),
+        ("trash", INBOX, (INBOX,), ToTrash(None, "Trash")),
+        (None, INBOX, (INBOX, mailbox(5, "Trash", is_selectable=False)), ForGood()),
+    ],
+)
+def test_deletion_goes_to_the_trash_there_is(
+    delete: str | None, of: MailboxRow, known: tuple[MailboxRow, ...], wanted: Deletion
+) -> None:
+    """By use, then by name; out of Trash and Junk for good; without one as the configuration says."""
+    assert deletion_of(imap(delete=delete), of, known) == wanted
+
+
+def test_deletion_in_a_pop3_account_stays_a_devices() -> None:
+    """Nothing is planned for it yet."""
+    isp = Pop3Config.model_validate({"type": "pop3", "host": "h", "username": "u", "password": "p"})
+
+    assert deletion_of(isp, INBOX, (INBOX, TRASH)) is None

@@ -1,0 +1,143 @@
+"""Floor 3: deletions by devices: files missing at one look, concluded at a second, and settled once the server did it.
+
+Theory. A row goes from missing to deleted with a version of its own, so that its account plans it; what is deleted and
+not settled yet is read again in every round of its mailbox, whatever the cursors say.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
+
+from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.store.devices import ReplicaRow
+from syncd.store.journal import drop_copies
+from syncd.store.queries import is_one_of, rows_at_once
+from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
+from syncd.store.schema import base_message, mailbox, replica, replica_message, server_message
+from syncd.store.server_tree import raise_version
+
+_NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFile:
+    """A file that one look did not find; since: when that was recorded."""
+
+    mailbox_id: int
+    file_id: int
+    since: float
+
+
+def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
+    """Return the files of a device that are missing, none of them concluded as deleted."""
+    columns = replica_message.c
+    query = (
+        select(replica.c.mailbox_id, columns.id, columns.missing_since)
+        .join(replica, replica.c.id == columns.replica_id)
+        .where(replica.c.device_id == device_id, _is_unsettled(ReplicaState.MISSING))
+    )
+    return tuple(MissingFile(*row) for row in rows_at_once(conn, query))
+
+
+def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
+    """Return the rows of those of these files that are missing, by name."""
+    columns = replica_message.c
+    query = select(*FILE_COLUMNS).where(columns.replica_id == of.id, columns.state == ReplicaState.MISSING)
+    files = map(replica_message_of, rows_at_once(conn, query.where(is_one_of(conn, columns.id, file_ids))))
+    return {file.name: file for file in files}
+
+
+def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, listed_at: float) -> int:
+    """Record that files were missing at a second complete listing, which began then; return how many are deleted now.
+
+    Whoever asks has the proof (law 2). Files that have another state by now keep it.
+    """
+    raised = update(replica).where(replica.c.id == of.id).values(version=replica.c.version + 1, listed_at=listed_at)
+    version = conn.execute(raised.returning(replica.c.version)).scalar_one()
+    columns = replica_message.c
+    here = (columns.replica_id == of.id, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, file_ids))
+    deleted = update(replica_message).where(*here).values(state=ReplicaState.DELETED, version=version)
+    return conn.execute(deleted).rowcount
+
+
+def deleted_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
+    """Return the messages whose files a device deleted, and of which that is not settled."""
+    columns = replica_message.c
+    query = select(columns.message_id).where(
+        columns.replica_id == of.id, _is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None)
+    )
+    return tuple(conn.execute(query.order_by(columns.message_id)).scalars())
+
+
+def not_there(
+    conn: Connection, *, device_id: int, account_id: int, since: float, without: Iterable[int] = ()
+) -> Mapping[int, int]:
+    """Count by mailbox what a device no longer has, but for some messages; settled ones are over.
+
+    All that is to be deleted from this account's server, and anything else that the device misses since then.
+    """
+    columns = replica_message.c
+    query = (
+        select(replica.c.mailbox_id, func.count().label("number"))
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            replica.c.device_id == device_id,
+            _is_unsettled(*_NOT_THERE),
+            or_(
+                and_(mailbox.c.account_id == account_id, columns.state == ReplicaState.DELETED),
+                columns.missing_since >= since,
+            ),
+            columns.message_id.is_not(None),
+            ~is_one_of(conn, columns.message_id, without),
+        )
+        .group_by(replica.c.mailbox_id)
+    )
+    return {row.mailbox_id: row.number for row in conn.execute(query)}
+
+
+def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
+    """Forget the files of messages that are gone from their server by a device's wish, on all devices without them.
+
+    No tombstone: nothing of ours can come back. Call it after `server_tree.record_vanished`.
+    """
+    ids = tuple(message_ids)
+    drop_copies(conn, ids)
+    columns, base = replica_message.c, base_message.c
+    here = (is_one_of(conn, columns.message_id, ids), columns.state.in_(_NOT_THERE))
+    of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
+    conn.execute(delete(base_message).where(is_one_of(conn, base.message_id, ids), of_base))
+    conn.execute(delete(replica_message).where(*here))
+    _lower_count(conn, mailbox_id, ids)
+
+
+def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
+    """Let every device plan these messages once more."""
+    ids = tuple(message_ids)
+    if ids:
+        version = raise_version(conn, mailbox_id)
+        conn.execute(update(server_message).where(is_one_of(conn, server_message.c.id, ids)).values(version=version))
+
+
+def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
+    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
+    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
+
+
+def _lower_count(conn: Connection, mailbox_id: int, message_ids: tuple[int, ...]) -> None:
+    """Keep the cursor's count of known messages true, or the next look would list the whole mailbox.
+
+    Only of what it counts: messages under its UIDNEXT.
+    """
+    columns = server_message.c
+    counted = (
+        select(func.count())
+        .select_from(server_message)
+        .join(mailbox, mailbox.c.id == columns.mailbox_id)
+        .where(is_one_of(conn, columns.id, message_ids), columns.uid < mailbox.c.uidnext)
+        .scalar_subquery()
+    )
+    conn.execute(
+        update(mailbox).where(mailbox.c.id == mailbox_id).values(exists_count=mailbox.c.exists_count - counted)
+    )

@@ -1,0 +1,113 @@
+"""Floor 3: the journal: copies on a server that were begun, by which one that was made is found and made only once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from syncd.mail.tree import ReplicaState
+from syncd.store.queries import is_one_of
+from syncd.store.schema import body, journal, replica_message, server_message
+
+
+class CopyState(StrEnum):
+    """Say whether a copy was asked for, and may be there or not, or is there by the server's word."""
+
+    BEGUN = "copy"
+    MADE = "copied"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRow:
+    """A copy of a message into another mailbox of its server.
+
+    uidvalidity, uidnext: of the target before the command; 0 and 1 where the server did not say.
+    """
+
+    message_id: int
+    target_id: int
+    state: CopyState
+    size_bytes: int
+    internaldate: int
+    header_digest: bytes
+    uidvalidity: int
+    uidnext: int
+
+
+def copies(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, CopyRow]:
+    """Return the copies that were begun of these messages, and whose source is not known to be gone."""
+    query = (
+        select(
+            replica_message.c.message_id,
+            journal.c.mailbox_id,
+            journal.c.kind,
+            server_message.c.size_bytes,
+            server_message.c.internaldate,
+            journal.c.header_digest,
+            journal.c.uidvalidity,
+            journal.c.uidnext,
+        )
+        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .join(server_message, server_message.c.id == replica_message.c.message_id)
+        .where(is_one_of(conn, replica_message.c.message_id, message_ids))
+    )
+    return {
+        message_id: CopyRow(message_id, target_id, CopyState(kind), *facts)
+        for message_id, target_id, kind, *facts in conn.execute(query)
+    }
+
+
+def begin_copies(
+    conn: Connection,
+    message_ids: Iterable[int],
+    *,
+    account_id: int,
+    target_id: int,
+    uidvalidity: int,
+    uidnext: int,
+    now: float,
+) -> None:
+    """Commit that deleted messages are about to be copied, before the command is sent (law 3)."""
+    ids = tuple(message_ids)
+    drop_copies(conn, ids)
+    ours = journal.c.kind.in_([state.value for state in CopyState])
+    conn.execute(delete(journal).where(ours, journal.c.replica_message_id.is_(None)))  # their source went otherwise
+    query = (
+        select(
+            replica_message.c.message_id, replica_message.c.id, body.c.digest, body.c.header_digest, body.c.size_bytes
+        )
+        .join(server_message, server_message.c.id == replica_message.c.message_id)
+        .join(body, body.c.id == server_message.c.body_id)
+        .where(is_one_of(conn, replica_message.c.message_id, ids), replica_message.c.state == ReplicaState.DELETED)
+        .order_by(replica_message.c.id.desc())
+    )
+    rows = {row.message_id: row for row in conn.execute(query)}
+    for row in rows.values():
+        conn.execute(
+            insert(journal).values(
+                account_id=account_id,
+                mailbox_id=target_id,
+                replica_message_id=row.id,
+                kind=CopyState.BEGUN.value,
+                digest=row.digest,
+                header_digest=row.header_digest,
+                size_bytes=row.size_bytes,
+                uidvalidity=uidvalidity,
+                uidnext=uidnext,
+                begun_at=now,
+            )
+        )
+
+
+def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:
+    """Record that copies are there by the server's word."""
+    mine = is_one_of(conn, replica_message.c.message_id, message_ids)
+    files = select(replica_message.c.id).where(mine)
+    conn.execute(update(journal).where(journal.c.replica_message_id.in_(files)).values(kind=CopyState.MADE.value))
+
+
+def drop_copies(conn: Connection, message_ids: Iterable[int]) -> None:
+    """Forget copies that the server refused, or whose source is gone; call it before the rows of the files go."""
+    files = select(replica_message.c.id).where(is_one_of(conn, replica_message.c.message_id, message_ids))
+    conn.execute(delete(journal).where(journal.c.replica_message_id.in_(files)))

@@ -1,0 +1,165 @@
+"""Floor 4: the second half of a server's round: what devices deleted leaves its mailbox there, guarded, and is settled.
+
+Theory. All that devices deleted of a mailbox and that is not settled is read again in each of its rounds, so that what
+was held, refused or interrupted needs no memory of its own. A deletion yields to a flag that somebody set in the same
+round; then it is planned no more, and the device gets its file back. Nothing is announced: a message that left its
+mailbox and was not settled is observed as gone, and then both sides deleted it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.errors import RefusedError, SyncdError
+from syncd.log import log
+from syncd.mail.flags import DELETED
+from syncd.mail.tree import Pair, ReplicaState
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Move, as_text
+from syncd.reconcile.guard import Rule
+from syncd.store import deletions, devices, holds, server_tree, troubles
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
+from syncd.store.holds import HoldScope
+from syncd.sync.deletion_guard import admit_deletions, count_deletions
+from syncd.sync.sides import Departed, ServerSide
+
+_OVERTAKEN = "somebody changes the message each time it is to be deleted"
+
+
+@dataclass(slots=True)
+class Wishes:
+    """Gather, while a round is planned, what its devices want to leave the mailbox."""
+
+    by_replica: defaultdict[ReplicaRow, dict[int, Departure]] = field(default_factory=lambda: defaultdict(dict))
+    returning: set[int] = field(default_factory=set)
+    """Messages whose deletion lost: their devices get them again, and must be told to plan them."""
+    patient: set[int] = field(default_factory=set)
+    """Messages of which an earlier try has marked them as deleted: all of them are asked for together."""
+
+    def take(self, of: ReplicaRow, pair: Pair, effect: Effect) -> None:
+        """Remember an effect if it is a departure, or what becomes of one."""
+        server, file = pair.server, pair.replica
+        if server is None or file is None or file.state is not ReplicaState.DELETED:
+            return
+        if isinstance(effect, Move | Expunge):
+            self.by_replica[of][server.id] = effect
+            if DELETED in server.flags:
+                self.patient.add(server.id)
+        elif isinstance(effect, Deliver) and server.version <= of.server_cursor:
+            self.returning.add(server.id)
+
+    @property
+    def message_ids(self) -> frozenset[int]:
+        return frozenset(message_id for wanted in self.by_replica.values() for message_id in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class DepartureRound:
+    """Let messages leave one mailbox of the server.
+
+    barred: messages that somebody else's change keeps for now. sleeping: those that the server refused lately.
+    cursors: of the replicas, up to where they are settled thereby, but for those that are to be planned again.
+    """
+
+    db: Database
+    side: ServerSide
+    mailbox: MailboxRow
+    replicas: Sequence[ReplicaRow]
+    wishes: Wishes
+    barred: Collection[int]
+    sleeping: Collection[int]
+    cursors: Mapping[int, int]
+    rule: Rule
+    now: float
+    sets_overtaken_aside: bool
+
+    async def run(self) -> "Departures":
+        """Guard, perform and settle; what could not be settled holds the cursors of those who want it."""
+        allowed: Mapping[ReplicaRow, frozenset[int]] = {}
+        is_guarded = bool(self.wishes.by_replica) or await self.db.read(self._has_holds)
+        if is_guarded:
+            allowed = await self.db.write(self._admit)
+        effects = self._effects(frozenset().union(*allowed.values()))
+        departed = await self.side.depart(self.mailbox, effects) if effects else Departed()
+        overtaken = {one.message_id for one in effects} - departed.gone - departed.refused.keys()
+        refused: dict[int, SyncdError] = dict(departed.refused)
+        if self.sets_overtaken_aside:
+            refused |= dict.fromkeys(overtaken, RefusedError(_OVERTAKEN))
+        await self.db.write(partial(self._settle, allowed=allowed, gone=departed.gone, refused=refused))
+        for effect in effects:
+            if effect.message_id in departed.gone:
+                log.info("message_departed", mailbox_id=self.mailbox.id, uid=effect.uid, effect=as_text(effect))
+        return Departures(
+            effects=len(departed.gone) + len(self.wishes.returning),
+            is_stale=bool(overtaken),
+            moved=tuple(one for one in effects if isinstance(one, Move) and one.message_id in departed.gone),
+        )
+
+    def _has_holds(self, conn: Connection) -> bool:
+        return bool(holds.holds(conn, mailbox_id=self.mailbox.id, scope=HoldScope.BY_DEVICE))
+
+    def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
+        return {
+            of: admit_deletions(
+                conn,
+                self.mailbox,
+                of,
+                [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred],
+                rule=self.rule,
+                now=self.now,
+            )
+            for of in self.replicas
+        }
+
+    def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
+        """Return one effect for each message, however many devices want it."""
+        wanted = {id_: one for mine in self.wishes.by_replica.values() for id_, one in mine.items() if id_ in allowed}
+        awake = [one for id_, one in wanted.items() if id_ not in self.sleeping or id_ in self.wishes.patient]
+        return tuple(sorted(awake, key=lambda one: one.uid))
+
+    def _settle(
+        self,
+        conn: Connection,
+        *,
+        allowed: Mapping[ReplicaRow, frozenset[int]],
+        gone: frozenset[int],
+        refused: Mapping[int, SyncdError],
+    ) -> None:
+        uids = {id_: one.uid for mine in self.wishes.by_replica.values() for id_, one in mine.items()}
+        if gone:
+            vanished = UidSet.of(uids[message_id] for message_id in gone)
+            uidvalidity = self.mailbox.cursor.uidvalidity
+            server_tree.record_vanished(conn, self.mailbox.id, uidvalidity, vanished, now=self.now)
+            for of, mine in allowed.items():
+                if mine & gone:
+                    count_deletions(conn, of, mine & gone, rule=self.rule, now=self.now)
+            deletions.settle(conn, self.mailbox.id, gone)
+            holds.take_out(conn, mailbox_id=self.mailbox.id, message_ids=gone)
+        for message_id, error in refused.items():
+            troubles.set_aside(
+                conn,
+                mailbox_id=self.mailbox.id,
+                message_id=message_id,
+                device_id=None,
+                error=str(error),
+                temper=error.temper,
+                now=self.now,
+            )
+        unsettled = frozenset().union(*allowed.values()) - gone - refused.keys() - set(self.sleeping)
+        for of in self.replicas:
+            if of.id in self.cursors and not allowed.get(of, frozenset()) & unsettled:
+                devices.move_replica_cursor(conn, of.id, self.cursors[of.id])
+
+
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """Tell what left, and what of it is in another mailbox now."""
+
+    effects: int
+    is_stale: bool
+    moved: tuple[Move, ...]

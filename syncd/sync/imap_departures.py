@@ -1,0 +1,119 @@
+"""Floor 4: messages that devices deleted, moved to Trash or expunged on an IMAP server, and proven to be gone.
+
+Theory. MOVE cannot be made to depend on what was observed, so the flags are read just before it, and a message that a
+person changed meanwhile stays. Only a search afterwards says what is gone; what a command answered is a hint. Where
+COPY has to do, it is journaled before (`imap_copies`), for repeating it would put a second copy into Trash.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+
+from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
+from syncd.imap.connection import ImapConnection
+from syncd.imap.expunges import Expunged, expunge_messages
+from syncd.imap.moves import Moved, move_messages
+from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.types import FetchRow
+from syncd.mail.uidset import EMPTY, UidSet
+from syncd.reconcile.deletions import differ_personally
+from syncd.reconcile.effects import Departure, Expunge, Move
+from syncd.store import accounts, journal, server_tree
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.sync.imap_copies import begin, copied_already
+from syncd.sync.imap_observed import observed_of
+from syncd.sync.sides import Departed
+
+_KEPT = "the server keeps the message"
+_OWED = "expunging it is owed: other messages of the mailbox are marked as deleted, too"
+_NO_TRASH = "the server has no Trash mailbox"
+
+
+async def depart(
+    db: Database, connection: ImapConnection, mailbox: MailboxRow, effects: Sequence[Departure], *, now: float
+) -> Departed:
+    """Take messages out of the selected mailbox, and tell which of them are proven to be gone."""
+    by_uid = {effect.uid: effect for effect in effects}
+    selection = connection.selection
+    rows = await _rows(connection, UidSet.of(by_uid))
+    changed = await _changed(db, mailbox, rows)
+    uidvalidity = mailbox.cursor.uidvalidity
+    await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
+    here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
+    refused: dict[int, SyncdError] = {}
+    moving = {effect.uid: effect.message_id for effect in here if isinstance(effect, Move)}
+    is_copying = bool(moving) and not connection.offers("MOVE")
+    copied: Collection[int] = ()
+    if is_copying:
+        copied = await copied_already(db, connection, mailbox, moving.values())
+    owed = UidSet.of(one.uid for one in here if isinstance(one, Expunge) or one.message_id in copied)
+    for to_id, uids in _targets(one for one in here if one.message_id not in copied).items():
+        if to_id is None:
+            refused |= {uid: RefusedError(_NO_TRASH, reach=Reach.MESSAGE) for uid in uids}
+            continue
+        target = await db.read(partial(accounts.mailbox_by_id, mailbox_id=to_id))
+        if is_copying:
+            await begin(db, connection, target, [moving[uid] for uid in uids], now=now)
+        outcomes = await move_messages(connection, uids, target.wire_name)
+        not_moved = [one for one in outcomes if one.moved is Moved.REFUSED]
+        refused |= {one.uid: RefusedError(one.text or _KEPT, code=one.code, reach=Reach.MESSAGE) for one in not_moved}
+        made = UidSet.of(one.uid for one in outcomes if one.moved is Moved.COPIED)
+        owed |= made
+        if is_copying:
+            await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
+            await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
+    for expunged in await expunge_messages(connection, owed) if owed else ():
+        if expunged.expunged is not Expunged.EXPUNGED:
+            refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
+    left = await _left(connection, UidSet.of(by_uid))
+    if connection.selection is not selection:
+        await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
+    for effect in here:
+        if effect.uid in left:
+            refused.setdefault(effect.uid, RefusedError(_KEPT, reach=Reach.MESSAGE))
+    return Departed(
+        gone=frozenset(effect.message_id for uid, effect in by_uid.items() if uid not in left),
+        refused={by_uid[uid].message_id: error for uid, error in refused.items() if uid in left},
+    )
+
+
+def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
+    targets: dict[int | None, UidSet] = {}
+    for effect in effects:
+        if isinstance(effect, Move):
+            targets[effect.to_id] = targets.get(effect.to_id, EMPTY) | UidSet.of([effect.uid])
+    return targets
+
+
+async def _rows(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
+    rows: list[FetchRow] = []
+    async with aclosing(connection.fetch_rows(uids, items=Items.FLAGS)) as batches:
+        async for batch in batches:
+            rows += batch.rows
+    return rows
+
+
+async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> UidSet:
+    """Return the messages that a person changed since they were observed."""
+    ask = partial(
+        server_tree.flags_of,
+        mailbox_id=mailbox.id,
+        uidvalidity=mailbox.cursor.uidvalidity,
+        uids=[row.uid for row in rows],
+    )
+    known = await db.read(ask)
+    return UidSet.of(
+        row.uid
+        for row in rows
+        if row.flags is None or row.uid not in known or differ_personally(row.flags, known[row.uid])
+    )
+
+
+async def _left(connection: ImapConnection, uids: UidSet) -> UidSet:
+    left = EMPTY
+    for piece in uids.pieces(SET_MAX_BYTES):
+        left |= await connection.search_uids(f"UID {piece}")
+    if left - uids:
+        raise ProtocolError("the search for some messages lists others", reach=Reach.MAILBOX)
+    return left

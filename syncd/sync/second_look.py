@@ -1,0 +1,156 @@
+"""Floor 4: the second look of a device at files that it misses: only what is missing again, a while later, is deleted.
+
+Theory (law 2). A look that does not find a file says only that it is missing. `settle` later, by a clock that nobody
+sets, one descriptor of the root is opened, its marker is read through it, and through it every mailbox is listed
+completely. What is still missing then is deleted, on all mailboxes of the device in one transaction, so that the guard
+sees the whole of it. A listing that is not complete, or a name that two files have, lets the wait begin again, each
+time for twice as long; so does, for the usual time, a restart or another attachment.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from syncd.errors import DeviceAwayError, SyncdError
+from syncd.log import log
+from syncd.mail.tree import ReplicaMessage
+from syncd.maildir.root import ReplicaRoot
+from syncd.store import deletions
+from syncd.store.database import Database
+from syncd.store.deletions import MissingFile
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device_mailboxes import Served
+from syncd.sync.sightings import Seen, place_of, see
+from syncd.sync.standstill import Standstill
+
+_LONGEST_WAIT_S = 3600.0
+Prove = Callable[[ReplicaRoot], None]
+"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
+
+
+class _Wanted(NamedTuple):
+    served: Served
+    rows: Mapping[str, ReplicaMessage]
+
+
+class SecondLook:
+    """Know the missing files of one device, and since when this process misses them; the device's task uses it."""
+
+    def __init__(
+        self,
+        db: Database,
+        path: Path,
+        files: DeviceFiles,
+        *,
+        settle_s: float,
+        prover: Callable[[], Awaitable[Prove]],
+        clock: Callable[[], float],
+    ) -> None:
+        """Call `prover` before each look for what proves the root as it is to be by then."""
+        self._db = db
+        self._path = path
+        self._files = files
+        self._settle_s = settle_s
+        self._prover = prover
+        self._clock = clock
+        self._since: dict[MissingFile, float] = {}
+        self._unclear: Counter[MissingFile] = Counter()
+
+    def begin_anew(self) -> None:
+        """Let every wait begin again: the root was not watched."""
+        self._since.clear()
+        self._unclear.clear()
+
+    async def note(self, device_id: int, served: Sequence[Served]) -> None:
+        """Read which files are missing; call it after each look that changed something."""
+        now = asyncio.get_running_loop().time()
+        here = {one.mailbox.id for one in served}
+        found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
+        self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
+        self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
+
+    def wait_s(self, still: Standstill, *, for_all: bool = False) -> float | None:
+        """Return the time until the first file may be looked for again; None: nothing is missing.
+
+        for_all: until all may, but for those of which a second look could not tell.
+        """
+        now = asyncio.get_running_loop().time()
+        waits = [
+            max(since + self._wait_of(file) - now, 0.0)
+            for file, since in self._since.items()
+            if file.mailbox_id not in still and not (for_all and self._unclear[file])
+        ]
+        return (max if for_all else min)(waits, default=None)
+
+    async def run(self, device_id: int, served: Sequence[Served], still: Standstill) -> frozenset[str]:
+        """Look again for the files whose time has come, and return the accounts that have something to delete."""
+        due = self._due(still)
+        if not due:
+            return frozenset()
+        wanted: list[_Wanted] = []
+        for one in served:
+            ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
+            if ids:
+                rows = await self._db.read(partial(deletions.missing_rows, of=one.replica, file_ids=ids))
+                wanted.append(_Wanted(one, rows))
+        prove, began = await self._prover(), self._clock()
+        looks = await asyncio.to_thread(self._look, wanted, prove)
+        gone: list[tuple[Served, list[int]]] = []
+        unclear: set[int] = set()
+        for (one, rows), seen in zip(wanted, looks, strict=True):
+            with still.guard(one.mailbox.id, one.where):
+                if isinstance(seen, SyncdError):
+                    raise seen
+                if seen.found:
+                    await self._files.look(one.replica, seen.found)
+                unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
+                gone.append((one, [rows[name].id for name in seen.looked_for - seen.found.keys()]))
+        gone = [(one, ids) for one, ids in gone if ids]
+        if gone:
+            await self._db.write(partial(_conclude, gone=gone, listed_at=began))
+            for one, ids in gone:
+                log.info("deletions_concluded", replica=one.replica.directory, count=len(ids))
+        for file in due:
+            del self._since[file]
+            self._unclear[file] += file.file_id in unclear
+        await self.note(device_id, served)  # what is missing still begins anew
+        return frozenset(one.account for one, _ in gone)
+
+    def _due(self, still: Standstill) -> list[MissingFile]:
+        now = asyncio.get_running_loop().time()
+        return [
+            file
+            for file, since in self._since.items()
+            if since + self._wait_of(file) <= now and file.mailbox_id not in still
+        ]
+
+    def _wait_of(self, file: MissingFile) -> float:
+        tries = self._unclear[file]
+        return self._settle_s if not tries else min(max(self._settle_s, 1.0) * 2 ** min(tries, 12), _LONGEST_WAIT_S)
+
+    def _look(self, wanted: Sequence[_Wanted], prove: Prove) -> list[Seen | SyncdError]:
+        looks: list[Seen | SyncdError] = []
+        with ReplicaRoot(self._path) as root:
+            prove(root)
+            for one in wanted:
+                of = one.served.replica
+                files = [place_of(row) for row in one.rows.values()]
+                keywords = self._files.holdable_keywords(of)
+                try:
+                    looks.append(see(root, PurePosixPath(of.directory), files, one.rows, keywords))
+                except DeviceAwayError:
+                    raise
+                except SyncdError as error:
+                    looks.append(error)
+            prove(root)
+        return looks
+
+
+def _conclude(conn: Connection, *, gone: Sequence[tuple[Served, list[int]]], listed_at: float) -> None:
+    for one, ids in gone:
+        deletions.conclude(conn, one.replica, ids, listed_at=listed_at)
