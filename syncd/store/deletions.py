@@ -14,7 +14,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.journal import drop_copies
 from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
-from syncd.store.schema import base_message, mailbox, replica, replica_message, server_message
+from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
@@ -27,6 +27,17 @@ class MissingFile:
     mailbox_id: int
     file_id: int
     since: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddedFile:
+    """A file that a device added, or whose octets it changed; directory: of its replica, below the root."""
+
+    file_id: int
+    directory: str
+    subdir: str
+    name: str
+    info: str | None
 
 
 def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
@@ -46,6 +57,34 @@ def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> M
     query = select(*FILE_COLUMNS).where(columns.replica_id == of.id, columns.state == ReplicaState.MISSING)
     files = map(replica_message_of, rows_at_once(conn, query.where(is_one_of(conn, columns.id, file_ids))))
     return {file.name: file for file in files}
+
+
+def added_files(conn: Connection, device_id: int, account_id: int, *, limit: int) -> tuple[AddedFile, ...]:
+    """Return what a device added to the mailboxes of an account and what is not synced, the newest first."""
+    columns = replica_message.c
+    query = (
+        select(columns.id, replica.c.directory, columns.subdir, columns.name, columns.info)
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            replica.c.device_id == device_id,
+            mailbox.c.account_id == account_id,
+            _is_unsettled(ReplicaState.NEW, ReplicaState.EDITED),
+        )
+        .order_by(columns.id.desc())
+        .limit(limit)
+    )
+    return tuple(AddedFile(*row) for row in conn.execute(query))
+
+
+def message_ids(conn: Connection, ids: Iterable[int]) -> Mapping[int, str]:
+    """Return the Message-ID of each of these messages, by row id, that has a body with one."""
+    query = (
+        select(server_message.c.id, body.c.message_id)
+        .join(body, body.c.id == server_message.c.body_id)
+        .where(is_one_of(conn, server_message.c.id, ids), body.c.message_id.is_not(None))
+    )
+    return {id_: message_id for id_, message_id in rows_at_once(conn, query)}  # noqa: C416 - of sequences
 
 
 def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, listed_at: float) -> int:

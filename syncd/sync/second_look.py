@@ -4,7 +4,8 @@ Theory (law 2). A look that does not find a file says only that it is missing. `
 sets, one descriptor of the root is opened, its marker is read through it, and through it every mailbox is listed
 completely. What is still missing then is deleted, on all mailboxes of the device in one transaction, so that the guard
 sees the whole of it. A listing that is not complete, or a name that two files have, lets the wait begin again, each
-time for twice as long; so does, for the usual time, a restart or another attachment.
+time for twice as long; so does, for the usual time, a restart or another attachment. What went because the device
+moved it is not deleted; it is looked for again when the device has done something else.
 """
 
 import asyncio
@@ -22,11 +23,12 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import deletions
 from syncd.store.database import Database
-from syncd.store.deletions import MissingFile
+from syncd.store.deletions import AddedFile, MissingFile
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
+from syncd.sync.unsynced_moves import UnsyncedMoves
 
 _LONGEST_WAIT_S = 3600.0
 Prove = Callable[[ReplicaRoot], None]
@@ -36,6 +38,7 @@ Prove = Callable[[ReplicaRoot], None]
 class _Wanted(NamedTuple):
     served: Served
     rows: Mapping[str, ReplicaMessage]
+    added: Sequence[AddedFile]
 
 
 class SecondLook:
@@ -60,6 +63,8 @@ class SecondLook:
         self._clock = clock
         self._since: dict[MissingFile, float] = {}
         self._unclear: Counter[MissingFile] = Counter()
+        self._moves = UnsyncedMoves(db)
+        self._moved: frozenset[int] = frozenset()
 
     def begin_anew(self) -> None:
         """Let every wait begin again: the root was not watched."""
@@ -72,6 +77,7 @@ class SecondLook:
         here = {one.mailbox.id for one in served}
         found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
         self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
+        self._moved = frozenset()
         self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
 
     def wait_s(self, still: Standstill, *, for_all: bool = False) -> float | None:
@@ -83,7 +89,7 @@ class SecondLook:
         waits = [
             max(since + self._wait_of(file) - now, 0.0)
             for file, since in self._since.items()
-            if file.mailbox_id not in still and not (for_all and self._unclear[file])
+            if self._may_be_due(file, still) and not (for_all and self._unclear[file])
         ]
         return (max if for_all else min)(waits, default=None)
 
@@ -97,19 +103,23 @@ class SecondLook:
             ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
             if ids:
                 rows = await self._db.read(partial(deletions.missing_rows, of=one.replica, file_ids=ids))
-                wanted.append(_Wanted(one, rows))
+                added = await self._moves.added(device_id, one.mailbox.account_id)
+                wanted.append(_Wanted(one, rows, added))
         prove, began = await self._prover(), self._clock()
         looks = await asyncio.to_thread(self._look, wanted, prove)
         gone: list[tuple[Served, list[int]]] = []
         unclear: set[int] = set()
-        for (one, rows), seen in zip(wanted, looks, strict=True):
+        moved: frozenset[int] = frozenset()
+        for (one, rows, added), seen in zip(wanted, looks, strict=True):
             with still.guard(one.mailbox.id, one.where):
                 if isinstance(seen, SyncdError):
                     raise seen
                 if seen.found:
                     await self._files.look(one.replica, seen.found)
                 unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
-                gone.append((one, [rows[name].id for name in seen.looked_for - seen.found.keys()]))
+                not_there = {name: rows[name] for name in seen.looked_for - seen.found.keys()}
+                moved |= await self._moves.moved(not_there, added)
+                gone.append((one, [row.id for row in not_there.values() if row.id not in moved]))
         gone = [(one, ids) for one, ids in gone if ids]
         if gone:
             await self._db.write(partial(_conclude, gone=gone, listed_at=began))
@@ -119,6 +129,7 @@ class SecondLook:
             del self._since[file]
             self._unclear[file] += file.file_id in unclear
         await self.note(device_id, served)  # what is missing still begins anew
+        self._moved = moved
         return frozenset(one.account for one, _ in gone)
 
     def _due(self, still: Standstill) -> list[MissingFile]:
@@ -126,8 +137,11 @@ class SecondLook:
         return [
             file
             for file, since in self._since.items()
-            if since + self._wait_of(file) <= now and file.mailbox_id not in still
+            if since + self._wait_of(file) <= now and self._may_be_due(file, still)
         ]
+
+    def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
+        return file.mailbox_id not in still and file.file_id not in self._moved
 
     def _wait_of(self, file: MissingFile) -> float:
         tries = self._unclear[file]
@@ -137,6 +151,7 @@ class SecondLook:
         looks: list[Seen | SyncdError] = []
         with ReplicaRoot(self._path) as root:
             prove(root)
+            self._moves.read(root, list(dict.fromkeys(file for one in wanted for file in one.added)))
             for one in wanted:
                 of = one.served.replica
                 files = [place_of(row) for row in one.rows.values()]
