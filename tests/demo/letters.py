@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.servers.delivery import Delivery
 from tests.servers.messages import Writer
 
-INBOX, ARCHIVE, SENT = "INBOX", "Archive/2025", "Sent"
+INBOX, ARCHIVE, SENT, TRASH = "INBOX", "Archive/2025", "Sent", "Trash"
 _SHARES = {ARCHIVE: 0.3, SENT: 0.1, INBOX: 0.6}
 _LETTERS = {"\\Seen": "S", "\\Flagged": "F", "\\Answered": "R"}
 

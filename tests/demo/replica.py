@@ -72,6 +72,27 @@ class Replica:
         letters = "".join(sorted({*file.letters, flag}))
         file.path.rename(self.directory / "cur" / f"{file.stem}:2,{letters}")
 
+    def remove(self, letter: Letter) -> None:
+        """Delete a letter, as a mail program does."""
+        file = self.find(letter)
+        if file is None:
+            raise FileNotFoundError(f"{letter.name} is not in {self.directory}")
+        file.path.unlink()
+
+    def take_away(self, aside: Path) -> int:
+        """Move all messages out of the replica; return how many."""
+        files = [*self.files()]
+        for subdir in ("new", "cur"):
+            (aside / subdir).mkdir(parents=True)
+        for file in files:
+            file.path.rename(aside / file.path.parent.name / file.path.name)
+        return len(files)
+
+    def put_back(self, aside: Path) -> None:
+        """Bring all back that was taken away."""
+        for path in (*(aside / "new").iterdir(), *(aside / "cur").iterdir()):
+            path.rename(self.directory / path.parent.name / path.name)
+
     def half_written(self) -> int:
         """Return how many files are in tmp/, where a delivery begins."""
         return sum(1 for _ in (self.directory / "tmp").iterdir())

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.demo.letters import BILL, INBOX, INVOICE, LUNCH, NEWEST, PARCEL, Letter, Years, maildrop
+from tests.demo.letters import BILL, INBOX, INVOICE, LUNCH, NEWEST, PARCEL, TRASH, Letter, Years, maildrop
 from tests.demo.narrator import Narrator
 from tests.demo.replica import Reader, Replica
 from tests.demo.stage import DEVICES, ISP, MAILBOXES, WORK, Stage
@@ -37,6 +37,8 @@ class Story:
         self.changed_on_server()
         self.pop3()
         self.server_away()
+        self.deleted_on_nas()
+        self.emptied()
         self.status()
 
     def first_sync(self) -> None:
@@ -125,6 +127,27 @@ class Story:
         read = {SERVER: self._webmail.shows(INVOICE, "\\Seen", "\\Flagged"), **self._on_devices(INVOICE, "FS")}
         self._become(f'"{INVOICE.subject}" is read', read, began)
 
+    def deleted_on_nas(self) -> None:
+        """Delete on the server and everywhere what one device deletes."""
+        self._narrator.begin("A message is deleted on the nas")
+        self._stage.replica("nas").remove(INVOICE)
+        gone = {device: _is_gone(replica, INVOICE) for device, replica in self._stage.replicas().items()}
+        self._become(f'"{INVOICE.subject}" is gone from INBOX', {SERVER: self._webmail.lacks(INVOICE), **gone})
+        in_trash = {device: _is_there(replica, INVOICE) for device, replica in self._stage.replicas(TRASH).items()}
+        self._become("and is in Trash", {SERVER: self._webmail.has(INVOICE, TRASH), **in_trash})
+
+    def emptied(self) -> None:
+        """Believe no device that it deletes a whole mailbox, and forget about it when the files are back."""
+        self._narrator.begin("All files of the INBOX of the nas are taken away, and put back")
+        before = self._webmail.count()
+        taken = self._stage.replica("nas").take_away(self._stage.root / "taken-away")
+        self._become("syncd status says that the deletions are held", {SERVER: lambda: self._held() == taken})
+        if (left := self._webmail.count()) != before:
+            raise StepFailedError(f"the server has {left} messages in INBOX, not {before}")
+        self._narrator.fact(f"the server keeps all {before:,} messages")
+        self._stage.replica("nas").put_back(self._stage.root / "taken-away")
+        self._become("nothing is held any more", {SERVER: lambda: self._held() == 0})
+
     def status(self) -> None:
         """Show how things stand, as a person asks for it; by now nothing waits and nothing is wrong."""
         self._narrator.begin("syncd status")
@@ -143,6 +166,9 @@ class Story:
 
     def _reports_trouble(self) -> bool:
         return self._stage.daemon.account(WORK)["error"] is not None
+
+    def _held(self) -> int:
+        return sum(hold["count"] for hold in self._stage.daemon.status()["holds"])
 
     def _is_at_rest(self) -> bool:
         status = self._stage.daemon.status()
@@ -179,6 +205,10 @@ def _shows(replica: Replica, letter: Letter, letters: str) -> Callable[[], bool]
 
 def _is_gone(replica: Replica, letter: Letter) -> Callable[[], bool]:
     return lambda: replica.find(letter) is None
+
+
+def _is_there(replica: Replica, letter: Letter) -> Callable[[], bool]:
+    return lambda: replica.find(letter) is not None
 
 
 def _has(replicas: Iterable[Replica], count: int) -> Callable[[], bool]:

@@ -46,10 +46,35 @@ class Webmail:
 
         return ask
 
+    def has(self, letter: Letter, mailbox: str) -> Callable[[], bool]:
+        """Return a question whether a mailbox has the letter."""
+        client = self._server.imap(self._user)
+
+        def ask() -> bool:
+            client.select(mailbox, readonly=True)
+            return bool(_found(client, letter))
+
+        return ask
+
+    def lacks(self, letter: Letter) -> Callable[[], bool]:
+        """Return a question whether INBOX no longer has the letter."""
+        is_there = self.has(letter, INBOX)
+        return lambda: not is_there()
+
+    def count(self) -> int:
+        """Return how many messages INBOX has."""
+        _, answer = self._server.imap(self._user).select(INBOX, readonly=True)
+        return int(answer[0] or 0)
+
     def _inbox(self) -> imaplib.IMAP4:
         client = self._server.imap(self._user)
         client.select(INBOX)
         return client
+
+
+def _found(client: imaplib.IMAP4, letter: Letter) -> bytes:
+    _, answer = client.uid("SEARCH", "HEADER", "Message-ID", f'"{letter.message_id.decode().strip("<>")}"')
+    return answer[0] or b""
 
 
 def left_on_pop3(server: Dovecot, user: str) -> int:
