@@ -3,6 +3,9 @@
 import datetime
 from pathlib import Path
 
+from sqlalchemy import select
+
+from syncd.store import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -60,6 +63,56 @@ async def test_two_versions_of_a_draft_are_both_downloaded(tmp_path: Path, user:
         assert found == {version.replace(b"\r\n", b"\n") for version in versions}
 
 
+async def test_server_that_refuses_headers_still_gets_its_messages_downloaded(tmp_path: Path, user: Provider) -> None:
+    """Where the headers that would tell are refused, moved messages are fetched, and nothing is in trouble."""
+    user.receive("a", "b", "c")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap) as house:
+        await house.settle()
+        asked, lines = len(tap.bodies), len(tap.lines)
+        tap.refuses = _asks_for_headers
+
+        user.move("a", to="Archive")
+        user.copy("b", to="Archive")
+        await house.settle()
+
+        assert any(map(_asks_for_headers, tap.lines[lines:]))
+        assert sum(map(len, tap.bodies[asked:])) == 2
+        assert await house.rows(select(schema.trouble)) == []
+        for inbox, archive in zip(house.replicas(), house.replicas("Archive"), strict=True):
+            assert inbox.keys() == ["b", "c"]
+            assert archive.keys() == ["a", "b", "old"]
+            for key in ("a", "b"):
+                assert archive.find(key).octets == letter(key).replace(b"\r\n", b"\n")
+
+
+async def test_message_of_another_account_is_downloaded_there_too(tmp_path: Path, user: Provider) -> None:
+    """What one account has is no reason not to ask another for its own, though both then share the file."""
+    user.receive("a", date=LONG_AGO)
+    other = Provider(user.server, f"{user.user}-other")
+    other.receive("b")
+    async with Tap(user.server.imap_port) as tap:
+        accounts = {
+            "work": imap(user.server, user.user, port=tap.port),
+            "home": imap(user.server, other.user, port=tap.port),
+        }
+        async with House(tmp_path, accounts=accounts, devices=("laptop", "phone")) as house:
+            await house.settle()
+            asked, lines = len(tap.bodies), len(tap.lines)
+
+            other.receive("a", mailbox="Archive", date=LONG_AGO)
+            await house.settle()
+
+            assert sum(map(len, tap.bodies[asked:])) == 1
+            assert not any(map(_asks_for_headers, tap.lines[lines:]))
+            (file,) = house.replica("phone", "Archive", account="home").files()
+            assert file.inode == house.replica("phone", account="work").find("a").inode
+
+
 def _house(tmp_path: Path, user: Provider, tap: Tap) -> House:
     account = imap(user.server, user.user, port=tap.port)
     return House(tmp_path, accounts={"work": account}, devices=("laptop", "phone"))
+
+
+def _asks_for_headers(line: bytes) -> bool:
+    return b"BODY.PEEK[HEADER]" in line
