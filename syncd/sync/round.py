@@ -146,7 +146,8 @@ class ReplicaRound:
             else:
                 if linked is not None:
                     done, linked = done | await self._end(linked), None
-                is_patient = await commons.wait()
+                if commons.finished == finished:  # else there is news already, and perhaps nobody to bring more
+                    is_patient = await commons.wait()
             taken = {job.effect.message_id for job in batch}
             rest = [job for job in rest if job.effect.message_id not in taken]
         return done | await self._end(linked) if linked is not None else done

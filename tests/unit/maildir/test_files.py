@@ -4,8 +4,10 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from typing import Never
 
 import pytest
 
@@ -60,6 +62,65 @@ def test_root_with_nothing_but_lost_and_found_is_empty(root: ReplicaRoot) -> Non
 
     (root.path / ".x").touch()
     assert not root.is_empty()
+
+
+def test_directories_of_one_mount_are_on_one_file_system(tmp_path: Path) -> None:
+    """Two roots side by side, and one below the other, can share files."""
+    paths = [tmp_path / "laptop", tmp_path / "phone", tmp_path / "laptop" / "inner"]
+    found = set()
+    for path in paths:
+        path.mkdir()
+        with ReplicaRoot(path) as root:
+            found.add(root.file_system())
+
+    assert len(found) == 1
+
+
+_TWO_MOUNTS = """
+import os, subprocess, sys
+from pathlib import Path
+from syncd.maildir.root import ReplicaRoot
+
+disk, bound, beside = sys.argv[1:]
+subprocess.run(["mount", "--bind", disk, bound], check=True)
+found = []
+for path in (disk, bound, beside):
+    with ReplicaRoot(Path(path)) as root:
+        found.append(root.file_system())
+try:
+    os.link(Path(disk, "file"), Path(bound, "link"))
+except OSError:
+    print(len({device for device, _ in found}), found[0] == found[1], found[0] == found[2])
+"""
+
+
+def test_two_mounts_of_one_file_system_are_not_one(tmp_path: Path) -> None:
+    """Between bind mounts nothing can be linked, though the file system below them is the same."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount, and this is not root")
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no mount namespace of our own here: unshare is not possible")
+    paths = [tmp_path / name for name in ("disk", "bound", "beside")]
+    for path in paths:
+        path.mkdir()
+    (tmp_path / "disk" / "file").touch()
+
+    command = ["unshare", "--mount", sys.executable, "-c", _TWO_MOUNTS, *map(str, paths)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+
+    assert told.stderr == ""
+    assert told.stdout.split() == ["1", "False", "True"]
+
+
+def test_mount_that_the_system_does_not_tell_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no /proc, the device number alone says who can share files."""
+
+    def no_proc(*_: object, **__: object) -> Never:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", no_proc)
+    with ReplicaRoot(tmp_path) as root:
+        assert root.file_system() == (tmp_path.stat().st_dev, 0)
 
 
 @pytest.mark.parametrize("directory", ["..", "../x", "/etc", "a/../..", "."])

@@ -63,6 +63,15 @@ def test_file_that_grew_before_its_delivery_was_settled_is_edited() -> None:
     assert changes(row(ReplicaState.WITHDRAWN), seen(size_bytes=101)) == ()
 
 
+def test_file_of_another_date_before_its_delivery_was_settled_is_edited() -> None:
+    """What we wrote has its date before its name; a shorter file is written anew, whatever its date."""
+    arriving = row(ReplicaState.DELIVERING)
+    assert changes(arriving, seen(mtime=1001)) == (Edited(1, seen(mtime=1001)),)
+    assert changes(arriving, seen(size_bytes=99, mtime=1001)) == ()
+    assert changes(arriving, seen(size_bytes=None, mtime=None)) == ()
+    assert changes(row(ReplicaState.WITHDRAWN), seen(mtime=1001)) == ()
+
+
 @pytest.mark.parametrize("is_own", [True, False])
 def test_known_file_that_is_not_there_vanished(is_own: bool) -> None:
     """A row that was present and has no file."""

@@ -1,6 +1,7 @@
 """Which bodies a message without one may have."""
 
 from syncd.store import server_tree
+from syncd.store.database import Database
 from syncd.store.known_bodies import known_bodies
 from syncd.store.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import Grove
@@ -52,6 +53,15 @@ def test_an_import_of_many_of_one_size_and_date_is_not_compared(grove: Grove) ->
 
     _with_body(grove, b"Message-ID: <17@b>\r\n\r\n", ObservedMessage(17, frozenset(), 1, 20, 600))
     assert _known(grove, grove.archive, 50) == []
+
+
+def test_a_message_of_another_account_is_like_none(grove: Grove, database: Database, mail_user: str) -> None:
+    """What one account has says nothing of another's, be size, date and EMAILID what they may."""
+    _with_body(grove, b"Message-ID: <a@b>\r\n\r\n", ObservedMessage(1, frozenset(), 1, 14, 500, "M1"))
+    other = Grove(database, f"{mail_user}-other")
+    other.observe(ObservedMessage(11, frozenset(), 1, 14, 500, "M1"), mailbox_id=other.archive)
+
+    assert _known(other, other.archive, 11) == []
 
 
 def _observed(uid: int, *, size: int = 14) -> ObservedMessage:

@@ -1,0 +1,76 @@
+"""Bodies that were just committed: how many are kept, and for how long."""
+
+import pytest
+
+from syncd.sync import recent_bodies
+from syncd.sync.recent_bodies import RecentBodies
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent_bodies, "MAX_BYTES", 10)
+
+
+def test_kept_body_is_taken_once() -> None:
+    """Who takes a body has its octets, and the next finds nothing; what nobody kept is no error."""
+    recent = RecentBodies()
+    recent.put(1, b"one")
+    recent.put(2, b"two")
+    recent.put(3, b"")
+
+    assert recent.take([1, 3, 77]) == {1: b"one", 3: b""}
+    assert recent.take([1, 2, 3]) == {2: b"two"}
+    assert recent.take([1, 2, 3]) == {}
+
+
+def test_full_keeps_what_it_has_and_takes_no_more() -> None:
+    """What was put first is kept, and what does not fit besides is left to the store."""
+    recent = RecentBodies()
+    recent.put(1, b"12345")
+    recent.put(2, b"123456")
+    recent.put(3, b"12345")
+    recent.put(4, b"1")
+
+    assert recent.take([1, 2, 3, 4]) == {1: b"12345", 3: b"12345"}
+
+
+def test_body_larger_than_everything_is_not_kept() -> None:
+    """One body can be too large for it alone, and takes no room then."""
+    recent = RecentBodies()
+    recent.put(1, b"12345678901")
+    recent.put(2, b"1234567890")
+
+    assert recent.take([1, 2]) == {2: b"1234567890"}
+
+
+def test_taken_bodies_make_room() -> None:
+    """What is taken counts no longer, what was not there never did."""
+    recent = RecentBodies()
+    recent.put(1, b"12345")
+    recent.put(2, b"12345")
+    recent.take([1, 77])
+    recent.put(3, b"12345")
+    recent.put(4, b"1")
+
+    assert recent.take([1, 2, 3, 4]) == {2: b"12345", 3: b"12345"}
+
+
+def test_body_put_twice_takes_room_once() -> None:
+    """A body that is bound to a second message is the same body."""
+    recent = RecentBodies()
+    recent.put(1, b"12345")
+    recent.put(1, b"12345")
+    recent.put(2, b"12345")
+
+    assert recent.take([1, 2]) == {1: b"12345", 2: b"12345"}
+
+
+def test_cleared_has_nothing_and_all_its_room() -> None:
+    """What nobody took is let go of, and its room is free."""
+    recent = RecentBodies()
+    recent.put(1, b"1234567890")
+
+    recent.clear()
+
+    recent.put(2, b"1234567890")
+    assert recent.take([1, 2]) == {2: b"1234567890"}
