@@ -31,7 +31,8 @@ async def _sync_once(
     on_progress: Callable[[tuple[Progress, ...]], None],
     progress_step_s: float,
 ) -> SyncReport:
-    async with open_app(config) as app:
+    # NOTE: a watch would hear of little but our own deliveries; what devices change meanwhile the next sync sees.
+    async with open_app(config, watches_devices=False) as app:
         whole = asyncio.create_task(sync(app, of_accounts))
         await asyncio.sleep(0)  # what is asked before a task starts is asked of its first run
         app.start(of_accounts)

@@ -57,11 +57,16 @@ class App:
         held: Mapping[str, SyncdError],
         spool_directory: Path,
         clock: Callable[[], float],
+        watches_devices: bool,
     ) -> None:
-        """Take the ids of the accounts that can be served, and why each of the others is held."""
+        """Take the ids of the accounts that can be served, and why each of the others is held.
+
+        watches_devices: hear of what they change; else it is seen when they are asked to look.
+        """
         self.config = config
         self.db = db
         self.clock = clock
+        self._watches_devices = watches_devices
         self.activities = Activities()
         self.accounts: dict[str, Supervisor] = {}
         self.devices: dict[str, Supervisor] = {}
@@ -200,6 +205,7 @@ class App:
             activity=activity,
             clock=self.clock,
             rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),
+            is_watched=self._watches_devices,
         )
         return Supervisor(
             device,
@@ -237,7 +243,9 @@ class _Held:
 
 
 @asynccontextmanager
-async def open_app(config: Config, *, clock: Callable[[], float] = time.time) -> AsyncIterator[App]:
+async def open_app(
+    config: Config, *, clock: Callable[[], float] = time.time, watches_devices: bool = True
+) -> AsyncIterator[App]:
     """Own the store and make an app over it; when left, its tasks are ended and the store is closed.
 
     StoreBusyError when another syncd owns the store.
@@ -249,7 +257,15 @@ async def open_app(config: Config, *, clock: Callable[[], float] = time.time) ->
         spool_directory = await asyncio.to_thread(_empty_spool, config.store.sqlite_path)
         try:
             ids, held = await db.write(partial(_ensure_accounts, config=config))
-            app = App(config, db, account_ids=ids, held=held, spool_directory=spool_directory, clock=clock)
+            app = App(
+                config,
+                db,
+                account_ids=ids,
+                held=held,
+                spool_directory=spool_directory,
+                clock=clock,
+                watches_devices=watches_devices,
+            )
             try:
                 yield app
             finally:

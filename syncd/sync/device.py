@@ -58,11 +58,13 @@ class Device:
         activity: Activity,
         clock: Callable[[], float],
         rule: Rule = DEFAULT,
+        is_watched: bool = True,
     ) -> None:
         """Take the ids of the accounts that the device selects, by name."""
         self._db = db
         self._name = name
         self._config = config
+        self._is_watched = is_watched
         self._wakes = wakes
         self._activity = activity
         self._clock = clock
@@ -230,7 +232,10 @@ class Device:
         wake, changes = self._wakes.device(self._name), _Pending()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch(changes, wake))
+                if self._is_watched:
+                    tasks.create_task(self._watch(changes, wake))
+                else:
+                    changes.add(OVERFLOW)
                 await self._serve(changes, wake)
         except ExceptionGroup as errors:
             raise _first(errors) from errors

@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 45
-STEPS = 8
+STEPS = 10
 _NO_SERVER = "There is no mail server"
 
 
