@@ -160,11 +160,13 @@ class DeviceFiles:
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without the files that appeared because we have just put them there.
 
-        Only that they appeared: that one went or was written is somebody else's doing, and looked at.
+        Only that they appeared: that one went or was written is somebody else's doing, and looked at. One that went
+        and comes back is not ours any more, whether its delivery was heard of or not.
         """
         ours, self_put = self._ours, set()
         for changed in changes.files:
-            if not (changed.is_gone or changed.is_written) and ours.pop((changed.directory, changed.file), False):
+            is_ours = ours.pop((changed.directory, changed.file), False)
+            if is_ours and not (changed.is_gone or changed.is_written):
                 self_put.add(changed)
         return replace(changes, files=changes.files - self_put) if self_put else changes
 

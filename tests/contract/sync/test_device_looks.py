@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.marker import Marker, read_marker
+from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
@@ -214,3 +215,31 @@ class _Listings:
 def listings() -> _Listings:
     """Return what hears of listings; a hook of the interpreter stays for ever, so there is one."""
     return _Listings()
+
+
+async def test_files_taken_away_and_put_back_are_noticed_both_times(tmp_path: Path, user: Provider) -> None:
+    """That we once put a file there does not make its coming back our doing, its delivery heard of or not."""
+    keys = [f"m{number:02}" for number in range(40)]
+    user.receive(*keys)
+    async with house_of(tmp_path, user, ("laptop",)) as house:
+        await house.settle()
+        replica = house.replica("laptop")
+        files = house.devices["laptop"]._files
+        for is_unheard in (False, True, True):
+            if is_unheard:  # as when the watch began after the delivery
+                for file in replica.files():
+                    seen = SeenFile(file.stem, file.path.parent.name, file.path.name)
+                    files._ours[PurePosixPath(".work.INBOX"), seen] = True
+            aside = tmp_path / "aside"
+            aside.mkdir(exist_ok=True)
+            homes = {file.path.name: file.path for file in replica.files()}
+            for name, path in homes.items():
+                path.rename(aside / name)
+            await until_state(house, ReplicaState.DELETED, len(keys))  # held, for there are too many
+            for name, path in homes.items():
+                (aside / name).rename(path)
+            await until_state(house, ReplicaState.PRESENT, len(keys))
+
+
+async def until_state(house: House, state: ReplicaState, count: int) -> None:
+    await house.until_read(lambda states: states.count(state) == count, select(schema.replica_message.c.state))
