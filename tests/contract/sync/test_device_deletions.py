@@ -431,15 +431,15 @@ async def test_trash_that_is_asked_for_and_not_there_destroys_nothing(
         assert row.error == "the server has no Trash mailbox"
 
 
-@pytest.mark.parametrize("capability", [None, NO_MOVE], ids=["move", "copy"])
-@pytest.mark.parametrize("after", [b"UID MOVE", b"UID COPY", b"UID EXPUNGE", b"\\Deleted"])
+@pytest.mark.parametrize(
+    ("capability", "after"),
+    [(None, b"UID MOVE"), (NO_MOVE, b"UID COPY"), (NO_MOVE, b"UID EXPUNGE"), (NO_MOVE, b"\\Deleted")],
+)
 @pytest.mark.parametrize("octets", [0, 3])
 async def test_wire_is_cut_when_a_message_departs(
     tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot, capability: str | None, after: bytes, octets: int
 ) -> None:
     """Whatever answer is lost, the message is once in Trash and no longer in its mailbox."""
-    if (after == b"UID MOVE") is not (capability is None):
-        pytest.skip("the server is not asked this")
     provider = Provider(make_dovecot(capability=capability), mail_user)
     provider.receive("a", "b", "c")
     async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
