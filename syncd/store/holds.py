@@ -100,10 +100,8 @@ def losses(
 
 def record_removals(
     conn: Connection,
+    of: ReplicaRow,
     *,
-    device_id: int,
-    replica_id: int,
-    mailbox_id: int,
     removed: int,
     now: float,
     window_s: float,
@@ -113,21 +111,21 @@ def record_removals(
 
     What was counted is kept for the window before the device's oldest hold, which does not dissolve as time passes.
     """
-    present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == replica_id)
+    present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == of.id)
     conn.execute(
         insert(guard_removal).values(
             scope=scope.value,
-            scope_id=device_id,
-            mailbox_id=mailbox_id,
+            scope_id=of.device_id,
+            mailbox_id=of.mailbox_id,
             at=now,
             removed=removed,
             present=conn.execute(present).scalar_one(),
         )
     )
-    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == device_id)
+    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == of.device_id)
     held_since = conn.execute(oldest).scalar_one()
     begin = now if held_since is None else min(now, held_since)
-    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == device_id)
+    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == of.device_id)
     conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
 
 

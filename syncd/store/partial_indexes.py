@@ -4,31 +4,23 @@ NOTE: an option of PostgreSQL makes SQLAlchemy load what it has for all drivers 
 SQLite does not need.
 """
 
-from sqlalchemy import Index, text
+from typing import Any
+
+from sqlalchemy import Column, Index, text
 
 from syncd.store.schema import metadata, replica_message, server_message
 
 __all__ = ["metadata"]
 
-Index(
-    "ix_server_message_wanted",
-    server_message.c.mailbox_id,
-    server_message.c.uid,
-    sqlite_where=text("body_id IS NULL AND gone_at IS NULL"),
-    postgresql_where=text("body_id IS NULL AND gone_at IS NULL"),
-)
 
-Index(
-    "ix_replica_message_unsettled",
-    replica_message.c.replica_id,
-    replica_message.c.state,
-    sqlite_where=text("state <> 'present'"),
-    postgresql_where=text("state <> 'present'"),
-)
+def _partial_index(name: str, *columns: Column[Any], where: str) -> None:
+    """Add an index of those rows to the columns' table."""
+    Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
-Index(
-    "ix_server_message_email_id",
-    server_message.c.email_id,
-    sqlite_where=text("email_id IS NOT NULL"),
-    postgresql_where=text("email_id IS NOT NULL"),
+
+_message, _file = server_message.c, replica_message.c
+_partial_index(
+    "ix_server_message_wanted", _message.mailbox_id, _message.uid, where="body_id IS NULL AND gone_at IS NULL"
 )
+_partial_index("ix_server_message_email_id", _message.email_id, where="email_id IS NOT NULL")
+_partial_index("ix_replica_message_unsettled", _file.replica_id, _file.state, where="state <> 'present'")

@@ -60,16 +60,8 @@ def count_deletions(conn: Connection, of: ReplicaRow, message_ids: frozenset[int
             holds.let_go_elsewhere(conn, of, mine, reason=one.reason, now=now)
             released |= mine
     if counted := message_ids - released:
-        holds.record_removals(
-            conn,
-            device_id=of.device_id,
-            replica_id=of.id,
-            mailbox_id=of.mailbox_id,
-            removed=len(counted),
-            now=now,
-            window_s=rule.window_s,
-            scope=HoldScope.BY_DEVICE,
-        )
+        scope = HoldScope.BY_DEVICE
+        holds.record_removals(conn, of, removed=len(counted), now=now, window_s=rule.window_s, scope=scope)
 
 
 def _judge(

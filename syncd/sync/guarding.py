@@ -83,12 +83,4 @@ def count_removals(
     """Count removals that happened and that no person released; call it before the base rows go."""
     counted = set(removed) - waiting(conn, device, of).released
     if counted:
-        holds.record_removals(
-            conn,
-            device_id=device.id,
-            replica_id=of.id,
-            mailbox_id=of.mailbox_id,
-            removed=len(counted),
-            now=now,
-            window_s=rule.window_s,
-        )
+        holds.record_removals(conn, of, removed=len(counted), now=now, window_s=rule.window_s)

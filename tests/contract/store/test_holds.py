@@ -152,7 +152,7 @@ def _put(conn: Connection, *, device_id: int, messages: tuple[int, ...], now: fl
 
 def _record(conn: Connection, count: int, *, at: float) -> None:
     of = _inbox(conn)
-    holds.record_removals(conn, device_id=1, replica_id=of.id, mailbox_id=1, removed=count, now=at, window_s=WINDOW_S)
+    holds.record_removals(conn, of, removed=count, now=at, window_s=WINDOW_S)
 
 
 def _settle(conn: Connection, message_ids: tuple[int, ...]) -> None:
