@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-from syncd.errors import FileError
+from syncd.errors import FileError, Reach
 from syncd.mail.message import HEADER_MAX_BYTES, BodyReader
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.names import FileName
@@ -18,8 +18,8 @@ from syncd.store import deletions
 from syncd.store.database import Database
 from syncd.store.deletions import AddedFile
 
-_COMPARED_MAX = 1000
-"""So many added files, the newest, are read for their Message-ID."""
+COMPARED_MAX = 20_000
+"""How many added files are compared with those that went; with more, nothing can be told."""
 
 
 class UnsyncedMoves:
@@ -30,22 +30,32 @@ class UnsyncedMoves:
         self._message_ids: dict[int, str | None] = {}
 
     async def added(self, device_id: int, account_id: int) -> Sequence[AddedFile]:
-        """Return what the device added to the mailboxes of an account, the newest first."""
+        """Return what the device added to the mailboxes of an account, or more of it than is compared."""
         return await self._db.read(
-            partial(deletions.added_files, device_id=device_id, account_id=account_id, limit=_COMPARED_MAX)
+            partial(deletions.added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1)
         )
 
     def read(self, root: ReplicaRoot, added: Sequence[AddedFile]) -> None:
         """Read the Message-IDs that are not known yet; for a thread."""
         known = {file.file_id: self._message_ids[file.file_id] for file in added if file.file_id in self._message_ids}
-        self._message_ids = known | {
-            file.file_id: _message_id(root, file) for file in added if file.file_id not in known
-        }
+        for file in added:
+            if file.file_id not in known:
+                try:
+                    known[file.file_id] = _message_id(root, file)
+                except FileError as error:
+                    if error.reach is not Reach.MESSAGE:
+                        known[file.file_id] = None  # it may not be read, and waiting does not help
+        self._message_ids = known
 
     async def moved(self, rows: Mapping[str, ReplicaMessage], added: Sequence[AddedFile]) -> frozenset[int]:
-        """Return the files, by row id, that went while another of their message came."""
+        """Return the files, by row id, that went while another of their message came, or may have come.
+
+        An added file that was renamed or changed while it was read leaves that open until the next look.
+        """
+        if len(added) > COMPARED_MAX or any(file.file_id not in self._message_ids for file in added):
+            return frozenset(row.id for row in rows.values())
         names = {file.name for file in added}
-        message_ids = {self._message_ids.get(file.file_id) for file in added} - {None}
+        message_ids = {self._message_ids[file.file_id] for file in added} - {None}
         ids = [row.message_id for row in rows.values() if row.message_id is not None]
         known = await self._db.read(partial(deletions.message_ids, ids=ids)) if message_ids else {}
         return frozenset(
@@ -58,13 +68,10 @@ class UnsyncedMoves:
 def _message_id(root: ReplicaRoot, file: AddedFile) -> str | None:
     reader = BodyReader()
     left_bytes = HEADER_MAX_BYTES
-    try:
-        with root.mailbox(PurePosixPath(file.directory)) as mailbox:
-            for piece in mailbox.pieces(file.subdir, str(FileName(file.name, file.info))):
-                reader.feed(piece)
-                left_bytes -= len(piece)
-                if left_bytes <= 0:
-                    break
-    except FileError:
-        return None  # it went on, and is looked at again
+    with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+        for piece in mailbox.pieces(file.subdir, str(FileName(file.name, file.info))):
+            reader.feed(piece)
+            left_bytes -= len(piece)
+            if left_bytes <= 0:
+                break
     return reader.facts().message_id

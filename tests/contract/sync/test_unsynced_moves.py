@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from syncd.mail.tree import ReplicaState
+from syncd.sync import unsynced_moves
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.test_device_deletions import states, until_state
@@ -18,10 +19,10 @@ def move(house: House) -> Path:
     return file.rename(house.replica("laptop", "Archive").directory / "cur" / file.name)
 
 
-def copy_and_remove(house: House) -> Path:
-    """Move letter a to Archive, as mutt does."""
-    file = house.replica("laptop").find("a").path
-    copy = house.replica("laptop", "Archive").directory / "cur" / "1700000000.12_34.laptop:2,S"
+def copy_and_remove(house: House, key: str = "a") -> Path:
+    """Move a letter to Archive, as mutt does."""
+    file = house.replica("laptop").find(key).path
+    copy = house.replica("laptop", "Archive").directory / "cur" / f"1700000000.12_{key}.laptop:2,S"
     shutil.copy(file, copy)
     file.unlink()
     return copy
@@ -73,6 +74,28 @@ async def test_only_the_moved_ones_are_spared(tmp_path: Path, user: Provider) ->
 
         assert sorted(user.flags("Trash")) == ["b"]
         assert sorted(user.flags()) == ["a", "c"]
+
+
+async def test_more_moves_than_are_compared_delete_nothing(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not every added file can be compared, no file that went is taken for deleted."""
+    monkeypatch.setattr(unsynced_moves, "COMPARED_MAX", 2)
+    keys = [f"m{number}" for number in range(9)]
+    user.receive(*keys)
+    user.receive("old", mailbox="Archive")
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+        for key in keys[:3]:
+            copy_and_remove(house, key)
+        await until_state(house, ReplicaState.NEW, 3)
+        await until_state(house, ReplicaState.MISSING, 3)
+        await house.ask("laptop")
+        await house.ask("laptop")
+
+        assert (await states(house))[ReplicaState.MISSING] == 3
+        assert sorted(user.flags()) == keys
+        assert not user.flags("Trash")
 
 
 def _house(tmp_path: Path, user: Provider) -> House:
