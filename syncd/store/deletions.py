@@ -48,7 +48,7 @@ def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
         .join(replica, replica.c.id == columns.replica_id)
         .where(replica.c.device_id == device_id, _is_unsettled(ReplicaState.MISSING))
     )
-    return tuple(MissingFile(*row) for row in rows_at_once(conn, query))
+    return tuple(MissingFile(*row) for row in conn.execute(query))
 
 
 def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
@@ -84,7 +84,7 @@ def message_ids(conn: Connection, ids: Iterable[int]) -> Mapping[int, str]:
         .join(body, body.c.id == server_message.c.body_id)
         .where(is_one_of(conn, server_message.c.id, ids), body.c.message_id.is_not(None))
     )
-    return {id_: message_id for id_, message_id in rows_at_once(conn, query)}  # noqa: C416 - of sequences
+    return {int(id_): str(message_id) for id_, message_id in rows_at_once(conn, query)}
 
 
 def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, listed_at: float) -> int:

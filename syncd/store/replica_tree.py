@@ -140,7 +140,7 @@ def announce_deliveries(
     query = select(columns.message_id, columns.id).where(
         columns.replica_id == replica_id, is_one_of(conn, columns.message_id, [file.message_id for file in minted])
     )
-    ids = {message_id: file_id for message_id, file_id in rows_at_once(conn, query)}  # noqa: C416 - of sequences
+    ids = {int(message_id): int(file_id) for message_id, file_id in rows_at_once(conn, query)}
     return {
         file.message_id: ReplicaMessage(
             id=ids[file.message_id],
