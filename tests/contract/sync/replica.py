@@ -17,6 +17,9 @@ _FLAGS = {
 }
 
 
+_LISTINGS_MAX = 50
+
+
 @dataclass(frozen=True, slots=True)
 class MailFile:
     """A message in a Maildir. letters: sorted, as the name has them; mtime: whole seconds."""
@@ -41,16 +44,21 @@ class Replica:
     directory: Path
 
     def files(self) -> Iterator[MailFile]:
-        """Yield every message; a mailbox that is not there has none, and one renamed meanwhile is seen next time."""
-        in_cur = sorted(self._listed("cur"))
-        names = {_name(path) for path in in_cur}
-        # NOTE: listed after cur/, and without what is there too: a file that moves meanwhile is never two.
-        in_new = sorted(path for path in self._listed("new") if _name(path) not in names)
-        for path in (*in_new, *in_cur):
+        """Yield every message; a mailbox that is not there has none.
+
+        NOTE: readdir may miss a file that is renamed meanwhile, under both names. So a listing counts only if the next
+        one is the same, or when there is no rest to be had.
+        """
+        found: list[MailFile] = []
+        for _ in range(_LISTINGS_MAX):
+            paths = self._paths()
             try:
-                yield _read(path)
+                found = [_read(path) for path in paths]
             except FileNotFoundError:
                 continue
+            if self._paths() == paths:
+                break
+        yield from found
 
     def keys(self) -> list[str]:
         """Return the keys of the letters, sorted; two copies of a letter are two keys."""
@@ -87,6 +95,13 @@ class Replica:
     def half_written(self) -> list[str]:
         """Return what is in tmp/, where a delivery begins."""
         return [path.name for path in (self.directory / "tmp").iterdir()]
+
+    def _paths(self) -> list[Path]:
+        in_cur = sorted(self._listed("cur"))
+        names = {_name(path) for path in in_cur}
+        # NOTE: listed after cur/, and without what is there too: a file that moves meanwhile is never two.
+        in_new = sorted(path for path in self._listed("new") if _name(path) not in names)
+        return [*in_new, *in_cur]
 
     def _listed(self, subdir: str) -> list[Path]:
         directory = self.directory / subdir
