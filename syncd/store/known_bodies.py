@@ -34,6 +34,8 @@ def known_bodies(
     """
     mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
     found: dict[int, tuple[KnownBody, ...]] = {}
+    if len(mailbox_ids) < 2:
+        return found
     for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
         if message_id is not None:
             found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
