@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from syncd.mail.flags import NONE, Flags
 
@@ -35,8 +36,7 @@ class BodyForm(StrEnum):
     RAW = "raw"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerMessage:
+class ServerMessage(NamedTuple):
     """A row of the server tree: one message of one mailbox under one UIDVALIDITY.
 
     internaldate: seconds since 1970. body_id: None until the body is durably in the store. is_gone: the server
@@ -53,15 +53,13 @@ class ServerMessage:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BaseMessage:
+class BaseMessage(NamedTuple):
     """A row of the base: the flags that server and replica last agreed on; its being there says both had it."""
 
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaMessage:
+class ReplicaMessage(NamedTuple):
     """A row of a replica tree: one file.
 
     name: the file name up to `:2,`, which is minted once and never changes; info: what follows that mark, None without
@@ -83,8 +81,7 @@ class ReplicaMessage:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """One message as the three trees have it, for one replica; None where a tree does not have it."""
 
     server: ServerMessage | None

@@ -1,7 +1,6 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, NamedTuple, assert_never
 
@@ -13,12 +12,11 @@ from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, S
 from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.schema import replica, replica_message
 
-FILE_COLUMNS = tuple(replica_message.c[field.name] for field in fields(ReplicaMessage))
+FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
 
 
-@dataclass(frozen=True, slots=True)
-class MintedFile:
+class MintedFile(NamedTuple):
     """A file that is about to be delivered; its name exists nowhere yet."""
 
     message_id: int
