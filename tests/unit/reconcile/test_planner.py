@@ -1,6 +1,5 @@
 """What one message asks for, one asymmetry at a time."""
 
-
 import pytest
 
 from syncd.mail.tree import ReplicaState
