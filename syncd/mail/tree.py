@@ -98,6 +98,8 @@ class Holdable:
 
     def part_of(self, flags: Flags) -> Flags:
         """Return those of `flags` that the side can hold; keywords are compared without case."""
+        if flags <= self.flags:
+            return flags
         if self.any_keyword:
             return frozenset(flag for flag in flags if not flag.startswith("\\") or flag in self.flags)
         known = {flag.lower() for flag in self.flags}

@@ -78,6 +78,7 @@ class Device:
             file_systems=file_systems,
             recent=recent,
             clock=clock,
+            is_watched=is_watched,
         )
         self._second_look = SecondLook(
             db,

@@ -134,7 +134,7 @@ class ReplicaRound:
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
                 linked = await self._begin(batch, also=linked)
-                if not linked.is_smooth:
+                if linked.odd:
                     done, linked = done | await self._end(linked), None
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
