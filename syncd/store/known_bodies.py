@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
-from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
+from syncd.store.queries import AtOnce, hexadecimal, is_listed
 from syncd.store.schema import body, mailbox, server_message
 
 _LIKES_MAX = 16
@@ -34,8 +35,6 @@ def known_bodies(
     """
     mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
     found: dict[int, tuple[KnownBody, ...]] = {}
-    if len(mailbox_ids) < 2:
-        return found
     for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
         if message_id is not None:
             found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
@@ -59,28 +58,29 @@ def _bodies_of_likes(
     conn: Connection, message_ids: Iterable[int], mailbox_ids: Iterable[int], is_like: Likeness
 ) -> list[tuple[int, int, bytes, str | None]]:
     """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+    rows = _likes(conn.dialect.name, is_like).rows(conn, message_ids=message_ids, mailbox_ids=mailbox_ids)
+    return [(id_, body_id, bytes.fromhex(digest), message_id) for id_, body_id, digest, message_id in rows]
 
+
+@cache
+def _likes(dialect: str, is_like: Likeness) -> AtOnce:
     def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
         return and_(
             is_like(wanted, other),
             other.c.size_bytes == wanted.c.size_bytes,
             other.c.mailbox_id != wanted.c.mailbox_id,
             # NOTE: without the sum SQLite begins with all messages of the mailboxes.
-            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            is_listed(dialect, other.c.mailbox_id + 0, "mailbox_ids"),
             other.c.body_id.is_not(None),
         )
 
     wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
     has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
-    query = (
-        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
+    return AtOnce(
+        select(wanted.c.id, other.c.body_id, hexadecimal(dialect, body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
         .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
+        .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
     )
-    return [
-        (id_, body_id, bytes.fromhex(digest), message_id)
-        for id_, body_id, digest, message_id in rows_at_once(conn, query)
-    ]

@@ -142,9 +142,9 @@ def update_at_once(
     )
 
 
-def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement[str]:
+def hexadecimal(dialect: str, column: ColumnElement[bytes]) -> ColumnElement[str]:
     """Return octets as hexadecimal digits, which `rows_at_once` can carry."""
-    return func.hex(column) if conn.dialect.name == "sqlite" else func.encode(column, "hex")
+    return func.hex(column) if dialect == "sqlite" else func.encode(column, "hex")
 
 
 def _is_in(dialect: str, column: ColumnElement[int], ids: ColumnElement[Any]) -> ColumnElement[bool]:
