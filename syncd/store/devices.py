@@ -114,14 +114,12 @@ def replicas(
     conn: Connection, *, device_id: int | None = None, account_id: int | None = None
 ) -> tuple[ReplicaRow, ...]:
     """Return the replicas of a device, or of an account's mailboxes, or both."""
-    query = select(replica, mailbox.c.version.label("mailbox_version")).join(
-        mailbox, mailbox.c.id == replica.c.mailbox_id
-    )
+    query = _REPLICAS
     if device_id is not None:
         query = query.where(replica.c.device_id == device_id)
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
-    return tuple(_replica_row(row) for row in conn.execute(query.order_by(replica.c.id)))
+    return tuple(_replica_row(row) for row in conn.execute(query))
 
 
 def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directory: str, selection: str) -> None:
@@ -171,6 +169,11 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     )
 
 
+_REPLICAS = (
+    select(replica, mailbox.c.version.label("mailbox_version"))
+    .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+    .order_by(replica.c.id)
+)
 _BY_ID = update(device).where(device.c.id == bindparam("device_id"))
 _BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returning(device.c.generation_next)
 _SETTLE_BARRIER = _BY_ID.values(

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -124,13 +125,14 @@ class ReplicaRound:
         """Link together what other devices have by now; write the next of what none has and none is writing."""
         ids = [job.effect.message_id for job in jobs]
         bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
-        rest = [job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies]
+        rest = {id_: job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies}
         commons, is_patient, done = self.side.commons, True, _Done()
         linked: Performed | None = None
         while rest:
             finished = commons.finished
-            free = writable(job for job in rest if not (is_patient and commons.is_claimed(job.content)))
-            batch = await self._linkable(dict.fromkeys((*rest[:BATCH_FILES], *free)))
+            free = writable(job for job in rest.values() if not (is_patient and commons.is_claimed(job.content)))
+            looked_for = dict.fromkeys((*islice(rest, BATCH_FILES), *(job.effect.message_id for job in free)))
+            batch = await self._linkable([rest[id_] for id_ in looked_for])
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
                 linked = await self._begin(batch, also=linked)
@@ -148,11 +150,11 @@ class ReplicaRound:
                     done, linked = done | await self._end(linked), None
                 if commons.finished == finished:  # else there is news already, and perhaps nobody to bring more
                     is_patient = await commons.wait()
-            taken = {job.effect.message_id for job in batch}
-            rest = [job for job in rest if job.effect.message_id not in taken]
+            for job in batch:
+                del rest[job.effect.message_id]
         return done | await self._end(linked) if linked is not None else done
 
-    async def _linkable(self, jobs: Iterable[Job]) -> Sequence[Job]:
+    async def _linkable(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Return those deliveries for which there is a file to link, as many as make a batch."""
         roots = frozenset(self.side.commons.roots)
         if not roots:
