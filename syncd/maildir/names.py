@@ -52,6 +52,11 @@ class FileName:
         unknown = unknown_letters(self.letters, keywords)
         return FileName(self.name, "".join(sorted({*known, *unknown})) + self._extra)
 
+    def without_unknown(self, keywords: KeywordMap) -> "FileName":
+        """Return the name without the letters that mean nothing here."""
+        unknown = unknown_letters(self.letters, keywords)
+        return FileName(self.name, "".join(letter for letter in self.letters if letter not in unknown) + self._extra)
+
 
 def mint(*, time_s: int, size_bytes: int, wire_size_bytes: int, token: str | None = None) -> str:
     """Return a new unique name, to be committed before the file is written.

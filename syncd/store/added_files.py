@@ -34,11 +34,12 @@ class AddedFile:
 
 @dataclass(frozen=True, slots=True)
 class FileAsRead:
-    """What a file was when its octets were read. form: how these give those of the body."""
+    """What a file was when its octets were read. form: how these give those of the body. info: as its name has it."""
 
     size_bytes: int
     mtime: int
     form: BodyForm
+    info: str | None
 
 
 def added_files(
@@ -189,4 +190,4 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
 
 
 def _facts(seen: FileAsRead) -> dict[str, Any]:
-    return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form}
+    return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}

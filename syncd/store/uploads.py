@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, insert, select, update
 
-from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
 from syncd.store.journal import ON_ITS_WAY, UploadState
@@ -181,8 +181,7 @@ def hurry(conn: Connection, *, account_id: int) -> None:
 def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> None:
     """Make files those of messages that the server tree has; whoever asks has seen them there.
 
-    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. The base is what
-    the device had of the source, and without one what both sides say now, so that nothing is taken back.
+    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message.
     """
     for one in settled:
         _settle(conn, one, now=now)
@@ -198,7 +197,9 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
 def _settle(conn: Connection, one: Settled, *, now: float) -> None:
     upload, file = one.upload, replica_message.c
     row = conn.execute(
-        select(file.replica_id, file.flags, file.state).where(file.id == upload.file_id, file.message_id.is_(None))
+        select(file.replica_id, file.flags, file.info, file.state).where(
+            file.id == upload.file_id, file.message_id.is_(None)
+        )
     ).one_or_none()
     if row is None:
         return
@@ -218,14 +219,19 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> None:
         values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
     conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
     if not (one.is_rewritten and is_there):
-        _agree(conn, one, row.replica_id, parse_flags(row.flags))
+        _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
     conn.execute(
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )
     _wake_sources(conn, upload)
 
 
-def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags) -> None:
+def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has_flags: bool) -> None:
+    """Make a base: what the device had of the source, and without one what both sides say, so that nothing goes.
+
+    Programs that move or copy a file do not know what its keyword letters mean there, and some drop all flags: what
+    they cannot have meant is agreed on as the file has it, so that it becomes what the server has.
+    """
     base = base_message.c
     mine = and_(base.replica_id == replica_id, base.message_id == one.message_id)
     if conn.execute(select(base.flags).where(mine)).one_or_none() is not None:
@@ -235,12 +241,22 @@ def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags) -> Non
         .join(replica, replica.c.id == base.replica_id)
         .where(base.message_id == one.source_id, replica.c.device_id == one.upload.device_id)
     )
-    agreed = conn.execute(of_source).scalar_one_or_none() if one.source_id is not None else None
-    if agreed is None:
+    known = conn.execute(of_source).scalar_one_or_none() if one.source_id is not None else None
+    if one.source_id is not None and not has_flags:
+        agreed = flags
+    elif known is not None:
+        agreed = _with_letters(parse_flags(known)) | (flags - _with_letters(flags))
+    else:
         there = conn.execute(select(server_message.c.flags).where(server_message.c.id == one.message_id)).scalar_one()
         folded = {flag.lower() for flag in parse_flags(there)}
-        agreed = format_flags(frozenset(flag for flag in flags if flag.lower() in folded))
-    conn.execute(insert(base_message).values(replica_id=replica_id, message_id=one.message_id, flags=agreed))
+        agreed = frozenset(flag for flag in flags if flag.lower() in folded)
+    values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
+    conn.execute(insert(base_message).values(values))
+
+
+def _with_letters(flags: Flags) -> Flags:
+    """Return those flags whose letters mean the same in every mailbox."""
+    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
 
 
 def _wake_sources(conn: Connection, upload: Upload) -> None:

@@ -86,6 +86,7 @@ class Device:
             config.path,
             settle_s=config.settle_s,
             spool_directory=spool_directory,
+            keywords=self._files.holdable_keywords,
             prover=self._attachment.prover,
             clock=clock,
         )

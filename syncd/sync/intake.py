@@ -8,7 +8,7 @@ rewritten in place is a new one, and its message stays where it is; of a draft i
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,12 +18,14 @@ from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
 from syncd.log import log
 from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
 from syncd.mail.tree import BodyForm
-from syncd.maildir.files import FileFacts
-from syncd.maildir.names import FileName, mint
+from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.names import FileName, mint, unknown_letters
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import added_files, bodies
 from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
@@ -47,6 +49,10 @@ class _Read:
     body: EncodedBody
     bare_digest: bytes
 
+    @property
+    def name(self) -> FileName:
+        return FileName(self.file.name, self.file.info)
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -69,6 +75,7 @@ class Intake:
         *,
         settle_s: float,
         spool_directory: Path | None,
+        keywords: Callable[[ReplicaRow], KeywordMap],
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
     ) -> None:
@@ -77,6 +84,7 @@ class Intake:
         self._path = path
         self._settle_s = settle_s
         self._spool_directory = spool_directory
+        self._keywords = keywords
         self._prover = prover
         self._clock = clock
         self._waiting: dict[AddedFile, _Waiting] = {}
@@ -141,8 +149,10 @@ class Intake:
             self._note_failures(batch, outcomes)
             ready = [one for one in found if self._is_ripe(one)]
             known = [await self._known(one) for one in ready]
+            copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
+            infos = await self._without_foreign_letters(copies, served)
             drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
-            write = partial(self._write, ready=ready, known=known, drafts=drafts)
+            write = partial(self._write, ready=ready, known=known, infos=infos, drafts=drafts)
             await self._db.write(write, weight_bytes=sum(one.body.stored_bytes for one in ready))
         finally:
             for one in found:
@@ -186,8 +196,43 @@ class Intake:
                 return body_id
         return None
 
+    async def _without_foreign_letters(
+        self, copies: Sequence[_Read], served: Mapping[int, Served]
+    ) -> Mapping[int, str | None]:
+        """Take from the names of copies the letters that were keywords where they came from, and mean nothing here.
+
+        Once they meant something here the message would have a keyword that nobody gave it. Returns what the names of
+        those files say now.
+        """
+        renames: list[tuple[AddedFile, FileName]] = []
+        for one in copies:
+            keywords = self._keywords(served[one.file.replica_id].replica)
+            if unknown_letters(one.name.letters, keywords):
+                renames.append((one.file, one.name.without_unknown(keywords)))
+        return await asyncio.to_thread(self._rename, renames) if renames else {}
+
+    def _rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:
+        infos: dict[int, str | None] = {}
+        with ReplicaRoot(self._path) as root:
+            for file, to in renames:
+                with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+                    filename = str(FileName(file.name, file.info))
+                    if (
+                        mailbox.rename(file.subdir, filename, to_subdir=file.subdir, to_filename=str(to))
+                        is Renaming.DONE
+                    ):
+                        mailbox.sync_names(file.subdir)
+                        infos[file.file_id] = to.info
+        return infos
+
     def _write(
-        self, conn: Connection, *, ready: Sequence[_Read], known: Sequence[int | None], drafts: set[int]
+        self,
+        conn: Connection,
+        *,
+        ready: Sequence[_Read],
+        known: Sequence[int | None],
+        infos: Mapping[int, str | None],
+        drafts: set[int],
     ) -> None:
         now = self._clock()
         for one, known_id in zip(ready, known, strict=True):
@@ -199,7 +244,8 @@ class Intake:
                     continue
                 twin = self._twin(one.body.facts) if file.replica_id in drafts else None
                 added_files.detach(conn, file, twin=twin, now=now)
-            added_files.take_in(conn, file, seen=one.seen, body_id=body_id, now=now)
+            seen = replace(one.seen, info=infos.get(file.file_id, file.info))
+            added_files.take_in(conn, file, seen=seen, body_id=body_id, now=now)
 
     def _twin(self, facts: BodyFacts) -> str:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
@@ -227,7 +273,7 @@ class Intake:
             body, digest = self._encoded(pieces, found.size_bytes)
             # NOTE: once it is in the store its file counts as there, so it must not be lost in a power cut.
             mailbox.sync_file(file.subdir, filename)
-        return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found)), body, digest)
+        return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
 
     def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
         if size_bytes <= _SMALL_BYTES // 2:  # each of its octets may be a line end
