@@ -88,7 +88,7 @@ def crlf_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
     ends_in_cr = False
     for piece in pieces:
         is_split = ends_in_cr and piece[:1] == b"\n"
-        ends_in_cr = piece[-1:] == b"\r"
+        ends_in_cr = piece[-1:] == b"\r" if piece else ends_in_cr
         # NOTE: a LF whose CR ended the piece before is no lone one.
         yield b"\n" + _LONE_LF.sub(b"\r\n", piece[1:]) if is_split else _LONE_LF.sub(b"\r\n", piece)
 

@@ -1,5 +1,6 @@
 """Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.replica_tree import raise_replica_version
-from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 
 
@@ -32,6 +33,21 @@ class AddedFile:
     mtime: int
 
 
+_COLUMNS = (
+    replica_message.c.id,
+    replica_message.c.replica_id,
+    replica_message.c.message_id,
+    replica.c.directory,
+    replica_message.c.subdir,
+    replica_message.c.name,
+    replica_message.c.info,
+    replica_message.c.flags,
+    replica_message.c.size_bytes,
+    replica_message.c.mtime,
+)
+_UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
+
+
 @dataclass(frozen=True, slots=True)
 class FileAsRead:
     """What a file was when its octets were read. form: how these give those of the body. info: as its name has it."""
@@ -48,18 +64,8 @@ def added_files(
     """Return the files that a device added to its mailboxes, or to those of one account, the newest first."""
     file = replica_message.c
     query = (
-        select(
-            file.id,
-            file.replica_id,
-            file.message_id,
-            replica.c.directory,
-            file.subdir,
-            file.name,
-            file.info,
-            file.flags,
-            file.size_bytes,
-            file.mtime,
-        )
+        select(*_COLUMNS)
+        .select_from(replica_message)
         .join(replica, replica.c.id == file.replica_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(replica.c.device_id == device_id, _is_unsettled(), is_added())
@@ -68,10 +74,7 @@ def added_files(
     )
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
-    return tuple(
-        AddedFile(id_, replica_id, message_id, directory, subdir, name, info, parse_flags(flags), size_bytes, mtime)
-        for id_, replica_id, message_id, directory, subdir, name, info, flags, size_bytes, mtime in conn.execute(query)
-    )
+    return tuple(map(_added_file, conn.execute(query)))
 
 
 def is_added() -> ColumnElement[bool]:
@@ -101,6 +104,27 @@ def alike(conn: Connection, replica_id: int, header_message_id: str) -> tuple[in
         .limit(8)
     )
     return tuple(conn.execute(query).scalars())
+
+
+def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], ...]:
+    """Return the files that other devices have of the message of a rewritten file, each with the path of its device.
+
+    Written through one link, a file is another one on all of them.
+    """
+    columns = replica_message.c
+    query = (
+        select(device.c.path, *_COLUMNS)
+        .select_from(replica_message)
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(device, device.c.id == replica.c.device_id)
+        .where(
+            columns.message_id == file.message_id,
+            columns.id != file.file_id,
+            columns.state.in_(_UNKNOWING),
+            device.c.state == "active",
+        )
+    )
+    return tuple((path, _added_file(row)) for path, *row in conn.execute(query))
 
 
 def body_of(conn: Connection, message_id: int) -> int | None:
@@ -183,7 +207,7 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
     columns = replica_message.c
     return and_(
         columns.id == file.file_id,
-        columns.state.in_((ReplicaState.NEW, ReplicaState.EDITED)),
+        columns.state.in_((ReplicaState.NEW, *_UNKNOWING)),
         columns.size_bytes == file.size_bytes,
         columns.mtime == file.mtime,
     )
@@ -191,3 +215,8 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
 
 def _facts(seen: FileAsRead) -> dict[str, Any]:
     return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}
+
+
+def _added_file(row: Iterable[Any]) -> AddedFile:
+    id_, replica_id, message_id, directory, subdir, name, info, flags, size_bytes, mtime = row
+    return AddedFile(id_, replica_id, message_id, directory, subdir, name, info, parse_flags(flags), size_bytes, mtime)

@@ -8,6 +8,7 @@ rewritten in place is a new one, and its message stays where it is; of a draft i
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -152,7 +153,8 @@ class Intake:
             copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
             infos = await self._without_foreign_letters(copies, served)
             drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
-            write = partial(self._write, ready=ready, known=known, infos=infos, drafts=drafts)
+            linked = {one.file: await self._linked(one.file) for one in ready if one.file.message_id is not None}
+            write = partial(self._write, ready=ready, known=known, infos=infos, linked=linked, drafts=drafts)
             await self._db.write(write, weight_bytes=sum(one.body.stored_bytes for one in ready))
         finally:
             for one in found:
@@ -211,6 +213,19 @@ class Intake:
                 renames.append((one.file, one.name.without_unknown(keywords)))
         return await asyncio.to_thread(self._rename, renames) if renames else {}
 
+    async def _linked(self, file: AddedFile) -> Sequence[AddedFile]:
+        """Return the files of other devices that are links to a rewritten one: it is theirs, too."""
+        others = await self._db.read(partial(added_files.siblings, file=file))
+        return await asyncio.to_thread(self._links, file, others) if others else ()
+
+    def _links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
+        wanted = _inode(self._path, file)
+        linked: list[AddedFile] = []
+        for path, other in others:
+            with suppress(SyncdError):  # a device that is away finds out by itself
+                linked += [other] if wanted is not None and _inode(Path(path), other) == wanted else []
+        return linked
+
     def _rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:
         infos: dict[int, str | None] = {}
         with ReplicaRoot(self._path) as root:
@@ -232,6 +247,7 @@ class Intake:
         ready: Sequence[_Read],
         known: Sequence[int | None],
         infos: Mapping[int, str | None],
+        linked: Mapping[AddedFile, Sequence[AddedFile]],
         drafts: set[int],
     ) -> None:
         now = self._clock()
@@ -242,10 +258,12 @@ class Intake:
                 if added_files.body_of(conn, file.message_id) == body_id:
                     added_files.accept(conn, file, seen=one.seen)
                     continue
-                twin = self._twin(one.body.facts) if file.replica_id in drafts else None
-                added_files.detach(conn, file, twin=twin, now=now)
-            seen = replace(one.seen, info=infos.get(file.file_id, file.info))
-            added_files.take_in(conn, file, seen=seen, body_id=body_id, now=now)
+                for each in (file, *linked[file]):
+                    twin = self._twin(one.body.facts) if file.replica_id in drafts else None
+                    added_files.detach(conn, each, twin=twin, now=now)
+            for each in (file, *linked.get(file, ())):
+                seen = replace(one.seen, info=infos.get(each.file_id, each.info))
+                added_files.take_in(conn, each, seen=seen, body_id=body_id, now=now)
 
     def _twin(self, facts: BodyFacts) -> str:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
@@ -292,6 +310,11 @@ def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         spool.write(piece)
         yield piece
+
+
+def _inode(path: Path, file: AddedFile) -> tuple[int, int] | None:
+    with ReplicaRoot(path) as root, root.mailbox(PurePosixPath(file.directory)) as mailbox:
+        return mailbox.inode(file.subdir, str(FileName(file.name, file.info)))
 
 
 def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
