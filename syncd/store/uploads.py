@@ -51,9 +51,7 @@ class Upload:
     @property
     def due_at(self) -> float:
         """Return when a refused one is to be tried again; others are due at once."""
-        if self.error is None:
-            return 0.0
-        return self.begun_at + min(_RETRY_S * 2.0 ** min(self.attempts - 1, 12), _RETRY_MAX_S)
+        return 0.0 if self.error is None else due_at(self.begun_at, self.attempts)
 
     @property
     def own(self) -> OwnFile:
@@ -138,6 +136,11 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
     for message_id, device_id, state, name in conn.execute(of_file):
         files[message_id][device_id] = DeviceFile(ReplicaState(state), name)
     return tuple(Candidate(id_, mailbox_id, uid, body_id, files[id_]) for id_, mailbox_id, uid, body_id in rows)
+
+
+def due_at(refused_at: float, attempts: int) -> float:
+    """Return when what was refused is to be tried again: each time after twice as long."""
+    return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
 
 
 def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> None:

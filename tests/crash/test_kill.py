@@ -5,6 +5,7 @@ A few points of each kind are tried; SYNCD_CRASH_POINTS=50 tries fifty, and SYNC
 
 import os
 import random
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from syncd.mail.flags import Flags
 from syncd.store import schema
 from syncd.store.database import Database
 from tests.contract.sync.house import House, Table, imap, pop3
+from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.crash.child import run
@@ -29,7 +31,7 @@ DEVICES: Mapping[str, Table] = {
     "phone": {**SETTLE, "layout": "fs"},
     "usb": {**SETTLE, "link": False},
 }
-SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+SEEN, FLAGGED, ANSWERED, DRAFT = "\\Seen", "\\Flagged", "\\Answered", "\\Draft"
 # About how many points of each kind the two parts of the story pass; a number beyond the last is a run without a kill.
 _FIRST = {Kind.COMMIT: 75, Kind.FILE: 1050, Kind.SEND: 100}
 _LATER = {Kind.COMMIT: 105, Kind.FILE: 380, Kind.SEND: 95}
@@ -48,6 +50,8 @@ class Story:
         """Fill the servers."""
         self.work.receive(*(f"w{number}" for number in range(14)))
         self.work.receive("w14", "w15", flags=(SEEN, "project"))
+        with self.work.server.imap(self.work.user) as client:
+            client.create("Archive")
         self.isp.receive(*(f"i{number}" for number in range(5)))
 
     def assert_begun(self) -> None:
@@ -73,12 +77,19 @@ class Story:
         house.replica("laptop").find("w6").path.unlink()
         house.replica("phone").find("w7").path.unlink()
         house.replica("usb").find("w7").path.unlink()
+        house.replica("phone").mark("w8", add="S")
+        moved = house.replica("phone").find("w8").path
+        moved.rename(house.replica("phone", "Archive").directory / "cur" / moved.name)
+        copied = house.replica("usb").find("w9").path
+        shutil.copy(copied, house.replica("usb", "Archive").directory / "cur" / "1700000000.9.usb:2,")
+        (house.replica("laptop", "Drafts").directory / "cur" / "1700000000.1.laptop:2,D").write_bytes(letter("d"))
+        (house.replica("usb", "Drafts").directory / "cur" / "1700000000.1.usb:2,D").write_bytes(letter("e"))
         house.replica("laptop", account="isp").mark("i0", add="S")
         house.replica("phone", account="isp").mark("i0", add="F")
 
     def assert_changed(self) -> None:
         """Check that every change is on every side."""
-        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14) if number not in {3, 4, 6, 7}}
+        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(14) if number not in {3, 4, 6, 7, 8}}
         mail |= {
             "w1": frozenset({FLAGGED, "todo"}),
             "w2": frozenset({SEEN, FLAGGED}),
@@ -88,10 +99,14 @@ class Story:
             "new": frozenset({ANSWERED}),
         }
         self._assert(mail, {f"i{number}": frozenset() for number in range(7)} | {"i0": frozenset({SEEN, FLAGGED})})
-        assert len(self.work.bodies("Trash")) == 2
-        trash = {key: frozenset[str]() for key in ("w6", "w7")}
-        assert self.work.flags("Trash") == trash
-        assert [replica.flags() for replica in self.house.replicas("Trash")] == [trash] * len(DEVICES)
+        self._assert_in("Trash", {key: frozenset() for key in ("w6", "w7")})
+        self._assert_in("Archive", {"w8": frozenset({SEEN}), "w9": frozenset()})
+        self._assert_in("Drafts", {key: frozenset({DRAFT}) for key in ("d", "e")})
+
+    def _assert_in(self, mailbox: str, wanted: Mapping[str, Flags]) -> None:
+        assert len(self.work.bodies(mailbox)) == len(wanted)
+        assert self.work.flags(mailbox) == wanted
+        assert [replica.flags() for replica in self.house.replicas(mailbox)] == [wanted] * len(DEVICES)
 
     def _assert(self, work: Mapping[str, Flags], isp: Mapping[str, Flags]) -> None:
         assert self.work.flags() == work
