@@ -29,10 +29,14 @@ UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.N
 
 
 class BodyForm(StrEnum):
-    """Say how a file's octets give the body's: LF for each CRLF, or the same."""
+    """Say how a file's octets give the body's: LF for each CRLF, or the same; own: not at all.
+
+    own is what a device added and its server has otherwise: with other line ends, or without notes of programs.
+    """
 
     LF = "lf"
     RAW = "raw"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,6 +184,12 @@ def announce_returns(conn: Connection, file_ids: Iterable[int]) -> frozenset[int
     return frozenset(conn.execute(returned.returning(columns.id)).scalars())
 
 
+def announce_body(conn: Connection, file: ReplicaMessage) -> None:
+    """Commit that a file is about to have the octets of its body, in place of its own."""
+    facts = {"size_bytes": file.size_bytes, "mtime": file.mtime, "form": file.form}
+    conn.execute(update(replica_message).where(replica_message.c.id == file.id).values(facts))
+
+
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
     _announce(conn, _BY_ID.values(state=ReplicaState.MOVING), [{"file_id": file_id} for file_id in file_ids])

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, exists, insert, select, update
 
 from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_one_of
@@ -212,17 +212,16 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> None:
         return  # the device has another file of it by now: decide anew
     if old is not None:
         conn.execute(delete(replica_message).where(file.id == old.id))
-    is_there = row.state == ReplicaState.NEW
-    arrived = ReplicaState.WITHDRAWN if one.is_rewritten else ReplicaState.PRESENT
     version = raise_replica_version(conn, row.replica_id)
     values: dict[str, Any] = {"message_id": one.message_id, "version": version}
-    if is_there:
-        values["state"] = arrived
-    elif row.state == ReplicaState.EDITED:
+    if row.state == ReplicaState.NEW:
+        values["state"] = ReplicaState.PRESENT
+    if one.is_rewritten:
+        values["form"] = BodyForm.OWN
+    if row.state == ReplicaState.EDITED:
         values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
     conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
-    if not (one.is_rewritten and is_there):
-        _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
+    _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
     conn.execute(
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )

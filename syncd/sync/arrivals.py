@@ -111,8 +111,8 @@ class Arrivals:
             if one.origin.way is Way.BIND and source is not None:
                 settled.append(Settled(one.upload, source.message_id))
             elif (message_id := ids.get(one.upload.id)) is not None:
-                is_rewritten = one.upload.id in brought.rewritten
                 source_id = None if source is None else source.message_id
+                is_rewritten = one.upload.id in brought.rewritten
                 settled += [
                     Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
                 ]

@@ -261,8 +261,10 @@ class Intake:
                 for each in (file, *linked[file]):
                     twin = self._twin(one.body.facts) if file.replica_id in drafts else None
                     added_files.detach(conn, each, twin=twin, now=now)
+            is_exact = bodies.body_ids(conn, [one.body.facts.digest]).get(one.body.facts.digest) == body_id
+            form = one.seen.form if is_exact else BodyForm.OWN
             for each in (file, *linked.get(file, ())):
-                seen = replace(one.seen, info=infos.get(each.file_id, each.info))
+                seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))
                 added_files.take_in(conn, each, seen=seen, body_id=body_id, now=now)
 
     def _twin(self, facts: BodyFacts) -> str:
@@ -318,7 +320,9 @@ def _inode(path: Path, file: AddedFile) -> tuple[int, int] | None:
 
 
 def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
-    return BodyForm.RAW if facts.size_bytes == found.size_bytes else BodyForm.LF
+    if facts.size_bytes == found.size_bytes:
+        return BodyForm.RAW
+    return BodyForm.LF if facts.is_crlf and facts.lf_size_bytes == found.size_bytes else BodyForm.OWN
 
 
 def _batches(files: Sequence[AddedFile]) -> Iterator[list[AddedFile]]:

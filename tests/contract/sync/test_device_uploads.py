@@ -261,6 +261,39 @@ async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot:
             assert len(user.flags()) == 10
 
 
+async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider) -> None:
+    """A file with NUL stays on its device and is shown; others are not held up."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        path = add(house, "laptop", "odd", octets=b"Subject: nul\n\n\0\n")
+        add(house, "laptop", "n")
+        await house.settle()
+
+        assert sorted(user.flags()) == ["n"]
+        assert path.exists()
+        rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+        assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
+
+
+async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Provider) -> None:
+    """The other devices have what the server made of it, and the one that added it keeps its file."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            tap.alters = lambda line: line.replace(b"Subject: about n", b"Subject: SPAM? n")
+
+            path = add(house, "laptop", "n")
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "n")
+            assert b"SPAM?" in house.replica("phone").find("n").octets
+            assert b"about" in path.read_bytes()
+            assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
 # Drafts and edits.
 
 
