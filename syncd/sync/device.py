@@ -96,7 +96,7 @@ class Device:
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
-        self._are_holds_judged = False
+        self._are_holds_judged = self._is_put_off = False
 
     @property
     def name(self) -> str:
@@ -125,20 +125,25 @@ class Device:
 
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
-        row = await self._attachment.row()
+        row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self._mailboxes.ensure_replicas(row.id, self._still)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
+        self._is_put_off = False
         while not until():
             moving = [each for each in await self._mailboxes.served(row.id) if each.mailbox.id not in self._still]
-            if shifted := await self._shift(row, moving):
+            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
+            if shifted := await self._shift(row, seen):
                 effects += shifted
                 continue
             waiting = [
                 served
-                for served in moving
+                for served in seen
                 if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
             ]
+            if not waiting and len(seen) < len(moving):
+                self._is_put_off = True
+                break
             if not waiting:
                 self._stale.clear()
                 self._still.passed()
@@ -292,7 +297,7 @@ class Device:
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()
-            else:
+            elif not self._is_put_off:
                 self.requests.answer()
                 self._activity.now("idle", self._clock())
 
