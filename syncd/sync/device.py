@@ -136,12 +136,13 @@ class Device:
             if shifted := await self._shift(row, seen):
                 effects += shifted
                 continue
-            waiting = [
+            pending = [
                 served
-                for served in seen
+                for served in moving
                 if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
             ]
-            if not waiting and len(seen) < len(moving):
+            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
+            if pending and not waiting:
                 self._is_put_off = True
                 break
             if not waiting:

@@ -20,19 +20,28 @@ class Halves:
         self._begun: dict[str, asyncio.TimerHandle] = {}
         self._put_off: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
-    @contextmanager
-    def unseen(self, account: str) -> Iterator[None]:
-        """Let devices put this account off meanwhile; within another of these it changes nothing."""
-        is_outermost = account not in self._begun
-        if is_outermost:
+    def begin(self, account: str) -> None:
+        """Let devices put this account off until `end`."""
+        if account not in self._begun:
             loop = asyncio.get_running_loop()
             self._begun[account] = loop.call_later(_PATIENCE_S, self._wake, account)
+
+    def end(self, account: str) -> None:
+        """Let devices plan what this account has seen, if they do not yet."""
+        if account in self._begun:
+            self._begun.pop(account).cancel()
+            self._wake(account)
+
+    @contextmanager
+    def unseen(self, account: str) -> Iterator[None]:
+        """Let devices put this account off meanwhile, and longer if they did so before."""
+        is_ours = account not in self._begun
+        self.begin(account)
         try:
             yield
         finally:
-            if is_outermost:
-                self._begun.pop(account).cancel()
-                self._wake(account)
+            if is_ours:
+                self.end(account)
 
     def are_seen(self, account: str, *, wake: asyncio.Event) -> bool:
         """Tell whether a device may plan what this account has seen; if not, it is woken when it may."""

@@ -11,7 +11,6 @@ is known, since SELECT reports no event.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -76,6 +75,7 @@ class ImapAccount:
         self._password = password
         self._takers = takers
         self._wakes = wakes
+        self._halves, self._was_interrupted = wakes.halves, True
         self._encoder = encoder
         self._recent = recent
         self._activity = activity
@@ -109,6 +109,9 @@ class ImapAccount:
         try:
             is_again = False
             while True:
+                # NOTE: the connection before, or the process, may have ended between two halves.
+                self._was_interrupted = True
+                self._halves.begin(self._name)
                 connection = await self._connect()
                 try:
                     await self._serve(connection, is_again=is_again)
@@ -126,6 +129,8 @@ class ImapAccount:
         except SyncdError as error:
             self.requests.fail(error)
             raise
+        finally:
+            self._halves.end(self._name)
 
     async def _connect(self) -> ImapConnection:
         self._activity.now("connecting", self._clock())
@@ -163,7 +168,7 @@ class ImapAccount:
                 self._failures.end_waits()
             if asked is Asked.LOOK and is_new:
                 await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
-            with self._wakes.halves.unseen(self._name):
+            with self._halves.unseen(self._name):
                 await self._push.push(connection)
                 await self._follow_moved(connection)
             if asked or is_first or self._timer.is_due:
@@ -197,14 +202,16 @@ class ImapAccount:
         rows = await self._mailboxes()
         changed = [row for row in rows if row.error or not is_unchanged(row, statuses.get(row.wire_name))]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
-        with self._wakes.halves.unseen(self._name) if listed else nullcontext():
-            for mailbox in unlisted:
-                await self._guarded(connection, mailbox, self._list_newest)
-            for mailbox in listed:
-                await self._guarded(connection, mailbox, self._read_rows)
-                await self._glance_at_inbox(connection)
-            if await self._has_vanished(listed):
-                await self._bind_bodies(connection, listed)
+        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
+        for mailbox in unlisted:
+            await self._guarded(connection, mailbox, self._list_newest)
+        for mailbox in listed:
+            await self._guarded(connection, mailbox, self._read_rows)
+            await self._glance_at_inbox(connection)
+        if self._was_interrupted or await self._has_vanished(listed):
+            await self._bind_bodies(connection)
+        self._was_interrupted = False
+        self._halves.end(self._name)
         for mailbox in unlisted:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
@@ -213,13 +220,12 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        now = self._clock()
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
+        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
 
     async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self._mailboxes() if row.wire_name == connection.selected]:
-            with self._wakes.halves.unseen(self._name):
+            with self._halves.unseen(self._name):
                 await self._guarded(connection, mailbox, self._read_rows)
                 if await self._has_vanished((mailbox,)):
                     await self._look_at_arrivals(connection, apart_from=mailbox)
@@ -235,7 +241,7 @@ class ImapAccount:
         ]
         for mailbox in arrived:
             await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
-        await self._bind_bodies(connection, arrived)
+        await self._bind_bodies(connection)
 
     async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
         """Tell whether messages went from one of these mailboxes since."""
@@ -244,9 +250,11 @@ class ImapAccount:
                 return True
         return False
 
-    async def _bind_bodies(self, connection: ImapConnection, mailboxes: Iterable[MailboxRow]) -> None:
-        for mailbox in mailboxes:
-            await self._guarded(connection, mailbox, self._read_known_bodies)
+    async def _bind_bodies(self, connection: ImapConnection) -> None:
+        """Bind what need not be fetched, which is what was moved."""
+        for mailbox in await self._mailboxes():
+            if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
+                await self._guarded(connection, mailbox, self._read_known_bodies)
 
     async def _follow_moved(self, connection: ImapConnection) -> None:
         """Bring to the other devices what a deletion by one of them put into Trash, without fetching it again."""
