@@ -16,6 +16,18 @@ from tests.servers.postgres import Postgres
 _users = itertools.count(1)
 
 
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes test: one more than there are processors, for tests wait as well; 0 for a single file.
+
+    NOTE: to start them takes longer than most files do.
+    """
+    files = {argument.partition("::")[0] for argument in config.args}
+    if len(files) == 1 and all(file.endswith(".py") for file in files):
+        return 0
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session")
 def dovecot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dovecot]:
     """Yield one Dovecot with all its capabilities for the session; take a `mail_user` of your own on it."""

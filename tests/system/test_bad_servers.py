@@ -85,7 +85,7 @@ def test_every_way_not_to_get_in_is_told_in_words_and_the_others_are_served(
     ended = daemon.syncd("sync")
     stored = {one["name"]: one["error"] for one in daemon.status()["accounts"]}
     with daemon:
-        wait_until(lambda: all(daemon.account(name)["error"] for name in accounts if name != "work"), 60, "all fail")
+        wait_until(lambda: all(daemon.account(name)["retry_at"] for name in accounts if name != "work"), 60, "all fail")
         running = {one["name"]: one for one in daemon.status()["accounts"]}
 
     told = dict(line.removeprefix("account ").split(": ", 1) for line in ended.stderr.splitlines())
