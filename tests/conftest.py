@@ -13,6 +13,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 from tests.servers.postgres import Postgres
 
+_WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
 
 
@@ -25,7 +26,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and all(file.endswith(".py") for file in files):
         return 0
-    return len(os.sched_getaffinity(0)) + 1
+    return min(len(os.sched_getaffinity(0)) + 1, _WORKERS_MAX)
 
 
 @pytest.fixture(scope="session")
