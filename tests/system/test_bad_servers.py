@@ -3,6 +3,8 @@
 Real servers as far as they can be brought to it; a tap in between, or a script, for what no real server does.
 """
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,13 +155,21 @@ def test_answer_that_is_none_is_told_and_the_other_account_is_served(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, script: Script, said: str
 ) -> None:
     """One account says what its server did, with nothing in it that a terminal obeys; it is tried again later."""
+    is_up = threading.Event()
+
+    async def once_up(peer: Peer) -> None:
+        while not is_up.is_set():  # noqa: ASYNC110  # another thread sets it
+            await asyncio.sleep(0.01)
+        await script(peer)
+
     deliver(dovecot, mail_user, 2)
-    with in_background(serve(script)) as served:
+    with in_background(serve(once_up)) as served:
         accounts = {
             "bad": imap_account(dovecot, "ana", port=served.port),
             "work": imap_account(dovecot, mail_user),
         }
         with make_daemon(accounts, devices=("laptop",)) as daemon:
+            is_up.set()
             ended = daemon.syncd("sync")
             shown, bad = daemon.syncd("status").stdout, daemon.account("bad")
 
