@@ -112,6 +112,15 @@ class MailboxDirectory:
                 return Absence.MISSING
         return _facts(found) if stat.S_ISREG(found.st_mode) else Absence.NOT_A_FILE
 
+    def inode(self, subdir: str, filename: str) -> tuple[int, int] | None:
+        """Return what tells whether two names are links to one file, None when nothing has that name."""
+        with failing("examine a message"):
+            try:
+                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return found.st_dev, found.st_ino
+
     def write_tmp(self, filename: str, pieces: Iterable[bytes], *, mtime: int) -> FileFacts:
         """Write a new file into tmp/, mode 0600, and return its facts; on any failure nothing is left there."""
         with failing("create a message"):

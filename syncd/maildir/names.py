@@ -52,6 +52,11 @@ class FileName:
         unknown = unknown_letters(self.letters, keywords)
         return FileName(self.name, "".join(sorted({*known, *unknown})) + self._extra)
 
+    def without_unknown(self, keywords: KeywordMap) -> "FileName":
+        """Return the name without the letters that mean nothing here."""
+        unknown = unknown_letters(self.letters, keywords)
+        return FileName(self.name, "".join(letter for letter in self.letters if letter not in unknown) + self._extra)
+
     def in_mailbox(self, flags: Flags, keywords: KeywordMap) -> "FileName":
         """Return the name in cur/ of another mailbox: a keyword's letter may mean another one there, so none stays."""
         known = letters_of(flags, keywords)

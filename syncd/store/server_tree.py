@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    exists,
     false,
     func,
     or_,
@@ -22,8 +23,9 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
+from syncd.store.journal import UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import mailbox, server_message, trouble
+from syncd.store.schema import journal, mailbox, server_message, trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,11 @@ def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Itera
     return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
+def message_ids_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> Mapping[int, int]:
+    """Return the row ids of messages by UID, of those that are in the tree."""
+    return {uid: row.id for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
+
+
 def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
     """Return the UIDs that the tree has and the server has not been seen to expunge."""
     query = (
@@ -197,7 +204,7 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Those set aside wait for the retry of their trouble.
+    Those set aside wait for the retry of their trouble, and those that may be what a device added, until that is known.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -207,6 +214,7 @@ def wanted_bodies(
             server_message.c.body_id.is_(None),
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
+            ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
             or_(false(), *(_taken_by(selection) for selection in selections)),
         )
         .order_by(server_message.c.uid.desc())
@@ -245,6 +253,18 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
+    )
+
+
+def _begun_below(
+    mailbox_id: ColumnElement[int], uidvalidity: ColumnElement[int], uid: ColumnElement[int]
+) -> Select[Any]:
+    """Select what was begun in a mailbox when a UID was yet to be given."""
+    return select(journal.c.id).where(
+        journal.c.mailbox_id == mailbox_id,
+        journal.c.kind == UploadState.BEGUN.value,
+        journal.c.uidvalidity == uidvalidity,
+        journal.c.uidnext <= uid,
     )
 
 

@@ -2,16 +2,16 @@
 
 Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
 for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look misses is looked for
-once more after `settle`, and only then deleted. What the server moved between mailboxes is moved here as well, before
-anything is removed or delivered.
+its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look finds added is taken
+into the store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server
+moved between mailboxes is moved here as well, before anything is removed or delivered.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
@@ -28,6 +28,7 @@ from syncd.sync.attachment import Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.intake import Intake
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -61,6 +62,7 @@ class Device:
         activity: Activity,
         clock: Callable[[], float],
         rule: Rule = DEFAULT,
+        spool_directory: Path | None = None,
         is_watched: bool = True,
     ) -> None:
         """Take the ids of the accounts that the device selects, by name."""
@@ -80,6 +82,15 @@ class Device:
             prover=self._attachment.prover,
             file_systems=file_systems,
             recent=recent,
+            clock=clock,
+        )
+        self._intake = Intake(
+            db,
+            config.path,
+            settle_s=config.settle_s,
+            spool_directory=spool_directory,
+            keywords=self._files.holdable_keywords,
+            prover=self._attachment.prover,
             clock=clock,
         )
         self._second_look = SecondLook(
@@ -241,6 +252,15 @@ class Device:
             self._wakes.account(served.account).set()
         return count
 
+    async def take_in(self, *, waits: bool) -> None:
+        """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        device_id = (await self._attachment.row()).id
+        served = await self._mailboxes.served(device_id)
+        accounts = await self._intake.run(device_id, served, self._still, waits=waits)
+        for account in accounts:
+            self._wakes.account(account).set()
+        await self._second_look.note(device_id, served, is_news=bool(accounts))
+
     async def look_again(self, *, waits: bool) -> None:
         """Conclude which missing files are deleted, of those whose time has come; waits: until that of all has."""
         device_id = (await self._attachment.row()).id
@@ -295,6 +315,7 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
+            await self.take_in(waits=is_asked)  # first, so that what was moved is known before its old file is deleted
             await self.look_again(waits=is_asked)
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
@@ -331,10 +352,8 @@ class Device:
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:
-            wait_s = self._second_look.wait_s(self._still)
-            async with asyncio.timeout(
-                self._still.wait_s(min(_MARKER_CHECK_S, _MARKER_CHECK_S if wait_s is None else wait_s))
-            ):
+            waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), _MARKER_CHECK_S)
+            async with asyncio.timeout(self._still.wait_s(min(wait_s for wait_s in waits_s if wait_s is not None))):
                 await wake.wait()
         except TimeoutError:
             pass

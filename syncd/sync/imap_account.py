@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from syncd.config.model import ImapConfig
 from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
@@ -25,7 +27,7 @@ from syncd.imap.quirks import NONE, quirks_of
 from syncd.imap.types import StatusRow
 from syncd.log import log
 from syncd.reconcile.mailboxes import compare_listing, sync_order
-from syncd.store import accounts, server_tree, troubles
+from syncd.store import accounts, server_tree, troubles, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -167,10 +169,10 @@ class ImapAccount:
             if asked and is_new:
                 self._failures.end_waits()
             if asked is Asked.LOOK and is_new:
-                await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
+                await self._db.write(partial(_hurry, account_id=self._account_id))
             with self._halves.unseen(self._name):
                 await self._push.push(connection)
-                await self._follow_moved(connection)
+                await self._follow(connection)
             if asked or is_first or self._timer.is_due:
                 self._timer.begin()
                 is_first = False
@@ -178,7 +180,7 @@ class ImapAccount:
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
-            await self._follow_moved(connection)
+            await self._follow(connection)
             has_news = not wake.is_set() and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
@@ -187,7 +189,7 @@ class ImapAccount:
             return True
         self._activity.now("idle", self._clock())
         self._let_go()
-        waits_s = (self._timer.left_s, self._failures.shortest_wait_s())
+        waits_s = (self._timer.left_s, self._failures.shortest_wait_s(), self._push.wait_s())
         with self._timer.waking(wake):
             timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
@@ -256,11 +258,11 @@ class ImapAccount:
             if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_known_bodies)
 
-    async def _follow_moved(self, connection: ImapConnection) -> None:
-        """Bring to the other devices what a deletion by one of them put into Trash, without fetching it again."""
-        while moved := self._push.take_moved():
+    async def _follow(self, connection: ImapConnection) -> None:
+        """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
+        while filled := self._push.take_filled():
             for mailbox in await self._mailboxes():
-                if mailbox.is_listed and any(one.to_id == mailbox.id for one in moved):
+                if mailbox.is_listed and mailbox.id in filled:
                     await self._guarded(connection, mailbox, self._read_rows)
                     await self._guarded(connection, mailbox, self._read_bodies)
 
@@ -398,3 +400,8 @@ class ImapAccount:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
+
+
+def _hurry(conn: Connection, *, account_id: int) -> None:
+    troubles.hurry_bodies(conn, account_id=account_id)
+    uploads.hurry(conn, account_id=account_id)

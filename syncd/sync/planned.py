@@ -10,8 +10,12 @@ from syncd.config.model import Config
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Deliver, Effect, Remove, Shift
 from syncd.reconcile.planner import plan
-from syncd.store import accounts, pairs, shifts
-from syncd.store.devices import ReplicaRow
+from syncd.store import accounts, pairs, shifts, uploads
+from syncd.store.devices import ReplicaRow, device_names
+from syncd.store.report import account_ids
+from syncd.store.successors import with_successors
+from syncd.sync.arrivals import arrival_of, due
+from syncd.sync.arrivals import planned as plan_arrivals
 from syncd.sync.policies import deletion_of, policy_of, selection_of
 from syncd.sync.served import ServedReplica, served_replicas
 from syncd.sync.shift_round import effect_of
@@ -72,6 +76,22 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
                 named = shifted[served.device].instead_of(effect)
                 if named is not None:
                     yield PlannedEffect(served.account, str(served.mailbox.name), served.device, named)
+    yield from _arrivals(conn, config, now=now)
+
+
+def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:
+    """Yield what becomes of files that devices added and that are in the store."""
+    ids, devices = account_ids(conn), device_names(conn)
+    for account in config.accounts:
+        found = due(uploads.uploads(conn, account_id=ids[account]), now=now) if account in ids else ()
+        if not found:
+            continue
+        names = {row.id: str(row.name) for row in accounts.mailboxes(conn, account_id=ids[account])}
+        for one in plan_arrivals(conn, found, account_id=ids[account]):
+            source, target_id = one.origin.source, one.upload.mailbox_id
+            where = target_id if source is None else source.mailbox_id
+            device = devices[one.upload.device_id]
+            yield PlannedEffect(account, names[where], device, arrival_of(one, names[target_id]))
 
 
 def _shifts(
@@ -93,7 +113,7 @@ def _pairs(conn: Connection, of: ReplicaRow) -> Iterator[Pair]:
         of = replace(of, server_cursor=news.upto)
     while of.has_replica_news:
         news = pairs.replica_news(conn, of, limit=_PAIRS_PER_PAGE)
-        yield from _unseen(news.pairs, seen)
+        yield from _unseen(with_successors(conn, of, news.pairs), seen)
         of = replace(of, replica_cursor=news.upto)
 
 

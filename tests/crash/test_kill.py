@@ -5,6 +5,7 @@ A few points of each kind are tried; SYNCD_CRASH_POINTS=50 tries fifty, and SYNC
 
 import os
 import random
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from syncd.mail.flags import Flags
 from syncd.store import schema
 from syncd.store.database import Database
 from tests.contract.sync.house import House, Table, imap, pop3
+from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.crash.child import run
@@ -29,7 +31,7 @@ DEVICES: Mapping[str, Table] = {
     "phone": {**SETTLE, "layout": "fs"},
     "usb": {**SETTLE, "link": False},
 }
-SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+SEEN, FLAGGED, ANSWERED, DRAFT = "\\Seen", "\\Flagged", "\\Answered", "\\Draft"
 # About how many points of each kind the two parts of the story pass; a number beyond the last is a run without a kill.
 _FIRST = {Kind.COMMIT: 90, Kind.FILE: 1165, Kind.SEND: 115}
 _LATER = {Kind.COMMIT: 115, Kind.FILE: 445, Kind.SEND: 110}
@@ -82,12 +84,21 @@ class Story:
         house.replica("laptop").find("w6").path.unlink()
         house.replica("phone").find("w7").path.unlink()
         house.replica("usb").find("w7").path.unlink()
+        house.replica("phone").mark("w10", add="S")
+        moved = house.replica("phone").find("w10").path
+        moved.rename(house.replica("phone", "Archive").directory / "cur" / moved.name)
+        copied = house.replica("usb").find("w11").path
+        shutil.copy(copied, house.replica("usb", "Archive").directory / "cur" / "1700000000.9.usb:2,")
+        (house.replica("laptop", "Drafts").directory / "cur" / "1700000000.1.laptop:2,D").write_bytes(letter("d"))
+        (house.replica("usb", "Drafts").directory / "cur" / "1700000000.1.usb:2,D").write_bytes(letter("e"))
         house.replica("laptop", account="isp").mark("i0", add="S")
         house.replica("phone", account="isp").mark("i0", add="F")
 
     def assert_changed(self) -> None:
         """Check that every change is on every side."""
-        mail: dict[str, Flags] = {f"w{number}": frozenset() for number in range(13) if number not in {3, 4, 6, 7, 8, 9}}
+        mail: dict[str, Flags] = {
+            f"w{number}": frozenset() for number in range(13) if number not in {3, 4, 6, 7, 8, 9, 10}
+        }
         mail |= {
             "w1": frozenset({FLAGGED, "todo"}),
             "w2": frozenset({SEEN, FLAGGED}),
@@ -101,13 +112,18 @@ class Story:
             "w8": frozenset({ANSWERED, "filed"}),
             "w9": frozenset({FLAGGED}),
             "w13": frozenset[str](),
+            "w10": frozenset({SEEN}),
+            "w11": frozenset[str](),
         }
         isp = {f"i{number}": frozenset[str]() for number in range(7)} | {"i0": frozenset({SEEN, FLAGGED})}
         self._assert(mail, isp, filed)
-        assert len(self.work.bodies("Trash")) == 2
-        trash = {key: frozenset[str]() for key in ("w6", "w7")}
-        assert self.work.flags("Trash") == trash
-        assert [replica.flags() for replica in self.house.replicas("Trash")] == [trash] * len(DEVICES)
+        self._assert_in("Trash", {key: frozenset() for key in ("w6", "w7")})
+        self._assert_in("Drafts", {key: frozenset({DRAFT}) for key in ("d", "e")})
+
+    def _assert_in(self, mailbox: str, wanted: Mapping[str, Flags]) -> None:
+        assert len(self.work.bodies(mailbox)) == len(wanted)
+        assert self.work.flags(mailbox) == wanted
+        assert [replica.flags() for replica in self.house.replicas(mailbox)] == [wanted] * len(DEVICES)
 
     def _assert(self, work: Mapping[str, Flags], isp: Mapping[str, Flags], filed: Mapping[str, Flags]) -> None:
         assert self.work.flags() == work
