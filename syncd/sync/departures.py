@@ -25,7 +25,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope
-from syncd.sync.deletion_guard import admit_deletions, count_deletions
+from syncd.sync.deletion_guard import admit_deletions, admit_of_account, count_account_deletions, count_deletions
 from syncd.sync.sides import Departed, ServerSide
 
 _OVERTAKEN = "somebody changes the message each time it is to be deleted"
@@ -101,20 +101,21 @@ class DepartureRound:
         )
 
     def _has_holds(self, conn: Connection) -> bool:
-        return bool(holds.holds(conn, mailbox_id=self.mailbox.id, scope=HoldScope.BY_DEVICE))
+        scopes = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
+        return any(holds.holds(conn, mailbox_id=self.mailbox.id, scope=scope) for scope in scopes)
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        return {
-            of: admit_deletions(
-                conn,
-                self.mailbox,
-                of,
-                [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred],
-                rule=self.rule,
-                now=self.now,
-            )
+        """Ask the guard for each device, and then for all of them together."""
+        wanted = {
+            of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
             for of in self.replicas
         }
+        rule, now = self.rule, self.now
+        allowed = {of: admit_deletions(conn, self.mailbox, of, mine, rule=rule, now=now) for of, mine in wanted.items()}
+        everything = [one for mine in wanted.values() for one in mine]
+        some = frozenset[int]().union(*allowed.values())
+        together = admit_of_account(conn, self.mailbox, everything, some, rule=rule, now=now)
+        return {of: mine & together for of, mine in allowed.items()}
 
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""
@@ -134,6 +135,7 @@ class DepartureRound:
         if gone:
             vanished = UidSet.of(uids[message_id] for message_id in gone)
             uidvalidity = self.mailbox.cursor.uidvalidity
+            count_account_deletions(conn, self.mailbox, gone, rule=self.rule, now=self.now)
             server_tree.record_vanished(conn, self.mailbox.id, uidvalidity, vanished, now=self.now)
             for of, mine in allowed.items():
                 if mine & gone:

@@ -5,9 +5,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import MailboxLoss, Reason
-from syncd.store import devices, holds
+from syncd.store import devices, guard_window, holds
 from syncd.store.database import Database
-from syncd.store.holds import HoldState
+from syncd.store.holds import HoldScope, HoldState
 from syncd.store.report import held, store_report
 from syncd.store.schema import account, base_message, guard_removal, mailbox, server_message
 
@@ -70,21 +70,20 @@ def test_released_hold_stays_beside_a_new_one_until_its_removals_are_settled(sto
     assert store.read_now(lambda conn: _mailboxes(conn, *HoldState)) == {1}
 
 
-def test_losses_count_the_window_with_what_is_planned(store: Database) -> None:
-    """A mailbox had what was there before the first removal counted; one that loses nothing is untouched."""
+def test_window_tells_what_each_mailbox_lost_and_had(store: Database) -> None:
+    """A mailbox had what was there before the first removal counted; one that loses nothing has what it has."""
     store.write_now(lambda conn: _record(conn, 4, at=NOW))
     store.write_now(lambda conn: _settle(conn, (1, 2, 3, 4)))
 
-    def ask(conn: Connection, since: float) -> holds.Losses:
-        return holds.losses(conn, device_id=1, planned={1: 2}, since=since)
+    def ask(conn: Connection, since: float) -> dict[int, MailboxLoss]:
+        found = guard_window.tallies(conn, HoldScope.ON_DEVICE, 1, since=since)
+        return {one.mailbox_id: one for one in found}
 
     within = store.read_now(lambda conn: ask(conn, NOW - 1))
     after = store.read_now(lambda conn: ask(conn, NOW + 1))
-    of_trash = store.read_now(lambda conn: holds.losses(conn, device_id=1, planned={2: 1}, since=NOW + 1))
 
-    assert within == holds.Losses((MailboxLoss(1, removed=6, had=12, may_empty=False),), untouched=0)
-    assert after.mailboxes == (MailboxLoss(1, removed=2, had=8, may_empty=False),)
-    assert (of_trash.mailboxes[0].may_empty, of_trash.untouched) == (True, 8)
+    assert within == {1: MailboxLoss(1, 4, 12, may_empty=False), 2: MailboxLoss(2, 0, 0, may_empty=True)}
+    assert after[1] == MailboxLoss(1, removed=0, had=8, may_empty=False)
 
 
 def test_counts_older_than_the_window_go_unless_a_hold_rests_on_them(store: Database) -> None:
@@ -147,12 +146,12 @@ def _fill(conn: Connection) -> None:
 
 def _put(conn: Connection, *, device_id: int, messages: tuple[int, ...], now: float = NOW) -> None:
     effects = [Remove(message_id, 100 + message_id) for message_id in messages]
-    holds.put_hold(conn, device_id=device_id, mailbox_id=1, reason=Reason.TOO_MANY, effects=effects, now=now)
+    holds.put_hold(conn, scope_id=device_id, mailbox_id=1, reason=Reason.TOO_MANY, effects=effects, now=now)
 
 
 def _record(conn: Connection, count: int, *, at: float) -> None:
     of = _inbox(conn)
-    holds.record_removals(conn, of, removed=count, now=at, window_s=WINDOW_S)
+    guard_window.record_removals(conn, of, removed=count, now=at, window_s=WINDOW_S)
 
 
 def _settle(conn: Connection, message_ids: tuple[int, ...]) -> None:
