@@ -51,10 +51,15 @@ class KnownMailbox:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The mailbox was selected, and changes will be learnt by this rung; it comes first."""
+    """The mailbox was selected, and changes will be learnt by this rung; it comes first.
+
+    is_older: UIDNEXT or HIGHESTMODSEQ is lower than the known one. The server may have been set back to an older state,
+    so that known UIDs name other messages: each row that follows tells size and date.
+    """
 
     result: SelectResult
     rung: Rung
+    is_older: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +153,16 @@ async def observe_changes(
         ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
         yield Demoted(ceiling, "a parameter of select was refused")
     rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))
-    if cursor.highestmodseq is None:
+    has_fallen = selected.uidnext is not None and selected.uidnext < cursor.uidnext
+    if cursor.highestmodseq is None or has_fallen:
         rung = Rung.LISTING
-    yield Selected(selected, rung)
+    is_older = has_fallen or _has_modseq_fallen(cursor, selected)
+    yield Selected(selected, rung, is_older)
     if selected.uidvalidity is None or selected.uidvalidity != cursor.uidvalidity:
         yield Renumbered(selected.uidvalidity)
         return
-    sight = _Sight(connection, known, selected, quirks)
-    if rung > Rung.LISTING and (selected.highestmodseq or 0) < (cursor.highestmodseq or 0):
+    sight = _Sight(connection, known, selected, quirks, is_older=is_older)
+    if rung > Rung.LISTING and is_older:
         rung = Rung.LISTING
         yield Demoted(rung, "highestmodseq fell")
     async with aclosing(sight.changes(rung)) as changes:
@@ -166,12 +173,21 @@ async def observe_changes(
 class _Sight:
     """One observation of one selected mailbox."""
 
-    def __init__(self, connection: ImapConnection, known: KnownMailbox, selected: SelectResult, quirks: Quirks) -> None:
+    def __init__(
+        self,
+        connection: ImapConnection,
+        known: KnownMailbox,
+        selected: SelectResult,
+        quirks: Quirks,
+        *,
+        is_older: bool,
+    ) -> None:
         self._connection = connection
         self._known = known
         self._cursor = known.cursor
         self._selected = selected
         self._quirks = quirks
+        self._is_older = is_older
         self._new: list[int] = []
         self._modseq = known.cursor.highestmodseq or 0
 
@@ -181,8 +197,7 @@ class _Sight:
         old = UidSet.span(1, self._cursor.uidnext - 1)
         if rung is Rung.LISTING:
             seen: list[int] = []
-            # NOTE: after a restored backup UIDs may name other messages, which only size and date can tell.
-            items = Items.ALL if (self._selected.uidnext or UID_MAX) < self._cursor.uidnext else Items.FLAGS
+            items = Items.ALL if self._is_older else Items.FLAGS
             async for changes in self._batches(old, items):
                 seen += [row.uid for row in changes.rows]
                 yield changes
@@ -229,10 +244,13 @@ class _Sight:
             async for changes in self._batches(listed.uids - here, Items.ALL):
                 self._new += [row.uid for row in changes.rows]
                 yield changes
-        count = self._cursor.count + len(self._new) - len(vanished)
+        count, uidnext = self._cursor.count + len(self._new) - len(vanished), self._cursor.uidnext
         if listed is not None and listed.is_complete:
-            count = len(listed.uids | UidSet.of(self._new))
-        yield ServerChanges((), vanished, self._next_cursor(count))
+            here = listed.uids | UidSet.of(self._new)
+            count = len(here)
+            if self._is_older:  # all that is there was just compared, so that what comes next is new
+                uidnext = here.highest + 1 if here else 1
+        yield ServerChanges((), vanished, self._next_cursor(count, uidnext))
 
     async def _batches(
         self, uids: UidSet, items: Items, *, changed_since: int | None = None
@@ -259,16 +277,21 @@ class _Sight:
                 gone |= piece
         return gone
 
-    def _next_cursor(self, count: int) -> Cursor:
+    def _next_cursor(self, count: int, uidnext: int) -> Cursor:
         modseq = self._selected.highestmodseq
         if modseq is not None and self._quirks.modseq_runs_ahead and self._cursor.highestmodseq is not None:
             modseq = min(modseq, self._modseq)
         return Cursor(
             uidvalidity=self._cursor.uidvalidity,
-            uidnext=max(self._cursor.uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
+            uidnext=max(uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
             highestmodseq=modseq,
             count=count,
         )
+
+
+def _has_modseq_fallen(cursor: Cursor, selected: SelectResult) -> bool:
+    known, now = cursor.highestmodseq, selected.highestmodseq
+    return known is not None and now is not None and now < known
 
 
 async def _rows(connection: ImapConnection, uids: UidSet, items: Items) -> AsyncGenerator[FetchRow, None]:

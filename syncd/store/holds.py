@@ -109,6 +109,16 @@ def holds_by_devices(conn: Connection, *, account_id: int) -> tuple[Hold, ...]:
     return tuple(one for one in found if one.mailbox_id in mailbox_ids)
 
 
+def lost_messages(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
+    """Return the messages that devices have, and that wait for a person because their server lost them."""
+    return frozenset(
+        message_id
+        for one in holds(conn, mailbox_id=mailbox_id, scope=HoldScope.ON_DEVICE)
+        if one.state is HoldState.HELD and not one.reason.is_judged
+        for message_id in one.message_ids
+    )
+
+
 def mailboxes_of(conn: Connection, *, device_id: int, states: Collection[HoldState]) -> frozenset[int]:
     """Return the mailboxes in which removals on a device have holds of these states."""
     query = select(hold.c.mailbox_id).where(

@@ -171,6 +171,25 @@ def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Itera
     return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
+def other_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> UidSet:
+    """Return the UIDs under which the tree has, or had, messages of another size or date than observed."""
+    known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
+    return UidSet.of(
+        message.uid
+        for message in observed
+        if (row := known.get(message.uid)) is not None
+        and None not in {message.size_bytes, message.internaldate}
+        and (row.size_bytes, row.internaldate) != (message.size_bytes, message.internaldate)
+    )
+
+
+def sizes_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, int]:
+    """Return the size of each of these messages, by row id."""
+    columns = server_message.c
+    query = select(columns.id, columns.size_bytes).where(is_one_of(conn, columns.id, message_ids))
+    return {row.id: row.size_bytes for row in conn.execute(query)}
+
+
 def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
     """Return the UIDs that the tree has and the server has not been seen to expunge."""
     query = (
@@ -263,7 +282,8 @@ def _taken_by(selection: Selection) -> ColumnElement[bool]:
 
 def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:
     columns = server_message.c
-    query = select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
+    found = (columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at)
+    query = select(*found, columns.size_bytes, columns.internaldate).where(
         columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity
     )
     return {row.uid: row for row in conn.execute(query.where(is_one_of(conn, columns.uid, uids)))}

@@ -11,6 +11,7 @@ is known, since SELECT reports no event.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,17 +23,18 @@ from syncd.imap.limits import Limits
 from syncd.imap.observe import Rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
-from syncd.imap.types import ListEntry, SelectResult, StatusRow
+from syncd.imap.types import StatusRow
 from syncd.log import log
-from syncd.mail.mailbox import from_wire, is_selected
-from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
+from syncd.reconcile.mailboxes import compare_listing, sync_order
 from syncd.store import accounts, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
-from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
+from syncd.sync.imap_look import RenumberedError
+from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.imap_observed import is_as_known, is_unchanged, listed_of
 from syncd.sync.imap_push import ImapPush
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
@@ -40,9 +42,11 @@ from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
+from syncd.sync.suspicions import SECOND_LOOK_S, Suspicions
 from syncd.sync.wakes import Wakes
 
 _NEWEST_BODIES = 100
+_SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
 """How long new mail in INBOX may go unnoticed during a pass."""
 
@@ -66,6 +70,7 @@ class ImapAccount:
         clock: Callable[[], float],
         spool_directory: Path | None = None,
         limits: Limits | None = None,
+        second_look_s: float = SECOND_LOOK_S,
     ) -> None:
         """Call `password` at each connection; `requests` asks for a whole pass."""
         self._db = db
@@ -87,6 +92,7 @@ class ImapAccount:
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
         self._losses = Losses()
+        self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._failures = MailboxFailures(db, name, self._losses)
         self._push = ImapPush(
             db,
@@ -164,10 +170,11 @@ class ImapAccount:
                 await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
             await self._push.push(connection)
             await self._follow_moved(connection)
-            if asked or is_first or self._timer.is_due:
+            if asked or is_first or self._timer.is_due or self._second_look_s() == 0.0:
                 self._timer.begin()
                 is_first = False
                 await self._pass(connection)
+                await self._look_again(connection, waits=bool(asked))
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
@@ -180,7 +187,7 @@ class ImapAccount:
             return True
         self._activity.now("idle", self._clock())
         self._let_go()
-        waits_s = (self._timer.left_s, self._failures.shortest_wait_s())
+        waits_s = (self._timer.left_s, self._failures.shortest_wait_s(), self._second_look_s())
         with self._timer.waking(wake):
             timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
@@ -193,26 +200,51 @@ class ImapAccount:
         self._glanced_at = asyncio.get_running_loop().time()
         statuses = await self._list(connection)
         rows = await self._mailboxes()
-        changed = [row for row in rows if row.error or not _is_unchanged(row, statuses.get(row.wire_name))]
+        changed = [
+            row
+            for row in rows
+            if row.error or self._suspicions.has(row.id) or not is_unchanged(row, statuses.get(row.wire_name))
+        ]
         for mailbox in changed:
             if not mailbox.is_listed:
                 await self._guarded(connection, mailbox, self._list_newest)
         for mailbox in changed:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
+        await self._record_confirmed()
+        self._suspicions.end_pass((row.id for row in rows), now=asyncio.get_running_loop().time())
         now = self._clock()
         due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        now = self._clock()
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
+        if not self._suspicions:
+            now = self._clock()
+            await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
+
+    async def _look_again(self, connection: ImapConnection, *, waits: bool) -> None:
+        """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
+        for _ in range(_SECOND_LOOKS_MAX if waits else 0):
+            wait_s = self._second_look_s()
+            if wait_s is None:
+                break
+            self._activity.now("waiting whether what seems to be gone comes back", self._clock())
+            await asyncio.sleep(wait_s)
+            await self._pass(connection)
+
+    async def _record_confirmed(self) -> None:
+        """Record what was confirmed to be gone in one transaction, so that devices see all of it at once."""
+        confirmed = self._suspicions.take_confirmed()
+        if confirmed:
+            await self._db.write(lambda conn: [record(conn) for record in confirmed])
+            self._wake_devices()
 
     async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in await self._mailboxes():
             if mailbox.wire_name == connection.selected:
                 await self._guarded(connection, mailbox, self._read_rows)
+                await self._record_confirmed()
                 await self._guarded(connection, mailbox, self._read_bodies)
 
     async def _follow_moved(self, connection: ImapConnection) -> None:
@@ -240,8 +272,12 @@ class ImapAccount:
         known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         changes = compare_listing(
             {row.wire_name: accounts.listed(row) for row in known},
-            [_listed(entry, self._config.mailboxes) for entry in entries],
+            [listed_of(entry, self._config.mailboxes) for entry in entries],
         )
+        missed = self._suspicions.believe_unlisted(
+            changes.missed, is_doubtful=changes.is_doubtful, now=asyncio.get_running_loop().time()
+        )
+        changes = replace(changes, missed=tuple(missed))
         now = self._clock()
         await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
         if changes.added or changes.missed:
@@ -301,6 +337,7 @@ class ImapAccount:
             try:
                 await read(observer, fresh)
             except RenumberedError:
+                self._suspicions.forget(fresh.id)
                 await observer.renumber()
                 self._wake_devices()
             await self._failures.succeeded(fresh, Work.READ)
@@ -316,6 +353,7 @@ class ImapAccount:
             encoder=self._encoder,
             recent=self._recent,
             losses=self._losses,
+            suspicions=self._suspicions,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )
@@ -336,7 +374,7 @@ class ImapAccount:
             async with self._failures.kept(connection, mailbox, Work.READ):
                 condstore = "CONDSTORE" in connection.capabilities
                 selected = await connection.select(mailbox.wire_name, condstore=condstore)
-                return has_failed or not mailbox.is_listed or not _is_as_known(mailbox, selected)
+                return has_failed or not mailbox.is_listed or not is_as_known(mailbox, selected)
         return False
 
     def _on_commit(self, count: int) -> None:
@@ -344,6 +382,9 @@ class ImapAccount:
         self._activity.done = self._fetched
         log.info("bodies_committed", account=self._name, count=count)
         self._wake_devices()
+
+    def _second_look_s(self) -> float | None:
+        return self._suspicions.wait_s(asyncio.get_running_loop().time())
 
     def _let_go(self) -> None:
         """Give back what only a busy account needs."""
@@ -353,31 +394,3 @@ class ImapAccount:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
-
-
-def _listed(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
-    name = from_wire(entry.octets, entry.delimiter)
-    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
-
-
-def _is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
-    known = mailbox.cursor
-    return (selected.uidvalidity, selected.uidnext, selected.highestmodseq, selected.exists) == (
-        known.uidvalidity,
-        known.uidnext,
-        known.highestmodseq,
-        known.exists_count,
-    )
-
-
-def _is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:
-    """Tell whether counts alone prove that nothing changed; without mod-sequences flags may have."""
-    cursor = mailbox.cursor
-    if status is None or not mailbox.is_listed or status.highestmodseq is None or cursor.highestmodseq is None:
-        return False
-    return (status.uidvalidity, status.uidnext, status.highestmodseq, status.messages) == (
-        cursor.uidvalidity,
-        cursor.uidnext,
-        cursor.highestmodseq,
-        cursor.exists_count,
-    )

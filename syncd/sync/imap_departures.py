@@ -1,8 +1,9 @@
 """Floor 4: messages that devices deleted, moved to Trash or expunged on an IMAP server, and proven to be gone.
 
-Theory. MOVE cannot be made to depend on what was observed, so the flags are read just before it, and a message that a
-person changed meanwhile stays. Only a search afterwards says what is gone; what a command answered is a hint. Where
-COPY has to do, it is journaled before (`imap_copies`), for repeating it would put a second copy into Trash.
+Theory. MOVE cannot be made to depend on what was observed, so flags, size and date are read just before it: a message
+that a person changed meanwhile stays, and if a UID names another message by now nothing is done at all. Only a search
+afterwards says what is gone; what a command answered is a hint. Where COPY has to do, it is journaled before
+(`imap_copies`), for repeating it would put a second copy into Trash.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from syncd.store import accounts, journal, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.imap_copies import begin, copied_already
+from syncd.sync.imap_look import set_adrift
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -37,8 +39,13 @@ async def depart(
     by_uid = {effect.uid: effect for effect in effects}
     selection = connection.selection
     rows = await _rows(connection, UidSet.of(by_uid))
-    changed = await _changed(db, mailbox, rows)
     uidvalidity = mailbox.cursor.uidvalidity
+    find = partial(
+        server_tree.other_messages, mailbox_id=mailbox.id, uidvalidity=uidvalidity, observed=observed_of(rows)
+    )
+    if await db.read(find):
+        await set_adrift(db, mailbox, "a uid to be deleted names another message")
+    changed = await _changed(db, mailbox, rows)
     await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
@@ -88,7 +95,7 @@ def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
 
 async def _rows(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
     rows: list[FetchRow] = []
-    async with aclosing(connection.fetch_rows(uids, items=Items.FLAGS)) as batches:
+    async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
         async for batch in batches:
             rows += batch.rows
     return rows

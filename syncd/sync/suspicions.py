@@ -1,0 +1,125 @@
+"""Floor 4: extraordinary absences that a server reported once: doubted until a second look says the same.
+
+Theory. A server that is ill may say that a mailbox is empty, or list half of its mailboxes, and be well a moment later.
+So what is extraordinary is not recorded at first sight: the cursor stays, and a new SELECT or LIST some seconds later
+has to say it again. What several mailboxes lost is then recorded together, for devices judge it together. Suspicions
+live in memory: to forget one at a restart only means to look twice once more.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from sqlalchemy import Connection
+
+from syncd.log import log
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.guard import Rule, is_extraordinary
+
+SECOND_LOOK_S = 5.0
+
+Record = Callable[[Connection], None]
+
+
+class Verdict(Enum):
+    """Say what to do with an absence: record it with what else was seen, not yet, or together with others."""
+
+    ORDINARY = "ordinary"
+    DOUBTED = "doubted"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    uids: UidSet
+    since: float
+
+
+class Suspicions:
+    """Hold what the server of one account seems to have lost. Times are those of a clock that nobody sets."""
+
+    def __init__(self, account: str, *, rule: Rule, second_look_s: float = SECOND_LOOK_S) -> None:
+        self._account = account
+        self._rule = rule
+        self._second_look_s = second_look_s
+        self._mailboxes: dict[int, _Missing] = {}
+        self._confirmed: dict[int, Record] = {}
+        self._unlisted: tuple[frozenset[bytes], float] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._mailboxes) or self._unlisted is not None
+
+    def has(self, mailbox_id: int) -> bool:
+        """Tell whether a mailbox is to be looked at again, whatever its counts say."""
+        return mailbox_id in self._mailboxes
+
+    def wait_s(self, now: float) -> float | None:
+        """Return the time until the next second look is due, 0 when it is, None when none is to come."""
+        since = [one.since for one in self._mailboxes.values()]
+        if self._unlisted is not None:
+            since.append(self._unlisted[1])
+        return max(min(since) + self._second_look_s - now, 0.0) if since else None
+
+    def judge(self, mailbox_id: int, vanished: UidSet, *, known: int, now: float) -> Verdict:
+        """Say whether to believe that these messages of so many known ones are gone, as one look at a mailbox says."""
+        self._confirmed.pop(mailbox_id, None)
+        before = self._mailboxes.get(mailbox_id)
+        if not is_extraordinary(len(vanished), known, self._rule):
+            if self._mailboxes.pop(mailbox_id, None) is not None:
+                log.warning("absence_not_believed", account=self._account, mailbox_id=mailbox_id)
+            return Verdict.ORDINARY
+        if before is None:
+            log.warning("absence_doubted", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
+            self._mailboxes[mailbox_id] = _Missing(vanished, now)
+            return Verdict.DOUBTED
+        if now - before.since < self._second_look_s:
+            self._mailboxes[mailbox_id] = _Missing(before.uids & vanished, before.since)
+            return Verdict.DOUBTED
+        if is_extraordinary(len(vanished - before.uids), known, self._rule):
+            self._mailboxes[mailbox_id] = _Missing(vanished, now)
+            return Verdict.DOUBTED
+        del self._mailboxes[mailbox_id]
+        log.warning("absence_confirmed", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
+        return Verdict.CONFIRMED
+
+    def believe_unlisted(self, missed: Collection[bytes], *, is_doubtful: bool, now: float) -> frozenset[bytes]:
+        """Return the mailboxes that are believed to be gone, of those that a LIST misses."""
+        before, self._unlisted = self._unlisted, None
+        if not is_doubtful:
+            if before is not None:
+                log.warning("absence_not_believed", account=self._account, mailboxes=len(before[0]))
+            return frozenset(missed)
+        if before is None:
+            log.warning("absence_doubted", account=self._account, mailboxes=len(missed))
+            self._unlisted = frozenset(missed), now
+            return frozenset()
+        both = before[0].intersection(missed)
+        if now - before[1] < self._second_look_s:
+            self._unlisted = both, before[1]
+            return frozenset()
+        log.warning("absence_confirmed", account=self._account, mailboxes=len(both))
+        return both
+
+    def confirm(self, mailbox_id: int, record: Record) -> None:
+        """Keep what records a confirmed absence, until all mailboxes were looked at."""
+        self._confirmed[mailbox_id] = record
+
+    def take_confirmed(self) -> tuple[Record, ...]:
+        """Return what is to be recorded in one transaction."""
+        taken = tuple(self._confirmed.values())
+        self._confirmed = {}
+        return taken
+
+    def forget(self, mailbox_id: int) -> None:
+        """Doubt nothing of a mailbox any more: it is read anew by other means."""
+        self._mailboxes.pop(mailbox_id, None)
+        self._confirmed.pop(mailbox_id, None)
+
+    def end_pass(self, mailbox_ids: Iterable[int], *, now: float) -> None:
+        """Drop the mailboxes that are not there any more, and put off those that could not be looked at."""
+        there = frozenset(mailbox_ids)
+        self._mailboxes = {
+            mailbox_id: _Missing(one.uids, now) if now - one.since >= self._second_look_s else one
+            for mailbox_id, one in self._mailboxes.items()
+            if mailbox_id in there
+        }
