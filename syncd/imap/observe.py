@@ -53,13 +53,12 @@ class KnownMailbox:
 class Selected:
     """The mailbox was selected, and changes will be learnt by this rung; it comes first.
 
-    is_older: UIDNEXT or HIGHESTMODSEQ is lower than the known one. The server may have been set back to an older state,
-    so that known UIDs name other messages: each row that follows tells size and date.
+    is_compared: each row that follows tells size and date, for known UIDs may name other messages now.
     """
 
     result: SelectResult
     rung: Rung
-    is_older: bool = False
+    is_compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +130,13 @@ async def observe_changes(
     *,
     ceiling: Rung = Rung.QRESYNC,
     quirks: Quirks = NONE,
+    is_first: bool = False,
 ) -> AsyncGenerator[Observation, None]:
     """Select a mailbox and yield what changed in it since `known`.
 
-    ceiling: the highest rung to try, as demotions have left it. Close it with `contextlib.aclosing`. Raises
+    Where UIDNEXT or HIGHESTMODSEQ fell the server may have been set back to an older state: all is listed then, with
+    size and date. So it is at the first look of a connection if all is listed anyhow: such a server dropped its
+    connections. ceiling: the highest rung to try, as demotions left it. Close it with `contextlib.aclosing`. Raises
     RefusedError with reach MAILBOX when the mailbox cannot be selected.
     """
     cursor = known.cursor
@@ -156,13 +158,14 @@ async def observe_changes(
     has_fallen = selected.uidnext is not None and selected.uidnext < cursor.uidnext
     if cursor.highestmodseq is None or has_fallen:
         rung = Rung.LISTING
-    is_older = has_fallen or _has_modseq_fallen(cursor, selected)
-    yield Selected(selected, rung, is_older)
+    has_modseq_fallen = _has_modseq_fallen(cursor, selected)
+    is_compared = has_fallen or has_modseq_fallen or (is_first and rung is Rung.LISTING)
+    yield Selected(selected, rung, is_compared)
     if selected.uidvalidity is None or selected.uidvalidity != cursor.uidvalidity:
         yield Renumbered(selected.uidvalidity)
         return
-    sight = _Sight(connection, known, selected, quirks, is_older=is_older)
-    if rung > Rung.LISTING and is_older:
+    sight = _Sight(connection, known, selected, quirks, is_compared=is_compared)
+    if rung > Rung.LISTING and has_modseq_fallen:
         rung = Rung.LISTING
         yield Demoted(rung, "highestmodseq fell")
     async with aclosing(sight.changes(rung)) as changes:
@@ -180,14 +183,14 @@ class _Sight:
         selected: SelectResult,
         quirks: Quirks,
         *,
-        is_older: bool,
+        is_compared: bool,
     ) -> None:
         self._connection = connection
         self._known = known
         self._cursor = known.cursor
         self._selected = selected
         self._quirks = quirks
-        self._is_older = is_older
+        self._is_compared = is_compared
         self._new: list[int] = []
         self._modseq = known.cursor.highestmodseq or 0
 
@@ -197,7 +200,7 @@ class _Sight:
         old = UidSet.span(1, self._cursor.uidnext - 1)
         if rung is Rung.LISTING:
             seen: list[int] = []
-            items = Items.ALL if self._is_older else Items.FLAGS
+            items = Items.ALL if self._is_compared else Items.FLAGS
             async for changes in self._batches(old, items):
                 seen += [row.uid for row in changes.rows]
                 yield changes
@@ -248,7 +251,7 @@ class _Sight:
         if listed is not None and listed.is_complete:
             here = listed.uids | UidSet.of(self._new)
             count = len(here)
-            if self._is_older:  # all that is there was just compared, so that what comes next is new
+            if self._is_compared and (self._selected.uidnext or uidnext) < uidnext:  # what comes next is new
                 uidnext = here.highest + 1 if here else 1
         yield ServerChanges((), vanished, self._next_cursor(count, uidnext))
 

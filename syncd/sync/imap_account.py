@@ -88,6 +88,7 @@ class ImapAccount:
         self._limits = limits or Limits()
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
+        self._seen: set[int] = set()
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
@@ -151,6 +152,7 @@ class ImapAccount:
             await connection.aclose()
             raise
         self._quirks = quirks_of(config.host, connection.capabilities)
+        self._seen.clear()
         self._activity.mode = "push" if "IDLE" in connection.capabilities else "poll: no IDLE"
         self._activity.error = self._activity.retry_at = None
         log.info("account_connected", account=self._name)
@@ -298,7 +300,9 @@ class ImapAccount:
         if not mailbox.is_listed:
             await observer.list_rows(only_newest=False)
         else:
-            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            ceiling, is_first = self._ceilings.get(mailbox.id, Rung.QRESYNC), mailbox.id not in self._seen
+            self._ceilings[mailbox.id] = await observer.observe(ceiling, is_first=is_first)
+            self._seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
             self._wake_devices()

@@ -1,7 +1,7 @@
 """Floor 4: one look at a mailbox on its server: what changed since its cursor, believed or doubted, and recorded.
 
 Theory. Rows are recorded as they come; what is gone comes last, with the cursor. It is doubted if it is extraordinary
-(`suspicions`). A server whose counts fell may have been set back to an older state. Then sizes and dates are compared;
+(`suspicions`). A server may have been set back to an older state. Where that may be so sizes and dates are compared;
 if known UIDs name other messages, or the newest are gone and their UIDs free again, the mailbox is set *adrift*: it is
 to be read by content, like one that was renumbered.
 """
@@ -45,6 +45,8 @@ class Look:
     suspicions: Suspicions
     quirks: Quirks
     clock: Callable[[], float]
+    is_first: bool
+    """Whether it is the first look of its connection."""
 
     async def run(self, ceiling: Rung) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time.
@@ -57,14 +59,21 @@ class Look:
             uids=self._known_uids,
         )
         selected: SelectResult | None = None
-        older: _Older | None = None
-        changes = observe_changes(self.connection, self.mailbox.wire_name, known, ceiling=ceiling, quirks=self.quirks)
+        compared: _Compared | None = None
+        changes = observe_changes(
+            self.connection,
+            self.mailbox.wire_name,
+            known,
+            ceiling=ceiling,
+            quirks=self.quirks,
+            is_first=self.is_first,
+        )
         async with aclosing(changes) as observed:
             async for one in observed:
                 match one:
-                    case Selected(result, rung, is_older):
+                    case Selected(result, rung, is_compared):
                         selected = result
-                        older = _Older(result.uidnext) if is_older else None
+                        compared = _Compared(result.uidnext) if is_compared else None
                         log.debug("mailbox_selected", mailbox_id=self.mailbox.id, rung=rung.name)
                     case Renumbered():
                         raise RenumberedError("the server gave this mailbox a new uidvalidity")
@@ -72,14 +81,14 @@ class Look:
                         ceiling = min(ceiling, rung)
                         log.warning("rung_demoted", mailbox_id=self.mailbox.id, rung=rung.name, reason=reason)
                     case ServerChanges():
-                        if older is not None and (why := await self._went_back(one, older)):
+                        if compared is not None and (why := await self._went_back(one, compared)):
                             await set_adrift(self.db, self.mailbox, why)
                         await self._record_changes(one, selected)
         return ceiling
 
-    async def _went_back(self, changes: ServerChanges, older: "_Older") -> str | None:
-        """Say what shows that a server whose counts fell has other messages than before, or None."""
-        older.highest = max(older.highest, *(row.uid for row in changes.rows), 0)
+    async def _went_back(self, changes: ServerChanges, compared: "_Compared") -> str | None:
+        """Say what shows that the server has other messages under known UIDs, or None."""
+        compared.highest = max(compared.highest, *(row.uid for row in changes.rows), 0)
         find = partial(
             server_tree.other_messages,
             mailbox_id=self.mailbox.id,
@@ -88,8 +97,8 @@ class Look:
         )
         if await self.db.read(find):
             return "known uids name other messages"
-        uidnext = older.uidnext or UID_MAX
-        if changes.vanished and changes.vanished.highest >= uidnext > older.highest:
+        uidnext = compared.uidnext or UID_MAX
+        if changes.vanished and changes.vanished.highest >= uidnext > compared.highest:
             return "the newest messages are gone and their uids are free again"
         return None
 
@@ -135,8 +144,8 @@ async def set_adrift(db: Database, mailbox: MailboxRow, why: str) -> NoReturn:
 
 
 @dataclass(slots=True)
-class _Older:
-    """Remember of an observation with fallen counts what SELECT said, and the highest UID that was listed."""
+class _Compared:
+    """Remember of a look that compares messages what SELECT said, and the highest UID that was listed."""
 
     uidnext: int | None
     highest: int = 0

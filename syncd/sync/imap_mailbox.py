@@ -108,9 +108,20 @@ class ImapMailbox:
         )
         await self._record_rows(EMPTY, replace(cursor, exists_count=count), is_listed=True)
 
-    async def observe(self, ceiling: Rung) -> Rung:
-        """Record what changed since the cursor, and return the highest rung to try the next time."""
-        look = Look(self._db, self.connection, self._mailbox, self._suspicions, self._quirks, self._clock)
+    async def observe(self, ceiling: Rung, *, is_first: bool) -> Rung:
+        """Record what changed since the cursor, and return the highest rung to try the next time.
+
+        is_first: the mailbox was not looked at on this connection.
+        """
+        look = Look(
+            self._db,
+            self.connection,
+            self._mailbox,
+            self._suspicions,
+            self._quirks,
+            self._clock,
+            is_first=is_first,
+        )
         return await look.run(ceiling)
 
     async def fetch_bodies(

@@ -154,7 +154,7 @@ async def test_falling_highestmodseq_means_a_listing() -> None:
 
     seen = await observed(script, capabilities=CONDSTORE)
 
-    assert [one.is_older for one in seen if isinstance(one, Selected)] == [True]
+    assert [one.is_compared for one in seen if isinstance(one, Selected)] == [True]
     assert demotions(seen) == [(Rung.LISTING, "highestmodseq fell")]
     assert last_cursor(seen) == Cursor(7, 6, 4, 5)
 
@@ -170,7 +170,7 @@ async def test_uidnext_that_fell_brings_size_and_date_of_every_message() -> None
 
     changes = [one for one in seen if isinstance(one, ServerChanges)]
     assert [row.size_bytes for one in changes for row in one.rows] == [9] * 5
-    assert [one.is_older for one in seen if isinstance(one, Selected)] == [True]
+    assert [one.is_compared for one in seen if isinstance(one, Selected)] == [True]
 
 
 async def test_uidnext_that_fell_is_not_left_to_mod_sequences() -> None:
