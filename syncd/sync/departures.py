@@ -18,7 +18,7 @@ from syncd.log import log
 from syncd.mail.flags import DELETED
 from syncd.mail.tree import Pair, ReplicaState
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Move, as_text
+from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Forget, Move, as_text
 from syncd.reconcile.guard import Rule
 from syncd.store import deletions, devices, holds, server_tree, troubles
 from syncd.store.accounts import MailboxRow
@@ -37,7 +37,7 @@ class Wishes:
 
     by_replica: defaultdict[ReplicaRow, dict[int, Departure]] = field(default_factory=lambda: defaultdict(dict))
     returning: set[int] = field(default_factory=set)
-    """Messages whose deletion lost: their devices get them again, and must be told to plan them."""
+    """Messages whose deletion lost, or that the server deleted, too: their devices must be told to plan them again."""
     patient: set[int] = field(default_factory=set)
     """Messages of which an earlier try has marked them as deleted: all of them are asked for together."""
 
@@ -50,7 +50,7 @@ class Wishes:
             self.by_replica[of][server.id] = effect
             if DELETED in server.flags:
                 self.patient.add(server.id)
-        elif isinstance(effect, Deliver) and server.version <= of.server_cursor:
+        elif isinstance(effect, Deliver | Forget) and server.version <= of.server_cursor:
             self.returning.add(server.id)
 
     @property

@@ -6,20 +6,25 @@ from syncd.mail.uidset import EMPTY, UidSet
 from tests.contract.sync.tap import Tap
 
 _EXISTS = re.compile(rb"(?i)^\* \d+ EXISTS")
+_UIDNEXT = re.compile(rb"(?i)\[UIDNEXT \d+\]")
 _FETCHED = re.compile(rb"(?i)^\* \d+ FETCH \(.*?UID (\d+)")
 _FOUND = re.compile(rb"(?i)^(\* ESEARCH \(TAG [^)]*\) UID)(?: ALL ([\d:,]+))?|^\* SEARCH((?: \d+)*)")
 _LISTED = re.compile(rb'(?i)^\* (?:LIST \([^)]*\) \S+|STATUS) "?([^"(]+?)"?(?: \(|\r?\n)')
 
 
 class Liar:
-    """Say of one mailbox that only the UIDs `here` are left, at each of its next `times` SELECTs; by default none."""
+    """Say of one mailbox that only the UIDs `here` are left, at each of its next `times` SELECTs; by default none.
 
-    def __init__(self, tap: Tap, mailbox: str = "INBOX", *, here: UidSet = EMPTY) -> None:
+    uidnext: say this, too.
+    """
+
+    def __init__(self, tap: Tap, mailbox: str = "INBOX", *, here: UidSet = EMPTY, uidnext: int | None = None) -> None:
         self.times = 0
         self.told = 0
         """How often it lied."""
         self._mailbox = mailbox.encode()
         self._here = here
+        self._uidnext = uidnext
         self._is_lying = False
         tap.before_line, tap.says = self._hear, self._say
 
@@ -34,6 +39,8 @@ class Liar:
             return line
         if _EXISTS.match(line):
             return b"* %d EXISTS\r\n" % len(self._here)
+        if self._uidnext is not None and _UIDNEXT.search(line):
+            return _UIDNEXT.sub(b"[UIDNEXT %d]" % self._uidnext, line)
         if found := _FETCHED.match(line):
             return line if int(found[1]) in self._here else b""
         if found := _FOUND.match(line):
