@@ -69,7 +69,7 @@ class Suspicions:
                 log.warning("absence_not_believed", account=self._account, mailbox_id=mailbox_id)
             return Verdict.ORDINARY
         if before is None:
-            log.warning("absence_doubted", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
+            log.info("absence_doubted", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
             self._mailboxes[mailbox_id] = _Missing(vanished, now)
             return Verdict.DOUBTED
         if now - before.since < self._second_look_s:
@@ -79,7 +79,7 @@ class Suspicions:
             self._mailboxes[mailbox_id] = _Missing(vanished, now)
             return Verdict.DOUBTED
         del self._mailboxes[mailbox_id]
-        log.warning("absence_confirmed", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
+        log.info("absence_confirmed", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
         return Verdict.CONFIRMED
 
     def believe_unlisted(self, missed: Collection[bytes], *, is_doubtful: bool, now: float) -> frozenset[bytes]:
@@ -90,14 +90,14 @@ class Suspicions:
                 log.warning("absence_not_believed", account=self._account, mailboxes=len(before[0]))
             return frozenset(missed)
         if before is None:
-            log.warning("absence_doubted", account=self._account, mailboxes=len(missed))
+            log.info("absence_doubted", account=self._account, mailboxes=len(missed))
             self._unlisted = frozenset(missed), now
             return frozenset()
         both = before[0].intersection(missed)
         if now - before[1] < self._second_look_s:
             self._unlisted = both, before[1]
             return frozenset()
-        log.warning("absence_confirmed", account=self._account, mailboxes=len(both))
+        log.info("absence_confirmed", account=self._account, mailboxes=len(both))
         return both
 
     def confirm(self, mailbox_id: int, record: Record) -> None:

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.errors import Temper
 from syncd.store import troubles
 from syncd.store.accounts import MailboxCursor
 from syncd.store.database import Database
-from syncd.store.renumbering import Renumbered, messages_of, rebind
+from syncd.store.renumbering import Renumbered, messages_of, rebind, reclaim, set_adrift
 from syncd.store.schema import account, base_message, body, device, mailbox, replica, server_message, trouble
 
 NOW = 1_700_000_000.0
@@ -86,6 +86,39 @@ def test_row_that_was_gone_is_there_again_only_while_a_replica_has_it(store: Dat
     assert (rows[held].gone_at, rows[held].uid) == (None, 11)
     assert (rows[let_go].gone_at, rows[second].gone_at) == (NOW - 9, None)
     assert rows[nowhere].gone_at == NOW - 9
+
+
+def test_mailbox_set_adrift_is_found_renumbered(store: Database) -> None:
+    """No row has a UID of its UIDVALIDITY any more, and the cursor has another one than the server."""
+    there, gone = _add(store, NEW, 7, body_id=1), _add(store, NEW, 8, gone_at=NOW)
+    other = _add(store, OLD, 7)
+    store.write_now(lambda conn: conn.execute(update(mailbox).values(uidvalidity=NEW)))
+
+    store.write_now(lambda conn: set_adrift(conn, mailbox_id=1, uidvalidity=NEW))
+    again = _add(store, NEW, 7)
+    store.write_now(lambda conn: set_adrift(conn, mailbox_id=1, uidvalidity=NEW))
+
+    rows = _rows(store)
+    assert {rows[id_].uidvalidity for id_ in (there, gone, again)} == {0}
+    assert {rows[id_].uid for id_ in (there, gone, again)} == {there, gone, again}
+    assert (rows[there].body_id, rows[gone].gone_at, rows[other].uidvalidity) == (1, NOW, OLD)
+    assert store.read_now(lambda conn: conn.execute(select(mailbox.c.uidvalidity)).scalar_one()) == 0
+
+
+def test_lost_messages_take_the_uids_under_which_they_are_there_again(store: Database) -> None:
+    """By their bodies, each once; what is another message is left to be bound as a new one."""
+    one, twin, other = (
+        _add(store, 0, uid, body_id=body_id, gone_at=NOW - 9) for uid, body_id in ((1, 1), (2, 1), (3, 2))
+    )
+    again, new = _add(store, NEW, 11, flags="\\Seen"), _add(store, NEW, 12)
+
+    left = store.write_now(lambda conn: reclaim(conn, mailbox_id=1, lost=[one, twin, other], bodies={again: 1, new: 3}))
+
+    rows = _rows(store)
+    assert left == {new: 3}
+    assert (rows[one].uid, rows[one].uidvalidity, rows[one].flags, rows[one].gone_at) == (11, NEW, "\\Seen", None)
+    assert (rows[twin].gone_at, rows[other].gone_at, rows[new].body_id) == (NOW - 9, NOW - 9, None)
+    assert again not in rows
 
 
 def _set_aside(conn: Connection, message_id: int) -> None:
