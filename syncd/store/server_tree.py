@@ -23,7 +23,7 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import mailbox, server_message, trouble
+from syncd.store.schema import body, mailbox, server_message, trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,15 @@ class WantedBody:
     message_id: int
     uid: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A UID whose message has another size or date than before; header_digest: of the body in the store, if any."""
+
+    uid: int
+    header_digest: bytes | None
+    is_same_date: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +180,35 @@ def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Itera
     return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
-def other_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> UidSet:
-    """Return the UIDs under which the tree has, or had, messages of another size or date than observed."""
-    known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
-    return UidSet.of(
-        message.uid
-        for message in observed
-        if (row := known.get(message.uid)) is not None
-        and None not in {message.size_bytes, message.internaldate}
-        and (row.size_bytes, row.internaldate) != (message.size_bytes, message.internaldate)
+def unlike_messages(
+    conn: Connection, *, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]
+) -> tuple[Unlike, ...]:
+    """Return which of these have another size or date than the tree has, or had, under their UIDs."""
+    columns = server_message.c
+    told = {one.uid: (one.size_bytes, one.internaldate) for one in observed if one.size_bytes is not None}
+    query = (
+        select(columns.uid, columns.size_bytes, columns.internaldate, body.c.header_digest)
+        .outerjoin(body, body.c.id == columns.body_id)
+        .where(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity)
+        .where(is_one_of(conn, columns.uid, told))
     )
+    return tuple(
+        Unlike(row.uid, row.header_digest, is_same_date=row.internaldate == told[row.uid][1])
+        for row in conn.execute(query)
+        if (row.size_bytes, row.internaldate) != told[row.uid]
+    )
+
+
+def record_facts(conn: Connection, *, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> None:
+    """Record the size and date that the server tells of known messages now; to devices that is no change."""
+    known = _rows_by_uid(conn, mailbox_id, uidvalidity, [one.uid for one in observed])
+    facts = [
+        {"row_id": known[one.uid].id, "size": one.size_bytes, "date": one.internaldate}
+        for one in observed
+        if one.uid in known
+    ]
+    if facts:
+        conn.execute(_BY_ID.values(size_bytes=bindparam("size"), internaldate=bindparam("date")), facts)
 
 
 def sizes_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, int]:
@@ -282,8 +310,7 @@ def _taken_by(selection: Selection) -> ColumnElement[bool]:
 
 def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:
     columns = server_message.c
-    found = (columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at)
-    query = select(*found, columns.size_bytes, columns.internaldate).where(
+    query = select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
         columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity
     )
     return {row.uid: row for row in conn.execute(query.where(is_one_of(conn, columns.uid, uids)))}

@@ -32,7 +32,7 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
-from syncd.sync.imap_look import RenumberedError
+from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_observed import is_as_known, is_unchanged, listed_of
 from syncd.sync.imap_push import ImapPush
@@ -300,8 +300,7 @@ class ImapAccount:
         if not mailbox.is_listed:
             await observer.list_rows(only_newest=False)
         else:
-            ceiling, is_first = self._ceilings.get(mailbox.id, Rung.QRESYNC), mailbox.id not in self._seen
-            self._ceilings[mailbox.id] = await observer.observe(ceiling, is_first=is_first)
+            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
@@ -358,6 +357,7 @@ class ImapAccount:
             recent=self._recent,
             losses=self._losses,
             suspicions=self._suspicions,
+            is_first=mailbox.id not in self._seen,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )

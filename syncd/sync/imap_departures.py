@@ -7,14 +7,13 @@ afterwards says what is gone; what a command answered is a hint. Where COPY has 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from functools import partial
 
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_messages
 from syncd.imap.moves import Moved, move_messages
-from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
@@ -23,7 +22,7 @@ from syncd.store import accounts, journal, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.imap_copies import begin, copied_already
-from syncd.sync.imap_look import set_adrift
+from syncd.sync.imap_identity import ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -38,13 +37,9 @@ async def depart(
     """Take messages out of the selected mailbox, and tell which of them are proven to be gone."""
     by_uid = {effect.uid: effect for effect in effects}
     selection = connection.selection
-    rows = await _rows(connection, UidSet.of(by_uid))
+    rows = await fetch_facts(connection, UidSet.of(by_uid))
     uidvalidity = mailbox.cursor.uidvalidity
-    find = partial(
-        server_tree.other_messages, mailbox_id=mailbox.id, uidvalidity=uidvalidity, observed=observed_of(rows)
-    )
-    if await db.read(find):
-        await set_adrift(db, mailbox, "a uid to be deleted names another message")
+    await ensure_same(db, connection, mailbox, observed_of(rows))
     changed = await _changed(db, mailbox, rows)
     await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
@@ -91,14 +86,6 @@ def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
         if isinstance(effect, Move):
             targets[effect.to_id] = targets.get(effect.to_id, EMPTY) | UidSet.of([effect.uid])
     return targets
-
-
-async def _rows(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
-    rows: list[FetchRow] = []
-    async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
-        async for batch in batches:
-            rows += batch.rows
-    return rows
 
 
 async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> UidSet:

@@ -1,38 +1,31 @@
 """Floor 4: one look at a mailbox on its server: what changed since its cursor, believed or doubted, and recorded.
 
 Theory. Rows are recorded as they come; what is gone comes last, with the cursor. It is doubted if it is extraordinary
-(`suspicions`). A server may have been set back to an older state. Where that may be so sizes and dates are compared;
-if known UIDs name other messages, or the newest are gone and their UIDs free again, the mailbox is set *adrift*: it is
-to be read by content, like one that was renumbered.
+(`suspicions`). Where a server may have been set back to an older state, messages are compared with what is known, and
+no row is recorded for another message than its own (`imap_identity`).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import NoReturn
 
 from sqlalchemy import Connection
 
-from syncd.errors import ProtocolError, Reach
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Cursor, Demoted, KnownMailbox, Renumbered, Rung, Selected, ServerChanges, observe_changes
 from syncd.imap.quirks import Quirks
 from syncd.imap.types import SelectResult
 from syncd.log import log
 from syncd.mail.uidset import UID_MAX, UidSet
-from syncd.store import accounts, renumbering, server_tree
+from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
+from syncd.store.server_tree import ObservedMessage
+from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, set_adrift
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.suspicions import Suspicions, Verdict
-
-
-class RenumberedError(ProtocolError):
-    """The mailbox has another UIDVALIDITY than its rows."""
-
-    reach = Reach.MAILBOX
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +74,31 @@ class Look:
                         ceiling = min(ceiling, rung)
                         log.warning("rung_demoted", mailbox_id=self.mailbox.id, rung=rung.name, reason=reason)
                     case ServerChanges():
-                        if compared is not None and (why := await self._went_back(one, compared)):
-                            await set_adrift(self.db, self.mailbox, why)
-                        await self._record_changes(one, selected)
+                        rows: Sequence[ObservedMessage] = observed_of(one.rows)
+                        if compared is not None:
+                            rows = await self._compare(one, rows, compared)
+                        await self._record_changes(one, rows, selected)
         return ceiling
 
-    async def _went_back(self, changes: ServerChanges, compared: "_Compared") -> str | None:
-        """Say what shows that the server has other messages under known UIDs, or None."""
-        compared.highest = max(compared.highest, *(row.uid for row in changes.rows), 0)
-        find = partial(
-            server_tree.other_messages,
-            mailbox_id=self.mailbox.id,
-            uidvalidity=self.mailbox.cursor.uidvalidity,
-            observed=observed_of(changes.rows),
-        )
-        if await self.db.read(find):
-            return "known uids name other messages"
+    async def _compare(
+        self, changes: ServerChanges, rows: Sequence[ObservedMessage], compared: "_Compared"
+    ) -> Sequence[ObservedMessage]:
+        """Return the rows to record: what is not as it was waits for the end, when its header can be asked for."""
+        compared.highest = max(compared.highest, *(row.uid for row in rows), 0)
+        unlike = {one.uid for one in await find_unlike(self.db, self.mailbox, rows)}
+        compared.withheld += [row for row in rows if row.uid in unlike]
+        if changes.cursor is None:
+            return [row for row in rows if row.uid not in unlike]
+        await ensure_same(self.db, self.connection, self.mailbox, compared.withheld)
         uidnext = compared.uidnext or UID_MAX
         if changes.vanished and changes.vanished.highest >= uidnext > compared.highest:
-            return "the newest messages are gone and their uids are free again"
-        return None
+            await set_adrift(self.db, self.mailbox, "the newest messages are gone and their uids are free again")
+        return [*(row for row in rows if row.uid not in unlike), *compared.withheld]
 
-    async def _record_changes(self, changes: ServerChanges, selected: SelectResult | None) -> None:
+    async def _record_changes(
+        self, changes: ServerChanges, observed: Sequence[ObservedMessage], selected: SelectResult | None
+    ) -> None:
         before, after, now = self.mailbox.cursor, changes.cursor, self.clock()
-        observed = observed_of(changes.rows)
 
         def record(conn: Connection) -> None:
             server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed)
@@ -135,17 +129,11 @@ class Look:
         return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
 
 
-async def set_adrift(db: Database, mailbox: MailboxRow, why: str) -> NoReturn:
-    """Let a mailbox be read anew by content, since UIDs of it name other messages than they did."""
-    log.warning("server_went_back", mailbox_id=mailbox.id, reason=why)
-    uidvalidity = mailbox.cursor.uidvalidity
-    await db.write(partial(renumbering.set_adrift, mailbox_id=mailbox.id, uidvalidity=uidvalidity))
-    raise RenumberedError("the server went back to an older state of this mailbox")
-
-
 @dataclass(slots=True)
 class _Compared:
     """Remember of a look that compares messages what SELECT said, and the highest UID that was listed."""
 
     uidnext: int | None
     highest: int = 0
+    withheld: list[ObservedMessage] = field(default_factory=list)
+    """Rows that may be of other messages than their UIDs named."""

@@ -31,8 +31,9 @@ from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_known_bodies import bind_known_bodies
-from syncd.sync.imap_look import Look, RenumberedError
+from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
@@ -64,9 +65,11 @@ class ImapMailbox:
         recent: RecentBodies,
         losses: Losses,
         suspicions: Suspicions,
+        is_first: bool,
         spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
+        """Take whether this mailbox was not observed on this connection: UIDs may name other messages then."""
         self.connection = connection
         self._db = db
         self._mailbox = mailbox
@@ -75,6 +78,7 @@ class ImapMailbox:
         self._recent = recent
         self._losses = losses
         self._suspicions = suspicions
+        self._is_first = is_first
         self._spool_directory = spool_directory
         self._clock = clock
 
@@ -108,11 +112,8 @@ class ImapMailbox:
         )
         await self._record_rows(EMPTY, replace(cursor, exists_count=count), is_listed=True)
 
-    async def observe(self, ceiling: Rung, *, is_first: bool) -> Rung:
-        """Record what changed since the cursor, and return the highest rung to try the next time.
-
-        is_first: the mailbox was not looked at on this connection.
-        """
+    async def observe(self, ceiling: Rung) -> Rung:
+        """Record what changed since the cursor, and return the highest rung to try the next time."""
         look = Look(
             self._db,
             self.connection,
@@ -120,7 +121,7 @@ class ImapMailbox:
             self._suspicions,
             self._quirks,
             self._clock,
-            is_first=is_first,
+            is_first=self._is_first,
         )
         return await look.run(ceiling)
 
@@ -229,6 +230,9 @@ class ImapMailbox:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
             return StoreOutcome(frozenset(), {effect.message_id: refusal for effect in effects})
         by_uid = {effect.uid: effect for effect in effects}
+        if self._is_first:
+            rows = await fetch_facts(self.connection, UidSet.of(by_uid))
+            await ensure_same(self._db, self.connection, self._mailbox, observed_of(rows))
         unchanged_since = await self._unchanged_since(by_uid)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
         outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)

@@ -1,6 +1,7 @@
 """A server set back to an older state under the same UIDVALIDITY: no message is lost, or mistaken for another."""
 
 import datetime
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
 OLD = tuple(f"old{number}" for number in range(8))
 LATER = ("later0", "later1", "later2")
 DEVICES = ("laptop", "phone")
+_SIZE = re.compile(rb"(RFC822\.SIZE) (\d+)")
 LONG_AGO = datetime.datetime(2020, 5, 17, 9, 30, tzinfo=datetime.UTC)
 
 
@@ -261,6 +263,54 @@ async def test_deletion_by_a_device_never_takes_another_message(tmp_path: Path, 
 
         assert sorted(user.flags()) == sorted({*OLD, "other0", "other1", "other2"} - {"old1"})
         assert house.replica("phone").keys() == sorted({*OLD, *LATER, "other0", "other1", "other2"} - {"old1"})
+
+
+async def test_flag_of_a_device_is_never_set_on_another_message(tmp_path: Path, backed: Backed) -> None:
+    """A message that came since has the UID under which the device knows its own, and is new on the server, unread."""
+    user = backed.provider
+    house = _house(tmp_path, user)
+    async with house:
+        await house.settle()
+        user.receive(*LATER)
+        await house.settle()
+
+    backed.set_back()
+    user.receive("other0", "other1", "other2", lines=9)
+    for key in ("old1", LATER[1]):
+        house.replica("laptop").mark(key, add="F")
+    async with house:
+        await house.settle()
+
+        flags = {key: {FLAGGED} if key == "old1" else set() for key in (*OLD, "other0", "other1", "other2")}
+        assert user.flags() == flags
+        assert house.replica("phone").flags() == flags | {key: set() for key in LATER}
+
+
+async def test_server_that_counts_sizes_anew_has_the_same_messages(tmp_path: Path, provider: Provider) -> None:
+    """Headers tell so, once; nothing is downloaded, and the next connection asks for none."""
+    provider.receive(*OLD)
+    async with Tap(provider.server.imap_port) as tap:
+        house = _house(tmp_path, provider, tap)
+        async with house:
+            await house.settle()
+            before = [_names(replica) for replica in house.replicas()]
+            asked = len(tap.bodies)
+
+        tap.says = lambda line: _SIZE.sub(lambda found: b"%s %d" % (found[1], int(found[2]) + 1), line)
+        headers: list[int] = []
+        for key in ("new", "newer"):
+            provider.receive(key)
+            tap.lines.clear()
+            async with house:
+                await house.settle()
+            headers.append(sum(b"BODY.PEEK[HEADER]" in line for line in tap.lines))
+
+        for replica, names in zip(house.replicas(), before, strict=True):
+            assert _names(replica).items() >= names.items()
+        assert sum(map(len, tap.bodies[asked:])) == 2
+        assert headers[1] == 0
+        async with house:
+            assert await _holds(house) == ()
 
 
 @pytest.mark.parametrize(
