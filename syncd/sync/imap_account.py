@@ -199,7 +199,7 @@ class ImapAccount:
 
     async def _pass(self, connection: ImapConnection) -> None:
         self._activity.now("listing mailboxes", self._clock())
-        self._glanced_at = asyncio.get_running_loop().time()
+        began = self._glanced_at = asyncio.get_running_loop().time()
         statuses = await self._list(connection)
         rows = await self._mailboxes()
         changed = [
@@ -214,7 +214,7 @@ class ImapAccount:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
         await self._record_confirmed()
-        self._suspicions.end_pass((row.id for row in rows), now=asyncio.get_running_loop().time())
+        self._suspicions.end_pass(began)
         now = self._clock()
         due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
         for mailbox in await self._mailboxes():

@@ -2,11 +2,11 @@
 
 Theory. A server that is ill may say that a mailbox is empty, or list half of its mailboxes, and be well a moment later.
 So what is extraordinary is not recorded at first sight: the cursor stays, and a new SELECT or LIST some seconds later
-has to say it again. What several mailboxes lost is then recorded together, for devices judge it together. Suspicions
-live in memory: to forget one at a restart only means to look twice once more.
+has to say it again. What several mailboxes lost is then recorded together, for devices judge it together, so all of
+them wait until it is time for the last. Suspicions live in memory: to forget one only means to look twice once more.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -54,11 +54,11 @@ class Suspicions:
         return mailbox_id in self._mailboxes
 
     def wait_s(self, now: float) -> float | None:
-        """Return the time until the next second look is due, 0 when it is, None when none is to come."""
+        """Return the time until the second looks are due, 0 when they are, None when none is to come."""
         since = [one.since for one in self._mailboxes.values()]
         if self._unlisted is not None:
             since.append(self._unlisted[1])
-        return max(min(since) + self._second_look_s - now, 0.0) if since else None
+        return max(max(since) + self._second_look_s - now, 0.0) if since else None
 
     def judge(self, mailbox_id: int, vanished: UidSet, *, known: int, now: float) -> Verdict:
         """Say whether to believe that these messages of so many known ones are gone, as one look at a mailbox says."""
@@ -72,7 +72,7 @@ class Suspicions:
             log.info("absence_doubted", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
             self._mailboxes[mailbox_id] = _Missing(vanished, now)
             return Verdict.DOUBTED
-        if now - before.since < self._second_look_s:
+        if now - max(one.since for one in self._mailboxes.values()) < self._second_look_s:
             self._mailboxes[mailbox_id] = _Missing(before.uids & vanished, before.since)
             return Verdict.DOUBTED
         if is_extraordinary(len(vanished - before.uids), known, self._rule):
@@ -115,11 +115,9 @@ class Suspicions:
         self._mailboxes.pop(mailbox_id, None)
         self._confirmed.pop(mailbox_id, None)
 
-    def end_pass(self, mailbox_ids: Iterable[int], *, now: float) -> None:
-        """Drop the mailboxes that are not there any more, and put off those that could not be looked at."""
-        there = frozenset(mailbox_ids)
-        self._mailboxes = {
-            mailbox_id: _Missing(one.uids, now) if now - one.since >= self._second_look_s else one
-            for mailbox_id, one in self._mailboxes.items()
-            if mailbox_id in there
-        }
+    def end_pass(self, began: float) -> None:
+        """Forget what it was time for when the pass began, and was not looked at: it cannot be, or is not there."""
+        older = {mailbox_id: one for mailbox_id, one in self._mailboxes.items() if one.since <= began}
+        if older and began - max(one.since for one in older.values()) >= self._second_look_s:
+            for mailbox_id in older:
+                del self._mailboxes[mailbox_id]

@@ -64,16 +64,28 @@ def test_what_was_confirmed_waits_for_the_other_mailboxes_and_not_for_a_new_look
     assert suspicions.take_confirmed() == ()
 
 
-def test_mailbox_that_cannot_be_looked_at_is_put_off_and_one_that_is_gone_forgotten() -> None:
-    """Else a pass would follow the other without end."""
+def test_mailbox_that_could_not_be_looked_at_in_time_is_forgotten() -> None:
+    """Else a pass would follow the other without end; one that is not due, or doubted in this pass, stays."""
     suspicions = _suspicions()
-    for mailbox_id in (BOX, 2):
-        _judge(suspicions, ALL, mailbox_id=mailbox_id)
+    _judge(suspicions, ALL, mailbox_id=BOX)
+    suspicions.end_pass(LATER_S - 1)
+    assert suspicions.has(BOX)
 
-    suspicions.end_pass([BOX], now=20.0)
+    _judge(suspicions, ALL, mailbox_id=2, at=20.0)
+    suspicions.end_pass(10.0)
+    assert (suspicions.has(BOX), suspicions.has(2)) == (False, True)
 
-    assert (suspicions.has(BOX), suspicions.has(2)) == (True, False)
-    assert suspicions.wait_s(20.0) == LATER_S
+
+def test_all_that_is_doubted_waits_for_the_last() -> None:
+    """Mailboxes that are emptied one soon after the other are recorded together."""
+    suspicions = _suspicions()
+    _judge(suspicions, ALL, mailbox_id=BOX)
+    _judge(suspicions, ALL, mailbox_id=2, at=LATER_S - 1)
+
+    assert _judge(suspicions, ALL, mailbox_id=BOX, at=LATER_S) is Verdict.DOUBTED
+    assert suspicions.wait_s(LATER_S) == LATER_S - 1
+    assert _judge(suspicions, ALL, mailbox_id=BOX, at=2 * LATER_S - 1) is Verdict.CONFIRMED
+    assert _judge(suspicions, ALL, mailbox_id=2, at=2 * LATER_S - 1) is Verdict.CONFIRMED
 
 
 def test_short_list_is_believed_when_a_later_one_is_as_short() -> None:
