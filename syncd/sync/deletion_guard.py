@@ -23,22 +23,27 @@ from syncd.store.holds import Hold, HoldScope, HoldState
 def admit_deletions(
     conn: Connection, mailbox: MailboxRow, of: ReplicaRow, effects: Sequence[Departure], *, rule: Rule, now: float
 ) -> frozenset[int]:
-    """Return which messages of these, all that the device wants deleted of this mailbox, may be; write what is held."""
+    """Return which messages of these, all that the device wants deleted of this mailbox, may be; write what is held.
+
+    What a person released for the account passes.
+    """
     scope = HoldScope.BY_DEVICE
     mine = holds.holds(conn, device_id=of.device_id, scope=scope)
     here = [one for one in mine if one.mailbox_id == of.mailbox_id]
+    released = _released(holds.holds(conn, mailbox_id=mailbox.id, scope=HoldScope.OF_ACCOUNT))
     since = now - rule.window_s
 
     def judge_all() -> Reason | None:
-        exempt = _exempt(mine, since)
+        exempt = _exempt(mine, since) | released
         planned = deletions.not_there(
             conn, device_id=of.device_id, account_id=mailbox.account_id, since=since, without=exempt
         )
         return judge_planned(guard_window.tallies(conn, scope, of.device_id, since=since), planned, rule)
 
     wanted = {effect.message_id: effect for effect in effects}
-    held = _hold(conn, mailbox, (scope, of.device_id), here, wanted, may_be=wanted, judge_all=judge_all, now=now)
-    return frozenset(wanted.keys() - held)
+    may_be = wanted.keys() - released
+    held = _hold(conn, mailbox, (scope, of.device_id), here, wanted, may_be=may_be, judge_all=judge_all, now=now)
+    return frozenset(wanted.keys() - (held - released))
 
 
 def admit_of_account(
@@ -58,7 +63,7 @@ def admit_of_account(
     mine = holds.holds(conn, account_id=account_id)
     of_devices = holds.holds_by_devices(conn, account_id=account_id)
     here = [one for one in mine if one.mailbox_id == mailbox.id]
-    released = _ids(one for one in of_devices if one.state is HoldState.RELEASED)
+    released = _released(of_devices)
     since = now - rule.window_s
 
     def judge_all() -> Reason | None:
@@ -69,7 +74,7 @@ def admit_of_account(
     wanted = {effect.message_id: effect for effect in effects}
     may_be = allowed - released
     held = _hold(conn, mailbox, (scope, account_id), here, wanted, may_be=may_be, judge_all=judge_all, now=now)
-    return allowed - held
+    return allowed - (held - released)
 
 
 def count_deletions(conn: Connection, of: ReplicaRow, message_ids: frozenset[int], *, rule: Rule, now: float) -> None:
@@ -78,7 +83,9 @@ def count_deletions(conn: Connection, of: ReplicaRow, message_ids: frozenset[int
     What a person released is released for the other devices, too.
     """
     found = holds.holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id, scope=HoldScope.BY_DEVICE)
-    if counted := message_ids - _let_go(conn, found, message_ids, now=now):
+    released = _let_go(conn, found, message_ids, now=now)
+    released |= _released(holds.holds(conn, mailbox_id=of.mailbox_id, scope=HoldScope.OF_ACCOUNT))
+    if counted := message_ids - released:
         scope = HoldScope.BY_DEVICE
         guard_window.record_removals(conn, of, removed=len(counted), now=now, window_s=rule.window_s, scope=scope)
 
@@ -91,7 +98,7 @@ def count_account_deletions(
     found = [one for one in holds.holds(conn, account_id=account_id) if one.mailbox_id == mailbox.id]
     by_devices = holds.holds_by_devices(conn, account_id=account_id)
     released = _let_go(conn, found, message_ids, now=now)
-    released |= _ids(one for one in by_devices if one.state is HoldState.RELEASED)
+    released |= _released(by_devices)
     if counted := message_ids - released:
         guard_window.record_account_deletions(
             conn,
@@ -141,6 +148,10 @@ def _let_go(conn: Connection, found: Iterable[Hold], message_ids: frozenset[int]
             holds.let_go_elsewhere(conn, mailbox_id=one.mailbox_id, message_ids=mine, reason=one.reason, now=now)
             released |= mine
     return released
+
+
+def _released(found: Iterable[Hold]) -> frozenset[int]:
+    return _ids(one for one in found if one.state is HoldState.RELEASED)
 
 
 def _exempt(mine: Iterable[Hold], since: float) -> frozenset[int]:

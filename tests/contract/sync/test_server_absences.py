@@ -216,6 +216,38 @@ async def test_devices_that_each_stay_below_the_limit_do_not_empty_an_account(tm
         assert await _holds(house) == ()
 
 
+async def test_one_release_is_enough_for_a_message_that_is_held_twice(tmp_path: Path, user: Provider) -> None:
+    """What the account held and the device then holds with more goes once either is released, and no other with it."""
+    user.receive(*_keys(30))
+    account = imap(user.server, user.user)
+    devices = {name: {"settle": "20ms"} for name in DEVICES}
+    async with House(tmp_path, accounts={"work": account}, devices=devices, guard={"count": 5}) as house:
+        await house.settle()
+        laptop, phone = house.replicas()
+        for replica, keys in ((laptop, _keys(30)[:5]), (phone, _keys(30)[5:10]), (phone, _keys(30)[10:20])):
+            for key in keys:
+                replica.find(key).path.unlink()
+            await house.settle()
+        held = {one.scope: one for one in await _holds(house)}
+        assert {scope: len(one.effects) for scope, one in held.items()} == {
+            HoldScope.OF_ACCOUNT: 5,
+            HoldScope.BY_DEVICE: 15,
+        }
+        assert sorted(user.flags()) == list(_keys(30)[5:])
+
+        await _release(house, held[HoldScope.OF_ACCOUNT])
+        await house.settle()
+        assert sorted(user.flags()) == list(_keys(30)[10:])
+        assert laptop.keys() == list(_keys(30)[10:])
+        (left,) = await _holds(house)
+        assert (left.scope, len(left.effects)) == (HoldScope.BY_DEVICE, 10)
+
+        await _release(house, left)
+        await house.settle()
+        assert sorted(user.flags()) == list(_keys(30)[20:])
+        assert await _holds(house) == ()
+
+
 async def test_hold_of_an_account_dissolves_when_the_files_are_put_back(tmp_path: Path, user: Provider) -> None:
     """What no device wants deleted any more leaves it."""
     user.receive(*_keys(60))
