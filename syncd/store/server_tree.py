@@ -1,5 +1,6 @@
 """Floor 3: the server tree: what each mailbox holds on its server, as observed, with a version on every change."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    exists,
     false,
     func,
     or_,
@@ -22,8 +24,9 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
+from syncd.store.journal import UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import body, mailbox, server_message, trouble
+from syncd.store.schema import body, journal, mailbox, server_message, trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,13 @@ def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: U
     return len(alive)
 
 
+def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
+    """Tell whether a message of a mailbox was recorded as gone after this version."""
+    columns = server_message.c
+    newer = and_(columns.mailbox_id == mailbox_id, columns.version > since, columns.gone_at.is_not(None))
+    return conn.execute(select(columns.id).where(newer).limit(1)).first() is not None
+
+
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}
@@ -211,11 +221,40 @@ def record_facts(conn: Connection, *, mailbox_id: int, uidvalidity: int, observe
         conn.execute(_BY_ID.values(size_bytes=bindparam("size"), internaldate=bindparam("date")), facts)
 
 
+def count_moved(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> int:
+    """Count how many of these messages have just come into other mailboxes of the account.
+
+    By size and date, each arrival standing for one; what has a body there has been there before.
+    """
+    columns, other = server_message.c, server_message.alias("other")
+    wanted = select(columns.size_bytes, columns.internaldate).where(
+        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, is_one_of(conn, columns.uid, uids)
+    )
+    account = select(mailbox.c.account_id).where(mailbox.c.id == mailbox_id).scalar_subquery()
+    came = (
+        select(other.c.size_bytes, other.c.internaldate)
+        .join(mailbox, mailbox.c.id == other.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == account,
+            other.c.mailbox_id != mailbox_id,
+            other.c.body_id.is_(None),
+            other.c.gone_at.is_(None),
+        )
+    )
+    gone, arrived = (Counter(map(tuple, conn.execute(query))) for query in (wanted, came))
+    return (gone & arrived).total()
+
+
 def sizes_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, int]:
     """Return the size of each of these messages, by row id."""
     columns = server_message.c
     query = select(columns.id, columns.size_bytes).where(is_one_of(conn, columns.id, message_ids))
     return {row.id: row.size_bytes for row in conn.execute(query)}
+
+
+def message_ids_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> Mapping[int, int]:
+    """Return the row ids of messages by UID, of those that are in the tree."""
+    return {uid: row.id for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
 def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
@@ -237,7 +276,7 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Those set aside wait for the retry of their trouble.
+    Those set aside wait for the retry of their trouble, and those that may be what a device added, until that is known.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -247,6 +286,7 @@ def wanted_bodies(
             server_message.c.body_id.is_(None),
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
+            ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
             or_(false(), *(_taken_by(selection) for selection in selections)),
         )
         .order_by(server_message.c.uid.desc())
@@ -285,6 +325,18 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
+    )
+
+
+def _begun_below(
+    mailbox_id: ColumnElement[int], uidvalidity: ColumnElement[int], uid: ColumnElement[int]
+) -> Select[Any]:
+    """Select what was begun in a mailbox when a UID was yet to be given."""
+    return select(journal.c.id).where(
+        journal.c.mailbox_id == mailbox_id,
+        journal.c.kind == UploadState.BEGUN.value,
+        journal.c.uidvalidity == uidvalidity,
+        journal.c.uidnext <= uid,
     )
 
 

@@ -105,17 +105,21 @@ class DepartureRound:
         return any(holds.holds(conn, mailbox_id=self.mailbox.id, scope=scope) for scope in scopes)
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        """Ask the guard for each device, and then for all of them together."""
+        """Ask the guard for each device, and then for all of them together; what is replaced is no deletion."""
         wanted = {
             of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
             for of in self.replicas
         }
+        judged = {of: [one for one in mine if not _is_replaced(one)] for of, mine in wanted.items()}
         rule, now = self.rule, self.now
-        allowed = {of: admit_deletions(conn, self.mailbox, of, mine, rule=rule, now=now) for of, mine in wanted.items()}
-        everything = [one for mine in wanted.values() for one in mine]
+        allowed = {of: admit_deletions(conn, self.mailbox, of, mine, rule=rule, now=now) for of, mine in judged.items()}
+        everything = [one for mine in judged.values() for one in mine]
         some = frozenset[int]().union(*allowed.values())
         together = admit_of_account(conn, self.mailbox, everything, some, rule=rule, now=now)
-        return {of: mine & together for of, mine in allowed.items()}
+        return {
+            of: (mine & together).union(one.message_id for one in wanted[of] if _is_replaced(one))
+            for of, mine in allowed.items()
+        }
 
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""
@@ -135,11 +139,15 @@ class DepartureRound:
         if gone:
             vanished = UidSet.of(uids[message_id] for message_id in gone)
             uidvalidity = self.mailbox.cursor.uidvalidity
-            count_account_deletions(conn, self.mailbox, gone, rule=self.rule, now=self.now)
+            everybody = self.wishes.by_replica.values()
+            deleted = gone - {id_ for mine in everybody for id_, one in mine.items() if _is_replaced(one)}
+            count_account_deletions(conn, self.mailbox, deleted, rule=self.rule, now=self.now)
             server_tree.record_vanished(conn, self.mailbox.id, uidvalidity, vanished, now=self.now)
             for of, mine in allowed.items():
-                if mine & gone:
-                    count_deletions(conn, of, mine & gone, rule=self.rule, now=self.now)
+                wanted = self.wishes.by_replica.get(of, {})
+                counted = frozenset(id_ for id_ in mine & gone if not _is_replaced(wanted[id_]))
+                if counted:
+                    count_deletions(conn, of, counted, rule=self.rule, now=self.now)
             deletions.settle(conn, self.mailbox.id, gone)
             holds.take_out(conn, mailbox_id=self.mailbox.id, message_ids=gone)
         for message_id, error in refused.items():
@@ -156,6 +164,11 @@ class DepartureRound:
         for of in self.replicas:
             if of.id in self.cursors and not allowed.get(of, frozenset()) & unsettled:
                 devices.move_replica_cursor(conn, of.id, self.cursors[of.id])
+
+
+def _is_replaced(effect: Departure) -> bool:
+    """Tell whether what leaves is elsewhere or in a newer version, so that nothing is lost to a person."""
+    return isinstance(effect, Expunge) and effect.is_replaced
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ what is about to go elsewhere on the device. What a server lost by going back to
 recorded (`holds.hold_lost`); no rule lets it go, only a person, or the message that is there again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from syncd.log import log
 from syncd.reconcile.effects import Remove, ReplicaEffect
-from syncd.reconcile.guard import Rule, judge_part
+from syncd.reconcile.guard import Rule, judge_part, judge_planned
 from syncd.store import guard_window, holds
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.holds import Hold, HoldScope, HoldState
@@ -90,6 +90,24 @@ def admit(
     holds.drop_holds(conn, over)
     held |= lost_by_server
     return tuple(effect for effect in effects if not (isinstance(effect, Remove) and effect.message_id in held))
+
+
+def admit_moves(
+    conn: Connection, device: DeviceRow, moved: Mapping[int, Collection[int]], *, rule: Rule, now: float
+) -> frozenset[int]:
+    """Return which messages' files may go to Trash or Junk, of those that their server moved there, by mailbox id.
+
+    The others are then removed and delivered, and held. What is held already is judged together with them.
+    """
+    found = holds.holds(conn, device_id=device.id, scope=HoldScope.ON_DEVICE)
+    released = {id_ for hold in found if hold.state is HoldState.RELEASED for id_ in hold.message_ids}
+    holding = {hold.mailbox_id for hold in found if hold.state is HoldState.HELD}
+    judged = {mailbox_id: {*ids} - released for mailbox_id, ids in moved.items() if mailbox_id not in holding}
+    counts = {mailbox_id: len(ids) for mailbox_id, ids in judged.items()}
+    lost = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=now - rule.window_s)
+    if judge_planned(lost, counts, rule) is not None:
+        judged = {}
+    return frozenset().union(*judged.values(), *({*ids} & released for ids in moved.values()))
 
 
 def count_removals(

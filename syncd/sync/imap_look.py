@@ -117,7 +117,9 @@ class Look:
         verdict = Verdict.ORDINARY if after is None else self._judge(changes.vanished)
         if verdict is Verdict.CONFIRMED:
             self.suspicions.confirm(self.mailbox.id, record)
-        elif verdict is Verdict.ORDINARY and (observed or changes.vanished or after is not None):
+        elif verdict is Verdict.DOUBTED:
+            self.suspicions.doubt(self.mailbox.id, before.uidvalidity, record)
+        elif observed or changes.vanished or after is not None:
             await self.db.write(record)
 
     def _judge(self, vanished: UidSet) -> Verdict:

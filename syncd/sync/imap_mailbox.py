@@ -44,6 +44,7 @@ from syncd.sync.suspicions import Suspicions
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000
 _BODIES_AT_ONCE = 1000
+_BOUND_AT_ONCE = 5000
 _SLICE_BYTES = 32 * 1024 * 1024
 _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
@@ -125,6 +126,25 @@ class ImapMailbox:
         )
         return await look.run(ceiling)
 
+    async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int], None]) -> None:
+        """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
+        uidvalidity = self._mailbox.cursor.uidvalidity
+        find = partial(
+            server_tree.wanted_bodies,
+            mailbox_id=self._mailbox.id,
+            uidvalidity=uidvalidity,
+            selections=selections,
+            limit=_BOUND_AT_ONCE,
+            now=self._clock(),
+        )
+        wanted = await self._db.read(find)
+        if not wanted:
+            return
+        selected = await self._select()
+        if selected.uidvalidity != uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        await self._bind_known(wanted, on_commit=on_commit)
+
     async def fetch_bodies(
         self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int], None]
     ) -> bool:
@@ -144,15 +164,7 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        wanted = await reclaim_lost(
-            self._db,
-            self.connection,
-            self._mailbox,
-            wanted,
-            spool_directory=self._spool_directory,
-            clock=self._clock,
-        )
-        wanted = await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
+        wanted = await self._bind_known(wanted, on_commit=on_commit)
         batches = BodyBatches(
             self._db,
             self._mailbox.id,
@@ -173,6 +185,20 @@ class ImapMailbox:
         if lost is not None:
             raise lost
         return True
+
+    async def _bind_known(
+        self, wanted: Sequence[WantedBody], *, on_commit: Callable[[int], None]
+    ) -> Sequence[WantedBody]:
+        """Give back what the server had lost, bind what is known, and return the rest."""
+        left = await reclaim_lost(
+            self._db,
+            self.connection,
+            self._mailbox,
+            wanted,
+            spool_directory=self._spool_directory,
+            clock=self._clock,
+        )
+        return await bind_known_bodies(self._db, self.connection, self._mailbox, left, on_commit=on_commit)
 
     async def _bring(self, wanted: Sequence[WantedBody], batches: BodyBatches) -> SyncdError | None:
         """Fetch bodies into batches; return what ended the connection, with what was on its way suspected."""

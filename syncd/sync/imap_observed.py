@@ -1,12 +1,10 @@
-"""Floor 4: what an IMAP connection said, as the store records it, and whether that is what it knows."""
+"""Floor 4: what an IMAP connection said, as the store records it."""
 
 from collections.abc import Iterable
 
-from syncd.imap.types import FetchRow, ListEntry, SelectResult, StatusRow
-from syncd.mail.mailbox import from_wire, is_selected
+from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.mailboxes import Listed
-from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.accounts import MailboxCursor
 from syncd.store.server_tree import ObservedMessage
 
 
@@ -28,34 +26,4 @@ def observed_of(rows: Iterable[FetchRow]) -> tuple[ObservedMessage, ...]:
         ObservedMessage(row.uid, row.flags, row.modseq or 0, row.size_bytes, row.internaldate, row.email_id)
         for row in rows
         if row.flags is not None
-    )
-
-
-def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
-    """Return a mailbox as a LIST response describes it; patterns: which ones are synced."""
-    name = from_wire(entry.octets, entry.delimiter)
-    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
-
-
-def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
-    """Tell whether SELECT said what the cursor says."""
-    known = mailbox.cursor
-    return (selected.uidvalidity, selected.uidnext, selected.highestmodseq, selected.exists) == (
-        known.uidvalidity,
-        known.uidnext,
-        known.highestmodseq,
-        known.exists_count,
-    )
-
-
-def is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:
-    """Tell whether counts alone prove that nothing changed; without mod-sequences flags may have."""
-    cursor = mailbox.cursor
-    if status is None or not mailbox.is_listed or status.highestmodseq is None or cursor.highestmodseq is None:
-        return False
-    return (status.uidvalidity, status.uidnext, status.highestmodseq, status.messages) == (
-        cursor.uidvalidity,
-        cursor.uidnext,
-        cursor.highestmodseq,
-        cursor.exists_count,
     )

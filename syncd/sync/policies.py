@@ -56,7 +56,7 @@ class Takers:
         return tuple(
             selection_of(device, now=now)
             for name, device in self._devices.items()
-            if self._takes(name, account, mailbox)
+            if self.takes(name, account, mailbox)
         )
 
     def changed(self, conn: Connection, *, account: str, account_id: int, now: float) -> tuple[MailboxRow, ...]:
@@ -73,7 +73,7 @@ class Takers:
             and row.is_listed
             and (
                 row.id in due
-                or any(of.mailbox_id == row.id and self._takes(names[of.device_id], account, row.name) for of in news)
+                or any(of.mailbox_id == row.id and self.takes(names[of.device_id], account, row.name) for of in news)
             )
         ]
         return tuple(sorted(found, key=lambda row: sync_order(row.name, row.special_use)))
@@ -89,12 +89,13 @@ class Takers:
         deletion = deletion_of(self._configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]
-            if row.mailbox_id == mailbox.id and self._takes(name, account, mailbox.name):
+            if row.mailbox_id == mailbox.id and self.takes(name, account, mailbox.name):
                 selection = selection_of(self._devices[name], now=now)
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
 
-    def _takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+    def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        """Tell whether a device selects a mailbox."""
         return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
 
 
