@@ -227,7 +227,7 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
 def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
     if not message_ids:
         return
-    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids), device_id=of.device_id)
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids))
     mine = replica_message.c.replica_id == of.id
     conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(

@@ -33,7 +33,7 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
     )
 
 
-def has_successor(device_id: int) -> ColumnElement[bool]:
+def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Say of a file of this device that it put another one with the same octets elsewhere."""
     other, of_other = replica_message.alias("other"), replica.alias("of_other")
     return exists(
@@ -48,7 +48,7 @@ def has_successor(device_id: int) -> ColumnElement[bool]:
             other.c.id != replica_message.c.id,
             journal.c.kind.in_([state.value for state in UploadState]),
         )
-        .correlate(replica_message)
+        .correlate(replica_message, replica)
     )
 
 
