@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 HEADER_MAX_BYTES = 256 * 1024
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE)
+_LONE_LF = re.compile(rb"(?<!\r)\n")
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 
 
@@ -77,6 +78,15 @@ def lf_pieces(pieces: Iterable[bytes]) -> Iterable[bytes]:
     """Yield the pieces of an `is_crlf` body with LF line ends."""
     # NOTE: such a body has no CR but those of its line ends, and dropping an octet takes half as long as replacing two.
     return (piece.translate(None, b"\r") for piece in pieces)
+
+
+def crlf_pieces(pieces: Iterable[bytes]) -> Iterable[bytes]:
+    """Yield the pieces with CRLF for each lone LF: what a file of a Maildir stands for."""
+    ends_in_cr = False
+    for piece in filter(None, pieces):
+        is_cut = ends_in_cr and piece[:1] == b"\n"
+        ends_in_cr = piece[-1:] == b"\r"
+        yield b"\n" + _LONE_LF.sub(b"\r\n", piece[1:]) if is_cut else _LONE_LF.sub(b"\r\n", piece)
 
 
 def _printable(octets: bytes) -> str:
