@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import body, journal, replica_message, server_message
+
+FOUND = "found"
+"""The kind of rows that say which body a file may be that was there before we were (`adoption`)."""
 
 
 class CopyState(StrEnum):
@@ -50,7 +53,7 @@ def copies(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, CopyRow
         )
         .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
         .join(server_message, server_message.c.id == replica_message.c.message_id)
-        .where(is_one_of(conn, replica_message.c.message_id, message_ids))
+        .where(is_one_of(conn, replica_message.c.message_id, message_ids), _is_copy())
     )
     return {
         message_id: CopyRow(message_id, target_id, CopyState(kind), *facts)
@@ -71,8 +74,8 @@ def begin_copies(
     """Commit that deleted messages are about to be copied, before the command is sent (law 3)."""
     ids = tuple(message_ids)
     drop_copies(conn, ids)
-    ours = journal.c.kind.in_([state.value for state in CopyState])
-    conn.execute(delete(journal).where(ours, journal.c.replica_message_id.is_(None)))  # their source went otherwise
+    # Those without a file: their source went otherwise.
+    conn.execute(delete(journal).where(_is_copy(), journal.c.replica_message_id.is_(None)))
     query = (
         select(
             replica_message.c.message_id, replica_message.c.id, body.c.digest, body.c.header_digest, body.c.size_bytes
@@ -104,10 +107,15 @@ def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:
     """Record that copies are there by the server's word."""
     mine = is_one_of(conn, replica_message.c.message_id, message_ids)
     files = select(replica_message.c.id).where(mine)
-    conn.execute(update(journal).where(journal.c.replica_message_id.in_(files)).values(kind=CopyState.MADE.value))
+    made = update(journal).where(journal.c.replica_message_id.in_(files), _is_copy())
+    conn.execute(made.values(kind=CopyState.MADE.value))
 
 
 def drop_copies(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget copies that the server refused, or whose source is gone; call it before the rows of the files go."""
     files = select(replica_message.c.id).where(is_one_of(conn, replica_message.c.message_id, message_ids))
     conn.execute(delete(journal).where(journal.c.replica_message_id.in_(files)))
+
+
+def _is_copy() -> ColumnElement[bool]:
+    return journal.c.kind.in_([state.value for state in CopyState])

@@ -218,9 +218,12 @@ def _seen_columns(seen: Sighting) -> dict[str, Any]:
 
 
 def _state_of(conn: Connection, file_id: int, synced: ReplicaState) -> ReplicaState:
-    """Return NEW for a file of the device's own, else `synced`."""
-    query = select(replica_message.c.message_id).where(replica_message.c.id == file_id)
-    return ReplicaState.NEW if conn.execute(query).scalar_one() is None else synced
+    """Return `synced` for the file of a message; one of the device's own stays new, or found."""
+    query = select(replica_message.c.message_id, replica_message.c.state).where(replica_message.c.id == file_id)
+    message_id, state = conn.execute(query).one()
+    if message_id is not None:
+        return synced
+    return ReplicaState.FOUND if state == ReplicaState.FOUND else ReplicaState.NEW
 
 
 def _update(conn: Connection, file_id: int, **values: Any) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
-    false,
     func,
     or_,
     select,
@@ -19,11 +18,13 @@ from sqlalchemy import (
 )
 
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
+from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
+from syncd.store.journal import FOUND
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import mailbox, server_message, trouble
+from syncd.store.schema import journal, mailbox, replica_message, server_message, trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Those set aside wait for the retry of their trouble.
+    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -200,7 +201,10 @@ def wanted_bodies(
             server_message.c.body_id.is_(None),
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
-            or_(false(), *(_taken_by(selection) for selection in selections)),
+            or_(
+                server_message.c.size_bytes.in_(_sizes_found(mailbox_id)),
+                *(_taken_by(selection) for selection in selections),
+            ),
         )
         .order_by(server_message.c.uid.desc())
         .limit(limit)
@@ -238,6 +242,15 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
+    )
+
+
+def _sizes_found(mailbox_id: int) -> Select[Any]:
+    file = replica_message.c
+    return (
+        select(journal.c.size_bytes)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .where(journal.c.mailbox_id == mailbox_id, journal.c.kind == FOUND, file.state == ReplicaState.FOUND)
     )
 
 

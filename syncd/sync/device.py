@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
@@ -18,15 +19,16 @@ from syncd.log import log
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.store import holds, troubles
+from syncd.store import adoption, found_files, holds, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
-from syncd.sync.attachment import Attachment
+from syncd.sync.attachment import Adopted, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.first_look import FirstLook
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -87,11 +89,15 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
+        self._first_look = FirstLook(db, config.path, self._files, prover=self._attachment.prover, clock=clock)
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = False
+        self._adoptions: list[asyncio.Future[Adopted]] = []
+        self._found: frozenset[int] = frozenset()
+        """The mailboxes with files of which nobody knows yet whether they are messages'."""
 
     @property
     def name(self) -> str:
@@ -102,17 +108,50 @@ class Device:
         """Return what the device shares with others on its file system."""
         return self._files.commons
 
+    async def adopt(self) -> Adopted:
+        """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot."""
+        asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
+        self._adoptions.append(asked)
+        self.requests.hurry()
+        return await asked
+
+    async def _adopt_if_asked(self) -> bool:
+        """Adopt the root if somebody asks; tell whether it was."""
+        asked, self._adoptions = self._adoptions, []
+        if not asked:
+            return False
+        try:
+            adopted = await self._attachment.adopt()
+        except Exception as error:
+            for one in asked:
+                if not one.done():
+                    one.set_exception(error)
+            if not isinstance(error, SyncdError):
+                raise
+            return False
+        for one in asked:
+            if not one.done():
+                one.set_result(adopted)
+        return True
+
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
-        await self._attachment.attach()
+        await self._adopt_if_asked()
+        if await self._attachment.attach():
+            self._wake_accounts()  # nothing was fetched for us until now
         await self._files.arrive()
         self._second_look.begin_anew()
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._look_first(device_id)
         log.info("device_attached", device=self._name)
+
+    def _wake_accounts(self) -> None:
+        for account in self._mailboxes.accounts:
+            self._wakes.account(account).set()
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
@@ -121,12 +160,13 @@ class Device:
         """
         row = await self._attachment.row()
         await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self._look_first(row.id)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
         while not until():
             waiting = [
                 served
-                for served in await self._mailboxes.served(row.id)
+                for served in await self._looked_at(row.id)
                 if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
             ]
             if not waiting:
@@ -142,8 +182,37 @@ class Device:
         await self._tell()
         return effects
 
+    async def _looked_at(self, device_id: int) -> list[Served]:
+        """Return the replicas whose files are known: of the others nothing may be concluded yet."""
+        return [one for one in await self._mailboxes.served(device_id) if one.replica.listed_at is not None]
+
+    async def _look_first(self, device_id: int) -> None:
+        """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
+        left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
+        for served in await self._mailboxes.served(device_id) if left.unseen else ():
+            if served.mailbox.id in left.unseen and served.mailbox.id not in self._still:
+                self._activity.now(f"comparing {served.where}", self._clock())
+                with self._still.guard(served.mailbox.id, served.where):
+                    await self._first_look.run(served)
+                    self._wakes.account(served.account).set()
+        if left.unseen:
+            left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
+        self._found = left.found
+        for served in await self._looked_at(device_id) if left.found else ():
+            if served.mailbox.id in left.found:
+                selection = selection_of(self._config, now=self._clock())
+                match = partial(found_files.match, of=served.replica, selection=selection, now=self._clock())
+                if await self._db.write(match):
+                    self._wakes.account(served.account).set()
+        if left.is_adopting and not left.unseen and await self._mailboxes.are_listed():
+            await self._attachment.record_adopted()
+            self._wake_accounts()
+
     async def _round(self, row: DeviceRow, served: Served) -> int:
         self._activity.now(f"delivering {served.where}", self._clock())
+        if served.mailbox.id in self._found:
+            # NOTE: after its row was read: of a body that comes later, the round does not know yet.
+            await self._db.write(partial(found_files.pair, of=served.replica))
         policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
@@ -156,7 +225,7 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
-            await self._second_look.note(row.id, await self._mailboxes.served(row.id))
+            await self._second_look.note(row.id, await self._looked_at(row.id))
             self._wakes.account(served.account).set()
         return result.effects
 
@@ -180,7 +249,7 @@ class Device:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed.file)
         device_id = (await self._attachment.row()).id
-        count, all_served = 0, await self._mailboxes.served(device_id)
+        count, all_served = 0, await self._looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
@@ -211,7 +280,7 @@ class Device:
             if waits:
                 self._activity.now("waiting whether missing files come back", self._clock())
                 await asyncio.sleep(wait_s)
-            served = await self._mailboxes.served(device_id)
+            served = await self._looked_at(device_id)
             for account in await self._second_look.run(device_id, served, self._still):
                 self._wakes.account(account).set()
 
@@ -245,6 +314,9 @@ class Device:
         looked_at = loop.time()
         while True:
             await self._sleep(wake)
+            if await self._adopt_if_asked():
+                await self.attach()
+                changes.add(OVERFLOW)
             await self._attachment.check()
             is_asked = self.requests.take() is Asked.LOOK
             if is_asked:

@@ -34,6 +34,7 @@ from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
 from syncd.sync.imap_push import ImapPush
+from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
@@ -83,6 +84,7 @@ class ImapAccount:
         self._limits = limits or Limits()
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
+        self._latecomers = Latecomers(db, takers, name)
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
@@ -164,7 +166,7 @@ class ImapAccount:
                 await self._db.write(partial(troubles.hurry_bodies, account_id=self._account_id))
             await self._push.push(connection)
             await self._follow_moved(connection)
-            if asked or is_first or self._timer.is_due:
+            if asked or is_first or self._timer.is_due or await self._latecomers.have_come():
                 self._timer.begin()
                 is_first = False
                 await self._pass(connection)
@@ -268,19 +270,20 @@ class ImapAccount:
             self._wake_devices()
 
     async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        selections = await self._latecomers.selections(mailbox, now=self._clock())
         await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
     async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         if not mailbox.is_listed:
             return
         while True:
-            selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+            selections = await self._latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                self._complete_at[mailbox.id] = known.version
+                if mailbox.id not in self._latecomers:
+                    self._complete_at[mailbox.id] = known.version
                 return
             await self._push.push(observer.connection)
             await self._glance_at_inbox(observer.connection)
