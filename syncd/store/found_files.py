@@ -199,18 +199,13 @@ def _is_read_since(conn: Connection, of: ReplicaRow, since: float, selection: Se
     NOTE: their sizes alone are no proof, for some servers only estimate them.
     """
     query = (
-        select(account.c.kind, account.c.succeeded_at, mailbox.c.uidvalidity, mailbox.c.is_listed, mailbox.c.error)
+        select(account.c.succeeded_at, mailbox.c.uidvalidity, mailbox.c.is_listed, mailbox.c.error)
         .join(account, account.c.id == mailbox.c.account_id)
         .where(mailbox.c.id == of.mailbox_id)
     )
     row = conn.execute(query).one()
-    if not row.is_listed or row.error is not None:
-        return False
-    if row.kind == "pop3":
-        return True  # the store is the server
-    if row.succeeded_at is None or row.succeeded_at < since:
-        return False
-    return not wanted_bodies(
+    is_read = bool(row.is_listed) and row.error is None and row.succeeded_at is not None and row.succeeded_at >= since
+    return is_read and not wanted_bodies(
         conn, mailbox_id=of.mailbox_id, uidvalidity=row.uidvalidity, selections=(selection,), limit=1, now=now
     )
 

@@ -555,7 +555,7 @@ async def test_directory_that_is_not_there_cannot_be_adopted(tmp_path: Path, use
 
 
 async def test_mail_of_a_pop3_account_survives_a_lost_store_as_new(tmp_path: Path, user: Provider) -> None:
-    """Its only copies are the devices' files: they stay, and are counted as not yet synced, each once."""
+    """Its only copies are the devices' files: they stay, not yet synced, but for those that came again."""
     user.receive("a", "b")
     account = {"isp": pop3(user.server, user.user)}
     house = House(tmp_path, accounts=account, devices=("laptop", "phone"))
@@ -563,13 +563,34 @@ async def test_mail_of_a_pop3_account_survives_a_lost_store_as_new(tmp_path: Pat
         await house.settle()
         assert user.left_on_pop3() == 0
     shutil.rmtree(tmp_path / "store")
-    user.receive("c")
+    user.receive("b", "c")
     async with house:
         await adopt(house, "laptop", "phone")
         await house.settle()
 
+        assert user.left_on_pop3() == 0
         assert [one.keys() for one in house.replicas(account="isp")] == [["a", "b", "c"]] * 2
-        assert await states(house) == {ReplicaState.PRESENT: 2, ReplicaState.NEW: 2, ReplicaState.FOUND: 2}
+        assert await states(house) == {ReplicaState.PRESENT: 4, ReplicaState.NEW: 1, ReplicaState.FOUND: 1}
+
+
+async def test_file_that_is_older_than_the_device_takes_is_bound_all_the_same(tmp_path: Path, user: Provider) -> None:
+    """It is the message's, not one of the device's own, though nobody would fetch its body."""
+    user.receive("old", date=LONG_AGO)
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap:
+        everything = house_of(tmp_path, user, port=tap.port, devices=("laptop",))
+        async with everything:
+            await everything.settle()
+        shutil.rmtree(tmp_path / "store")
+        asked = len(tap.bodies)
+
+        async with house_of(tmp_path, user, port=tap.port, devices={"laptop": {"max_age": "30d"}}) as house:
+            await adopt(house, "laptop")
+            await house.settle()
+
+            assert house.replica("laptop").keys() == ["a", "old"]
+            assert await states(house) == {ReplicaState.PRESENT: 2}
+            assert len(tap.bodies) == asked
 
 
 async def test_adoption_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
