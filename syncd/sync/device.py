@@ -1,9 +1,10 @@
 """Floor 4: the task of one device: watch its root, and keep its replicas at their mailboxes.
 
-Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
-for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look misses is looked for
-once more after `settle`, and only then deleted.
+Theory. Once attached, replicas that nobody has looked at get their first look, before which nothing else touches them;
+the whole of each of the others is compared with its rows, then the task waits for names that moved, for a server tree
+that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after its wait it is listed
+completely, for what happened in it meanwhile was not looked at. What a look misses is looked for once more after
+`settle`, and only then deleted.
 """
 
 import asyncio
