@@ -106,7 +106,10 @@ def _troubles(status: Status) -> Table:
 
 
 def _place(trouble: TroubleStatus) -> tuple[str, str]:
-    return f"{trouble.account}/{trouble.mailbox}", "in maildrop" if trouble.uid is None else str(trouble.uid)
+    where = f"{trouble.account}/{trouble.mailbox}"
+    if trouble.uid is not None:
+        return where, str(trouble.uid)
+    return where, "in maildrop" if trouble.device is None else "a new file"
 
 
 def _is_interesting(one: ReplicaStatus) -> bool:

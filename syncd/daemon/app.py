@@ -209,6 +209,7 @@ class App:
             file_systems=self._file_systems,
             recent=self._recent,
             activity=activity,
+            spool_directory=self._spool_directory,
             clock=self.clock,
             rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),
             is_watched=self._watches_devices,

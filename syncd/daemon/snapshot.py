@@ -171,7 +171,8 @@ def _troubles(config: Config, report: StoreReport) -> Sequence[TroubleStatus]:
 
 
 def _retry_at(config: Config, account: str, trouble: TroubleReport) -> float | None:
-    if trouble.uid is not None or trouble.retry_at is None or account not in config.accounts:
+    is_in_maildrop = trouble.uid is None and trouble.device_id is None
+    if not is_in_maildrop or trouble.retry_at is None or account not in config.accounts:
         return trouble.retry_at
     return trouble.retry_at + config.accounts[account].poll_interval_s
 

@@ -87,8 +87,8 @@ class DeviceStatus:
 class TroubleStatus:
     """Describe a message that is set aside.
 
-    device None: on the server's side. uid None: in a POP3 maildrop still, where it has none. retry_at None: not by
-    itself.
+    device None: on the server's side. uid None: it has none yet, being in a POP3 maildrop still, or, with a device, a
+    file that was added there and that the server did not take. retry_at None: not by itself.
     """
 
     account: str

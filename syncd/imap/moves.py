@@ -1,4 +1,4 @@
-"""Floor 3, imap: moving messages to another mailbox, whatever the server offers, with an outcome for each message.
+"""Floor 3, imap: moving and copying messages, whatever the server offers, with an outcome for each message.
 
 Theory. MOVE does it in one, and may be refused half-way: then nothing is tried again, because what was copied already
 would be there twice. Without MOVE a message is copied, and expunged here only after the server said OK to that. COPY
@@ -57,6 +57,19 @@ async def move_messages(connection: ImapConnection, uids: UidSet, target: bytes)
     return tuple(outcomes)
 
 
+async def copy_messages(connection: ImapConnection, uids: UidSet, target: bytes) -> tuple[MoveOutcome, ...]:
+    """Copy messages of the selected mailbox to another one, or to itself, and return an outcome for each.
+
+    A connection lost on the way leaves outcomes unknown: observe the target before trying again.
+    """
+    outcomes: list[MoveOutcome] = []
+    for portion in portions(uids):
+        copied, others = await _copied(connection, portion, target)
+        outcomes += [MoveOutcome(uid, Moved.COPIED, place) for uid, place in copied.items()]
+        outcomes += others
+    return tuple(outcomes)
+
+
 async def _move(connection: ImapConnection, uids: UidSet, target: bytes) -> list[MoveOutcome]:
     # NOTE: OK without a COPYUID says as well that there was nothing to move. Where none is promised, look before.
     there = EMPTY if connection.offers("UIDPLUS") else await _present(connection, uids)
@@ -72,6 +85,16 @@ async def _move(connection: ImapConnection, uids: UidSet, target: bytes) -> list
 
 
 async def _copy_and_expunge(connection: ImapConnection, uids: UidSet, target: bytes) -> list[MoveOutcome]:
+    copied, outcomes = await _copied(connection, uids, target)
+    expunged = await expunge_messages(connection, UidSet.of(copied))
+    return outcomes + [_after_copy(one, copied.get(one.uid)) for one in expunged]
+
+
+async def _copied(
+    connection: ImapConnection, uids: UidSet, target: bytes
+) -> tuple[dict[int, Appended | None], list[MoveOutcome]]:
+    """Copy, and return what is there now, where the server says that it is, and an outcome for each of the others."""
+    there: dict[int, Appended | None] = {}
     outcomes: list[MoveOutcome] = []
     parts = [uids]
     while parts:
@@ -87,10 +110,9 @@ async def _copy_and_expunge(connection: ImapConnection, uids: UidSet, target: by
             continue
         places = _places(copied)
         # NOTE: what the server does not name among the copies is not expunged, whatever it said OK to.
-        there = part if copied is None else UidSet.of(places)
-        outcomes += [MoveOutcome(uid, Moved.SILENT) for uid in part - there]
-        outcomes += [_after_copy(one, places.get(one.uid)) for one in await expunge_messages(connection, there)]
-    return outcomes
+        there |= dict.fromkeys(part) if copied is None else places
+        outcomes += [MoveOutcome(uid, Moved.SILENT) for uid in part if uid not in there]
+    return there, outcomes
 
 
 async def _present(connection: ImapConnection, uids: UidSet) -> UidSet:

@@ -2,13 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 HEADER_MAX_BYTES = 256 * 1024
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE)
-_LONE_LF = re.compile(rb"(?<!\r)\n")
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
+_LONE_LF = re.compile(rb"(?<!\r)\n")
+_ARTEFACT = re.compile(
+    rb"^(?:content-length|lines|status|x-status):[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,40 @@ def lf_pieces(pieces: Iterable[bytes]) -> Iterable[bytes]:
     return (piece.translate(None, b"\r") for piece in pieces)
 
 
-def crlf_pieces(pieces: Iterable[bytes]) -> Iterable[bytes]:
-    """Yield the pieces with CRLF for each lone LF: what a file of a Maildir stands for."""
+def crlf_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield pieces with each lone LF as CRLF, as a server takes them; a lone CR is an octet of its line."""
     ends_in_cr = False
-    for piece in filter(None, pieces):
-        is_cut = ends_in_cr and piece[:1] == b"\n"
-        ends_in_cr = piece[-1:] == b"\r"
-        yield b"\n" + _LONE_LF.sub(b"\r\n", piece[1:]) if is_cut else _LONE_LF.sub(b"\r\n", piece)
+    for piece in pieces:
+        is_split = ends_in_cr and piece[:1] == b"\n"
+        ends_in_cr = piece[-1:] == b"\r" if piece else ends_in_cr
+        # NOTE: a LF whose CR ended the piece before is no lone one.
+        yield b"\n" + _LONE_LF.sub(b"\r\n", piece[1:]) if is_split else _LONE_LF.sub(b"\r\n", piece)
+
+
+def bare_digest(pieces: Iterable[bytes]) -> bytes:
+    """Return the SHA-256 of a body without the header fields in which programs keep notes of their own.
+
+    Mutt and others add Content-Length, Lines, Status or X-Status when they save a message in another mailbox.
+    """
+    digest = hashlib.sha256()
+    head: bytearray | None = bytearray()
+    for piece in pieces:
+        if head is None:
+            digest.update(piece)
+            continue
+        head += piece
+        if _HEADER_END.search(head) or len(head) >= HEADER_MAX_BYTES:
+            digest.update(_without_artefacts(head))
+            head = None
+    if head is not None:
+        digest.update(_without_artefacts(head))
+    return digest.digest()
+
+
+def _without_artefacts(head: bytes | bytearray) -> bytes:
+    found = _HEADER_END.search(head)
+    end = found.end() if found else len(head)
+    return _ARTEFACT.sub(b"", bytes(head[:end])) + head[end:]
 
 
 def _printable(octets: bytes) -> str:

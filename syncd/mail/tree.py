@@ -1,7 +1,7 @@
 """The three trees as values: what the server has, what a replica has, and what both last agreed on."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from syncd.mail.flags import NONE, Flags
 
@@ -33,10 +33,14 @@ UNSYNCED = frozenset(
 
 
 class BodyForm(StrEnum):
-    """Say how a file's octets give the body's: LF for each CRLF, or the same."""
+    """Say how a file's octets give the body's: LF for each CRLF, or the same; own: not at all.
+
+    own is what a device added and its server has otherwise: with other line ends, or without notes of programs.
+    """
 
     LF = "lf"
     RAW = "raw"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +91,27 @@ class ReplicaMessage:
     version: int
 
 
+class Successor(Enum):
+    """Say that a device which removed a file put another one in its place, a copy elsewhere or a newer version.
+
+    on its way: the server does not have that one yet. there: it is a message of the server.
+    """
+
+    ON_ITS_WAY = "on its way"
+    THERE = "there"
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One message as the three trees have it, for one replica; None where a tree does not have it."""
+    """One message as the three trees have it, for one replica; None where a tree does not have it.
+
+    successor: what has taken the place of a file that the device deleted.
+    """
 
     server: ServerMessage | None
     base: BaseMessage | None
     replica: ReplicaMessage | None
+    successor: Successor | None = None
 
 
 @dataclass(frozen=True, slots=True)

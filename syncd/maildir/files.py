@@ -112,6 +112,15 @@ class MailboxDirectory:
                 return Absence.MISSING
         return _facts(found) if stat.S_ISREG(found.st_mode) else Absence.NOT_A_FILE
 
+    def inode(self, subdir: str, filename: str) -> tuple[int, int] | None:
+        """Return what tells whether two names are links to one file, None when nothing has that name."""
+        with failing("examine a message"):
+            try:
+                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return found.st_dev, found.st_ino
+
     def write_tmp(self, filename: str, pieces: Iterable[bytes], *, mtime: int) -> FileFacts:
         """Write a new file into tmp/, mode 0600, and return its facts; on any failure nothing is left there."""
         with failing("create a message"):
@@ -208,6 +217,28 @@ class MailboxDirectory:
     def rename(self, subdir: str, filename: str, *, to_subdir: str, to_filename: str) -> Renaming:
         """Give a message another name or move it from new/ to cur/, without ever replacing another."""
         return self._rename(subdir, filename, to_subdir, to_filename, deed="rename a message")
+
+    def move(
+        self, subdir: str, filename: str, target: "MailboxDirectory", *, to_subdir: str, to_filename: str
+    ) -> Renaming | None:
+        """Move a message to another mailbox directory, without ever replacing another.
+
+        None: it cannot be moved there (EXDEV, EPERM, …); writing it there tells whether that is trouble.
+        """
+        try:
+            rename_without_replacing(
+                _component(filename),
+                _component(to_filename),
+                source_dir_fd=self._fds[subdir],
+                target_dir_fd=target._fds[to_subdir],
+            )
+        except FileNotFoundError:
+            return Renaming.GONE
+        except FileExistsError:
+            return Renaming.TAKEN
+        except OSError:
+            return None
+        return Renaming.DONE
 
     def _rename(self, subdir: str, filename: str, to_subdir: str, to_filename: str, *, deed: str) -> Renaming:
         try:

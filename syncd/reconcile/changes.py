@@ -47,8 +47,16 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A file of the device's own with other octets than at the last look."""
+
+    file_id: int
+    seen: Sighting
+
+
+@dataclass(frozen=True, slots=True)
 class Vanished:
-    """A known file that is not there; the device's own files vanish for good, others may come back."""
+    """A known file that is not there; one of the device's own is gone for good unless it is on its way already."""
 
     file_id: int
     is_own: bool
@@ -61,7 +69,7 @@ class Lost:
     file_id: int
 
 
-Change = Appeared | Reflagged | Edited | Vanished | Lost
+Change = Appeared | Reflagged | Edited | Rewritten | Vanished | Lost
 
 
 def compare(
@@ -88,16 +96,27 @@ def compare(
         elif file is None:
             if row.state not in _NOT_THERE:
                 changes.append(Vanished(row.id, is_own=row.message_id is None))
-        elif _is_edited(row, file):
-            if row.state is not ReplicaState.EDITED:
+        elif _has_other_octets(row, file):
+            if row.message_id is None:
+                changes.append(Rewritten(row.id, file))
+            elif row.state is not ReplicaState.EDITED:
                 changes.append(Edited(row.id, file))
-        elif row.state in _NOT_AS_IT_WAS or (row.flags, row.info, row.subdir) != (file.flags, file.info, file.subdir):
+        elif row.state in _not_as_it_was(row) or _is_elsewhere(row, file):
             changes.append(Reflagged(row.id, file))
     return tuple(changes)
 
 
-def _is_edited(row: ReplicaMessage, file: Sighting) -> bool:
-    if row.message_id is None or file.size_bytes is None or file.mtime is None:
+def _not_as_it_was(row: ReplicaMessage) -> frozenset[ReplicaState]:
+    # NOTE: one of the device's own that was rewritten on its way stays so until it is there.
+    return _NOT_THERE if row.message_id is None else _NOT_AS_IT_WAS
+
+
+def _is_elsewhere(row: ReplicaMessage, file: Sighting) -> bool:
+    return (row.flags, row.info, row.subdir) != (file.flags, file.info, file.subdir)
+
+
+def _has_other_octets(row: ReplicaMessage, file: Sighting) -> bool:
+    if file.size_bytes is None or file.mtime is None:
         return False
     return (row.size_bytes, row.mtime) != (file.size_bytes, file.mtime)
 

@@ -35,6 +35,17 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """Move a file into the replica of another mailbox, where its server has the message now, as `successor_id`."""
+
+    message_id: int
+    file_id: int
+    successor_id: int
+    to_id: int
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Change flags of a message on the server."""
 
@@ -56,10 +67,32 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Expunge:
-    """Delete a message of the server for good; its body is in the store."""
+    """Delete a message of the server for good; its body is in the store.
+
+    is_replaced: the device that removed its file put another one in its place, so that this is no deletion.
+    """
 
     message_id: int
     uid: int
+    is_replaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Send a message that a device added to the server."""
+
+    file_id: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Have the server copy a message to another mailbox, where a device put a copy of its file."""
+
+    message_id: int
+    uid: int
+    file_id: int
+    to: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +105,14 @@ class Agree:
 
 
 @dataclass(frozen=True, slots=True)
+class Bind:
+    """Know an added file as that of a message that its mailbox has; touches neither side."""
+
+    message_id: int
+    file_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Drop base and replica row of a message that both sides deleted; touches neither side."""
 
@@ -81,9 +122,11 @@ class Forget:
 ReplicaEffect = Deliver | Rename | Remove
 Departure = Move | Expunge
 """What takes a message out of a mailbox of the server because a device removed its file."""
-ServerEffect = Store | Departure
-BaseEffect = Agree | Forget
-Effect = ReplicaEffect | ServerEffect | BaseEffect
+Arrival = Append | Copy | Move | Bind
+"""What makes a message of a file that a device added."""
+ServerEffect = Store | Departure | Append | Copy
+BaseEffect = Agree | Forget | Bind
+Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect
 
 
 def as_text(effect: Effect) -> str:
@@ -95,12 +138,20 @@ def as_text(effect: Effect) -> str:
             return f"rename file of message {message_id}{_delta(add, remove)}"
         case Remove(message_id, _):
             return f"remove file of message {message_id}"
+        case Shift(message_id, _, _, _, to):
+            return f"move file of message {message_id} to {to}"
         case Store(message_id, uid, add, remove):
             return f"store flags of message {message_id} (uid {uid}){_delta(add, remove)}"
         case Move(message_id, uid, _, to):
             return f"move message {message_id} (uid {uid}) to {to}"
-        case Expunge(message_id, uid):
-            return f"expunge message {message_id} (uid {uid})"
+        case Expunge(message_id, uid, is_replaced):
+            return f"expunge message {message_id} (uid {uid})" + (", which was replaced" if is_replaced else "")
+        case Append(file_id, size_bytes):
+            return f"append file {file_id} ({size_bytes:,} bytes)"
+        case Copy(message_id, uid, _, to):
+            return f"copy message {message_id} (uid {uid}) to {to}"
+        case Bind(message_id, file_id):
+            return f"know file {file_id} as that of message {message_id}"
         case Agree(message_id, add, remove):
             return f"agree on message {message_id}{_delta(add, remove)}"
         case Forget(message_id):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from syncd.mail.flags import Flags
-from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally
 from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
 
@@ -75,7 +75,7 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
         # NOTE: as it was announced, name and flags: it may be there, and the device may have changed it since.
         return (Deliver(server.id, replica.flags),)
     if base is not None and replica.state is ReplicaState.DELETED:
-        return _plan_deleted(server, base, replica, policy)
+        return _plan_deleted(server, base, replica, policy, pair.successor)
     if base is None or replica.state not in _SYNCED_STATES:
         return ()  # changed by the device in a way that is not synced yet
     return _plan_flags(server, base, replica, policy)
@@ -108,10 +108,18 @@ def _plan_gone(server: ServerMessage, base: BaseMessage | None, replica: Replica
 
 
 def _plan_deleted(
-    server: ServerMessage, base: BaseMessage, replica: ReplicaMessage, policy: Policy
+    server: ServerMessage,
+    base: BaseMessage,
+    replica: ReplicaMessage,
+    policy: Policy,
+    successor: Successor | None,
 ) -> tuple[Effect, ...]:
     if server.body_id is None:
         return ()  # custody: nothing is deleted of which the store has no copy
+    if successor is Successor.ON_ITS_WAY:
+        return ()
+    if successor is Successor.THERE and policy.deletion is not None:
+        return (Expunge(server.id, server.uid, is_replaced=True),)
     if differ_personally(_common(server.flags, policy), _common(base.flags, policy)):
         # NOTE: as its row has it, name and flags, like a delivery that was announced; the merge then does the rest.
         return (Deliver(server.id, replica.flags),)

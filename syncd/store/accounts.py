@@ -14,6 +14,8 @@ from syncd.reconcile.mailboxes import ListChanges, Listed
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
+_DRAFTS = ("Drafts", "INBOX/Drafts")
+
 
 @dataclass(frozen=True, slots=True)
 class MailboxCursor:
@@ -51,6 +53,11 @@ class MailboxRow:
     @property
     def is_synced(self) -> bool:
         return self.is_selectable and self.is_selected
+
+    @property
+    def is_drafts(self) -> bool:
+        """Tell whether drafts are kept here, by its use, or by its name where the server tells no uses."""
+        return self.special_use is SpecialUse.DRAFTS or (self.special_use is None and str(self.name) in _DRAFTS)
 
     @property
     def holdable(self) -> Holdable:

@@ -16,10 +16,10 @@ from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.store.deletions import touch
 from syncd.store.devices import ADOPTING, UNSERVED, ReplicaRow
-from syncd.store.found_files import begin_base, is_found, pair, raised_version, values_of
+from syncd.store.found_files import begin_base, is_found, pair, values_of
 from syncd.store.holds import take_out
 from syncd.store.queries import is_one_of, rows_at_once, rows_in
-from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
+from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
 from syncd.store.schema import (
     base_message,
     body,
@@ -164,7 +164,7 @@ def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[tuple[S
 
 def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
     """Record a first look, concluding no deletion and no removal of a flag; return how many files it concerned."""
-    version = raised_version(conn, of)
+    version = raise_replica_version(conn, of.id)
     changed = [file for file in looked.there if _differs(file)]
     columns = replica_message.c
     for file in changed:

@@ -16,6 +16,7 @@ from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
+from syncd.store.successors import has_successor
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
@@ -29,24 +30,17 @@ class MissingFile:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class AddedFile:
-    """A file that a device added, or whose octets it changed; directory: of its replica, below the root."""
-
-    file_id: int
-    directory: str
-    subdir: str
-    name: str
-    info: str | None
-
-
 def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
     """Return the files of a device that are missing, none of them concluded as deleted."""
     columns = replica_message.c
     query = (
         select(replica.c.mailbox_id, columns.id, columns.missing_since)
         .join(replica, replica.c.id == columns.replica_id)
-        .where(replica.c.device_id == device_id, _is_unsettled(ReplicaState.MISSING))
+        .where(
+            replica.c.device_id == device_id,
+            _is_unsettled(ReplicaState.MISSING),
+            columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
+        )
     )
     return tuple(MissingFile(*row) for row in conn.execute(query))
 
@@ -57,24 +51,6 @@ def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> M
     query = select(*FILE_COLUMNS).where(columns.replica_id == of.id, columns.state == ReplicaState.MISSING)
     files = map(replica_message_of, rows_at_once(conn, query.where(is_one_of(conn, columns.id, file_ids))))
     return {file.name: file for file in files}
-
-
-def added_files(conn: Connection, device_id: int, account_id: int, *, limit: int) -> tuple[AddedFile, ...]:
-    """Return what a device added to the mailboxes of an account and what is not synced, the newest first."""
-    columns = replica_message.c
-    query = (
-        select(columns.id, replica.c.directory, columns.subdir, columns.name, columns.info)
-        .join(replica, replica.c.id == columns.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            replica.c.device_id == device_id,
-            mailbox.c.account_id == account_id,
-            _is_unsettled(ReplicaState.NEW, ReplicaState.EDITED),
-        )
-        .order_by(columns.id.desc())
-        .limit(limit)
-    )
-    return tuple(AddedFile(*row) for row in conn.execute(query))
 
 
 def message_ids(conn: Connection, ids: Iterable[int]) -> Mapping[int, str]:
@@ -114,7 +90,8 @@ def not_there(
 ) -> Mapping[int, int]:
     """Count by mailbox what a device no longer has, but for some messages; settled ones are over.
 
-    All that is to be deleted from this account's server, and anything else that the device misses since then.
+    All that is to be deleted from this account's server, and anything else that the device misses since then; but not
+    what it put elsewhere.
     """
     columns = replica_message.c
     query = (
@@ -130,6 +107,7 @@ def not_there(
             ),
             columns.message_id.is_not(None),
             ~is_one_of(conn, columns.message_id, without),
+            ~has_successor(device_id),
         )
         .group_by(replica.c.mailbox_id)
     )

@@ -1,12 +1,12 @@
 """Floor 3: what a delivery needs to know: the body's facts, and a file elsewhere that holds the same octets."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, func, select
 
-from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.store.queries import is_one_of, rows_at_once
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
@@ -41,6 +41,10 @@ class Deliverable(NamedTuple):
     @property
     def file_size_bytes(self) -> int:
         return self.lf_size_bytes if self.form is BodyForm.LF else self.size_bytes
+
+    def file_as_delivered(self, file: ReplicaMessage) -> ReplicaMessage:
+        """Return a row of the message as it is when its file has the octets of the body."""
+        return replace(file, size_bytes=self.file_size_bytes, mtime=self.internaldate, form=self.form)
 
     @property
     def content(self) -> tuple[int, int]:
@@ -82,7 +86,10 @@ def link_sources(
     file, message = replica_message.c, server_message.c
     first = (
         select(message.body_id, message.internaldate, func.min(file.id).label("file_id"))
-        .join(replica_message, and_(file.message_id == message.id, file.state == ReplicaState.PRESENT))
+        .join(
+            replica_message,
+            and_(file.message_id == message.id, file.state == ReplicaState.PRESENT, file.form != BodyForm.OWN),
+        )
         # NOTE: without the sum SQLite reads all files of these replicas instead of those of the bodies.
         .where(
             is_one_of(conn, message.body_id, {one.body_id for one in wanted}),

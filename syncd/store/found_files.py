@@ -18,9 +18,10 @@ from syncd.reconcile.pairing import Candidate, pair_by_content
 from syncd.reconcile.planner import Selection
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
-from syncd.store.journal import FOUND
+from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
-from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.replica_tree import raise_replica_version
+from syncd.store.schema import account, base_message, body, journal, mailbox, replica_message, server_message
 from syncd.store.server_tree import wanted_bodies
 
 
@@ -106,7 +107,7 @@ def pair(conn: Connection, of: ReplicaRow) -> int:
     pairs = pair_by_content(_found(conn, of, wanted), messages.values())
     if not pairs:
         return 0
-    version = raised_version(conn, of)
+    version = raise_replica_version(conn, of.id)
     bodies = {id_: next(iter(one.contents)) for id_, one in messages.items()}
     forms = _forms(conn, pairs, bodies)
     bound = [{"file_id": file_id, "mid": id_, "new_form": forms[file_id]} for file_id, id_ in pairs.items()]
@@ -127,7 +128,7 @@ def release(conn: Connection, of: ReplicaRow, *, selection: Selection, now: floa
     """Make those found files new of which no message can be the same any more; return how many that were."""
     ids = _releasable(conn, of, selection=selection, now=now)
     if ids:
-        version = raised_version(conn, of)
+        version = raise_replica_version(conn, of.id)
         new = update(replica_message).where(is_one_of(conn, replica_message.c.id, ids))
         conn.execute(new.values(state=ReplicaState.NEW, version=version))
     return len(ids)
@@ -178,7 +179,7 @@ def _releasable(conn: Connection, of: ReplicaRow, *, selection: Selection, now: 
         select(mine.digest)
         .join(replica_message, file.id == mine.replica_message_id)
         .where(
-            mine.kind == FOUND,
+            mine.kind.in_((FOUND, *ON_ITS_WAY)),
             mine.mailbox_id == of.mailbox_id,
             file.replica_id != of.id,
             or_(file.state == ReplicaState.NEW, and_(file.state == ReplicaState.FOUND, file.replica_id < of.id)),
@@ -244,12 +245,6 @@ def begin_base(conn: Connection, of: ReplicaRow, agreed: Mapping[int, Flags]) ->
     conn.execute(delete(base_message).where(base.replica_id == of.id, is_one_of(conn, base.message_id, agreed)))
     rows = [{"replica_id": of.id, "message_id": id_, "flags": format_flags(flags)} for id_, flags in agreed.items()]
     insert_at_once(conn, base_message, rows)
-
-
-def raised_version(conn: Connection, of: ReplicaRow) -> int:
-    """Return the version for the rows of a replica that this transaction changes."""
-    raised = update(replica).where(replica.c.id == of.id).values(version=replica.c.version + 1)
-    return int(conn.execute(raised.returning(replica.c.version)).scalar_one())
 
 
 def values_of(seen: Sighting) -> dict[str, Any]:

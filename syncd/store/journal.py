@@ -1,10 +1,13 @@
-"""Floor 3: the journal: copies on a server that were begun, by which one that was made is found and made only once."""
+"""Floor 3: the journal: what was begun on a server, by which what was made is found and made only once.
+
+This part is of copies into Trash where a server has no MOVE; files that devices added are in `uploads`.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.queries import is_one_of
@@ -19,6 +22,18 @@ class CopyState(StrEnum):
 
     BEGUN = "copy"
     MADE = "copied"
+
+
+class UploadState(StrEnum):
+    """Say how far an added file is: in the store, sent to its mailbox and perhaps there, or a message of it."""
+
+    TAKEN_IN = "taken_in"
+    BEGUN = "begun"
+    FILED = "filed"
+
+
+ON_ITS_WAY = (UploadState.TAKEN_IN.value, UploadState.BEGUN.value)
+_COPIES = tuple(state.value for state in CopyState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ def copies(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, CopyRow
         )
         .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
         .join(server_message, server_message.c.id == replica_message.c.message_id)
-        .where(is_one_of(conn, replica_message.c.message_id, message_ids), _is_copy())
+        .where(is_one_of(conn, replica_message.c.message_id, message_ids), journal.c.kind.in_(_COPIES))
     )
     return {
         message_id: CopyRow(message_id, target_id, CopyState(kind), *facts)
@@ -74,8 +89,9 @@ def begin_copies(
     """Commit that deleted messages are about to be copied, before the command is sent (law 3)."""
     ids = tuple(message_ids)
     drop_copies(conn, ids)
-    # Those without a file: their source went otherwise.
-    conn.execute(delete(journal).where(_is_copy(), journal.c.replica_message_id.is_(None)))
+    conn.execute(
+        delete(journal).where(journal.c.kind.in_(_COPIES), journal.c.replica_message_id.is_(None))
+    )  # their source went otherwise
     query = (
         select(
             replica_message.c.message_id, replica_message.c.id, body.c.digest, body.c.header_digest, body.c.size_bytes
@@ -107,15 +123,11 @@ def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:
     """Record that copies are there by the server's word."""
     mine = is_one_of(conn, replica_message.c.message_id, message_ids)
     files = select(replica_message.c.id).where(mine)
-    made = update(journal).where(journal.c.replica_message_id.in_(files), _is_copy())
-    conn.execute(made.values(kind=CopyState.MADE.value))
+    ours = (journal.c.replica_message_id.in_(files), journal.c.kind.in_(_COPIES))
+    conn.execute(update(journal).where(*ours).values(kind=CopyState.MADE.value))
 
 
 def drop_copies(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget copies that the server refused, or whose source is gone; call it before the rows of the files go."""
     files = select(replica_message.c.id).where(is_one_of(conn, replica_message.c.message_id, message_ids))
-    conn.execute(delete(journal).where(journal.c.replica_message_id.in_(files)))
-
-
-def _is_copy() -> ColumnElement[bool]:
-    return journal.c.kind.in_([state.value for state in CopyState])
+    conn.execute(delete(journal).where(journal.c.replica_message_id.in_(files), journal.c.kind.in_(_COPIES)))

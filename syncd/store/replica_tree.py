@@ -8,12 +8,14 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished
+from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
+from syncd.store.journal import UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
-from syncd.store.schema import replica, replica_message
+from syncd.store.schema import journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[field.name] for field in fields(ReplicaMessage))
 """What `replica_message_of` takes, in its order."""
+_OF_ITS_OWN = (ReplicaState.EDITED, ReplicaState.FOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,7 @@ def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change],
     """Write what the device did to its files, under one new version of the replica."""
     if not changes:
         return
-    raised = update(replica).where(replica.c.id == replica_id).values(version=replica.c.version + 1)
-    version = int(conn.execute(raised.returning(replica.c.version)).scalar_one())
+    version = raise_replica_version(conn, replica_id)
     for change in changes:
         match change:
             case Appeared(seen):
@@ -92,12 +93,20 @@ def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change],
                     )
                 )
             case Reflagged(file_id, seen):
-                state = _state_of(conn, file_id, ReplicaState.PRESENT)
+                state = _state_of(conn, file_id)
                 _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen))
             case Edited(file_id, seen):
                 _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
+            case Rewritten(file_id, seen):
+                # NOTE: what is on its way arrives; then this is a message that its device rewrote.
+                state = ReplicaState.EDITED if _is_begun(conn, file_id) else ReplicaState.NEW
+                facts = {"size_bytes": seen.size_bytes, "mtime": seen.mtime}
+                _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen), **facts)
+                if state is ReplicaState.NEW:
+                    _drop_upload(conn, file_id)
             case Vanished(file_id, is_own):
-                if is_own:
+                if is_own and not _is_begun(conn, file_id):
+                    _drop_upload(conn, file_id)
                     conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
                 else:
                     _update(conn, file_id, version=version, state=ReplicaState.MISSING, missing_since=now)
@@ -105,6 +114,12 @@ def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change],
                 _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
             case _:
                 assert_never(change)
+
+
+def raise_replica_version(conn: Connection, replica_id: int) -> int:
+    """Return the version for the rows of a replica that this transaction changes."""
+    raised = update(replica).where(replica.c.id == replica_id).values(version=replica.c.version + 1)
+    return int(conn.execute(raised.returning(replica.c.version)).scalar_one())
 
 
 def announce_deliveries(
@@ -170,6 +185,12 @@ def announce_returns(conn: Connection, file_ids: Iterable[int]) -> frozenset[int
     return frozenset(conn.execute(returned.returning(columns.id)).scalars())
 
 
+def announce_body(conn: Connection, file: ReplicaMessage) -> None:
+    """Commit that a file is about to have the octets of its body, in place of its own."""
+    facts = {"size_bytes": file.size_bytes, "mtime": file.mtime, "form": file.form}
+    conn.execute(update(replica_message).where(replica_message.c.id == file.id).values(facts))
+
+
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
     _announce(conn, _BY_ID.values(state=ReplicaState.MOVING), [{"file_id": file_id} for file_id in file_ids])
@@ -217,13 +238,26 @@ def _seen_columns(seen: Sighting) -> dict[str, Any]:
     return {"info": seen.info, "subdir": seen.subdir, "flags": format_flags(seen.flags)}
 
 
-def _state_of(conn: Connection, file_id: int, synced: ReplicaState) -> ReplicaState:
-    """Return `synced` for the file of a message; one of the device's own stays new, or found."""
+def _state_of(conn: Connection, file_id: int) -> ReplicaState:
+    """Return the state of a file that is there, one of the device's own as it is."""
     query = select(replica_message.c.message_id, replica_message.c.state).where(replica_message.c.id == file_id)
     message_id, state = conn.execute(query).one()
     if message_id is not None:
-        return synced
-    return ReplicaState.FOUND if state == ReplicaState.FOUND else ReplicaState.NEW
+        return ReplicaState.PRESENT
+    return ReplicaState(state) if state in _OF_ITS_OWN else ReplicaState.NEW
+
+
+def _is_begun(conn: Connection, file_id: int) -> bool:
+    query = select(journal.c.id).where(
+        journal.c.replica_message_id == file_id, journal.c.kind == UploadState.BEGUN.value
+    )
+    return conn.execute(query).first() is not None
+
+
+def _drop_upload(conn: Connection, file_id: int) -> None:
+    conn.execute(
+        delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
+    )
 
 
 def _update(conn: Connection, file_id: int, **values: Any) -> None:

@@ -4,15 +4,27 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import UNSYNCED, ReplicaState
 from syncd.store.custody import TRIES_MAX
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, holds
-from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message, trouble, uidl
+from syncd.store.journal import UploadState
+from syncd.store.schema import (
+    account,
+    device,
+    journal,
+    mailbox,
+    replica,
+    replica_message,
+    server_message,
+    trouble,
+    uidl,
+)
 from syncd.store.troubles import NEVER
+from syncd.store.uploads import due_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,9 @@ class ReplicaReport:
 class TroubleReport:
     """Describe a message that is set aside.
 
-    device_id None: server side. uid None: it is in a maildrop still, and has none; then its next session is the first
-    after retry_at. retry_at None: not by itself.
+    device_id None: server side. uid None: it has none yet, being in a maildrop still, whose next session is the first
+    after retry_at, or, with a device, a file that it added and that the server did not take. retry_at None: not by
+    itself.
     """
 
     mailbox_id: int
@@ -112,7 +125,11 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
         mailboxes=tuple(_mailboxes(conn)),
         devices=tuple(_devices(conn)),
         replicas=tuple(_replicas(conn)),
-        troubles=(*_troubles(conn, limit=troubles_max), *_untaken(conn, limit=troubles_max)),
+        troubles=(
+            *_troubles(conn, limit=troubles_max),
+            *_untaken(conn, limit=troubles_max),
+            *_refused_files(conn, limit=troubles_max),
+        ),
         holds=held(conn),
     )
 
@@ -144,7 +161,8 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
 def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
     """Return how many messages of these accounts are set aside, each counted once for every side.
 
-    Those that a maildrop keeps because they could not be taken, or not deleted, are among them.
+    Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files that devices
+    added and that a server did not take.
     """
     query = (
         select(func.count())
@@ -159,7 +177,13 @@ def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
         .join(account, account.c.id == uidl.c.account_id)
         .where(uidl.c.error.is_not(None), account.c.name.in_(of_accounts))
     )
-    return int(conn.execute(query).scalar_one()) + int(conn.execute(in_maildrops).scalar_one())
+    refused = (
+        select(func.count())
+        .select_from(journal)
+        .join(account, account.c.id == journal.c.account_id)
+        .where(_is_refused(), account.c.name.in_(of_accounts))
+    )
+    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused))
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
@@ -305,6 +329,32 @@ def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
             since_at=row.seen_at,
             retry_at=row.seen_at if 0 < row.tries < TRIES_MAX else None,
         )
+
+
+def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
+    """Yield the files that devices added and that a server did not take."""
+    query = (
+        select(journal, replica.c.device_id)
+        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .where(_is_refused())
+        .order_by(journal.c.id.desc())
+        .limit(limit)
+    )
+    for row in conn.execute(query):
+        yield TroubleReport(
+            mailbox_id=row.mailbox_id,
+            device_id=row.device_id,
+            uid=None,
+            error=row.error,
+            attempts=row.attempts,
+            since_at=row.begun_at,
+            retry_at=due_at(row.begun_at, row.attempts),
+        )
+
+
+def _is_refused() -> ColumnElement[bool]:
+    return and_(journal.c.kind == UploadState.TAKEN_IN.value, journal.c.error.is_not(None))
 
 
 def _one_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:

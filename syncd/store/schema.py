@@ -277,7 +277,7 @@ journal = Table(
     _ref("account_id", "account"),
     _ref("mailbox_id", "mailbox"),
     _ref("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
-    Column("kind", Text, nullable=False),  # store.journal.CopyState, store.adoption.FOUND; later append, forward
+    Column("kind", Text, nullable=False),  # store.journal: CopyState, UploadState or FOUND
     Column("digest", LargeBinary(32), nullable=False),
     Column("header_digest", LargeBinary(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
@@ -286,6 +286,9 @@ journal = Table(
     _count("attempts"),
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
+    Index("ix_journal_account_id_kind", "account_id", "kind"),
+    Index("ix_journal_replica_message_id", "replica_message_id"),
+    Index("ix_journal_digest", "digest"),
     sqlite_autoincrement=True,
 )
 

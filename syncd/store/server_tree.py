@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    exists,
     func,
     or_,
     select,
@@ -22,7 +23,7 @@ from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
-from syncd.store.journal import FOUND
+from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
 from syncd.store.schema import journal, mailbox, replica_message, server_message, trouble
 
@@ -131,6 +132,13 @@ def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: U
     return len(alive)
 
 
+def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
+    """Tell whether a message of a mailbox was recorded as gone after this version."""
+    columns = server_message.c
+    newer = and_(columns.mailbox_id == mailbox_id, columns.version > since, columns.gone_at.is_not(None))
+    return conn.execute(select(columns.id).where(newer).limit(1)).first() is not None
+
+
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}
@@ -172,6 +180,11 @@ def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Itera
     return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
+def message_ids_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> Mapping[int, int]:
+    """Return the row ids of messages by UID, of those that are in the tree."""
+    return {uid: row.id for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
+
+
 def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
     """Return the UIDs that the tree has and the server has not been seen to expunge."""
     query = (
@@ -191,7 +204,8 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble.
+    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
+    and those that may be what a device added, until that is known.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -201,6 +215,7 @@ def wanted_bodies(
             server_message.c.body_id.is_(None),
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
+            ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
             or_(
                 server_message.c.size_bytes.in_(_sizes_found(mailbox_id)),
                 *(_taken_by(selection) for selection in selections),
@@ -251,6 +266,18 @@ def _sizes_found(mailbox_id: int) -> Select[Any]:
         select(journal.c.size_bytes)
         .join(replica_message, file.id == journal.c.replica_message_id)
         .where(journal.c.mailbox_id == mailbox_id, journal.c.kind == FOUND, file.state == ReplicaState.FOUND)
+    )
+
+
+def _begun_below(
+    mailbox_id: ColumnElement[int], uidvalidity: ColumnElement[int], uid: ColumnElement[int]
+) -> Select[Any]:
+    """Select what was begun in a mailbox when a UID was yet to be given."""
+    return select(journal.c.id).where(
+        journal.c.mailbox_id == mailbox_id,
+        journal.c.kind == UploadState.BEGUN.value,
+        journal.c.uidvalidity == uidvalidity,
+        journal.c.uidnext <= uid,
     )
 
 

@@ -104,17 +104,13 @@ class DepartureRound:
         return bool(holds.holds(conn, mailbox_id=self.mailbox.id, scope=HoldScope.BY_DEVICE))
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        return {
-            of: admit_deletions(
-                conn,
-                self.mailbox,
-                of,
-                [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred],
-                rule=self.rule,
-                now=self.now,
-            )
-            for of in self.replicas
-        }
+        allowed: dict[ReplicaRow, frozenset[int]] = {}
+        for of in self.replicas:
+            mine = [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
+            judged = [one for one in mine if not _is_replaced(one)]
+            admitted = admit_deletions(conn, self.mailbox, of, judged, rule=self.rule, now=self.now)
+            allowed[of] = admitted.union(one.message_id for one in mine if _is_replaced(one))
+        return allowed
 
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""
@@ -136,8 +132,10 @@ class DepartureRound:
             uidvalidity = self.mailbox.cursor.uidvalidity
             server_tree.record_vanished(conn, self.mailbox.id, uidvalidity, vanished, now=self.now)
             for of, mine in allowed.items():
-                if mine & gone:
-                    count_deletions(conn, of, mine & gone, rule=self.rule, now=self.now)
+                wanted = self.wishes.by_replica.get(of, {})
+                counted = frozenset(id_ for id_ in mine & gone if not _is_replaced(wanted[id_]))
+                if counted:
+                    count_deletions(conn, of, counted, rule=self.rule, now=self.now)
             deletions.settle(conn, self.mailbox.id, gone)
             holds.take_out(conn, mailbox_id=self.mailbox.id, message_ids=gone)
         for message_id, error in refused.items():
@@ -154,6 +152,11 @@ class DepartureRound:
         for of in self.replicas:
             if of.id in self.cursors and not allowed.get(of, frozenset()) & unsettled:
                 devices.move_replica_cursor(conn, of.id, self.cursors[of.id])
+
+
+def _is_replaced(effect: Departure) -> bool:
+    """Tell whether what leaves is elsewhere or in a newer version, so that nothing is lost to a person."""
+    return isinstance(effect, Expunge) and effect.is_replaced
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 Theory. Once attached, replicas that nobody has looked at get their first look, before which nothing else touches them;
 the whole of each of the others is compared with its rows, then the task waits for names that moved, for a server tree
 that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after its wait it is listed
-completely, for what happened in it meanwhile was not looked at. What a look misses is looked for once more after
-`settle`, and only then deleted.
+completely, for what happened in it meanwhile was not looked at. What a look finds added is taken into the
+store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server moved
+between mailboxes is moved here as well, before anything is removed or delivered.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
@@ -30,11 +31,14 @@ from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.first_look import FirstLook
+from syncd.sync.intake import Intake
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
 from syncd.sync.second_look import SecondLook
+from syncd.sync.shift_round import ShiftRound
+from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
 
@@ -61,6 +65,7 @@ class Device:
         activity: Activity,
         clock: Callable[[], float],
         rule: Rule = DEFAULT,
+        spool_directory: Path | None = None,
         is_watched: bool = True,
     ) -> None:
         """Take the ids of the accounts that the device selects, by name."""
@@ -82,6 +87,15 @@ class Device:
             recent=recent,
             clock=clock,
         )
+        self._intake = Intake(
+            db,
+            config.path,
+            settle_s=config.settle_s,
+            spool_directory=spool_directory,
+            keywords=self._files.holdable_keywords,
+            prover=self._attachment.prover,
+            clock=clock,
+        )
         self._second_look = SecondLook(
             db,
             config.path,
@@ -92,10 +106,12 @@ class Device:
         )
         self._first_look = FirstLook(db, config.path, self._files, prover=self._attachment.prover, clock=clock)
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
+        self._shifted_files = ShiftedFiles(config.path, self._files, marker=self._attachment.marker)
+        self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
-        self._are_holds_judged = False
+        self._are_holds_judged = self._is_put_off = False
         self._adoptions: list[asyncio.Future[Adopted]] = []
         self._found: frozenset[int] = frozenset()
         """The mailboxes with files of which nobody knows yet whether they are messages'."""
@@ -143,6 +159,7 @@ class Device:
             self._wake_accounts()  # nothing was fetched for us until now
         await self._files.arrive()
         self._second_look.begin_anew()
+        self._shifted_upto = {}
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
@@ -159,17 +176,28 @@ class Device:
 
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
-        row = await self._attachment.row()
+        row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self._mailboxes.ensure_replicas(row.id, self._still)
         await self._look_first(row.id)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
+        self._is_put_off = False
         while not until():
-            waiting = [
+            moving = [each for each in await self._looked_at(row.id) if each.mailbox.id not in self._still]
+            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
+            # NOTE: of files that were found, no move is told from a message that has its file already.
+            if not self._found and (shifted := await self._shift(row, seen)):
+                effects += shifted
+                continue
+            pending = [
                 served
-                for served in await self._looked_at(row.id)
+                for served in moving
                 if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
             ]
+            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
+            if pending and not waiting:
+                self._is_put_off = True
+                break
             if not waiting:
                 self._stale.clear()
                 self._still.passed()
@@ -195,6 +223,7 @@ class Device:
                 self._activity.now(f"comparing {served.where}", self._clock())
                 with self._still.guard(served.mailbox.id, served.where):
                     await self._first_look.run(served)
+                    await self._files.observe_all(served.replica)
                     self._wakes.account(served.account).set()
         if left.unseen:
             left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
@@ -208,6 +237,29 @@ class Device:
         if left.is_adopting and not left.unseen and await self._mailboxes.are_listed():
             await self._attachment.record_adopted()
             self._wake_accounts()
+
+    async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
+        """Move the files of messages that the server moved; look for such ones where the server tree changed."""
+        upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
+        if upto == self._shifted_upto:
+            return 0
+        selection = selection_of(self._config, now=self._clock())
+        shifts = ShiftRound(
+            self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
+        )
+        effects = 0
+        for batch in await shifts.plan():
+            self._activity.now(f"moving files to {batch.target.where}", self._clock())
+            with self._still.guard(batch.target.mailbox.id, batch.target.where):
+                result = await shifts.perform(batch)
+                effects += result.effects
+                if result.was_touched:
+                    await self._second_look.note(row.id, all_served)
+                if result.has_device_news:
+                    self._wakes.account(batch.target.account).set()
+        if not effects:
+            self._shifted_upto = upto
+        return effects
 
     async def _round(self, row: DeviceRow, served: Served) -> int:
         self._activity.now(f"delivering {served.where}", self._clock())
@@ -271,6 +323,15 @@ class Device:
             self._wakes.account(served.account).set()
         return count
 
+    async def take_in(self, *, waits: bool) -> None:
+        """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        device_id = (await self._attachment.row()).id
+        served = await self._looked_at(device_id)
+        accounts = await self._intake.run(device_id, served, self._still, waits=waits)
+        for account in accounts:
+            self._wakes.account(account).set()
+        await self._second_look.note(device_id, served, is_news=bool(accounts))
+
     async def look_again(self, *, waits: bool) -> None:
         """Conclude which missing files are deleted, of those whose time has come; waits: until that of all has."""
         device_id = (await self._attachment.row()).id
@@ -328,11 +389,12 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
+            await self.take_in(waits=is_asked)  # first, so that what was moved is known before its old file is deleted
             await self.look_again(waits=is_asked)
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()
-            else:
+            elif not self._is_put_off:
                 self.requests.answer()
                 self._activity.now("idle", self._clock())
 
@@ -364,10 +426,8 @@ class Device:
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:
-            wait_s = self._second_look.wait_s(self._still)
-            async with asyncio.timeout(
-                self._still.wait_s(min(_MARKER_CHECK_S, _MARKER_CHECK_S if wait_s is None else wait_s))
-            ):
+            waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), _MARKER_CHECK_S)
+            async with asyncio.timeout(self._still.wait_s(min(wait_s for wait_s in waits_s if wait_s is not None))):
                 await wake.wait()
         except TimeoutError:
             pass

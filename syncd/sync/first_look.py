@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import FileError, Reach, Temper
 from syncd.log import log
-from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import list_mailbox, seen_now
@@ -114,7 +114,7 @@ class FirstLook:
                 if isinstance(facts, FileFacts):
                     _sort(found, rows.get(file.name), sighting_of(file, facts, keywords))
         listed = {file.name for file in listing.files} | unclear
-        found.not_there += [row for name, row in rows.items() if name not in listed]
+        found.not_there += [row for name, row in rows.items() if name not in listed and not _is_own(row)]
         return found
 
     async def _expected(
@@ -179,11 +179,19 @@ def _sort(found: _Sorted, row: ReplicaMessage | None, seen: Sighting) -> None:
     if row is None:
         found.to_read[seen.name] = seen
         return
+    if _is_own(row):
+        return  # added by the device, and looked at like any other
     is_as_recorded = (row.size_bytes, row.mtime) == (seen.size_bytes, seen.mtime)
     is_torn = row.state is ReplicaState.DELIVERING and (seen.size_bytes or 0) < row.size_bytes
     if row.state is ReplicaState.WITHDRAWN or is_torn:
         return
-    if is_as_recorded or row.state is ReplicaState.NEW:
+    # NOTE: what the server has otherwise than the device no digest tells.
+    is_own_form = row.form is BodyForm.OWN and row.size_bytes == seen.size_bytes
+    if is_as_recorded or is_own_form:
         found.there.append(KnownFile(row, seen, row.form))
     else:
         found.to_read[seen.name] = seen
+
+
+def _is_own(row: ReplicaMessage) -> bool:
+    return row.message_id is None and row.state is not ReplicaState.FOUND

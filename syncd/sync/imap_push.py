@@ -1,13 +1,19 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
-from syncd.reconcile.effects import Move
+from syncd.store import accounts, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.devices import device_names
+from syncd.store.journal import UploadState
+from syncd.store.uploads import Upload
 from syncd.sync.activity import Activity
+from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned, wait_s
+from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
@@ -46,27 +52,76 @@ class ImapPush:
         self._observer = observer
         self._look = look
         self._on_change = on_change
-        self._moved: list[Move] = []
+        self._filled: set[int] = set()
+        self._again_at: float | None = None
+
+    def wait_s(self) -> float | None:
+        """Return the time until something that was added is to be tried again, None when nothing is."""
+        return None if self._again_at is None else max(self._again_at - self._clock(), 0.0)
 
     async def push(self, connection: ImapConnection) -> None:
-        """Go through the mailboxes that devices changed until none is left but those that failed."""
+        """Go through the mailboxes that devices changed until none is left but those that failed.
+
+        What devices added comes first: a file that was removed may be what another one has taken the place of.
+        """
         overtaken = 0
         for _ in range(_ROUNDS_MAX):
+            has_arrived = await self._arrive(connection)
             changed = await self._db.read(
                 partial(self._takers.changed, account=self._account, account_id=self._account_id, now=self._clock())
             )
             ready = [each for each in changed if not self._failures.is_waiting(each.id, Work.PUSH)]
-            if not ready:
+            if not ready and not has_arrived:
                 return
             was_overtaken = False
             for mailbox in ready:
                 was_overtaken |= await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
             overtaken += was_overtaken
 
-    def take_moved(self) -> tuple[Move, ...]:
-        """Return what was moved since the last call: look at the mailboxes where it is."""
-        taken, self._moved = tuple(self._moved), []
+    def take_filled(self) -> frozenset[int]:
+        """Return the mailboxes to look at, because something came there since the last call that the store lacks."""
+        taken, self._filled = frozenset(self._filled), set()
         return taken
+
+    async def _arrive(self, connection: ImapConnection) -> bool:
+        """Bring what devices added, and tell whether any of it is a message now."""
+        self._again_at = None
+        found = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
+        if not found:
+            return False
+        now = self._clock()
+        names = await self._db.read(device_names)
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        open_ = {row.id: row for row in rows if row.is_synced and row.is_listed}
+        mine = [
+            one
+            for one in found
+            if (target := open_.get(one.mailbox_id)) is not None
+            and not self._failures.is_waiting(target.id, Work.ARRIVE)
+            and self._takers.takes(names[one.device_id], self._account, target.name)
+        ]
+        work = Arrivals(self._db, self._account_id, ImapArrivals(self._db, connection, clock=self._clock), now)
+        count = 0
+        begun: dict[int, list[Upload]] = defaultdict(list)
+        for one in mine:
+            if one.state is UploadState.BEGUN:
+                begun[one.mailbox_id].append(one)
+        for mailbox_id, ones in begun.items():
+            async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
+                count += await work.resolve(open_[mailbox_id], ones)
+        plans = await self._db.read(partial(planned, found=due(mine, now=now), account_id=self._account_id))
+        for mailbox_id, chosen in by_mailbox(plans).items():
+            self._activity.now(f"bringing what devices added to {open_[mailbox_id].name}", now)
+            async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
+                count += await work.bring(open_[mailbox_id], chosen)
+                await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
+        self._filled |= work.rewritten_in
+        left = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
+        wait = wait_s([one for one in left if one.mailbox_id in open_], now=now)
+        self._again_at = None if wait is None else now + wait
+        if count:
+            self._on_change()
+        return count > 0
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
         """Push one mailbox, and tell whether the server was faster."""
@@ -84,7 +139,7 @@ class ImapPush:
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
             )
-            self._moved += result.moved
+            self._filled |= {one.to_id for one in result.moved if one.to_id is not None}
             if result.is_stale:
                 await self._look(observer, mailbox)
             await self._failures.succeeded(mailbox, Work.PUSH)

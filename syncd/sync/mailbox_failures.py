@@ -27,6 +27,7 @@ class Work(Enum):
 
     READ = "read"
     PUSH = "push"
+    ARRIVE = "arrive"
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ class Takers:
         return tuple(
             selection_of(device, now=now)
             for name, device in self._devices.items()
-            if self._takes(name, account, mailbox) and name not in without
+            if self.takes(name, account, mailbox) and name not in without
         )
 
     def changed(self, conn: Connection, *, account: str, account_id: int, now: float) -> tuple[MailboxRow, ...]:
@@ -79,7 +79,7 @@ class Takers:
             and row.is_listed
             and (
                 row.id in due
-                or any(of.mailbox_id == row.id and self._takes(names[of.device_id], account, row.name) for of in news)
+                or any(of.mailbox_id == row.id and self.takes(names[of.device_id], account, row.name) for of in news)
             )
         ]
         return tuple(sorted(found, key=lambda row: sync_order(row.name, row.special_use)))
@@ -96,12 +96,13 @@ class Takers:
         for row in rows:
             name = names[row.device_id]
             is_looked_at = row.mailbox_id == mailbox.id and row.listed_at is not None
-            if is_looked_at and self._takes(name, account, mailbox.name):
+            if is_looked_at and self.takes(name, account, mailbox.name):
                 selection = selection_of(self._devices[name], now=now)
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
 
-    def _takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+    def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        """Tell whether a device selects a mailbox."""
         return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import Holdable, Pair, ReplicaState
+from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
@@ -234,6 +234,9 @@ class ReplicaRound:
                 continue
             match effect:
                 case Deliver(flags=flags) if body is not None:
+                    if file.form is BodyForm.OWN:
+                        file = body.file_as_delivered(file)
+                        replica_tree.announce_body(conn, file)
                     tasks.append(FileToDeliver(file, body, flags, source, is_repeated=known is not None))
                 case Rename(add=add, remove=remove):
                     tasks.append(FileToRename(file, add, remove))

@@ -22,8 +22,9 @@ from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import deletions
+from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
-from syncd.store.deletions import AddedFile, MissingFile
+from syncd.store.deletions import MissingFile
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
@@ -71,13 +72,14 @@ class SecondLook:
         self._since.clear()
         self._unclear.clear()
 
-    async def note(self, device_id: int, served: Sequence[Served]) -> None:
-        """Read which files are missing; call it after each look that changed something."""
+    async def note(self, device_id: int, served: Sequence[Served], *, is_news: bool = True) -> None:
+        """Read which files are missing; is_news: the device did something, so what it moved may be told by now."""
         now = asyncio.get_running_loop().time()
         here = {one.mailbox.id for one in served}
         found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
         self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
-        self._moved = frozenset()
+        if is_news:
+            self._moved = frozenset()
         self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
 
     def wait_s(self, still: Standstill, *, for_all: bool = False) -> float | None:

@@ -7,9 +7,11 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.mail.mailbox import is_selected
-from syncd.store import accounts, devices, found_files
+from syncd.store import accounts, devices, found_files, uploads
 from syncd.store.accounts import MailboxRow
+from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
+from syncd.store.journal import UploadState
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
 from syncd.sync.policies import Takers, selection_of
@@ -57,8 +59,11 @@ def leftover(
     conn: Connection, config: Config, *, of_accounts: Collection[str], of_devices: Collection[str], now: float
 ) -> Leftover:
     """Return what these accounts and devices have left to do, as far as the store knows."""
-    busy_accounts = {name for name in of_accounts if _wants_bodies(conn, config, name, now=now)}
-    busy_devices: set[str] = set()
+    busy_accounts = {
+        name for name in of_accounts if _wants_bodies(conn, config, name, now=now) or _brings(conn, name, now=now)
+    }
+    ids = {name: id_ for id_, name in devices.device_names(conn).items()}
+    busy_devices = {name for name in of_devices if name in ids and _takes_in(conn, ids[name])}
     positions: list[tuple[str, int, int]] = []
     for served in served_replicas(conn, config):
         if served.account not in of_accounts or served.device not in of_devices:
@@ -80,6 +85,16 @@ def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, no
         return True
     selection = selection_of(config.devices[served.device], now=now)
     return found_files.is_match_due(conn, of, selection=selection, now=now)
+
+
+def _brings(conn: Connection, account: str, *, now: float) -> bool:
+    account_id = account_ids(conn).get(account)
+    found = uploads.uploads(conn, account_id=account_id) if account_id is not None else ()
+    return any(one.state is UploadState.BEGUN or one.due_at <= now for one in found)
+
+
+def _takes_in(conn: Connection, device_id: int) -> bool:
+    return any(file.size_bytes for file in added_files(conn, device_id))
 
 
 def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float) -> bool:

@@ -23,6 +23,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
+from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
@@ -145,7 +146,7 @@ def _unwanted(
     wanted = {
         effect.message_id
         for of, policy in replicas
-        for pair in pairs.pairs_of(conn, of, message_ids)
+        for pair in with_successors(conn, of, pairs.pairs_of(conn, of, message_ids))
         for effect in plan(pair, policy)
         if isinstance(effect, Store | Move | Expunge)
     }
@@ -168,4 +169,5 @@ def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
 def _server_news(conn: Connection, *, of: ReplicaRow, again: tuple[int, ...]) -> pairs.News:
     news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
     also = {*again, *deletions.deleted_messages(conn, of)}
-    return replace(news, pairs=(*news.pairs, *pairs.pairs_of(conn, of, also))) if also else news
+    found = (*news.pairs, *pairs.pairs_of(conn, of, also)) if also else news.pairs
+    return replace(news, pairs=with_successors(conn, of, found))

@@ -1,17 +1,21 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from sqlalchemy import Connection
 
 from syncd.errors import SyncdError
 from syncd.mail.flags import Flags, with_delta
 from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.reconcile.effects import Departure, Move, Store
+from syncd.reconcile.moves import Origin
 from syncd.store.accounts import MailboxRow
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import MintedFile
+from syncd.store.uploads import Upload
 from syncd.sync.commons import Commons
 
 
@@ -117,6 +121,38 @@ class Departed:
 
     gone: frozenset[int] = frozenset()
     refused: Mapping[int, SyncdError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A file that a device added, and how it becomes a message of its mailbox: append, copy or move."""
+
+    upload: Upload
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """Tell what became of placements, by upload id. In neither: not seen in the mailbox, though it was not refused.
+
+    record: writes the rows of the messages that are there, and returns them; None where there is none. rewritten:
+    those to which the server gave other octets. gone: the sources, by message id, that are proven to be gone.
+    """
+
+    record: Callable[[Connection], Mapping[int, int]] | None = None
+    rewritten: frozenset[int] = frozenset()
+    refused: Mapping[int, SyncdError] = field(default_factory=dict)
+    gone: frozenset[int] = frozenset()
+
+
+class ArrivalSide(Protocol):
+    """The owner of an account's server, as files that become messages need it."""
+
+    async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
+        """Bring files into a mailbox, and tell which of them are seen there."""
+
+    async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
+        """Tell which of those that were begun before are seen in the mailbox."""
 
 
 class ServerSide(Protocol):

@@ -15,8 +15,8 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import deletions
+from syncd.store.added_files import AddedFile, added_files
 from syncd.store.database import Database
-from syncd.store.deletions import AddedFile
 
 COMPARED_MAX = 20_000
 """How many added files are compared with those that went; with more, nothing can be told."""
@@ -32,7 +32,7 @@ class UnsyncedMoves:
     async def added(self, device_id: int, account_id: int) -> Sequence[AddedFile]:
         """Return what the device added to the mailboxes of an account, or more of it than is compared."""
         return await self._db.read(
-            partial(deletions.added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1)
+            partial(added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1)
         )
 
     def read(self, root: ReplicaRoot, added: Sequence[AddedFile]) -> None:

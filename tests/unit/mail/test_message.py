@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from syncd.mail.message import HEADER_MAX_BYTES, BodyReader, facts_of, lf_pieces
+from syncd.mail.message import HEADER_MAX_BYTES, BodyReader, bare_digest, crlf_pieces, facts_of, lf_pieces
 
 
 def header_digest(octets: bytes) -> bytes:
@@ -104,3 +104,26 @@ def test_crlf_cut_between_pieces_becomes_one_lf(cut: int) -> None:
     body = b"a\r\n\r\nb\r\n"
 
     assert b"".join(lf_pieces([body[:cut], b"", body[cut:]])) == b"a\n\nb\n"
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_line_ends_become_those_of_mail_wherever_it_is_cut(cut: int) -> None:
+    """A lone LF becomes CRLF, a CRLF stays, and a lone CR is an octet like any other."""
+    file = b"a\n\nb\r\nc\rd\n"
+
+    assert b"".join(crlf_pieces([file[:cut], b"", file[cut:]])) == b"a\r\n\r\nb\r\nc\rd\r\n"
+
+
+MAIL = b"From: a\r\nSubject: s\r\n\r\nLines: of text\r\n"
+SAVED = b"From: a\r\nStatus: RO\r\nSubject: s\r\nContent-Length: 16\r\n folded\r\nLines: 1\r\n\r\nLines: of text\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 10, 25, 60, len(SAVED)])
+def test_notes_of_programs_make_no_other_message(cut: int) -> None:
+    """Header fields of mailboxes in one file are left out, wherever the octets are cut; those of the text are text."""
+    assert bare_digest([SAVED[:cut], SAVED[cut:]]) == bare_digest([MAIL]) == facts_of([MAIL]).digest
+
+
+def test_any_other_field_makes_another_message() -> None:
+    """Also one whose name only begins alike."""
+    assert bare_digest([MAIL.replace(b"Subject", b"Statuses: x\r\nSubject")]) != bare_digest([MAIL])

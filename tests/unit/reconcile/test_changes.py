@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished, compare
+from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished, compare
 from tests.unit.reconcile.builders import flags
 
 
@@ -111,9 +111,12 @@ def test_size_and_date_that_nobody_asked_for_are_no_edit() -> None:
     assert changes(row(), seen(size_bytes=None, mtime=None)) == ()
 
 
-def test_file_of_the_devices_own_may_change_as_it_likes() -> None:
-    """A file that is not ours is never an edit of ours."""
-    assert changes(row(ReplicaState.NEW, is_own=True), seen(size_bytes=5)) == ()
+def test_file_of_the_devices_own_is_rewritten_not_edited() -> None:
+    """It is never an edit of ours; one that was rewritten on its way stays so until it is there."""
+    assert changes(row(ReplicaState.NEW, is_own=True), seen(size_bytes=5)) == (Rewritten(1, seen(size_bytes=5)),)
+    assert changes(row(ReplicaState.EDITED, is_own=True), seen()) == ()
+    assert changes(row(ReplicaState.EDITED, is_own=True), seen("S")) == (Reflagged(1, seen("S")),)
+    assert changes(row(ReplicaState.MISSING, is_own=True), seen()) == (Reflagged(1, seen()),)
 
 
 def test_edited_file_with_the_old_octets_again_is_ours() -> None:

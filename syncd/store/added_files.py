@@ -1,0 +1,222 @@
+"""Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
+
+from syncd.mail.flags import Flags, parse_flags
+from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.store.journal import ON_ITS_WAY, UploadState
+from syncd.store.replica_tree import raise_replica_version
+from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
+from syncd.store.server_tree import raise_version
+
+
+@dataclass(frozen=True, slots=True)
+class AddedFile:
+    """A file that a device added, or rewrote in place, and that is not taken in.
+
+    message_id: of the message that it held before it was rewritten.
+    """
+
+    file_id: int
+    replica_id: int
+    message_id: int | None
+    directory: str
+    subdir: str
+    name: str
+    info: str | None
+    flags: Flags
+    size_bytes: int
+    mtime: int
+
+
+_COLUMNS = (
+    replica_message.c.id,
+    replica_message.c.replica_id,
+    replica_message.c.message_id,
+    replica.c.directory,
+    replica_message.c.subdir,
+    replica_message.c.name,
+    replica_message.c.info,
+    replica_message.c.flags,
+    replica_message.c.size_bytes,
+    replica_message.c.mtime,
+)
+_UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAsRead:
+    """What a file was when its octets were read. form: how these give those of the body. info: as its name has it."""
+
+    size_bytes: int
+    mtime: int
+    form: BodyForm
+    info: str | None
+
+
+def added_files(
+    conn: Connection, device_id: int, *, account_id: int | None = None, limit: int | None = None
+) -> tuple[AddedFile, ...]:
+    """Return the files that a device added to its mailboxes, or to those of one account, the newest first."""
+    file = replica_message.c
+    query = (
+        select(*_COLUMNS)
+        .select_from(replica_message)
+        .join(replica, replica.c.id == file.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(replica.c.device_id == device_id, _is_unsettled(), is_added())
+        .order_by(file.id.desc())
+        .limit(limit)
+    )
+    if account_id is not None:
+        query = query.where(mailbox.c.account_id == account_id)
+    return tuple(map(_added_file, conn.execute(query)))
+
+
+def is_added() -> ColumnElement[bool]:
+    """Say of a file that a device added or rewrote it, and that it is not taken in."""
+    file = replica_message.c
+    is_own = and_(file.state.in_((ReplicaState.NEW, ReplicaState.EDITED)), file.message_id.is_(None))
+    is_rewritten = and_(file.state == ReplicaState.EDITED, file.message_id.is_not(None))
+    is_known = exists().where(journal.c.replica_message_id == file.id, journal.c.kind.in_(ON_ITS_WAY))
+    return (is_own & ~is_known) | is_rewritten
+
+
+def alike(conn: Connection, replica_id: int, header_message_id: str) -> tuple[int, ...]:
+    """Return the bodies with this Message-ID of messages of the account that a replica is of: a few, the newest."""
+    account_id = (
+        select(mailbox.c.account_id)
+        .join(replica, replica.c.mailbox_id == mailbox.c.id)
+        .where(replica.c.id == replica_id)
+        .scalar_subquery()
+    )
+    query = (
+        select(body.c.id)
+        .join(server_message, server_message.c.body_id == body.c.id)
+        .join(mailbox, mailbox.c.id == server_message.c.mailbox_id)
+        .where(body.c.message_id == header_message_id, mailbox.c.account_id == account_id)
+        .distinct()
+        .order_by(body.c.id.desc())
+        .limit(8)
+    )
+    return tuple(conn.execute(query).scalars())
+
+
+def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], ...]:
+    """Return the files that other devices have of the message of a rewritten file, each with the path of its device.
+
+    Written through one link, a file is another one on all of them.
+    """
+    columns = replica_message.c
+    query = (
+        select(device.c.path, *_COLUMNS)
+        .select_from(replica_message)
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(device, device.c.id == replica.c.device_id)
+        .where(
+            columns.message_id == file.message_id,
+            columns.id != file.file_id,
+            columns.state.in_(_UNKNOWING),
+            device.c.state == "active",
+        )
+    )
+    return tuple((path, _added_file(row)) for path, *row in conn.execute(query))
+
+
+def body_of(conn: Connection, message_id: int) -> int | None:
+    """Return the body of a message."""
+    return conn.execute(select(server_message.c.body_id).where(server_message.c.id == message_id)).scalar_one_or_none()
+
+
+def take_in(conn: Connection, file: AddedFile, *, seen: FileAsRead, body_id: int, now: float) -> bool:
+    """Record that a file's octets are a body of the store; False if its row changed meanwhile."""
+    columns = replica_message.c
+    version = raise_replica_version(conn, file.replica_id)
+    taken = (
+        update(replica_message)
+        .where(_is_as_read(file), columns.message_id.is_(None))
+        .values(state=ReplicaState.NEW, version=version, **_facts(seen))
+    )
+    if conn.execute(taken).rowcount == 0:
+        return False
+    conn.execute(delete(journal).where(journal.c.replica_message_id == file.file_id))
+    facts = conn.execute(select(body).where(body.c.id == body_id)).one()
+    account_id, mailbox_id = conn.execute(
+        select(mailbox.c.account_id, mailbox.c.id)
+        .join(replica, replica.c.mailbox_id == mailbox.c.id)
+        .where(replica.c.id == file.replica_id)
+    ).one()
+    conn.execute(
+        insert(journal).values(
+            account_id=account_id,
+            mailbox_id=mailbox_id,
+            replica_message_id=file.file_id,
+            kind=UploadState.TAKEN_IN.value,
+            digest=facts.digest,
+            header_digest=facts.header_digest,
+            size_bytes=facts.size_bytes,
+            uidvalidity=0,
+            uidnext=0,
+            begun_at=now,
+        )
+    )
+    return True
+
+
+def accept(conn: Connection, file: AddedFile, *, seen: FileAsRead) -> None:
+    """Record that a rewritten file has the octets of its message after all: it was only touched."""
+    version = raise_replica_version(conn, file.replica_id)
+    values = {"state": ReplicaState.PRESENT, "version": version, **_facts(seen)}
+    conn.execute(update(replica_message).where(_is_as_read(file)).values(values))
+
+
+def detach(conn: Connection, file: AddedFile, *, twin: str | None, now: float) -> None:
+    """Make a rewritten file one of the device's own; its message stays, and the device gets it again.
+
+    twin: the name under which a draft is deleted instead, as if its newer version were in another file.
+    """
+    columns = replica_message.c
+    row = conn.execute(select(replica_message).where(_is_as_read(file))).one_or_none()
+    if row is None or row.message_id is None:
+        return
+    conn.execute(update(replica_message).where(columns.id == file.file_id).values(message_id=None))
+    mine = and_(base_message.c.replica_id == row.replica_id, base_message.c.message_id == row.message_id)
+    flags = conn.execute(select(base_message.c.flags).where(mine)).scalar_one_or_none()
+    if twin is not None and flags is not None:
+        version = raise_replica_version(conn, row.replica_id)
+        values = {"name": twin, "state": ReplicaState.DELETED, "version": version, "missing_since": now, "flags": flags}
+        columns_of_old = {key: row._mapping[key] for key in ("replica_id", "message_id", "subdir", "form")}
+        sizes = {"size_bytes": row.size_bytes, "mtime": row.mtime}
+        conn.execute(insert(replica_message).values(**columns_of_old, **sizes, **values))
+        return
+    conn.execute(delete(base_message).where(mine))
+    mailbox_id = conn.execute(select(replica.c.mailbox_id).where(replica.c.id == row.replica_id)).scalar_one()
+    version = raise_version(conn, mailbox_id)
+    conn.execute(update(server_message).where(server_message.c.id == row.message_id).values(version=version))
+
+
+def _is_unsettled() -> ColumnElement[bool]:
+    return replica_message.c.state != ReplicaState.PRESENT  # the term of a partial index
+
+
+def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
+    columns = replica_message.c
+    return and_(
+        columns.id == file.file_id,
+        columns.state.in_((ReplicaState.NEW, *_UNKNOWING)),
+        columns.size_bytes == file.size_bytes,
+        columns.mtime == file.mtime,
+    )
+
+
+def _facts(seen: FileAsRead) -> dict[str, Any]:
+    return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}
+
+
+def _added_file(row: Iterable[Any]) -> AddedFile:
+    id_, replica_id, message_id, directory, subdir, name, info, flags, size_bytes, mtime = row
+    return AddedFile(id_, replica_id, message_id, directory, subdir, name, info, parse_flags(flags), size_bytes, mtime)

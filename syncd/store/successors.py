@@ -1,0 +1,115 @@
+"""Floor 3: successors: the files that a device put in the place of those that it removed, for no move is a deletion.
+
+Theory. A program that moves a message makes a copy and removes the original, perhaps days later; one that saves a draft
+makes a new file and removes the old. Both leave a row in the journal for the new file, with its octets and the device.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, exists, select
+
+from syncd.mail.mailbox import SpecialUse
+from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
+from syncd.store.accounts import mailbox_by_id
+from syncd.store.devices import ReplicaRow
+from syncd.store.journal import UploadState
+from syncd.store.queries import is_one_of, rows_in
+from syncd.store.schema import body, journal, mailbox, replica, replica_message, server_message
+
+_NO_PLACE = (SpecialUse.TRASH.value, SpecialUse.JUNK.value)
+
+
+def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
+    """Return the pairs of one replica, those of deleted files with what has taken their place on the device."""
+    pairs = tuple(found)
+    deleted = {
+        pair.server.id: pair.server
+        for pair in pairs
+        if pair.server is not None and pair.replica is not None and pair.replica.state is ReplicaState.DELETED
+    }
+    known = _successors(conn, of, deleted) if deleted else {}
+    return tuple(
+        replace(pair, successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
+        for pair in pairs
+    )
+
+
+def has_successor(device_id: int) -> ColumnElement[bool]:
+    """Say of a file of this device that it put another one with the same octets elsewhere."""
+    other, of_other = replica_message.alias("other"), replica.alias("of_other")
+    return exists(
+        select(journal.c.id)
+        .join(body, body.c.digest == journal.c.digest)
+        .join(server_message, server_message.c.body_id == body.c.id)
+        .join(other, other.c.id == journal.c.replica_message_id)
+        .join(of_other, of_other.c.id == other.c.replica_id)
+        .where(
+            server_message.c.id == replica_message.c.message_id,
+            of_other.c.device_id == device_id,
+            other.c.id != replica_message.c.id,
+            journal.c.kind.in_([state.value for state in UploadState]),
+        )
+        .correlate(replica_message)
+    )
+
+
+def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMessage]) -> dict[int, Successor]:
+    here = mailbox_by_id(conn, mailbox_id=of.mailbox_id)
+    ids = {one.body_id for one in deleted.values() if one.body_id is not None}
+    header_ids = _header_message_ids(conn, ids) if here.is_drafts else {}
+    of_versions = rows_in(conn, select(body.c.id), body.c.message_id, set(header_ids.values()))
+    copies, versions = defaultdict[int, list[ServerMessage]](list), defaultdict[str, list[ServerMessage]](list)
+    for one in deleted.values():
+        if one.body_id is not None:
+            copies[one.body_id].append(one)
+            if one.body_id in header_ids:
+                versions[header_ids[one.body_id]].append(one)
+    found: dict[int, Successor] = {}
+    for row in _filed(conn, of, here.account_id, {*ids, *(row.id for row in of_versions)}):
+        is_filed = row.kind == UploadState.FILED.value
+        if is_filed and (row.gone_at is not None or row.uid is None or row.special_use in _NO_PLACE):
+            continue
+        mine = [one for one in copies[row.body_id] if one.id != row.message_id]
+        if row.replica_id == of.id and row.header_message_id is not None:
+            mine += [one for one in versions[row.header_message_id] if not is_filed or row.uid > one.uid]
+        for one in mine:
+            if found.get(one.id) is not Successor.ON_ITS_WAY:
+                found[one.id] = Successor.THERE if is_filed else Successor.ON_ITS_WAY
+    return found
+
+
+def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[int, str]:
+    query = select(body.c.id, body.c.message_id).where(is_one_of(conn, body.c.id, body_ids))
+    return {id_: message_id for id_, message_id in conn.execute(query) if message_id is not None}
+
+
+def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable[int]) -> Iterable[Row[Any]]:
+    """Return what the device put into mailboxes of the account with these octets."""
+    file = replica_message.c
+    query = (
+        select(
+            body.c.id.label("body_id"),
+            body.c.message_id.label("header_message_id"),
+            journal.c.kind,
+            file.replica_id,
+            file.message_id,
+            server_message.c.uid,
+            server_message.c.gone_at,
+            mailbox.c.special_use,
+        )
+        .join(journal, journal.c.digest == body.c.digest)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == file.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .outerjoin(server_message, server_message.c.id == file.message_id)
+        .where(
+            is_one_of(conn, body.c.id, body_ids),
+            replica.c.device_id == of.device_id,
+            journal.c.account_id == account_id,
+            journal.c.kind.in_([state.value for state in UploadState]),
+        )
+    )
+    return conn.execute(query)

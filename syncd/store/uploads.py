@@ -1,0 +1,273 @@
+"""Floor 3: files that devices added, on their way to become messages: taken in, begun, settled, and remembered.
+
+Theory. What a device added is its own until the server has it: its row names no message. Taken in, its octets are a
+body of the store and the journal has a row for it, so that neither a restart nor the loss of the file loses it. The row
+says `begun` before anything is sent, with what the mailbox had by then; after an answer that was lost the message is
+looked for from there. Settled, the row stays for a while: by it a file that the device removes afterwards is known as
+the second half of a move, or as the old version of a draft.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+
+from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
+from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
+from syncd.store.journal import ON_ITS_WAY, UploadState
+from syncd.store.queries import is_one_of
+from syncd.store.replica_tree import raise_replica_version
+from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
+
+_FILED_S = 7 * 86400.0
+_RETRY_S = 60.0
+_RETRY_MAX_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0."""
+
+    id: int
+    file_id: int
+    device_id: int
+    mailbox_id: int
+    name: str
+    flags: Flags
+    mtime: int
+    body_id: int
+    size_bytes: int
+    header_digest: bytes
+    header_message_id: str | None
+    state: UploadState
+    uidvalidity: int
+    uidnext: int
+    begun_at: float
+    attempts: int
+    error: str | None
+
+    @property
+    def due_at(self) -> float:
+        """Return when a refused one is to be tried again; others are due at once."""
+        return 0.0 if self.error is None else due_at(self.begun_at, self.attempts)
+
+    @property
+    def own(self) -> OwnFile:
+        return OwnFile(self.file_id, self.device_id, self.mailbox_id, self.body_id, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An upload that is a message now. source_id: of which it is a move or copy. is_rewritten: with other octets."""
+
+    upload: Upload
+    message_id: int
+    source_id: int | None = None
+    is_rewritten: bool = False
+
+
+def uploads(conn: Connection, *, account_id: int) -> tuple[Upload, ...]:
+    """Return what devices added to an account and what is not settled, the oldest first."""
+    file = replica_message.c
+    query = (
+        select(
+            journal.c.id,
+            file.id.label("file_id"),
+            replica.c.device_id,
+            journal.c.mailbox_id,
+            file.name,
+            file.flags,
+            file.mtime,
+            body.c.id.label("body_id"),
+            journal.c.size_bytes,
+            journal.c.header_digest,
+            body.c.message_id,
+            journal.c.kind,
+            journal.c.uidvalidity,
+            journal.c.uidnext,
+            journal.c.begun_at,
+            journal.c.attempts,
+            journal.c.error,
+        )
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == file.replica_id)
+        .join(body, body.c.digest == journal.c.digest)
+        .where(journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), file.message_id.is_(None))
+        .order_by(journal.c.id)
+    )
+    found: list[Upload] = []
+    for row in conn.execute(query):
+        id_, file_id, device_id, mailbox_id, name, flags, mtime, body_id, size, header, message_id, kind, *begun = row
+        state, at = UploadState(kind), (id_, file_id, device_id, mailbox_id, name, parse_flags(flags), mtime)
+        found.append(Upload(*at, body_id, size, header, message_id, state, *begun))
+    return tuple(found)
+
+
+def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
+    """Return the messages of an account with these bodies, and which device has them in which state."""
+    message = server_message.c
+    query = (
+        select(message.id, message.mailbox_id, message.uid, message.body_id)
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(
+            is_one_of(conn, message.body_id, body_ids),
+            mailbox.c.account_id == account_id,
+            mailbox.c.gone_at.is_(None),
+            message.gone_at.is_(None),
+            message.uidvalidity == mailbox.c.uidvalidity,
+        )
+    )
+    rows = [tuple(row) for row in conn.execute(query)]
+    files: dict[int, dict[int, DeviceFile]] = {id_: {} for id_, *_ in rows}
+    of_base = (
+        select(base_message.c.message_id, replica.c.device_id)
+        .join(replica, replica.c.id == base_message.c.replica_id)
+        .where(is_one_of(conn, base_message.c.message_id, files))
+    )
+    for message_id, device_id in conn.execute(of_base):
+        files[message_id][device_id] = DeviceFile(None)
+    of_file = (
+        select(replica_message.c.message_id, replica.c.device_id, replica_message.c.state, replica_message.c.name)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .where(is_one_of(conn, replica_message.c.message_id, files))
+    )
+    for message_id, device_id, state, name in conn.execute(of_file):
+        files[message_id][device_id] = DeviceFile(ReplicaState(state), name)
+    return tuple(Candidate(id_, mailbox_id, uid, body_id, files[id_]) for id_, mailbox_id, uid, body_id in rows)
+
+
+def due_at(refused_at: float, attempts: int) -> float:
+    """Return when what was refused is to be tried again: each time after twice as long."""
+    return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
+
+
+def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> None:
+    """Commit that files are about to be sent to their mailbox, before the command is (law 3)."""
+    conn.execute(
+        update(journal)
+        .where(is_one_of(conn, journal.c.id, ids))
+        .values(
+            kind=UploadState.BEGUN.value,
+            uidvalidity=uidvalidity,
+            uidnext=uidnext,
+            begun_at=now,
+            attempts=journal.c.attempts + 1,
+        )
+    )
+
+
+def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
+    """Record that what was begun is not there, so that it is decided anew what becomes of it; nothing if it went."""
+    found = tuple(uploads)
+    here = is_one_of(conn, journal.c.id, [one.id for one in found])
+    conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
+    file = replica_message.c
+    went = and_(is_one_of(conn, file.id, [one.file_id for one in found]), file.state == ReplicaState.MISSING)
+    conn.execute(delete(replica_message).where(went, file.message_id.is_(None)))
+
+
+def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:
+    """Record why the server did not take what is in these rows of the journal; they wait, each time for longer."""
+    for id_, error in errors.items():
+        refused = update(journal).where(journal.c.id == id_)
+        conn.execute(refused.values(kind=UploadState.TAKEN_IN.value, error=error, begun_at=now))
+
+
+def hurry(conn: Connection, *, account_id: int) -> None:
+    """Let everything that was refused be tried again at once: somebody asked for it."""
+    here = and_(journal.c.account_id == account_id, journal.c.kind == UploadState.TAKEN_IN.value)
+    conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
+
+
+def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> None:
+    """Make files those of messages that the server tree has; whoever asks has seen them there.
+
+    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message.
+    """
+    for one in settled:
+        _settle(conn, one, now=now)
+
+
+def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
+    """Forget what was settled so long ago that a file removed now is removed for itself."""
+    old = and_(journal.c.kind == UploadState.FILED.value, journal.c.begun_at < now - _FILED_S)
+    lost = and_(journal.c.kind.in_(list(UploadState)), journal.c.replica_message_id.is_(None))
+    conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
+
+
+def _settle(conn: Connection, one: Settled, *, now: float) -> None:
+    upload, file = one.upload, replica_message.c
+    row = conn.execute(
+        select(file.replica_id, file.flags, file.info, file.state).where(
+            file.id == upload.file_id, file.message_id.is_(None)
+        )
+    ).one_or_none()
+    if row is None:
+        return
+    here = and_(file.replica_id == row.replica_id, file.message_id == one.message_id)
+    old = conn.execute(select(file.id, file.state).where(here)).one_or_none()
+    if old is not None and old.state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
+        return  # the device has another file of it by now: decide anew
+    if old is not None:
+        conn.execute(delete(replica_message).where(file.id == old.id))
+    version = raise_replica_version(conn, row.replica_id)
+    values: dict[str, Any] = {"message_id": one.message_id, "version": version}
+    if row.state == ReplicaState.NEW:
+        values["state"] = ReplicaState.PRESENT
+    if one.is_rewritten:
+        values["form"] = BodyForm.OWN
+    if row.state == ReplicaState.EDITED:
+        values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
+    conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
+    _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
+    conn.execute(
+        update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
+    )
+    _wake_sources(conn, upload)
+
+
+def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has_flags: bool) -> None:
+    """Make a base: what the device had of the source, and without one what both sides say, so that nothing goes.
+
+    Programs that move or copy a file do not know what its keyword letters mean there, and some drop all flags: what
+    they cannot have meant is agreed on as the file has it, so that it becomes what the server has.
+    """
+    base = base_message.c
+    mine = and_(base.replica_id == replica_id, base.message_id == one.message_id)
+    if conn.execute(select(base.flags).where(mine)).one_or_none() is not None:
+        return
+    of_source = (
+        select(base.flags)
+        .join(replica, replica.c.id == base.replica_id)
+        .where(base.message_id == one.source_id, replica.c.device_id == one.upload.device_id)
+    )
+    known = conn.execute(of_source).scalar_one_or_none() if one.source_id is not None else None
+    if one.source_id is not None and not has_flags:
+        agreed = flags
+    elif known is not None:
+        agreed = _with_letters(parse_flags(known)) | (flags - _with_letters(flags))
+    else:
+        there = conn.execute(select(server_message.c.flags).where(server_message.c.id == one.message_id)).scalar_one()
+        folded = {flag.lower() for flag in parse_flags(there)}
+        agreed = frozenset(flag for flag in flags if flag.lower() in folded)
+    values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
+    conn.execute(insert(base_message).values(values))
+
+
+def _with_letters(flags: Flags) -> Flags:
+    """Return those flags whose letters mean the same in every mailbox."""
+    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
+
+
+def _wake_sources(conn: Connection, upload: Upload) -> None:
+    """Let what the device deleted be planned once more: it may be what this file has taken the place of."""
+    deleted = exists().where(
+        replica_message.c.replica_id == replica.c.id,
+        replica_message.c.state != ReplicaState.PRESENT,
+        replica_message.c.state == ReplicaState.DELETED,
+    )
+    conn.execute(
+        update(replica).where(replica.c.device_id == upload.device_id, deleted).values(version=replica.c.version + 1)
+    )

@@ -1,0 +1,186 @@
+"""Floor 4: what devices added to the mailboxes of an account becomes messages there: planned, brought, and settled.
+
+Theory. Everything that is taken in and not settled is read in each run, so that what waits, was refused or was
+interrupted needs no memory of its own, nor a cursor. What was begun before is looked for first. A file that the server
+refuses stays on its device, and is tried again later; what it would take the place of stays as well (`successors`).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.log import log
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move
+from syncd.reconcile.moves import Candidate, Origin, Way, origins
+from syncd.store import accounts, deletions, holds, server_tree, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.journal import UploadState
+from syncd.store.uploads import Settled, Upload
+from syncd.sync.sides import ArrivalSide, Brought, Placement
+
+_UNSEEN_S = 5.0
+"""A server may still be at what it read before the connection ended; so much later it is not."""
+_UNSEEN_MAX = 3
+_LIED = "the server says that it took the message, and does not have it"
+_PER_RUN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is to be done with an upload, and those of other devices that will be the same message."""
+
+    upload: Upload
+    origin: Origin
+    followers: tuple[Upload, ...] = ()
+
+
+def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tuple[Planned, ...]:
+    """Return what becomes of files that were taken in, but of those of which it is not known yet."""
+    waiting = {one.file_id: one for one in found}
+    body_ids = {one.body_id for one in waiting.values()}
+    known = uploads.candidates(conn, account_id=account_id, body_ids=body_ids)
+    by_file = origins((one.own for one in waiting.values()), known)
+    followers: dict[tuple[int, int], dict[int, Upload]] = defaultdict(dict)
+    for file_id, origin in by_file.items():
+        one = waiting[file_id]
+        if origin.way is Way.WAIT:
+            followers[one.mailbox_id, one.body_id].setdefault(one.device_id, one)
+    plans: list[Planned] = []
+    for file_id, origin in by_file.items():
+        one = waiting[file_id]
+        if origin.way is not Way.WAIT:
+            others = followers.pop((one.mailbox_id, one.body_id), {}) if origin.way is not Way.BIND else {}
+            plans.append(Planned(one, origin, tuple(other for id_, other in others.items() if id_ != one.device_id)))
+    return tuple(plans)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Bring what devices added to the mailboxes of one account."""
+
+    db: Database
+    account_id: int
+    side: ArrivalSide
+    now: float
+    rewritten_in: set[int] = field(default_factory=set)
+    """Mailboxes in which a message has other octets than were sent: they are to be fetched."""
+
+    async def resolve(self, target: MailboxRow, begun: Sequence[Upload]) -> int:
+        """Settle those of which it was unknown whether they came into a mailbox; return how many did."""
+        brought = await self.side.find(target, begun)
+        self._note_rewritten(target, brought)
+        there = await self.db.write(partial(self._settle, brought=brought, plans=[_found(one) for one in begun]))
+        unseen = [one for one in begun if one.id not in there and one.begun_at + _UNSEEN_S <= self.now]
+        if unseen:
+            await self.db.write(partial(_give_up, unseen=unseen, now=self.now))
+        return len(there)
+
+    async def bring(self, target: MailboxRow, plans: Sequence[Planned]) -> int:
+        """Bring files into a mailbox and return how many are messages now."""
+        brought = Brought()
+        placements = [Placement(one.upload, one.origin) for one in plans if one.origin.way is not Way.BIND]
+        if placements:
+            brought = await self.side.bring(target, placements)
+            self._note_rewritten(target, brought)
+        there = await self.db.write(partial(self._settle, brought=brought, plans=plans))
+        for one in plans:
+            if one.upload.id in there:
+                log.info(
+                    "file_became_message", mailbox_id=target.id, file_id=one.upload.file_id, way=one.origin.way.value
+                )
+        for text in {str(brought.refused[one.upload.id]) for one in plans if _is_new_refusal(one.upload, brought)}:
+            log.warning("upload_refused", mailbox_id=target.id, error=text)
+        return len(there)
+
+    def _note_rewritten(self, target: MailboxRow, brought: Brought) -> None:
+        if brought.rewritten:
+            log.warning("uploads_rewritten", mailbox_id=target.id, count=len(brought.rewritten))
+            self.rewritten_in.add(target.id)
+
+    def _settle(self, conn: Connection, *, brought: Brought, plans: Sequence[Planned]) -> Collection[int]:
+        """Settle what is there; return the uploads that are messages now."""
+        ids = brought.record(conn) if brought.record is not None else {}
+        settled: list[Settled] = []
+        for one in plans:
+            source = one.origin.source
+            if one.origin.way is Way.BIND and source is not None:
+                settled.append(Settled(one.upload, source.message_id))
+            elif (message_id := ids.get(one.upload.id)) is not None:
+                source_id = None if source is None else source.message_id
+                is_rewritten = one.upload.id in brought.rewritten
+                settled += [
+                    Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
+                ]
+        uploads.settle(conn, settled, now=self.now)
+        uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
+        self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)
+        return [one.upload.id for one in settled]
+
+    def _depart(self, conn: Connection, sources: Iterable[Candidate], gone: Collection[int]) -> None:
+        """Settle that messages left their mailboxes, because a device moved them."""
+        by_mailbox: dict[int, dict[int, int]] = defaultdict(dict)
+        for source in sources:
+            if source.message_id in gone:
+                by_mailbox[source.mailbox_id][source.message_id] = source.uid
+        for mailbox_id, uids in by_mailbox.items():
+            uidvalidity = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id).cursor.uidvalidity
+            server_tree.record_vanished(conn, mailbox_id, uidvalidity, UidSet.of(uids.values()), now=self.now)
+            deletions.settle(conn, mailbox_id, uids)
+            holds.take_out(conn, mailbox_id=mailbox_id, message_ids=frozenset(uids))
+
+
+def due(found: Iterable[Upload], *, now: float) -> tuple[Upload, ...]:
+    """Return what is taken in and not begun, but for what was refused lately."""
+    mine = (one for one in found if one.state is UploadState.TAKEN_IN and one.due_at <= now)
+    return tuple(mine)[:_PER_RUN]
+
+
+def arrival_of(one: Planned, to: str) -> Arrival:
+    """Return what is planned as an effect; to: the name of the file's mailbox."""
+    upload, source = one.upload, one.origin.source
+    match one.origin.way:
+        case Way.MOVE if source is not None:
+            return Move(source.message_id, source.uid, upload.mailbox_id, to)
+        case Way.COPY if source is not None:
+            return Copy(source.message_id, source.uid, upload.file_id, to)
+        case Way.BIND if source is not None:
+            return Bind(source.message_id, upload.file_id)
+    return Append(upload.file_id, upload.size_bytes)
+
+
+def by_mailbox(plans: Iterable[Planned]) -> Mapping[int, Sequence[Planned]]:
+    """Return the plans by mailbox, one of each source: a message is copied or moved once in a command."""
+    chosen: dict[int, list[Planned]] = defaultdict(list)
+    used: set[int] = set()
+    for one in plans:
+        source = one.origin.source
+        if source is None or one.origin.way is Way.BIND or source.message_id not in used:
+            chosen[one.upload.mailbox_id].append(one)
+            if source is not None:
+                used.add(source.message_id)
+    return chosen
+
+
+def wait_s(found: Iterable[Upload], *, now: float) -> float | None:
+    """Return when the next is to be tried again, None without any."""
+    waits = (one.begun_at + _UNSEEN_S if one.state is UploadState.BEGUN else one.due_at for one in found)
+    return min((max(at - now, 0.0) for at in waits), default=None)
+
+
+def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:
+    lied = {one.id: _LIED for one in unseen if one.attempts >= _UNSEEN_MAX}
+    uploads.begin_again(conn, [one for one in unseen if one.id not in lied])
+    uploads.refuse(conn, lied, now=now)
+
+
+def _found(one: Upload) -> Planned:
+    return Planned(one, Origin(Way.APPEND))
+
+
+def _is_new_refusal(one: Upload, brought: Brought) -> bool:
+    return one.id in brought.refused and str(brought.refused[one.id]) != one.error

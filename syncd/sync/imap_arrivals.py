@@ -1,0 +1,272 @@
+"""Floor 4: files that devices added, appended to, copied or moved into a mailbox of an IMAP server, and seen there.
+
+Theory (law 3). The journal says what is about to be sent, and above which UID it will be. Afterwards the mailbox is
+selected anew and what came is compared with what was sent: only a message that is seen counts, and what a command
+answered is a hint. So the same look serves after an answer that was lost.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
+from syncd.imap.appends import NewMessage, NotAppended
+from syncd.imap.arguments import Streamed
+from syncd.imap.connection import ImapConnection
+from syncd.imap.headers import Header
+from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
+from syncd.imap.refusals import OF_MAILBOX
+from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.types import Appended, FetchRow, SelectResult
+from syncd.mail.message import facts_of
+from syncd.mail.uidset import EMPTY, UidSet
+from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
+from syncd.reconcile.moves import Way
+from syncd.store import accounts, bodies, server_tree, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.uploads import Upload
+from syncd.sync.imap_observed import observed_of
+from syncd.sync.sides import Brought, Placement
+
+_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_MESSAGES = 200
+_SMALL_BYTES = 1024 * 1024
+_REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
+_READ_ONLY = "the mailbox is read-only on the server"
+_KEPT = "the server does not copy the message"
+
+
+class ImapArrivals:
+    """Bring files into mailboxes on one connection."""
+
+    def __init__(self, db: Database, connection: ImapConnection, *, clock: Callable[[], float]) -> None:
+        self._db = db
+        self._connection = connection
+        self._clock = clock
+
+    async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
+        selected = await self._select(target)
+        if selected.read_only:
+            refusal = RefusedError(_READ_ONLY, reach=Reach.MESSAGE)
+            return Brought(refused={one.upload.id: refusal for one in placements})
+        begin = partial(
+            uploads.begin,
+            ids=[one.upload.id for one in placements],
+            uidvalidity=target.cursor.uidvalidity,
+            uidnext=selected.uidnext or target.cursor.uidnext or 1,
+            now=self._clock(),
+        )
+        await self._db.write(begin)
+        sending = _Sending()
+        for batch in _batches([one.upload for one in placements if one.origin.way is Way.APPEND]):
+            await self._append(target, batch, sending)
+        for (mailbox_id, way), ones in _by_source(placements).items():
+            source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
+            await self._transfer(source, target, way, ones, sending)
+        left = [one.upload for one in placements if one.upload.id not in sending.refused]
+        brought = await self._seen(target, left, selected.uidnext or 1, sending.hints) if left else Brought()
+        return Brought(brought.record, brought.rewritten, sending.refused, frozenset(sending.gone))
+
+    async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
+        ours = [one for one in uploads if one.uidvalidity == target.cursor.uidvalidity]
+        if not ours:
+            return Brought()  # under another UIDVALIDITY: `renumber` has bound it to what it may be
+        return await self._seen(target, ours, min(one.uidnext for one in ours), {})
+
+    async def _select(self, mailbox: MailboxRow) -> SelectResult:
+        condstore = "CONDSTORE" in self._connection.capabilities
+        selected = await self._connection.select(mailbox.wire_name, condstore=condstore)
+        if selected.uidvalidity != mailbox.cursor.uidvalidity:
+            raise ProtocolError("the server gave this mailbox a new uidvalidity", reach=Reach.MAILBOX)
+        return selected
+
+    async def _append(self, target: MailboxRow, batch: Sequence[Upload], sending: "_Sending") -> None:
+        """Send bodies; after a refusal that reaches the whole mailbox the others are not sent."""
+        small = [one.body_id for one in batch if one.size_bytes <= _SMALL_BYTES]
+        octets = await self._db.read(partial(bodies.read_bodies, ids=small))
+        limit = _append_limit(self._connection)
+        fit: list[Upload] = []
+        for one in batch:
+            if sending.of_mailbox is not None:
+                sending.refused[one.id] = sending.of_mailbox
+            elif limit is not None and one.size_bytes > limit:
+                sending.refused[one.id] = RefusedError(
+                    f"the server takes no message above {limit:,} bytes", reach=Reach.MESSAGE
+                )
+            elif b"\0" in octets.get(one.body_id, b""):
+                sending.refused[one.id] = RefusedError(
+                    "the file has NUL octets, which no mail has", reach=Reach.MESSAGE
+                )
+            else:
+                fit.append(one)
+        new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
+        async with aclosing(self._connection.append_many(target.wire_name, new)) as outcomes:
+            at = 0
+            async for outcome in outcomes:
+                one, at = fit[at], at + 1
+                match outcome:
+                    case NotAppended(error):
+                        sending.refused[one.id] = error
+                        if error.code in _REACHES_MAILBOX:
+                            sending.of_mailbox = error
+                            break
+                    case Appended() as place:
+                        sending.hint(one, place, target)
+        if sending.of_mailbox is not None:
+            sending.refused |= {one.id: sending.of_mailbox for one in fit[at:]}
+
+    def _new(self, target: MailboxRow, one: Upload, octets: bytes | None) -> NewMessage:
+        body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
+        return NewMessage(body, target.holdable.part_of(one.flags), one.mtime)
+
+    async def _pieces(self, body_id: int) -> AsyncIterator[bytes]:
+        for piece in bodies.stream_body(self._db.read_now, body_id):
+            yield piece
+
+    async def _transfer(
+        self, source: MailboxRow, target: MailboxRow, way: Way, ones: Mapping[int, Upload], sending: "_Sending"
+    ) -> None:
+        """Move or copy messages, by UID, from another mailbox, and prove which of them left it."""
+        await self._select(source)
+        uids = UidSet.of(ones)
+        transfer = move_messages if way is Way.MOVE else copy_messages
+        outcomes: Sequence[MoveOutcome] = await transfer(self._connection, uids, target.wire_name)
+        for outcome in outcomes:
+            one = ones[outcome.uid]
+            if outcome.moved is Moved.REFUSED:
+                sending.refused[one.id] = RefusedError(outcome.text or _KEPT, code=outcome.code, reach=Reach.MESSAGE)
+            elif outcome.target is not None:
+                sending.hint(one, outcome.target, target)
+        if way is Way.MOVE:
+            left = EMPTY
+            for piece in uids.pieces(SET_MAX_BYTES):
+                left |= await self._connection.search_uids(f"UID {piece}")
+            sending.gone |= await self._messages(source, uids - left)
+
+    async def _messages(self, mailbox: MailboxRow, uids: UidSet) -> frozenset[int]:
+        find = partial(
+            server_tree.message_ids_of, mailbox_id=mailbox.id, uidvalidity=mailbox.cursor.uidvalidity, uids=uids
+        )
+        return frozenset((await self._db.read(find)).values())
+
+    async def _seen(
+        self, target: MailboxRow, sent: Sequence[Upload], uidnext: int, hints: Mapping[int, int]
+    ) -> Brought:
+        await self._select(target)
+        # NOTE: `n:*` names the last message even if its UID is below n.
+        uids = UidSet.of(uid for uid in await self._connection.search_uids(f"UID {uidnext}:*") if uid >= uidnext)
+        rows = {row.uid: row for row in await self._rows(uids)}
+        wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
+        sizes = {one.size_bytes for one in wanted}
+        found = arrivals(wanted, await self._came({uid: row for uid, row in rows.items() if row.size_bytes in sizes}))
+        if len(found) < len(wanted):
+            found = arrivals(wanted, await self._came(rows))
+        if not found:
+            return Brought()
+        by_id = {one.id: one for one in sent}
+        return Brought(
+            record=partial(_record, mailbox=target, rows=rows, uploads=by_id, found=found),
+            rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
+        )
+
+    async def _rows(self, uids: UidSet) -> list[FetchRow]:
+        rows: list[FetchRow] = []
+        if uids:
+            async with aclosing(self._connection.fetch_rows(uids, items=Items.ALL)) as batches:
+                async for batch in batches:
+                    rows += [row for row in batch.rows if row.flags is not None]
+        return rows
+
+    async def _came(self, rows: Mapping[int, FetchRow]) -> list[Came]:
+        came: list[Came] = []
+        if rows:
+            async with aclosing(self._connection.fetch_headers(UidSet.of(rows))) as headers:
+                async for header in headers:
+                    if isinstance(header, Header):
+                        row, facts = rows[header.uid], facts_of((header.octets,))
+                        came.append(
+                            Came(row.uid, row.size_bytes, facts.header_digest, facts.message_id, row.internaldate)
+                        )
+        return came
+
+
+@dataclass(slots=True)
+class _Sending:
+    """Gather what the server answers: by upload id, and the sources that are gone by message id."""
+
+    refused: dict[int, SyncdError] = field(default_factory=dict)
+    hints: dict[int, int] = field(default_factory=dict)
+    gone: frozenset[int] = frozenset()
+    of_mailbox: RefusedError | None = None
+
+    def hint(self, one: Upload, place: Appended, target: MailboxRow) -> None:
+        if place.uidvalidity == target.cursor.uidvalidity:
+            self.hints[one.id] = place.uid
+
+
+def _record(
+    conn: Connection,
+    *,
+    mailbox: MailboxRow,
+    rows: Mapping[int, FetchRow],
+    uploads: Mapping[int, Upload],
+    found: Mapping[int, Arrival],
+) -> Mapping[int, int]:
+    """Write the rows of messages that are there, with the bodies that they have unless they were rewritten."""
+    uidvalidity = mailbox.cursor.uidvalidity
+    observed = observed_of(rows[arrival.uid] for arrival in found.values())
+    server_tree.record_messages(conn, mailbox.id, uidvalidity, observed)
+    uids = [arrival.uid for arrival in found.values()]
+    ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
+    same = {ids[one.uid]: uploads[id_].body_id for id_, one in found.items() if not one.is_rewritten}
+    server_tree.bind_bodies(conn, mailbox.id, same)
+    return {id_: ids[arrival.uid] for id_, arrival in found.items()}
+
+
+def _sent(one: Upload, uidnext: int, hint: int | None) -> Sent:
+    return Sent(
+        one.id,
+        one.size_bytes,
+        one.header_digest,
+        one.header_message_id,
+        one.mtime,
+        max(one.uidnext, uidnext),
+        hint,
+    )
+
+
+def _batches(found: Iterable[Upload]) -> Iterable[list[Upload]]:
+    batch: list[Upload] = []
+    size_bytes = 0
+    for one in found:
+        if batch and (len(batch) >= _BATCH_MESSAGES or size_bytes + one.size_bytes > _BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(one)
+        size_bytes += one.size_bytes
+    if batch:
+        yield batch
+
+
+def _by_source(placements: Iterable[Placement]) -> Mapping[tuple[int, Way], dict[int, Upload]]:
+    """Return the moves and copies by mailbox and way, each by the UID of its source."""
+    found: dict[tuple[int, Way], dict[int, Upload]] = defaultdict(dict)
+    for one in placements:
+        source = one.origin.source
+        if source is not None and one.origin.way in {Way.MOVE, Way.COPY}:
+            found[source.mailbox_id, one.origin.way].setdefault(source.uid, one.upload)
+    return found
+
+
+def _append_limit(connection: ImapConnection) -> int | None:
+    """Return the size that APPENDLIMIT announces for all mailboxes (RFC 7889 §2)."""
+    for capability in connection.capabilities:
+        name, _, value = capability.partition("=")
+        if name == "APPENDLIMIT" and value.isascii() and value.isdecimal():
+            return int(value)
+    return None

@@ -1,0 +1,338 @@
+"""Floor 4: the files that a device added or rewrote, taken into the store once nobody writes them any more.
+
+Theory. A file is ripe when it stayed as it was for `settle`, by a clock that nobody sets. Then its octets become a
+body, line ends as mail has them, and from there on the file can be lost. A file with the octets of a message that the
+account has, but for notes that programs keep in header fields of their own, is a copy of that message. A file that was
+rewritten in place is a new one, and its message stays where it is; of a draft it is the newer version, and replaces it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from sqlalchemy import Connection
+
+from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
+from syncd.log import log
+from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
+from syncd.mail.tree import BodyForm
+from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.names import FileName, mint, unknown_letters
+from syncd.maildir.root import ReplicaRoot
+from syncd.store import added_files, bodies
+from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
+from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.sync.backoff import Backoff
+from syncd.sync.body_batches import FileSpool
+from syncd.sync.device_mailboxes import Served
+from syncd.sync.standstill import Standstill
+
+_SMALL_BYTES = 1024 * 1024
+_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_FILES = 200
+_ROUNDS_MAX = 5
+
+Prove = Callable[[ReplicaRoot], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A file as it was read; facts and bare_digest: of its octets with line ends of mail."""
+
+    file: AddedFile
+    seen: FileAsRead
+    body: EncodedBody
+    bare_digest: bytes
+
+    @property
+    def name(self) -> FileName:
+        return FileName(self.file.name, self.file.info)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Since when a file is as it is; facts: of one that was rewritten in place, when it was first read."""
+
+    since: float
+    facts: FileFacts | None = None
+    failures: Backoff = field(default_factory=Backoff)
+    until: float = 0.0
+    error: str = ""
+
+
+class Intake:
+    """Know which files of one device are to be taken in, and since when they are as they are; for its task."""
+
+    def __init__(
+        self,
+        db: Database,
+        path: Path,
+        *,
+        settle_s: float,
+        spool_directory: Path | None,
+        keywords: Callable[[ReplicaRow], KeywordMap],
+        prover: Callable[[], Awaitable[Prove]],
+        clock: Callable[[], float],
+    ) -> None:
+        """Call `prover` before each reading for what proves the root as it is to be by then."""
+        self._db = db
+        self._path = path
+        self._settle_s = settle_s
+        self._spool_directory = spool_directory
+        self._keywords = keywords
+        self._prover = prover
+        self._clock = clock
+        self._waiting: dict[AddedFile, _Waiting] = {}
+        self._mailboxes: Mapping[int, int] = {}
+
+    async def note(self, device_id: int, served: Sequence[Served]) -> None:
+        """Read what was added; empty files are no messages yet."""
+        now = asyncio.get_running_loop().time()
+        here = {one.replica.id: one.mailbox.id for one in served}
+        self._mailboxes = here
+        found = await self._db.read(partial(added_files.added_files, device_id=device_id))
+        self._waiting = {
+            file: self._waiting.get(file) or _Waiting(now)
+            for file in found
+            if file.replica_id in here and file.size_bytes
+        }
+
+    def wait_s(self, still: Standstill) -> float | None:
+        """Return the time until the first file may be read, None when there is none."""
+        now = asyncio.get_running_loop().time()
+        at = [self._due_at(file) for file in self._movable(still)]
+        return min((max(one - now, 0.0) for one in at), default=None)
+
+    async def run(self, device_id: int, served: Sequence[Served], still: Standstill, *, waits: bool) -> frozenset[str]:
+        """Take in what is ripe, and return the accounts that have something to bring; waits: until all is ripe.
+
+        What could not be read is tried later.
+        """
+        accounts: set[str] = set()
+        await self.note(device_id, served)
+        for _ in range(_ROUNDS_MAX if waits else 1):
+            if waits:
+                await self._ripen(still)
+            now = asyncio.get_running_loop().time()
+            due = [file for file in self._movable(still) if self._due_at(file) <= now]
+            for batch in _batches(due):
+                taken = await self._take_in(batch, {one.replica.id: one for one in served})
+                accounts |= {one.account for one in served if one.replica.id in taken}
+            await self.note(device_id, served)
+            if not any(waiting.facts for waiting in self._waiting.values()):
+                break
+        return frozenset(accounts)
+
+    async def _ripen(self, still: Standstill) -> None:
+        now = asyncio.get_running_loop().time()
+        at = [self._due_at(file) for file in self._movable(still) if not self._waiting[file].error]
+        if at and max(at) > now:
+            await asyncio.sleep(max(at) - now)
+
+    def _movable(self, still: Standstill) -> list[AddedFile]:
+        return [file for file in self._waiting if self._mailboxes[file.replica_id] not in still]
+
+    def _due_at(self, file: AddedFile) -> float:
+        waiting = self._waiting[file]
+        return max(waiting.since + self._settle_s, waiting.until)
+
+    async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
+        """Take in some files, and return the replicas that have any of them."""
+        outcomes = await asyncio.to_thread(self._read_all, batch, await self._prover())
+        found = [one for one in outcomes if isinstance(one, _Read)]
+        try:
+            self._note_failures(batch, outcomes)
+            ready = [one for one in found if self._is_ripe(one)]
+            known = [await self._known(one) for one in ready]
+            copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
+            infos = await self._without_foreign_letters(copies, served)
+            drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
+            linked = {one.file: await self._linked(one.file) for one in ready if one.file.message_id is not None}
+            write = partial(self._write, ready=ready, known=known, infos=infos, linked=linked, drafts=drafts)
+            await self._db.write(write, weight_bytes=sum(one.body.stored_bytes for one in ready))
+        finally:
+            for one in found:
+                one.body.close()
+        if ready:
+            log.info("files_taken_in", count=len(ready))
+        return frozenset(one.file.replica_id for one in ready)
+
+    def _note_failures(self, batch: Sequence[AddedFile], outcomes: Sequence[_Read | SyncdError]) -> None:
+        now = asyncio.get_running_loop().time()
+        for file, outcome in zip(batch, outcomes, strict=True):
+            waiting = self._waiting[file]
+            if isinstance(outcome, SyncdError):
+                waiting.until = now + max(waiting.failures.failed(outcome), self._settle_s)
+                if str(outcome) != waiting.error:
+                    waiting.error = str(outcome)
+                    log.warning("file_not_taken_in", file_id=file.file_id, error=waiting.error)
+
+    def _is_ripe(self, read: _Read) -> bool:
+        """Tell whether a file is as its row has it, or one that was rewritten as it was a while ago."""
+        waiting, facts = self._waiting[read.file], FileFacts(read.seen.size_bytes, read.seen.mtime)
+        if read.file.message_id is None:
+            return facts == FileFacts(read.file.size_bytes, read.file.mtime)
+        if waiting.facts == facts:
+            return True
+        waiting.facts, waiting.since = facts, asyncio.get_running_loop().time()
+        return False
+
+    async def _known(self, read: _Read) -> int | None:
+        """Return the body of the account that a file has, but for what programs note in it."""
+        facts = read.body.facts
+        found = await self._db.read(partial(bodies.body_ids, digests=[facts.digest]))
+        if facts.digest in found:
+            return found[facts.digest]
+        if facts.message_id is None:
+            return None
+        find = partial(added_files.alike, replica_id=read.file.replica_id, header_message_id=facts.message_id)
+        for body_id in await self._db.read(find):
+            pieces = bodies.stream_body(self._db.read_now, body_id)
+            if await asyncio.to_thread(bare_digest, pieces) == read.bare_digest:
+                return body_id
+        return None
+
+    async def _without_foreign_letters(
+        self, copies: Sequence[_Read], served: Mapping[int, Served]
+    ) -> Mapping[int, str | None]:
+        """Take from the names of copies the letters that were keywords where they came from, and mean nothing here.
+
+        Once they meant something here the message would have a keyword that nobody gave it. Returns what the names of
+        those files say now.
+        """
+        renames: list[tuple[AddedFile, FileName]] = []
+        for one in copies:
+            keywords = self._keywords(served[one.file.replica_id].replica)
+            if unknown_letters(one.name.letters, keywords):
+                renames.append((one.file, one.name.without_unknown(keywords)))
+        return await asyncio.to_thread(self._rename, renames) if renames else {}
+
+    async def _linked(self, file: AddedFile) -> Sequence[AddedFile]:
+        """Return the files of other devices that are links to a rewritten one: it is theirs, too."""
+        others = await self._db.read(partial(added_files.siblings, file=file))
+        return await asyncio.to_thread(self._links, file, others) if others else ()
+
+    def _links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
+        wanted = _inode(self._path, file)
+        linked: list[AddedFile] = []
+        for path, other in others:
+            with suppress(SyncdError):  # a device that is away finds out by itself
+                linked += [other] if wanted is not None and _inode(Path(path), other) == wanted else []
+        return linked
+
+    def _rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:
+        infos: dict[int, str | None] = {}
+        with ReplicaRoot(self._path) as root:
+            for file, to in renames:
+                with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+                    filename = str(FileName(file.name, file.info))
+                    if (
+                        mailbox.rename(file.subdir, filename, to_subdir=file.subdir, to_filename=str(to))
+                        is Renaming.DONE
+                    ):
+                        mailbox.sync_names(file.subdir)
+                        infos[file.file_id] = to.info
+        return infos
+
+    def _write(
+        self,
+        conn: Connection,
+        *,
+        ready: Sequence[_Read],
+        known: Sequence[int | None],
+        infos: Mapping[int, str | None],
+        linked: Mapping[AddedFile, Sequence[AddedFile]],
+        drafts: set[int],
+    ) -> None:
+        now = self._clock()
+        for one, known_id in zip(ready, known, strict=True):
+            file = one.file
+            body_id = bodies.put_body(conn, one.body, now=now) if known_id is None else known_id
+            if file.message_id is not None:
+                if added_files.body_of(conn, file.message_id) == body_id:
+                    added_files.accept(conn, file, seen=one.seen)
+                    continue
+                for each in (file, *linked[file]):
+                    twin = self._twin(one.body.facts) if file.replica_id in drafts else None
+                    added_files.detach(conn, each, twin=twin, now=now)
+            is_exact = bodies.body_ids(conn, [one.body.facts.digest]).get(one.body.facts.digest) == body_id
+            form = one.seen.form if is_exact else BodyForm.OWN
+            for each in (file, *linked.get(file, ())):
+                seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))
+                added_files.take_in(conn, each, seen=seen, body_id=body_id, now=now)
+
+    def _twin(self, facts: BodyFacts) -> str:
+        return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
+
+    def _read_all(self, batch: Sequence[AddedFile], prove: Prove) -> list[_Read | SyncdError]:
+        outcomes: list[_Read | SyncdError] = []
+        with ReplicaRoot(self._path) as root:
+            prove(root)
+            for file in batch:
+                try:
+                    outcomes.append(self._read(root, file))
+                except DeviceAwayError:
+                    raise
+                except SyncdError as error:
+                    outcomes.append(error)
+        return outcomes
+
+    def _read(self, root: ReplicaRoot, file: AddedFile) -> _Read:
+        filename = str(FileName(file.name, file.info))
+        with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+            found = mailbox.stat(file.subdir, filename)
+            if not isinstance(found, FileFacts):
+                raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
+            pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
+            body, digest = self._encoded(pieces, found.size_bytes)
+            # NOTE: once it is in the store its file counts as there, so it must not be lost in a power cut.
+            mailbox.sync_file(file.subdir, filename)
+        return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
+
+    def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
+        if size_bytes <= _SMALL_BYTES // 2:  # each of its octets may be a line end
+            octets = b"".join(pieces)
+            return encode_octets(octets), bare_digest((octets,))
+        spool = FileSpool(self._spool_directory)
+        try:
+            digest = bare_digest(_through(spool, pieces))
+            return spool.encoded(), digest
+        except BaseException:
+            spool.discard()
+            raise
+
+
+def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        spool.write(piece)
+        yield piece
+
+
+def _inode(path: Path, file: AddedFile) -> tuple[int, int] | None:
+    with ReplicaRoot(path) as root, root.mailbox(PurePosixPath(file.directory)) as mailbox:
+        return mailbox.inode(file.subdir, str(FileName(file.name, file.info)))
+
+
+def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
+    if facts.size_bytes == found.size_bytes:
+        return BodyForm.RAW
+    return BodyForm.LF if facts.is_crlf and facts.lf_size_bytes == found.size_bytes else BodyForm.OWN
+
+
+def _batches(files: Sequence[AddedFile]) -> Iterator[list[AddedFile]]:
+    batch: list[AddedFile] = []
+    size_bytes = 0
+    for file in files:
+        if batch and (len(batch) >= _BATCH_FILES or size_bytes + file.size_bytes > _BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(file)
+        size_bytes += file.size_bytes
+    if batch:
+        yield batch

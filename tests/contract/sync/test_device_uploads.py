@@ -1,0 +1,398 @@
+"""What a device adds to its replica becomes a message of the server, once, and reaches the other devices."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.store import schema
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import ODD, letter
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.contract.sync.test_device_deletions import MakeDovecot, states
+from tests.servers.capabilities import BASE, NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS
+
+DEVICES = ("laptop", "phone", "nas")
+DRAFT, SEEN, FLAGGED = "\\Draft", "\\Seen", "\\Flagged"
+
+
+def house_of(directory: Path, provider: Provider, *, settle: str = "20ms", **more: Any) -> House:
+    account = imap(provider.server, provider.user, **more)
+    return House(directory, accounts={"work": account}, devices={name: {"settle": settle} for name in DEVICES})
+
+
+def add(
+    house: House,
+    device: str,
+    key: str,
+    *,
+    mailbox: str = "INBOX",
+    letters: str | None = "S",
+    octets: bytes | None = None,
+    name: str | None = None,
+) -> Path:
+    """Write a file as a mail program does: in tmp, then renamed to its place; None: into new/."""
+    directory = house.replica(device, mailbox).directory
+    base = name or f"1700000000.12_{key}.{device}"
+    made = directory / "tmp" / base
+    made.write_bytes(letter(key).replace(b"\r\n", b"\n") if octets is None else octets)
+    place = directory / "new" / base if letters is None else directory / "cur" / f"{base}:2,{letters}"
+    return made.rename(place)
+
+
+def assert_everywhere(house: House, provider: Provider, mailbox: str, *keys: str) -> None:
+    assert sorted(provider.flags(mailbox)) == sorted(keys)
+    assert [one.keys() for one in house.replicas(mailbox)] == [sorted(keys)] * 3
+
+
+async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provider: Provider) -> None:
+    """A draft saved on one device, with its flags and its date, and under the name that its program gave it."""
+    provider.receive("a")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+
+        path = add(house, "laptop", "d", mailbox="Drafts", letters="DS")
+        await house.until(lambda: "d" in provider.flags("Drafts"))
+        await house.until(lambda: house.replica("phone", "Drafts").keys() == ["d"])
+        await house.settle()
+
+        assert_everywhere(house, provider, "Drafts", "d")
+        assert provider.flags("Drafts") == {"d": {DRAFT, SEEN}}
+        assert house.replica("nas", "Drafts").flags() == {"d": {DRAFT, SEEN}}
+        assert house.replica("laptop", "Drafts").find("d").path == path
+        assert house.replica("phone", "Drafts").find("d").mtime == int(path.stat().st_mtime)
+        assert provider.bodies("Drafts") == (letter("d"),)
+        assert await states(house) == {ReplicaState.PRESENT: 6}
+        assert len(await house.rows(select(schema.body.c.id))) == 2
+
+
+@pytest.mark.parametrize("capability", [NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS, BASE])
+async def test_many_files_on_any_server(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str, capability: str
+) -> None:
+    """Whatever the server offers, each file is one message."""
+    user = Provider(make_dovecot(capability=capability), mail_user)
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        keys = [f"n{number:02}" for number in range(12)]
+
+        for key in keys:
+            add(house, "laptop", key)
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "a", *keys)
+        assert set(user.flags().values()) == {frozenset(), frozenset({SEEN})}
+
+
+async def test_file_of_another_delivery_agent_is_unread_mail(tmp_path: Path, user: Provider) -> None:
+    """What a program delivers into new/ is taken as it is."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        path = add(house, "nas", "n", letters=None)
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "n")
+        assert user.flags() == {"n": frozenset()}
+        assert path.exists()
+
+
+async def test_octets_reach_the_server_as_mail(tmp_path: Path, user: Provider) -> None:
+    """Line ends become those of mail, and nothing else changes; the server gives back what it was sent."""
+    sources = {key: octets for key, octets in ODD.items() if key != "other twin"}
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        for number, octets in enumerate(sources.values()):
+            add(house, "laptop", f"odd{number}", octets=octets)
+        await house.settle()
+
+        expected = {octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for octets in sources.values()}
+        assert set(user.bodies()) == expected
+        assert len(list(house.replica("phone").files())) == len(sources)
+        assert await states(house) == {ReplicaState.PRESENT: 3 * len(sources)}
+
+
+async def test_equal_files_are_as_many_messages(tmp_path: Path, user: Provider) -> None:
+    """Two files with the same octets are two messages, on every side."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        add(house, "laptop", "n", name="1700000000.1.laptop")
+        add(house, "laptop", "n", name="1700000000.2.laptop")
+        await house.settle()
+
+        assert len(user.bodies()) == 2
+        assert [one.keys() for one in house.replicas()] == [["n", "n"]] * 3
+
+
+async def test_the_same_file_on_two_devices_is_one_message(tmp_path: Path, user: Provider) -> None:
+    """Where another tool brings a file to several devices, the server has it once, and each keeps its own."""
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    add(house, "laptop", "n")
+    add(house, "phone", "n")
+    async with house:
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "n")
+
+
+async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) -> None:
+    """Links, FIFOs, directories and empty files stay where they are, and nothing is sent."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        cur = house.replica("laptop").directory / "cur"
+        (tmp_path / "elsewhere").write_bytes(letter("elsewhere"))
+        (cur / "1700000000.1.laptop:2,S").symlink_to(tmp_path / "elsewhere")
+        os.mkfifo(cur / "1700000000.2.laptop:2,S")
+        (cur / "1700000000.3.laptop:2,S").mkdir()
+        (cur / "1700000000.4.laptop:2,S").touch()
+
+        await house.ask("laptop")
+        await house.ask("work")
+
+        assert sorted(user.flags()) == ["a"]
+        assert len(list(cur.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["with\nline end", "not utf-8 \udcff\udcfe", "x" * 250, "1700000000.M1P2Q3.host"])
+async def test_odd_names_are_kept(tmp_path: Path, user: Provider, name: str) -> None:
+    """A file keeps the name that its program gave it, as far as a name can go."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        path = add(house, "laptop", "n", name=name)
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "n")
+        assert path.exists()
+
+
+async def test_file_that_grows_is_sent_when_it_is_whole(tmp_path: Path, user: Provider) -> None:
+    """As long as a program writes, nothing of it is a message."""
+    async with house_of(tmp_path, user, settle="500ms") as house:
+        await house.settle()
+        path = house.replica("laptop").directory / "cur" / "1700000000.1.laptop:2,S"
+        with path.open("wb") as file:
+            for line in letter("n", lines=10).splitlines(keepends=True):
+                file.write(line)
+                file.flush()
+                await house.ask("phone")
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "n")
+        assert user.bodies() == (letter("n", lines=10),)
+
+
+@pytest.mark.parametrize("after", [b" APPEND ", b"UID SEARCH", b"BODY.PEEK[HEADER]"])
+async def test_answer_that_is_lost_leaves_one_message(tmp_path: Path, user: Provider, after: bytes) -> None:
+    """Whatever the server had done by then."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            losses = iter([True])
+            tap.drops = lambda line: after in line and next(losses, False)
+
+            add(house, "laptop", "n")
+            await house.until(lambda: house.replica("phone").keys() == ["n"], within_s=30)
+            await house.settle()
+
+            assert next(losses, None) is None
+            assert_everywhere(house, user, "INBOX", "n")
+
+
+@pytest.mark.parametrize("cut", range(20, 1260, 155))
+async def test_wire_that_breaks_anywhere_leaves_one_message(tmp_path: Path, user: Provider, cut: int) -> None:
+    """The server's answers end after any number of octets, and each file is one message."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        house = House(tmp_path, accounts={"work": account}, devices={"laptop": {"settle": "20ms"}})
+        async with house:
+            await house.settle()
+
+            def begin(line: bytes) -> bool:
+                if b" APPEND " in line and not tap.cuts:
+                    tap.cut_after_bytes = cut
+                return False
+
+            tap.drops = begin
+            for key in ("n", "o"):
+                add(house, "laptop", key)
+            await house.until(lambda: sorted(user.flags()) == ["n", "o"], within_s=30)
+            await house.settle()
+
+            assert sorted(user.flags()) == ["n", "o"]
+            assert house.replica("laptop").keys() == ["n", "o"]
+
+
+async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str) -> None:
+    """One of ten is refused: nine are there, and it is tried again when somebody asks."""
+    user = Provider(make_dovecot(capability=NO_LITERAL_PLUS), mail_user)
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            size = b"{%d}" % len(letter("big", lines=40))
+            tap.refuses = lambda line: size in line
+            for key in (f"n{number}" for number in range(9)):
+                add(house, "laptop", key)
+            path = add(house, "laptop", "big", octets=letter("big", lines=40))
+            await house.settle()
+
+            assert len(user.flags()) == 9
+            assert path.exists()
+            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+            assert [row.error for row in rows] == ["append refused by the server: not this"]
+
+            tap.refuses = lambda line: False
+            await house.ask("work")
+            await house.settle()
+            assert len(user.flags()) == 10
+
+
+async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider) -> None:
+    """A file with NUL stays on its device and is shown; others are not held up."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        path = add(house, "laptop", "odd", octets=b"Subject: nul\n\n\0\n")
+        add(house, "laptop", "n")
+        await house.settle()
+
+        assert sorted(user.flags()) == ["n"]
+        assert path.exists()
+        rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+        assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
+
+
+async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Provider) -> None:
+    """The other devices have what the server made of it, and the one that added it keeps its file."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            tap.alters = lambda line: line.replace(b"Subject: about n", b"Subject: SPAM? n")
+
+            path = add(house, "laptop", "n")
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "n")
+            assert b"SPAM?" in house.replica("phone").find("n").octets
+            assert b"about" in path.read_bytes()
+            assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+# Drafts and edits.
+
+
+async def test_newer_versions_of_a_draft_leave_one(tmp_path: Path, provider: Provider) -> None:
+    """A program that saves a draft again and again, each time in a new file, leaves the last one, and no litter."""
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+        old = add(house, "laptop", "d", mailbox="Drafts", letters="D")
+        await house.settle()
+        for lines in (4, 5, 6):
+            octets = letter("d", lines=lines)
+            new = add(house, "laptop", "d", mailbox="Drafts", letters="D", octets=octets, name=f"17000000{lines}.1.l")
+            old.unlink()
+            old = new
+            await house.settle()
+
+            assert provider.bodies("Drafts") == (octets,)
+            assert [one.keys() for one in house.replicas("Drafts")] == [["d"]] * 3
+        assert provider.flags("Trash") == {}
+
+
+async def test_draft_that_is_deleted_goes_to_trash(tmp_path: Path, user: Provider) -> None:
+    """Also one that has older versions: the last one is no version of anything else."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        add(house, "laptop", "d", mailbox="Drafts", letters="D")
+        await house.settle()
+
+        house.replica("laptop", "Drafts").find("d").path.unlink()
+        await house.settle()
+
+        assert_everywhere(house, user, "Drafts")
+        assert_everywhere(house, user, "Trash", "d")
+
+
+async def test_draft_that_is_rewritten_in_its_file_is_replaced(tmp_path: Path, user: Provider) -> None:
+    """Some programs write the new version into the old file."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        path = add(house, "laptop", "d", mailbox="Drafts", letters="D")
+        await house.settle()
+
+        path.write_bytes(letter("d", lines=9))
+        await house.until(lambda: user.bodies("Drafts") == (letter("d", lines=9),))
+        await house.settle()
+
+        assert user.bodies("Drafts") == (letter("d", lines=9),)
+        assert [one.keys() for one in house.replicas("Drafts")] == [["d"]] * 3
+        assert user.flags("Trash") == {}
+
+
+async def test_message_that_is_edited_in_place_stays_and_its_edit_is_new(tmp_path: Path, user: Provider) -> None:
+    """Nothing of it is lost, and the devices that share its file have both."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        with house.replica("laptop").find("a").path.open("ab") as file:
+            file.write(b"an edit\n")
+        await house.until(lambda: len(user.bodies()) == 2)
+        await house.until(lambda: all(len(list(one.files())) == 2 for one in house.replicas()))
+        await house.settle()
+
+        assert sorted(user.bodies()) == sorted([letter("a"), letter("a") + b"an edit\r\n"])
+        for one in house.replicas():
+            assert sorted(file.octets.count(b"an edit") for file in one.files()) == [0, 1]
+
+
+async def test_file_that_is_only_touched_is_as_it_was(tmp_path: Path, user: Provider) -> None:
+    """A new date, as backups and copies give it, is no edit."""
+    user.receive("a")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    os.utime(house.replica("laptop").find("a").path, (1, 1))
+    async with house:
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "a")
+        assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_draft_that_is_discarded_while_it_is_sent(tmp_path: Path, user: Provider) -> None:
+    """It is a message by then, and its deletion is one."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            paths: list[Path] = []
+
+            async def discard(line: bytes) -> None:
+                if b" APPEND " in line and paths:
+                    paths.pop().unlink()
+
+            tap.before_line = discard
+            paths.append(add(house, "laptop", "d", mailbox="Drafts", letters="D"))
+            await house.until(lambda: not paths)
+            await house.settle()
+
+            assert_everywhere(house, user, "Drafts")
+            assert_everywhere(house, user, "Trash", "d")
