@@ -15,7 +15,7 @@ from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.store.deletions import touch
-from syncd.store.devices import ADOPTING, UNSERVED, ReplicaRow
+from syncd.store.devices import UNSERVED, ReplicaRow
 from syncd.store.found_files import begin_base, is_found, pair, values_of
 from syncd.store.holds import take_out
 from syncd.store.queries import is_one_of, rows_at_once, rows_in
@@ -59,11 +59,10 @@ class Looked:
 
 
 class Unsettled(NamedTuple):
-    """Say what is left to do: mailboxes that nobody has looked at, and those with found files; it may be all."""
+    """Say what is left to do: mailboxes that nobody has looked at, and those with found files."""
 
     unseen: frozenset[int]
     found: frozenset[int]
-    is_adopting: bool
 
 
 def begin(
@@ -198,12 +197,7 @@ def unsettled(conn: Connection, device_id: int) -> Unsettled:
         .where(of_device, *is_found())
         .distinct()
     )
-    state = conn.execute(select(device.c.state).where(device.c.id == device_id)).scalar_one()
-    return Unsettled(
-        unseen=frozenset(conn.execute(unseen).scalars()),
-        found=frozenset(conn.execute(found).scalars()),
-        is_adopting=state == ADOPTING,
-    )
+    return Unsettled(frozenset(conn.execute(unseen).scalars()), frozenset(conn.execute(found).scalars()))
 
 
 def _differs(file: KnownFile) -> bool:

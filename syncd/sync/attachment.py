@@ -6,7 +6,7 @@ be this device's (`adopt`). From then on it has our marker, and its replicas are
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,38 @@ class Adopted:
 
     found: str
     is_empty: bool
+
+
+class Adoptions:
+    """Gather those who ask for an adoption, until the task that owns the device makes it."""
+
+    def __init__(self) -> None:
+        self._asked: list[asyncio.Future[Adopted]] = []
+
+    def ask(self) -> "asyncio.Future[Adopted]":
+        """Return what tells how the adoption ended."""
+        asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        return asked
+
+    async def answer(self, adopt: Callable[[], Awaitable[Adopted]]) -> bool:
+        """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure."""
+        asked, self._asked = [one for one in self._asked if not one.done()], []
+        if not asked:
+            return False
+        try:
+            adopted = await adopt()
+        except Exception as error:
+            for one in asked:
+                if not one.done():
+                    one.set_exception(error)
+            if not isinstance(error, SyncdError):
+                raise
+            return False
+        for one in asked:
+            if not one.done():
+                one.set_result(adopted)
+        return True
 
 
 class Attachment:

@@ -12,7 +12,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
@@ -21,16 +20,16 @@ from syncd.log import log
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.store import adoption, found_files, holds, troubles
+from syncd.store import holds, troubles
 from syncd.store.database import Database
-from syncd.store.devices import DeviceRow
+from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
-from syncd.sync.attachment import Adopted, Attachment
+from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
-from syncd.sync.first_look import FirstLook
+from syncd.sync.first_looks import FirstLooks
 from syncd.sync.intake import Intake
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
@@ -104,17 +103,19 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
-        self._first_look = FirstLook(db, config.path, self._files, prover=self._attachment.prover, clock=clock)
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
-        self._shifted_files = ShiftedFiles(config.path, self._files, marker=self._attachment.marker)
+        self._first_looks = FirstLooks(
+            db, config, self._files, self._mailboxes, prover=self._attachment.prover, activity=activity, clock=clock
+        )
+        self._shifted_files = ShiftedFiles(
+            config.path, self._files, marker=self._attachment.marker, prover=self._attachment.prover
+        )
         self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = self._is_put_off = False
-        self._adoptions: list[asyncio.Future[Adopted]] = []
-        self._found: frozenset[int] = frozenset()
-        """The mailboxes with files of which nobody knows yet whether they are messages'."""
+        self._adoptions = Adoptions()
 
     @property
     def name(self) -> str:
@@ -127,34 +128,14 @@ class Device:
 
     async def adopt(self) -> Adopted:
         """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot."""
-        asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
-        self._adoptions.append(asked)
+        asked = self._adoptions.ask()
         self.requests.hurry()
         return await asked
-
-    async def _adopt_if_asked(self) -> bool:
-        """Adopt the root if somebody asks; tell whether it was."""
-        asked, self._adoptions = self._adoptions, []
-        if not asked:
-            return False
-        try:
-            adopted = await self._attachment.adopt()
-        except Exception as error:
-            for one in asked:
-                if not one.done():
-                    one.set_exception(error)
-            if not isinstance(error, SyncdError):
-                raise
-            return False
-        for one in asked:
-            if not one.done():
-                one.set_result(adopted)
-        return True
 
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
-        await self._adopt_if_asked()
+        await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
             self._wake_accounts()  # nothing was fetched for us until now
         await self._files.arrive()
@@ -164,7 +145,7 @@ class Device:
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
-        await self._look_first(device_id)
+        await self._look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
     def _wake_accounts(self) -> None:
@@ -178,7 +159,7 @@ class Device:
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self._mailboxes.ensure_replicas(row.id, self._still)
-        await self._look_first(row.id)
+        await self._look_first(row)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
         self._is_put_off = False
@@ -186,7 +167,7 @@ class Device:
             moving = [each for each in await self._looked_at(row.id) if each.mailbox.id not in self._still]
             seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
             # NOTE: of files that were found, no move is told from a message that has its file already.
-            if not self._found and (shifted := await self._shift(row, seen)):
+            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
                 effects += shifted
                 continue
             pending = [
@@ -215,26 +196,11 @@ class Device:
         """Return the replicas whose files are known: of the others nothing may be concluded yet."""
         return [one for one in await self._mailboxes.served(device_id) if one.replica.listed_at is not None]
 
-    async def _look_first(self, device_id: int) -> None:
+    async def _look_first(self, row: DeviceRow) -> None:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
-        left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
-        for served in await self._mailboxes.served(device_id) if left.unseen else ():
-            if served.mailbox.id in left.unseen and served.mailbox.id not in self._still:
-                self._activity.now(f"comparing {served.where}", self._clock())
-                with self._still.guard(served.mailbox.id, served.where):
-                    await self._first_look.run(served)
-                    await self._files.observe_all(served.replica)
-                    self._wakes.account(served.account).set()
-        if left.unseen:
-            left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
-        self._found = left.found
-        for served in await self._looked_at(device_id) if left.found else ():
-            if served.mailbox.id in left.found:
-                selection = selection_of(self._config, now=self._clock())
-                match = partial(found_files.match, of=served.replica, selection=selection, now=self._clock())
-                if await self._db.write(match):
-                    self._wakes.account(served.account).set()
-        if left.is_adopting and not left.unseen and await self._mailboxes.are_listed():
+        for account in await self._first_looks.run(row.id, self._still):
+            self._wakes.account(account).set()
+        if row.state == ADOPTING and await self._first_looks.are_over(row.id):
             await self._attachment.record_adopted()
             self._wake_accounts()
 
@@ -263,9 +229,8 @@ class Device:
 
     async def _round(self, row: DeviceRow, served: Served) -> int:
         self._activity.now(f"delivering {served.where}", self._clock())
-        if served.mailbox.id in self._found:
-            # NOTE: after its row was read: of a body that comes later, the round does not know yet.
-            await self._db.write(partial(found_files.pair, of=served.replica))
+        # NOTE: after its row was read: of a body that comes later, the round does not know yet.
+        await self._first_looks.pair(served)
         policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
@@ -376,7 +341,7 @@ class Device:
         looked_at = loop.time()
         while True:
             await self._sleep(wake)
-            if await self._adopt_if_asked():
+            if await self._adoptions.answer(self._attachment.adopt):
                 await self.attach()
                 changes.add(OVERFLOW)
             await self._attachment.check()
