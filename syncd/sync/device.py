@@ -200,7 +200,7 @@ class Device:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
         for account in await self._first_looks.run(row.id, self._still):
             self._wakes.account(account).set()
-        if row.state == ADOPTING and await self._first_looks.are_over(row.id):
+        if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
             await self._attachment.record_adopted()
             self._wake_accounts()
 

@@ -68,9 +68,14 @@ class DeviceMailboxes:
             if mailbox.id in by_mailbox
         ]
 
-    async def are_listed(self) -> bool:
-        """Tell whether all accounts that the device selects have ever listed their mailboxes."""
-        return await self._db.read(partial(accounts.are_listed, account_ids=list(self._account_ids.values())))
+    async def are_looked_at(self, device_id: int) -> bool:
+        """Tell whether all that the device selects was listed by its servers, and looked at here, at least once."""
+        # NOTE: in this order, for mailboxes that were listed after the replicas were read have none yet.
+        if not await self._db.read(partial(accounts.are_listed, account_ids=list(self._account_ids.values()))):
+            return False
+        selected = {mailbox.id for _, mailbox in await self._selected()}
+        seen = {one.mailbox_id for one in await self._replicas(device_id) if one.listed_at is not None}
+        return selected <= seen
 
     async def mark_unserved(self, device_id: int) -> None:
         """Remember which replicas the device does not select: what becomes of their files meanwhile says nothing."""

@@ -65,8 +65,3 @@ class FirstLooks:
         """Find the messages of found files in one mailbox; call it after the row of the replica was read."""
         if served.mailbox.id in self.found:
             await self._db.write(partial(found_files.pair, of=served.replica))
-
-    async def are_over(self, device_id: int) -> bool:
-        """Tell whether all that the device selects was listed by its server, and looked at here."""
-        left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
-        return not left.unseen and await self._mailboxes.are_listed()
