@@ -199,6 +199,7 @@ class Device:
     async def _look_first(self, row: DeviceRow) -> None:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
         for account in await self._first_looks.run(row.id, self._still):
+            self._has_changed = True
             self._wakes.account(account).set()
         if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
             await self._attachment.record_adopted()
@@ -243,6 +244,7 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
+            self._has_changed = True
             await self._second_look.note(row.id, await self._looked_at(row.id))
             self._wakes.account(served.account).set()
         return result.effects
@@ -273,6 +275,7 @@ class Device:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
         if count or changes.is_overflow or changes.mailboxes:
+            self._has_changed = True
             await self._second_look.note(device_id, all_served)
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
@@ -290,6 +293,9 @@ class Device:
 
     async def take_in(self, *, waits: bool) -> None:
         """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        if not (self._has_changed or self._intake.is_busy or waits):
+            return
+        self._has_changed = False
         device_id = (await self._attachment.row()).id
         served = await self._looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, waits=waits)
