@@ -243,7 +243,7 @@ class ImapAccount:
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
         if not self._suspicions:
-            await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
+            await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
 
     async def _look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -454,6 +454,11 @@ class ImapAccount:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
+
+
+def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
+    accounts.record_success(conn, account_id=account_id, now=now)
+    uploads.forget_filed(conn, account_id=account_id, now=now)
 
 
 def _hurry(conn: Connection, *, account_id: int) -> None:
