@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
 from syncd.mail.flags import DRAFT
-from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
+from syncd.store.queries import AtOnce, hexadecimal, is_listed
 from syncd.store.schema import body, mailbox, server_message
 
 _LIKES_MAX = 16
@@ -63,7 +64,14 @@ def _bodies_of_likes(
     is_renumbered: bool,
 ) -> list[tuple[int, int, bytes, str | None]]:
     """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+    rows = _likes(conn.dialect.name, is_like, is_renumbered).rows(
+        conn, message_ids=message_ids, mailbox_ids=mailbox_ids
+    )
+    return [(id_, body_id, bytes.fromhex(digest), message_id) for id_, body_id, digest, message_id in rows]
 
+
+@cache
+def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
     def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
         is_elsewhere = other.c.mailbox_id != wanted.c.mailbox_id
         if is_renumbered:
@@ -74,21 +82,17 @@ def _bodies_of_likes(
             other.c.size_bytes == wanted.c.size_bytes,
             is_elsewhere,
             # NOTE: without the sum SQLite begins with all messages of the mailboxes.
-            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            is_listed(dialect, other.c.mailbox_id + 0, "mailbox_ids"),
             other.c.body_id.is_not(None),
         )
 
     wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
     has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
-    query = (
-        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
+    return AtOnce(
+        select(wanted.c.id, other.c.body_id, hexadecimal(dialect, body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
         .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
+        .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
     )
-    return [
-        (id_, body_id, bytes.fromhex(digest), message_id)
-        for id_, body_id, digest, message_id in rows_at_once(conn, query)
-    ]

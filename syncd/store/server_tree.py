@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -29,8 +29,7 @@ from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_
 from syncd.store.schema import body, journal, mailbox, server_message, trouble
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedMessage:
+class ObservedMessage(NamedTuple):
     """A message as its server just described it; size and date are None when only flags were asked for."""
 
     uid: int
@@ -41,8 +40,7 @@ class ObservedMessage:
     email_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WantedBody:
+class WantedBody(NamedTuple):
     """A message whose body is not in the store."""
 
     message_id: int

@@ -6,7 +6,6 @@ makes a new file and removes the old. Both leave a row in the journal for the ne
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, select
@@ -29,7 +28,7 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
     }
     known = _successors(conn, of, deleted) if deleted else {}
     return tuple(
-        replace(pair, successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
+        pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
     )
 

@@ -83,6 +83,7 @@ class Device:
             file_systems=file_systems,
             recent=recent,
             clock=clock,
+            is_watched=is_watched,
         )
         self._intake = Intake(
             db,
@@ -172,14 +173,15 @@ class Device:
     async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
         """Move the files of messages that the server moved; look for such ones where the server tree changed."""
         upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
-        if upto == self._shifted_upto:
+        if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
             return 0
+        may_be_begun, self._shifted_upto = not self._shifted_upto, {}
         selection = selection_of(self._config, now=self._clock())
         shifts = ShiftRound(
             self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
         )
         effects = 0
-        for batch in await shifts.plan():
+        for batch in await shifts.plan(may_be_begun=may_be_begun):
             self._activity.now(f"moving files to {batch.target.where}", self._clock())
             with self._still.guard(batch.target.mailbox.id, batch.target.where):
                 result = await shifts.perform(batch)
@@ -213,11 +215,14 @@ class Device:
 
     async def _due(self, row: DeviceRow) -> set[int]:
         now = self._clock()
-        due = await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now))
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        again = await self._db.read(lambda conn: holds.mailboxes_of(conn, device_id=row.id, states=states))
-        return {*due, *again}
+        return await self._db.read(
+            lambda conn: {
+                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
+                *holds.mailboxes_of(conn, device_id=row.id, states=states),
+            }
+        )
 
     async def _tell(self) -> None:
         """Show the mailboxes that stand still, or that none does any more."""
