@@ -58,6 +58,23 @@ async def test_mailbox_that_lacks_most_of_its_mail_once_loses_nothing(tmp_path: 
         assert await _holds(house) == ()
 
 
+async def test_messages_that_are_in_another_mailbox_now_are_not_doubted(tmp_path: Path, provider: Provider) -> None:
+    """Somebody filed a whole mailbox in the web mail: that needs no second look, and each file stays the one it was."""
+    provider.receive(*_keys(40))
+    provider.receive("old", mailbox="Archive")
+    house = _house(tmp_path, provider, devices=("laptop",), second_look_s=300.0)
+    async with house:
+        await house.settle()
+        before = {inode for _, inode in _files(house.replica("laptop"))}
+
+        provider.move(*_keys(40), to="Archive")
+        await house.settle()
+
+        assert house.replica("laptop").keys() == []
+        assert {inode for _, inode in _files(house.replica("laptop", "Archive"))} > before
+        assert await _holds(house) == ()
+
+
 async def test_mailbox_that_stays_empty_is_held_until_its_mail_is_back(tmp_path: Path, provider: Provider) -> None:
     """A lie told again and again is recorded and held on each device, also over a restart; the truth dissolves it."""
     provider.receive(*_keys(60))
@@ -271,9 +288,21 @@ async def test_hold_of_an_account_dissolves_when_the_files_are_put_back(tmp_path
         assert sorted(user.flags()) == left
 
 
-def _house(directory: Path, user: Provider, tap: Tap | None = None, *, devices: Iterable[str] = DEVICES) -> House:
+def _house(
+    directory: Path,
+    user: Provider,
+    tap: Tap | None = None,
+    *,
+    devices: Iterable[str] = DEVICES,
+    second_look_s: float = 0.02,
+) -> House:
     account = imap(user.server, user.user, port=tap.port if tap else None)
-    return House(directory, accounts={"work": account}, devices={name: {"settle": "20ms"} for name in devices})
+    return House(
+        directory,
+        accounts={"work": account},
+        devices={name: {"settle": "20ms"} for name in devices},
+        second_look_s=second_look_s,
+    )
 
 
 def _keys(count: int) -> tuple[str, ...]:
