@@ -11,15 +11,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, select
 
-from syncd.mail.mailbox import SpecialUse
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
-from syncd.store.schema import body, journal, mailbox, replica, replica_message, server_message
-
-_NO_PLACE = (SpecialUse.TRASH.value, SpecialUse.JUNK.value)
+from syncd.store.schema import body, journal, replica, replica_message, server_message
 
 
 def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -70,7 +67,7 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
     found: dict[int, Successor] = {}
     for row in _filed(conn, of, here.account_id, {*ids, *(row.id for row in of_versions)}):
         is_filed = row.kind == UploadState.FILED.value
-        if is_filed and (row.gone_at is not None or row.uid is None or row.special_use in _NO_PLACE):
+        if is_filed and (row.gone_at is not None or row.uid is None):
             continue
         mine = [one for one in copies[row.body_id] if one.id != row.message_id]
         if row.replica_id == of.id and row.header_message_id is not None:
@@ -98,12 +95,10 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
             file.message_id,
             server_message.c.uid,
             server_message.c.gone_at,
-            mailbox.c.special_use,
         )
         .join(journal, journal.c.digest == body.c.digest)
         .join(replica_message, file.id == journal.c.replica_message_id)
         .join(replica, replica.c.id == file.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .outerjoin(server_message, server_message.c.id == file.message_id)
         .where(
             is_one_of(conn, body.c.id, body_ids),

@@ -105,6 +105,19 @@ def uploads(conn: Connection, *, account_id: int) -> tuple[Upload, ...]:
     return tuple(found)
 
 
+def is_underway(conn: Connection, device_id: int) -> bool:
+    """Tell whether anything that a device added is not settled."""
+    file = replica_message.c
+    query = (
+        select(journal.c.id)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == file.replica_id)
+        .where(replica.c.device_id == device_id, journal.c.kind.in_(ON_ITS_WAY))
+        .limit(1)
+    )
+    return conn.execute(query).first() is not None
+
+
 def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
     """Return the messages of an account with these bodies, and which device has them in which state."""
     message = server_message.c

@@ -207,6 +207,7 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
+            self._has_changed = True
             await self._second_look.note(row.id, await self._mailboxes.served(row.id))
             self._wakes.account(served.account).set()
         return result.effects
@@ -237,6 +238,7 @@ class Device:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
         if count or changes.is_overflow or changes.mailboxes:
+            self._has_changed = True
             await self._second_look.note(device_id, all_served)
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
@@ -254,6 +256,9 @@ class Device:
 
     async def take_in(self, *, waits: bool) -> None:
         """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        if not (self._has_changed or self._intake.is_busy or waits):
+            return
+        self._has_changed = False
         device_id = (await self._attachment.row()).id
         served = await self._mailboxes.served(device_id)
         accounts = await self._intake.run(device_id, served, self._still, waits=waits)

@@ -222,7 +222,7 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
+        await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
 
     async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
@@ -400,6 +400,11 @@ class ImapAccount:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
+
+
+def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
+    accounts.record_success(conn, account_id=account_id, now=now)
+    uploads.forget_filed(conn, account_id=account_id, now=now)
 
 
 def _hurry(conn: Connection, *, account_id: int) -> None:
