@@ -108,6 +108,7 @@ class Device:
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = self._is_put_off = False
+        self._has_changed = True
 
     @property
     def name(self) -> str:
@@ -186,6 +187,7 @@ class Device:
                 result = await shifts.perform(batch)
                 effects += result.effects
                 if result.was_touched:
+                    self._has_changed = True
                     await self._second_look.note(row.id, all_served)
                 if result.has_device_news:
                     self._wakes.account(batch.target.account).set()
