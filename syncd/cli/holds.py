@@ -69,7 +69,8 @@ def show(
         return
     say(_line(detail.hold, time.time()))
     for effect in detail.effects:
-        say(f"{detail.hold.device}: {_place(detail.hold)}: {effect}")
+        whose = "" if detail.hold.device is None else f"{detail.hold.device}: "
+        say(f"{whose}{_place(detail.hold)}: {effect}")
     if not detail.is_whole:
         complain(f"only the first {len(detail.effects)} effects of {detail.hold.count} are shown")
 

@@ -133,7 +133,7 @@ class _Control:
         if bool(wanted.ids) == wanted.is_all:
             raise web.HTTPBadRequest(text="the request should name holds, or all of them")
         report = await self._app.db.write(partial(release, config=self._app.config, wanted=wanted))
-        self._app.wake_devices({one.device for one in report.holds})
+        self._app.wake_devices({one.device for one in report.holds if one.device is not None})
         self._app.wake_accounts({one.account for one in report.holds})
         log.info("holds_released", ids=[one.id for one in report.holds])
         return _json(HOLDS_JSON, report)

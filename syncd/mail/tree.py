@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from syncd.mail.flags import NONE, Flags
 
@@ -39,8 +40,7 @@ class BodyForm(StrEnum):
     OWN = "own"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerMessage:
+class ServerMessage(NamedTuple):
     """A row of the server tree: one message of one mailbox under one UIDVALIDITY.
 
     internaldate: seconds since 1970. body_id: None until the body is durably in the store. is_gone: the server
@@ -57,15 +57,13 @@ class ServerMessage:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BaseMessage:
+class BaseMessage(NamedTuple):
     """A row of the base: the flags that server and replica last agreed on; its being there says both had it."""
 
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaMessage:
+class ReplicaMessage(NamedTuple):
     """A row of a replica tree: one file.
 
     name: the file name up to `:2,`, which is minted once and never changes; info: what follows that mark, None without
@@ -97,8 +95,7 @@ class Successor(Enum):
     THERE = "there"
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """One message as the three trees have it, for one replica; None where a tree does not have it.
 
     successor: what has taken the place of a file that the device deleted.
@@ -119,6 +116,8 @@ class Holdable:
 
     def part_of(self, flags: Flags) -> Flags:
         """Return those of `flags` that the side can hold; keywords are compared without case."""
+        if flags <= self.flags:
+            return flags
         if self.any_keyword:
             return frozenset(flag for flag in flags if not flag.startswith("\\") or flag in self.flags)
         known = {flag.lower() for flag in self.flags}

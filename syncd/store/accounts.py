@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from syncd.errors import StoreError, Temper
 from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
@@ -83,8 +83,7 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
 
 def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     """Return the account's mailboxes that its server still lists."""
-    query = select(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None))
-    return tuple(_mailbox_row(row) for row in conn.execute(query))
+    return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))
 
 
 def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
@@ -192,6 +191,9 @@ def _record_listed(conn: Connection, account_id: int, entry: Listed) -> int:
         return int(known)
     made = insert(mailbox).values(account_id=account_id, wire_name=entry.wire_name, **values).returning(mailbox.c.id)
     return int(conn.execute(made).scalar_one())
+
+
+_MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account"), mailbox.c.gone_at.is_(None))
 
 
 def _mailbox_row(row: Row[Any]) -> MailboxRow:

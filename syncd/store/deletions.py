@@ -114,6 +114,25 @@ def not_there(
     return {row.mailbox_id: row.number for row in conn.execute(query)}
 
 
+def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[int] = ()) -> Mapping[int, int]:
+    """Count by mailbox the messages that devices of an account deleted and put nowhere else, but for some."""
+    columns = replica_message.c
+    query = (
+        select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == account_id,
+            _is_unsettled(ReplicaState.DELETED),
+            columns.message_id.is_not(None),
+            ~is_one_of(conn, columns.message_id, without),
+            ~has_successor(replica.c.device_id),
+        )
+        .group_by(replica.c.mailbox_id)
+    )
+    return {row.mailbox_id: row.number for row in conn.execute(query)}
+
+
 def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
     """Forget the files of messages that are gone from their server by a device's wish, on all devices without them.
 

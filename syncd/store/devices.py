@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
@@ -102,36 +102,24 @@ def record_device_state(conn: Connection, device_id: int, *, state: str, error: 
 
 def begin_barrier(conn: Connection, device_id: int) -> int:
     """Return the generation that the marker gets with the next barrier; commit it before the marker is written."""
-    begun = conn.execute(
-        update(device)
-        .where(device.c.id == device_id)
-        .values(generation_next=device.c.generation + 1)
-        .returning(device.c.generation_next)
-    )
-    return int(begun.scalar_one())
+    return int(conn.execute(_BEGIN_BARRIER, {"device_id": device_id}).scalar_one())
 
 
 def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: float) -> None:
     """Record that the marker with `generation` is on disk, and so is everything delivered before it."""
-    conn.execute(
-        update(device)
-        .where(device.c.id == device_id)
-        .values(generation=generation, generation_next=generation, settled_at=now)
-    )
+    conn.execute(_SETTLE_BARRIER, {"device_id": device_id, "reached": generation, "now": now})
 
 
 def replicas(
     conn: Connection, *, device_id: int | None = None, account_id: int | None = None
 ) -> tuple[ReplicaRow, ...]:
     """Return the replicas of a device, or of an account's mailboxes, or both."""
-    query = select(replica, mailbox.c.version.label("mailbox_version")).join(
-        mailbox, mailbox.c.id == replica.c.mailbox_id
-    )
+    query = _REPLICAS
     if device_id is not None:
         query = query.where(replica.c.device_id == device_id)
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
-    return tuple(_replica_row(row) for row in conn.execute(query.order_by(replica.c.id)))
+    return tuple(_replica_row(row) for row in conn.execute(query))
 
 
 def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directory: str, selection: str) -> None:
@@ -179,6 +167,18 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     conn.execute(
         update(replica).where(replica.c.id == replica_id, replica.c.replica_cursor < upto).values(replica_cursor=upto)
     )
+
+
+_REPLICAS = (
+    select(replica, mailbox.c.version.label("mailbox_version"))
+    .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+    .order_by(replica.c.id)
+)
+_BY_ID = update(device).where(device.c.id == bindparam("device_id"))
+_BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returning(device.c.generation_next)
+_SETTLE_BARRIER = _BY_ID.values(
+    generation=bindparam("reached"), generation_next=bindparam("reached"), settled_at=bindparam("now")
+)
 
 
 def _device_row(row: Row[Any]) -> DeviceRow:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
-from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
+from syncd.mail.flags import DRAFT
+from syncd.store.queries import AtOnce, hexadecimal, is_listed
 from syncd.store.schema import body, mailbox, server_message
 
 _LIKES_MAX = 16
@@ -26,18 +28,19 @@ class KnownBody:
 
 
 def known_bodies(
-    conn: Connection, *, account_id: int, message_ids: Sequence[int]
+    conn: Connection, *, account_id: int, message_ids: Sequence[int], is_renumbered: bool = False
 ) -> Mapping[int, tuple[KnownBody, ...]]:
     """Return what these messages, by row id, have or may have for a body: those of the account's other mailboxes.
 
-    NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets.
+    NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets; where the
+    mailbox is_renumbered, those under its other UIDVALIDITYs are, but not for drafts.
     """
     mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
     found: dict[int, tuple[KnownBody, ...]] = {}
-    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
+    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date, is_renumbered):
         if message_id is not None:
             found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
-    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id):
+    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id, is_renumbered):
         found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=True))
     return found
 
@@ -54,31 +57,42 @@ def _has_email_id(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
 
 
 def _bodies_of_likes(
-    conn: Connection, message_ids: Iterable[int], mailbox_ids: Iterable[int], is_like: Likeness
+    conn: Connection,
+    message_ids: Iterable[int],
+    mailbox_ids: Iterable[int],
+    is_like: Likeness,
+    is_renumbered: bool,
 ) -> list[tuple[int, int, bytes, str | None]]:
     """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+    rows = _likes(conn.dialect.name, is_like, is_renumbered).rows(
+        conn, message_ids=message_ids, mailbox_ids=mailbox_ids
+    )
+    return [(id_, body_id, bytes.fromhex(digest), message_id) for id_, body_id, digest, message_id in rows]
 
+
+@cache
+def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
     def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+        is_elsewhere = other.c.mailbox_id != wanted.c.mailbox_id
+        if is_renumbered:
+            is_draft = wanted.c.flags.contains(DRAFT, autoescape=True)
+            is_elsewhere |= and_(other.c.uidvalidity != wanted.c.uidvalidity, ~is_draft)
         return and_(
             is_like(wanted, other),
             other.c.size_bytes == wanted.c.size_bytes,
-            other.c.mailbox_id != wanted.c.mailbox_id,
+            is_elsewhere,
             # NOTE: without the sum SQLite begins with all messages of the mailboxes.
-            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            is_listed(dialect, other.c.mailbox_id + 0, "mailbox_ids"),
             other.c.body_id.is_not(None),
         )
 
     wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
     has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
-    query = (
-        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
+    return AtOnce(
+        select(wanted.c.id, other.c.body_id, hexadecimal(dialect, body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
         .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
+        .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
     )
-    return [
-        (id_, body_id, bytes.fromhex(digest), message_id)
-        for id_, body_id, digest, message_id in rows_at_once(conn, query)
-    ]

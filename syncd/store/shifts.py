@@ -188,8 +188,7 @@ def settle(
         conn,
         mailbox_id=source.mailbox_id,
         message_ids=frozenset(gone),
-        device_id=source.device_id,
-        scope=HoldScope.ON_DEVICE,
+        of=(HoldScope.ON_DEVICE, source.device_id),
     )
 
 

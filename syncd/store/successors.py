@@ -6,7 +6,6 @@ makes a new file and removes the old. Both leave a row in the journal for the ne
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, select
@@ -29,12 +28,12 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
     }
     known = _successors(conn, of, deleted) if deleted else {}
     return tuple(
-        replace(pair, successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
+        pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
     )
 
 
-def has_successor(device_id: int) -> ColumnElement[bool]:
+def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Say of a file of this device that it put another one with the same octets elsewhere."""
     other, of_other = replica_message.alias("other"), replica.alias("of_other")
     return exists(
@@ -49,7 +48,7 @@ def has_successor(device_id: int) -> ColumnElement[bool]:
             other.c.id != replica_message.c.id,
             journal.c.kind.in_([state.value for state in UploadState]),
         )
-        .correlate(replica_message)
+        .correlate(replica_message, replica)
     )
 
 

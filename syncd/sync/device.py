@@ -83,6 +83,7 @@ class Device:
             file_systems=file_systems,
             recent=recent,
             clock=clock,
+            is_watched=is_watched,
         )
         self._intake = Intake(
             db,
@@ -216,11 +217,14 @@ class Device:
 
     async def _due(self, row: DeviceRow) -> set[int]:
         now = self._clock()
-        due = await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now))
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        again = await self._db.read(lambda conn: holds.mailboxes_of(conn, device_id=row.id, states=states))
-        return {*due, *again}
+        return await self._db.read(
+            lambda conn: {
+                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
+                *holds.mailboxes_of(conn, device_id=row.id, states=states),
+            }
+        )
 
     async def _tell(self) -> None:
         """Show the mailboxes that stand still, or that none does any more."""

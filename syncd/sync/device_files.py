@@ -70,10 +70,11 @@ class DeviceFiles:
         file_systems: FileSystems,
         recent: RecentBodies,
         clock: Callable[[], float],
+        is_watched: bool,
     ) -> None:
         """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open.
 
-        file_systems: what devices share.
+        file_systems: what devices share. is_watched: somebody asks what is `unexpected`.
         """
         self._db = db
         self._config = config
@@ -83,6 +84,7 @@ class DeviceFiles:
         self._recent = recent
         self.commons = Commons()
         self._clock = clock
+        self._is_watched = is_watched
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
@@ -142,7 +144,8 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
-        self._expect(of, tasks, keywords)
+        if self._is_watched:
+            self._expect(of, tasks, keywords)
         outcomes = await to_its_end(self._perform, of, tasks, octets, keywords, generation)
         return {
             task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
@@ -284,13 +287,16 @@ class DeviceFiles:
             case verbs.Done(file=file):
                 if file is None:
                     return FileDone(None, task.file.subdir)
-                name = FileName.parse(file.filename)
                 expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
-                if flags_of(name.letters, keywords) == _held(expected, keywords):
+                letters = letters_of(expected, keywords)
+                if file.filename == str(FileName(file.name, letters or None)):
+                    return FileDone(letters or None, file.subdir)
+                name = FileName.parse(file.filename)
+                if flags_of(name.letters, keywords) == flags_of(letters, keywords):
                     return FileDone(name.info, file.subdir)
                 # NOTE: the name that the row gets is not the one on disk, so that every look finds what the device
                 # did, should we be stopped before the one that follows.
-                return FileDone(letters_of(expected, keywords), file.subdir, is_touched=True)
+                return FileDone(letters, file.subdir, is_touched=True)
             case _:
                 assert_never(outcome)
 
@@ -345,8 +351,3 @@ _directory = lru_cache(maxsize=1024)(PurePosixPath)
 
 def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
     return verbs.Place(directory, file.name, file.subdir, file.flags)
-
-
-def _held(flags: Flags, keywords: KeywordMap) -> Flags:
-    """Return what a name that says these flags says when it is read again."""
-    return flags_of(letters_of(flags, keywords), keywords)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
+from sqlalchemy import Connection
+
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
 from syncd.mail.mailbox import is_selected
@@ -55,28 +57,29 @@ class DeviceMailboxes:
 
     async def served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced."""
-        by_mailbox = {replica.mailbox_id: replica for replica in await self._replicas(device_id)}
+        replicas, selected = await self._known(device_id)
+        by_mailbox = {replica.mailbox_id: replica for replica in replicas}
         return [
             Served(by_mailbox[mailbox.id], mailbox, account)
-            for account, mailbox in await self._selected()
+            for account, mailbox in selected
             if mailbox.id in by_mailbox
         ]
 
     async def mark_unserved(self, device_id: int) -> None:
         """Remember which replicas the device does not select: what becomes of their files meanwhile says nothing."""
-        selected = {mailbox.id for _, mailbox in await self._selected()}
-        unserved = [
-            one.id for one in await self._replicas(device_id) if one.mailbox_id not in selected and one.selection
-        ]
+        replicas, selected = await self._known(device_id)
+        wanted = {mailbox.id for _, mailbox in selected}
+        unserved = [one.id for one in replicas if one.mailbox_id not in wanted and one.selection]
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
 
     async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
         """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
         text = selection_text(self._config)
-        owners = {replica.directory: replica.mailbox_id for replica in await self._replicas(device_id)}
+        replicas, selected = await self._known(device_id)
+        owners = {replica.directory: replica.mailbox_id for replica in replicas}
         known = frozenset(owners.values())
-        for account, mailbox in await self._selected():
+        for account, mailbox in selected:
             if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
                 continue
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
@@ -104,13 +107,14 @@ class DeviceMailboxes:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
 
-    async def _replicas(self, device_id: int) -> tuple[ReplicaRow, ...]:
-        return await self._db.read(partial(devices.replicas, device_id=device_id))
+    async def _known(self, device_id: int) -> tuple[tuple[ReplicaRow, ...], list[tuple[str, MailboxRow]]]:
+        """Return the replicas that there are, and with its account each mailbox that the device selects."""
+        return await self._db.read(lambda conn: (devices.replicas(conn, device_id=device_id), self._selected(conn)))
 
-    async def _selected(self) -> list[tuple[str, MailboxRow]]:
+    def _selected(self, conn: Connection) -> list[tuple[str, MailboxRow]]:
         found: list[tuple[str, MailboxRow]] = []
         for account, account_id in self._account_ids.items():
-            rows = await self._db.read(partial(accounts.mailboxes, account_id=account_id))
+            rows = accounts.mailboxes(conn, account_id=account_id)
             found += [(account, row) for row in rows if row.is_synced and self._takes(row)]
         return sorted(found, key=lambda one: sync_order(one[1].name, one[1].special_use))
 

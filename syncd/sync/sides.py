@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -19,8 +19,7 @@ from syncd.store.uploads import Upload
 from syncd.sync.commons import Commons
 
 
-@dataclass(frozen=True, slots=True)
-class FileToDeliver:
+class FileToDeliver(NamedTuple):
     """A file with the name that is committed for it.
 
     source: what to link, None to write. is_repeated: an earlier attempt may have got through.
@@ -57,8 +56,7 @@ class FileToRemove:
 FileTask = FileToDeliver | FileToRename | FileToRemove
 
 
-@dataclass(frozen=True, slots=True)
-class FileDone:
+class FileDone(NamedTuple):
     """A task that is on disk; info and subdir say where the file is now, and mean nothing after a removal.
 
     is_touched: the device changed the file as well, so look at it. info is then what it would be without that.

@@ -134,6 +134,71 @@ def test_deletions_by_a_device_are_shown_and_released_once_for_all_devices(
     assert len(files(tmp_path / "phone", "work.Trash")) == LOST
 
 
+def test_deletions_by_all_devices_together_are_shown_and_released(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Two devices that each delete twenty are forty; what is too much is the account's, and no device's."""
+    deliver(dovecot, mail_user, COUNT)
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+        laptop, phone = (sorted(inbox(tmp_path, name), key=Path.read_bytes) for name in ("laptop", "phone"))
+        for path in laptop[:20] + phone[20:40]:
+            path.unlink()
+        ended = daemon.syncd("sync")
+
+        assert ended.returncode == 1
+        [hold] = daemon.status()["holds"]
+        number, count = str(hold["id"]), hold["count"]
+        assert (hold["scope"], hold["device"], hold["mailbox"]) == ("account", None, "INBOX")
+        assert 15 <= count <= 40
+        what = f"{count} deletions by all devices together"
+        assert f"hold {number}: work/INBOX: {what}, held for" in daemon.syncd("holds").stdout
+        assert what in daemon.syncd("status").stdout
+        lines = daemon.syncd("holds", "show", number).stdout.splitlines()[1:]
+        assert len(lines) == count
+        assert all(line.startswith("work/INBOX: move message ") and line.endswith(" to Trash") for line in lines)
+
+        released = daemon.syncd("holds", "release", number)
+        assert released.stdout == f"released hold {number}: {what} in work/INBOX\n"
+        wait_until(lambda: not daemon.status()["holds"], 20, "the hold is over")
+        daemon.sync()
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT - 40] * 2
+    assert len(files(tmp_path / "phone", "work.Trash")) == 40
+
+
+def test_what_a_server_lost_by_going_back_is_shown_with_its_reason(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A backup from before the last message: one removal for each device, held until somebody decides."""
+    server = make_dovecot()
+    deliver(server, mail_user, 5)
+    server.stop()
+    server.save_mail(mail_user, tmp_path / "backup")
+    server.start()
+    deliver(server, mail_user, 1)
+    daemon = make_daemon({"work": imap_account(server, mail_user)})
+    daemon.sync()
+    server.stop()
+    server.restore_mail(mail_user, tmp_path / "backup")
+    server.start()
+
+    ended = daemon.syncd("sync")
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "removals and deletions held until you release them: 2; see syncd holds\n",
+    )
+    shown = daemon.syncd("holds").stdout
+    assert "work/INBOX: 1 removal on laptop, held for" in shown
+    assert "the server went back to an older state, or made the mailbox anew, without them" in shown
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [6, 6]
+    assert daemon.syncd("sync").returncode == 1
+
+    daemon.syncd("holds", "release", str(holds(daemon)["laptop"]))
+    daemon.syncd("sync")
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [5, 6]
+
+
 def test_hold_dissolves_when_the_limit_is_raised(
     held: Daemon, dovecot: Dovecot, tmp_path: Path, config_of: Callable[..., dict[str, object]]
 ) -> None:

@@ -75,7 +75,9 @@ class House:
         devices: Mapping[str, Table] | Iterable[str] = ("laptop",),
         guard: Table | None = None,
         url: str | None = None,
+        second_look_s: float = 0.02,
     ) -> None:
+        self._second_look_s = second_look_s
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
         self.directory = directory
         self.config = Config.model_validate(
@@ -110,7 +112,15 @@ class House:
         for name, account in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
             if isinstance(account, ImapConfig):
-                make = partial(ImapAccount, self.db, name, account, encoder=self.encoder, recent=recent)
+                make = partial(
+                    ImapAccount,
+                    self.db,
+                    name,
+                    account,
+                    encoder=self.encoder,
+                    recent=recent,
+                    second_look_s=self._second_look_s,
+                )
             self.accounts[name] = make(
                 account_id=ids[name],
                 password=_password,

@@ -43,6 +43,8 @@ class Tap:
         """Gives what the server is asked instead of a line."""
         self.precedes: Callable[[bytes], bytes] = _nothing
         """Gives octets that the client gets before the server's answer to a line."""
+        self.says: Callable[[bytes], bytes] | None = None
+        """Gives what the client hears instead of a line of the server; nothing for no line."""
         self.drops: Callable[[bytes], bool] = _never
         """Tells after which lines of a client, and what precedes the answer, the connection ends."""
         self.cut_after_bytes: int | None = None
@@ -111,6 +113,10 @@ class Tap:
     async def _forward_octets(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while octets := await reader.read(65536):
+                if self.says is not None:
+                    # NOTE: octets of a message are lines like others, so `says` should know what it is about.
+                    octets += b"" if octets.endswith(b"\n") else await reader.readline()
+                    octets = b"".join(map(self.says, octets.splitlines(keepends=True)))
                 left = self.cut_after_bytes
                 if left is not None:
                     self.cut_after_bytes = left - len(octets)

@@ -131,14 +131,20 @@ async def test_equal_files_are_as_many_messages(tmp_path: Path, user: Provider) 
         assert [one.keys() for one in house.replicas()] == [["n", "n"]] * 3
 
 
-async def test_the_same_file_on_two_devices_is_one_message(tmp_path: Path, user: Provider) -> None:
+async def test_the_same_file_on_two_devices_is_one_message(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
     """Where another tool brings a file to several devices, the server has it once, and each keeps its own."""
-    house = house_of(tmp_path, user)
-    async with house:
+    server = make_dovecot()
+    user = Provider(server, mail_user)
+    async with house_of(tmp_path, user) as house:
         await house.settle()
-    add(house, "laptop", "n")
-    add(house, "phone", "n")
-    async with house:
+        server.stop()
+        add(house, "laptop", "n")
+        add(house, "phone", "n")
+        await house.until_read(lambda found: len(found) == 2, select(schema.journal.c.id))
+        server.start()
+        await house.until(lambda: house.replica("nas").keys() == ["n"])
         await house.settle()
 
         assert_everywhere(house, user, "INBOX", "n")

@@ -155,7 +155,7 @@ def test_release_of_deletions_is_news_of_their_replica(grove: Grove) -> None:
     grove(
         lambda conn: holds.put_hold(
             conn,
-            device_id=device_id,
+            scope_id=device_id,
             mailbox_id=grove.inbox,
             reason=Reason.TOO_MANY,
             effects=effects,
