@@ -223,6 +223,7 @@ class Device:
                 result = await shifts.perform(batch)
                 effects += result.effects
                 if result.was_touched:
+                    self._has_changed = True
                     await self._second_look.note(row.id, all_served)
                 if result.has_device_news:
                     self._wakes.account(batch.target.account).set()
