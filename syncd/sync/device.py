@@ -117,6 +117,8 @@ class Device:
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = self._is_put_off = False
         self._adoptions = Adoptions()
+        self._has_changed = True
+        """Whether the device may have added something since that was last asked."""
 
     @property
     def name(self) -> str:
