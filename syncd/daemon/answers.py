@@ -78,8 +78,8 @@ class HoldDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseRequest:
-    """Name the holds to release, or all that there are."""
+class Decision:
+    """Name the holds to release or to discard, or all that there are."""
 
     ids: tuple[int, ...] = ()
     is_all: bool = False

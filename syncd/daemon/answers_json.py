@@ -5,10 +5,10 @@ from pydantic import TypeAdapter
 from syncd.daemon.answers import (
     AdoptReport,
     AdoptRequest,
+    Decision,
     HoldDetail,
     HoldsReport,
     PlanReport,
-    ReleaseRequest,
     SyncReport,
     SyncRequest,
 )
@@ -20,6 +20,6 @@ PLAN_JSON = TypeAdapter(PlanReport)
 REQUEST_JSON = TypeAdapter(SyncRequest)
 HOLDS_JSON = TypeAdapter(HoldsReport)
 HOLD_JSON = TypeAdapter(HoldDetail)
-RELEASE_JSON = TypeAdapter(ReleaseRequest)
+DECISION_JSON = TypeAdapter(Decision)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
 ADOPTED_JSON = TypeAdapter(AdoptReport)

@@ -47,7 +47,7 @@ def test_held_removals_are_shown_with_the_daemon_up_and_down(held: Daemon, tmp_p
         assert "work/INBOX: 35 removals on laptop, held for" in text
         assert "more messages were deleted within a short time than the guard allows" in text
         assert "syncd holds release ID" in text
-    assert "syncd holds shows what would happen" in status.stdout
+    assert "nothing of it happens until you decide: see syncd holds" in status.stdout
     assert "work/INBOX" in status.stdout
 
 
@@ -85,6 +85,43 @@ def test_released_hold_happens_at_once_on_its_device_only(held: Daemon, tmp_path
         again = held.syncd("holds", "release", str(numbers["phone"]))
         assert again.returncode == 1
         assert held.syncd("sync").returncode == 1
+
+
+def test_discarded_removals_are_put_back_on_the_server(
+    held: Daemon, dovecot: Dovecot, mail_user: str, tmp_path: Path
+) -> None:
+    """By the files of the devices, once, and each device keeps its own; the hold of the other device ends with it."""
+    with held:
+        numbers = holds(held)
+        ended = held.syncd("holds", "discard", str(numbers["phone"]))
+        wait_until(lambda: count_on_server(dovecot, mail_user) == COUNT, 30, "the server has them again")
+        held.sync()
+
+        assert ended.stdout == f"discarded hold {numbers['phone']}: 35 removals on phone in work/INBOX\n"
+        assert holds(held) == {}
+        assert held.syncd("sync").returncode == 0
+    assert count_on_server(dovecot, mail_user) == COUNT
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT, COUNT]
+
+
+def test_discarded_deletions_are_delivered_again(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """The device has its files again, and nobody else missed anything; also without a daemon."""
+    deliver(dovecot, mail_user, COUNT)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    with daemon:
+        daemon.sync()
+        for path in inbox(tmp_path, "laptop")[:LOST]:
+            path.unlink()
+        assert daemon.syncd("sync").returncode == 1
+    assert daemon.syncd("holds", "discard", "--all").returncode == 0
+    with daemon:
+        daemon.sync()
+
+        assert daemon.syncd("holds").stdout == "nothing is held\n"
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT, COUNT]
+    assert count_on_server(dovecot, mail_user) == COUNT
 
 
 def test_release_with_the_daemon_down_happens_with_the_next_sync(held: Daemon, tmp_path: Path) -> None:
@@ -244,7 +281,7 @@ def test_slips_of_usage(make_daemon: MakeDaemon) -> None:
     """Neither a number nor --all, or both, is exit code 2; without a store nothing is made."""
     daemon = make_daemon({})
 
-    for arguments in (("release",), ("release", "1", "--all"), ("release", "x"), ("discard", "1")):
+    for arguments in (("release",), ("release", "1", "--all"), ("release", "x"), ("discard",)):
         assert daemon.syncd("holds", *arguments).returncode == 2, arguments
     ended = daemon.syncd("holds", "release", "1")
 
@@ -269,6 +306,12 @@ def expunge(server: Dovecot, user: str, count: int) -> None:
         client.select("INBOX")
         client.store(f"1:{count}", "+FLAGS.SILENT", "(\\Deleted)")
         client.expunge()
+
+
+def count_on_server(server: Dovecot, user: str) -> int:
+    with server.imap(user) as client:
+        _, answer = client.select("INBOX", readonly=True)
+        return int(answer[0] or 0)
 
 
 def holds(daemon: Daemon) -> dict[str, int]:
