@@ -83,3 +83,19 @@ class ReleaseRequest:
 
     ids: tuple[int, ...] = ()
     is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRequest:
+    """Name the device whose directory is to be its own as it is."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptReport:
+    """Say what was found in a directory that is the device's now, and whether that was nothing."""
+
+    device: str
+    found: str
+    is_empty: bool

@@ -13,7 +13,10 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from syncd.daemon.answers import AdoptReport
 from syncd.daemon.answers_json import (
+    ADOPT_JSON,
+    ADOPTED_JSON,
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
@@ -92,6 +95,7 @@ class _Control:
         application.router.add_get("/holds", self.holds)
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
         application.router.add_post("/holds/release", self.release)
+        application.router.add_post("/adopt", self.adopt)
         return application
 
     async def health(self, _: web.Request) -> web.Response:
@@ -137,6 +141,17 @@ class _Control:
         self._app.wake_accounts({one.account for one in report.holds})
         log.info("holds_released", ids=[one.id for one in report.holds])
         return _json(HOLDS_JSON, report)
+
+    async def adopt(self, request: web.Request) -> web.Response:
+        """Make a directory its device's as it is; what follows of that happens at once."""
+        try:
+            name = ADOPT_JSON.validate_json(await request.read()).device
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name a device") from error
+        if name not in self._app.devices:
+            raise web.HTTPBadRequest(text=f"the daemon has no device {name}: was it started before that was added?")
+        adopted = await self._app.adopt(name)
+        return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
 
 
 @web.middleware

@@ -63,7 +63,9 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """Describe a device. state: active, away (its root is not there), foreign (not ours), or new.
+    """Describe a device.
+
+    state: active, away (its root is not there), foreign (not ours), adopting (being compared), or new.
 
     lag_s: 0 while nothing waits, else seconds since the last delivery; None: something waits and nothing came yet.
     """

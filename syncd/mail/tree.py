@@ -13,6 +13,7 @@ class ReplicaState(StrEnum):
     delivering, moving and withdrawn are committed before the file call they announce, so that after any crash a
     file missing in one of them is known to be our own doing. missing, deleted, new and edited are the device's doing:
     missing proves nothing yet; deleted says that a second complete listing, `settle` later, did not have it either.
+    found is a file that was there before we were, and of which only its content will tell whether it is a message's.
     """
 
     DELIVERING = "delivering"
@@ -22,10 +23,13 @@ class ReplicaState(StrEnum):
     MISSING = "missing"
     DELETED = "deleted"
     NEW = "new"
+    FOUND = "found"
     EDITED = "edited"
 
 
-UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.EDITED})
+UNSYNCED = frozenset(
+    {ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED}
+)
 """States of what a device did that has not reached the server."""
 
 

@@ -1,5 +1,6 @@
 """Floor 3: accounts and their mailboxes as rows: who they are, how far they are read, what went wrong."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
 _DRAFTS = ("Drafts", "INBOX/Drafts")
@@ -94,6 +96,12 @@ def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
 def listed(row: MailboxRow) -> Listed:
     """Return a mailbox as `compare_listing` wants it."""
     return Listed(row.wire_name, row.name, row.delimiter, row.attributes, row.is_selected)
+
+
+def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
+    """Tell whether all of these accounts have ever listed their mailboxes; a maildrop has none to list."""
+    mine = (is_one_of(conn, account.c.id, account_ids), account.c.kind == "imap", account.c.listed_at.is_(None))
+    return conn.execute(select(account.c.id).where(*mine).limit(1)).first() is None
 
 
 def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:

@@ -7,9 +7,13 @@ from functools import cache
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
 from syncd.mail.flags import DRAFT
-from syncd.store.queries import AtOnce, hexadecimal, is_listed
-from syncd.store.schema import body, mailbox, server_message
+from syncd.mail.mailbox import SpecialUse
+from syncd.mail.tree import ReplicaState
+from syncd.store.journal import FOUND
+from syncd.store.queries import AtOnce, hexadecimal, is_listed, is_one_of
+from syncd.store.schema import body, journal, mailbox, replica_message, server_message
 
+_DRAFTS = SpecialUse.DRAFTS.value
 _LIKES_MAX = 16
 """More messages of one size and date are none that only their headers tell apart, but an import of thousands."""
 
@@ -32,6 +36,7 @@ def known_bodies(
 ) -> Mapping[int, tuple[KnownBody, ...]]:
     """Return what these messages, by row id, have or may have for a body: those of the account's other mailboxes.
 
+    And those of files that were found in the same mailbox of a device, but for drafts.
     NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets; where the
     mailbox is_renumbered, those under its other UIDVALIDITYs are, but not for drafts.
     """
@@ -42,6 +47,8 @@ def known_bodies(
             found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
     for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id, is_renumbered):
         found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=True))
+    for id_, bodies in _bodies_found(conn, message_ids).items():
+        found[id_] = (*found.get(id_, ()), *bodies)
     return found
 
 
@@ -96,3 +103,33 @@ def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
         .join(body, body.c.id == other.c.body_id)
         .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
     )
+
+
+def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, tuple[KnownBody, ...]]:
+    """Return for each message the bodies of found files that may be its, all those of one size and date."""
+    if conn.execute(select(journal.c.id).where(journal.c.kind == FOUND).limit(1)).first() is None:
+        return {}
+    message, file = server_message.c, replica_message.c
+    wanted = (
+        select(message.id, message.mailbox_id, message.size_bytes, message.internaldate)
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(is_one_of(conn, message.id, message_ids), mailbox.c.special_use.is_distinct_from(_DRAFTS))
+    )
+    places = {row.id: (row.mailbox_id, row.size_bytes, row.internaldate) for row in conn.execute(wanted)}
+    found = (
+        select(journal.c.mailbox_id, journal.c.size_bytes, file.mtime, body.c.id, body.c.header_digest)
+        .distinct()
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(body, and_(body.c.digest == journal.c.digest, body.c.message_id.is_not(None)))
+        .where(
+            journal.c.kind == FOUND,
+            file.state == ReplicaState.FOUND,
+            is_one_of(conn, journal.c.size_bytes, {size_bytes for _, size_bytes, _ in places.values()}),
+            is_one_of(conn, file.mtime, {date for _, _, date in places.values()}),
+        )
+    )
+    bodies: dict[tuple[int, int, int], tuple[KnownBody, ...]] = {}
+    for mailbox_id, size_bytes, mtime, body_id, header_digest in conn.execute(found):
+        place = (mailbox_id, size_bytes, mtime)
+        bodies[place] = (*bodies.get(place, ()), KnownBody(body_id, header_digest, is_certain=False))
+    return {id_: bodies[place] for id_, place in places.items() if place in bodies}

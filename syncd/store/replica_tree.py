@@ -15,6 +15,7 @@ from syncd.store.schema import journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
+_OF_ITS_OWN = (ReplicaState.EDITED, ReplicaState.FOUND)
 
 
 class MintedFile(NamedTuple):
@@ -247,7 +248,7 @@ def _state_of(conn: Connection, file_id: int) -> ReplicaState:
     message_id, state = conn.execute(query).one()
     if message_id is not None:
         return ReplicaState.PRESENT
-    return ReplicaState.EDITED if state == ReplicaState.EDITED else ReplicaState.NEW
+    return ReplicaState(state) if state in _OF_ITS_OWN else ReplicaState.NEW
 
 
 def _is_begun(conn: Connection, file_id: int) -> bool:

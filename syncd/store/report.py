@@ -263,7 +263,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
             mailbox_id=row.mailbox_id,
             delivered=int(row.delivered or 0),
             waiting=waiting.get(row.id, 0),
-            new=kinds.get(ReplicaState.NEW, 0),
+            new=kinds.get(ReplicaState.NEW, 0) + kinds.get(ReplicaState.FOUND, 0),
             missing=kinds.get(ReplicaState.MISSING, 0),
             deleted=kinds.get(ReplicaState.DELETED, 0),
             edited=kinds.get(ReplicaState.EDITED, 0),

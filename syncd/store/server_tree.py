@@ -12,7 +12,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
-    false,
     func,
     or_,
     select,
@@ -21,12 +20,13 @@ from sqlalchemy import (
 )
 
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
+from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
-from syncd.store.journal import UploadState
+from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import body, journal, mailbox, server_message, trouble
+from syncd.store.schema import body, journal, mailbox, replica_message, server_message, trouble
 
 
 class ObservedMessage(NamedTuple):
@@ -274,7 +274,8 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Those set aside wait for the retry of their trouble, and those that may be what a device added, until that is known.
+    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
+    and those that may be what a device added, until that is known.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -285,7 +286,10 @@ def wanted_bodies(
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
             ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
-            or_(false(), *(_taken_by(selection) for selection in selections)),
+            or_(
+                server_message.c.size_bytes.in_(_sizes_found(mailbox_id)),
+                *(_taken_by(selection) for selection in selections),
+            ),
         )
         .order_by(server_message.c.uid.desc())
         .limit(limit)
@@ -323,6 +327,15 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
+    )
+
+
+def _sizes_found(mailbox_id: int) -> Select[Any]:
+    file = replica_message.c
+    return (
+        select(journal.c.size_bytes)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .where(journal.c.mailbox_id == mailbox_id, journal.c.kind == FOUND, file.state == ReplicaState.FOUND)
     )
 
 

@@ -1,10 +1,11 @@
 """Floor 4: the task of one device: watch its root, and keep its replicas at their mailboxes.
 
-Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
-for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look finds added is taken
-into the store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server
-moved between mailboxes is moved here as well, before anything is removed or delivered.
+Theory. Once attached, replicas that nobody has looked at get their first look, before which nothing else touches them;
+the whole of each of the others is compared with its rows, then the task waits for names that moved, for a server tree
+that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after its wait it is listed
+completely, for what happened in it meanwhile was not looked at. What a look finds added is taken into the
+store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server moved
+between mailboxes is moved here as well, before anything is removed or delivered.
 """
 
 import asyncio
@@ -21,13 +22,14 @@ from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import holds, troubles
 from syncd.store.database import Database
-from syncd.store.devices import DeviceRow
+from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
-from syncd.sync.attachment import Attachment
+from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.first_looks import FirstLooks
 from syncd.sync.intake import Intake
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
@@ -103,12 +105,20 @@ class Device:
             clock=clock,
         )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
-        self._shifted_files = ShiftedFiles(config.path, self._files, marker=self._attachment.marker)
+        self._first_looks = FirstLooks(
+            db, config, self._files, self._mailboxes, prover=self._attachment.prover, activity=activity, clock=clock
+        )
+        self._shifted_files = ShiftedFiles(
+            config.path, self._files, marker=self._attachment.marker, prover=self._attachment.prover
+        )
         self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = self._is_put_off = False
+        self._adoptions = Adoptions()
+        self._has_changed = True
+        """Whether the device may have added something since that was last asked."""
 
     @property
     def name(self) -> str:
@@ -119,10 +129,18 @@ class Device:
         """Return what the device shares with others on its file system."""
         return self._files.commons
 
+    async def adopt(self) -> Adopted:
+        """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot."""
+        asked = self._adoptions.ask()
+        self.requests.hurry()
+        return await asked
+
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
-        await self._attachment.attach()
+        await self._adoptions.answer(self._attachment.adopt)
+        if await self._attachment.attach():
+            self._wake_accounts()  # nothing was fetched for us until now
         await self._files.arrive()
         self._second_look.begin_anew()
         self._shifted_upto = {}
@@ -130,7 +148,12 @@ class Device:
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
+
+    def _wake_accounts(self) -> None:
+        for account in self._mailboxes.accounts:
+            self._wakes.account(account).set()
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
@@ -139,13 +162,15 @@ class Device:
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self._look_first(row)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
         self._is_put_off = False
         while not until():
-            moving = [each for each in await self._mailboxes.served(row.id) if each.mailbox.id not in self._still]
+            moving = [each for each in await self._looked_at(row.id) if each.mailbox.id not in self._still]
             seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
-            if shifted := await self._shift(row, seen):
+            # NOTE: of files that were found, no move is told from a message that has its file already.
+            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
                 effects += shifted
                 continue
             pending = [
@@ -170,6 +195,19 @@ class Device:
         await self._tell()
         return effects
 
+    async def _looked_at(self, device_id: int) -> list[Served]:
+        """Return the replicas whose files are known: of the others nothing may be concluded yet."""
+        return [one for one in await self._mailboxes.served(device_id) if one.replica.listed_at is not None]
+
+    async def _look_first(self, row: DeviceRow) -> None:
+        """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
+        for account in await self._first_looks.run(row.id, self._still):
+            self._has_changed = True
+            self._wakes.account(account).set()
+        if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
+            await self._attachment.record_adopted()
+            self._wake_accounts()
+
     async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
         """Move the files of messages that the server moved; look for such ones where the server tree changed."""
         upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
@@ -187,6 +225,7 @@ class Device:
                 result = await shifts.perform(batch)
                 effects += result.effects
                 if result.was_touched:
+                    self._has_changed = True
                     await self._second_look.note(row.id, all_served)
                 if result.has_device_news:
                     self._wakes.account(batch.target.account).set()
@@ -196,6 +235,8 @@ class Device:
 
     async def _round(self, row: DeviceRow, served: Served) -> int:
         self._activity.now(f"delivering {served.where}", self._clock())
+        # NOTE: after its row was read: of a body that comes later, the round does not know yet.
+        await self._first_looks.pair(served)
         policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
@@ -209,7 +250,7 @@ class Device:
         self._stale.update(result.stale)
         if result.has_device_news:
             self._has_changed = True
-            await self._second_look.note(row.id, await self._mailboxes.served(row.id))
+            await self._second_look.note(row.id, await self._looked_at(row.id))
             self._wakes.account(served.account).set()
         return result.effects
 
@@ -236,7 +277,7 @@ class Device:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed.file)
         device_id = (await self._attachment.row()).id
-        count, all_served = 0, await self._mailboxes.served(device_id)
+        count, all_served = 0, await self._looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
@@ -264,7 +305,7 @@ class Device:
             return
         self._has_changed = False
         device_id = (await self._attachment.row()).id
-        served = await self._mailboxes.served(device_id)
+        served = await self._looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, waits=waits)
         for account in accounts:
             self._wakes.account(account).set()
@@ -280,7 +321,7 @@ class Device:
             if waits:
                 self._activity.now("waiting whether missing files come back", self._clock())
                 await asyncio.sleep(wait_s)
-            served = await self._mailboxes.served(device_id)
+            served = await self._looked_at(device_id)
             for account in await self._second_look.run(device_id, served, self._still):
                 self._wakes.account(account).set()
 
@@ -314,6 +355,9 @@ class Device:
         looked_at = loop.time()
         while True:
             await self._sleep(wake)
+            if await self._adoptions.answer(self._attachment.adopt):
+                await self.attach()
+                changes.add(OVERFLOW)
             await self._attachment.check()
             is_asked = self.requests.take() is Asked.LOOK
             if is_asked:

@@ -1,7 +1,7 @@
 """Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each of them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
 from syncd.mail.mailbox import is_selected
+from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
@@ -55,6 +56,11 @@ class DeviceMailboxes:
         self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         self._selections: dict[int, str] = {}
 
+    @property
+    def accounts(self) -> Collection[str]:
+        """Return the accounts that the device selects."""
+        return self._account_ids.keys()
+
     async def served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced."""
         replicas, selected = await self._known(device_id)
@@ -64,6 +70,15 @@ class DeviceMailboxes:
             for account, mailbox in selected
             if mailbox.id in by_mailbox
         ]
+
+    async def are_looked_at(self, device_id: int) -> bool:
+        """Tell whether all that the device selects was listed by its servers, and looked at here, at least once."""
+        # NOTE: in this order, for mailboxes that were listed after the others were read have no replica yet.
+        if not await self._db.read(partial(accounts.are_listed, account_ids=list(self._account_ids.values()))):
+            return False
+        replicas, selected = await self._known(device_id)
+        seen = {one.mailbox_id for one in replicas if one.listed_at is not None}
+        return {mailbox.id for _, mailbox in selected} <= seen
 
     async def mark_unserved(self, device_id: int) -> None:
         """Remember which replicas the device does not select: what becomes of their files meanwhile says nothing."""
@@ -88,24 +103,28 @@ class DeviceMailboxes:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
                 prepare = self._clean_directory if mailbox.id in known else self._make_directory
-                await asyncio.to_thread(prepare, directory)
+                is_empty = await asyncio.to_thread(prepare, directory)
                 make = partial(
                     devices.ensure_replica,
                     device_id=device_id,
                     mailbox_id=mailbox.id,
                     directory=str(directory),
                     selection=text,
+                    listed_at=self._clock() if is_empty else None,
                 )
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
 
-    def _make_directory(self, directory: PurePosixPath) -> None:
+    def _make_directory(self, directory: PurePosixPath) -> bool:
+        """Make what is missing of a directory, and tell whether it holds no message."""
         with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
+            return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
-    def _clean_directory(self, directory: PurePosixPath) -> None:
+    def _clean_directory(self, directory: PurePosixPath) -> bool:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
+        return False
 
     async def _known(self, device_id: int) -> tuple[tuple[ReplicaRow, ...], list[tuple[str, MailboxRow]]]:
         """Return the replicas that there are, and with its account each mailbox that the device selects."""

@@ -38,6 +38,7 @@ from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_listing import has_arrivals, is_as_known, is_unchanged, listed_of
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_push import ImapPush
+from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
@@ -92,6 +93,7 @@ class ImapAccount:
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
         self._seen: set[int] = set()
+        self._latecomers = Latecomers(db, takers, name)
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
@@ -181,7 +183,8 @@ class ImapAccount:
             with self._halves.unseen(self._name):
                 await self._push.push(connection)
                 await self._follow(connection)
-            if asked or is_first or self._timer.is_due or self._second_look_s() == 0.0:
+            is_due = self._timer.is_due or self._second_look_s() == 0.0 or await self._latecomers.have_come()
+            if asked or is_first or is_due:
                 self._timer.begin()
                 is_first = False
                 await self._pass(connection)
@@ -363,19 +366,20 @@ class ImapAccount:
         await observer.bind_bodies(selections, on_commit=self._on_commit)
 
     async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        selections = await self._latecomers.selections(mailbox, now=self._clock())
         await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
     async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         if not mailbox.is_listed:
             return
         while True:
-            selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+            selections = await self._latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                self._complete_at[mailbox.id] = known.version
+                if mailbox.id not in self._latecomers:
+                    self._complete_at[mailbox.id] = known.version
                 return
             await self._push.push(observer.connection)
             await self._glance_at_inbox(observer.connection)
