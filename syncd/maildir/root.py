@@ -75,6 +75,10 @@ class ReplicaRoot:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
         return tuple(sorted(directory for directory, inside in self.walk() if CUR in inside and directory.parts))
 
+    def has_mailbox(self, directory: PurePosixPath) -> bool:
+        """Tell whether a directory has a cur/, whoever made it."""
+        return CUR in (self._directories_in(directory) or ())
+
     def walk(self) -> Iterator[tuple[PurePosixPath, frozenset[str]]]:
         """Yield each directory from the root down and the names of those in it, but none inside cur/, new/, tmp/.
 

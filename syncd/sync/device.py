@@ -131,7 +131,6 @@ class Device:
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
         row = await self._attachment.row()
-        await self._mailboxes.ensure_replicas(row.id, self._still)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
         while not until():
@@ -187,6 +186,8 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
+        if changes.is_overflow or changes.mailboxes:
+            changes |= await self._take_over_directories()
         files: dict[str, list[SeenFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed.file)
@@ -198,6 +199,18 @@ class Device:
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
         if count or changes.is_overflow or changes.mailboxes:
             await self._second_look.note(device_id, all_served)
+
+    async def _take_over_directories(self) -> Changes:
+        """Make mailboxes of directories that programs made, and return those as changed."""
+        made = await self._mailboxes.make_mailboxes(await self._attachment.prover())
+        for account in made:
+            self._wakes.account(account).set()
+        return await self._ensure_replicas() if made else Changes()
+
+    async def _ensure_replicas(self) -> Changes:
+        """Make the replicas that the device lacks; those in directories that were there are returned as changed."""
+        found = await self._mailboxes.ensure_replicas((await self._attachment.row()).id, self._still)
+        return Changes(mailboxes=found)
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
@@ -291,12 +304,13 @@ class Device:
         await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _unseen(self) -> Changes:
-        """Return the mailboxes that stood still until now, as changed anyhow."""
+        """Return the mailboxes that stood still until now or had no replica, as changed anyhow."""
         again = self._still.retry()
+        new = await self._ensure_replicas()
         if not again:
-            return Changes()
+            return new
         served = await self._mailboxes.served((await self._attachment.row()).id)
-        return Changes(
+        return new | Changes(
             mailboxes=frozenset(PurePosixPath(one.replica.directory) for one in served if one.mailbox.id in again)
         )
 

@@ -1,4 +1,4 @@
-"""Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each of them."""
+"""Floor 4: the mailboxes of one device: which it selects, a replica with a directory for each, and which it makes."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,19 +6,25 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
+from sqlalchemy import Connection
+
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
-from syncd.mail.mailbox import is_selected
+from syncd.log import log
+from syncd.mail.mailbox import MailboxName, is_selected
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices
+from syncd.store import accounts, devices, served_mailboxes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.sync.policies import selection_text
 from syncd.sync.standstill import Standstill
+
+Prove = Callable[[ReplicaRoot], None]
+"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,42 @@ class DeviceMailboxes:
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
 
-    async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
-        """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
+    async def make_mailboxes(self, prove: Prove) -> frozenset[str]:
+        """Make the mailboxes for which a program made directories, and return the accounts that have them now.
+
+        Only where the store is the server; on others nothing is made.
+        """
+        served = await self._db.read(served_mailboxes.served_accounts)
+        ids = {account: id_ for account, id_ in self._account_ids.items() if id_ in served}
+        if not ids:
+            return frozenset()
+        named = await asyncio.to_thread(self._named_directories, prove)
+        found = {(account, name) for account, name in named if account in ids}
+        for account, id_ in ids.items():
+            rows = await self._db.read(partial(accounts.mailboxes, account_id=id_))
+            found -= {(account, row.name) for row in rows}
+        wanted = sorted((account, name) for account, name in found if is_selected(name, self._config.mailboxes))
+
+        def make(conn: Connection) -> frozenset[str]:
+            now = self._clock()
+            return frozenset(
+                account
+                for account, name in wanted
+                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now)
+            )
+
+        made = await self._db.write(make) if wanted else frozenset()
+        if made:
+            log.info("mailboxes_made", accounts=sorted(made), count=len(wanted))
+        return made
+
+    async def ensure_replicas(self, device_id: int, still: Standstill) -> frozenset[PurePosixPath]:
+        """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits.
+
+        Returns the directories of new replicas that were there before: what is in them was not looked at.
+        """
         text = selection_text(self._config)
+        found: set[PurePosixPath] = set()
         owners = {replica.directory: replica.mailbox_id for replica in await self._replicas(device_id)}
         known = frozenset(owners.values())
         for account, mailbox in await self._selected():
@@ -85,7 +124,8 @@ class DeviceMailboxes:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
                 prepare = self._clean_directory if mailbox.id in known else self._make_directory
-                await asyncio.to_thread(prepare, directory)
+                if await asyncio.to_thread(prepare, directory):
+                    found.add(directory)
                 make = partial(
                     devices.ensure_replica,
                     device_id=device_id,
@@ -95,14 +135,26 @@ class DeviceMailboxes:
                 )
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
+        return frozenset(found)
 
-    def _make_directory(self, directory: PurePosixPath) -> None:
-        with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
-            mailbox.clean_tmp(now_s=self._clock())
+    def _named_directories(self, prove: Prove) -> set[tuple[str, MailboxName]]:
+        """Return the mailboxes that directories of the root stand for, whoever made them."""
+        with ReplicaRoot(self._config.path) as root:
+            prove(root)
+            return {named for one in root.directories() if (named := self._layout.mailbox(one)) is not None}
 
-    def _clean_directory(self, directory: PurePosixPath) -> None:
+    def _make_directory(self, directory: PurePosixPath) -> bool:
+        """Make a mailbox directory, and tell whether it was there."""
+        with ReplicaRoot(self._config.path) as root:
+            is_there = root.has_mailbox(directory)
+            with root.create(directory) as mailbox:
+                mailbox.clean_tmp(now_s=self._clock())
+            return is_there
+
+    def _clean_directory(self, directory: PurePosixPath) -> bool:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
+        return False
 
     async def _replicas(self, device_id: int) -> tuple[ReplicaRow, ...]:
         return await self._db.read(partial(devices.replicas, device_id=device_id))

@@ -30,15 +30,13 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
-from syncd.sync.device_mailboxes import Served
+from syncd.sync.device_mailboxes import Prove, Served
 from syncd.sync.standstill import Standstill
 
 _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
-
-Prove = Callable[[ReplicaRoot], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,14 +26,12 @@ from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import Served
+from syncd.sync.device_mailboxes import Prove, Served
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves
 
 _LONGEST_WAIT_S = 3600.0
-Prove = Callable[[ReplicaRoot], None]
-"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
 class _Wanted(NamedTuple):
