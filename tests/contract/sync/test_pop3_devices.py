@@ -1,7 +1,8 @@
 """What a device does to mail of a POP3 account is so on every device; the maildrop is drained and stays so."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from tests.contract.sync.house import House, imap, pop3
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
+from tests.contract.sync.tap import Tap
 from tests.contract.sync.test_device_deletions import states
-from tests.servers.dovecot import Dovecot
+from tests.servers.dovecot import HOST, Dovecot
+from tests.unit.pop3.scripted import Mail, Reply, ScriptedServer, Session
 
 DEVICES = ("laptop", "phone", "nas")
+QUICK = {"settle": "20ms"}
 SEEN, FLAGGED, DRAFT = "\\Seen", "\\Flagged", "\\Draft"
 MakeDovecot = Callable[..., Dovecot]
 
@@ -285,7 +289,7 @@ async def test_rewritten_file_is_a_message_beside_the_one_that_came(tmp_path: Pa
         await house.settle()
 
         on(house, "laptop").find("a").path.write_bytes(letter("n", lines=9))
-        await house.ask("laptop")
+        await house.until(lambda: all(one.keys() == ["a", "n"] for one in house.replicas(account="isp")))
         await house.settle()
 
         assert_everywhere(house, "INBOX", "a", "n")
@@ -318,15 +322,14 @@ async def test_move_between_accounts_is_an_arrival_and_a_deletion(
 
 
 @pytest.mark.parametrize("layout", ["maildir++", "fs"])
-@pytest.mark.parametrize("watch", ["auto", "poll"])
-async def test_mailbox_made_on_a_device_is_on_all(tmp_path: Path, user: Provider, layout: str, watch: str) -> None:
-    """With the mail that is put into it, and when it is empty; messages that are moved there are moved."""
+async def test_mailbox_made_on_a_device_is_on_all(tmp_path: Path, user: Provider, layout: str) -> None:
+    """With the mail that is put into it, also when it is empty; messages that are moved there are moved."""
     user.receive("a", "b")
-    async with house_of(tmp_path, user, laptop={"layout": layout, "watch": watch}) as house:
+    async with house_of(tmp_path, user, laptop={"layout": layout}) as house:
         await house.settle()
 
         make(house, "laptop", "Archive/\u00dcber 2025")
-        await house.until(lambda: on(house, "phone", "Archive/\u00dcber 2025").directory.is_dir())
+        await house.until(on(house, "phone", "Archive/\u00dcber 2025").directory.is_dir)
         make(house, "laptop", "Lists")
         move(house, "laptop", "a", "Lists")
         add(house, "laptop", "n", mailbox="Lists")
@@ -339,6 +342,20 @@ async def test_mailbox_made_on_a_device_is_on_all(tmp_path: Path, user: Provider
         add(house, "phone", "m", mailbox="Archive/\u00dcber 2025")
         await house.settle()
         assert_everywhere(house, "Archive/\u00dcber 2025", "m")
+
+
+async def test_mailbox_made_on_a_device_that_is_not_watched(tmp_path: Path, user: Provider) -> None:
+    """It is found by the next sweep, or by who asks."""
+    async with house_of(tmp_path, user, laptop={"watch": "poll"}) as house:
+        await house.settle()
+
+        make(house, "laptop", "Lists")
+        add(house, "laptop", "n", mailbox="Lists")
+        await house.until(lambda: on(house, "phone", "Lists").keys() == ["n"])
+        make(house, "laptop", "More")
+        await house.settle()
+
+        assert on(house, "nas", "More").directory.is_dir()
 
 
 async def test_mailbox_that_two_devices_make_is_one(tmp_path: Path, user: Provider) -> None:
@@ -395,3 +412,92 @@ async def test_directory_that_vanishes_deletes_nothing(tmp_path: Path, user: Pro
 
         assert on(house, "phone", "Lists").keys() == ["n"]
         assert on(house, "phone", "Trash").keys() == []
+
+
+# The maildrop.
+
+
+async def test_copy_that_is_left_in_the_maildrop_brings_nothing_back(tmp_path: Path, user: Provider) -> None:
+    """Where a server did not delete what was taken, a device's deletion stays one when it does."""
+    user.receive("a", "b", "c")
+    async with Tap(user.server.pop3_port) as tap:
+        tap.drops = lambda line: line.startswith(b"DELE")
+        account = pop3(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"isp": account}, devices=dict.fromkeys(DEVICES, QUICK)) as house:
+            await house.until(lambda: all(len(one.keys()) == 3 for one in house.replicas(account="isp")))
+
+            remove(house, "laptop", "a")
+            move(house, "phone", "b", "Sent")
+            await house.until(lambda: on(house, "nas", "Trash").keys() == ["a"])
+            remove(house, "nas", "a", mailbox="Trash")
+            await house.until(lambda: on(house, "laptop", "Sent").keys() == ["b"])
+            assert user.left_on_pop3() == 3
+            tap.drops = lambda line: False
+            await house.settle()
+
+            assert user.left_on_pop3() == 0
+            assert_everywhere(house, "INBOX", "c")
+            assert_everywhere(house, "Sent", "b")
+            assert_everywhere(house, "Trash")
+
+
+async def test_half_a_message_that_was_moved_becomes_whole_where_it_is(tmp_path: Path) -> None:
+    """What a device did to it counts for the whole one: where it is, and what a person marked."""
+    async with halved(tmp_path) as (house, mend):
+        move(house, "laptop", "h", "Sent")
+        on(house, "phone").mark("m", add="FS")
+        await house.until(lambda: on(house, "nas", "Sent").keys() == ["h"])
+        await house.until(lambda: on(house, "nas").flags()["m"] == {FLAGGED, SEEN})
+        await mend()
+
+        assert_everywhere(house, "Sent", "h")
+        assert_everywhere(house, "INBOX", "k", "m")
+        assert {lines_of(one, "h") for one in house.replicas("Sent", account="isp")} == {3}
+        assert {lines_of(one, "m") for one in house.replicas(account="isp")} == {3}
+        assert on(house, "laptop").flags()["m"] == {FLAGGED}
+
+
+async def test_half_a_message_that_was_deleted_stays_so(tmp_path: Path) -> None:
+    """The whole one is in Trash, or nowhere but in the store if it went from there."""
+    async with halved(tmp_path) as (house, mend):
+        remove(house, "laptop", "h", "m")
+        await house.until(lambda: on(house, "nas", "Trash").keys() == ["h", "m"])
+        remove(house, "nas", "m", mailbox="Trash")
+        await house.until(lambda: on(house, "phone", "Trash").keys() == ["h"])
+        await mend()
+
+        assert_everywhere(house, "INBOX", "k")
+        assert_everywhere(house, "Trash", "h")
+        assert {lines_of(one, "h") for one in house.replicas("Trash", account="isp")} == {3}
+        assert len(await house.rows(select(schema.body.c.id))) == 5
+
+
+@asynccontextmanager
+async def halved(directory: Path) -> AsyncIterator[tuple[House, Callable[[], Awaitable[None]]]]:
+    """Yield a house whose devices have a message and two by half, and what makes the server give them whole."""
+    is_whole = False
+
+    def shorten(_: Session, line: str) -> Reply | None:
+        if line in {"RETR 1", "RETR 2"} and not is_whole:
+            half = letter("hm"[int(line[5:]) - 1], lines=1)
+            return Reply(b"+OK\r\n" + half + b".\r\n")
+        return None
+
+    async with ScriptedServer([Mail(key, letter(key)) for key in "hmk"], hook=shorten) as server:
+        where = {"host": HOST, "port": server.endpoint().port, "tls": "none"}
+        account = {"type": "pop3", "username": "ana", "password": "secret", **where}
+        async with House(directory, accounts={"isp": account}, devices=dict.fromkeys(DEVICES, QUICK)) as house:
+            await house.until(lambda: all(one.keys() == ["h", "k", "m"] for one in house.replicas(account="isp")))
+            assert {lines_of(one, key) for one in house.replicas(account="isp") for key in "hm"} == {1}
+
+            async def mend() -> None:
+                nonlocal is_whole
+                is_whole = True
+                await house.settle()
+                assert server.mails == []
+
+            yield house, mend
+
+
+def lines_of(replica: Replica, key: str) -> int:
+    return replica.find(key).octets.count(b"line ")
