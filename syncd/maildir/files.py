@@ -218,6 +218,28 @@ class MailboxDirectory:
         """Give a message another name or move it from new/ to cur/, without ever replacing another."""
         return self._rename(subdir, filename, to_subdir, to_filename, deed="rename a message")
 
+    def move(
+        self, subdir: str, filename: str, target: "MailboxDirectory", *, to_subdir: str, to_filename: str
+    ) -> Renaming | None:
+        """Move a message to another mailbox directory, without ever replacing another.
+
+        None: it cannot be moved there (EXDEV, EPERM, …); writing it there tells whether that is trouble.
+        """
+        try:
+            rename_without_replacing(
+                _component(filename),
+                _component(to_filename),
+                source_dir_fd=self._fds[subdir],
+                target_dir_fd=target._fds[to_subdir],
+            )
+        except FileNotFoundError:
+            return Renaming.GONE
+        except FileExistsError:
+            return Renaming.TAKEN
+        except OSError:
+            return None
+        return Renaming.DONE
+
     def _rename(self, subdir: str, filename: str, to_subdir: str, to_filename: str, *, deed: str) -> Renaming:
         try:
             rename_without_replacing(

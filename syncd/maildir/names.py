@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from syncd.mail.flags import ANSWERED, DELETED, DRAFT, FLAGGED, FORWARDED, SEEN, SYSTEM, Flags, canonical
 from syncd.mail.tree import Holdable
-from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.keywords import LETTERS, KeywordMap
 
 _MARK = ":2,"
 _FLAG_OF_LETTER = {"D": DRAFT, "F": FLAGGED, "P": FORWARDED, "R": ANSWERED, "S": SEEN, "T": DELETED}
@@ -56,6 +56,12 @@ class FileName:
         """Return the name without the letters that mean nothing here."""
         unknown = unknown_letters(self.letters, keywords)
         return FileName(self.name, "".join(letter for letter in self.letters if letter not in unknown) + self._extra)
+
+    def in_mailbox(self, flags: Flags, keywords: KeywordMap) -> "FileName":
+        """Return the name in cur/ of another mailbox: a keyword's letter may mean another one there, so none stays."""
+        known = letters_of(flags, keywords)
+        others = (letter for letter in unknown_letters(self.letters, keywords) if letter not in LETTERS)
+        return FileName(self.name, "".join(sorted({*known, *others})) + self._extra)
 
 
 def mint(*, time_s: int, size_bytes: int, wire_size_bytes: int, token: str | None = None) -> str:

@@ -35,6 +35,17 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """Move a file into the replica of another mailbox, where its server has the message now, as `successor_id`."""
+
+    message_id: int
+    file_id: int
+    successor_id: int
+    to_id: int
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """Change flags of a message on the server."""
 
@@ -115,7 +126,7 @@ Arrival = Append | Copy | Move | Bind
 """What makes a message of a file that a device added."""
 ServerEffect = Store | Departure | Append | Copy
 BaseEffect = Agree | Forget | Bind
-Effect = ReplicaEffect | ServerEffect | BaseEffect
+Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect
 
 
 def as_text(effect: Effect) -> str:
@@ -127,6 +138,8 @@ def as_text(effect: Effect) -> str:
             return f"rename file of message {message_id}{_delta(add, remove)}"
         case Remove(message_id, _):
             return f"remove file of message {message_id}"
+        case Shift(message_id, _, _, _, to):
+            return f"move file of message {message_id} to {to}"
         case Store(message_id, uid, add, remove):
             return f"store flags of message {message_id} (uid {uid}){_delta(add, remove)}"
         case Move(message_id, uid, _, to):

@@ -206,9 +206,16 @@ def drop_holds(conn: Connection, ids: Iterable[int]) -> None:
         conn.execute(delete(hold).where(hold.c.id == hold_id))
 
 
-def take_out(conn: Connection, *, mailbox_id: int, message_ids: Collection[int], device_id: int | None = None) -> None:
-    """Take messages out of the holds of deletions by devices, or of one: there is nothing left to delete of them."""
-    for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=HoldScope.BY_DEVICE):
+def take_out(
+    conn: Connection,
+    *,
+    mailbox_id: int,
+    message_ids: Collection[int],
+    device_id: int | None = None,
+    scope: HoldScope = HoldScope.BY_DEVICE,
+) -> None:
+    """Take messages out of the holds of devices, or of one: there is nothing left to delete of them."""
+    for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=scope):
         rest = [effect for effect in one.effects if effect.message_id not in message_ids]
         if not rest:
             drop_holds(conn, (one.id,))

@@ -132,6 +132,13 @@ def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: U
     return len(alive)
 
 
+def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
+    """Tell whether a message of a mailbox was recorded as gone after this version."""
+    columns = server_message.c
+    newer = and_(columns.mailbox_id == mailbox_id, columns.version > since, columns.gone_at.is_not(None))
+    return conn.execute(select(columns.id).where(newer).limit(1)).first() is not None
+
+
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}

@@ -140,7 +140,7 @@ def due(found: Iterable[Upload], *, now: float) -> tuple[Upload, ...]:
     return tuple(mine)[:_PER_RUN]
 
 
-def effect_of(one: Planned, to: str) -> Arrival:
+def arrival_of(one: Planned, to: str) -> Arrival:
     """Return what is planned as an effect; to: the name of the file's mailbox."""
     upload, source = one.upload, one.origin.source
     match one.origin.way:

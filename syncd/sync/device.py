@@ -3,12 +3,13 @@
 Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
 for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
 its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look finds added is taken
-into the store, and what it misses is looked for once more and only then deleted, both after `settle`.
+into the store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server
+moved between mailboxes is moved here as well, before anything is removed or delivered.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +34,8 @@ from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.round import ReplicaRound
 from syncd.sync.second_look import SecondLook
+from syncd.sync.shift_round import ShiftRound
+from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
 
@@ -99,10 +102,12 @@ class Device:
             clock=clock,
         )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
+        self._shifted_files = ShiftedFiles(config.path, self._files, marker=self._attachment.marker)
+        self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
-        self._are_holds_judged = False
+        self._are_holds_judged = self._is_put_off = False
 
     @property
     def name(self) -> str:
@@ -119,6 +124,7 @@ class Device:
         await self._attachment.attach()
         await self._files.arrive()
         self._second_look.begin_anew()
+        self._shifted_upto = {}
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
@@ -130,15 +136,25 @@ class Device:
 
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
-        row = await self._attachment.row()
+        row, wake = await self._attachment.row(), self._wakes.device(self._name)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
+        self._is_put_off = False
         while not until():
-            waiting = [
+            moving = [each for each in await self._mailboxes.served(row.id) if each.mailbox.id not in self._still]
+            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
+            if shifted := await self._shift(row, seen):
+                effects += shifted
+                continue
+            pending = [
                 served
-                for served in await self._mailboxes.served(row.id)
+                for served in moving
                 if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
             ]
+            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
+            if pending and not waiting:
+                self._is_put_off = True
+                break
             if not waiting:
                 self._stale.clear()
                 self._still.passed()
@@ -150,6 +166,29 @@ class Device:
             with self._still.guard(served.mailbox.id, served.where):
                 effects += await self._round(row, served)
         await self._tell()
+        return effects
+
+    async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
+        """Move the files of messages that the server moved; look for such ones where the server tree changed."""
+        upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
+        if upto == self._shifted_upto:
+            return 0
+        selection = selection_of(self._config, now=self._clock())
+        shifts = ShiftRound(
+            self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
+        )
+        effects = 0
+        for batch in await shifts.plan():
+            self._activity.now(f"moving files to {batch.target.where}", self._clock())
+            with self._still.guard(batch.target.mailbox.id, batch.target.where):
+                result = await shifts.perform(batch)
+                effects += result.effects
+                if result.was_touched:
+                    await self._second_look.note(row.id, all_served)
+                if result.has_device_news:
+                    self._wakes.account(batch.target.account).set()
+        if not effects:
+            self._shifted_upto = upto
         return effects
 
     async def _round(self, row: DeviceRow, served: Served) -> int:
@@ -293,7 +332,7 @@ class Device:
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()
-            else:
+            elif not self._is_put_off:
                 self.requests.answer()
                 self._activity.now("idle", self._clock())
 

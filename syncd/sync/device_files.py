@@ -157,6 +157,10 @@ class DeviceFiles:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
         return await self.observe(of, [place_of(row) for row in rows.values()])
 
+    def expect(self, of: ReplicaRow, file: SeenFile) -> None:
+        """Remember that a file will appear by our own doing."""
+        self._ours[_directory(of.directory), file] = True
+
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without the files that appeared because we have just put them there.
 

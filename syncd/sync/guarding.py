@@ -1,6 +1,6 @@
 """Floor 4: removals pass the guard, or are held, shown, and wait for a person or for their cause to go away."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -75,6 +75,24 @@ def admit(
             log.warning("removals_held", device=device.name, replica=of.directory, count=len(held), reason=reason)
     holds.drop_holds(conn, over)
     return tuple(effect for effect in effects if not (isinstance(effect, Remove) and effect.message_id in held))
+
+
+def admit_moves(
+    conn: Connection, device: DeviceRow, moved: Mapping[int, Collection[int]], *, rule: Rule, now: float
+) -> frozenset[int]:
+    """Return which messages' files may go to Trash or Junk, of those that their server moved there, by mailbox id.
+
+    The others are then removed and delivered, and held. What is held already is judged together with them.
+    """
+    found = holds.holds(conn, device_id=device.id, scope=HoldScope.ON_DEVICE)
+    released = {id_ for hold in found if hold.state is HoldState.RELEASED for id_ in hold.message_ids}
+    holding = {hold.mailbox_id for hold in found if hold.state is HoldState.HELD}
+    judged = {mailbox_id: {*ids} - released for mailbox_id, ids in moved.items() if mailbox_id not in holding}
+    counts = {mailbox_id: len(ids) for mailbox_id, ids in judged.items()}
+    lost = holds.losses(conn, device_id=device.id, planned=counts, since=now - rule.window_s)
+    if judge(lost.mailboxes, rule, untouched=lost.untouched) is not None:
+        judged = {}
+    return frozenset().union(*judged.values(), *({*ids} & released for ids in moved.values()))
 
 
 def count_removals(

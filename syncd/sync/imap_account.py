@@ -10,7 +10,7 @@ is known, since SELECT reports no event.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -24,16 +24,16 @@ from syncd.imap.limits import Limits
 from syncd.imap.observe import Rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
-from syncd.imap.types import ListEntry, SelectResult, StatusRow
+from syncd.imap.types import StatusRow
 from syncd.log import log
-from syncd.mail.mailbox import from_wire, is_selected
-from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
-from syncd.store import accounts, troubles, uploads
+from syncd.reconcile.mailboxes import compare_listing, sync_order
+from syncd.store import accounts, server_tree, troubles, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
+from syncd.sync.imap_listing import has_arrivals, is_as_known, is_unchanged, listed_of
 from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
 from syncd.sync.imap_push import ImapPush
 from syncd.sync.losses import Losses
@@ -77,6 +77,7 @@ class ImapAccount:
         self._password = password
         self._takers = takers
         self._wakes = wakes
+        self._halves, self._was_interrupted = wakes.halves, True
         self._encoder = encoder
         self._recent = recent
         self._activity = activity
@@ -110,6 +111,9 @@ class ImapAccount:
         try:
             is_again = False
             while True:
+                # NOTE: the connection before, or the process, may have ended between two halves.
+                self._was_interrupted = True
+                self._halves.begin(self._name)
                 connection = await self._connect()
                 try:
                     await self._serve(connection, is_again=is_again)
@@ -127,6 +131,8 @@ class ImapAccount:
         except SyncdError as error:
             self.requests.fail(error)
             raise
+        finally:
+            self._halves.end(self._name)
 
     async def _connect(self) -> ImapConnection:
         self._activity.now("connecting", self._clock())
@@ -164,8 +170,9 @@ class ImapAccount:
                 self._failures.end_waits()
             if asked is Asked.LOOK and is_new:
                 await self._db.write(partial(_hurry, account_id=self._account_id))
-            await self._push.push(connection)
-            await self._follow(connection)
+            with self._halves.unseen(self._name):
+                await self._push.push(connection)
+                await self._follow(connection)
             if asked or is_first or self._timer.is_due:
                 self._timer.begin()
                 is_first = False
@@ -195,11 +202,19 @@ class ImapAccount:
         self._glanced_at = asyncio.get_running_loop().time()
         statuses = await self._list(connection)
         rows = await self._mailboxes()
-        changed = [row for row in rows if row.error or not _is_unchanged(row, statuses.get(row.wire_name))]
-        for mailbox in changed:
-            if not mailbox.is_listed:
-                await self._guarded(connection, mailbox, self._list_newest)
-        for mailbox in changed:
+        changed = [row for row in rows if row.error or not is_unchanged(row, statuses.get(row.wire_name))]
+        listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
+        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
+        for mailbox in unlisted:
+            await self._guarded(connection, mailbox, self._list_newest)
+        for mailbox in listed:
+            await self._guarded(connection, mailbox, self._read_rows)
+            await self._glance_at_inbox(connection)
+        if self._was_interrupted or await self._has_vanished(listed):
+            await self._bind_bodies(connection)
+        self._was_interrupted = False
+        self._halves.end(self._name)
+        for mailbox in unlisted:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
         now = self._clock()
@@ -207,15 +222,41 @@ class ImapAccount:
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        now = self._clock()
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=now))
+        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
 
     async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
-        for mailbox in await self._mailboxes():
-            if mailbox.wire_name == connection.selected:
+        for mailbox in [row for row in await self._mailboxes() if row.wire_name == connection.selected]:
+            with self._halves.unseen(self._name):
                 await self._guarded(connection, mailbox, self._read_rows)
-                await self._guarded(connection, mailbox, self._read_bodies)
+                if await self._has_vanished((mailbox,)):
+                    await self._look_at_arrivals(connection, apart_from=mailbox)
+            await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def _look_at_arrivals(self, connection: ImapConnection, *, apart_from: MailboxRow) -> None:
+        """Look where the messages may be that went from a mailbox, as far as one answer of the server tells."""
+        statuses = await self._list(connection)
+        arrived = [
+            row
+            for row in await self._mailboxes()
+            if row.id != apart_from.id and has_arrivals(row, statuses.get(row.wire_name))
+        ]
+        for mailbox in arrived:
+            await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
+        await self._bind_bodies(connection)
+
+    async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
+        """Tell whether messages went from one of these mailboxes since."""
+        for row in before:
+            if await self._db.read(partial(server_tree.has_vanished, mailbox_id=row.id, since=row.version)):
+                return True
+        return False
+
+    async def _bind_bodies(self, connection: ImapConnection) -> None:
+        """Bind what need not be fetched, which is what was moved."""
+        for mailbox in await self._mailboxes():
+            if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
+                await self._guarded(connection, mailbox, self._read_known_bodies)
 
     async def _follow(self, connection: ImapConnection) -> None:
         """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
@@ -242,7 +283,7 @@ class ImapAccount:
         known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         changes = compare_listing(
             {row.wire_name: accounts.listed(row) for row in known},
-            [_listed(entry, self._config.mailboxes) for entry in entries],
+            [listed_of(entry, self._config.mailboxes) for entry in entries],
         )
         now = self._clock()
         await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
@@ -268,6 +309,10 @@ class ImapAccount:
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
             self._wake_devices()
+
+    async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        await observer.bind_bodies(selections, on_commit=self._on_commit)
 
     async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
@@ -338,7 +383,7 @@ class ImapAccount:
             async with self._failures.kept(connection, mailbox, Work.READ):
                 condstore = "CONDSTORE" in connection.capabilities
                 selected = await connection.select(mailbox.wire_name, condstore=condstore)
-                return has_failed or not mailbox.is_listed or not _is_as_known(mailbox, selected)
+                return has_failed or not mailbox.is_listed or not is_as_known(mailbox, selected)
         return False
 
     def _on_commit(self, count: int) -> None:
@@ -360,31 +405,3 @@ class ImapAccount:
 def _hurry(conn: Connection, *, account_id: int) -> None:
     troubles.hurry_bodies(conn, account_id=account_id)
     uploads.hurry(conn, account_id=account_id)
-
-
-def _listed(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
-    name = from_wire(entry.octets, entry.delimiter)
-    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
-
-
-def _is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
-    known = mailbox.cursor
-    return (selected.uidvalidity, selected.uidnext, selected.highestmodseq, selected.exists) == (
-        known.uidvalidity,
-        known.uidnext,
-        known.highestmodseq,
-        known.exists_count,
-    )
-
-
-def _is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:
-    """Tell whether counts alone prove that nothing changed; without mod-sequences flags may have."""
-    cursor = mailbox.cursor
-    if status is None or not mailbox.is_listed or status.highestmodseq is None or cursor.highestmodseq is None:
-        return False
-    return (status.uidvalidity, status.uidnext, status.highestmodseq, status.messages) == (
-        cursor.uidvalidity,
-        cursor.uidnext,
-        cursor.highestmodseq,
-        cursor.exists_count,
-    )

@@ -48,6 +48,7 @@ from syncd.sync.sides import Departed, StoreOutcome
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000
 _BODIES_AT_ONCE = 1000
+_BOUND_AT_ONCE = 5000
 _SLICE_BYTES = 32 * 1024 * 1024
 _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
@@ -140,6 +141,25 @@ class ImapMailbox:
                     case ServerChanges():
                         await self._record_changes(one, selected)
         return ceiling
+
+    async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int], None]) -> None:
+        """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
+        uidvalidity = self._mailbox.cursor.uidvalidity
+        find = partial(
+            server_tree.wanted_bodies,
+            mailbox_id=self._mailbox.id,
+            uidvalidity=uidvalidity,
+            selections=selections,
+            limit=_BOUND_AT_ONCE,
+            now=self._clock(),
+        )
+        wanted = await self._db.read(find)
+        if not wanted:
+            return
+        selected = await self._select()
+        if selected.uidvalidity != uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
 
     async def fetch_bodies(
         self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int], None]

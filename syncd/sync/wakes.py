@@ -3,6 +3,8 @@
 import asyncio
 from collections import defaultdict
 
+from syncd.sync.halves import Halves
+
 
 class Wakes:
     """Wake an account's or a device's task by name; a wake-up before anybody waits is kept."""
@@ -10,6 +12,8 @@ class Wakes:
     def __init__(self) -> None:
         self._accounts: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._devices: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.halves = Halves()
+        """Says when devices are better not woken yet."""
 
     def account(self, name: str) -> asyncio.Event:
         """Return the event that means: a device changed something of this account, or somebody asks for a round."""

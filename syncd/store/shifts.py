@@ -1,0 +1,271 @@
+"""Floor 3: shifts: files that become those of a message's successor in another mailbox: found, announced, settled.
+
+Theory. A shift is announced as what it would be otherwise: the file in its old mailbox is withdrawn, and one of the
+same name is being delivered in the new one. Interrupted, the two are found again by that, and whoever plans them
+without knowing of shifts does what is right. Only a file that is just as it would be delivered is shifted.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, or_, select, update
+
+from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.tree import ReplicaMessage, ReplicaState, ServerMessage
+from syncd.reconcile.planner import Selection
+from syncd.reconcile.shifts import Arriving, Leaving, match
+from syncd.store import pairs
+from syncd.store.devices import ReplicaRow
+from syncd.store.holds import HoldScope, take_out
+from syncd.store.pairs import Settled, Settlement
+from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
+from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, replica_message_of
+from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
+
+_AT_ONCE = 5000
+_file, _old = replica_message, server_message.alias("old")
+_new, _of_new, _other = server_message.alias("new"), replica.alias("of_new"), replica_message.alias("other")
+_old_mailbox, _new_mailbox = mailbox.alias("old_mailbox"), mailbox.alias("new_mailbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Shiftable:
+    """A file in `source`, with the flags last agreed on there, and the message in `target` that it becomes.
+
+    announced: its row there, of an attempt that was interrupted.
+    """
+
+    source: ReplicaRow
+    target: ReplicaRow
+    file: ReplicaMessage
+    base: Flags
+    successor: ServerMessage
+    announced: ReplicaMessage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedFile:
+    """A file that is in its new mailbox.
+
+    settled: what it is there, for the successor. base: the flags of the successor as the replica can hold them.
+    """
+
+    gone_id: int
+    settled: Settled
+    base: Flags
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether the file says what its server has not heard of."""
+        return self.settled.flags != self.base
+
+
+def find(
+    conn: Connection, of: Sequence[ReplicaRow], *, selection: Selection, held: Iterable[int] = ()
+) -> tuple[Shiftable, ...]:
+    """Return what can be shifted between these replicas of one device, a few thousand files at most.
+
+    That is between what is to be removed and what is to be delivered. held: messages whose removal waits, though it is
+    planned.
+    """
+    by_id = {row.id: row for row in of}
+    leaving: dict[int, tuple[Leaving, ReplicaMessage, Flags]] = {}
+    for row in rows_at_once(conn, _leaving(conn, by_id, held)):
+        replica_id, account_id, uid, body_id, internaldate, base, *file_row = row
+        file = replica_message_of(file_row)
+        content = (account_id, body_id, internaldate)
+        leaving[file.id] = (Leaving(replica_id, uid, file.id, file.name, content), file, parse_flags(base))
+    if not leaving:
+        return ()
+    arriving: dict[tuple[int, int], tuple[Arriving, ServerMessage]] = {}
+    for row in rows_at_once(conn, _arriving(conn, by_id, {one.content[1] for one, _, _ in leaving.values()})):
+        replica_id, account_id, *message_row = row
+        message = _message_of(message_row)
+        if message.body_id is not None and selection.takes(message):
+            content = (account_id, message.body_id, message.internaldate)
+            arriving[replica_id, message.id] = (Arriving(replica_id, message.uid, message.id, content), message)
+    taken = _names_taken(conn, by_id, {file.name for _, file, _ in leaving.values()})
+    pairs_found = match((one for one, _, _ in leaving.values()), (one for one, _ in arriving.values()), taken=taken)
+    return tuple(
+        Shiftable(
+            source=by_id[here.replica_id],
+            target=by_id[there.replica_id],
+            file=leaving[here.file_id][1],
+            base=leaving[here.file_id][2],
+            successor=arriving[there.replica_id, there.message_id][1],
+        )
+        for here, there in pairs_found
+    )
+
+
+def begun(conn: Connection, of: Sequence[ReplicaRow]) -> tuple[Shiftable, ...]:
+    """Return the shifts between these replicas of one device that were announced and are not settled."""
+    by_id = {row.id: row for row in of}
+    there = [column.label(f"there_{column.name}") for column in (_other.c[one.name] for one in FILE_COLUMNS)]
+    query = (
+        select(_file.c.replica_id, _other.c.replica_id.label("to_id"), base_message.c.flags.label("base_flags"))
+        .add_columns(*FILE_COLUMNS, *there, *_message_columns())
+        .join(_old, _old.c.id == _file.c.message_id)
+        .join(base_message, _is_base_of(_file))
+        .join(_other, and_(_other.c.name == _file.c.name, _other.c.replica_id != _file.c.replica_id))
+        .join(_new, _new.c.id == _other.c.message_id)
+        .where(
+            is_one_of(conn, _file.c.replica_id, by_id),
+            is_one_of(conn, _other.c.replica_id, by_id),
+            _file.c.state != ReplicaState.PRESENT,
+            _file.c.state == ReplicaState.WITHDRAWN,
+            _other.c.state == ReplicaState.DELIVERING,
+            _old.c.gone_at.is_not(None),
+            _new.c.gone_at.is_(None),
+            _is_content_of(_old, _new),
+        )
+    )
+    width = len(FILE_COLUMNS)
+    return tuple(
+        Shiftable(
+            source=by_id[source_id],
+            target=by_id[target_id],
+            file=replica_message_of(rest[:width]),
+            base=parse_flags(base),
+            successor=_message_of(rest[2 * width :]),
+            announced=replica_message_of(rest[width : 2 * width]),
+        )
+        for source_id, target_id, base, *rest in rows_at_once(conn, query)
+    )
+
+
+def announce(conn: Connection, target: ReplicaRow, files: Mapping[int, MintedFile]) -> Mapping[int, ReplicaMessage]:
+    """Commit that files, by row id, are about to be in another mailbox; return their new rows by the old ones' ids.
+
+    Those of which another file has the name there by now, or that are not as they were, are left out.
+    """
+    columns = _file.c
+    names = {file.name for file in files.values()}
+    taken = {name for _, name in _names_taken(conn, {target.id: target}, names)}
+    free = [file_id for file_id, file in files.items() if file.name not in taken]
+    here = (is_one_of(conn, columns.id, free), columns.state == ReplicaState.PRESENT)
+    withdrawn = conn.execute(update(_file).where(*here).values(state=ReplicaState.WITHDRAWN).returning(columns.id))
+    ours = [files[file_id] for file_id in withdrawn.scalars()]
+    made = announce_deliveries(conn, target.id, ours)
+    return {file_id: made[file.message_id] for file_id, file in files.items() if file.message_id in made}
+
+
+def retract(conn: Connection, file_ids: Mapping[int, int]) -> None:
+    """Take back shifts that were not performed, by the row id of the announced file and that of the file that stays."""
+    columns = _file.c
+    announced = (is_one_of(conn, columns.id, file_ids.keys()), columns.state == ReplicaState.DELIVERING)
+    conn.execute(delete(_file).where(*announced))
+    stays = (is_one_of(conn, columns.id, file_ids.values()), columns.state == ReplicaState.WITHDRAWN)
+    conn.execute(update(_file).where(*stays).values(state=ReplicaState.PRESENT))
+
+
+def settle(
+    conn: Connection, source: ReplicaRow, target: ReplicaRow, files: Sequence[ShiftedFile], *, now: float
+) -> None:
+    """Record files where they are now, and what they have in common with their messages' successors there.
+
+    What the device changed and nobody has heard of is news of its new replica.
+    """
+    if not files:
+        return
+    bases = [
+        {"replica_id": target.id, "message_id": one.settled.message_id, "flags": format_flags(one.base)}
+        for one in files
+    ]
+    insert_at_once(conn, base_message, bases)
+    pairs.settle(conn, target, Settlement(delivered=tuple(one.settled for one in files)), now=now)
+    changed = [one.settled.file_id for one in files if one.is_changed]
+    if changed:
+        raised = update(replica).where(replica.c.id == target.id).values(version=replica.c.version + 1)
+        version = conn.execute(raised.returning(replica.c.version)).scalar_one()
+        conn.execute(update(_file).where(is_one_of(conn, _file.c.id, changed)).values(version=version))
+    gone = tuple(one.gone_id for one in files)
+    pairs.settle(conn, source, Settlement(removed=gone), now=now)
+    take_out(
+        conn,
+        mailbox_id=source.mailbox_id,
+        message_ids=frozenset(gone),
+        device_id=source.device_id,
+        scope=HoldScope.ON_DEVICE,
+    )
+
+
+def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select[Any]:
+    """Select files that are to be removed, of messages for which there may be successors on the device."""
+    form_bytes = case((body.c.is_crlf, body.c.lf_size_bytes), else_=body.c.size_bytes)
+    successor = (
+        select(_new.c.id)
+        .join(_of_new, _of_new.c.mailbox_id == _new.c.mailbox_id)
+        .join(_new_mailbox, _new_mailbox.c.id == _new.c.mailbox_id)
+        .where(
+            _is_content_of(_old, _new),
+            _new_mailbox.c.account_id == _old_mailbox.c.account_id,
+            _of_new.c.id != replica.c.id,
+            *_is_to_be_delivered(conn, of),
+        )
+    )
+    return (
+        select(replica.c.id, _old_mailbox.c.account_id, _old.c.uid, _old.c.body_id, _old.c.internaldate)
+        .add_columns(base_message.c.flags.label("base_flags"), *(one.label(f"file_{one.name}") for one in FILE_COLUMNS))
+        .join(_old_mailbox, _old_mailbox.c.id == replica.c.mailbox_id)
+        .join(_old, _old.c.mailbox_id == replica.c.mailbox_id)
+        .join(_file, and_(_file.c.message_id == _old.c.id, _file.c.replica_id == replica.c.id))
+        .join(base_message, _is_base_of(_file))
+        .join(body, body.c.id == _old.c.body_id)
+        .where(
+            is_one_of(conn, replica.c.id, of),
+            or_(_old.c.version > replica.c.server_cursor, is_one_of(conn, _old.c.id, held)),
+            _old.c.gone_at.is_not(None),
+            _file.c.state == ReplicaState.PRESENT,
+            _file.c.mtime == _old.c.internaldate,
+            _file.c.size_bytes == form_bytes,
+            exists(successor),
+        )
+        .limit(_AT_ONCE)
+    )
+
+
+def _arriving(conn: Connection, of: Iterable[int], body_ids: Iterable[int]) -> Select[Any]:
+    """Select messages with these bodies that the device does not have and may be about to get."""
+    return (
+        select(_of_new.c.id, _new_mailbox.c.account_id, *_message_columns())
+        .join(_new, _new.c.mailbox_id == _of_new.c.mailbox_id)
+        .join(_new_mailbox, _new_mailbox.c.id == _new.c.mailbox_id)
+        .where(is_one_of(conn, _new.c.body_id, body_ids), *_is_to_be_delivered(conn, of))
+    )
+
+
+def _is_to_be_delivered(conn: Connection, of: Iterable[int]) -> tuple[ColumnElement[bool], ...]:
+    there = select(_other.c.id).where(_other.c.replica_id == _of_new.c.id, _other.c.message_id == _new.c.id)
+    # NOTE: without the sum SQLite begins with all messages of the replicas instead of those of the bodies.
+    return (
+        is_one_of(conn, _of_new.c.id + 0, of),
+        _new.c.gone_at.is_(None),
+        _new.c.version > _of_new.c.server_cursor,
+        ~exists(there),
+    )
+
+
+def _is_content_of(old: Any, new: Any) -> ColumnElement[bool]:
+    return and_(new.c.body_id == old.c.body_id, new.c.internaldate == old.c.internaldate)
+
+
+def _is_base_of(file: Any) -> ColumnElement[bool]:
+    return and_(base_message.c.replica_id == file.c.replica_id, base_message.c.message_id == file.c.message_id)
+
+
+def _names_taken(conn: Connection, of: Mapping[int, ReplicaRow], names: Iterable[str]) -> frozenset[tuple[int, str]]:
+    query = select(_file.c.replica_id, _file.c.name).where(is_one_of(conn, _file.c.replica_id, of))
+    return frozenset((row.replica_id, row.name) for row in rows_in(conn, query, _file.c.name, names))
+
+
+def _message_columns() -> tuple[ColumnElement[Any], ...]:
+    columns = _new.c
+    wanted = (columns.id, columns.uid, columns.flags, columns.size_bytes, columns.internaldate, columns.body_id)
+    return tuple(column.label(f"new_{column.name}") for column in (*wanted, columns.version))
+
+
+def _message_of(row: Sequence[Any]) -> ServerMessage:
+    id_, uid, flags, size_bytes, internaldate, body_id, version = row
+    return ServerMessage(id_, uid, parse_flags(flags), size_bytes, internaldate, body_id, version)

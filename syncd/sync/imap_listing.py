@@ -1,0 +1,41 @@
+"""Floor 4: what LIST, STATUS and SELECT tell of a mailbox, against what is known of it."""
+
+from syncd.imap.types import ListEntry, SelectResult, StatusRow
+from syncd.mail.mailbox import from_wire, is_selected
+from syncd.reconcile.mailboxes import Listed
+from syncd.store.accounts import MailboxRow
+
+
+def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
+    """Return a mailbox of a LIST; patterns: which ones the account has."""
+    name = from_wire(entry.octets, entry.delimiter)
+    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
+
+
+def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
+    """Tell whether a SELECT says nothing new."""
+    known = mailbox.cursor
+    return (selected.uidvalidity, selected.uidnext, selected.highestmodseq, selected.exists) == (
+        known.uidvalidity,
+        known.uidnext,
+        known.highestmodseq,
+        known.exists_count,
+    )
+
+
+def has_arrivals(mailbox: MailboxRow, status: StatusRow | None) -> bool:
+    """Tell whether counts say that messages came since the mailbox was read."""
+    return status is not None and status.uidnext != mailbox.cursor.uidnext
+
+
+def is_unchanged(mailbox: MailboxRow, status: StatusRow | None) -> bool:
+    """Tell whether counts alone prove that nothing changed; without mod-sequences flags may have."""
+    cursor = mailbox.cursor
+    if status is None or not mailbox.is_listed or status.highestmodseq is None or cursor.highestmodseq is None:
+        return False
+    return (status.uidvalidity, status.uidnext, status.highestmodseq, status.messages) == (
+        cursor.uidvalidity,
+        cursor.uidnext,
+        cursor.highestmodseq,
+        cursor.exists_count,
+    )
