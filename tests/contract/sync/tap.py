@@ -11,6 +11,7 @@ from syncd.mail.uidset import UidSet
 from tests.servers.dovecot import HOST
 
 _BODIES = re.compile(rb"(?i)UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
+_UNASKED = re.compile(rb"\{(\d+)\+\}\r\n$")
 Hook = Callable[[bytes], Awaitable[None]]
 
 
@@ -35,7 +36,9 @@ class Tap:
         self.before_line: Hook | None = None
         """Called with each line of a client before it is forwarded."""
         self.refuses: Callable[[bytes], bool] = _never
-        """Tells which lines of a client the server never sees, and that are answered by NO."""
+        """Tells which lines of a client the server never sees, with the literal that they announce."""
+        self.refusal = b"NO not this"
+        """What is answered to them."""
         self.alters: Callable[[bytes], bytes] = bytes
         """Gives what the server is asked instead of a line."""
         self.precedes: Callable[[bytes], bytes] = _nothing
@@ -98,7 +101,9 @@ class Tap:
                 if self.drops(line):
                     return
                 if self.refuses(line):
-                    client.write(line.split()[0] + b" NO not this\r\n")
+                    if found := _UNASKED.search(line):
+                        await reader.readexactly(int(found[1]) + len(b"\r\n"))
+                    client.write(line.split()[0] + b" " + self.refusal + b"\r\n")
                     continue
                 writer.write(self.alters(line))
                 await writer.drain()

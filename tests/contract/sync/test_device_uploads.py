@@ -261,6 +261,27 @@ async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot:
             assert len(user.flags()) == 10
 
 
+async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user: Provider) -> None:
+    """A message counts only once it is seen; until then its file stays, and in the end the message is there once."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            lies = iter([True])
+            tap.refuses = lambda line: b" APPEND " in line and next(lies, False)
+            tap.refusal = b"OK [APPENDUID 1 7] done"
+
+            add(house, "laptop", "n")
+            await house.until(lambda: next(lies, None) is None)
+            await house.ask("work")
+            assert user.flags() == {}
+            house.shift_s = 6.0
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "n")
+
+
 async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider) -> None:
     """A file with NUL stays on its device and is shown; others are not held up."""
     async with house_of(tmp_path, user) as house:
