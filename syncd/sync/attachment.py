@@ -21,6 +21,9 @@ from syncd.store import devices
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow
 
+Prove = Callable[[ReplicaRoot], None]
+"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
+
 
 class Attachment:
     """Attach a device to its root, prove it again, and keep the device's row; `attach` comes before all else."""
@@ -52,7 +55,7 @@ class Attachment:
             raise
         await self.record("active", None)
 
-    async def prover(self) -> Callable[[ReplicaRoot], None]:
+    async def prover(self) -> Prove:
         """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
         row = await self.row()
 

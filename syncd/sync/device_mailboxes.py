@@ -20,11 +20,9 @@ from syncd.store import accounts, devices, served_mailboxes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.sync.attachment import Prove
 from syncd.sync.policies import selection_text
 from syncd.sync.standstill import Standstill
-
-Prove = Callable[[ReplicaRoot], None]
-"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
 @dataclass(frozen=True, slots=True)

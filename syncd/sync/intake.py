@@ -28,9 +28,10 @@ from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
-from syncd.sync.device_mailboxes import Prove, Served
+from syncd.sync.device_mailboxes import Served
 from syncd.sync.standstill import Standstill
 
 _SMALL_BYTES = 1024 * 1024

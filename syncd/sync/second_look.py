@@ -25,8 +25,9 @@ from syncd.store import deletions
 from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
+from syncd.sync.attachment import Prove
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import Prove, Served
+from syncd.sync.device_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves

@@ -240,6 +240,25 @@ async def test_moved_message_is_moved_everywhere(tmp_path: Path, user: Provider)
         assert await states(house) == {ReplicaState.PRESENT: 6}
 
 
+async def test_mailbox_that_is_moved_whole_is_not_held(tmp_path: Path, user: Provider) -> None:
+    """Many moves at once are no deletions, on the device that moves or on the others, whose files are moved, too."""
+    keys = [f"m{number:02}" for number in range(60)]
+    user.receive(*keys)
+    async with house_of(tmp_path, user, phone={"link": False}) as house:
+        await house.settle()
+        inodes = {one.inode for one in on(house, "phone").files()}
+
+        for key in keys:
+            move(house, "laptop", key, "Sent")
+        await house.settle()
+
+        assert_everywhere(house, "INBOX")
+        assert_everywhere(house, "Sent", *keys)
+        assert_everywhere(house, "Trash")
+        assert {one.inode for one in on(house, "phone", "Sent").files()} == inodes
+        assert await house.db.read(holds.holds) == ()
+
+
 async def test_copied_message_is_copied_and_its_original_may_go_later(tmp_path: Path, user: Provider) -> None:
     """The second half of a move is no deletion, also after a restart."""
     user.receive("a", "b")
