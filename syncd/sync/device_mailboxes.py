@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
 from syncd.log import log
-from syncd.mail.mailbox import MailboxName, is_selected
+from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
@@ -89,7 +89,8 @@ class DeviceMailboxes:
         for account, id_ in ids.items():
             rows = await self._db.read(partial(accounts.mailboxes, account_id=id_))
             found -= {(account, row.name) for row in rows}
-        wanted = sorted((account, name) for account, name in found if is_selected(name, self._config.mailboxes))
+        patterns = self._config.mailboxes
+        wanted = sorted(one for one in found if is_selected(one[1], patterns) and _is_plain(one[1]))
 
         def make(conn: Connection) -> frozenset[str]:
             now = self._clock()
@@ -166,3 +167,12 @@ class DeviceMailboxes:
 
     def _takes(self, mailbox: MailboxRow) -> bool:
         return is_selected(mailbox.name, self._config.mailboxes)
+
+
+def _is_plain(name: MailboxName) -> bool:
+    """Tell whether a server could have a mailbox of this name; a directory can stand for any, NUL included."""
+    try:
+        to_wire(name, "/")
+    except ValueError:
+        return False
+    return True

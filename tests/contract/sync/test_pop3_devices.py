@@ -406,7 +406,8 @@ async def test_directories_that_are_no_mailboxes_of_the_account_are_left_alone(t
         await house.settle()
         before = len(await house.rows(select(schema.mailbox.c.id)))
 
-        for name in (".work.New", ".other.New", ".isp.Private", ".isp.a..b", ".isp", "New", ".isp.inbox"):
+        others = (".work.New", ".other.New", "New", ".isp")
+        for name in (*others, ".isp.Private", ".isp.a..b", ".isp.inbox", ".isp.%", ".isp.a%00"):
             for subdir in ("cur", "new", "tmp"):
                 (tmp_path / "laptop" / name / subdir).mkdir(parents=True)
         (tmp_path / "laptop" / ".isp.Half" / "new").mkdir(parents=True)
