@@ -145,7 +145,7 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
     conn.execute(delete(base_message).where(is_one_of(conn, base.message_id, ids), of_base))
     conn.execute(delete(replica_message).where(*here))
-    _lower_count(conn, mailbox_id, ids)
+    lower_count(conn, mailbox_id, ids)
 
 
 def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
@@ -156,12 +156,7 @@ def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None
         conn.execute(update(server_message).where(is_one_of(conn, server_message.c.id, ids)).values(version=version))
 
 
-def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
-    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
-    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
-
-
-def _lower_count(conn: Connection, mailbox_id: int, message_ids: tuple[int, ...]) -> None:
+def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
     """Keep the cursor's count of known messages true, or the next look would list the whole mailbox.
 
     Only of what it counts: messages under its UIDNEXT.
@@ -177,3 +172,8 @@ def _lower_count(conn: Connection, mailbox_id: int, message_ids: tuple[int, ...]
     conn.execute(
         update(mailbox).where(mailbox.c.id == mailbox_id).values(exists_count=mailbox.c.exists_count - counted)
     )
+
+
+def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
+    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
+    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))

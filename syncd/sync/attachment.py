@@ -64,6 +64,10 @@ class Adoptions:
         return True
 
 
+Prove = Callable[[ReplicaRoot], None]
+"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
+
+
 class Attachment:
     """Attach a device to its root, prove it again, and keep the device's row; `attach` comes before all else."""
 
@@ -128,7 +132,7 @@ class Attachment:
         log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty)
         return Adopted("an empty directory" if is_empty else self._words(found, how, row), is_empty)
 
-    async def prover(self) -> Callable[[ReplicaRoot], None]:
+    async def prover(self) -> Prove:
         """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
         row = await self.row()
 

@@ -8,7 +8,7 @@ mailbox and was not settled is observed as gone, and then both sides deleted it.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -90,7 +90,7 @@ class DepartureRound:
         refused: dict[int, SyncdError] = dict(departed.refused)
         if self.sets_overtaken_aside:
             refused |= dict.fromkeys(overtaken, RefusedError(_OVERTAKEN))
-        await self.db.write(partial(self._settle, allowed=allowed, gone=departed.gone, refused=refused))
+        await self.db.write(partial(self._settle, allowed=allowed, departed=replace(departed, refused=refused)))
         for effect in effects:
             if effect.message_id in departed.gone:
                 log.info("message_departed", mailbox_id=self.mailbox.id, uid=effect.uid, effect=as_text(effect))
@@ -127,14 +127,10 @@ class DepartureRound:
         awake = [one for id_, one in wanted.items() if id_ not in self.sleeping or id_ in self.wishes.patient]
         return tuple(sorted(awake, key=lambda one: one.uid))
 
-    def _settle(
-        self,
-        conn: Connection,
-        *,
-        allowed: Mapping[ReplicaRow, frozenset[int]],
-        gone: frozenset[int],
-        refused: Mapping[int, SyncdError],
-    ) -> None:
+    def _settle(self, conn: Connection, *, allowed: Mapping[ReplicaRow, frozenset[int]], departed: Departed) -> None:
+        gone, refused = departed.gone, departed.refused
+        if departed.record is not None:
+            departed.record(conn)
         uids = {id_: one.uid for mine in self.wishes.by_replica.values() for id_, one in mine.items()}
         if gone:
             vanished = UidSet.of(uids[message_id] for message_id in gone)

@@ -204,6 +204,7 @@ class Device:
         for account in await self._first_looks.run(row.id, self._still):
             self._has_changed = True
             self._wakes.account(account).set()
+            self._wakes.device(self._name).set()
         if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
             await self._attachment.record_adopted()
             self._wake_accounts()
@@ -273,6 +274,8 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
+        if changes.is_overflow or changes.mailboxes:
+            await self._take_over_directories()
         files: dict[str, list[SeenFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed.file)
@@ -285,6 +288,11 @@ class Device:
         if count or changes.is_overflow or changes.mailboxes:
             self._has_changed = True
             await self._second_look.note(device_id, all_served)
+
+    async def _take_over_directories(self) -> None:
+        """Make mailboxes of directories that programs made; their replicas come, and are looked at, like all others."""
+        for account in await self._mailboxes.make_mailboxes(await self._attachment.prover()):
+            self._wakes.account(account).set()
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)

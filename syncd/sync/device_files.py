@@ -39,6 +39,7 @@ from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import FilePlace, MintedFile
+from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.contents import Content, batches, read_contents
 from syncd.sync.policies import keyword_map, keyword_names
@@ -69,7 +70,7 @@ class DeviceFiles:
         config: DeviceConfig,
         *,
         marker: Callable[[int], Marker],
-        prover: Callable[[], Awaitable[Callable[[ReplicaRoot], None]]],
+        prover: Callable[[], Awaitable[Prove]],
         file_systems: FileSystems,
         recent: RecentBodies,
         clock: Callable[[], float],
@@ -347,7 +348,7 @@ class DeviceFiles:
         files: Sequence[SeenFile],
         rows: Mapping[str, ReplicaMessage],
         keywords: KeywordMap,
-        prove: Callable[[ReplicaRoot], None],
+        prove: Prove,
     ) -> Seen:
         with ReplicaRoot(self._config.path) as root:
             seen = see(root, PurePosixPath(of.directory), files, rows, keywords)

@@ -28,6 +28,7 @@ from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
 from syncd.sync.device_mailboxes import Served
@@ -37,8 +38,6 @@ _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
-
-Prove = Callable[[ReplicaRoot], None]
 
 
 @dataclass(frozen=True, slots=True)

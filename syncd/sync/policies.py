@@ -111,14 +111,14 @@ def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection, *, dele
     return Policy(mailbox.holdable, holdable(keyword_map(of.keywords)), selection, deletion)
 
 
-def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion | None:
-    """Return what a deletion in this mailbox becomes, given all mailboxes of its account; None: it stays a device's.
+def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion:
+    """Return what a deletion in this mailbox becomes, given all mailboxes of its account.
 
-    Out of Trash and Junk it is for good. Without a Trash it is so only where the configuration does not ask for one.
+    Out of Trash and Junk it is for good. Without a Trash it is so only where the configuration does not ask for one;
+    an account of POP3 has one.
     """
-    if isinstance(account, Pop3Config):
-        return None
-    if account.delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
+    delete = account.delete if isinstance(account, ImapConfig) else "trash"
+    if delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
         return ForGood()
     selectable = [row for row in known if row.is_selectable]
     trash = next((row for row in selectable if row.special_use is SpecialUse.TRASH), None)
@@ -126,7 +126,7 @@ def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: It
         by_name = {str(row.name): row for row in selectable}
         trash = next((by_name[name] for name in _TRASHES if name in by_name), None)
     if trash is None:
-        return ForGood() if account.delete is None else ToTrash(None, _TRASHES[0])
+        return ForGood() if delete is None else ToTrash(None, _TRASHES[0])
     return ForGood() if trash.id == mailbox.id else ToTrash(trash.id, str(trash.name))
 
 

@@ -115,10 +115,14 @@ class StoreOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again."""
+    """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again.
+
+    record: does what is to be done in the transaction that settles it, before messages are recorded as gone.
+    """
 
     gone: frozenset[int] = frozenset()
     refused: Mapping[int, SyncdError] = field(default_factory=dict)
+    record: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,9 @@ class Placement:
 class Brought:
     """Tell what became of placements, by upload id. In neither: not seen in the mailbox, though it was not refused.
 
-    record: writes the rows of the messages that are there, and returns them; None where there is none. rewritten:
-    those to which the server gave other octets. gone: the sources, by message id, that are proven to be gone.
+    record: writes the rows of the messages that are there, or are so by that, and returns them; None where there is
+    none. rewritten: those to which the server gave other octets. gone: the sources, by message id, that are proven to
+    be gone.
     """
 
     record: Callable[[Connection], Mapping[int, int]] | None = None
