@@ -70,16 +70,28 @@ def added_file(row: Iterable[Any]) -> AddedFile:
 
 
 def added_files(
-    conn: Connection, device_id: int, *, account_id: int | None = None, limit: int | None = None
+    conn: Connection,
+    device_id: int,
+    *,
+    account_id: int | None = None,
+    limit: int | None = None,
+    with_found: bool = False,
 ) -> tuple[AddedFile, ...]:
-    """Return the files that a device added to its mailboxes, or to those of one account, the newest first."""
+    """Return the files that a device added to its mailboxes, or to those of one account, the newest first.
+
+    with_found: also those of which it is not known yet whether they are the device's own.
+    """
     file = replica_message.c
     query = (
         select(*file_columns())
         .select_from(replica_message)
         .join(replica, replica.c.id == file.replica_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(replica.c.device_id == device_id, _is_unsettled(), is_added())
+        .where(
+            replica.c.device_id == device_id,
+            _is_unsettled(),
+            is_added() | (file.state == ReplicaState.FOUND) if with_found else is_added(),
+        )
         .order_by(file.id.desc())
         .limit(limit)
     )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags
+from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.pairing import Candidate, pair_by_content
@@ -200,11 +201,20 @@ def _is_read_since(conn: Connection, of: ReplicaRow, since: float, selection: Se
     NOTE: their sizes alone are no proof, for some servers only estimate them.
     """
     query = (
-        select(account.c.succeeded_at, mailbox.c.uidvalidity, mailbox.c.is_listed, mailbox.c.error)
+        select(
+            account.c.kind,
+            account.c.succeeded_at,
+            mailbox.c.name,
+            mailbox.c.uidvalidity,
+            mailbox.c.is_listed,
+            mailbox.c.error,
+        )
         .join(account, account.c.id == mailbox.c.account_id)
         .where(mailbox.c.id == of.mailbox_id)
     )
     row = conn.execute(query).one()
+    if row.kind == "pop3" and row.name != str(INBOX):
+        return True  # the store is its server, and no maildrop brings anything there
     is_read = bool(row.is_listed) and row.error is None and row.succeeded_at is not None and row.succeeded_at >= since
     return is_read and not wanted_bodies(
         conn, mailbox_id=of.mailbox_id, uidvalidity=row.uidvalidity, selections=(selection,), limit=1, now=now

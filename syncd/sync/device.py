@@ -290,9 +290,14 @@ class Device:
             await self._second_look.note(device_id, all_served)
 
     async def _take_over_directories(self) -> None:
-        """Make mailboxes of directories that programs made; their replicas come, and are looked at, like all others."""
-        for account in await self._mailboxes.make_mailboxes(await self._attachment.prover()):
+        """Make mailboxes of directories that programs made, and look at once what was moved there."""
+        made = await self._mailboxes.make_mailboxes(await self._attachment.prover())
+        for account in made:
             self._wakes.account(account).set()
+        if made:
+            row = await self._attachment.row()
+            await self._mailboxes.ensure_replicas(row.id, self._still)
+            await self._look_first(row)
 
     async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)

@@ -32,7 +32,7 @@ class UnsyncedMoves:
     async def added(self, device_id: int, account_id: int) -> Sequence[AddedFile]:
         """Return what the device added to the mailboxes of an account, or more of it than is compared."""
         return await self._db.read(
-            partial(added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1)
+            partial(added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1, with_found=True)
         )
 
     def read(self, root: ReplicaRoot, added: Sequence[AddedFile]) -> None:
