@@ -1,8 +1,8 @@
 """Floor 3: successors: the files that a device put in the place of those that it removed, for no move is a deletion.
 
 Theory. A program that moves a message makes a copy and removes the original, perhaps days later; one that saves a draft
-makes a new file and removes the old. Both leave a row in the journal for the new file, with its octets and the device. A
-file that the device removed as well takes nobody's place, or copies of one message would stand for each other.
+makes a new file and removes the old. Both leave a row in the journal for the new file, with its octets and the device.
+A file that the device removed as well takes nobody's place, or copies of one message would stand for each other.
 """
 
 from collections import defaultdict
