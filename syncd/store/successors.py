@@ -2,13 +2,14 @@
 
 Theory. A program that moves a message makes a copy and removes the original, perhaps days later; one that saves a draft
 makes a new file and removes the old. Both leave a row in the journal for the new file, with its octets and the device.
+A file that the device removed as well takes nobody's place, or copies of one message would stand for each other.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, select
+from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select
 
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id
@@ -16,6 +17,8 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import body, journal, replica, replica_message, server_message
+
+_NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -46,6 +49,7 @@ def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
             server_message.c.id == replica_message.c.message_id,
             of_other.c.device_id == device_id,
             other.c.id != replica_message.c.id,
+            other.c.state.not_in(_NOT_THERE),
             journal.c.kind.in_([state.value for state in UploadState]),
         )
         .correlate(replica_message, replica)
@@ -102,6 +106,7 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
         .where(
             is_one_of(conn, body.c.id, body_ids),
             replica.c.device_id == of.device_id,
+            or_(file.message_id.is_(None), file.state.not_in(_NOT_THERE)),
             journal.c.account_id == account_id,
             journal.c.kind.in_([state.value for state in UploadState]),
         )

@@ -167,11 +167,14 @@ def unchanged(conn: Connection, ids: Iterable[int]) -> frozenset[int]:
     return frozenset(conn.execute(query).scalars())
 
 
-def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> None:
-    """Commit that files are about to be sent to their mailbox, before the command is (law 3)."""
-    conn.execute(
+def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> Collection[int]:
+    """Commit that files are about to be sent to their mailbox, before the command is (law 3).
+
+    Returns those that may be sent: a file that its device removed or rewrote meanwhile is none of them.
+    """
+    begun = (
         update(journal)
-        .where(is_one_of(conn, journal.c.id, ids))
+        .where(is_one_of(conn, journal.c.id, ids), journal.c.kind == UploadState.TAKEN_IN.value)
         .values(
             kind=UploadState.BEGUN.value,
             uidvalidity=uidvalidity,
@@ -179,7 +182,9 @@ def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: in
             begun_at=now,
             attempts=journal.c.attempts + 1,
         )
+        .returning(journal.c.id)
     )
+    return frozenset(conn.execute(begun).scalars())
 
 
 def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:

@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
 from syncd.log import log
-from syncd.maildir.observe import SeenFile
-from syncd.maildir.watch import OVERFLOW, Changes, WatchMode, watch
+from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import holds, troubles
 from syncd.store.database import Database
@@ -44,6 +43,8 @@ from syncd.sync.wakes import Wakes
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
 _SECOND_LOOKS_MAX = 5
+_EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
+"""List every mailbox; what was heard of as written is looked at beside that."""
 _STALE_MAX = 5
 """How often the device may forestall us at one message before it is set aside."""
 
@@ -276,9 +277,9 @@ class Device:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
         if changes.is_overflow or changes.mailboxes:
             await self._take_over_directories()
-        files: dict[str, list[SeenFile]] = {}
+        files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
-            files.setdefault(str(changed.directory), []).append(changed.file)
+            files.setdefault(str(changed.directory), []).append(changed)
         device_id = (await self._attachment.row()).id
         count, all_served = 0, await self._looked_at(device_id)
         for served in all_served:
@@ -299,15 +300,19 @@ class Device:
             await self._mailboxes.ensure_replicas(row.id, self._still)
             await self._look_first(row)
 
-    async def _observe(self, served: Served, changes: Changes, files: list[SeenFile]) -> int:
+    async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
+        if changes.is_overflow:
+            self._files.examine(replica)  # what was written in place may not have been heard of
         is_whole = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
         if directory in changes.keyword_lists:
             is_whole |= await self._files.read_keywords(replica)
+        count = 0
         if is_whole:
             count = await self._files.observe_all(replica)
-        else:
-            count = await self._files.observe(replica, files) if files else 0
+            files = [changed for changed in files if changed.is_written]  # which is told by no name
+        if files:
+            count += await self._files.observe(replica, [changed.file for changed in files])
         if count:
             self._wakes.account(served.account).set()
         return count
@@ -340,7 +345,7 @@ class Device:
 
     async def look(self) -> None:
         """List every replica completely and record what the device did."""
-        await self.observe(OVERFLOW)
+        await self.observe(_EVERY_NAME)
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
@@ -375,7 +380,9 @@ class Device:
             is_asked = self.requests.take() is Asked.LOOK
             if is_asked:
                 await self._hurry()
-            if is_asked or loop.time() - looked_at >= _FULL_LOOK_S:
+            if is_asked:
+                changes.add(_EVERY_NAME)
+            if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
             changes.add(await self._unseen())
@@ -402,9 +409,10 @@ class Device:
         if not again:
             return Changes()
         served = await self._mailboxes.served((await self._attachment.row()).id)
-        return Changes(
-            mailboxes=frozenset(PurePosixPath(one.replica.directory) for one in served if one.mailbox.id in again)
-        )
+        unseen = [one.replica for one in served if one.mailbox.id in again]
+        for replica in unseen:
+            self._files.examine(replica)
+        return Changes(mailboxes=frozenset(PurePosixPath(replica.directory) for replica in unseen))
 
     async def _watch(self, changes: "_Pending", wake: asyncio.Event) -> None:
         stop = asyncio.Event()

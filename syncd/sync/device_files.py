@@ -99,6 +99,10 @@ class DeviceFiles:
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
+    def examine(self, of: ReplicaRow) -> None:
+        """Examine every file of a replica, not only its name, at the next whole look."""
+        self._examined.discard(of.id)
+
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
         return self._keywords.get(of.directory) or keyword_map(of.keywords)
@@ -188,7 +192,7 @@ class DeviceFiles:
         # NOTE: the keyword of a letter may be listed before or after the letter is in a name. Once it is listed, names
         # that did not change may say it as well.
         if any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of):
-            return await self.observe_all(of)
+            return await self.observe_all(of) + await self._record(of, files)
         return await self._record(of, files)
 
     async def observe_all(self, of: ReplicaRow) -> int:

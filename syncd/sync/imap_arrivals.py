@@ -62,7 +62,8 @@ class ImapArrivals:
             uidnext=selected.uidnext or target.cursor.uidnext or 1,
             now=self._clock(),
         )
-        await self._db.write(begin)
+        begun = await self._db.write(begin)
+        placements = [one for one in placements if one.upload.id in begun]
         sending = _Sending()
         for batch in _batches([one.upload for one in placements if one.origin.way is Way.APPEND]):
             await self._append(target, batch, sending)

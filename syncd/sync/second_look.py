@@ -21,6 +21,7 @@ from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.sweep import Sweep
 from syncd.store import deletions
 from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
@@ -63,6 +64,7 @@ class SecondLook:
         self._clock = clock
         self._since: dict[MissingFile, float] = {}
         self._unclear: Counter[MissingFile] = Counter()
+        self._sweep = Sweep(path)
         self._moves = UnsyncedMoves(db)
         self._moved: frozenset[int] = frozenset()
 
@@ -95,10 +97,11 @@ class SecondLook:
         return (max if for_all else min)(waits, default=None)
 
     async def run(self, device_id: int, served: Sequence[Served], still: Standstill) -> frozenset[str]:
-        """Look again for the files whose time has come, and return the accounts that have something to delete."""
+        """Look again for the files whose time has come, and return the accounts that have something to do."""
         due = self._due(still)
         if not due:
             return frozenset()
+        changed = await self._look_elsewhere(served, still)
         wanted: list[_Wanted] = []
         for one in served:
             ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
@@ -131,7 +134,17 @@ class SecondLook:
             self._unclear[file] += file.file_id in unclear
         await self.note(device_id, served)  # what is missing still begins anew
         self._moved = moved
-        return frozenset(one.account for one, _ in gone)
+        return changed.union(one.account for one, _ in gone)
+
+    async def _look_elsewhere(self, served: Sequence[Served], still: Standstill) -> frozenset[str]:
+        """Record what the device did in other mailboxes, and return the accounts that have something to do by that."""
+        swept = await asyncio.to_thread(self._sweep.changed)
+        accounts: set[str] = set()
+        for one in served:
+            if PurePosixPath(one.replica.directory) in swept and one.mailbox.id not in still:
+                with still.guard(one.mailbox.id, one.where):
+                    accounts |= {one.account} if await self._files.observe_all(one.replica) else set()
+        return frozenset(accounts)
 
     def _due(self, still: Standstill) -> list[MissingFile]:
         now = asyncio.get_running_loop().time()

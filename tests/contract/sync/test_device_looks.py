@@ -16,6 +16,7 @@ from syncd.mail.tree import ReplicaState
 from syncd.maildir.marker import Marker, read_marker
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
 from syncd.sync.commons import FileSystems
@@ -92,6 +93,28 @@ async def test_edit_while_stopped_is_noticed_at_the_start(tmp_path: Path, user: 
         for replica in house.replicas():
             assert replica.keys() == ["a", "a", "b"]
             assert sorted(b"one line more" in file.octets for file in replica.files()) == [False, False, True]
+
+
+@pytest.mark.parametrize("is_overflow", [False, True])
+async def test_edit_that_is_heard_of_with_a_whole_look_is_noticed(
+    tmp_path: Path, user: Provider, is_overflow: bool
+) -> None:
+    """No name tells it, so it is not lost in a listing; and where events may be lost, every file is examined."""
+    user.receive("a", "b")
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, devices={"laptop": {"watch": "poll"}}) as house:
+        await house.settle()
+        path = house.replica("laptop").find("a").path
+        with path.open("ab") as file:
+            file.write(b"one line more\n")
+        directory = PurePosixPath(path.parent.parent.name)
+        written = ChangedFile(directory, SeenFile.of(path.parent.name, path.name), is_written=True)
+        everything = Changes(mailboxes=frozenset({PurePosixPath()}))
+
+        await house.devices["laptop"].observe(OVERFLOW if is_overflow else everything | Changes(frozenset({written})))
+        await house.settle()
+
+        assert sorted(user.bodies()) == sorted([letter("a"), letter("a") + b"one line more\r\n", letter("b")])
 
 
 # What a look costs.

@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
+from syncd.maildir.watch import Changes
 from syncd.store import schema
 from tests.contract.sync.house import House, imap
-from tests.contract.sync.letters import letter
+from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.test_device_deletions import DEVICES, MakeDovecot, states
@@ -285,3 +286,46 @@ async def test_message_that_is_moved_and_added_at_once(tmp_path: Path, user: Pro
 
         assert_everywhere(house, user, "INBOX")
         assert_everywhere(house, user, "Archive", "a", "n", "old")
+
+
+@pytest.mark.parametrize("to", ["INBOX", "Archive"])
+async def test_copies_that_are_deleted_together_are_in_trash(tmp_path: Path, user: Provider, to: str) -> None:
+    """None of them takes another's place, for it went as well."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        for number in range(2):
+            made = copy(house, "a", to=to)
+            made.rename(made.with_name(f"{number}{made.name}"))
+            await house.settle()
+
+        for replica in (house.replica("laptop"), house.replica("laptop", "Archive")):
+            for file in [file for file in replica.files() if key_of(file.octets) == "a"]:
+                file.path.unlink()
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
+        assert_everywhere(house, user, "Archive", "old")
+        assert len(user.bodies("Trash")) == 3
+
+
+async def test_move_of_which_one_half_is_heard_of_is_no_deletion(tmp_path: Path, user: Provider) -> None:
+    """However late the other half is heard of: before anything is deleted, all that changed is looked at."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    account = imap(user.server, user.user)
+    devices = {"laptop": {"settle": "20ms", "watch": "poll"}}
+    async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+        await house.settle()
+        laptop = house.devices["laptop"]
+
+        move(house, "a")
+        directory = PurePosixPath(house.replica("laptop").directory.name)
+        await laptop.observe(Changes(mailboxes=frozenset({directory})))
+        await laptop.look_again(waits=True)
+        await house.ask("work")
+        await house.settle()
+
+        assert sorted(user.flags("Archive")) == ["a", "old"]
+        assert user.flags("Trash") == {}

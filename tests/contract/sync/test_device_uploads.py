@@ -423,3 +423,31 @@ async def test_draft_that_is_discarded_while_it_is_sent(tmp_path: Path, user: Pr
 
             assert_everywhere(house, user, "Drafts")
             assert_everywhere(house, user, "Trash", "d")
+
+
+@pytest.mark.parametrize("before", [b" APPEND ", b" SELECT "])
+async def test_draft_that_is_discarded_before_it_is_sent(tmp_path: Path, user: Provider, before: bytes) -> None:
+    """It is never sent, or it is in Trash; it does not come back to the device that discarded it."""
+    user.receive("other", mailbox="Drafts")
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}, devices={"laptop": {"settle": "20ms"}}) as house:
+            await house.settle()
+            paths: list[Path] = []
+            taken_in = select(schema.journal.c.id)
+
+            async def discard(line: bytes) -> None:
+                if before in line and b"Drafts" in line and paths and await house.rows(taken_in):
+                    paths.pop().unlink()
+                    file = schema.replica_message.c
+                    states = select(file.state).where(file.state != ReplicaState.PRESENT)
+                    await house.until_read(lambda found: ReplicaState.NEW not in found, states)
+
+            tap.before_line = discard
+            paths.append(add(house, "laptop", "d", mailbox="Drafts", letters="D"))
+            await house.until(lambda: not paths)
+            await house.settle()
+
+            assert sorted(user.flags("Drafts")) == ["other"]
+            assert house.replica("laptop", "Drafts").keys() == ["other"]
+            assert sorted(user.flags("Trash")) == (["d"] if before == b" APPEND " else [])

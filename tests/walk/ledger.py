@@ -1,0 +1,216 @@
+"""What a walk must end in: for each message, the mailboxes in which it may be at rest, given what was done to it.
+
+Theory. It foresees no timing. What one actor did alone, in whatever steps, has one outcome, and so have the deeds of
+two who met at a message, but for what `_MET` lists. A message is named by its octets; copies are counted. Nothing else
+is taken for right: a message that is nowhere is lost, and one that is there once more is doubled.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+TRASH = "Trash"
+WEB = "web mail"
+_DEEDS_MAX = 3
+_YIELDING = frozenset({"\\Seen", "\\Deleted", "$Junk"})
+Places = tuple[str, ...]
+"""The mailboxes in which a message is, sorted; one for each copy."""
+
+
+class Verb(Enum):
+    """What somebody did to a message. From DELETE on: by the files of a device."""
+
+    ADD = "add"
+    EXPUNGE = "expunge"
+    WEB_MOVE = "web move"
+    WEB_COPY = "web copy"
+    DELETE = "delete"
+    MOVE = "move"
+    COPY = "copy"
+    RENAME = "rename"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What one actor did: web mail, or a device by its name."""
+
+    actor: str
+    verb: Verb
+    source: str = ""
+    to: str = ""
+
+    def __str__(self) -> str:
+        where = "".join((f" in {self.source}" if self.source else "", f" to {self.to}" if self.to else ""))
+        return f"{self.actor}: {self.verb.value}{where}"
+
+
+_V = Verb
+_MET: Mapping[tuple[Verb, Verb], Sequence[str]] = {
+    # Two deeds at one message in A, the first to B, the second to C; T: Trash. Each word is an outcome, - is nowhere.
+    (_V.EXPUNGE, _V.DELETE): ("-",),
+    (_V.EXPUNGE, _V.MOVE): ("C",),
+    (_V.EXPUNGE, _V.COPY): ("C",),
+    (_V.EXPUNGE, _V.RENAME): ("-", "A"),  # known again by its octets before, or sent after
+    (_V.WEB_MOVE, _V.DELETE): ("B",),
+    (_V.WEB_MOVE, _V.MOVE): ("BC",),
+    (_V.WEB_MOVE, _V.COPY): ("BC",),
+    (_V.WEB_MOVE, _V.RENAME): ("B", "AB"),
+    (_V.WEB_COPY, _V.DELETE): ("TB",),
+    (_V.WEB_COPY, _V.MOVE): ("BC",),
+    (_V.WEB_COPY, _V.COPY): ("ABC",),
+    (_V.WEB_COPY, _V.RENAME): ("AB",),
+    (_V.DELETE, _V.DELETE): ("T",),
+    (_V.DELETE, _V.MOVE): ("C", "TC"),  # a move that comes after is a copy of what is in Trash
+    (_V.DELETE, _V.COPY): ("TC",),
+    (_V.DELETE, _V.RENAME): ("T", "AT"),
+    (_V.MOVE, _V.MOVE): ("BC",),
+    (_V.MOVE, _V.COPY): ("BC",),
+    (_V.MOVE, _V.RENAME): ("B", "AB"),
+    (_V.COPY, _V.COPY): ("ABC",),
+    (_V.COPY, _V.RENAME): ("AB",),
+    (_V.RENAME, _V.RENAME): ("A",),
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One message: where it was when all was at rest, with which flags, and what was done to it since."""
+
+    places: Places = ()
+    flags: frozenset[str] | None = None
+    """None: not known, for there are several copies."""
+    deeds: list[Deed] = field(default_factory=list)
+    marks: list[tuple[str, str, bool]] = field(default_factory=list)
+    """Who set a flag, or took it back."""
+    is_frozen: bool = False
+
+    @property
+    def placing(self) -> list[Deed]:
+        return [deed for deed in self.deeds if deed.verb is not Verb.ADD]
+
+    @property
+    def begun(self) -> Places:
+        """Return where it is without what was done to it but that it was added."""
+        return _sorted(*self.places, *(deed.to for deed in self.deeds if deed.verb is Verb.ADD))
+
+    def may_be_placed(self, actor: str) -> bool:
+        """Tell whether another deed of an actor has an outcome that can be told."""
+        deeds = self.placing
+        if self.is_frozen or len(deeds) >= _DEEDS_MAX:
+            return False
+        if {deed.actor for deed in deeds} <= {actor}:
+            return True
+        return len(deeds) == 1 and len(self.begun) == 1
+
+    def outcomes(self) -> frozenset[Places]:
+        """Return where it may be at rest."""
+        deeds = self.placing
+        found = _outcomes(self.begun, deeds)
+        for at, deed in enumerate(deeds):
+            if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
+                for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
+                    found |= _outcomes(self.begun, [*deeds[:before], *deeds[at + 1 :]])
+        (first, *_), verbs = self.deeds or (None,), {deed.verb for deed in self.deeds}
+        is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
+        if is_own and {Verb.ADD, Verb.DELETE} <= verbs:
+            found |= {()}  # it went before it was a message
+        return found
+
+    def flags_may_be(self) -> Mapping[str, frozenset[bool]]:
+        """Return whether each flag that was ever there may be set; nothing where that is not known."""
+        if self.flags is None:
+            return {}
+        may_be = {flag: {True} for flag in self.flags}
+        is_contended = len({deed.actor for deed in self.placing}) > 1 or self.is_frozen
+        for actor, flag, is_set in self.marks:
+            others = {who for who, what, _ in self.marks if what == flag} - {actor}
+            is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
+            is_loose = is_contended or others or (is_keyword and self.placing)
+            before = may_be.get(flag, {False}) if is_loose else set()
+            may_be[flag] = before | {is_set}
+        return {flag: frozenset(values) for flag, values in may_be.items()}
+
+    def _is_wanted_by_others(self, actor: str) -> bool:
+        return any(flag not in _YIELDING and who != actor for who, flag, _ in self.marks)
+
+
+class Ledger:
+    """Know every message of a walk."""
+
+    def __init__(self) -> None:
+        self.entries: defaultdict[str, Entry] = defaultdict(Entry)
+
+    def deed(self, key: str, deed: Deed) -> None:
+        self.entries[key].deeds.append(deed)
+
+    def mark(self, key: str, actor: str, flag: str, *, is_set: bool) -> None:
+        self.entries[key].marks.append((actor, flag, is_set))
+
+    def rest(self, found: Mapping[str, Sequence[tuple[str, frozenset[str]]]]) -> list[str]:
+        """Compare with what there is of each message at rest, in sentences, and begin anew from it."""
+        wrong: list[str] = []
+        for key in sorted({*self.entries, *found}):
+            entry, copies = self.entries[key], found.get(key, ())
+            places = _sorted(*(place for place, _ in copies))
+            done = "; ".join(map(str, entry.deeds))
+            if places not in (allowed := entry.outcomes()):
+                wrong.append(f"{key} is in {places}, not in one of {sorted(allowed)}; was in {entry.places}; {done}")
+            flags = copies[0][1] if len(copies) == 1 else None
+            if flags is not None and entry.flags is not None and len(entry.begun) == 1:
+                may_be = entry.flags_may_be()
+                odd = [flag for flag in {*flags, *may_be} if (flag in flags) not in may_be.get(flag, {False})]
+                if odd:
+                    wrong.append(f"{key} has {odd} or not: {sorted(flags)}; {entry.flags} {entry.marks}; {done}")
+            self.entries[key] = Entry(places, flags)
+        return wrong
+
+
+def _outcomes(places: Places, deeds: Sequence[Deed]) -> frozenset[Places]:
+    if len(deeds) == 2 and len({deed.actor for deed in deeds}) == 2 and {deed.source for deed in deeds} == {*places}:
+        return _met(*sorted(deeds, key=lambda deed: list(Verb).index(deed.verb)))
+    return frozenset(_in_turn(places, deeds))
+
+
+def _met(one: Deed, other: Deed) -> frozenset[Places]:
+    means = {"-": (), "A": (one.source,), "B": (one.to,), "C": (other.to,), "T": (TRASH,)}
+    if one.source == TRASH:
+        means["T"] = ()
+    words = _MET[one.verb, other.verb]
+    if one.to and one.to == other.to:
+        # What both bring to the same place is known again there, but where a device has that of the other already.
+        words = (*words, *(word.replace("C", "") for word in words))
+    return frozenset(_sorted(*(place for letter in word for place in means[letter])) for word in words)
+
+
+def _in_turn(places: Places, deeds: Iterable[Deed]) -> set[Places]:
+    found = {places}
+    for deed in deeds:
+        found = {after for before in found for after in _after(before, deed)}
+    return found
+
+
+def _after(places: Places, deed: Deed) -> set[Places]:
+    if deed.source not in places:
+        return {places}
+    left = list(places)
+    left.remove(deed.source)
+    match deed.verb:
+        case Verb.EXPUNGE | Verb.REPLACE:
+            return {_sorted(*left)}
+        case Verb.MOVE | Verb.WEB_MOVE:
+            return {_sorted(*left, deed.to)}
+        case Verb.COPY | Verb.WEB_COPY:
+            return {_sorted(*places, deed.to)}
+        case Verb.DELETE if deed.source == TRASH:
+            return {_sorted(*left)}
+        case Verb.DELETE:
+            # Where the device has another one, it may be that which it put in its place.
+            return {_sorted(*left, TRASH)} | ({_sorted(*left)} if left else set())
+        case _:
+            return {places}
+
+
+def _sorted(*places: str) -> Places:
+    return tuple(sorted(places))

@@ -1,0 +1,62 @@
+"""Random walks on a real server with three devices: nothing is lost, nothing is doubled, and all sides agree at rest.
+
+SYNCD_WALK_SEED repeats a walk; SYNCD_WALK_STEPS and SYNCD_WALK_RUNS make it longer, and more of them.
+"""
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.sync.conftest import MakeServer
+from tests.contract.sync.house import House, Table, imap
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.walk.walker import Walker
+from tests.walk.world import World
+
+SEED = int(os.environ.get("SYNCD_WALK_SEED", "0")) or random.randrange(1, 1 << 32)
+STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "60"))
+RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
+SETTLE = {"settle": "20ms"}
+DEVICES: Mapping[str, Table] = {
+    "laptop": {**SETTLE},
+    "phone": {**SETTLE, "layout": "fs"},
+    "usb": {**SETTLE, "link": False},
+}
+WIDE: Table = {"count": 1_000_000}
+NARROW: Table = {"count": 3, "share": 0.01}
+
+pytestmark = pytest.mark.timeout(120 + STEPS)
+
+
+@pytest.mark.parametrize("run", range(RUNS))
+async def test_all_sides_agree_and_nothing_is_lost_or_doubled(
+    tmp_path: Path, make_dovecot: MakeServer, run: int
+) -> None:
+    """Whatever people and programs do, in any order, while devices and the server come and go."""
+    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED + run, guard=WIDE)
+
+
+async def test_what_the_guard_holds_is_synced_once_it_is_released(tmp_path: Path, make_dovecot: MakeServer) -> None:
+    """A guard that holds a few deletions delays them, and changes nothing else."""
+    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED, guard=NARROW)
+
+
+async def _walk(directory: Path, user: Provider, *, seed: int, guard: Table) -> None:
+    async with Tap(user.server.imap_port) as tap:
+        account: Mapping[str, Any] = imap(user.server, user.user, port=tap.port)
+        house = House(directory, accounts={"work": account}, devices=DEVICES, guard=guard)
+        walker = Walker(World(house, user), tap, random.Random(seed), releases=guard is NARROW)
+        walker.begin()
+        await house.__aenter__()
+        try:
+            await walker.walk(STEPS)
+        except BaseException:
+            print(f"SYNCD_WALK_SEED={seed} SYNCD_WALK_STEPS={STEPS}", *walker.trace, sep="\n")
+            raise
+        finally:
+            await house.__aexit__()
