@@ -1,16 +1,14 @@
 """Floor 4: the task of one device: watch its root, and keep its replicas at their mailboxes.
 
-Theory. Once attached, replicas that nobody has looked at get their first look, before which nothing else touches them;
-the whole of each of the others is compared with its rows, then the task waits for names that moved, for a server tree
-that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after its wait it is listed
-completely, for what happened in it meanwhile was not looked at. What a look finds added is taken into the
-store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server moved
-between mailboxes is moved here as well, before anything is removed or delivered.
+Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
+for a server tree that changed, and for the hourly complete look. What a look finds added is taken into the store, and
+what it misses is looked for once more and only then deleted, both after `settle`. After that come the rounds
+(`device_rounds`), which end early when the device does something. A mailbox that fails stands still by itself; after
+its wait it is listed completely, for what happened in it meanwhile was not looked at.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 
@@ -19,24 +17,18 @@ from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.store import holds, troubles
+from syncd.store import troubles
 from syncd.store.database import Database
-from syncd.store.devices import ADOPTING, DeviceRow
-from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
-from syncd.sync.first_looks import FirstLooks
+from syncd.sync.device_rounds import DeviceRounds
 from syncd.sync.intake import Intake
-from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
-from syncd.sync.round import ReplicaRound
 from syncd.sync.second_look import SecondLook
-from syncd.sync.shift_round import ShiftRound
-from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
 
@@ -45,8 +37,6 @@ _MARKER_CHECK_S = 30.0
 _SECOND_LOOKS_MAX = 5
 _EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
 """List every mailbox; what was heard of as written is looked at beside that."""
-_STALE_MAX = 5
-"""How often the device may forestall us at one message before it is set aside."""
 
 
 class Device:
@@ -76,7 +66,6 @@ class Device:
         self._wakes = wakes
         self._activity = activity
         self._clock = clock
-        self._rule = rule
         self._attachment = Attachment(db, name, config, clock=clock)
         self._files = DeviceFiles(
             db,
@@ -106,20 +95,24 @@ class Device:
             clock=clock,
         )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
-        self._first_looks = FirstLooks(
-            db, config, self._files, self._mailboxes, prover=self._attachment.prover, activity=activity, clock=clock
-        )
-        self._shifted_files = ShiftedFiles(
-            config.path, self._files, marker=self._attachment.marker, prover=self._attachment.prover
-        )
-        self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
-        self._stale: Counter[int] = Counter()
+        self._rounds = DeviceRounds(
+            db,
+            name,
+            config,
+            self._files,
+            mailboxes=self._mailboxes,
+            attachment=self._attachment,
+            intake=self._intake,
+            second_look=self._second_look,
+            still=self._still,
+            wakes=wakes,
+            activity=activity,
+            clock=clock,
+            rule=rule,
+        )
         self.requests = Requests(wakes.device(name))
-        self._are_holds_judged = self._is_put_off = False
         self._adoptions = Adoptions()
-        self._has_changed = True
-        """Whether the device may have added something since that was last asked."""
 
     @property
     def name(self) -> str:
@@ -141,131 +134,23 @@ class Device:
         self._activity.now("attaching", self._clock())
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
-            self._wake_accounts()  # nothing was fetched for us until now
+            for account in self._mailboxes.accounts:
+                self._wakes.account(account).set()  # nothing was fetched for us until now
         await self._files.arrive()
         self._second_look.begin_anew()
-        self._shifted_upto = {}
+        self._rounds.begin_anew()
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
-        await self._look_first(await self._attachment.row())
+        await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
-    def _wake_accounts(self) -> None:
-        for account in self._mailboxes.accounts:
-            self._wakes.account(account).set()
-
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
-        """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
-
-        The replicas take turns, a round each. One whose mailbox stands still is left out.
-        """
-        row, wake = await self._attachment.row(), self._wakes.device(self._name)
-        await self._mailboxes.ensure_replicas(row.id, self._still)
-        await self._look_first(row)
-        due = await self._due(row)
-        effects, rounds = 0, Counter[int]()
-        self._is_put_off = False
-        while not until():
-            moving = [each for each in await self._looked_at(row.id) if each.mailbox.id not in self._still]
-            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
-            # NOTE: of files that were found, no move is told from a message that has its file already.
-            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
-                effects += shifted
-                continue
-            pending = [
-                served
-                for served in moving
-                if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
-            ]
-            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
-            if pending and not waiting:
-                self._is_put_off = True
-                break
-            if not waiting:
-                self._stale.clear()
-                self._still.passed()
-                self._are_holds_judged = True
-                break
-            served = min(waiting, key=lambda one: rounds[one.mailbox.id])
-            rounds[served.mailbox.id] += 1
-            due.discard(served.mailbox.id)
-            with self._still.guard(served.mailbox.id, served.where):
-                effects += await self._round(row, served)
+        """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
+        effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects
-
-    async def _looked_at(self, device_id: int) -> list[Served]:
-        """Return the replicas whose files are known: of the others nothing may be concluded yet."""
-        return [one for one in await self._mailboxes.served(device_id) if one.replica.listed_at is not None]
-
-    async def _look_first(self, row: DeviceRow) -> None:
-        """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
-        for account in await self._first_looks.run(row.id, self._still):
-            self._has_changed = True
-            self._wakes.account(account).set()
-            self._wakes.device(self._name).set()
-        if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
-            await self._attachment.record_adopted()
-            self._wake_accounts()
-
-    async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
-        """Move the files of messages that the server moved; look for such ones where the server tree changed."""
-        upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
-        if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
-            return 0
-        may_be_begun, self._shifted_upto = not self._shifted_upto, {}
-        selection = selection_of(self._config, now=self._clock())
-        shifts = ShiftRound(
-            self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
-        )
-        effects = 0
-        for batch in await shifts.plan(may_be_begun=may_be_begun):
-            self._activity.now(f"moving files to {batch.target.where}", self._clock())
-            with self._still.guard(batch.target.mailbox.id, batch.target.where):
-                result = await shifts.perform(batch)
-                effects += result.effects
-                if result.was_touched:
-                    self._has_changed = True
-                    await self._second_look.note(row.id, all_served)
-                if result.has_device_news:
-                    self._wakes.account(batch.target.account).set()
-        if not effects:
-            self._shifted_upto = upto
-        return effects
-
-    async def _round(self, row: DeviceRow, served: Served) -> int:
-        self._activity.now(f"delivering {served.where}", self._clock())
-        # NOTE: after its row was read: of a body that comes later, the round does not know yet.
-        await self._first_looks.pair(served)
-        policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
-        hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
-        replica_round = ReplicaRound(
-            self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless
-        )
-        try:
-            result = await replica_round.run()
-        except SyncdError:
-            self._wakes.account(served.account).set()  # the device may have changed files before that
-            raise
-        self._stale.update(result.stale)
-        if result.has_device_news:
-            self._has_changed = True
-            await self._second_look.note(row.id, await self._looked_at(row.id))
-            self._wakes.account(served.account).set()
-        return result.effects
-
-    async def _due(self, row: DeviceRow) -> set[int]:
-        now = self._clock()
-        # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
-        states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        return await self._db.read(
-            lambda conn: {
-                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
-                *holds.mailboxes_of(conn, device_id=row.id, states=states),
-            }
-        )
 
     async def _tell(self) -> None:
         """Show the mailboxes that stand still, or that none does any more."""
@@ -281,13 +166,13 @@ class Device:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
         device_id = (await self._attachment.row()).id
-        count, all_served = 0, await self._looked_at(device_id)
+        count, all_served = 0, await self._mailboxes.looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
         if count or changes.is_overflow or changes.mailboxes:
-            self._has_changed = True
+            self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
     async def _take_over_directories(self) -> None:
@@ -298,7 +183,7 @@ class Device:
         if made:
             row = await self._attachment.row()
             await self._mailboxes.ensure_replicas(row.id, self._still)
-            await self._look_first(row)
+            await self._rounds.look_first(row)
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
@@ -319,11 +204,10 @@ class Device:
 
     async def take_in(self, *, waits: bool) -> None:
         """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
-        if not (self._has_changed or self._intake.is_busy or waits):
+        if not (self._intake.is_busy or waits):
             return
-        self._has_changed = False
         device_id = (await self._attachment.row()).id
-        served = await self._looked_at(device_id)
+        served = await self._mailboxes.looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, waits=waits)
         for account in accounts:
             self._wakes.account(account).set()
@@ -339,13 +223,9 @@ class Device:
             if waits:
                 self._activity.now("waiting whether missing files come back", self._clock())
                 await asyncio.sleep(wait_s)
-            served = await self._looked_at(device_id)
+            served = await self._mailboxes.looked_at(device_id)
             for account in await self._second_look.run(device_id, served, self._still):
                 self._wakes.account(account).set()
-
-    async def look(self) -> None:
-        """List every replica completely and record what the device did."""
-        await self.observe(_EVERY_NAME)
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
@@ -393,7 +273,7 @@ class Device:
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()
-            elif not self._is_put_off:
+            elif not self._rounds.is_put_off:
                 self.requests.answer()
                 self._activity.now("idle", self._clock())
 

@@ -73,6 +73,10 @@ class DeviceMailboxes:
             if mailbox.id in by_mailbox
         ]
 
+    async def looked_at(self, device_id: int) -> list[Served]:
+        """Return the replicas whose files are known: of the others nothing may be concluded yet."""
+        return [one for one in await self.served(device_id) if one.replica.listed_at is not None]
+
     async def are_looked_at(self, device_id: int) -> bool:
         """Tell whether all that the device selects was listed by its servers, and looked at here, at least once."""
         # NOTE: in this order, for mailboxes that were listed after the others were read have no replica yet.

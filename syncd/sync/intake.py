@@ -90,11 +90,16 @@ class Intake:
         self._waiting: dict[AddedFile, _Waiting] = {}
         self._mailboxes: Mapping[int, int] = {}
         self._is_underway = False
+        self._is_expecting = True
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether something waits to be taken in, or may come back from its way to the server changed."""
-        return bool(self._waiting) or self._is_underway
+        """Tell whether something is expected, waits, or may come back from its way to the server changed."""
+        return self._is_expecting or bool(self._waiting) or self._is_underway
+
+    def expect(self) -> None:
+        """Let the next run ask what there is: the device may have added something."""
+        self._is_expecting = True
 
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
         """Read what was added; empty files are no messages yet."""
@@ -120,6 +125,7 @@ class Intake:
 
         What could not be read is tried later.
         """
+        self._is_expecting = False
         accounts: set[str] = set()
         await self.note(device_id, served)
         for _ in range(_ROUNDS_MAX if waits else 1):

@@ -1,0 +1,190 @@
+"""Floor 4: the rounds of one device: whose turn it is, until its replicas have what their servers have.
+
+Theory. The replicas take turns, a round each, so that a large mailbox keeps none of the others waiting. Before each
+turn, what the server moved between mailboxes is moved here as well: otherwise one replica would remove a file and
+another write it again. A replica that nobody has looked at gets its first look, before which nothing else touches it,
+and one whose mailbox stands still is left out. What an account is just in the middle of reading is put off.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from syncd.config.model import DeviceConfig
+from syncd.errors import SyncdError
+from syncd.reconcile.guard import Rule
+from syncd.store import holds, troubles
+from syncd.store.database import Database
+from syncd.store.devices import ADOPTING, DeviceRow
+from syncd.store.holds import HoldState
+from syncd.sync.activity import Activity
+from syncd.sync.attachment import Attachment
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.first_looks import FirstLooks
+from syncd.sync.intake import Intake
+from syncd.sync.policies import policy_of, selection_of
+from syncd.sync.round import ReplicaRound
+from syncd.sync.second_look import SecondLook
+from syncd.sync.shift_round import ShiftRound
+from syncd.sync.shifted_files import ShiftedFiles
+from syncd.sync.standstill import Standstill
+from syncd.sync.wakes import Wakes
+
+_STALE_MAX = 5
+"""How often the device may forestall us at one message before it is set aside."""
+
+
+class DeviceRounds:
+    """Bring the replicas of one device up to date; its task says when."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        config: DeviceConfig,
+        files: DeviceFiles,
+        *,
+        mailboxes: DeviceMailboxes,
+        attachment: Attachment,
+        intake: Intake,
+        second_look: SecondLook,
+        still: Standstill,
+        wakes: Wakes,
+        activity: Activity,
+        clock: Callable[[], float],
+        rule: Rule,
+    ) -> None:
+        """Tell `intake` and `second_look` what a round saw the device do."""
+        self._db = db
+        self._name = name
+        self._config = config
+        self._files = files
+        self._mailboxes = mailboxes
+        self._attachment = attachment
+        self._intake = intake
+        self._second_look = second_look
+        self._still = still
+        self._wakes = wakes
+        self._activity = activity
+        self._clock = clock
+        self._rule = rule
+        self._first_looks = FirstLooks(
+            db, config, files, mailboxes, prover=attachment.prover, activity=activity, clock=clock
+        )
+        self._shifted_files = ShiftedFiles(config.path, files, marker=attachment.marker, prover=attachment.prover)
+        self._shifted_upto: Mapping[int, int] = {}
+        self._stale: Counter[int] = Counter()
+        self._are_holds_judged = False
+        self.is_put_off = False
+        """Whether the last rounds left out what accounts were in the middle of reading."""
+
+    def begin_anew(self) -> None:
+        """Look for what servers moved in all replicas, also where that was begun: the root was not watched."""
+        self._shifted_upto = {}
+
+    async def settle(self, *, until: Callable[[], bool]) -> int:
+        """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
+
+        The replicas take turns, a round each. One whose mailbox stands still is left out.
+        """
+        row, wake = await self._attachment.row(), self._wakes.device(self._name)
+        await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self.look_first(row)
+        due = await self._due(row)
+        effects, rounds = 0, Counter[int]()
+        self.is_put_off = False
+        while not until():
+            moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
+            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
+            # NOTE: of files that were found, no move is told from a message that has its file already.
+            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
+                effects += shifted
+                continue
+            pending = [
+                served
+                for served in moving
+                if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
+            ]
+            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
+            if pending and not waiting:
+                self.is_put_off = True
+                break
+            if not waiting:
+                self._stale.clear()
+                self._still.passed()
+                self._are_holds_judged = True
+                break
+            served = min(waiting, key=lambda one: rounds[one.mailbox.id])
+            rounds[served.mailbox.id] += 1
+            due.discard(served.mailbox.id)
+            with self._still.guard(served.mailbox.id, served.where):
+                effects += await self._round(row, served)
+        return effects
+
+    async def look_first(self, row: DeviceRow) -> None:
+        """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
+        for account in await self._first_looks.run(row.id, self._still):
+            self._intake.expect()
+            self._wakes.account(account).set()
+            self._wakes.device(self._name).set()
+        if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
+            await self._attachment.record_adopted()
+            for account in self._mailboxes.accounts:
+                self._wakes.account(account).set()
+
+    async def _due(self, row: DeviceRow) -> set[int]:
+        now = self._clock()
+        # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
+        states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
+        return await self._db.read(
+            lambda conn: {
+                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
+                *holds.mailboxes_of(conn, device_id=row.id, states=states),
+            }
+        )
+
+    async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
+        """Move the files of messages that the server moved; look for such ones where the server tree changed."""
+        upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
+        if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
+            return 0
+        may_be_begun, self._shifted_upto = not self._shifted_upto, {}
+        selection = selection_of(self._config, now=self._clock())
+        shifts = ShiftRound(
+            self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
+        )
+        effects = 0
+        for batch in await shifts.plan(may_be_begun=may_be_begun):
+            self._activity.now(f"moving files to {batch.target.where}", self._clock())
+            with self._still.guard(batch.target.mailbox.id, batch.target.where):
+                result = await shifts.perform(batch)
+                effects += result.effects
+                if result.was_touched:
+                    self._intake.expect()
+                    await self._second_look.note(row.id, all_served)
+                if result.has_device_news:
+                    self._wakes.account(batch.target.account).set()
+        if not effects:
+            self._shifted_upto = upto
+        return effects
+
+    async def _round(self, row: DeviceRow, served: Served) -> int:
+        self._activity.now(f"delivering {served.where}", self._clock())
+        # NOTE: after its row was read: of a body that comes later, the round does not know yet.
+        await self._first_looks.pair(served)
+        policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
+        hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
+        replica_round = ReplicaRound(
+            self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless
+        )
+        try:
+            result = await replica_round.run()
+        except SyncdError:
+            self._wakes.account(served.account).set()  # the device may have changed files before that
+            raise
+        self._stale.update(result.stale)
+        if result.has_device_news:
+            self._intake.expect()
+            await self._second_look.note(row.id, await self._mailboxes.looked_at(row.id))
+            self._wakes.account(served.account).set()
+        return result.effects

@@ -1,0 +1,347 @@
+"""Floor 4: what one account reads of its IMAP server, mailbox by mailbox, and in which order.
+
+Theory. A *pass* lists the mailboxes, then goes through those that changed, in three sweeps: the newest rows and bodies
+of a mailbox never seen, all rows, all bodies newest first. Between mailboxes and bodies it *pushes*: what devices
+changed goes to the server before anything else. An error that reaches a message or a mailbox is recorded there, and the
+others go on. What went from a mailbox is looked for in the others before devices may plan it, since it may have been
+moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked at now and then.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from syncd.imap.connection import ImapConnection
+from syncd.imap.observe import Rung
+from syncd.imap.quirks import NONE, Quirks
+from syncd.imap.types import StatusRow
+from syncd.log import log
+from syncd.reconcile.mailboxes import compare_listing, sync_order
+from syncd.store import accounts, server_tree, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.encoder import Encoder
+from syncd.store.server_tree import mailboxes_with_due_bodies
+from syncd.sync.activity import Activity
+from syncd.sync.imap_identity import RenumberedError
+from syncd.sync.imap_listing import has_arrivals, is_unchanged, listed_of
+from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.imap_push import ImapPush
+from syncd.sync.latecomers import Latecomers
+from syncd.sync.losses import Losses
+from syncd.sync.mailbox_failures import MailboxFailures, Work
+from syncd.sync.policies import Takers
+from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.suspicions import Suspicions
+from syncd.sync.wakes import Wakes
+
+_NEWEST_BODIES = 100
+_SECOND_LOOKS_MAX = 3
+_GLANCE_S = 30.0
+"""How long new mail in INBOX may go unnoticed during a pass."""
+
+
+class ImapReading:
+    """Know how far one account has read its server; its task says when to read, and over which connection."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        patterns: tuple[str, ...],
+        *,
+        account_id: int,
+        takers: Takers,
+        wakes: Wakes,
+        encoder: Encoder,
+        recent: RecentBodies,
+        losses: Losses,
+        failures: MailboxFailures,
+        activity: Activity,
+        clock: Callable[[], float],
+        spool_directory: Path | None,
+        second_look_s: float,
+    ) -> None:
+        """Read the mailboxes that match `patterns`; before `begin` nothing may be read."""
+        self._db = db
+        self._name = name
+        self._patterns = patterns
+        self._account_id = account_id
+        self._takers = takers
+        self._wakes = wakes
+        self._halves, self._was_interrupted = wakes.halves, True
+        self._encoder = encoder
+        self._recent = recent
+        self._losses = losses
+        self._failures = failures
+        self._activity = activity
+        self._clock = clock
+        self._spool_directory = spool_directory
+        self._quirks = NONE
+        self._ceilings: dict[int, Rung] = {}
+        self._complete_at: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._latecomers = Latecomers(db, takers, name)
+        self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
+        self._glanced_at = 0.0
+        self._fetched = 0
+        self.push = ImapPush(
+            db,
+            name,
+            account_id=account_id,
+            takers=takers,
+            failures=failures,
+            activity=activity,
+            clock=clock,
+            observer=self._observer,
+            look=self._read_rows,
+            on_change=self._wake_devices,
+        )
+        """The other direction: it reads where the server was faster, and goes before each mailbox that is read."""
+
+    def begin(self, quirks: Quirks) -> None:
+        """Begin on another connection: what the one before saw, and what it was in the middle of, counts no more."""
+        self._quirks = quirks
+        self._seen.clear()
+        self._was_interrupted = True
+
+    async def is_due(self) -> bool:
+        """Tell whether there is cause for a pass: time for a second look, or a device that was left out until now."""
+        return self.second_look_s() == 0.0 or await self._latecomers.have_come()
+
+    async def run_pass(self, connection: ImapConnection) -> None:
+        """Go once through the mailboxes, and read what changed in them."""
+        self._activity.now("listing mailboxes", self._clock())
+        began = self._glanced_at = asyncio.get_running_loop().time()
+        statuses = await self._list(connection)
+        rows = await self.mailboxes()
+        changed = [
+            row
+            for row in rows
+            if row.error or self._suspicions.has(row.id) or not is_unchanged(row, statuses.get(row.wire_name))
+        ]
+        listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
+        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
+        for mailbox in unlisted:
+            await self._guarded(connection, mailbox, self._list_newest)
+        for mailbox in listed:
+            await self._guarded(connection, mailbox, self._read_rows)
+            await self._glance_at_inbox(connection)
+        await self._record_confirmed()
+        if self._was_interrupted or await self._has_vanished(listed):
+            await self._bind_bodies(connection)
+        self._was_interrupted = False
+        self._halves.end(self._name)
+        for mailbox in unlisted:
+            await self._guarded(connection, mailbox, self._read_rows)
+            await self._glance_at_inbox(connection)
+        self._suspicions.end_pass(began)
+        now = self._clock()
+        due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
+        for mailbox in await self.mailboxes():
+            if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
+                await self._guarded(connection, mailbox, self._read_bodies)
+        if not self._suspicions:
+            await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
+
+    async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
+        """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
+        for _ in range(_SECOND_LOOKS_MAX if waits else 0):
+            wait_s = self.second_look_s()
+            if wait_s is None:
+                break
+            self._activity.now("waiting whether what seems to be gone comes back", self._clock())
+            await asyncio.sleep(wait_s)
+            await self.run_pass(connection)
+
+    async def look_at_selected(self, connection: ImapConnection) -> None:
+        """Read the selected mailbox, and where the messages may be that went from it."""
+        connection.drain_events()  # the look at the mailbox says what they said
+        for mailbox in [row for row in await self.mailboxes() if row.wire_name == connection.selected]:
+            with self._halves.unseen(self._name):
+                await self._guarded(connection, mailbox, self._read_rows)
+                if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
+                    await self._look_at_arrivals(connection, apart_from=mailbox)
+                await self._record_confirmed()
+            await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def follow(self, connection: ImapConnection) -> None:
+        """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
+        while filled := self.push.take_filled():
+            for mailbox in await self.mailboxes():
+                if mailbox.is_listed and mailbox.id in filled:
+                    await self._guarded(connection, mailbox, self._read_rows)
+                    await self._guarded(connection, mailbox, self._read_bodies)
+
+    async def mailboxes(self) -> list[MailboxRow]:
+        """Return the mailboxes that are synced, in the order in which they are."""
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        synced = [row for row in rows if row.is_synced]
+        return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
+
+    def second_look_s(self) -> float | None:
+        """Return the time until the server is to be asked again for what it seems to have lost, None: for nothing."""
+        return self._suspicions.wait_s(asyncio.get_running_loop().time())
+
+    async def _record_confirmed(self) -> None:
+        """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it."""
+        for mailbox_id, uidvalidity, uids in self._suspicions.doubted():
+            find = partial(server_tree.count_moved, mailbox_id=mailbox_id, uidvalidity=uidvalidity, uids=uids)
+            self._suspicions.explain(mailbox_id, moved=await self._db.read(find))
+        confirmed = self._suspicions.take_confirmed()
+        if confirmed:
+            await self._db.write(lambda conn: [record(conn) for record in confirmed])
+            self._wake_devices()
+
+    async def _look_at_arrivals(self, connection: ImapConnection, *, apart_from: MailboxRow) -> None:
+        """Look where the messages may be that went from a mailbox, as far as one answer of the server tells."""
+        statuses = await self._list(connection)
+        arrived = [
+            row
+            for row in await self.mailboxes()
+            if row.id != apart_from.id and has_arrivals(row, statuses.get(row.wire_name))
+        ]
+        for mailbox in arrived:
+            await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
+        await self._record_confirmed()
+        await self._bind_bodies(connection)
+
+    async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
+        """Tell whether messages went from one of these mailboxes since."""
+        for row in before:
+            if await self._db.read(partial(server_tree.has_vanished, mailbox_id=row.id, since=row.version)):
+                return True
+        return False
+
+    async def _bind_bodies(self, connection: ImapConnection) -> None:
+        """Bind what need not be fetched, which is what was moved."""
+        for mailbox in await self.mailboxes():
+            if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
+                await self._guarded(connection, mailbox, self._read_known_bodies)
+
+    async def _glance_at_inbox(self, connection: ImapConnection) -> None:
+        """Bring new mail of INBOX now and then, while other work keeps the connection busy."""
+        now = asyncio.get_running_loop().time()
+        if now - self._glanced_at < _GLANCE_S:
+            return
+        self._glanced_at = now
+        for mailbox in await self.mailboxes():
+            if mailbox.name.is_inbox and mailbox.is_listed:
+                await self._guarded(connection, mailbox, self._read_rows)
+                await self._guarded(connection, mailbox, self._read_newest_bodies)
+
+    async def _list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
+        """Record the mailboxes, and return the counts of those for which the server gave them."""
+        entries = await connection.list_mailboxes(with_status=True)
+        known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        changes = compare_listing(
+            {row.wire_name: accounts.listed(row) for row in known},
+            [listed_of(entry, self._patterns) for entry in entries],
+        )
+        missed = self._suspicions.believe_unlisted(
+            changes.missed, is_doubtful=changes.is_doubtful, now=asyncio.get_running_loop().time()
+        )
+        changes = replace(changes, missed=tuple(missed))
+        now = self._clock()
+        await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
+        if changes.added or changes.missed:
+            log.info("mailboxes_listed", account=self._name, added=len(changes.added), missed=len(changes.missed))
+            self._wake_devices()
+        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
+        counted = (entry for entry in entries if entry.octets != connection.selected)
+        return {entry.octets: entry.status for entry in counted if entry.status is not None}
+
+    async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        self._activity.now(f"listing {mailbox.name}", self._clock())
+        await observer.list_rows(only_newest=True)
+        listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        await self._read_newest_bodies(self._observer(observer.connection, listed), listed)
+
+    async def _read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        self._activity.now(f"reading {mailbox.name}", self._clock())
+        if not mailbox.is_listed:
+            await observer.list_rows(only_newest=False)
+        else:
+            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            self._seen.add(mailbox.id)
+        now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
+            self._wake_devices()
+
+    async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        await observer.bind_bodies(selections, on_commit=self._on_commit)
+
+    async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        selections = await self._latecomers.selections(mailbox, now=self._clock())
+        await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
+
+    async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        if not mailbox.is_listed:
+            return
+        while True:
+            selections = await self._latecomers.selections(mailbox, now=self._clock())
+            self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
+            known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+            if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
+                # NOTE: bodies set aside come again by their time, and age only leaves out more.
+                if mailbox.id not in self._latecomers:
+                    self._complete_at[mailbox.id] = known.version
+                return
+            await self.push.push(observer.connection)
+            await self._glance_at_inbox(observer.connection)
+
+    async def _guarded(
+        self,
+        connection: ImapConnection,
+        mailbox: MailboxRow,
+        read: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
+    ) -> None:
+        """Read one mailbox; trouble that reaches no further than it is recorded there, and the others go on."""
+        await self.push.push(connection)
+        if self._failures.is_waiting(mailbox.id, Work.READ):
+            return
+        fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        observer = self._observer(connection, fresh)
+        async with self._failures.kept(connection, fresh, Work.READ):
+            try:
+                await read(observer, fresh)
+            except RenumberedError:
+                self._suspicions.forget(fresh.id)
+                await observer.renumber()
+                self._wake_devices()
+            await self._failures.succeeded(fresh, Work.READ)
+
+    def _observer(self, connection: ImapConnection, mailbox: MailboxRow) -> ImapMailbox:
+        return ImapMailbox(
+            self._db,
+            connection,
+            mailbox,
+            quirks=self._quirks,
+            encoder=self._encoder,
+            recent=self._recent,
+            losses=self._losses,
+            suspicions=self._suspicions,
+            is_first=mailbox.id not in self._seen,
+            spool_directory=self._spool_directory,
+            clock=self._clock,
+        )
+
+    def _on_commit(self, count: int) -> None:
+        self._fetched += count
+        self._activity.done = self._fetched
+        log.info("bodies_committed", account=self._name, count=count)
+        self._wake_devices()
+
+    def _wake_devices(self) -> None:
+        for device in self._takers.devices_of(self._name):
+            self._wakes.device(device).set()
+
+
+def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
+    accounts.record_success(conn, account_id=account_id, now=now)
+    uploads.forget_filed(conn, account_id=account_id, now=now)
