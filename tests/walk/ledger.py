@@ -7,7 +7,7 @@ is taken for right: a message that is nowhere is lost, and one that is there onc
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 TRASH = "Trash"
@@ -107,7 +107,7 @@ class Entry:
     def outcomes(self) -> frozenset[Places]:
         """Return where it may be at rest."""
         deeds = self.placing
-        found = _outcomes(self.begun, deeds)
+        found = _outcomes(self.begun, deeds) | _outcomes(self.begun, _joined(deeds))
         for at, deed in enumerate(deeds):
             if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
@@ -127,7 +127,8 @@ class Entry:
         for actor, flag, is_set in self.marks:
             others = {who for who, what, _ in self.marks if what == flag} - {actor}
             is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
-            is_loose = is_contended or others or (is_keyword and self.placing)
+            went = any(deed.verb is Verb.DELETE for deed in self.placing)  # perhaps before its new name was seen
+            is_loose = is_contended or others or went or (is_keyword and self.placing)
             before = may_be.get(flag, {False}) if is_loose else set()
             may_be[flag] = before | {is_set}
         return {flag: frozenset(values) for flag, values in may_be.items()}
@@ -182,6 +183,17 @@ def _met(one: Deed, other: Deed) -> frozenset[Places]:
         # What both bring to the same place is known again there, but where a device has that of the other already.
         words = (*words, *(word.replace("C", "") for word in words))
     return frozenset(_sorted(*(place for letter in word for place in means[letter])) for word in words)
+
+
+def _joined(deeds: Sequence[Deed]) -> Sequence[Deed]:
+    """Return what is seen of files that were moved and deleted at once: that they were deleted where they had been."""
+    seen: list[Deed] = []
+    for deed in deeds:
+        source = deed.source
+        while deed.verb is Verb.DELETE and seen and (seen[-1].verb, seen[-1].to) == (Verb.MOVE, source):
+            source = seen.pop().source
+        seen.append(replace(deed, source=source))
+    return seen
 
 
 def _in_turn(places: Places, deeds: Iterable[Deed]) -> set[Places]:
