@@ -28,8 +28,8 @@ demo: $(STAMP) ## play a day of mail against a real server; KEEP=1 leaves it run
 run: $(STAMP) ## run the daemon in the foreground; CONFIG=file.toml names its configuration
 	$(if $(CONFIG),SYNCD_CONFIG=$(CONFIG)) $(BIN)/syncd run $(ARGS)
 
-test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes to pytest
-	$(BIN)/python -m pytest -p no:cacheprovider $(ARGS) $(T)
+test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes to pytest (-n0: one by one)
+	$(BIN)/python -m pytest -p no:cacheprovider --numprocesses auto --dist worksteal $(ARGS) $(T)
 
 check: $(STAMP) ## format, lint, types, the floors of the house, migrations at head
 	$(BIN)/ruff format --check .

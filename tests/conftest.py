@@ -13,7 +13,20 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 from tests.servers.postgres import Postgres
 
+_WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many processes test: one more than there are processors, for tests wait as well; 0 for a single file.
+
+    NOTE: to start them takes longer than most files do.
+    """
+    files = {argument.partition("::")[0] for argument in config.args}
+    if len(files) == 1 and all(file.endswith(".py") for file in files):
+        return 0
+    return min(len(os.sched_getaffinity(0)) + 1, _WORKERS_MAX)
 
 
 @pytest.fixture(scope="session")

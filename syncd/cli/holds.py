@@ -1,4 +1,4 @@
-"""`syncd holds`: removals and deletions that are too many to be believed, shown, and released by a person."""
+"""`syncd holds`: removals and deletions that wait for a person, shown, released and discarded."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -10,23 +10,24 @@ from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import HoldDetail, HoldsReport, ReleaseRequest
+    from syncd.daemon.answers import Decision, HoldDetail, HoldsReport
     from syncd.daemon.status import HoldStatus
 
 holds = typer.Typer(
-    help="Show removals and deletions that wait for you, and let them happen.",
+    help="Show removals and deletions that wait for you, and let them happen or put them back.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Release all that are held now.")]
+IdsOption = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1)]
+AllOption = Annotated[bool, typer.Option("--all", help="All that are held now.")]
 
 
 @holds.callback()
 def list_holds(context: typer.Context, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show removals and deletions that wait for you, and let them happen."""
+    """Show removals and deletions that wait for you, and let them happen or put them back."""
     if context.invoked_subcommand is not None:
         if config is not None or as_json:
             raise typer.BadParameter(f"options belong behind {context.invoked_subcommand}")
@@ -48,7 +49,8 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     if not report.is_whole:
         complain(f"only the first {len(report.holds)} holds are shown")
-    say("nothing of it happens until you decide: syncd holds show ID says what would, syncd holds release ID does it")
+    say("nothing of it happens until you decide: syncd holds show ID says what would,")
+    say("syncd holds release ID does it, syncd holds discard ID puts back what is gone")
 
 
 @holds.command()
@@ -69,34 +71,41 @@ def show(
         return
     say(_line(detail.hold, time.time()))
     for effect in detail.effects:
-        say(f"{detail.hold.device}: {_place(detail.hold)}: {effect}")
+        whose = "" if detail.hold.device is None else f"{detail.hold.device}: "
+        say(f"{whose}{_place(detail.hold)}: {effect}")
     if not detail.is_whole:
         complain(f"only the first {len(detail.effects)} effects of {detail.hold.count} are shown")
 
 
 @holds.command()
-def release(
-    hold_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1)] = None,
-    config: ConfigOption = None,
-    release_all: AllOption = False,
-) -> None:
+def release(hold_ids: IdsOption = None, config: ConfigOption = None, release_all: AllOption = False) -> None:
     """Let exactly what these holds hold happen; the daemon does it at once."""
-    if bool(hold_ids) == release_all:
-        raise typer.BadParameter("name the holds to release, or --all")
+    _decide("release", "released", hold_ids, config, is_all=release_all)
+
+
+@holds.command()
+def discard(hold_ids: IdsOption = None, config: ConfigOption = None, discard_all: AllOption = False) -> None:
+    """Put back what these holds hold: on the device that lost it, or on the server; the daemon does it at once."""
+    _decide("discard", "discarded", hold_ids, config, is_all=discard_all)
+
+
+def _decide(verb: str, done: str, hold_ids: list[int] | None, config: ConfigOption, *, is_all: bool) -> None:
+    if bool(hold_ids) == is_all:
+        raise typer.BadParameter(f"name the holds to {verb}, or --all")
     settings = configuration(config).config
 
-    from syncd.daemon.answers import ReleaseRequest
-    from syncd.daemon.answers_json import HOLDS_JSON, RELEASE_JSON
+    from syncd.daemon.answers import Decision
+    from syncd.daemon.answers_json import DECISION_JSON, HOLDS_JSON
 
-    wanted = ReleaseRequest(tuple(hold_ids or ()), is_all=release_all)
+    wanted = Decision(tuple(hold_ids or ()), is_all=is_all)
     client = Client(settings.daemon.socket)
     is_running = client.get_if_running("/health") is not None
     if is_running:
-        report = HOLDS_JSON.validate_json(client.post("/holds/release", RELEASE_JSON.dump_json(wanted)))
+        report = HOLDS_JSON.validate_json(client.post(f"/holds/{verb}", DECISION_JSON.dump_json(wanted)))
     else:
-        report = _release_in_store(settings, wanted)
+        report = _decide_in_store(settings, wanted, verb)
     for one in report.holds:
-        say(f"released hold {one.id}: {one.what} in {_place(one)}")
+        say(f"{done} hold {one.id}: {one.what} in {_place(one)}")
     if not report.holds:
         say("nothing is held")
     elif not is_running:
@@ -131,12 +140,14 @@ def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
         return db.read_now(lambda conn: read_hold(conn, config, hold_id=hold_id))
 
 
-def _release_in_store(config: "Config", wanted: "ReleaseRequest") -> "HoldsReport":
+def _decide_in_store(config: "Config", wanted: "Decision", verb: str) -> "HoldsReport":
     """Own the store for a moment; StoreBusyError while another syncd does."""
-    from syncd.daemon.holding import release as release_in
+    from syncd.daemon import holding
     from syncd.store.database import Database
 
     url = config.store.url.get_secret_value()
     Database.open_readonly(url).close()  # a store that is not there is not made
     with Database.open(url, auto_migrate=False) as db:
-        return db.write_now(lambda conn: release_in(conn, config, wanted=wanted))
+        if verb == "discard":
+            return db.write_now(lambda conn: holding.discard(conn, config, wanted=wanted, now=time.time()))
+        return db.write_now(lambda conn: holding.release(conn, config, wanted=wanted))

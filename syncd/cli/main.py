@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from syncd.cli.adopt import adopt
 from syncd.cli.check import check_config
 from syncd.cli.health import health
 from syncd.cli.holds import holds
@@ -34,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (run, sync, status, plan, health, migrate):
+for _command in (run, sync, status, plan, adopt, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
 app.add_typer(holds, name="holds")

@@ -9,9 +9,7 @@ from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Stat
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _PLAIN_WIDTH = 160
-_HOW_TO_GO_ON = (
-    "nothing of it happens until you decide: syncd holds shows what would happen, syncd holds release does it"
-)
+_HOW_TO_GO_ON = "nothing of it happens until you decide: see syncd holds"
 
 
 class Screen:

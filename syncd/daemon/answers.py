@@ -78,8 +78,24 @@ class HoldDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseRequest:
-    """Name the holds to release, or all that there are."""
+class Decision:
+    """Name the holds to release or to discard, or all that there are."""
 
     ids: tuple[int, ...] = ()
     is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRequest:
+    """Name the device whose directory is to be its own as it is."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptReport:
+    """Say what was found in a directory that is the device's now, and whether that was nothing."""
+
+    device: str
+    found: str
+    is_empty: bool

@@ -2,7 +2,16 @@
 
 from pydantic import TypeAdapter
 
-from syncd.daemon.answers import HoldDetail, HoldsReport, PlanReport, ReleaseRequest, SyncReport, SyncRequest
+from syncd.daemon.answers import (
+    AdoptReport,
+    AdoptRequest,
+    Decision,
+    HoldDetail,
+    HoldsReport,
+    PlanReport,
+    SyncReport,
+    SyncRequest,
+)
 from syncd.daemon.status import Status
 
 STATUS_JSON = TypeAdapter(Status)
@@ -11,4 +20,6 @@ PLAN_JSON = TypeAdapter(PlanReport)
 REQUEST_JSON = TypeAdapter(SyncRequest)
 HOLDS_JSON = TypeAdapter(HoldsReport)
 HOLD_JSON = TypeAdapter(HoldDetail)
-RELEASE_JSON = TypeAdapter(ReleaseRequest)
+DECISION_JSON = TypeAdapter(Decision)
+ADOPT_JSON = TypeAdapter(AdoptRequest)
+ADOPTED_JSON = TypeAdapter(AdoptReport)

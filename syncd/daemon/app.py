@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.engines import parse_url
 from syncd.store.owner import DIRECTORY_MODE
 from syncd.sync.activity import Activities, Activity
+from syncd.sync.attachment import Adopted
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
 from syncd.sync.policies import Takers
@@ -72,6 +73,7 @@ class App:
         self.devices: dict[str, Supervisor] = {}
         self._mailboxes: dict[str, Supervisor] = {}
         """For a POP3 account, whose mailboxes are served here whether its maildrop can be reached or not."""
+        self._adopters: dict[str, Callable[[], Awaitable[Adopted]]] = {}
         self._account_ids = account_ids
         self._spool_directory = spool_directory
         self._wakes = Wakes()
@@ -101,6 +103,10 @@ class App:
             for name in self.config.devices
             if not (selected := self.config.accounts_of(name)) or not set(selected).isdisjoint(account_names)
         )
+
+    async def adopt(self, name: str) -> Adopted:
+        """Make what is in the directory of a device its own; the rest of it is the device's next pass."""
+        return await self._adopters[name]()
 
     def wake_accounts(self, names: Iterable[str]) -> None:
         """Let these accounts run a round at once."""
@@ -208,6 +214,7 @@ class App:
             rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),
             is_watched=self._watches_devices,
         )
+        self._adopters[name] = device.adopt
         return Supervisor(
             device,
             kind="device",

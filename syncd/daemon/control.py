@@ -13,18 +13,21 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from syncd.daemon.answers import AdoptReport, HoldsReport
 from syncd.daemon.answers_json import (
+    ADOPT_JSON,
+    ADOPTED_JSON,
+    DECISION_JSON,
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
-    RELEASE_JSON,
     REPORT_JSON,
     REQUEST_JSON,
     STATUS_JSON,
 )
 from syncd.daemon.app import App
 from syncd.daemon.completion import sync
-from syncd.daemon.holding import UnknownHoldError, read_hold, read_holds, release
+from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.reading import read_plan, read_status, this_daemon
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
@@ -92,6 +95,8 @@ class _Control:
         application.router.add_get("/holds", self.holds)
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
         application.router.add_post("/holds/release", self.release)
+        application.router.add_post("/holds/discard", self.discard)
+        application.router.add_post("/adopt", self.adopt)
         return application
 
     async def health(self, _: web.Request) -> web.Response:
@@ -126,17 +131,35 @@ class _Control:
 
     async def release(self, request: web.Request) -> web.Response:
         """Release what is named, and wake whoever does it, so that it happens at once."""
+        return await self._decide(request, release, "holds_released")
+
+    async def discard(self, request: web.Request) -> web.Response:
+        """Put back what is named, and wake whoever does it, so that it happens at once."""
+        return await self._decide(request, partial(discard, now=self._app.clock()), "holds_discarded")
+
+    async def _decide(self, request: web.Request, decide: Callable[..., HoldsReport], event: str) -> web.Response:
         try:
-            wanted = RELEASE_JSON.validate_json(await request.read())
+            wanted = DECISION_JSON.validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text="the request should name holds by their numbers") from error
         if bool(wanted.ids) == wanted.is_all:
             raise web.HTTPBadRequest(text="the request should name holds, or all of them")
-        report = await self._app.db.write(partial(release, config=self._app.config, wanted=wanted))
-        self._app.wake_devices({one.device for one in report.holds})
+        report = await self._app.db.write(partial(decide, config=self._app.config, wanted=wanted))
+        self._app.wake_devices(self._app.config.devices.keys())
         self._app.wake_accounts({one.account for one in report.holds})
-        log.info("holds_released", ids=[one.id for one in report.holds])
+        log.info(event, ids=[one.id for one in report.holds])
         return _json(HOLDS_JSON, report)
+
+    async def adopt(self, request: web.Request) -> web.Response:
+        """Make a directory its device's as it is; what follows of that happens at once."""
+        try:
+            name = ADOPT_JSON.validate_json(await request.read()).device
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name a device") from error
+        if name not in self._app.devices:
+            raise web.HTTPBadRequest(text=f"the daemon has no device {name}: was it started before that was added?")
+        adopted = await self._app.adopt(name)
+        return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
 
 
 @web.middleware

@@ -1,16 +1,17 @@
-"""Floor 5: holds listed, shown and released, by the daemon or by a command that owns the store itself."""
+"""Floor 5: holds listed, shown, released and discarded, by the daemon or by a command that owns the store itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection
 
 from syncd.config.model import Config
-from syncd.daemon.answers import HoldDetail, HoldsReport, ReleaseRequest
+from syncd.daemon.answers import Decision, HoldDetail, HoldsReport
 from syncd.daemon.snapshot import holds_of
 from syncd.daemon.status import HoldStatus
 from syncd.errors import SyncdError, Temper
 from syncd.reconcile.effects import as_text
-from syncd.store.holds import release_hold
+from syncd.store.discards import discard_hold
+from syncd.store.holds import Hold, holds, release_hold
 from syncd.store.report import HoldReport, held
 
 _HOLDS_MAX = 1000
@@ -40,18 +41,34 @@ def read_hold(conn: Connection, config: Config, *, hold_id: int) -> HoldDetail:
     raise UnknownHoldError(hold_id)
 
 
-def release(conn: Connection, config: Config, *, wanted: ReleaseRequest) -> HoldsReport:
+def release(conn: Connection, config: Config, *, wanted: Decision) -> HoldsReport:
     """Let the next round of their devices or accounts do what these holds hold, and nothing else.
 
     UnknownHoldError, and none is released, if one of them is not there.
     """
-    found = {status.id: status for _, status in _held(conn, config)}
+    chosen = _chosen(conn, config, wanted)
+    for status, _ in chosen:
+        release_hold(conn, hold_id=status.id)
+    return HoldsReport(tuple(status for status, _ in chosen), is_whole=True)
+
+
+def discard(conn: Connection, config: Config, *, wanted: Decision, now: float) -> HoldsReport:
+    """Put back what these holds hold, in the next rounds; UnknownHoldError, and none is, if one is not there."""
+    chosen = _chosen(conn, config, wanted)
+    for _, hold in chosen:
+        # NOTE: an earlier one of them may have taken messages out of it, or ended it.
+        for current in (one for one in holds(conn, mailbox_id=hold.mailbox_id) if one.id == hold.id):
+            discard_hold(conn, current, now=now)
+    return HoldsReport(tuple(status for status, _ in chosen), is_whole=True)
+
+
+def _chosen(conn: Connection, config: Config, wanted: Decision) -> Sequence[tuple[HoldStatus, Hold]]:
+    found = {status.id: (status, one.hold) for one, status in _held(conn, config)}
     ids = tuple(found) if wanted.is_all else tuple(dict.fromkeys(wanted.ids))
     for hold_id in ids:
         if hold_id not in found:
             raise UnknownHoldError(hold_id)
-        release_hold(conn, hold_id=hold_id)
-    return HoldsReport(tuple(found[hold_id] for hold_id in ids), is_whole=True)
+    return [found[hold_id] for hold_id in ids]
 
 
 def _held(conn: Connection, config: Config) -> Iterator[tuple[HoldReport, HoldStatus]]:

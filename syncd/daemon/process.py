@@ -59,7 +59,6 @@ def _tune_interpreter() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
     except (OSError, AttributeError):
         pass  # another C library
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)

@@ -73,7 +73,11 @@ def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ..
             held_at=one.hold.held_at,
         )
         for one in held
-        if one.device in config.devices and one.account in config.accounts_of(one.device)
+        if (
+            one.account in config.accounts
+            if one.device is None
+            else one.device in config.devices and one.account in config.accounts_of(one.device)
+        )
     )
 
 

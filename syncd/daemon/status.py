@@ -63,7 +63,9 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """Describe a device. state: active, away (its root is not there), foreign (not ours), or new.
+    """Describe a device.
+
+    state: active, away (its root is not there), foreign (not ours), adopting (being compared), or new.
 
     lag_s: 0 while nothing waits, else seconds since the last delivery; None: something waits and nothing came yet.
     """
@@ -103,12 +105,13 @@ class TroubleStatus:
 class HoldStatus:
     """Describe what waits for a person. state: held, or released for the next round; why: reason in words.
 
-    scope: device for removals on the device, by_device for deletions by it, which its server has not heard of.
+    scope: device for removals on the device, by_device for deletions by it, which its server has not heard of, account
+    for those by all devices together; then device is None.
     """
 
     id: int
     scope: str
-    device: str
+    device: str | None
     account: str
     mailbox: str
     count: int
@@ -120,8 +123,11 @@ class HoldStatus:
     @property
     def what(self) -> str:
         """Say in words what is held: how many of which, and of whom."""
-        noun, whose = ("deletion", "by") if self.scope == "by_device" else ("removal", "on")
-        return f"{self.count:,} {noun}{'s' if self.count != 1 else ''} {whose} {self.device}"
+        noun, whose = {
+            "by_device": ("deletion", f"by {self.device}"),
+            "account": ("deletion", "by all devices together"),
+        }.get(self.scope, ("removal", f"on {self.device}"))
+        return f"{self.count:,} {noun}{'s' if self.count != 1 else ''} {whose}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from syncd.errors import Reach, RefusedError
 from syncd.imap.refusals import refusal, said
@@ -26,8 +27,7 @@ _REFUSED_MAX = 100
 """So many refusals without one body between them speak of the mailbox, not of messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A body to fetch; size_bytes is what the server said, and only steers the window."""
 
     uid: int
@@ -51,8 +51,7 @@ class Lack(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class NoBody:
+class NoBody(NamedTuple):
     """A body that did not come; the other UIDs are not concerned."""
 
     uid: int

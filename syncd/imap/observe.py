@@ -51,10 +51,14 @@ class KnownMailbox:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The mailbox was selected, and changes will be learnt by this rung; it comes first."""
+    """The mailbox was selected, and changes will be learnt by this rung; it comes first.
+
+    is_compared: each row that follows tells size and date, for known UIDs may name other messages now.
+    """
 
     result: SelectResult
     rung: Rung
+    is_compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +130,13 @@ async def observe_changes(
     *,
     ceiling: Rung = Rung.QRESYNC,
     quirks: Quirks = NONE,
+    is_first: bool = False,
 ) -> AsyncGenerator[Observation, None]:
     """Select a mailbox and yield what changed in it since `known`.
 
-    ceiling: the highest rung to try, as demotions have left it. Close it with `contextlib.aclosing`. Raises
+    Where UIDNEXT or HIGHESTMODSEQ fell the server may have been set back to an older state: all is listed then, with
+    size and date. So it is at the first look of a connection if all is listed anyhow: such a server dropped its
+    connections. ceiling: the highest rung to try, as demotions left it. Close it with `contextlib.aclosing`. Raises
     RefusedError with reach MAILBOX when the mailbox cannot be selected.
     """
     cursor = known.cursor
@@ -148,14 +155,17 @@ async def observe_changes(
         ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
         yield Demoted(ceiling, "a parameter of select was refused")
     rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))
-    if cursor.highestmodseq is None:
+    has_fallen = selected.uidnext is not None and selected.uidnext < cursor.uidnext
+    if cursor.highestmodseq is None or has_fallen:
         rung = Rung.LISTING
-    yield Selected(selected, rung)
+    has_modseq_fallen = _has_modseq_fallen(cursor, selected)
+    is_compared = has_fallen or has_modseq_fallen or (is_first and rung is Rung.LISTING)
+    yield Selected(selected, rung, is_compared)
     if selected.uidvalidity is None or selected.uidvalidity != cursor.uidvalidity:
         yield Renumbered(selected.uidvalidity)
         return
-    sight = _Sight(connection, known, selected, quirks)
-    if rung > Rung.LISTING and (selected.highestmodseq or 0) < (cursor.highestmodseq or 0):
+    sight = _Sight(connection, known, selected, quirks, is_compared=is_compared)
+    if rung > Rung.LISTING and has_modseq_fallen:
         rung = Rung.LISTING
         yield Demoted(rung, "highestmodseq fell")
     async with aclosing(sight.changes(rung)) as changes:
@@ -166,12 +176,21 @@ async def observe_changes(
 class _Sight:
     """One observation of one selected mailbox."""
 
-    def __init__(self, connection: ImapConnection, known: KnownMailbox, selected: SelectResult, quirks: Quirks) -> None:
+    def __init__(
+        self,
+        connection: ImapConnection,
+        known: KnownMailbox,
+        selected: SelectResult,
+        quirks: Quirks,
+        *,
+        is_compared: bool,
+    ) -> None:
         self._connection = connection
         self._known = known
         self._cursor = known.cursor
         self._selected = selected
         self._quirks = quirks
+        self._is_compared = is_compared
         self._new: list[int] = []
         self._modseq = known.cursor.highestmodseq or 0
 
@@ -181,8 +200,7 @@ class _Sight:
         old = UidSet.span(1, self._cursor.uidnext - 1)
         if rung is Rung.LISTING:
             seen: list[int] = []
-            # NOTE: after a restored backup UIDs may name other messages, which only size and date can tell.
-            items = Items.ALL if (self._selected.uidnext or UID_MAX) < self._cursor.uidnext else Items.FLAGS
+            items = Items.ALL if self._is_compared else Items.FLAGS
             async for changes in self._batches(old, items):
                 seen += [row.uid for row in changes.rows]
                 yield changes
@@ -229,10 +247,13 @@ class _Sight:
             async for changes in self._batches(listed.uids - here, Items.ALL):
                 self._new += [row.uid for row in changes.rows]
                 yield changes
-        count = self._cursor.count + len(self._new) - len(vanished)
+        count, uidnext = self._cursor.count + len(self._new) - len(vanished), self._cursor.uidnext
         if listed is not None and listed.is_complete:
-            count = len(listed.uids | UidSet.of(self._new))
-        yield ServerChanges((), vanished, self._next_cursor(count))
+            here = listed.uids | UidSet.of(self._new)
+            count = len(here)
+            if self._is_compared and (self._selected.uidnext or uidnext) < uidnext:  # what comes next is new
+                uidnext = here.highest + 1 if here else 1
+        yield ServerChanges((), vanished, self._next_cursor(count, uidnext))
 
     async def _batches(
         self, uids: UidSet, items: Items, *, changed_since: int | None = None
@@ -259,16 +280,21 @@ class _Sight:
                 gone |= piece
         return gone
 
-    def _next_cursor(self, count: int) -> Cursor:
+    def _next_cursor(self, count: int, uidnext: int) -> Cursor:
         modseq = self._selected.highestmodseq
         if modseq is not None and self._quirks.modseq_runs_ahead and self._cursor.highestmodseq is not None:
             modseq = min(modseq, self._modseq)
         return Cursor(
             uidvalidity=self._cursor.uidvalidity,
-            uidnext=max(self._cursor.uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
+            uidnext=max(uidnext, self._selected.uidnext or 0, max(self._new, default=0) + 1),
             highestmodseq=modseq,
             count=count,
         )
+
+
+def _has_modseq_fallen(cursor: Cursor, selected: SelectResult) -> bool:
+    known, now = cursor.highestmodseq, selected.highestmodseq
+    return known is not None and now is not None and now < known
 
 
 async def _rows(connection: ImapConnection, uids: UidSet, items: Items) -> AsyncGenerator[FetchRow, None]:

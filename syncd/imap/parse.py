@@ -44,6 +44,7 @@ _ROW = re.compile(
     )(?:\ (?!\))|(?=\))))++\)""",
     re.VERBOSE,
 )
+_BODY = re.compile(rb"\d{1,10} FETCH \(UID (\d{1,10}) BODY\[([0-9A-Z.]{0,100})\] \{\d+\}")
 _SECTION = re.compile(r"(?:BODY|BINARY)\[([^\]]*)\](?:<(\d+)>)?")
 _DATE = re.compile(rb" ?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
 _MONTHS = {name: at for at, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
@@ -66,6 +67,11 @@ def parse_untagged(pieces: Sequence[Octets]) -> Untagged:
         row = _ROW.fullmatch(text)
         if row is not None:
             return _fast_row(row)
+    elif len(pieces) == 3 and pieces[2] == b")":
+        body = _BODY.fullmatch(text)
+        if body is not None and 1 <= (uid := int(body[1])) <= UID_MAX:
+            row_of_uid = FetchRow(uid, None, None, None, None, None)
+            return Fetched(row_of_uid, (Section(body[2].decode("ascii"), None, pieces[1]),))
     name, _, rest = text.partition(b" ")
     if name.isdigit():
         verb = rest[:8].partition(b" ")[0].upper().decode("ascii", "replace")

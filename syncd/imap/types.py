@@ -57,8 +57,7 @@ class SpooledLiteral:
 Octets = bytes | SpooledLiteral
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One `BODY[name]<origin>` item; value None is NIL."""
 
     name: str
@@ -66,8 +65,7 @@ class Section:
     value: Octets | None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A FETCH response with more than a plain row: body sections, or no UID (uid 0)."""
 
     row: FetchRow

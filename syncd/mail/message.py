@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HEADER_MAX_BYTES = 256 * 1024
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})", re.IGNORECASE | re.MULTILINE)
@@ -14,8 +14,7 @@ _ARTEFACT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BodyFacts:
+class BodyFacts(NamedTuple):
     """Describe raw octets: a body, as a server gave it.
 
     digest: SHA-256 of all octets. header_digest: SHA-256 of the octets up to and with the empty line, at most

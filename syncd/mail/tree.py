@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+from typing import NamedTuple
 
 from syncd.mail.flags import NONE, Flags
 
@@ -12,6 +13,7 @@ class ReplicaState(StrEnum):
     delivering, moving and withdrawn are committed before the file call they announce, so that after any crash a
     file missing in one of them is known to be our own doing. missing, deleted, new and edited are the device's doing:
     missing proves nothing yet; deleted says that a second complete listing, `settle` later, did not have it either.
+    found is a file that was there before we were, and of which only its content will tell whether it is a message's.
     """
 
     DELIVERING = "delivering"
@@ -21,10 +23,13 @@ class ReplicaState(StrEnum):
     MISSING = "missing"
     DELETED = "deleted"
     NEW = "new"
+    FOUND = "found"
     EDITED = "edited"
 
 
-UNSYNCED = frozenset({ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.EDITED})
+UNSYNCED = frozenset(
+    {ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED}
+)
 """States of what a device did that has not reached the server."""
 
 
@@ -39,8 +44,7 @@ class BodyForm(StrEnum):
     OWN = "own"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerMessage:
+class ServerMessage(NamedTuple):
     """A row of the server tree: one message of one mailbox under one UIDVALIDITY.
 
     internaldate: seconds since 1970. body_id: None until the body is durably in the store. is_gone: the server
@@ -57,15 +61,13 @@ class ServerMessage:
     is_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BaseMessage:
+class BaseMessage(NamedTuple):
     """A row of the base: the flags that server and replica last agreed on; its being there says both had it."""
 
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaMessage:
+class ReplicaMessage(NamedTuple):
     """A row of a replica tree: one file.
 
     name: the file name up to `:2,`, which is minted once and never changes; info: what follows that mark, None without
@@ -97,8 +99,7 @@ class Successor(Enum):
     THERE = "there"
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(NamedTuple):
     """One message as the three trees have it, for one replica; None where a tree does not have it.
 
     successor: what has taken the place of a file that the device deleted.
@@ -119,6 +120,8 @@ class Holdable:
 
     def part_of(self, flags: Flags) -> Flags:
         """Return those of `flags` that the side can hold; keywords are compared without case."""
+        if flags <= self.flags:
+            return flags
         if self.any_keyword:
             return frozenset(flag for flag in flags if not flag.startswith("\\") or flag in self.flags)
         known = {flag.lower() for flag in self.flags}

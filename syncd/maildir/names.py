@@ -3,8 +3,8 @@
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from syncd.mail.flags import ANSWERED, DELETED, DRAFT, FLAGGED, FORWARDED, SEEN, SYSTEM, Flags, canonical
 from syncd.mail.tree import Holdable
@@ -17,8 +17,7 @@ _PASSED = "P"
 _MINTED = re.compile(r"\d+\.R[0-9a-f]{16}\.syncd,S=\d+,W=\d+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(NamedTuple):
     """Split the name of a file in cur/ or new/ at its last `:2,`.
 
     name: the key of a file within a replica; it stays when flags change. info: what follows `:2,`, None without

@@ -37,8 +37,7 @@ class Place:
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSource:
+class LinkSource(NamedTuple):
     """Name another replica's confirmed file of the same body, form and INTERNALDATE."""
 
     root: Path
@@ -47,8 +46,7 @@ class LinkSource:
     filename: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(NamedTuple):
     """Bring a message: into new/ when it has no letters, else into cur/.
 
     The name must be minted and committed before. body: gives the wire octets in pieces, anew at each call.
@@ -87,8 +85,7 @@ class Remove:
 Effect = Deliver | Rename | Remove
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The effect is in place and durable.
 
     file and facts: of the file now, None when there is none any more. refusal: why a link that was offered

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from syncd.mail.mailbox import MailboxName, SpecialUse
 
+_MANY = 4
+"""Of fewer mailboxes a person may well delete more than half."""
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
@@ -30,20 +32,26 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
-    """Hold what a complete LIST says against what was known."""
+    """Hold what a complete LIST says against what was known.
+
+    is_doubtful: it misses so much that the server may be ill; it is believed when a later one says the same.
+    """
 
     added: tuple[Listed, ...]
     changed: tuple[Listed, ...]
     missed: tuple[bytes, ...]
+    is_doubtful: bool = False
 
 
 def compare_listing(known: Mapping[bytes, Listed], listed: Iterable[Listed]) -> ListChanges:
     """Return what a LIST adds, changes and misses; an empty LIST misses nothing, since no server is without INBOX."""
     now = {entry.wire_name: entry for entry in listed}
+    missed = tuple(wire_name for wire_name in known if wire_name not in now) if now else ()
     return ListChanges(
         added=tuple(entry for wire_name, entry in now.items() if wire_name not in known),
         changed=tuple(entry for wire_name, entry in now.items() if wire_name in known and known[wire_name] != entry),
-        missed=tuple(wire_name for wire_name in known if wire_name not in now) if now else (),
+        missed=missed,
+        is_doubtful=_is_short(len(missed), len(known)) or any(known[wire_name].name.is_inbox for wire_name in missed),
     )
 
 
@@ -53,3 +61,7 @@ def sync_order(name: MailboxName, special_use: SpecialUse | None) -> tuple[int, 
         return 0, ""
     rank = {SpecialUse.DRAFTS: 1, SpecialUse.SENT: 1, SpecialUse.TRASH: 3, SpecialUse.JUNK: 3}
     return (rank.get(special_use, 2) if special_use else 2), str(name)
+
+
+def _is_short(missed: int, known: int) -> bool:
+    return known >= _MANY and missed > known / 2

@@ -77,7 +77,7 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
     if base is not None and replica.state is ReplicaState.DELETED:
         return _plan_deleted(server, base, replica, policy, pair.successor)
     if base is None or replica.state not in _SYNCED_STATES:
-        return ()  # changed by the device in a way that is not synced yet
+        return ()  # what the device did is not told, or waits to be taken into the store
     return _plan_flags(server, base, replica, policy)
 
 

@@ -1,15 +1,17 @@
 """Floor 3: accounts and their mailboxes as rows: who they are, how far they are read, what went wrong."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from syncd.errors import StoreError, Temper
 from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
 _DRAFTS = ("Drafts", "INBOX/Drafts")
@@ -83,8 +85,7 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
 
 def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     """Return the account's mailboxes that its server still lists."""
-    query = select(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None))
-    return tuple(_mailbox_row(row) for row in conn.execute(query))
+    return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))
 
 
 def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
@@ -95,6 +96,12 @@ def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
 def listed(row: MailboxRow) -> Listed:
     """Return a mailbox as `compare_listing` wants it."""
     return Listed(row.wire_name, row.name, row.delimiter, row.attributes, row.is_selected)
+
+
+def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
+    """Tell whether all of these accounts have ever listed their mailboxes; a maildrop has none to list."""
+    mine = (is_one_of(conn, account.c.id, account_ids), account.c.kind == "imap", account.c.listed_at.is_(None))
+    return conn.execute(select(account.c.id).where(*mine).limit(1)).first() is None
 
 
 def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:
@@ -192,6 +199,9 @@ def _record_listed(conn: Connection, account_id: int, entry: Listed) -> int:
         return int(known)
     made = insert(mailbox).values(account_id=account_id, wire_name=entry.wire_name, **values).returning(mailbox.c.id)
     return int(conn.execute(made).scalar_one())
+
+
+_MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account"), mailbox.c.gone_at.is_(None))
 
 
 def _mailbox_row(row: Row[Any]) -> MailboxRow:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, delete, exists, insert, select, update
 
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
@@ -33,18 +33,6 @@ class AddedFile:
     mtime: int
 
 
-_COLUMNS = (
-    replica_message.c.id,
-    replica_message.c.replica_id,
-    replica_message.c.message_id,
-    replica.c.directory,
-    replica_message.c.subdir,
-    replica_message.c.name,
-    replica_message.c.info,
-    replica_message.c.flags,
-    replica_message.c.size_bytes,
-    replica_message.c.mtime,
-)
 _UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
 
 
@@ -58,23 +46,58 @@ class FileAsRead:
     info: str | None
 
 
+def file_columns() -> tuple[Column[Any], ...]:
+    """Return what `added_file` takes, in its order."""
+    file = replica_message.c
+    return (
+        file.id,
+        file.replica_id,
+        file.message_id,
+        replica.c.directory,
+        file.subdir,
+        file.name,
+        file.info,
+        file.flags,
+        file.size_bytes,
+        file.mtime,
+    )
+
+
+def added_file(row: Iterable[Any]) -> AddedFile:
+    """Return a row of `file_columns` as a value."""
+    id_, replica_id, message_id, directory, subdir, name, info, flags, size_bytes, mtime = row
+    return AddedFile(id_, replica_id, message_id, directory, subdir, name, info, parse_flags(flags), size_bytes, mtime)
+
+
 def added_files(
-    conn: Connection, device_id: int, *, account_id: int | None = None, limit: int | None = None
+    conn: Connection,
+    device_id: int,
+    *,
+    account_id: int | None = None,
+    limit: int | None = None,
+    with_found: bool = False,
 ) -> tuple[AddedFile, ...]:
-    """Return the files that a device added to its mailboxes, or to those of one account, the newest first."""
+    """Return the files that a device added to its mailboxes, or to those of one account, the newest first.
+
+    with_found: also those of which it is not known yet whether they are the device's own.
+    """
     file = replica_message.c
     query = (
-        select(*_COLUMNS)
+        select(*file_columns())
         .select_from(replica_message)
         .join(replica, replica.c.id == file.replica_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(replica.c.device_id == device_id, _is_unsettled(), is_added())
+        .where(
+            replica.c.device_id == device_id,
+            _is_unsettled(),
+            is_added() | (file.state == ReplicaState.FOUND) if with_found else is_added(),
+        )
         .order_by(file.id.desc())
         .limit(limit)
     )
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
-    return tuple(map(_added_file, conn.execute(query)))
+    return tuple(map(added_file, conn.execute(query)))
 
 
 def is_added() -> ColumnElement[bool]:
@@ -113,7 +136,7 @@ def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], 
     """
     columns = replica_message.c
     query = (
-        select(device.c.path, *_COLUMNS)
+        select(device.c.path, *file_columns())
         .select_from(replica_message)
         .join(replica, replica.c.id == columns.replica_id)
         .join(device, device.c.id == replica.c.device_id)
@@ -124,7 +147,7 @@ def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], 
             device.c.state == "active",
         )
     )
-    return tuple((path, _added_file(row)) for path, *row in conn.execute(query))
+    return tuple((path, added_file(row)) for path, *row in conn.execute(query))
 
 
 def body_of(conn: Connection, message_id: int) -> int | None:
@@ -215,8 +238,3 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
 
 def _facts(seen: FileAsRead) -> dict[str, Any]:
     return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}
-
-
-def _added_file(row: Iterable[Any]) -> AddedFile:
-    id_, replica_id, message_id, directory, subdir, name, info, flags, size_bytes, mtime = row
-    return AddedFile(id_, replica_id, message_id, directory, subdir, name, info, parse_flags(flags), size_bytes, mtime)

@@ -5,15 +5,16 @@ Octets are compared with their digest when they are read: a damaged body is an e
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from backports import zstd
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select
 
 from syncd.errors import Reach, StoreError, Temper
 from syncd.mail.message import BodyFacts
 from syncd.store.encoding import Codec, EncodedBody
-from syncd.store.queries import groups, hexadecimal, insert_at_once, is_one_of, rows_at_once
+from syncd.store.queries import AtOnce, groups, hexadecimal, insert_at_once, is_one_of
 from syncd.store.schema import body, body_chunk
 
 T = TypeVar("T")
@@ -46,8 +47,8 @@ def body_ids(conn: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
     """Return the ids of those bodies that the store has, by digest."""
     found: dict[bytes, int] = {}
     for group in groups(set(digests)):
-        query = select(hexadecimal(conn, body.c.digest), body.c.id).where(body.c.digest.in_(group))
-        found |= {bytes.fromhex(digest): body_id for digest, body_id in rows_at_once(conn, query)}
+        rows = _ids(conn.dialect.name).rows(conn, digests=group)
+        found |= {bytes.fromhex(digest): body_id for digest, body_id in rows}
     return found
 
 
@@ -85,6 +86,12 @@ def stream_body(read: Read, body_id: int) -> Iterator[bytes]:
     row = read(lambda conn: conn.execute(select(body).where(body.c.id == body_id)).one_or_none())
     count = 0 if row is None else int(row.chunks)
     yield from _decode(body_id, row, (read(_chunk_reader(body_id, seq)) for seq in range(count)))
+
+
+@cache
+def _ids(dialect: str) -> AtOnce:
+    is_wanted = body.c.digest.in_(bindparam("digests", expanding=True))
+    return AtOnce(select(hexadecimal(dialect, body.c.digest), body.c.id).where(is_wanted))
 
 
 def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:

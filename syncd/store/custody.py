@@ -1,14 +1,15 @@
 """Floor 3: the custody of POP3 messages: which the store has, and which copies of the server are confirmed deleted."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, insert, select, update
 
-from syncd.store.queries import is_one_of, rows_in
+from syncd.mail.flags import NONE, SEEN, Flags, parse_flags
+from syncd.store.queries import rows_in
 from syncd.store.schema import mailbox, server_message, uidl
-from syncd.store.server_tree import raise_version
+from syncd.store.served_mailboxes import NewMessage, put_messages, take_out
 
 TRIES_MAX = 3
 """After so many failures in a row a message is left in its maildrop until somebody asks."""
@@ -29,7 +30,7 @@ class CustodyRow:
 class Arrival:
     """A retrieved message to be committed: its row, and its body if it is a message that INBOX does not have.
 
-    replaced: the message of this row was incomplete, and goes. takes_over: keys of rows that this one stands for now.
+    replaces: the message of this row was incomplete, and goes. takes_over: keys of rows that this one stands for now.
     """
 
     row: CustodyRow
@@ -54,24 +55,21 @@ def rows_of_digests(conn: Connection, *, account_id: int, digests: Iterable[byte
 def record_arrivals(
     conn: Connection, *, account_id: int, mailbox_id: int, arrivals: Sequence[Arrival], now: float
 ) -> int:
-    """Write messages, UIDs and custody in one; return how many messages are new in the mailbox."""
-    new = [arrival for arrival in arrivals if arrival.body_id is not None]
-    uids = _take_uids(conn, mailbox_id, len(new))
-    version = raise_version(conn, mailbox_id) if new else 0
-    message_ids = _insert_messages(conn, mailbox_id, new, uids, version=version, now=now)
+    """Write messages, UIDs and custody in one; return how many messages came."""
+    new = [arrival for arrival in arrivals if arrival.body_id is not None and not arrival.replaces]
+    made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new])
+    message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
     for arrival in arrivals:
         row = arrival.row
         named = _messages_of(conn, account_id, (row.key, *arrival.takes_over))
         if arrival.takes_over:
             gone = (uidl.c.account_id == account_id, uidl.c.key.in_(arrival.takes_over))
             conn.execute(delete(uidl).where(*gone))
-        before = next((named[key] for key in (row.key, *arrival.takes_over) if key in named), None)
-        if arrival.replaces and before is not None:
-            conn.execute(
-                update(server_message).where(server_message.c.id == before).values(gone_at=now, version=version)
-            )
-        _put(conn, account_id, row, message_id=message_ids.get(row.key, before), now=now)
-    return len(new)
+        message_id = next((named[key] for key in (row.key, *arrival.takes_over) if key in named), None)
+        if arrival.replaces:
+            message_id = _replace(conn, account_id, mailbox_id, arrival, message_id, now=now)
+        _put(conn, account_id, row, message_id=message_ids.get(row.key, message_id), now=now)
+    return sum(arrival.body_id is not None for arrival in arrivals)
 
 
 def record_deletions(
@@ -115,45 +113,52 @@ def _row(row: Row[Any]) -> CustodyRow:
     return CustodyRow(row.key, row.state, row.size_bytes, bytes(row.digest), row.tries)
 
 
-def _take_uids(conn: Connection, mailbox_id: int, count: int) -> range:
-    if not count:
-        return range(0)
-    taken = (
-        update(mailbox)
-        .where(mailbox.c.id == mailbox_id)
-        .values(uidnext=mailbox.c.uidnext + count, exists_count=mailbox.c.exists_count + count)
-        .returning(mailbox.c.uidnext)
-    )
-    uidnext = int(conn.execute(taken).scalar_one())
-    return range(uidnext - count, uidnext)
+def _message(arrival: Arrival, *, now: float, flags: Flags = NONE) -> NewMessage:
+    if arrival.body_id is None:
+        raise ValueError("an arrival without a body is no message")
+    return NewMessage(arrival.body_id, arrival.size_bytes, int(now), flags)
 
 
-def _insert_messages(
-    conn: Connection, mailbox_id: int, new: Sequence[Arrival], uids: range, *, version: int, now: float
-) -> Mapping[str, int]:
-    if not new:
-        return {}
-    uidvalidity = conn.execute(select(mailbox.c.uidvalidity).where(mailbox.c.id == mailbox_id)).scalar_one()
-    conn.execute(
-        insert(server_message),
-        [
-            {
-                "mailbox_id": mailbox_id,
-                "uidvalidity": uidvalidity,
-                "uid": uid,
-                "size_bytes": arrival.size_bytes,
-                "internaldate": int(now),
-                "body_id": arrival.body_id,
-                "version": version,
-            }
-            for arrival, uid in zip(new, uids, strict=True)
-        ],
+def _replace(
+    conn: Connection, account_id: int, mailbox_id: int, arrival: Arrival, half_id: int | None, *, now: float
+) -> int:
+    """Put a whole message where the half one is by now, and return its row; one that was deleted stays so.
+
+    Then only its octets are kept, as those of all that was deleted. What a person marked is marked still, but not read.
+    """
+    if half_id is None:
+        return put_messages(conn, mailbox_id, [_message(arrival, now=now)])[0]
+    there = _where_now(conn, account_id, half_id)
+    if there is None:
+        (message_id,) = put_messages(conn, mailbox_id, [_message(arrival, now=now)])
+        take_out(conn, [message_id], now=now)
+        return message_id
+    whole = _message(arrival, now=now, flags=parse_flags(there.flags) - {SEEN})
+    (message_id,) = put_messages(conn, there.mailbox_id, [whole])
+    take_out(conn, [there.id], now=now)
+    return message_id
+
+
+def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] | None:
+    """Return the message of the account that this one is now: itself, or what it became when a device moved it.
+
+    That is the last with its octets that was not retrieved itself. None: it was deleted.
+    """
+    message = server_message.c
+    of_row: Select[Any] = select(message.id, message.mailbox_id, message.flags, message.body_id, message.gone_at)
+    row = conn.execute(of_row.where(message.id == message_id)).one()
+    if row.gone_at is None:
+        return row
+    retrieved = exists().where(uidl.c.account_id == account_id, uidl.c.message_id == message.id)
+    moved = (
+        of_row.join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(
+            message.body_id == row.body_id, message.gone_at.is_(None), mailbox.c.account_id == account_id, ~retrieved
+        )
+        .order_by(message.id.desc())
+        .limit(1)
     )
-    made = select(server_message.c.id, server_message.c.uid).where(
-        server_message.c.mailbox_id == mailbox_id, server_message.c.uidvalidity == uidvalidity
-    )
-    ids = {row.uid: row.id for row in conn.execute(made.where(is_one_of(conn, server_message.c.uid, uids)))}
-    return {arrival.row.key: ids[uid] for arrival, uid in zip(new, uids, strict=True)}
+    return conn.execute(moved).one_or_none()
 
 
 def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int]:

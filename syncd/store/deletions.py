@@ -114,6 +114,25 @@ def not_there(
     return {row.mailbox_id: row.number for row in conn.execute(query)}
 
 
+def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[int] = ()) -> Mapping[int, int]:
+    """Count by mailbox the messages that devices of an account deleted and put nowhere else, but for some."""
+    columns = replica_message.c
+    query = (
+        select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == account_id,
+            _is_unsettled(ReplicaState.DELETED),
+            columns.message_id.is_not(None),
+            ~is_one_of(conn, columns.message_id, without),
+            ~has_successor(replica.c.device_id),
+        )
+        .group_by(replica.c.mailbox_id)
+    )
+    return {row.mailbox_id: row.number for row in conn.execute(query)}
+
+
 def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
     """Forget the files of messages that are gone from their server by a device's wish, on all devices without them.
 
@@ -126,7 +145,7 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
     conn.execute(delete(base_message).where(is_one_of(conn, base.message_id, ids), of_base))
     conn.execute(delete(replica_message).where(*here))
-    _lower_count(conn, mailbox_id, ids)
+    lower_count(conn, mailbox_id, ids)
 
 
 def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
@@ -137,12 +156,7 @@ def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None
         conn.execute(update(server_message).where(is_one_of(conn, server_message.c.id, ids)).values(version=version))
 
 
-def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
-    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
-    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
-
-
-def _lower_count(conn: Connection, mailbox_id: int, message_ids: tuple[int, ...]) -> None:
+def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
     """Keep the cursor's count of known messages true, or the next look would list the whole mailbox.
 
     Only of what it counts: messages under its UIDNEXT.
@@ -158,3 +172,8 @@ def _lower_count(conn: Connection, mailbox_id: int, message_ids: tuple[int, ...]
     conn.execute(
         update(mailbox).where(mailbox.c.id == mailbox_id).values(exists_count=mailbox.c.exists_count - counted)
     )
+
+
+def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
+    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
+    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))

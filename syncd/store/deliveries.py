@@ -1,18 +1,17 @@
 """Floor 3: what a delivery needs to know: the body's facts, and a file elsewhere that holds the same octets."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, func, select
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.store.queries import is_one_of, rows_at_once
+from syncd.store.queries import AtOnce, is_listed
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Name the directory of a replica whose files can be linked."""
 
     device_path: str
@@ -44,7 +43,7 @@ class Deliverable(NamedTuple):
 
     def file_as_delivered(self, file: ReplicaMessage) -> ReplicaMessage:
         """Return a row of the message as it is when its file has the octets of the body."""
-        return replace(file, size_bytes=self.file_size_bytes, mtime=self.internaldate, form=self.form)
+        return file._replace(size_bytes=self.file_size_bytes, mtime=self.internaldate, form=self.form)
 
     @property
     def content(self) -> tuple[int, int]:
@@ -54,17 +53,9 @@ class Deliverable(NamedTuple):
 
 def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, Deliverable]:
     """Return the facts of the messages, by row id, whose body is in the store."""
-    message = server_message.c
-    query = (
-        select(
-            message.id, message.body_id, message.internaldate, body.c.size_bytes, body.c.lf_size_bytes, body.c.is_crlf
-        )
-        .join(body, body.c.id == message.body_id)
-        .where(is_one_of(conn, message.id, message_ids))
-    )
     return {
         id_: Deliverable(id_, body_id, date, size, lf_size, BodyForm.LF if is_crlf else BodyForm.RAW)
-        for id_, body_id, date, size, lf_size, is_crlf in rows_at_once(conn, query)
+        for id_, body_id, date, size, lf_size, is_crlf in _deliverables(conn.dialect.name).rows(conn, ids=message_ids)
     }
 
 
@@ -74,15 +65,37 @@ def link_sources(
     """Return files of these devices that can be linked, by the content that is wanted."""
     origins = {
         replica_id: Origin(path, directory)
-        for replica_id, path, directory in conn.execute(
-            select(replica.c.id, device.c.path, replica.c.directory).join(
-                device, and_(device.c.id == replica.c.device_id, device.c.state == "active")
-            )
-        )
+        for replica_id, path, directory in conn.execute(_ORIGINS)
         if path in device_paths
     }
     if not origins:
         return {}
+    rows = _sources(conn.dialect.name).rows(conn, body_ids={one.body_id for one in wanted}, replica_ids=origins)
+    return {
+        (body_id, internaldate): LinkSource(origins[replica_id], subdir, name, info)
+        for body_id, internaldate, replica_id, subdir, name, info in rows
+    }
+
+
+_ORIGINS = select(replica.c.id, device.c.path, replica.c.directory).join(
+    device, and_(device.c.id == replica.c.device_id, device.c.state == "active")
+)
+
+
+@cache
+def _deliverables(dialect: str) -> AtOnce:
+    message = server_message.c
+    return AtOnce(
+        select(
+            message.id, message.body_id, message.internaldate, body.c.size_bytes, body.c.lf_size_bytes, body.c.is_crlf
+        )
+        .join(body, body.c.id == message.body_id)
+        .where(is_listed(dialect, message.id, "ids"))
+    )
+
+
+@cache
+def _sources(dialect: str) -> AtOnce:
     file, message = replica_message.c, server_message.c
     first = (
         select(message.body_id, message.internaldate, func.min(file.id).label("file_id"))
@@ -92,16 +105,11 @@ def link_sources(
         )
         # NOTE: without the sum SQLite reads all files of these replicas instead of those of the bodies.
         .where(
-            is_one_of(conn, message.body_id, {one.body_id for one in wanted}),
-            is_one_of(conn, file.replica_id + 0, origins),
+            is_listed(dialect, message.body_id, "body_ids"),
+            is_listed(dialect, file.replica_id + 0, "replica_ids"),
         )
         .group_by(message.body_id, message.internaldate)
         .subquery()
     )
-    query = select(first.c.body_id, first.c.internaldate, file.replica_id, file.subdir, file.name, file.info).join_from(
-        first, replica_message, file.id == first.c.file_id
-    )
-    return {
-        (body_id, internaldate): LinkSource(origins[replica_id], subdir, name, info)
-        for body_id, internaldate, replica_id, subdir, name, info in rows_at_once(conn, query)
-    }
+    columns = (first.c.body_id, first.c.internaldate, file.replica_id, file.subdir, file.name, file.info)
+    return AtOnce(select(*columns).join_from(first, replica_message, file.id == first.c.file_id))

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
 
-from syncd.mail.tree import ReplicaState
 from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
 
-_UNSERVED = ""
-_AS_DELIVERED = (ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.MISSING, ReplicaState.DELETED)
+NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
+"""How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
+
+UNSERVED = ""
+"""The selection of a replica that its device does not take any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,16 @@ class DeviceRow:
     layout: str
     generation: int
     generation_next: int
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRow:
-    """A device's copy of one mailbox; directory is relative to the device's path."""
+    """A device's copy of one mailbox; directory is relative to the device's path.
+
+    listed_at: when a complete listing was last believed; None: nobody has looked since it was made, adopted or selected
+    again, so that what is not there was not deleted, and what is there may be anything.
+    """
 
     id: int
     device_id: int
@@ -40,6 +47,7 @@ class ReplicaRow:
     server_cursor: int
     replica_cursor: int
     mailbox_version: int
+    listed_at: float | None = None
 
     @property
     def has_server_news(self) -> bool:
@@ -64,7 +72,7 @@ def ensure_device(conn: Connection, name: str, *, path: str, layout: str) -> Dev
     """Return the device called `name`, made with this path and layout if it is new."""
     row = conn.execute(select(device).where(device.c.name == name)).one_or_none()
     if row is None:
-        made = insert(device).values(name=name, path=path, layout=layout, state="active").returning(device)
+        made = insert(device).values(name=name, path=path, layout=layout, state=NEW).returning(device)
         row = conn.execute(made).one()
     return _device_row(row)
 
@@ -96,67 +104,83 @@ def empty_device(conn: Connection, device_id: int, *, path: str, layout: str) ->
 
 
 def record_device_state(conn: Connection, device_id: int, *, state: str, error: str | None) -> None:
-    """Record whether the device's root is there and ours: active, away or foreign."""
+    """Record how a device is, and what is the matter with it."""
     conn.execute(update(device).where(device.c.id == device_id).values(state=state, error=error))
 
 
 def begin_barrier(conn: Connection, device_id: int) -> int:
     """Return the generation that the marker gets with the next barrier; commit it before the marker is written."""
-    begun = conn.execute(
-        update(device)
-        .where(device.c.id == device_id)
-        .values(generation_next=device.c.generation + 1)
-        .returning(device.c.generation_next)
-    )
-    return int(begun.scalar_one())
+    return int(conn.execute(_BEGIN_BARRIER, {"device_id": device_id}).scalar_one())
+
+
+def reserve_generation(conn: Connection, device_id: int, generation: int) -> None:
+    """Record which generation the marker of a device is about to get, when it is not the next one."""
+    conn.execute(update(device).where(device.c.id == device_id).values(generation_next=generation))
 
 
 def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: float) -> None:
     """Record that the marker with `generation` is on disk, and so is everything delivered before it."""
-    conn.execute(
-        update(device)
-        .where(device.c.id == device_id)
-        .values(generation=generation, generation_next=generation, settled_at=now)
-    )
+    conn.execute(_SETTLE_BARRIER, {"device_id": device_id, "reached": generation, "now": now})
 
 
 def replicas(
     conn: Connection, *, device_id: int | None = None, account_id: int | None = None
 ) -> tuple[ReplicaRow, ...]:
     """Return the replicas of a device, or of an account's mailboxes, or both."""
-    query = select(replica, mailbox.c.version.label("mailbox_version")).join(
-        mailbox, mailbox.c.id == replica.c.mailbox_id
-    )
+    query = _REPLICAS
     if device_id is not None:
         query = query.where(replica.c.device_id == device_id)
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
-    return tuple(_replica_row(row) for row in conn.execute(query.order_by(replica.c.id)))
+    return tuple(_replica_row(row) for row in conn.execute(query))
 
 
-def ensure_replica(conn: Connection, device_id: int, mailbox_id: int, *, directory: str, selection: str) -> None:
+def ensure_replica(
+    conn: Connection,
+    device_id: int,
+    mailbox_id: int,
+    *,
+    directory: str,
+    selection: str,
+    listed_at: float | None = None,
+) -> None:
     """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew.
 
-    One that was not served until now gets back what it lacks: nobody looked, so a missing file was not deleted.
+    listed_at: of one that is made, when its directory was seen to hold nothing.
     """
     where = (replica.c.device_id == device_id, replica.c.mailbox_id == mailbox_id)
     known = conn.execute(select(replica.c.id, replica.c.selection).where(*where)).one_or_none()
     if known is None:
-        conn.execute(
-            insert(replica).values(device_id=device_id, mailbox_id=mailbox_id, directory=directory, selection=selection)
-        )
+        place = {"directory": directory, "selection": selection, "listed_at": listed_at}
+        conn.execute(insert(replica).values(device_id=device_id, mailbox_id=mailbox_id, **place))
     elif known.selection != selection:
-        if known.selection == _UNSERVED:
-            columns = replica_message.c
-            ours = (columns.replica_id == known.id, columns.message_id.is_not(None), columns.state.in_(_AS_DELIVERED))
-            conn.execute(update(replica_message).where(*ours).values(state=ReplicaState.DELIVERING, missing_since=None))
         conn.execute(update(replica).where(replica.c.id == known.id).values(selection=selection, server_cursor=0))
 
 
 def mark_unserved(conn: Connection, replica_ids: Iterable[int]) -> None:
-    """Record that nobody looks at these replicas any more."""
+    """Record that nobody looks at these replicas any more; what is missing then will not have been deleted."""
     for replica_id in replica_ids:
-        conn.execute(update(replica).where(replica.c.id == replica_id).values(selection=_UNSERVED))
+        conn.execute(update(replica).where(replica.c.id == replica_id).values(selection=UNSERVED, listed_at=None))
+
+
+def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
+    """Return the devices for which nothing of a mailbox is to be fetched yet.
+
+    Nobody knows yet what is in their directories, or a person must say so first, or what is there has to be compared.
+    """
+    mine = and_(replica.c.device_id == device.c.id, replica.c.mailbox_id == mailbox_id)
+    query = (
+        select(device.c.name)
+        .outerjoin(replica, mine)
+        .where(
+            or_(
+                device.c.state.in_((NEW, FOREIGN)),
+                and_(replica.c.id.is_not(None), replica.c.listed_at.is_(None)),
+                and_(device.c.state == ADOPTING, replica.c.id.is_(None)),
+            )
+        )
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...], *, can_hold_more: bool) -> None:
@@ -181,8 +205,20 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     )
 
 
+_REPLICAS = (
+    select(replica, mailbox.c.version.label("mailbox_version"))
+    .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+    .order_by(replica.c.id)
+)
+_BY_ID = update(device).where(device.c.id == bindparam("device_id"))
+_BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returning(device.c.generation_next)
+_SETTLE_BARRIER = _BY_ID.values(
+    generation=bindparam("reached"), generation_next=bindparam("reached"), settled_at=bindparam("now")
+)
+
+
 def _device_row(row: Row[Any]) -> DeviceRow:
-    return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next)
+    return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next, row.state)
 
 
 def _replica_row(row: Row[Any]) -> ReplicaRow:
@@ -197,4 +233,5 @@ def _replica_row(row: Row[Any]) -> ReplicaRow:
         server_cursor=row.server_cursor,
         replica_cursor=row.replica_cursor,
         mailbox_version=row.mailbox_version,
+        listed_at=row.listed_at,
     )

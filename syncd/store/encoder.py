@@ -2,13 +2,14 @@
 
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
 octets that nothing else looks at. The helper is this module run as a program: it has no store and no files, and none of
-our variables but those that Python needs. It reads octets from memory that both map, and writes what is to be stored in
-their place, which is never longer. It ends when its standard input does, so it cannot outlive us. Without it (few
-octets, a helper that fails, a place where there can be none) the same function encodes here.
+our variables but those that Python needs. It reads octets from a file in memory that both have open, and writes what is
+to be stored in their place, which is never longer. It ends when its standard input does, so it cannot outlive us.
+Without it (few octets, a helper that fails, a place where there can be none) the same function encodes here.
+
+NOTE: to copy octets by a system call leaves the other threads running, to copy them to mapped memory does not.
 """
 
 import json
-import mmap
 import os
 import selectors
 import subprocess
@@ -23,6 +24,8 @@ from syncd.store.encoding import Codec, EncodedBody, encode_octets
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
+_VECTOR_MAX = 1000
+"""How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
 _FAILURES_MAX = 2
 """After so many in a row there is no help to be had here."""
 _VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
@@ -114,22 +117,24 @@ def _started() -> _Helper:
 
 
 def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedBody]:
-    size_bytes = sum(map(len, contents))
-    if os.fstat(helper.memory_fd).st_size < size_bytes:
-        os.ftruncate(helper.memory_fd, size_bytes)
-    with mmap.mmap(helper.memory_fd, size_bytes) as memory:
-        start = 0
-        for content in contents:
-            memory[start : start + len(content)] = content
-            start += len(content)
-        _say(helper.process.stdin, [len(content) for content in contents])
-        start = 0
-        for content, answer in zip(contents, _answer(helper.process), strict=True):
-            facts, codec, length = _read(answer)
-            if facts.size_bytes != len(content):
-                raise ValueError("the helper tells of another body")
-            yield EncodedBody(facts, codec, (length,) if content else (), memory[start : start + length])
-            start += length
+    start = 0
+    for at in range(0, len(contents), _VECTOR_MAX):
+        group = contents[at : at + _VECTOR_MAX]
+        written = os.pwritev(helper.memory_fd, group, start)
+        if written != sum(map(len, group)):
+            raise EOFError("there is no memory for so many octets")
+        start += written
+    _say(helper.process.stdin, [len(content) for content in contents])
+    answers = [_read(answer) for answer in _answer(helper.process)]
+    stored = os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0)
+    start = 0
+    for content, (facts, codec, length) in zip(contents, answers, strict=True):
+        if facts.size_bytes != len(content):
+            raise ValueError("the helper tells of another body")
+        yield EncodedBody(facts, codec, (length,) if content else (), stored[start : start + length])
+        start += length
+    if start != len(stored):
+        raise EOFError("the helper stored less than it tells")
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
@@ -169,30 +174,26 @@ def _say(pipe: IO[bytes] | None, value: object) -> None:
 def _help(memory_fd: int) -> None:
     """Answer each line of lengths with a line of facts, until there is no more."""
     for line in sys.stdin.buffer:
-        lengths = json.loads(line)
         rows = []
-        with mmap.mmap(memory_fd, sum(lengths)) as memory:
-            start = end = 0
-            for length in lengths:
-                body = encode_octets(memory[start : start + length])
-                start += length
-                begin = end
-                for chunk in body.chunks():
-                    end = begin + len(chunk)
-                    memory[begin:end] = chunk
-                facts = body.facts
-                rows.append(
-                    (
-                        facts.digest.hex(),
-                        facts.header_digest.hex(),
-                        facts.message_id,
-                        facts.size_bytes,
-                        facts.lf_size_bytes,
-                        facts.is_crlf,
-                        body.codec.value,
-                        end - begin,
-                    )
+        start = end = 0
+        for length in json.loads(line):
+            body = encode_octets(os.pread(memory_fd, length, start))
+            start += length
+            stored_bytes = sum(os.pwrite(memory_fd, chunk, end) for chunk in body.chunks())
+            end += stored_bytes
+            facts = body.facts
+            rows.append(
+                (
+                    facts.digest.hex(),
+                    facts.header_digest.hex(),
+                    facts.message_id,
+                    facts.size_bytes,
+                    facts.lf_size_bytes,
+                    facts.is_crlf,
+                    body.codec.value,
+                    stored_bytes,
                 )
+            )
         _say(sys.stdout.buffer, rows)
 
 

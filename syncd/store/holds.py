@@ -1,28 +1,35 @@
-"""Floor 3: holds: removals that wait for a person, and the window in which removals are counted."""
+"""Floor 3: holds: removals and deletions that wait for a person; `guard_window` counts those that happen."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from syncd.mail.mailbox import SpecialUse
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
-from syncd.reconcile.guard import MailboxLoss, Reason
+from syncd.reconcile.guard import Reason
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica, replica_message
+from syncd.store.schema import base_message, hold, mailbox, replica, replica_message
 
-_MAY_EMPTY = frozenset({SpecialUse.TRASH.value, SpecialUse.JUNK.value})
+_WITHOUT_FILE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 class HoldScope(StrEnum):
-    """Say what is held: removals on a device of what its server deleted, or deletions by a device on its server."""
+    """Say what is held, and of whom.
+
+    ON_DEVICE: removals on a device of what its server deleted. BY_DEVICE: deletions by a device on its server.
+    OF_ACCOUNT: deletions by all devices of an account together.
+    """
 
     ON_DEVICE = "device"
     BY_DEVICE = "by_device"
+    OF_ACCOUNT = "account"
+
+
+_DELETIONS = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
 
 
 class HoldState(StrEnum):
@@ -37,11 +44,14 @@ Held = Remove | Departure
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Removals on one replica, or deletions by it, that were too many to be believed; exactly these are released."""
+    """Removals or deletions in one mailbox that were too many to be believed; exactly these are released.
+
+    scope_id: the device, or the account.
+    """
 
     id: int
     scope: HoldScope
-    device_id: int
+    scope_id: int
     mailbox_id: int
     reason: Reason
     state: HoldState
@@ -52,81 +62,9 @@ class Hold:
     def message_ids(self) -> tuple[int, ...]:
         return tuple(effect.message_id for effect in self.effects)
 
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What a device lost within the window and is about to lose, and what it has in mailboxes that lose nothing."""
-
-    mailboxes: tuple[MailboxLoss, ...]
-    untouched: int
-
-
-def losses(
-    conn: Connection,
-    *,
-    device_id: int,
-    planned: Mapping[int, int],
-    since: float,
-    scope: HoldScope = HoldScope.ON_DEVICE,
-) -> Losses:
-    """Return the losses of a device since then, with those `planned` now, by mailbox id."""
-    query = (
-        select(replica.c.mailbox_id, mailbox.c.special_use, func.count(base_message.c.message_id).label("present"))
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .outerjoin(base_message, base_message.c.replica_id == replica.c.id)
-        .where(replica.c.device_id == device_id)
-        .group_by(replica.c.mailbox_id, mailbox.c.special_use)
-    )
-    removed: dict[int, int] = {}
-    had: dict[int, int] = {}
-    for event in conn.execute(
-        select(guard_removal)
-        .where(guard_removal.c.scope == scope, guard_removal.c.scope_id == device_id, guard_removal.c.at >= since)
-        .order_by(guard_removal.c.at)
-    ):
-        had.setdefault(event.mailbox_id, event.present)
-        removed[event.mailbox_id] = removed.get(event.mailbox_id, 0) + event.removed
-    lost: list[MailboxLoss] = []
-    untouched = 0
-    for row in conn.execute(query):
-        count = removed.get(row.mailbox_id, 0) + planned.get(row.mailbox_id, 0)
-        if count:
-            may_empty = row.special_use in _MAY_EMPTY
-            lost.append(MailboxLoss(row.mailbox_id, count, had.get(row.mailbox_id, row.present), may_empty))
-        else:
-            untouched += row.present
-    return Losses(tuple(lost), untouched)
-
-
-def record_removals(
-    conn: Connection,
-    of: ReplicaRow,
-    *,
-    removed: int,
-    now: float,
-    window_s: float,
-    scope: HoldScope = HoldScope.ON_DEVICE,
-) -> None:
-    """Count removals that are about to be settled; call it before the base rows go.
-
-    What was counted is kept for the window before the device's oldest hold, which does not dissolve as time passes.
-    """
-    present = select(func.count()).select_from(base_message).where(base_message.c.replica_id == of.id)
-    conn.execute(
-        insert(guard_removal).values(
-            scope=scope.value,
-            scope_id=of.device_id,
-            mailbox_id=of.mailbox_id,
-            at=now,
-            removed=removed,
-            present=conn.execute(present).scalar_one(),
-        )
-    )
-    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == of.device_id)
-    held_since = conn.execute(oldest).scalar_one()
-    begin = now if held_since is None else min(now, held_since)
-    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == of.device_id)
-    conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
+    @property
+    def device_id(self) -> int | None:
+        return None if self.scope is HoldScope.OF_ACCOUNT else self.scope_id
 
 
 def holds(
@@ -135,20 +73,23 @@ def holds(
     device_id: int | None = None,
     mailbox_id: int | None = None,
     scope: HoldScope | None = None,
+    account_id: int | None = None,
 ) -> tuple[Hold, ...]:
-    """Return the holds, of one device, mailbox or scope if given, oldest first."""
+    """Return the holds, of one mailbox or scope, and of one device or account if given, oldest first."""
     query = select(hold).order_by(hold.c.id)
     if scope is not None:
         query = query.where(hold.c.scope == scope)
     if device_id is not None:
-        query = query.where(hold.c.scope_id == device_id)
+        query = query.where(hold.c.scope_id == device_id, hold.c.scope != HoldScope.OF_ACCOUNT)
+    if account_id is not None:
+        query = query.where(hold.c.scope_id == account_id, hold.c.scope == HoldScope.OF_ACCOUNT)
     if mailbox_id is not None:
         query = query.where(hold.c.mailbox_id == mailbox_id)
     return tuple(
         Hold(
             id=row.id,
             scope=HoldScope(row.scope),
-            device_id=row.scope_id,
+            scope_id=row.scope_id,
             mailbox_id=row.mailbox_id,
             reason=Reason(row.reason),
             state=HoldState(row.state),
@@ -156,6 +97,25 @@ def holds(
             held_at=row.held_at,
         )
         for row in conn.execute(query)
+    )
+
+
+def holds_by_devices(conn: Connection, *, account_id: int) -> tuple[Hold, ...]:
+    """Return the holds of deletions in an account's mailboxes, each by one device."""
+    found = holds(conn, scope=HoldScope.BY_DEVICE)
+    if not found:
+        return ()
+    mailbox_ids = set(conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars())
+    return tuple(one for one in found if one.mailbox_id in mailbox_ids)
+
+
+def lost_messages(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
+    """Return the messages that devices have, and that wait for a person because their server lost them."""
+    return frozenset(
+        message_id
+        for one in holds(conn, mailbox_id=mailbox_id, scope=HoldScope.ON_DEVICE)
+        if one.state is HoldState.HELD and not one.reason.is_judged
+        for message_id in one.message_ids
     )
 
 
@@ -172,32 +132,56 @@ def mailboxes_of(conn: Connection, *, device_id: int, states: Collection[HoldSta
 def put_hold(
     conn: Connection,
     *,
-    device_id: int,
+    scope_id: int,
     mailbox_id: int,
     reason: Reason,
     effects: Sequence[Held],
     now: float,
     scope: HoldScope = HoldScope.ON_DEVICE,
 ) -> None:
-    """Hold removals of one replica; a hold of it that is held already becomes this one, and waits since then.
+    """Hold effects in one mailbox; what is held of it in the same way becomes this hold, and waits since then.
 
     It gets a new id, so that nobody releases more than what was shown under the old one.
     """
-    known = holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=scope)
-    old = [one for one in known if one.state is HoldState.HELD]
-    drop_holds(conn, (one.id for one in old))
-    held_since = min((one.held_at for one in old), default=now)
-    conn.execute(
-        insert(hold).values(
-            scope=scope.value,
-            scope_id=device_id,
-            mailbox_id=mailbox_id,
-            reason=reason.value,
-            effects=_as_text(effects),
-            state=HoldState.HELD.value,
-            held_at=held_since,
-        )
+    query = select(hold.c.id, hold.c.held_at, hold.c.reason).where(
+        hold.c.scope == scope,
+        hold.c.scope_id == scope_id,
+        hold.c.mailbox_id == mailbox_id,
+        hold.c.state == HoldState.HELD,
     )
+    old = [row for row in conn.execute(query) if Reason(row.reason).is_judged is reason.is_judged]
+    drop_holds(conn, (row.id for row in old))
+    held_since = min((row.held_at for row in old), default=now)
+    _insert(
+        conn,
+        scope,
+        scope_id,
+        mailbox_id,
+        reason=reason,
+        effects=effects,
+        state=HoldState.HELD,
+        held_at=held_since,
+    )
+
+
+def hold_lost(conn: Connection, *, mailbox_id: int, message_ids: Collection[int], now: float) -> int:
+    """Hold the removals of messages that a server lost by going back, on every device; return of how many devices.
+
+    Call it in the transaction that marks them as gone, so that no device can remove one before.
+    """
+    removes = _removes(conn, mailbox_id, message_ids)
+    for device_id, effects in removes.items():
+        known = holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=HoldScope.ON_DEVICE)
+        older = {
+            effect.message_id: effect
+            for one in known
+            if one.state is HoldState.HELD and not one.reason.is_judged
+            for effect in one.effects
+        }
+        listed = list((older | {effect.message_id: effect for effect in effects}).values())
+        reason = Reason.SERVER_WENT_BACK
+        put_hold(conn, scope_id=device_id, mailbox_id=mailbox_id, reason=reason, effects=listed, now=now)
+    return len(removes)
 
 
 def drop_holds(conn: Connection, ids: Iterable[int]) -> None:
@@ -207,15 +191,13 @@ def drop_holds(conn: Connection, ids: Iterable[int]) -> None:
 
 
 def take_out(
-    conn: Connection,
-    *,
-    mailbox_id: int,
-    message_ids: Collection[int],
-    device_id: int | None = None,
-    scope: HoldScope = HoldScope.BY_DEVICE,
+    conn: Connection, *, mailbox_id: int, message_ids: Collection[int], of: tuple[HoldScope, int] | None = None
 ) -> None:
-    """Take messages out of the holds of devices, or of one: there is nothing left to delete of them."""
-    for one in holds(conn, device_id=device_id, mailbox_id=mailbox_id, scope=scope):
+    """Take messages out of the holds of deletions, or of one scope and its device or account: nothing is left to do."""
+    scopes = _DELETIONS if of is None else (of[0],)
+    for one in (each for scope in scopes for each in holds(conn, mailbox_id=mailbox_id, scope=scope)):
+        if of is not None and of != (one.scope, one.scope_id):
+            continue
         rest = [effect for effect in one.effects if effect.message_id not in message_ids]
         if not rest:
             drop_holds(conn, (one.id,))
@@ -224,38 +206,22 @@ def take_out(
 
 
 def let_go_elsewhere(
-    conn: Connection, of: ReplicaRow, message_ids: Collection[int], *, reason: Reason, now: float
+    conn: Connection, *, mailbox_id: int, message_ids: Collection[int], reason: Reason, now: float
 ) -> None:
-    """Let the other devices remove what a person released for deletion by one, without asking for each of them.
+    """Let devices remove what a person released for deletion, without asking for each of them.
 
     reason: why it was held.
     """
-    columns = replica_message.c
-    query = (
-        select(replica.c.device_id, columns.message_id, columns.id)
-        .join(replica, replica.c.id == columns.replica_id)
-        .where(
-            replica.c.mailbox_id == of.mailbox_id,
-            replica.c.id != of.id,
-            is_one_of(conn, columns.message_id, message_ids),
-            columns.state.not_in((ReplicaState.MISSING, ReplicaState.DELETED)),
-        )
-        .order_by(columns.id)
-    )
-    removes: dict[int, list[Remove]] = {}
-    for device_id, message_id, file_id in conn.execute(query):
-        removes.setdefault(device_id, []).append(Remove(message_id, file_id))
-    for device_id, effects in removes.items():
-        conn.execute(
-            insert(hold).values(
-                scope=HoldScope.ON_DEVICE.value,
-                scope_id=device_id,
-                mailbox_id=of.mailbox_id,
-                reason=reason.value,
-                effects=_as_text(effects),
-                state=HoldState.RELEASED.value,
-                held_at=now,
-            )
+    for device_id, effects in _removes(conn, mailbox_id, message_ids).items():
+        _insert(
+            conn,
+            HoldScope.ON_DEVICE,
+            device_id,
+            mailbox_id,
+            reason=reason,
+            effects=effects,
+            state=HoldState.RELEASED,
+            held_at=now,
         )
 
 
@@ -276,11 +242,56 @@ def release_hold(conn: Connection, *, hold_id: int) -> bool:
     row = conn.execute(released.returning(hold.c.scope, hold.c.scope_id, hold.c.mailbox_id)).one_or_none()
     if row is None:
         return False
-    if row.scope == HoldScope.BY_DEVICE:
-        # NOTE: the account is past these deletions, so it has to be told that the replica has news.
-        mine = (replica.c.device_id == row.scope_id, replica.c.mailbox_id == row.mailbox_id)
-        conn.execute(update(replica).where(*mine).values(version=replica.c.version + 1))
+    if row.scope in _DELETIONS:
+        # NOTE: the account is past these deletions, so it has to be told that replicas have news.
+        where = [replica.c.mailbox_id == row.mailbox_id]
+        if row.scope == HoldScope.BY_DEVICE:
+            where.append(replica.c.device_id == row.scope_id)
+        conn.execute(update(replica).where(*where).values(version=replica.c.version + 1))
     return True
+
+
+def _removes(conn: Connection, mailbox_id: int, message_ids: Collection[int]) -> Mapping[int, Sequence[Remove]]:
+    """Return for each device that has files of these messages what their removal would be."""
+    columns = replica_message.c
+    query = (
+        select(replica.c.device_id, columns.message_id, columns.id)
+        .join(replica, replica.c.id == columns.replica_id)
+        .where(
+            replica.c.mailbox_id == mailbox_id,
+            is_one_of(conn, columns.message_id, message_ids),
+            columns.state.not_in(_WITHOUT_FILE),
+        )
+        .order_by(columns.id)
+    )
+    removes: dict[int, list[Remove]] = {}
+    for device_id, message_id, file_id in conn.execute(query):
+        removes.setdefault(device_id, []).append(Remove(message_id, file_id))
+    return removes
+
+
+def _insert(
+    conn: Connection,
+    scope: HoldScope,
+    scope_id: int,
+    mailbox_id: int,
+    *,
+    reason: Reason,
+    effects: Iterable[Held],
+    state: HoldState,
+    held_at: float,
+) -> None:
+    conn.execute(
+        insert(hold).values(
+            scope=scope.value,
+            scope_id=scope_id,
+            mailbox_id=mailbox_id,
+            reason=reason.value,
+            effects=_as_text(effects),
+            state=state.value,
+            held_at=held_at,
+        )
+    )
 
 
 def _as_text(effects: Iterable[Held]) -> str:

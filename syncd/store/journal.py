@@ -13,6 +13,9 @@ from syncd.mail.tree import ReplicaState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import body, journal, replica_message, server_message
 
+FOUND = "found"
+"""The kind of rows that say which body a file may be that was there before we were (`adoption`)."""
+
 
 class CopyState(StrEnum):
     """Say whether a copy was asked for, and may be there or not, or is there by the server's word."""

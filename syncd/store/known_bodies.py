@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
 
-from syncd.store.queries import hexadecimal, is_one_of, rows_at_once
-from syncd.store.schema import body, mailbox, server_message
+from syncd.mail.flags import DRAFT
+from syncd.mail.mailbox import SpecialUse
+from syncd.mail.tree import ReplicaState
+from syncd.store.journal import FOUND
+from syncd.store.queries import AtOnce, hexadecimal, is_listed, is_one_of
+from syncd.store.schema import body, journal, mailbox, replica_message, server_message
 
+_DRAFTS = SpecialUse.DRAFTS.value
 _LIKES_MAX = 16
 """More messages of one size and date are none that only their headers tell apart, but an import of thousands."""
 
@@ -26,19 +32,23 @@ class KnownBody:
 
 
 def known_bodies(
-    conn: Connection, *, account_id: int, message_ids: Sequence[int]
+    conn: Connection, *, account_id: int, message_ids: Sequence[int], is_renumbered: bool = False
 ) -> Mapping[int, tuple[KnownBody, ...]]:
     """Return what these messages, by row id, have or may have for a body: those of the account's other mailboxes.
 
-    NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets.
+    And those of files that were found in the same mailbox of a device, but for drafts.
+    NOTE: of its own mailbox none is one, for two versions of a draft can be alike but for their octets; where the
+    mailbox is_renumbered, those under its other UIDVALIDITYs are, but not for drafts.
     """
     mailbox_ids = conn.execute(select(mailbox.c.id).where(mailbox.c.account_id == account_id)).scalars().all()
     found: dict[int, tuple[KnownBody, ...]] = {}
-    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date):
+    for id_, body_id, digest, message_id in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_date, is_renumbered):
         if message_id is not None:
             found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=False))
-    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id):
+    for id_, body_id, digest, _ in _bodies_of_likes(conn, message_ids, mailbox_ids, _has_email_id, is_renumbered):
         found[id_] = (*found.get(id_, ()), KnownBody(body_id, digest, is_certain=True))
+    for id_, bodies in _bodies_found(conn, message_ids).items():
+        found[id_] = (*found.get(id_, ()), *bodies)
     return found
 
 
@@ -54,31 +64,72 @@ def _has_email_id(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
 
 
 def _bodies_of_likes(
-    conn: Connection, message_ids: Iterable[int], mailbox_ids: Iterable[int], is_like: Likeness
+    conn: Connection,
+    message_ids: Iterable[int],
+    mailbox_ids: Iterable[int],
+    is_like: Likeness,
+    is_renumbered: bool,
 ) -> list[tuple[int, int, bytes, str | None]]:
     """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
+    rows = _likes(conn.dialect.name, is_like, is_renumbered).rows(
+        conn, message_ids=message_ids, mailbox_ids=mailbox_ids
+    )
+    return [(id_, body_id, bytes.fromhex(digest), message_id) for id_, body_id, digest, message_id in rows]
 
+
+@cache
+def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
     def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
+        is_elsewhere = other.c.mailbox_id != wanted.c.mailbox_id
+        if is_renumbered:
+            is_draft = wanted.c.flags.contains(DRAFT, autoescape=True)
+            is_elsewhere |= and_(other.c.uidvalidity != wanted.c.uidvalidity, ~is_draft)
         return and_(
             is_like(wanted, other),
             other.c.size_bytes == wanted.c.size_bytes,
-            other.c.mailbox_id != wanted.c.mailbox_id,
+            is_elsewhere,
             # NOTE: without the sum SQLite begins with all messages of the mailboxes.
-            is_one_of(conn, other.c.mailbox_id + 0, mailbox_ids),
+            is_listed(dialect, other.c.mailbox_id + 0, "mailbox_ids"),
             other.c.body_id.is_not(None),
         )
 
     wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
     has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
-    query = (
-        select(wanted.c.id, other.c.body_id, hexadecimal(conn, body.c.header_digest), body.c.message_id)
+    return AtOnce(
+        select(wanted.c.id, other.c.body_id, hexadecimal(dialect, body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
         .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_one_of(conn, wanted.c.id, message_ids), ~has_too_many)
+        .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
     )
-    return [
-        (id_, body_id, bytes.fromhex(digest), message_id)
-        for id_, body_id, digest, message_id in rows_at_once(conn, query)
-    ]
+
+
+def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, tuple[KnownBody, ...]]:
+    """Return for each message the bodies of found files that may be its, all those of one size and date."""
+    if conn.execute(select(journal.c.id).where(journal.c.kind == FOUND).limit(1)).first() is None:
+        return {}
+    message, file = server_message.c, replica_message.c
+    wanted = (
+        select(message.id, message.mailbox_id, message.size_bytes, message.internaldate)
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(is_one_of(conn, message.id, message_ids), mailbox.c.special_use.is_distinct_from(_DRAFTS))
+    )
+    places = {row.id: (row.mailbox_id, row.size_bytes, row.internaldate) for row in conn.execute(wanted)}
+    found = (
+        select(journal.c.mailbox_id, journal.c.size_bytes, file.mtime, body.c.id, body.c.header_digest)
+        .distinct()
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(body, and_(body.c.digest == journal.c.digest, body.c.message_id.is_not(None)))
+        .where(
+            journal.c.kind == FOUND,
+            file.state == ReplicaState.FOUND,
+            is_one_of(conn, journal.c.size_bytes, {size_bytes for _, size_bytes, _ in places.values()}),
+            is_one_of(conn, file.mtime, {date for _, _, date in places.values()}),
+        )
+    )
+    bodies: dict[tuple[int, int, int], tuple[KnownBody, ...]] = {}
+    for mailbox_id, size_bytes, mtime, body_id, header_digest in conn.execute(found):
+        place = (mailbox_id, size_bytes, mtime)
+        bodies[place] = (*bodies.get(place, ()), KnownBody(body_id, header_digest, is_certain=False))
+    return {id_: bodies[place] for id_, place in places.items() if place in bodies}

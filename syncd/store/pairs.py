@@ -1,18 +1,33 @@
 """Floor 3: pairs: each message as the three trees have it, read by version, and the base moved when both agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.devices import ReplicaRow, move_server_cursor
 from syncd.store.holds import take_out
-from syncd.store.queries import is_one_of, rows_at_once
+from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
-from syncd.store.schema import base_message, body, replica_message, server_message, tombstone
+from syncd.store.schema import Id, base_message, body, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
 
 
@@ -54,34 +69,39 @@ class Settlement:
     upto: int | None = None
 
 
+class _Side(NamedTuple):
+    """Whose rows count the changes of one side, and by which version."""
+
+    owner: Column[int]
+    version: Column[int]
+
+
 def server_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     """Return about `limit` pairs that the server tree changed and this replica has not been planned for, oldest first.
 
     All rows of one version come together, so that the cursor can move past it.
     """
-    columns = server_message.c
-    newer = and_(columns.mailbox_id == of.mailbox_id, columns.version > of.server_cursor)
-    ordered = select(columns.version).where(newer).order_by(columns.version)
-    last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
+    where = {"of_id": of.mailbox_id, "cursor": of.server_cursor}
+    last = conn.execute(_version_after(_SERVER_SIDE), {**where, "more": limit}).scalar_one_or_none()
     upto = of.mailbox_version if last is None else last
-    found = map(_pair, rows_at_once(conn, _pairs(of).where(newer, columns.version <= upto)))
+    found = map(_pair, _news(_SERVER_SIDE).rows(conn, replica_id=of.id, upto=upto, **where))
     return News(tuple(sorted(found, key=_newest_first)), upto)
 
 
 def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     """Return what the device changed that its server has not been planned for."""
-    columns = replica_message.c
-    newer = and_(columns.replica_id == of.id, columns.version > of.replica_cursor)
-    ordered = select(columns.version).where(newer).order_by(columns.version)
-    last = conn.execute(ordered.offset(limit).limit(1)).scalar_one_or_none()
+    where = {"of_id": of.id, "cursor": of.replica_cursor}
+    last = conn.execute(_version_after(_REPLICA_SIDE), {**where, "more": limit}).scalar_one_or_none()
     upto = of.version if last is None else last
-    found = map(_pair, rows_at_once(conn, _pairs(of).where(newer, columns.version <= upto)))
+    found = map(_pair, _news(_REPLICA_SIDE).rows(conn, replica_id=of.id, upto=upto, **where))
     return News(tuple(sorted(found, key=_in_order)), upto)
 
 
-def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Iterable[int]) -> tuple[Pair, ...]:
+def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> tuple[Pair, ...]:
     """Return the pairs of some messages, whatever the cursors say."""
-    return tuple(map(_pair, rows_at_once(conn, _pairs(of).where(is_one_of(conn, server_message.c.id, message_ids)))))
+    if not message_ids:
+        return ()
+    return tuple(map(_pair, _pairs_by_id(conn.dialect.name).rows(conn, replica_id=of.id, ids=message_ids)))
 
 
 def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
@@ -124,16 +144,23 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
 
 def _agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
     """Agree on what delivered files say; one that was lost and is put back has its base, from which it may differ."""
-    if not file_ids:
-        return
+    if file_ids:
+        for statement in _agreement(conn.dialect.name):
+            conn.execute(statement, {"ids": file_ids})
+
+
+@cache
+def _agreement(dialect: str) -> tuple[Update, Insert]:
     columns = replica_message.c
-    here = is_one_of(conn, columns.id, file_ids)
-    conn.execute(update(replica_message).where(here).values(state=ReplicaState.PRESENT))
+    here = is_listed(dialect, columns.id, "ids")
     is_known = exists().where(
         base_message.c.replica_id == columns.replica_id, base_message.c.message_id == columns.message_id
     )
     new = select(columns.replica_id, columns.message_id, columns.flags).where(here, ~is_known)
-    conn.execute(insert(base_message).from_select(["replica_id", "message_id", "flags"], new))
+    return (
+        update(replica_message).where(here).values(state=ReplicaState.PRESENT),
+        insert(base_message).from_select(["replica_id", "message_id", "flags"], new),
+    )
 
 
 def _stand(conn: Connection, files: Sequence[Settled]) -> None:
@@ -200,7 +227,7 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
 def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
     if not message_ids:
         return
-    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids), device_id=of.device_id)
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids))
     mine = replica_message.c.replica_id == of.id
     conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(
@@ -209,10 +236,35 @@ def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> Non
     )
 
 
-def _pairs(of: ReplicaRow) -> Select[Any]:
+_SERVER_SIDE = _Side(server_message.c.mailbox_id, server_message.c.version)
+_REPLICA_SIDE = _Side(replica_message.c.replica_id, replica_message.c.version)
+
+
+def _is_newer(side: _Side) -> ColumnElement[bool]:
+    return and_(side.owner == bindparam("of_id"), side.version > bindparam("cursor"))
+
+
+@cache
+def _version_after(side: _Side) -> Select[Any]:
+    """Select the version of the row that comes when as many as `more` have come."""
+    return select(side.version).where(_is_newer(side)).order_by(side.version).offset(bindparam("more")).limit(1)
+
+
+@cache
+def _news(side: _Side) -> AtOnce:
+    return AtOnce(_pairs().where(_is_newer(side), side.version <= bindparam("upto")))
+
+
+@cache
+def _pairs_by_id(dialect: str) -> AtOnce:
+    return AtOnce(_pairs().where(is_listed(dialect, server_message.c.id, "ids")))
+
+
+def _pairs() -> Select[Any]:
     """Select pairs of one replica; a file of the device's own has no server row, so the caller's filter decides."""
-    in_base = and_(base_message.c.replica_id == of.id, base_message.c.message_id == server_message.c.id)
-    in_replica = and_(replica_message.c.replica_id == of.id, replica_message.c.message_id == server_message.c.id)
+    of_id = bindparam("replica_id", type_=Id)
+    in_base = and_(base_message.c.replica_id == of_id, base_message.c.message_id == server_message.c.id)
+    in_replica = and_(replica_message.c.replica_id == of_id, replica_message.c.message_id == server_message.c.id)
     return (
         select(
             server_message.c.id,

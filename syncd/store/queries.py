@@ -3,10 +3,14 @@
 Theory. The driver of SQLite gives up the interpreter lock for every row that it reads or writes, and waits for it
 again while other threads work: a thousand rows then take as long as a thousand turns. Packed into one JSON text they
 take one, and the database packs and unpacks without the lock. PostgreSQL's driver has no such habit.
+
+To put a statement together takes SQLAlchemy several times as long as to run it. So what every batch of a round asks is
+put together once: a function under `cache`, of the dialect's name where that matters, with parameters for its values.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,12 +19,15 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Dialect,
+    Insert,
     Integer,
     LargeBinary,
     Row,
     Select,
     Table,
     Text,
+    Update,
     any_,
     bindparam,
     func,
@@ -30,7 +37,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.types import ARRAY
+from sqlalchemy.types import ARRAY, TypeDecorator, TypeEngine
 
 T = TypeVar("T")
 
@@ -54,33 +61,57 @@ def rows_in(
         yield from conn.execute(query.where(column.in_(group)))
 
 
+class _Ids(TypeDecorator[Iterable[int]]):
+    """Any number of ids as one parameter, so that the statement stays the same."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger))
+
+    def process_bind_param(self, value: Iterable[int] | None, dialect: Dialect) -> Any:
+        ids = list(value or ())
+        return json.dumps(ids) if dialect.name == "sqlite" else ids
+
+
 def is_one_of(conn: Connection, column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:
-    """Return the condition that `column` is one of any number of ids.
-
-    They are one parameter, so that the statement stays the same and costs its compilation once.
-    """
-    if conn.dialect.name == "sqlite":
-        listed = func.json_each(json.dumps(list(ids))).table_valued("value")
-        return column.in_(select(listed.c.value))
-    return column == any_(literal(list(ids), ARRAY(BigInteger)))
+    """Return the condition that `column` is one of any number of ids."""
+    return _is_in(conn.dialect.name, column, literal(list(ids), _Ids))
 
 
-def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
-    """Return all rows of a query, of columns that hold no octets and no times; their order need not be the query's.
+def is_listed(dialect: str, column: ColumnElement[int], name: str) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of the ids that the parameter called `name` then lists."""
+    return _is_in(dialect, column, bindparam(name, type_=_Ids))
+
+
+class AtOnce:
+    """A query of columns that hold no octets and no times, and whose rows are read all at once.
 
     NOTE: SQLite writes a Double in JSON with 15 digits.
     """
-    if conn.dialect.name != "sqlite":
-        return conn.execute(query).all()
-    columns = query.subquery().c
-    packed = conn.execute(select(func.json_group_array(func.json_array(*columns)))).scalar_one()
-    rows: list[list[Any]] = json.loads(packed)
-    for position, column in enumerate(columns):
-        process = column.type.dialect_impl(conn.dialect).result_processor(conn.dialect, None)
-        if process is not None:
-            for row in rows:
-                row[position] = process(row[position])
-    return rows
+
+    def __init__(self, query: Select[Any]) -> None:
+        self._query = query
+        self._columns = tuple(query.subquery().c)
+        self._packed = select(func.json_group_array(func.json_array(*self._columns)))
+
+    def rows(self, conn: Connection, **parameters: Any) -> Sequence[Sequence[Any]]:
+        """Return all rows; their order need not be the query's."""
+        if conn.dialect.name != "sqlite":
+            return conn.execute(self._query, parameters).all()
+        rows: list[list[Any]] = json.loads(conn.execute(self._packed, parameters).scalar_one())
+        for position, column in enumerate(self._columns):
+            process = column.type.dialect_impl(conn.dialect).result_processor(conn.dialect, None)
+            if process is not None:
+                for row in rows:
+                    row[position] = process(row[position])
+        return rows
+
+
+def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
+    """Return all rows of a query that is not run often, as `AtOnce` does."""
+    return AtOnce(query).rows(conn)
 
 
 def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -91,13 +122,8 @@ def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, A
         conn.execute(insert(table), rows)
         return
     names = tuple(rows[0])
-    columns = [table.c[name] for name in names]
-    packed, octets = _packed(conn, columns, ([row[name] for name in names] for row in rows))
-    values = func.json_each(_ROWS).table_valued("value")
-    unpacked = [_unpacked(column, position) for position, column in enumerate(columns)]
-    statement = insert(table).from_select(names, select(*unpacked).select_from(values))
-    # NOTE: by name, for a statement that is kept compiled keeps the values that it was made with.
-    conn.execute(statement, {_ROWS.key: packed, _OCTETS.key: octets})
+    packed, octets = _packed(conn, [table.c[name] for name in names], ([row[name] for name in names] for row in rows))
+    conn.execute(_insertion(table, names), {_ROWS.key: packed, _OCTETS.key: octets})
 
 
 def update_at_once(
@@ -110,20 +136,41 @@ def update_at_once(
         by_id = update(table).where(table.c.id == bindparam("row_id")).values({column.name: bindparam("new"), **others})
         conn.execute(by_id, [{"row_id": id_, "new": value} for id_, value in values.items()])
         return
+    conn.execute(
+        _alteration(table, column, tuple(others)),
+        {_ROWS.key: json.dumps(list(values.items())), **{f"new_{name}": value for name, value in others.items()}},
+    )
+
+
+def hexadecimal(dialect: str, column: ColumnElement[bytes]) -> ColumnElement[str]:
+    """Return octets as hexadecimal digits, which `rows_at_once` can carry."""
+    return func.hex(column) if dialect == "sqlite" else func.encode(column, "hex")
+
+
+def _is_in(dialect: str, column: ColumnElement[int], ids: ColumnElement[Any]) -> ColumnElement[bool]:
+    if dialect == "sqlite":
+        return column.in_(select(func.json_each(ids).table_valued("value").c.value))
+    return column == any_(ids)
+
+
+@cache
+def _insertion(table: Table, names: tuple[str, ...]) -> Insert:
+    values = func.json_each(_ROWS).table_valued("value")
+    unpacked = [_unpacked(table.c[name], position) for position, name in enumerate(names)]
+    return insert(table).from_select(names, select(*unpacked).select_from(values))
+
+
+@cache
+def _alteration(table: Table, column: Column[Any], others: tuple[str, ...]) -> Update:
     listed = func.json_each(_ROWS).table_valued("value", name="listed")
     id_, value = (func.json_extract(listed.c.value, f"$[{position}]", type_=Integer) for position in (0, 1))
-    statement = update(table).values({column.name: value, **others}).where(table.c.id == id_)
-    conn.execute(statement, {_ROWS.key: json.dumps(list(values.items()))})
+    to_all = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in others}
+    return update(table).values({column.name: value, **to_all}).where(table.c.id == id_)
 
 
-def hexadecimal(conn: Connection, column: ColumnElement[bytes]) -> ColumnElement[str]:
-    """Return octets as hexadecimal digits, which `rows_at_once` can carry."""
-    return func.hex(column) if conn.dialect.name == "sqlite" else func.encode(column, "hex")
-
-
-def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[Iterable[Any]]) -> tuple[str, bytes]:
+def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[list[Any]]) -> tuple[str, bytes]:
     """Return rows as JSON, and beside it all their octets in one value, for which the JSON has places in it."""
-    packed = [list(row) for row in rows]
+    packed = list(rows)
     pieces: list[bytes] = [b"\0"]  # a part of nothing would be NULL
     size_bytes = 1
     for position, column in enumerate(columns):

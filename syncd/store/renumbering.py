@@ -1,7 +1,7 @@
 """Floor 3: a mailbox whose UIDVALIDITY changed: rows keep their identity by finding their message under its new UID."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,19 +9,36 @@ from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
 from syncd.store import troubles
 from syncd.store.accounts import MailboxCursor, move_cursor
-from syncd.store.schema import base_message, server_message
+from syncd.store.queries import is_one_of
+from syncd.store.schema import base_message, mailbox, server_message
 from syncd.store.server_tree import raise_version
 
+_ADRIFT = 0
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
 @dataclass(frozen=True, slots=True)
 class Renumbered:
-    """Count what became of a mailbox: messages found again, new ones, and those that are not there any more."""
+    """Count what became of a mailbox: messages found again, new ones, and those that are not there any more.
+
+    lost: the row ids of the latter.
+    """
 
     found: int
     new: int
-    gone: int
+    lost: tuple[int, ...] = ()
+
+
+def set_adrift(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> None:
+    """Take the UIDs from the rows of a mailbox: its server, set back, uses them for other messages.
+
+    The rows, and the cursor with them, get the UIDVALIDITY that no server gives, so that whoever comes next, also after
+    a restart, finds the mailbox renumbered.
+    """
+    columns = server_message.c
+    of_mailbox = (columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity)
+    conn.execute(update(server_message).where(*of_mailbox).values(uidvalidity=_ADRIFT, uid=columns.id))
+    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(uidvalidity=_ADRIFT))
 
 
 def messages_of(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> Mapping[int, int]:
@@ -83,7 +100,30 @@ def rebind(
             [{"row_id": row.id, "body": bodies[row.id]} for row in new],
         )
     move_cursor(conn, mailbox_id, cursor, is_listed=True, now=now)
-    return Renumbered(len(taken), len(new), len(gone))
+    return Renumbered(len(taken), len(new), tuple(gone))
+
+
+def reclaim(conn: Connection, *, mailbox_id: int, lost: Iterable[int], bodies: Mapping[int, int]) -> Mapping[int, int]:
+    """Let messages that a server had lost take the UIDs under which they are there again.
+
+    bodies: those of new rows, by row id. Return the bodies of the rows that are new indeed, which are bound by nobody.
+    """
+    columns = server_message.c
+    ids = {*lost, *bodies}
+    rows = conn.execute(select(server_message).where(is_one_of(conn, columns.id, ids)).order_by(columns.uid)).all()
+    waiting: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        if row.id in bodies and row.body_id is None:
+            waiting[bodies[row.id]].append(row)
+    taken = [
+        (row, same.pop(0))
+        for row in rows
+        if row.id not in bodies and row.gone_at is not None and (same := waiting.get(row.body_id, []))
+    ]
+    if taken:
+        _take_over(conn, taken, raise_version(conn, mailbox_id))
+    over = {now_here.id for _, now_here in taken}
+    return {row_id: body_id for row_id, body_id in bodies.items() if row_id not in over}
 
 
 def _take_over(conn: Connection, taken: list[tuple[Row[Any], Row[Any]]], version: int) -> None:

@@ -1,24 +1,24 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, NamedTuple, assert_never
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
-from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.schema import journal, replica, replica_message
 
-FILE_COLUMNS = tuple(replica_message.c[field.name] for field in fields(ReplicaMessage))
+FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
+_OF_ITS_OWN = (ReplicaState.EDITED, ReplicaState.FOUND)
 
 
-@dataclass(frozen=True, slots=True)
-class MintedFile:
+class MintedFile(NamedTuple):
     """A file that is about to be delivered; its name exists nowhere yet."""
 
     message_id: int
@@ -150,11 +150,8 @@ def announce_deliveries(
             for file in minted
         ],
     )
-    columns = replica_message.c
-    query = select(columns.message_id, columns.id).where(
-        columns.replica_id == replica_id, is_one_of(conn, columns.message_id, [file.message_id for file in minted])
-    )
-    ids = {int(message_id): int(file_id) for message_id, file_id in rows_at_once(conn, query)}
+    files = _ids(conn.dialect.name).rows(conn, of_id=replica_id, message_ids=[file.message_id for file in minted])
+    ids = {int(message_id): int(file_id) for message_id, file_id in files}
     return {
         file.message_id: ReplicaMessage(
             id=ids[file.message_id],
@@ -192,19 +189,17 @@ def announce_body(conn: Connection, file: ReplicaMessage) -> None:
 
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
-    _announce(conn, _BY_ID.values(state=ReplicaState.MOVING), [{"file_id": file_id} for file_id in file_ids])
+    _announce(conn, _MOVING, file_ids)
 
 
 def announce_withdrawals(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be removed: missing from now on, they are missing by our own doing."""
-    statement = _BY_ID.values(state=ReplicaState.WITHDRAWN)
-    _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
+    _announce(conn, _WITHDRAWN, file_ids)
 
 
 def retract_announcements(conn: Connection, file_ids: Iterable[int]) -> None:
     """Take back moves and withdrawals that were not performed; the next look at the files says what is."""
-    statement = _BY_ID.values(state=ReplicaState.PRESENT)
-    _announce(conn, statement, [{"file_id": file_id} for file_id in file_ids])
+    _announce(conn, _PRESENT, file_ids)
 
 
 def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
@@ -226,10 +221,20 @@ def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
 
 
 _BY_ID = update(replica_message).where(replica_message.c.id == bindparam("file_id"))
+_MOVING, _WITHDRAWN, _PRESENT = (
+    _BY_ID.values(state=state) for state in (ReplicaState.MOVING, ReplicaState.WITHDRAWN, ReplicaState.PRESENT)
+)
 
 
-def _announce(conn: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
+@cache
+def _ids(dialect: str) -> AtOnce:
+    columns = replica_message.c
+    here = (columns.replica_id == bindparam("of_id"), is_listed(dialect, columns.message_id, "message_ids"))
+    return AtOnce(select(columns.message_id, columns.id).where(*here))
+
+
+def _announce(conn: Connection, statement: Update, file_ids: Iterable[int]) -> None:
+    if rows := [{"file_id": file_id} for file_id in file_ids]:
         conn.execute(statement, rows)
 
 
@@ -243,7 +248,7 @@ def _state_of(conn: Connection, file_id: int) -> ReplicaState:
     message_id, state = conn.execute(query).one()
     if message_id is not None:
         return ReplicaState.PRESENT
-    return ReplicaState.EDITED if state == ReplicaState.EDITED else ReplicaState.NEW
+    return ReplicaState(state) if state in _OF_ITS_OWN else ReplicaState.NEW
 
 
 def _is_begun(conn: Connection, file_id: int) -> bool:

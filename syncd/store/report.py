@@ -98,12 +98,12 @@ class TroubleReport:
 
 @dataclass(frozen=True, slots=True)
 class HoldReport:
-    """Name the device and the mailbox of a hold."""
+    """Name the account, the mailbox and the device of a hold; device None: it is the account's."""
 
     hold: Hold
     account: str
     mailbox: str
-    device: str
+    device: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +147,14 @@ def held(conn: Connection) -> tuple[HoldReport, ...]:
     names = device_names(conn)
     places = {row.id: row for row in conn.execute(query)}
     return tuple(
-        HoldReport(one, place.account_name, place.name, names.get(one.device_id, ""))
+        HoldReport(one, place.account_name, place.name, _name(names, one.device_id))
         for one in found
         if (place := places.get(one.mailbox_id)) is not None
     )
+
+
+def _name(names: Mapping[int, str], device_id: int | None) -> str | None:
+    return None if device_id is None else names.get(device_id, "")
 
 
 def account_ids(conn: Connection) -> Mapping[str, int]:
@@ -259,7 +263,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
             mailbox_id=row.mailbox_id,
             delivered=int(row.delivered or 0),
             waiting=waiting.get(row.id, 0),
-            new=kinds.get(ReplicaState.NEW, 0),
+            new=kinds.get(ReplicaState.NEW, 0) + kinds.get(ReplicaState.FOUND, 0),
             missing=kinds.get(ReplicaState.MISSING, 0),
             deleted=kinds.get(ReplicaState.DELETED, 0),
             edited=kinds.get(ReplicaState.EDITED, 0),

@@ -195,7 +195,7 @@ device = Table(
     Column("layout", Text, nullable=False),
     _count("generation"),  # of the last barrier that is settled; the marker holds this or `generation_next`
     _count("generation_next"),  # of the barrier under way
-    Column("state", Text, nullable=False),  # active | away | foreign
+    Column("state", Text, nullable=False),  # store.devices: new | active | away | foreign | adopting
     Column("settled_at", Double),
     Column("error", Text),
     sqlite_autoincrement=True,
@@ -213,7 +213,7 @@ replica = Table(
     _count("version"),
     _count("server_cursor"),  # mailbox.version up to which the server tree is planned for this replica
     _count("replica_cursor"),  # replica.version up to which this tree is planned for the server
-    Column("listed_at", Double),  # last complete listing
+    Column("listed_at", Double),  # last complete listing; none: what is missing there was not deleted
     UniqueConstraint("device_id", "mailbox_id"),
     UniqueConstraint("device_id", "directory"),
     Index("ix_replica_mailbox_id", "mailbox_id"),
@@ -277,7 +277,7 @@ journal = Table(
     _ref("account_id", "account"),
     _ref("mailbox_id", "mailbox"),
     _ref("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
-    Column("kind", Text, nullable=False),  # store.journal.CopyState or UploadState
+    Column("kind", Text, nullable=False),  # store.journal: CopyState, UploadState or FOUND
     Column("digest", LargeBinary(32), nullable=False),
     Column("header_digest", LargeBinary(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),

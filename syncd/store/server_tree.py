@@ -1,8 +1,9 @@
 """Floor 3: the server tree: what each mailbox holds on its server, as observed, with a version on every change."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -11,7 +12,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
-    false,
     func,
     or_,
     select,
@@ -20,16 +20,16 @@ from sqlalchemy import (
 )
 
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
+from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import troubles
-from syncd.store.journal import UploadState
+from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import journal, mailbox, server_message, trouble
+from syncd.store.schema import body, journal, mailbox, replica_message, server_message, trouble
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedMessage:
+class ObservedMessage(NamedTuple):
     """A message as its server just described it; size and date are None when only flags were asked for."""
 
     uid: int
@@ -40,13 +40,21 @@ class ObservedMessage:
     email_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WantedBody:
+class WantedBody(NamedTuple):
     """A message whose body is not in the store."""
 
     message_id: int
     uid: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A UID whose message has another size or date than before; header_digest: of the body in the store, if any."""
+
+    uid: int
+    header_digest: bytes | None
+    is_same_date: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,68 @@ def flags_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Itera
     return {uid: parse_flags(row.flags) for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
+def unlike_messages(
+    conn: Connection, *, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]
+) -> tuple[Unlike, ...]:
+    """Return which of these have another size or date than the tree has, or had, under their UIDs."""
+    columns = server_message.c
+    told = {one.uid: (one.size_bytes, one.internaldate) for one in observed if one.size_bytes is not None}
+    query = (
+        select(columns.uid, columns.size_bytes, columns.internaldate, body.c.header_digest)
+        .outerjoin(body, body.c.id == columns.body_id)
+        .where(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity)
+        .where(is_one_of(conn, columns.uid, told))
+    )
+    return tuple(
+        Unlike(row.uid, row.header_digest, is_same_date=row.internaldate == told[row.uid][1])
+        for row in conn.execute(query)
+        if (row.size_bytes, row.internaldate) != told[row.uid]
+    )
+
+
+def record_facts(conn: Connection, *, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> None:
+    """Record the size and date that the server tells of known messages now; to devices that is no change."""
+    known = _rows_by_uid(conn, mailbox_id, uidvalidity, [one.uid for one in observed])
+    facts = [
+        {"row_id": known[one.uid].id, "size": one.size_bytes, "date": one.internaldate}
+        for one in observed
+        if one.uid in known
+    ]
+    if facts:
+        conn.execute(_BY_ID.values(size_bytes=bindparam("size"), internaldate=bindparam("date")), facts)
+
+
+def count_moved(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> int:
+    """Count how many of these messages have just come into other mailboxes of the account.
+
+    By size and date, each arrival standing for one; what has a body there has been there before.
+    """
+    columns, other = server_message.c, server_message.alias("other")
+    wanted = select(columns.size_bytes, columns.internaldate).where(
+        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, is_one_of(conn, columns.uid, uids)
+    )
+    account = select(mailbox.c.account_id).where(mailbox.c.id == mailbox_id).scalar_subquery()
+    came = (
+        select(other.c.size_bytes, other.c.internaldate)
+        .join(mailbox, mailbox.c.id == other.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == account,
+            other.c.mailbox_id != mailbox_id,
+            other.c.body_id.is_(None),
+            other.c.gone_at.is_(None),
+        )
+    )
+    gone, arrived = (Counter(map(tuple, conn.execute(query))) for query in (wanted, came))
+    return (gone & arrived).total()
+
+
+def sizes_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, int]:
+    """Return the size of each of these messages, by row id."""
+    columns = server_message.c
+    query = select(columns.id, columns.size_bytes).where(is_one_of(conn, columns.id, message_ids))
+    return {row.id: row.size_bytes for row in conn.execute(query)}
+
+
 def message_ids_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> Mapping[int, int]:
     """Return the row ids of messages by UID, of those that are in the tree."""
     return {uid: row.id for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
@@ -204,7 +274,8 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Those set aside wait for the retry of their trouble, and those that may be what a device added, until that is known.
+    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
+    and those that may be what a device added, until that is known.
     """
     query = (
         select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
@@ -215,7 +286,10 @@ def wanted_bodies(
             server_message.c.gone_at.is_(None),
             server_message.c.id.not_in(_set_aside(mailbox_id, now)),
             ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
-            or_(false(), *(_taken_by(selection) for selection in selections)),
+            or_(
+                server_message.c.size_bytes.in_(_sizes_found(mailbox_id)),
+                *(_taken_by(selection) for selection in selections),
+            ),
         )
         .order_by(server_message.c.uid.desc())
         .limit(limit)
@@ -253,6 +327,15 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
         trouble.c.retry_at > now,
+    )
+
+
+def _sizes_found(mailbox_id: int) -> Select[Any]:
+    file = replica_message.c
+    return (
+        select(journal.c.size_bytes)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .where(journal.c.mailbox_id == mailbox_id, journal.c.kind == FOUND, file.state == ReplicaState.FOUND)
     )
 
 

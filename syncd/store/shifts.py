@@ -69,7 +69,9 @@ def find(
     That is between what is to be removed and what is to be delivered. held: messages whose removal waits, though it is
     planned.
     """
-    by_id = {row.id: row for row in of}
+    by_id, held = {row.id: row for row in of}, tuple(held)
+    if not held and not _has_leaving(conn, by_id):
+        return ()
     leaving: dict[int, tuple[Leaving, ReplicaMessage, Flags]] = {}
     for row in rows_at_once(conn, _leaving(conn, by_id, held)):
         replica_id, account_id, uid, body_id, internaldate, base, *file_row = row
@@ -186,9 +188,18 @@ def settle(
         conn,
         mailbox_id=source.mailbox_id,
         message_ids=frozenset(gone),
-        device_id=source.device_id,
-        scope=HoldScope.ON_DEVICE,
+        of=(HoldScope.ON_DEVICE, source.device_id),
     )
+
+
+def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
+    """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
+    query = (
+        select(_old.c.id)
+        .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
+        .where(is_one_of(conn, replica.c.id, of), *_is_to_go())
+    )
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select[Any]:
@@ -215,8 +226,7 @@ def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select
         .join(body, body.c.id == _old.c.body_id)
         .where(
             is_one_of(conn, replica.c.id, of),
-            or_(_old.c.version > replica.c.server_cursor, is_one_of(conn, _old.c.id, held)),
-            _old.c.gone_at.is_not(None),
+            or_(and_(*_is_to_go()), and_(_old.c.gone_at.is_not(None), is_one_of(conn, _old.c.id, held))),
             _file.c.state == ReplicaState.PRESENT,
             _file.c.mtime == _old.c.internaldate,
             _file.c.size_bytes == form_bytes,
@@ -245,6 +255,10 @@ def _is_to_be_delivered(conn: Connection, of: Iterable[int]) -> tuple[ColumnElem
         _new.c.version > _of_new.c.server_cursor,
         ~exists(there),
     )
+
+
+def _is_to_go() -> tuple[ColumnElement[bool], ...]:
+    return _old.c.version > replica.c.server_cursor, _old.c.gone_at.is_not(None)
 
 
 def _is_content_of(old: Any, new: Any) -> ColumnElement[bool]:

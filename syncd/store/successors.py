@@ -7,21 +7,18 @@ A file that the device removed as well takes nobody's place, or copies of one me
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select
 
-from syncd.mail.mailbox import SpecialUse
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
-from syncd.store.schema import body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.schema import body, journal, replica, replica_message, server_message
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
-_NO_PLACE = (SpecialUse.TRASH.value, SpecialUse.JUNK.value)
 
 
 def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -34,12 +31,12 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
     }
     known = _successors(conn, of, deleted) if deleted else {}
     return tuple(
-        replace(pair, successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
+        pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
     )
 
 
-def has_successor(device_id: int) -> ColumnElement[bool]:
+def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Say of a file of this device that it put another one with the same octets elsewhere."""
     other, of_other = replica_message.alias("other"), replica.alias("of_other")
     return exists(
@@ -55,7 +52,7 @@ def has_successor(device_id: int) -> ColumnElement[bool]:
             other.c.state.not_in(_NOT_THERE),
             journal.c.kind.in_([state.value for state in UploadState]),
         )
-        .correlate(replica_message)
+        .correlate(replica_message, replica)
     )
 
 
@@ -73,7 +70,7 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
     found: dict[int, Successor] = {}
     for row in _filed(conn, of, here.account_id, {*ids, *(row.id for row in of_versions)}):
         is_filed = row.kind == UploadState.FILED.value
-        if is_filed and (row.gone_at is not None or row.uid is None or row.special_use in _NO_PLACE):
+        if is_filed and (row.gone_at is not None or row.uid is None):
             continue
         mine = [one for one in copies[row.body_id] if one.id != row.message_id]
         if row.replica_id == of.id and row.header_message_id is not None:
@@ -101,12 +98,10 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
             file.message_id,
             server_message.c.uid,
             server_message.c.gone_at,
-            mailbox.c.special_use,
         )
         .join(journal, journal.c.digest == body.c.digest)
         .join(replica_message, file.id == journal.c.replica_message_id)
         .join(replica, replica.c.id == file.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .outerjoin(server_message, server_message.c.id == file.message_id)
         .where(
             is_one_of(conn, body.c.id, body_ids),

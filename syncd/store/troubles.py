@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Delete, bindparam, delete, insert, select, update
 
 from syncd.errors import Temper
-from syncd.store.queries import is_one_of
+from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import mailbox, server_message, trouble
 
 _FIRST_RETRY_S = 60.0
@@ -104,8 +105,14 @@ def hurry_bodies(conn: Connection, *, account_id: int) -> None:
 
 def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
     """Forget the troubles of messages that went well."""
-    of_device = trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id
-    conn.execute(delete(trouble).where(is_one_of(conn, trouble.c.message_id, message_ids), of_device))
+    statement = _resolution(conn.dialect.name, of_server=device_id is None)
+    conn.execute(statement, {"ids": message_ids} if device_id is None else {"ids": message_ids, "of_id": device_id})
+
+
+@cache
+def _resolution(dialect: str, *, of_server: bool) -> Delete:
+    of_device = trouble.c.device_id.is_(None) if of_server else trouble.c.device_id == bindparam("of_id")
+    return delete(trouble).where(is_listed(dialect, trouble.c.message_id, "ids"), of_device)
 
 
 def forget(conn: Connection, message_ids: Iterable[int]) -> None:

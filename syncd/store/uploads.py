@@ -105,6 +105,19 @@ def uploads(conn: Connection, *, account_id: int) -> tuple[Upload, ...]:
     return tuple(found)
 
 
+def is_underway(conn: Connection, device_id: int) -> bool:
+    """Tell whether anything that a device added is not settled."""
+    file = replica_message.c
+    query = (
+        select(journal.c.id)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == file.replica_id)
+        .where(replica.c.device_id == device_id, journal.c.kind.in_(ON_ITS_WAY))
+        .limit(1)
+    )
+    return conn.execute(query).first() is not None
+
+
 def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
     """Return the messages of an account with these bodies, and which device has them in which state."""
     message = server_message.c
@@ -141,6 +154,17 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
 def due_at(refused_at: float, attempts: int) -> float:
     """Return when what was refused is to be tried again: each time after twice as long."""
     return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
+
+
+def unchanged(conn: Connection, ids: Iterable[int]) -> frozenset[int]:
+    """Return those of these rows of the journal whose files are the device's own still, and as they were taken in."""
+    file = replica_message.c
+    query = (
+        select(journal.c.id)
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .where(is_one_of(conn, journal.c.id, ids), journal.c.kind.in_(ON_ITS_WAY), file.message_id.is_(None))
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> Collection[int]:
@@ -204,10 +228,11 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
 
 def _settle(conn: Connection, one: Settled, *, now: float) -> None:
     upload, file = one.upload, replica_message.c
+    # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
     row = conn.execute(
-        select(file.replica_id, file.flags, file.info, file.state).where(
-            file.id == upload.file_id, file.message_id.is_(None)
-        )
+        select(file.replica_id, file.flags, file.info, file.state)
+        .join(journal, journal.c.replica_message_id == file.id)
+        .where(file.id == upload.file_id, file.message_id.is_(None), journal.c.id == upload.id)
     ).one_or_none()
     if row is None:
         return

@@ -1,11 +1,13 @@
 """Floor 4: the attachment of a device to its root: proof that the directory is there and the one that the store knows.
 
 Theory. Attached means that the marker in the root is the one that the store expects. A new and empty directory is made
-ours; anything else than these two is left as it is, and nothing is concluded from it.
+ours; anything else than these two is left as it is, and nothing is concluded from it, until a person says that it is to
+be this device's (`adopt`). From then on it has our marker, and its replicas are looked at for the first time again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +17,55 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
 from syncd.maildir.failures import failing
-from syncd.maildir.marker import MARKER, Marker, Standing, read_marker, standing, write_marker
+from syncd.maildir.marker import MARKER, Marker, MarkerFault, Standing, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import devices
+from syncd.store import adoption, devices
 from syncd.store.database import Database
-from syncd.store.devices import DeviceRow
+from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Say what was found in a root that is the device's now. is_empty: there was nothing, so all is delivered."""
+
+    found: str
+    is_empty: bool
+
+
+class Adoptions:
+    """Gather those who ask for an adoption, until the task that owns the device makes it."""
+
+    def __init__(self) -> None:
+        self._asked: list[asyncio.Future[Adopted]] = []
+
+    def ask(self) -> "asyncio.Future[Adopted]":
+        """Return what tells how the adoption ended."""
+        asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        return asked
+
+    async def answer(self, adopt: Callable[[], Awaitable[Adopted]]) -> bool:
+        """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure."""
+        asked, self._asked = [one for one in self._asked if not one.done()], []
+        if not asked:
+            return False
+        try:
+            adopted = await adopt()
+        except Exception as error:
+            for one in asked:
+                if not one.done():
+                    one.set_exception(error)
+            if not isinstance(error, SyncdError):
+                raise
+            return False
+        for one in asked:
+            if not one.done():
+                one.set_result(adopted)
+        return True
+
+
+Prove = Callable[[ReplicaRoot], None]
+"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
 class Attachment:
@@ -33,55 +79,109 @@ class Attachment:
         self._store_id = ""
         self._device_id = 0
 
-    async def attach(self) -> None:
-        """Prove that the root is the one we know, or make it ours if it is new and empty.
+    async def attach(self) -> bool:
+        """Prove that the root is the one we know, or make it ours if it is new and empty; tell whether it was not so.
 
         DeviceAwayError when it is not: the device is left alone until it is.
         """
-        self._store_id = await self._db.write(lambda conn: devices.store_id(conn, now=self._clock()))
-        row = await self._db.write(self._ensure_row)
-        self._device_id = row.id
+        row = await self._ensure()
         try:
             await self._attach(row)
         except FileError as error:
             away = DeviceAwayError(str(error), temper=error.temper)
-            await self.record("away", text_of(away))
+            await self.record(AWAY, text_of(away))
             raise away from error
         except SyncdError as error:
-            await self.record("foreign" if error.temper is Temper.GIVE_UP else "away", text_of(error))
+            await self.record(FOREIGN if error.temper is Temper.GIVE_UP else AWAY, text_of(error))
             raise
-        await self.record("active", None)
+        await self.record(ACTIVE, None)
+        return row.state not in {ACTIVE, ADOPTING}
 
-    async def prover(self) -> Callable[[ReplicaRoot], None]:
+    async def adopt(self) -> Adopted:
+        """Make the root ours whatever is in it, with nothing concluded from what is not there.
+
+        DeviceAwayError when there is no directory, or it is in another layout. No round may be under way. Interrupted,
+        the root is as foreign as it was, or adopted.
+        """
+        row = await self._ensure()
+        found, how = await asyncio.to_thread(self._examined, row)
+        layout, path = self._config.layout.value, str(self._config.path)
+        is_empty = found is MarkerFault.MISSING and await asyncio.to_thread(_is_empty, self._config.path)
+        if is_empty:
+            await self._begin_afresh(row)
+        else:
+            if layout != row.layout and row.generation_next:
+                raise _in_another_layout(row.layout)
+            seen = found.generation if isinstance(found, Marker) else 0
+            generation = max(seen, row.generation, row.generation_next) + 1
+            knows = how in {Standing.KNOWN, Standing.OLDER}
+            begin = partial(
+                adoption.begin,
+                device_id=row.id,
+                path=path,
+                layout=layout,
+                generation=generation,
+                knows_what_was_agreed=knows,
+            )
+            await self._db.write(begin)
+            await asyncio.to_thread(self._write_marker, generation)
+            settle = partial(devices.settle_barrier, device_id=row.id, generation=generation, now=self._clock())
+            await self._db.write(settle)
+            record = partial(devices.record_device_state, device_id=row.id, state=ADOPTING, error=None)
+            await self._db.write(record)
+        log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty)
+        return Adopted("an empty directory" if is_empty else self._words(found, how, row), is_empty)
+
+    async def prover(self) -> Prove:
         """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
         row = await self.row()
 
         def prove(root: ReplicaRoot) -> None:
-            found = self._standing_of(root, row)
-            if found is not Standing.KNOWN:
-                raise DeviceAwayError(_WHY[found])
+            found = read_marker(root)
+            how = self._standing_of(found, row)
+            if how is not Standing.KNOWN:
+                raise DeviceAwayError(self._refusal(found, how, row))
 
         return prove
 
     async def check(self) -> None:
         """Prove once more that the root is ours before anything is concluded from it."""
-        found = await asyncio.to_thread(self._standing, await self.row())
-        if found is not Standing.KNOWN:
-            await self.record("away", _WHY[found])
-            raise DeviceAwayError(_WHY[found])
+        row = await self.row()
+        found, how = await asyncio.to_thread(self._examined, row)
+        if how is not Standing.KNOWN:
+            text = self._refusal(found, how, row)
+            await self.record(AWAY, text)
+            raise DeviceAwayError(text)
 
     async def row(self) -> DeviceRow:
         """Return the device's row as it is now."""
         return await self._db.read(partial(devices.device_of, device_id=self._device_id))
 
     async def record(self, state: str, error: str | None) -> None:
-        """Record how the device is: active, away or foreign."""
+        """Record how the device is; one that is being adopted stays so while it is active."""
+        if state == ACTIVE and await self.is_adopting():
+            state = ADOPTING
         record = partial(devices.record_device_state, device_id=self._device_id, state=state, error=error)
+        await self._db.write(record)
+
+    async def is_adopting(self) -> bool:
+        """Tell whether the device was adopted and not all of it has been compared since."""
+        return (await self.row()).state == ADOPTING
+
+    async def record_adopted(self) -> None:
+        """Record that an adoption has come to its end."""
+        record = partial(devices.record_device_state, device_id=self._device_id, state=ACTIVE, error=None)
         await self._db.write(record)
 
     def marker(self, generation: int) -> Marker:
         """Return the marker that the root has after this generation's barrier."""
         return Marker(self._name, self._store_id, generation)
+
+    async def _ensure(self) -> DeviceRow:
+        self._store_id = await self._db.write(lambda conn: devices.store_id(conn, now=self._clock()))
+        row = await self._db.write(self._ensure_row)
+        self._device_id = row.id
+        return row
 
     def _ensure_row(self, conn: Connection) -> DeviceRow:
         return devices.ensure_device(conn, self._name, path=str(self._config.path), layout=self._config.layout.value)
@@ -91,47 +191,79 @@ class Attachment:
         is_new = row.generation_next == 0
         if is_new:
             await asyncio.to_thread(_make_root, self._config.path)
-        found = await asyncio.to_thread(self._standing, row)
-        if found is Standing.MISSING and (is_new or path != row.path):
+        found, how = await asyncio.to_thread(self._examined, row)
+        if how is Standing.MISSING and (is_new or path != row.path):
             if not await asyncio.to_thread(_is_empty, self._config.path):
                 raise DeviceAwayError(
-                    "the directory holds files but no marker of syncd; give the device an empty directory",
+                    "the directory holds files but no marker of syncd; "
+                    f"{self._adopt_it('takes them over')}, or give the device an empty directory",
                     temper=Temper.GIVE_UP,
                 )
-            layout = self._config.layout.value
-            await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
-            await asyncio.to_thread(self._write_first_marker)
+            await self._begin_afresh(row)
             log.info("device_filled_afresh", device=self._name)
-        elif found is not Standing.KNOWN:
-            away = found in {Standing.MISSING, Standing.MALFORMED}
-            raise DeviceAwayError(_WHY[found], temper=Temper.WAIT if away else Temper.GIVE_UP)
+        elif how is not Standing.KNOWN:
+            away = how in {Standing.MISSING, Standing.MALFORMED}
+            raise DeviceAwayError(self._refusal(found, how, row), temper=Temper.WAIT if away else Temper.GIVE_UP)
         elif self._config.layout.value != row.layout:
-            raise DeviceAwayError(
-                f"the replicas are in layout {row.layout}; another layout needs an empty directory",
-                temper=Temper.GIVE_UP,
-            )
+            raise _in_another_layout(row.layout)
         elif path != row.path:
             await self._db.write(lambda conn: devices.move_device(conn, row.id, path))
 
-    def _standing(self, row: DeviceRow) -> Standing:
+    async def _begin_afresh(self, row: DeviceRow) -> None:
+        path, layout = str(self._config.path), self._config.layout.value
+        await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
+        await asyncio.to_thread(self._write_marker, 0)
+
+    def _examined(self, row: DeviceRow) -> tuple[Marker | MarkerFault, Standing]:
         with ReplicaRoot(self._config.path) as root:
-            return self._standing_of(root, row)
+            found = read_marker(root)
+        return found, self._standing_of(found, row)
 
-    def _standing_of(self, root: ReplicaRoot, row: DeviceRow) -> Standing:
-        return standing(read_marker(root), self.marker(row.generation), reserved_generation=row.generation_next)
+    def _standing_of(self, found: Marker | MarkerFault, row: DeviceRow) -> Standing:
+        return standing(found, self.marker(row.generation), reserved_generation=row.generation_next)
 
-    def _write_first_marker(self) -> None:
+    def _write_marker(self, generation: int) -> None:
         with ReplicaRoot(self._config.path) as root:
-            write_marker(root, self.marker(0))
+            write_marker(root, self.marker(generation))
+
+    # Words.
+
+    def _words(self, found: Marker | MarkerFault, how: Standing, row: DeviceRow) -> str:
+        """Say what is in the directory."""
+        match how, found:
+            case Standing.FOREIGN, Marker(device=device, store=store) if store == self._store_id:
+                return f"the marker of device {device} (a copy of its directory?)"
+            case Standing.FOREIGN, Marker(device=device):
+                return f"the marker of another store's device {device} (is another syncd here, or the store a new one?)"
+            case Standing.OLDER, Marker(generation=generation):
+                return f"an older marker, {generation} instead of {row.generation} (restored from a backup?)"
+            case Standing.NEWER, Marker(generation=generation):
+                newest = max(row.generation, row.generation_next)
+                return f"a newer marker, {generation} instead of {newest} (is the store from a backup, or used twice?)"
+            case Standing.MALFORMED, _:
+                return "a marker that cannot be read"
+            case Standing.MISSING, _:
+                return "files and no marker"
+        return "the marker that belongs there"
+
+    def _refusal(self, found: Marker | MarkerFault, how: Standing, row: DeviceRow) -> str:
+        """Say what is the matter with a root that is not ours, how far that reaches, and what to do."""
+        if how is Standing.MISSING:
+            return (
+                "there is no marker in the directory: unmounted, moved or emptied; its mail is left alone until it is "
+                f"back; {self._adopt_it('goes on with what is there now')}"
+            )
+        words = self._words(found, how, row)
+        return f"the directory has {words}; its mail is left alone; {self._adopt_it('goes on with it')}"
+
+    def _adopt_it(self, what: str) -> str:
+        return f"syncd adopt {self._name} {what}"
 
 
-_WHY = {
-    Standing.MISSING: "there is no marker in the directory: unmounted, moved or emptied; its mail is left alone",
-    Standing.MALFORMED: "the marker in the directory cannot be read; its mail is left alone",
-    Standing.FOREIGN: "the marker in the directory belongs to another device or store; its mail is left alone",
-    Standing.OLDER: "the directory is older than the store remembers: restored from a backup? its mail is left alone",
-    Standing.NEWER: "the directory is newer than the store remembers: store from a backup? its mail is left alone",
-}
+def _in_another_layout(layout: str) -> DeviceAwayError:
+    return DeviceAwayError(
+        f"the replicas are in layout {layout}; another layout needs an empty directory", temper=Temper.GIVE_UP
+    )
 
 
 def _make_root(path: Path) -> None:

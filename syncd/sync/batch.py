@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from syncd.errors import Reach, SyncdError
@@ -50,33 +51,33 @@ class Announced:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Performed:
     """A batch that is on disk; outcomes: by row id of the file."""
 
     announced: Announced
     outcomes: Mapping[int, FileOutcome]
 
-    @property
-    def is_smooth(self) -> bool:
-        """Tell whether all went as announced: nothing is left to be looked at, told or tried again."""
-        return all(isinstance(outcome, FileDone) and not outcome.is_touched for outcome in self.outcomes.values())
+    @cached_property
+    def odd(self) -> Sequence[tuple[FileTask, FileOutcome]]:
+        """Return what did not go as announced: it is to be looked at, told or tried again."""
+        pairs = ((task, self.outcomes[task.file.id]) for task in self.announced.tasks)
+        return [(task, one) for task, one in pairs if not isinstance(one, FileDone) or one.is_touched]
 
     @property
     def touched(self) -> Sequence[str]:
         """Return the names of files that the device changed meanwhile."""
-        return [task.file.name for task in self.announced.tasks if _is_touched(self.outcomes[task.file.id])]
+        return [task.file.name for task, outcome in self.odd if not isinstance(outcome, FileFailed)]
 
     @property
     def stale(self) -> frozenset[int]:
         """Return the messages at which the device forestalled us."""
-        tasks = self.announced.tasks
-        return frozenset(message_of(task) for task in tasks if isinstance(self.outcomes[task.file.id], FileStale))
+        return frozenset(message_of(task) for task, outcome in self.odd if isinstance(outcome, FileStale))
 
     @property
     def widest_error(self) -> SyncdError | None:
         """Return the error that reaches furthest of those that are not of their message alone."""
-        errors = [error for outcome in self.outcomes.values() if (error := _wider(outcome)) is not None]
+        errors = [error for _, outcome in self.odd if (error := _wider(outcome)) is not None]
         return max(errors, key=lambda error: _REACHES.index(error.reach), default=None)
 
     def settlement(self) -> Settlement:
@@ -102,10 +103,6 @@ def message_of(task: FileTask) -> int:
     if message_id is None:
         raise ValueError("a file of the device's own was planned for")
     return message_id
-
-
-def _is_touched(outcome: FileOutcome) -> bool:
-    return isinstance(outcome, FileStale) or (isinstance(outcome, FileDone) and outcome.is_touched)
 
 
 def _wider(outcome: FileOutcome) -> SyncdError | None:

@@ -8,7 +8,7 @@ mailbox and was not settled is observed as gone, and then both sides deleted it.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -18,14 +18,14 @@ from syncd.log import log
 from syncd.mail.flags import DELETED
 from syncd.mail.tree import Pair, ReplicaState
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Move, as_text
+from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Forget, Move, as_text
 from syncd.reconcile.guard import Rule
 from syncd.store import deletions, devices, holds, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope
-from syncd.sync.deletion_guard import admit_deletions, count_deletions
+from syncd.sync.deletion_guard import admit_deletions, admit_of_account, count_account_deletions, count_deletions
 from syncd.sync.sides import Departed, ServerSide
 
 _OVERTAKEN = "somebody changes the message each time it is to be deleted"
@@ -37,7 +37,7 @@ class Wishes:
 
     by_replica: defaultdict[ReplicaRow, dict[int, Departure]] = field(default_factory=lambda: defaultdict(dict))
     returning: set[int] = field(default_factory=set)
-    """Messages whose deletion lost: their devices get them again, and must be told to plan them."""
+    """Messages whose deletion lost, or that the server deleted, too: their devices must be told to plan them again."""
     patient: set[int] = field(default_factory=set)
     """Messages of which an earlier try has marked them as deleted: all of them are asked for together."""
 
@@ -50,7 +50,7 @@ class Wishes:
             self.by_replica[of][server.id] = effect
             if DELETED in server.flags:
                 self.patient.add(server.id)
-        elif isinstance(effect, Deliver) and server.version <= of.server_cursor:
+        elif isinstance(effect, Deliver | Forget) and server.version <= of.server_cursor:
             self.returning.add(server.id)
 
     @property
@@ -90,7 +90,7 @@ class DepartureRound:
         refused: dict[int, SyncdError] = dict(departed.refused)
         if self.sets_overtaken_aside:
             refused |= dict.fromkeys(overtaken, RefusedError(_OVERTAKEN))
-        await self.db.write(partial(self._settle, allowed=allowed, gone=departed.gone, refused=refused))
+        await self.db.write(partial(self._settle, allowed=allowed, departed=replace(departed, refused=refused)))
         for effect in effects:
             if effect.message_id in departed.gone:
                 log.info("message_departed", mailbox_id=self.mailbox.id, uid=effect.uid, effect=as_text(effect))
@@ -101,16 +101,25 @@ class DepartureRound:
         )
 
     def _has_holds(self, conn: Connection) -> bool:
-        return bool(holds.holds(conn, mailbox_id=self.mailbox.id, scope=HoldScope.BY_DEVICE))
+        scopes = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
+        return any(holds.holds(conn, mailbox_id=self.mailbox.id, scope=scope) for scope in scopes)
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        allowed: dict[ReplicaRow, frozenset[int]] = {}
-        for of in self.replicas:
-            mine = [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
-            judged = [one for one in mine if not _is_replaced(one)]
-            admitted = admit_deletions(conn, self.mailbox, of, judged, rule=self.rule, now=self.now)
-            allowed[of] = admitted.union(one.message_id for one in mine if _is_replaced(one))
-        return allowed
+        """Ask the guard for each device, and then for all of them together; what is replaced is no deletion."""
+        wanted = {
+            of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
+            for of in self.replicas
+        }
+        judged = {of: [one for one in mine if not _is_replaced(one)] for of, mine in wanted.items()}
+        rule, now = self.rule, self.now
+        allowed = {of: admit_deletions(conn, self.mailbox, of, mine, rule=rule, now=now) for of, mine in judged.items()}
+        everything = [one for mine in judged.values() for one in mine]
+        some = frozenset[int]().union(*allowed.values())
+        together = admit_of_account(conn, self.mailbox, everything, some, rule=rule, now=now)
+        return {
+            of: (mine & together).union(one.message_id for one in wanted[of] if _is_replaced(one))
+            for of, mine in allowed.items()
+        }
 
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""
@@ -118,18 +127,17 @@ class DepartureRound:
         awake = [one for id_, one in wanted.items() if id_ not in self.sleeping or id_ in self.wishes.patient]
         return tuple(sorted(awake, key=lambda one: one.uid))
 
-    def _settle(
-        self,
-        conn: Connection,
-        *,
-        allowed: Mapping[ReplicaRow, frozenset[int]],
-        gone: frozenset[int],
-        refused: Mapping[int, SyncdError],
-    ) -> None:
+    def _settle(self, conn: Connection, *, allowed: Mapping[ReplicaRow, frozenset[int]], departed: Departed) -> None:
+        gone, refused = departed.gone, departed.refused
+        if departed.record is not None:
+            departed.record(conn)
         uids = {id_: one.uid for mine in self.wishes.by_replica.values() for id_, one in mine.items()}
         if gone:
             vanished = UidSet.of(uids[message_id] for message_id in gone)
             uidvalidity = self.mailbox.cursor.uidvalidity
+            everybody = self.wishes.by_replica.values()
+            deleted = gone - {id_ for mine in everybody for id_, one in mine.items() if _is_replaced(one)}
+            count_account_deletions(conn, self.mailbox, deleted, rule=self.rule, now=self.now)
             server_tree.record_vanished(conn, self.mailbox.id, uidvalidity, vanished, now=self.now)
             for of, mine in allowed.items():
                 wanted = self.wishes.by_replica.get(of, {})

@@ -1,10 +1,11 @@
 """Floor 4: the task of one device: watch its root, and keep its replicas at their mailboxes.
 
-Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
-for a server tree that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at. What a look finds added is taken
-into the store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server
-moved between mailboxes is moved here as well, before anything is removed or delivered.
+Theory. Once attached, replicas that nobody has looked at get their first look, before which nothing else touches them;
+the whole of each of the others is compared with its rows, then the task waits for names that moved, for a server tree
+that changed, and for the hourly complete look. A mailbox that fails stands still by itself; after its wait it is listed
+completely, for what happened in it meanwhile was not looked at. What a look finds added is taken into the
+store, and what it misses is looked for once more and only then deleted, both after `settle`. What the server moved
+between mailboxes is moved here as well, before anything is removed or delivered.
 """
 
 import asyncio
@@ -20,13 +21,14 @@ from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import holds, troubles
 from syncd.store.database import Database
-from syncd.store.devices import DeviceRow
+from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
-from syncd.sync.attachment import Attachment
+from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.first_looks import FirstLooks
 from syncd.sync.intake import Intake
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.recent_bodies import RecentBodies
@@ -84,6 +86,7 @@ class Device:
             file_systems=file_systems,
             recent=recent,
             clock=clock,
+            is_watched=is_watched,
         )
         self._intake = Intake(
             db,
@@ -103,12 +106,20 @@ class Device:
             clock=clock,
         )
         self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
-        self._shifted_files = ShiftedFiles(config.path, self._files, marker=self._attachment.marker)
+        self._first_looks = FirstLooks(
+            db, config, self._files, self._mailboxes, prover=self._attachment.prover, activity=activity, clock=clock
+        )
+        self._shifted_files = ShiftedFiles(
+            config.path, self._files, marker=self._attachment.marker, prover=self._attachment.prover
+        )
         self._shifted_upto: Mapping[int, int] = {}
         self._still = Standstill(name)
         self._stale: Counter[int] = Counter()
         self.requests = Requests(wakes.device(name))
         self._are_holds_judged = self._is_put_off = False
+        self._adoptions = Adoptions()
+        self._has_changed = True
+        """Whether the device may have added something since that was last asked."""
 
     @property
     def name(self) -> str:
@@ -119,10 +130,18 @@ class Device:
         """Return what the device shares with others on its file system."""
         return self._files.commons
 
+    async def adopt(self) -> Adopted:
+        """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot."""
+        asked = self._adoptions.ask()
+        self.requests.hurry()
+        return await asked
+
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
-        await self._attachment.attach()
+        await self._adoptions.answer(self._attachment.adopt)
+        if await self._attachment.attach():
+            self._wake_accounts()  # nothing was fetched for us until now
         await self._files.arrive()
         self._second_look.begin_anew()
         self._shifted_upto = {}
@@ -130,7 +149,12 @@ class Device:
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
+
+    def _wake_accounts(self) -> None:
+        for account in self._mailboxes.accounts:
+            self._wakes.account(account).set()
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
@@ -139,13 +163,15 @@ class Device:
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self._look_first(row)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
         self._is_put_off = False
         while not until():
-            moving = [each for each in await self._mailboxes.served(row.id) if each.mailbox.id not in self._still]
+            moving = [each for each in await self._looked_at(row.id) if each.mailbox.id not in self._still]
             seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
-            if shifted := await self._shift(row, seen):
+            # NOTE: of files that were found, no move is told from a message that has its file already.
+            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
                 effects += shifted
                 continue
             pending = [
@@ -170,22 +196,38 @@ class Device:
         await self._tell()
         return effects
 
+    async def _looked_at(self, device_id: int) -> list[Served]:
+        """Return the replicas whose files are known: of the others nothing may be concluded yet."""
+        return [one for one in await self._mailboxes.served(device_id) if one.replica.listed_at is not None]
+
+    async def _look_first(self, row: DeviceRow) -> None:
+        """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
+        for account in await self._first_looks.run(row.id, self._still):
+            self._has_changed = True
+            self._wakes.account(account).set()
+            self._wakes.device(self._name).set()
+        if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
+            await self._attachment.record_adopted()
+            self._wake_accounts()
+
     async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
         """Move the files of messages that the server moved; look for such ones where the server tree changed."""
         upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
-        if upto == self._shifted_upto:
+        if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
             return 0
+        may_be_begun, self._shifted_upto = not self._shifted_upto, {}
         selection = selection_of(self._config, now=self._clock())
         shifts = ShiftRound(
             self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
         )
         effects = 0
-        for batch in await shifts.plan():
+        for batch in await shifts.plan(may_be_begun=may_be_begun):
             self._activity.now(f"moving files to {batch.target.where}", self._clock())
             with self._still.guard(batch.target.mailbox.id, batch.target.where):
                 result = await shifts.perform(batch)
                 effects += result.effects
                 if result.was_touched:
+                    self._has_changed = True
                     await self._second_look.note(row.id, all_served)
                 if result.has_device_news:
                     self._wakes.account(batch.target.account).set()
@@ -195,6 +237,8 @@ class Device:
 
     async def _round(self, row: DeviceRow, served: Served) -> int:
         self._activity.now(f"delivering {served.where}", self._clock())
+        # NOTE: after its row was read: of a body that comes later, the round does not know yet.
+        await self._first_looks.pair(served)
         policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
@@ -207,17 +251,21 @@ class Device:
             raise
         self._stale.update(result.stale)
         if result.has_device_news:
-            await self._second_look.note(row.id, await self._mailboxes.served(row.id))
+            self._has_changed = True
+            await self._second_look.note(row.id, await self._looked_at(row.id))
             self._wakes.account(served.account).set()
         return result.effects
 
     async def _due(self, row: DeviceRow) -> set[int]:
         now = self._clock()
-        due = await self._db.read(lambda conn: troubles.due_mailboxes(conn, device_id=row.id, now=now))
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        again = await self._db.read(lambda conn: holds.mailboxes_of(conn, device_id=row.id, states=states))
-        return {*due, *again}
+        return await self._db.read(
+            lambda conn: {
+                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
+                *holds.mailboxes_of(conn, device_id=row.id, states=states),
+            }
+        )
 
     async def _tell(self) -> None:
         """Show the mailboxes that stand still, or that none does any more."""
@@ -227,17 +275,30 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
+        if changes.is_overflow or changes.mailboxes:
+            await self._take_over_directories()
         files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
         device_id = (await self._attachment.row()).id
-        count, all_served = 0, await self._mailboxes.served(device_id)
+        count, all_served = 0, await self._looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(served, changes, files.get(served.replica.directory, []))
         if count or changes.is_overflow or changes.mailboxes:
+            self._has_changed = True
             await self._second_look.note(device_id, all_served)
+
+    async def _take_over_directories(self) -> None:
+        """Make mailboxes of directories that programs made, and look at once what was moved there."""
+        made = await self._mailboxes.make_mailboxes(await self._attachment.prover())
+        for account in made:
+            self._wakes.account(account).set()
+        if made:
+            row = await self._attachment.row()
+            await self._mailboxes.ensure_replicas(row.id, self._still)
+            await self._look_first(row)
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
@@ -258,8 +319,11 @@ class Device:
 
     async def take_in(self, *, waits: bool) -> None:
         """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        if not (self._has_changed or self._intake.is_busy or waits):
+            return
+        self._has_changed = False
         device_id = (await self._attachment.row()).id
-        served = await self._mailboxes.served(device_id)
+        served = await self._looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, waits=waits)
         for account in accounts:
             self._wakes.account(account).set()
@@ -275,7 +339,7 @@ class Device:
             if waits:
                 self._activity.now("waiting whether missing files come back", self._clock())
                 await asyncio.sleep(wait_s)
-            served = await self._mailboxes.served(device_id)
+            served = await self._looked_at(device_id)
             for account in await self._second_look.run(device_id, served, self._still):
                 self._wakes.account(account).set()
 
@@ -309,6 +373,9 @@ class Device:
         looked_at = loop.time()
         while True:
             await self._sleep(wake)
+            if await self._adoptions.answer(self._attachment.adopt):
+                await self.attach()
+                changes.add(OVERFLOW)
             await self._attachment.check()
             is_asked = self.requests.take() is Asked.LOOK
             if is_asked:

@@ -8,6 +8,8 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
+from sqlalchemy import Connection
+
 from syncd.config.model import DeviceConfig
 from syncd.errors import FileError
 from syncd.log import log
@@ -31,13 +33,15 @@ from syncd.maildir.names import (
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
-from syncd.reconcile.changes import compare
-from syncd.store import bodies, replica_tree
+from syncd.reconcile.changes import Appeared, Change, Sighting, compare
+from syncd.store import adoption, bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import FilePlace, MintedFile
+from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
+from syncd.sync.contents import Content, batches, read_contents
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
@@ -66,14 +70,15 @@ class DeviceFiles:
         config: DeviceConfig,
         *,
         marker: Callable[[int], Marker],
-        prover: Callable[[], Awaitable[Callable[[ReplicaRoot], None]]],
+        prover: Callable[[], Awaitable[Prove]],
         file_systems: FileSystems,
         recent: RecentBodies,
         clock: Callable[[], float],
+        is_watched: bool,
     ) -> None:
         """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open.
 
-        file_systems: what devices share.
+        file_systems: what devices share. is_watched: somebody asks what is `unexpected`.
         """
         self._db = db
         self._config = config
@@ -83,6 +88,7 @@ class DeviceFiles:
         self._recent = recent
         self.commons = Commons()
         self._clock = clock
+        self._is_watched = is_watched
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
@@ -146,8 +152,10 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
-        self._expect(of, tasks, keywords)
-        outcomes = await to_its_end(self._perform, of, tasks, octets, keywords, generation)
+        if self._is_watched:
+            self._expect(of, tasks, keywords)
+        perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
+        outcomes = await to_its_end(perform, of, tasks, octets)
         return {
             task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
@@ -202,6 +210,8 @@ class DeviceFiles:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
         seen = await asyncio.to_thread(self._see, of, files, rows, keywords, await self._prover())
         changes = compare(rows, seen.found, sorted(seen.looked_for))
+        returned = await self._returned(of, changes)
+        changes = tuple(change for change in changes if change not in returned)
         if changes:
             # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
             # had told the server, the old name would read as the device taking the flag back.
@@ -209,7 +219,34 @@ class DeviceFiles:
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
             log.info("replica_changed", replica=of.directory, changes=len(changes))
-        return len(changes)
+        return len(changes) + len(returned)
+
+    async def _returned(self, of: ReplicaRow, changes: Iterable[Change]) -> frozenset[Change]:
+        """Record which files of those that appeared we have removed before, so that they are removed again.
+
+        A backup brings them back, or a program that copies; the same name and octets are no new message. What is
+        missing beside them may never have been in that backup, so all is looked at as for the first time.
+        """
+        new = {change.seen.name: change for change in changes if isinstance(change, Appeared)}
+        if not new:
+            return frozenset()
+        removed = await self._db.read(partial(adoption.removed_by_us, of=of, names=list(new), is_first=False))
+        if not removed:
+            return frozenset()
+        contents = await asyncio.to_thread(self._read_contents, of.directory, [new[name].seen for name in removed])
+        again = [
+            (one.seen, ours.message_id)
+            for one in contents
+            if one.form_of((ours := removed[one.seen.name]).digest) is not None
+        ]
+        names = await self._db.write(partial(_record_returned, of=of, returned=again))
+        if names:
+            log.info("removed_files_returned", replica=of.directory, count=len(names))
+        return frozenset(new[name] for name in names)
+
+    def _read_contents(self, directory: str, seen: Sequence[Sighting]) -> list[Content]:
+        with ReplicaRoot(self._config.path) as root:
+            return [one for batch in batches(seen) for one in read_contents(root, PurePosixPath(directory), batch)]
 
     def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> None:
         """Remember which files will appear by our own doing."""
@@ -228,14 +265,17 @@ class DeviceFiles:
         of: ReplicaRow,
         tasks: Sequence[FileTask],
         octets: Mapping[int, bytes],
+        *,
         keywords: KeywordMap,
         generation: int,
+        prove: Callable[[ReplicaRoot], None],
     ) -> tuple[verbs.Outcome, ...]:
         def made_durable(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
             barrier(root, touched)
             write_marker(root, self._marker(generation))
 
         with ReplicaRoot(self._config.path) as root:
+            prove(root)  # by the same descriptor: a disk that is another by now gets neither files nor our marker
             return verbs.perform(
                 root,
                 [self._effect(of, task, octets) for task in tasks],
@@ -288,13 +328,16 @@ class DeviceFiles:
             case verbs.Done(file=file):
                 if file is None:
                     return FileDone(None, task.file.subdir)
-                name = FileName.parse(file.filename)
                 expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
-                if flags_of(name.letters, keywords) == _held(expected, keywords):
+                letters = letters_of(expected, keywords)
+                if file.filename == str(FileName(file.name, letters or None)):
+                    return FileDone(letters or None, file.subdir)
+                name = FileName.parse(file.filename)
+                if flags_of(name.letters, keywords) == flags_of(letters, keywords):
                     return FileDone(name.info, file.subdir)
                 # NOTE: the name that the row gets is not the one on disk, so that every look finds what the device
                 # did, should we be stopped before the one that follows.
-                return FileDone(letters_of(expected, keywords), file.subdir, is_touched=True)
+                return FileDone(letters, file.subdir, is_touched=True)
             case _:
                 assert_never(outcome)
 
@@ -309,7 +352,7 @@ class DeviceFiles:
         files: Sequence[SeenFile],
         rows: Mapping[str, ReplicaMessage],
         keywords: KeywordMap,
-        prove: Callable[[ReplicaRoot], None],
+        prove: Prove,
     ) -> Seen:
         with ReplicaRoot(self._config.path) as root:
             seen = see(root, PurePosixPath(of.directory), files, rows, keywords)
@@ -342,6 +385,13 @@ class DeviceFiles:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
 
 
+def _record_returned(conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:
+    names = adoption.record_returned(conn, of, returned)
+    if names:
+        adoption.doubt(conn, of.device_id)
+    return names
+
+
 _path = lru_cache(maxsize=64)(Path)
 _directory = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
@@ -349,8 +399,3 @@ _directory = lru_cache(maxsize=1024)(PurePosixPath)
 
 def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
     return verbs.Place(directory, file.name, file.subdir, file.flags)
-
-
-def _held(flags: Flags, keywords: KeywordMap) -> Flags:
-    """Return what a name that says these flags says when it is read again."""
-    return flags_of(letters_of(flags, keywords), keywords)

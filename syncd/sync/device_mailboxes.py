@@ -1,22 +1,27 @@
-"""Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each of them."""
+"""Floor 4: the mailboxes of one device: which it selects, a replica with a directory for each, and which it makes."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
+from sqlalchemy import Connection
+
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
-from syncd.mail.mailbox import is_selected
+from syncd.log import log
+from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices
+from syncd.store import accounts, devices, served_mailboxes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.sync.attachment import Prove
 from syncd.sync.policies import selection_text
 from syncd.sync.standstill import Standstill
 
@@ -53,30 +58,75 @@ class DeviceMailboxes:
         self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         self._selections: dict[int, str] = {}
 
+    @property
+    def accounts(self) -> Collection[str]:
+        """Return the accounts that the device selects."""
+        return self._account_ids.keys()
+
     async def served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced."""
-        by_mailbox = {replica.mailbox_id: replica for replica in await self._replicas(device_id)}
+        replicas, selected = await self._known(device_id)
+        by_mailbox = {replica.mailbox_id: replica for replica in replicas}
         return [
             Served(by_mailbox[mailbox.id], mailbox, account)
-            for account, mailbox in await self._selected()
+            for account, mailbox in selected
             if mailbox.id in by_mailbox
         ]
 
+    async def are_looked_at(self, device_id: int) -> bool:
+        """Tell whether all that the device selects was listed by its servers, and looked at here, at least once."""
+        # NOTE: in this order, for mailboxes that were listed after the others were read have no replica yet.
+        if not await self._db.read(partial(accounts.are_listed, account_ids=list(self._account_ids.values()))):
+            return False
+        replicas, selected = await self._known(device_id)
+        seen = {one.mailbox_id for one in replicas if one.listed_at is not None}
+        return {mailbox.id for _, mailbox in selected} <= seen
+
     async def mark_unserved(self, device_id: int) -> None:
         """Remember which replicas the device does not select: what becomes of their files meanwhile says nothing."""
-        selected = {mailbox.id for _, mailbox in await self._selected()}
-        unserved = [
-            one.id for one in await self._replicas(device_id) if one.mailbox_id not in selected and one.selection
-        ]
+        replicas, selected = await self._known(device_id)
+        wanted = {mailbox.id for _, mailbox in selected}
+        unserved = [one.id for one in replicas if one.mailbox_id not in wanted and one.selection]
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
+
+    async def make_mailboxes(self, prove: Prove) -> frozenset[str]:
+        """Make the mailboxes for which a program made directories, and return the accounts that have them now.
+
+        Only where the store is the server; on others nothing is made.
+        """
+        served = await self._db.read(served_mailboxes.served_accounts)
+        ids = {account: id_ for account, id_ in self._account_ids.items() if id_ in served}
+        if not ids:
+            return frozenset()
+        named = await asyncio.to_thread(self._named_directories, prove)
+        found = {(account, name) for account, name in named if account in ids}
+        for account, id_ in ids.items():
+            rows = await self._db.read(partial(accounts.mailboxes, account_id=id_))
+            found -= {(account, row.name) for row in rows}
+        patterns = self._config.mailboxes
+        wanted = sorted(one for one in found if is_selected(one[1], patterns) and _is_plain(one[1]))
+
+        def make(conn: Connection) -> frozenset[str]:
+            now = self._clock()
+            return frozenset(
+                account
+                for account, name in wanted
+                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now)
+            )
+
+        made = await self._db.write(make) if wanted else frozenset()
+        if made:
+            log.info("mailboxes_made", accounts=sorted(made), count=len(wanted))
+        return made
 
     async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
         """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
         text = selection_text(self._config)
-        owners = {replica.directory: replica.mailbox_id for replica in await self._replicas(device_id)}
+        replicas, selected = await self._known(device_id)
+        owners = {replica.directory: replica.mailbox_id for replica in replicas}
         known = frozenset(owners.values())
-        for account, mailbox in await self._selected():
+        for account, mailbox in selected:
             if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
                 continue
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
@@ -85,34 +135,54 @@ class DeviceMailboxes:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
                 prepare = self._clean_directory if mailbox.id in known else self._make_directory
-                await asyncio.to_thread(prepare, directory)
+                is_empty = await asyncio.to_thread(prepare, directory)
                 make = partial(
                     devices.ensure_replica,
                     device_id=device_id,
                     mailbox_id=mailbox.id,
                     directory=str(directory),
                     selection=text,
+                    listed_at=self._clock() if is_empty else None,
                 )
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
 
-    def _make_directory(self, directory: PurePosixPath) -> None:
+    def _named_directories(self, prove: Prove) -> set[tuple[str, MailboxName]]:
+        """Return the mailboxes that directories of the root stand for, whoever made them."""
+        with ReplicaRoot(self._config.path) as root:
+            prove(root)
+            return {named for one in root.directories() if (named := self._layout.mailbox(one)) is not None}
+
+    def _make_directory(self, directory: PurePosixPath) -> bool:
+        """Make what is missing of a directory, and tell whether it holds no message."""
         with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
+            return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
-    def _clean_directory(self, directory: PurePosixPath) -> None:
+    def _clean_directory(self, directory: PurePosixPath) -> bool:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
+        return False
 
-    async def _replicas(self, device_id: int) -> tuple[ReplicaRow, ...]:
-        return await self._db.read(partial(devices.replicas, device_id=device_id))
+    async def _known(self, device_id: int) -> tuple[tuple[ReplicaRow, ...], list[tuple[str, MailboxRow]]]:
+        """Return the replicas that there are, and with its account each mailbox that the device selects."""
+        return await self._db.read(lambda conn: (devices.replicas(conn, device_id=device_id), self._selected(conn)))
 
-    async def _selected(self) -> list[tuple[str, MailboxRow]]:
+    def _selected(self, conn: Connection) -> list[tuple[str, MailboxRow]]:
         found: list[tuple[str, MailboxRow]] = []
         for account, account_id in self._account_ids.items():
-            rows = await self._db.read(partial(accounts.mailboxes, account_id=account_id))
+            rows = accounts.mailboxes(conn, account_id=account_id)
             found += [(account, row) for row in rows if row.is_synced and self._takes(row)]
         return sorted(found, key=lambda one: sync_order(one[1].name, one[1].special_use))
 
     def _takes(self, mailbox: MailboxRow) -> bool:
         return is_selected(mailbox.name, self._config.mailboxes)
+
+
+def _is_plain(name: MailboxName) -> bool:
+    """Tell whether a server could have a mailbox of this name; a directory can stand for any, NUL included."""
+    try:
+        to_wire(name, "/")
+    except ValueError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 Theory. What a server moves is two changes in two mailboxes, of which one is read before the other. Were a device to
 plan in between, it would remove a file and write it again. So devices put an account off while it looks at both, which
-is a few round trips, and a few seconds where that takes longer: what comes too late is right, too, and only more work.
+is a few round trips, and no longer than they would wait for each other: what comes too late is right, too.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 30.0
 
 
 class Halves:

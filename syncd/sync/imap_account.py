@@ -11,6 +11,7 @@ is known, since SELECT reports no event.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,18 +34,22 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
+from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_listing import has_arrivals, is_as_known, is_unchanged, listed_of
-from syncd.sync.imap_mailbox import ImapMailbox, RenumberedError
+from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_push import ImapPush
+from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
+from syncd.sync.suspicions import SECOND_LOOK_S, Suspicions
 from syncd.sync.wakes import Wakes
 
 _NEWEST_BODIES = 100
+_SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
 """How long new mail in INBOX may go unnoticed during a pass."""
 
@@ -68,6 +73,7 @@ class ImapAccount:
         clock: Callable[[], float],
         spool_directory: Path | None = None,
         limits: Limits | None = None,
+        second_look_s: float = SECOND_LOOK_S,
     ) -> None:
         """Call `password` at each connection; `requests` asks for a whole pass."""
         self._db = db
@@ -86,10 +92,13 @@ class ImapAccount:
         self._limits = limits or Limits()
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
+        self._seen: set[int] = set()
+        self._latecomers = Latecomers(db, takers, name)
         self._glanced_at = 0.0
         self._quirks = NONE
         self._timer = PollTimer(config.poll_interval_s, clock=clock)
         self._losses = Losses()
+        self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._failures = MailboxFailures(db, name, self._losses)
         self._push = ImapPush(
             db,
@@ -153,6 +162,7 @@ class ImapAccount:
             await connection.aclose()
             raise
         self._quirks = quirks_of(config.host, connection.capabilities)
+        self._seen.clear()
         self._activity.mode = "push" if "IDLE" in connection.capabilities else "poll: no IDLE"
         self._activity.error = self._activity.retry_at = None
         log.info("account_connected", account=self._name)
@@ -173,10 +183,12 @@ class ImapAccount:
             with self._halves.unseen(self._name):
                 await self._push.push(connection)
                 await self._follow(connection)
-            if asked or is_first or self._timer.is_due:
+            is_due = self._timer.is_due or self._second_look_s() == 0.0 or await self._latecomers.have_come()
+            if asked or is_first or is_due:
                 self._timer.begin()
                 is_first = False
                 await self._pass(connection)
+                await self._look_again(connection, waits=bool(asked))
                 self.requests.answer()
             elif has_news or connection.has_events:
                 await self._look_at_selected(connection)
@@ -189,7 +201,12 @@ class ImapAccount:
             return True
         self._activity.now("idle", self._clock())
         self._let_go()
-        waits_s = (self._timer.left_s, self._failures.shortest_wait_s(), self._push.wait_s())
+        waits_s = (
+            self._timer.left_s,
+            self._failures.shortest_wait_s(),
+            self._push.wait_s(),
+            self._second_look_s(),
+        )
         with self._timer.waking(wake):
             timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
@@ -199,10 +216,14 @@ class ImapAccount:
 
     async def _pass(self, connection: ImapConnection) -> None:
         self._activity.now("listing mailboxes", self._clock())
-        self._glanced_at = asyncio.get_running_loop().time()
+        began = self._glanced_at = asyncio.get_running_loop().time()
         statuses = await self._list(connection)
         rows = await self._mailboxes()
-        changed = [row for row in rows if row.error or not is_unchanged(row, statuses.get(row.wire_name))]
+        changed = [
+            row
+            for row in rows
+            if row.error or self._suspicions.has(row.id) or not is_unchanged(row, statuses.get(row.wire_name))
+        ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
         (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
         for mailbox in unlisted:
@@ -210,6 +231,7 @@ class ImapAccount:
         for mailbox in listed:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
+        await self._record_confirmed()
         if self._was_interrupted or await self._has_vanished(listed):
             await self._bind_bodies(connection)
         self._was_interrupted = False
@@ -217,20 +239,43 @@ class ImapAccount:
         for mailbox in unlisted:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
+        self._suspicions.end_pass(began)
         now = self._clock()
         due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
         for mailbox in await self._mailboxes():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
+        if not self._suspicions:
+            await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
+
+    async def _look_again(self, connection: ImapConnection, *, waits: bool) -> None:
+        """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
+        for _ in range(_SECOND_LOOKS_MAX if waits else 0):
+            wait_s = self._second_look_s()
+            if wait_s is None:
+                break
+            self._activity.now("waiting whether what seems to be gone comes back", self._clock())
+            await asyncio.sleep(wait_s)
+            await self._pass(connection)
+
+    async def _record_confirmed(self) -> None:
+        """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it."""
+        for mailbox_id, uidvalidity, uids in self._suspicions.doubted():
+            find = partial(server_tree.count_moved, mailbox_id=mailbox_id, uidvalidity=uidvalidity, uids=uids)
+            self._suspicions.explain(mailbox_id, moved=await self._db.read(find))
+        confirmed = self._suspicions.take_confirmed()
+        if confirmed:
+            await self._db.write(lambda conn: [record(conn) for record in confirmed])
+            self._wake_devices()
 
     async def _look_at_selected(self, connection: ImapConnection) -> None:
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self._mailboxes() if row.wire_name == connection.selected]:
             with self._halves.unseen(self._name):
                 await self._guarded(connection, mailbox, self._read_rows)
-                if await self._has_vanished((mailbox,)):
+                if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
                     await self._look_at_arrivals(connection, apart_from=mailbox)
+                await self._record_confirmed()
             await self._guarded(connection, mailbox, self._read_bodies)
 
     async def _look_at_arrivals(self, connection: ImapConnection, *, apart_from: MailboxRow) -> None:
@@ -243,6 +288,7 @@ class ImapAccount:
         ]
         for mailbox in arrived:
             await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
+        await self._record_confirmed()
         await self._bind_bodies(connection)
 
     async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
@@ -285,6 +331,10 @@ class ImapAccount:
             {row.wire_name: accounts.listed(row) for row in known},
             [listed_of(entry, self._config.mailboxes) for entry in entries],
         )
+        missed = self._suspicions.believe_unlisted(
+            changes.missed, is_doubtful=changes.is_doubtful, now=asyncio.get_running_loop().time()
+        )
+        changes = replace(changes, missed=tuple(missed))
         now = self._clock()
         await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
         if changes.added or changes.missed:
@@ -306,6 +356,7 @@ class ImapAccount:
             await observer.list_rows(only_newest=False)
         else:
             self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            self._seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
             self._wake_devices()
@@ -315,19 +366,20 @@ class ImapAccount:
         await observer.bind_bodies(selections, on_commit=self._on_commit)
 
     async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        selections = await self._latecomers.selections(mailbox, now=self._clock())
         await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
     async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         if not mailbox.is_listed:
             return
         while True:
-            selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+            selections = await self._latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                self._complete_at[mailbox.id] = known.version
+                if mailbox.id not in self._latecomers:
+                    self._complete_at[mailbox.id] = known.version
                 return
             await self._push.push(observer.connection)
             await self._glance_at_inbox(observer.connection)
@@ -348,6 +400,7 @@ class ImapAccount:
             try:
                 await read(observer, fresh)
             except RenumberedError:
+                self._suspicions.forget(fresh.id)
                 await observer.renumber()
                 self._wake_devices()
             await self._failures.succeeded(fresh, Work.READ)
@@ -363,6 +416,8 @@ class ImapAccount:
             encoder=self._encoder,
             recent=self._recent,
             losses=self._losses,
+            suspicions=self._suspicions,
+            is_first=mailbox.id not in self._seen,
             spool_directory=self._spool_directory,
             clock=self._clock,
         )
@@ -392,6 +447,9 @@ class ImapAccount:
         log.info("bodies_committed", account=self._name, count=count)
         self._wake_devices()
 
+    def _second_look_s(self) -> float | None:
+        return self._suspicions.wait_s(asyncio.get_running_loop().time())
+
     def _let_go(self) -> None:
         """Give back what only a busy account needs."""
         self._encoder.rest()
@@ -400,6 +458,11 @@ class ImapAccount:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
+
+
+def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
+    accounts.record_success(conn, account_id=account_id, now=now)
+    uploads.forget_filed(conn, account_id=account_id, now=now)
 
 
 def _hurry(conn: Connection, *, account_id: int) -> None:

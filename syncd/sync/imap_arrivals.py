@@ -13,14 +13,14 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.appends import NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.refusals import OF_MAILBOX
-from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import EMPTY, UidSet
@@ -30,6 +30,7 @@ from syncd.store import accounts, bodies, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.uploads import Upload
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
 
@@ -83,7 +84,7 @@ class ImapArrivals:
         condstore = "CONDSTORE" in self._connection.capabilities
         selected = await self._connection.select(mailbox.wire_name, condstore=condstore)
         if selected.uidvalidity != mailbox.cursor.uidvalidity:
-            raise ProtocolError("the server gave this mailbox a new uidvalidity", reach=Reach.MAILBOX)
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
         return selected
 
     async def _append(self, target: MailboxRow, batch: Sequence[Upload], sending: "_Sending") -> None:
@@ -135,6 +136,8 @@ class ImapArrivals:
         """Move or copy messages, by UID, from another mailbox, and prove which of them left it."""
         await self._select(source)
         uids = UidSet.of(ones)
+        rows = await fetch_facts(self._connection, uids)
+        await ensure_same(self._db, self._connection, source, observed_of(rows))
         transfer = move_messages if way is Way.MOVE else copy_messages
         outcomes: Sequence[MoveOutcome] = await transfer(self._connection, uids, target.wire_name)
         for outcome in outcomes:
@@ -161,7 +164,8 @@ class ImapArrivals:
         await self._select(target)
         # NOTE: `n:*` names the last message even if its UID is below n.
         uids = UidSet.of(uid for uid in await self._connection.search_uids(f"UID {uidnext}:*") if uid >= uidnext)
-        rows = {row.uid: row for row in await self._rows(uids)}
+        found_rows = await fetch_facts(self._connection, uids) if uids else []
+        rows = {row.uid: row for row in found_rows if row.flags is not None}
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
         sizes = {one.size_bytes for one in wanted}
         found = arrivals(wanted, await self._came({uid: row for uid, row in rows.items() if row.size_bytes in sizes}))
@@ -174,14 +178,6 @@ class ImapArrivals:
             record=partial(_record, mailbox=target, rows=rows, uploads=by_id, found=found),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
         )
-
-    async def _rows(self, uids: UidSet) -> list[FetchRow]:
-        rows: list[FetchRow] = []
-        if uids:
-            async with aclosing(self._connection.fetch_rows(uids, items=Items.ALL)) as batches:
-                async for batch in batches:
-                    rows += [row for row in batch.rows if row.flags is not None]
-        return rows
 
     async def _came(self, rows: Mapping[int, FetchRow]) -> list[Came]:
         came: list[Came] = []

@@ -1,19 +1,19 @@
 """Floor 4: messages that devices deleted, moved to Trash or expunged on an IMAP server, and proven to be gone.
 
-Theory. MOVE cannot be made to depend on what was observed, so the flags are read just before it, and a message that a
-person changed meanwhile stays. Only a search afterwards says what is gone; what a command answered is a hint. Where
-COPY has to do, it is journaled before (`imap_copies`), for repeating it would put a second copy into Trash.
+Theory. MOVE cannot be made to depend on what was observed, so flags, size and date are read just before it: a message
+that a person changed meanwhile stays, and if a UID names another message by now nothing is done at all. Only a search
+afterwards says what is gone; what a command answered is a hint. Where COPY has to do, it is journaled before
+(`imap_copies`), for repeating it would put a second copy into Trash.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from functools import partial
 
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_messages
 from syncd.imap.moves import Moved, move_messages
-from syncd.imap.rows import SET_MAX_BYTES, Items
+from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
@@ -22,6 +22,7 @@ from syncd.store import accounts, journal, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.imap_copies import begin, copied_already
+from syncd.sync.imap_identity import ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -36,9 +37,10 @@ async def depart(
     """Take messages out of the selected mailbox, and tell which of them are proven to be gone."""
     by_uid = {effect.uid: effect for effect in effects}
     selection = connection.selection
-    rows = await _rows(connection, UidSet.of(by_uid))
-    changed = await _changed(db, mailbox, rows)
+    rows = await fetch_facts(connection, UidSet.of(by_uid))
     uidvalidity = mailbox.cursor.uidvalidity
+    await ensure_same(db, connection, mailbox, observed_of(rows))
+    changed = await _changed(db, mailbox, rows)
     await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
@@ -84,14 +86,6 @@ def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
         if isinstance(effect, Move):
             targets[effect.to_id] = targets.get(effect.to_id, EMPTY) | UidSet.of([effect.uid])
     return targets
-
-
-async def _rows(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
-    rows: list[FetchRow] = []
-    async with aclosing(connection.fetch_rows(uids, items=Items.FLAGS)) as batches:
-        async for batch in batches:
-            rows += batch.rows
-    return rows
 
 
 async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> UidSet:

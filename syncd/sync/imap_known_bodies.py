@@ -31,20 +31,34 @@ async def bind_known_bodies(
 
     A message of the same size and date is known by its header, which is fetched; the mailbox must be selected.
     """
-    ids = [one.message_id for one in wanted]
-    known = await db.read(partial(known_bodies, account_id=mailbox.account_id, message_ids=ids))
-    if not known:
-        return wanted
-    certain = {id_: _the_only(one for one in bodies if one.is_certain) for id_, bodies in known.items()}
-    bound = {id_: body_id for id_, body_id in certain.items() if body_id is not None}
-    alike = {one.uid: known[one.message_id] for one in wanted if one.message_id in known.keys() - bound.keys()}
-    by_header = await _by_header(connection, alike)
-    bound |= {one.message_id: by_header[one.uid] for one in wanted if one.uid in by_header}
+    bound = await find_known_bodies(db, connection, mailbox, wanted)
     if bound:
         await db.write(partial(_bind, mailbox_id=mailbox.id, bound=bound))
         log.info("bodies_bound", mailbox_id=mailbox.id, count=len(bound))
         on_commit(len(bound))
     return [one for one in wanted if one.message_id not in bound]
+
+
+async def find_known_bodies(
+    db: Database,
+    connection: ImapConnection,
+    mailbox: MailboxRow,
+    wanted: Sequence[WantedBody],
+    *,
+    is_renumbered: bool = False,
+) -> Mapping[int, int]:
+    """Return the bodies that are known to be those of these messages, by row id, and bind none.
+
+    is_renumbered: what the mailbox has under other UIDVALIDITYs is known, too.
+    """
+    ids = [one.message_id for one in wanted]
+    find = partial(known_bodies, account_id=mailbox.account_id, message_ids=ids, is_renumbered=is_renumbered)
+    known = await db.read(find)
+    certain = {id_: _the_only(one for one in bodies if one.is_certain) for id_, bodies in known.items()}
+    bound = {id_: body_id for id_, body_id in certain.items() if body_id is not None}
+    alike = {one.uid: known[one.message_id] for one in wanted if one.message_id in known.keys() - bound.keys()}
+    by_header = await _by_header(connection, alike)
+    return bound | {one.message_id: by_header[one.uid] for one in wanted if one.uid in by_header}
 
 
 async def _by_header(connection: ImapConnection, alike: Mapping[int, Sequence[KnownBody]]) -> Mapping[int, int]:

@@ -13,15 +13,8 @@ from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import (
-    Cursor,
-    Demoted,
-    KnownMailbox,
-    Renumbered,
     Rung,
-    Selected,
-    ServerChanges,
     list_uids,
-    observe_changes,
 )
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
@@ -38,12 +31,15 @@ from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage, WantedBody
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_known_bodies import bind_known_bodies
+from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
-from syncd.sync.imap_renumbering import renumber
+from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import Departed, StoreOutcome
+from syncd.sync.suspicions import Suspicions
 
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000
@@ -54,12 +50,6 @@ _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
 """A body with less than this of what RFC822.SIZE says is doubted; some servers only estimate it."""
 _SHORT_MAX = 2
-
-
-class RenumberedError(ProtocolError):
-    """The mailbox has another UIDVALIDITY than its rows."""
-
-    reach = Reach.MAILBOX
 
 
 class ImapMailbox:
@@ -75,9 +65,12 @@ class ImapMailbox:
         encoder: Encoder,
         recent: RecentBodies,
         losses: Losses,
+        suspicions: Suspicions,
+        is_first: bool,
         spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
+        """Take whether this mailbox was not observed on this connection: UIDs may name other messages then."""
         self.connection = connection
         self._db = db
         self._mailbox = mailbox
@@ -85,6 +78,8 @@ class ImapMailbox:
         self._encoder = encoder
         self._recent = recent
         self._losses = losses
+        self._suspicions = suspicions
+        self._is_first = is_first
         self._spool_directory = spool_directory
         self._clock = clock
 
@@ -120,27 +115,16 @@ class ImapMailbox:
 
     async def observe(self, ceiling: Rung) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time."""
-        cursor = self._mailbox.cursor
-        known = KnownMailbox(
-            Cursor(cursor.uidvalidity, cursor.uidnext, cursor.highestmodseq, cursor.exists_count),
-            uids=partial(self._known_uids, cursor.uidvalidity),
+        look = Look(
+            self._db,
+            self.connection,
+            self._mailbox,
+            self._suspicions,
+            self._quirks,
+            self._clock,
+            is_first=self._is_first,
         )
-        selected: SelectResult | None = None
-        changes = observe_changes(self.connection, self._mailbox.wire_name, known, ceiling=ceiling, quirks=self._quirks)
-        async with aclosing(changes) as observed:
-            async for one in observed:
-                match one:
-                    case Selected(result, rung):
-                        selected = result
-                        log.debug("mailbox_selected", mailbox_id=self._mailbox.id, rung=rung.name)
-                    case Renumbered():
-                        raise RenumberedError("the server gave this mailbox a new uidvalidity")
-                    case Demoted(rung, reason):
-                        ceiling = min(ceiling, rung)
-                        log.warning("rung_demoted", mailbox_id=self._mailbox.id, rung=rung.name, reason=reason)
-                    case ServerChanges():
-                        await self._record_changes(one, selected)
-        return ceiling
+        return await look.run(ceiling)
 
     async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int], None]) -> None:
         """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
@@ -159,7 +143,7 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
+        await self._bind_known(wanted, on_commit=on_commit)
 
     async def fetch_bodies(
         self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int], None]
@@ -180,7 +164,7 @@ class ImapMailbox:
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        wanted = await bind_known_bodies(self._db, self.connection, self._mailbox, wanted, on_commit=on_commit)
+        wanted = await self._bind_known(wanted, on_commit=on_commit)
         batches = BodyBatches(
             self._db,
             self._mailbox.id,
@@ -201,6 +185,20 @@ class ImapMailbox:
         if lost is not None:
             raise lost
         return True
+
+    async def _bind_known(
+        self, wanted: Sequence[WantedBody], *, on_commit: Callable[[int], None]
+    ) -> Sequence[WantedBody]:
+        """Give back what the server had lost, bind what is known, and return the rest."""
+        left = await reclaim_lost(
+            self._db,
+            self.connection,
+            self._mailbox,
+            wanted,
+            spool_directory=self._spool_directory,
+            clock=self._clock,
+        )
+        return await bind_known_bodies(self._db, self.connection, self._mailbox, left, on_commit=on_commit)
 
     async def _bring(self, wanted: Sequence[WantedBody], batches: BodyBatches) -> SyncdError | None:
         """Fetch bodies into batches; return what ended the connection, with what was on its way suspected."""
@@ -258,6 +256,9 @@ class ImapMailbox:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
             return StoreOutcome(frozenset(), {effect.message_id: refusal for effect in effects})
         by_uid = {effect.uid: effect for effect in effects}
+        if self._is_first:
+            rows = await fetch_facts(self.connection, UidSet.of(by_uid))
+            await ensure_same(self._db, self.connection, self._mailbox, observed_of(rows))
         unchanged_since = await self._unchanged_since(by_uid)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
         outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)
@@ -328,27 +329,6 @@ class ImapMailbox:
         observed = observed_of(rows)
         uidvalidity = self._mailbox.cursor.uidvalidity
         await self._db.write(lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed))
-
-    async def _record_changes(self, changes: ServerChanges, selected: SelectResult | None) -> None:
-        before, after, now = self._mailbox.cursor, changes.cursor, self._clock()
-        observed = observed_of(changes.rows)
-
-        def record(conn: Connection) -> None:
-            server_tree.record_messages(conn, self._mailbox.id, before.uidvalidity, observed)
-            server_tree.record_vanished(conn, self._mailbox.id, before.uidvalidity, changes.vanished, now=now)
-            if after is not None:
-                moved = MailboxCursor(
-                    uidvalidity=after.uidvalidity,
-                    uidnext=after.uidnext,
-                    highestmodseq=after.highestmodseq,
-                    exists_count=after.count,
-                    permanent_flags=selected.permanent_flags if selected else before.permanent_flags,
-                    accepts_keywords=selected.accepts_keywords if selected else before.accepts_keywords,
-                )
-                accounts.move_cursor(conn, self._mailbox.id, moved, is_listed=True, now=now)
-
-        if observed or changes.vanished or after is not None:
-            await self._db.write(record)
 
     async def _set_aside(self, wanted: WantedBody, error: str) -> None:
         log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=wanted.uid, error=error)

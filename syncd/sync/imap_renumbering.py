@@ -3,9 +3,11 @@
 Theory. Nothing is concluded until everything is known: all rows and all bodies under the new UIDVALIDITY. Until then
 the new rows have no body, so no replica looks at them, and the old rows keep what devices see. One transaction
 then gives each old row the UID under which its octets are found. What a device changed meanwhile is merged after that.
+A message that is found nowhere may be one that the server lost, so that its removal on devices is held in the same
+transaction; should it come back, it is reclaimed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -19,10 +21,12 @@ from syncd.imap.observe import list_uids
 from syncd.imap.rows import Items
 from syncd.log import log
 from syncd.mail.uidset import UidSet
-from syncd.store import bodies, renumbering, server_tree
+from syncd.store import bodies, holds, renumbering, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.server_tree import WantedBody
 from syncd.sync.body_batches import FileSpool, encoded
+from syncd.sync.imap_known_bodies import find_known_bodies
 from syncd.sync.imap_observed import cursor_of, observed_of
 
 
@@ -48,12 +52,45 @@ async def renumber(
     messages = {uid: row_id for uid, row_id in (await db.read(find)).items() if uid in here.uids}
     if len(messages) != len(here.uids):
         raise _inconclusive()
-    body_ids = await _bodies_of(db, connection, messages, spool_directory, clock)
+    body_ids = await _bodies_of(db, connection, mailbox, messages, spool_directory=spool_directory, clock=clock)
     if len(body_ids) != len(messages):
         raise _inconclusive()
-    bind = partial(renumbering.rebind, mailbox_id=mailbox.id, cursor=cursor, bodies=body_ids, now=clock())
+
+    def bind(conn: Connection) -> renumbering.Renumbered:
+        now = clock()
+        done = renumbering.rebind(conn, mailbox_id=mailbox.id, cursor=cursor, bodies=body_ids, now=now)
+        holds.hold_lost(conn, mailbox_id=mailbox.id, message_ids=done.lost, now=now)
+        return done
+
     done = await db.write(bind)
-    log.warning("mailbox_renumbered", mailbox_id=mailbox.id, found=done.found, new=done.new, gone=done.gone)
+    log.warning("mailbox_renumbered", mailbox_id=mailbox.id, found=done.found, new=done.new, lost=len(done.lost))
+
+
+async def reclaim_lost(
+    db: Database,
+    connection: ImapConnection,
+    mailbox: MailboxRow,
+    wanted: Sequence[WantedBody],
+    *,
+    spool_directory: Path | None,
+    clock: Callable[[], float],
+) -> Sequence[WantedBody]:
+    """Find among messages without a body those that the server had lost; return what is to be fetched still."""
+    lost = await db.read(partial(holds.lost_messages, mailbox_id=mailbox.id))
+    sizes = (await db.read(partial(server_tree.sizes_of, message_ids=lost))).values() if lost else ()
+    alike = {one.uid: one.message_id for one in wanted if one.size_bytes in sizes}
+    if not alike:
+        return wanted
+    bodies_ = await _bodies_of(db, connection, mailbox, alike, spool_directory=spool_directory, clock=clock)
+
+    def reclaim(conn: Connection) -> int:
+        new = renumbering.reclaim(conn, mailbox_id=mailbox.id, lost=lost, bodies=bodies_)
+        server_tree.bind_bodies(conn, mailbox.id, new)
+        troubles.resolve(conn, bodies_, device_id=None)
+        return len(bodies_) - len(new)
+
+    log.warning("messages_reclaimed", mailbox_id=mailbox.id, count=await db.write(reclaim))
+    return [one for one in wanted if one.message_id not in bodies_]
 
 
 async def _record_rows(
@@ -72,18 +109,25 @@ async def _record_rows(
 async def _bodies_of(
     db: Database,
     connection: ImapConnection,
+    mailbox: MailboxRow,
     messages: Mapping[int, int],
+    *,
     spool_directory: Path | None,
     clock: Callable[[], float],
 ) -> Mapping[int, int]:
-    """Return the body of each message that the server gives, by row id; the bodies are in the store then."""
-    wanted = [Wanted(uid, 0) for uid in messages]
-    found: dict[int, int] = {}
-    fetched = connection.fetch_bodies(wanted, spool=lambda _: FileSpool(spool_directory))
+    """Return the body of each message that the server gives, by row id; the bodies are in the store then.
+
+    messages: row ids by UID. What is known by its header is not fetched.
+    """
+    sizes = await db.read(partial(server_tree.sizes_of, message_ids=messages.values()))
+    wanted = [WantedBody(row_id, uid, sizes[row_id]) for uid, row_id in messages.items()]
+    found = dict(await find_known_bodies(db, connection, mailbox, wanted, is_renumbered=True))
+    unknown = [Wanted(one.uid, one.size_bytes) for one in wanted if one.message_id not in found]
+    fetched = connection.fetch_bodies(unknown, spool=lambda _: FileSpool(spool_directory))
     async with aclosing(fetched) as outcomes:
         async for outcome in outcomes:
             if not isinstance(outcome, Body) or not isinstance(outcome.content, bytes | FileSpool):
-                raise _inconclusive()
+                continue
             with await encoded(outcome.content) as body:
                 put = partial(bodies.put_body, encoded=body, now=clock())
                 found[messages[outcome.uid]] = await db.write(put, weight_bytes=body.stored_bytes)

@@ -23,11 +23,12 @@ from syncd.maildir.files import FileFacts, Renaming
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import added_files, bodies
+from syncd.store import added_files, bodies, uploads
 from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
 from syncd.sync.device_mailboxes import Served
@@ -37,8 +38,6 @@ _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
-
-Prove = Callable[[ReplicaRoot], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +89,19 @@ class Intake:
         self._clock = clock
         self._waiting: dict[AddedFile, _Waiting] = {}
         self._mailboxes: Mapping[int, int] = {}
+        self._is_underway = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether something waits to be taken in, or may come back from its way to the server changed."""
+        return bool(self._waiting) or self._is_underway
 
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
         """Read what was added; empty files are no messages yet."""
         now = asyncio.get_running_loop().time()
         here = {one.replica.id: one.mailbox.id for one in served}
         self._mailboxes = here
+        self._is_underway = await self._db.read(partial(uploads.is_underway, device_id=device_id))
         found = await self._db.read(partial(added_files.added_files, device_id=device_id))
         self._waiting = {
             file: self._waiting.get(file) or _Waiting(now)

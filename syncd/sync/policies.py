@@ -1,6 +1,6 @@
 """Floor 4: what the devices of a configuration take, and what both sides of a replica can hold."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from urllib.parse import quote, unquote
 
@@ -51,18 +51,24 @@ class Takers:
         """Return the devices that select an account."""
         return tuple(name for name in self._devices if account in self._accounts[name])
 
-    def selections(self, account: str, mailbox: MailboxName, *, now: float) -> tuple[Selection, ...]:
-        """Return what each device that selects this mailbox takes of it; nothing when none does."""
+    def selections(
+        self, account: str, mailbox: MailboxName, *, now: float, without: Collection[str] = ()
+    ) -> tuple[Selection, ...]:
+        """Return what each device that selects this mailbox takes of it; nothing when none does.
+
+        without: devices that take nothing yet.
+        """
         return tuple(
             selection_of(device, now=now)
             for name, device in self._devices.items()
-            if self.takes(name, account, mailbox)
+            if self.takes(name, account, mailbox) and name not in without
         )
 
     def changed(self, conn: Connection, *, account: str, account_id: int, now: float) -> tuple[MailboxRow, ...]:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
-        news = [row for row in replicas(conn, account_id=account_id) if row.has_replica_news]
+        known = replicas(conn, account_id=account_id)
+        news = [row for row in known if row.has_replica_news and row.listed_at is not None]
         if not due and not news:
             return ()
         names = device_names(conn)
@@ -89,7 +95,8 @@ class Takers:
         deletion = deletion_of(self._configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]
-            if row.mailbox_id == mailbox.id and self.takes(name, account, mailbox.name):
+            is_looked_at = row.mailbox_id == mailbox.id and row.listed_at is not None
+            if is_looked_at and self.takes(name, account, mailbox.name):
                 selection = selection_of(self._devices[name], now=now)
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
@@ -104,14 +111,14 @@ def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection, *, dele
     return Policy(mailbox.holdable, holdable(keyword_map(of.keywords)), selection, deletion)
 
 
-def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion | None:
-    """Return what a deletion in this mailbox becomes, given all mailboxes of its account; None: it stays a device's.
+def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion:
+    """Return what a deletion in this mailbox becomes, given all mailboxes of its account.
 
-    Out of Trash and Junk it is for good. Without a Trash it is so only where the configuration does not ask for one.
+    Out of Trash and Junk it is for good. Without a Trash it is so only where the configuration does not ask for one;
+    an account of POP3 has one.
     """
-    if isinstance(account, Pop3Config):
-        return None
-    if account.delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
+    delete = account.delete if isinstance(account, ImapConfig) else "trash"
+    if delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
         return ForGood()
     selectable = [row for row in known if row.is_selectable]
     trash = next((row for row in selectable if row.special_use is SpecialUse.TRASH), None)
@@ -119,7 +126,7 @@ def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: It
         by_name = {str(row.name): row for row in selectable}
         trash = next((by_name[name] for name in _TRASHES if name in by_name), None)
     if trash is None:
-        return ForGood() if account.delete is None else ToTrash(None, _TRASHES[0])
+        return ForGood() if delete is None else ToTrash(None, _TRASHES[0])
     return ForGood() if trash.id == mailbox.id else ToTrash(trash.id, str(trash.name))
 
 

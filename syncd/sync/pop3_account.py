@@ -1,8 +1,7 @@
-"""Floor 4: the tasks of one POP3 account: its maildrop is drained into the store, which is the server of its mail.
+"""Floor 4: the task of one POP3 account: its maildrop is polled and drained into the store.
 
-Theory. To the devices the account has mailboxes like any other; the store gives the UIDs and keeps the flags, so what
-a device changes is true as soon as it is settled. The maildrop is polled, and each session is a chain of custody
-(`pop3.ingest`) whose links are the transactions below.
+Theory. To the devices the account has mailboxes like any other; the store is their server (`pop3_mailboxes`). Each
+session is a chain of custody (`pop3.ingest`) whose links are the transactions below.
 """
 
 import asyncio
@@ -16,16 +15,12 @@ from sqlalchemy import Connection
 from syncd.config.model import Pop3Config, Tls
 from syncd.errors import SyncdError, TrustError
 from syncd.log import log
-from syncd.mail.flags import SYSTEM
-from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.pop3 import connection as wire
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import IngestLimits, ingest
-from syncd.reconcile.effects import Departure, Store
-from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts, bodies, custody
-from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.accounts import MailboxRow
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody, encode
@@ -33,18 +28,10 @@ from syncd.sync.activity import Activity
 from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
+from syncd.sync.pop3_mailboxes import Pop3Mailboxes
 from syncd.sync.requests import Asked, Requests
-from syncd.sync.server_round import server_round
-from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.wakes import Wakes
 
-_MAILBOXES = (
-    (INBOX, None),
-    (MailboxName(("Drafts",)), SpecialUse.DRAFTS),
-    (MailboxName(("Sent",)), SpecialUse.SENT),
-    (MailboxName(("Trash",)), SpecialUse.TRASH),
-    (MailboxName(("Junk",)), SpecialUse.JUNK),
-)
 _SESSIONS_MAX = 20
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
 
@@ -150,93 +137,6 @@ class Pop3Account:
     def _on_commit(self, count: int) -> None:
         log.info("bodies_committed", account=self.mailboxes.name, count=count)
         self.mailboxes.wake_devices()
-
-
-class Pop3Mailboxes:
-    """Be the server of a POP3 account's mailboxes, whether its maildrop can be reached or not."""
-
-    def __init__(
-        self,
-        db: Database,
-        name: str,
-        *,
-        account_id: int,
-        takers: Takers,
-        wakes: Wakes,
-        clock: Callable[[], float],
-    ) -> None:
-        self.name = name
-        self._db = db
-        self._account_id = account_id
-        self._takers = takers
-        self._wakes = wakes
-        self._clock = clock
-        self._turn = asyncio.Lock()
-        self.requests = Requests(wakes.account(name))
-
-    async def run(self) -> None:
-        """Make true what devices change, until cancelled."""
-        wake = self._wakes.account(self.name)
-        await self.ensure()
-        while True:
-            wake.clear()
-            self.requests.take()
-            await self.push()
-            self.requests.answer()
-            await wake.wait()
-
-    async def ensure(self) -> None:
-        """Make the mailboxes that such an account has from the start."""
-
-        def missing(conn: Connection) -> list[tuple[MailboxName, SpecialUse | None]]:
-            known = {row.name for row in accounts.mailboxes(conn, account_id=self._account_id)}
-            return [(name, use) for name, use in _MAILBOXES if name not in known]
-
-        def make(conn: Connection) -> None:
-            for name, use in missing(conn):
-                attributes = frozenset({use.value} if use else ())
-                entry = Listed(str(name).encode(), name, "/", attributes, is_selected=True)
-                # NOTE: UIDVALIDITY must rise when a mailbox is made again, so it is the time of its making.
-                cursor = MailboxCursor(int(self._clock()), 1, None, 0, SYSTEM, accepts_keywords=True)
-                accounts.make_mailbox(conn, self._account_id, entry, cursor)
-
-        if await self._db.read(missing):
-            await self._db.write(make)
-            self.wake_devices()
-
-    async def push(self) -> None:
-        """Settle what devices changed; the poll and the devices may both ask for it."""
-        async with self._turn:
-            while await self._push_once():
-                pass
-
-    async def _push_once(self) -> bool:
-        now = self._clock()
-        changed = await self._db.read(
-            partial(self._takers.changed, account=self.name, account_id=self._account_id, now=now)
-        )
-        for mailbox in changed:
-            replicas = await self._takers.replicas(self._db, self.name, mailbox, now=now)
-            await server_round(self._db, _StoreAsServer(), mailbox, replicas, now=now, rule=self._takers.rule)
-        if changed:
-            self.wake_devices()
-        return bool(changed)
-
-    def wake_devices(self) -> None:
-        """Tell the devices that select the account that its mailboxes changed."""
-        for device in self._takers.devices_of(self.name):
-            self._wakes.device(device).set()
-
-
-class _StoreAsServer:
-    """Be the server side of a round where the store is the server: what is settled is done."""
-
-    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
-        return StoreOutcome(frozenset(effect.message_id for effect in effects), {})
-
-    async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
-        """Let nothing go: no policy of such an account asks for it yet."""
-        return Departed()
 
 
 class _Keeper:

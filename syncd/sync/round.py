@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -93,14 +94,20 @@ class ReplicaRound:
         mine = _held(mine, holdable)
         jobs = [Job(effect, planned[effect.message_id].replica) for effect in mine]
         done = await self._perform_all([job for job in jobs if not isinstance(job.effect, Deliver)])
-        done |= await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
-        done |= await self._catch_up(planned, [effect for effect in mine if isinstance(effect, Deliver)])
+        delivered, linked = await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
+        done |= delivered
+        if old := self._as_before(planned, mine):
+            if linked is not None:
+                done, linked = done | await self._end(linked), None
+            done |= await self._catch_up(old)
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
             upto=None if done.stale else news.upto,
         )
-        await self.db.write(partial(self._settle_rest, rest=rest, over=over))
+        await self.db.write(partial(self._settle_rest, rest=rest, over=over, also=linked))
+        if linked is not None:
+            self._tell(linked)
         return ReplicaResult(len(mine), done.stale, done.has_device_news)
 
     def _news(self, conn: Connection) -> tuple[pairs.News, Waiting, tuple[int, ...]]:
@@ -115,26 +122,32 @@ class ReplicaRound:
     ) -> tuple[ReplicaEffect, ...]:
         return admit(conn, self.device, self.of, effects, before=before, rule=self.rule, now=self.now)
 
-    def _settle_rest(self, conn: Connection, *, rest: Settlement, over: frozenset[int]) -> None:
+    def _settle_rest(self, conn: Connection, *, rest: Settlement, over: frozenset[int], also: Performed | None) -> None:
         """Settle what asks for no file call; troubles are over whose messages ask for nothing any more."""
+        if also is not None:
+            self._settle(conn, performed=also)
         pairs.settle(conn, self.of, rest, now=self.now)
         troubles.resolve(conn, over, device_id=self.device.id)
 
-    async def _deliver(self, jobs: Sequence[Job]) -> "_Done":
-        """Link together what other devices have by now; write the next of what none has and none is writing."""
+    async def _deliver(self, jobs: Sequence[Job]) -> tuple["_Done", Performed | None]:
+        """Link together what other devices have by now; write the next of what none has and none is writing.
+
+        A last batch that was linked as announced is returned to be settled.
+        """
         ids = [job.effect.message_id for job in jobs]
         bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
-        rest = [job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies]
+        rest = {id_: job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies}
         commons, is_patient, done = self.side.commons, True, _Done()
         linked: Performed | None = None
         while rest:
             finished = commons.finished
-            free = writable(job for job in rest if not (is_patient and commons.is_claimed(job.content)))
-            batch = await self._linkable(dict.fromkeys((*rest[:BATCH_FILES], *free)))
+            free = writable(job for job in rest.values() if not (is_patient and commons.is_claimed(job.content)))
+            looked_for = dict.fromkeys((*islice(rest, BATCH_FILES), *(job.effect.message_id for job in free)))
+            batch = await self._linkable([rest[id_] for id_ in looked_for])
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
                 linked = await self._begin(batch, also=linked)
-                if not linked.is_smooth:
+                if linked.odd:
                     done, linked = done | await self._end(linked), None
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
@@ -148,11 +161,11 @@ class ReplicaRound:
                     done, linked = done | await self._end(linked), None
                 if commons.finished == finished:  # else there is news already, and perhaps nobody to bring more
                     is_patient = await commons.wait()
-            taken = {job.effect.message_id for job in batch}
-            rest = [job for job in rest if job.effect.message_id not in taken]
-        return done | await self._end(linked) if linked is not None else done
+            for job in batch:
+                del rest[job.effect.message_id]
+        return done, linked
 
-    async def _linkable(self, jobs: Iterable[Job]) -> Sequence[Job]:
+    async def _linkable(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Return those deliveries for which there is a file to link, as many as make a batch."""
         roots = frozenset(self.side.commons.roots)
         if not roots:
@@ -194,11 +207,13 @@ class ReplicaRound:
             raise error
         return _Done(performed.stale - self.hopeless, bool(news))
 
-    async def _catch_up(self, planned: Mapping[int, Pair], delivers: Sequence[Deliver]) -> "_Done":
+    def _as_before(self, planned: Mapping[int, Pair], effects: Iterable[ReplicaEffect]) -> Sequence[int]:
+        """Return what is delivered as it was announced before an interruption, and changed on its server since."""
+        delivers = (effect for effect in effects if isinstance(effect, Deliver))
+        return [one.message_id for one in delivers if one.flags != self._flags_now(planned[one.message_id])]
+
+    async def _catch_up(self, old: Sequence[int]) -> "_Done":
         """Bring what was delivered as it was announced before an interruption to the flags that its server has now."""
-        old = [one.message_id for one in delivers if one.flags != self._flags_now(planned[one.message_id])]
-        if not old:
-            return _Done()
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]

@@ -26,6 +26,7 @@ from syncd.store import deletions
 from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
+from syncd.sync.attachment import Prove
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
@@ -33,8 +34,6 @@ from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves
 
 _LONGEST_WAIT_S = 3600.0
-Prove = Callable[[ReplicaRoot], None]
-"""Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
 class _Wanted(NamedTuple):

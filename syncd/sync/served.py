@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.mail.mailbox import is_selected
-from syncd.store import accounts, devices, uploads
+from syncd.store import accounts, devices, found_files, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
-from syncd.sync.policies import Takers
+from syncd.sync.policies import Takers, selection_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,22 @@ def leftover(
         if served.account not in of_accounts or served.device not in of_devices:
             continue
         replica = served.replica
-        if replica is None or replica.has_server_news:
+        if replica is None or replica.has_server_news or _is_unsettled(conn, config, served, now=now):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
         if replica is not None and replica.has_replica_news:
             busy_accounts.add(served.account)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
+
+
+def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, now: float) -> bool:
+    """Tell whether a device has to look at files that were there before us."""
+    of = served.replica
+    if of is None or of.listed_at is None:
+        return True
+    selection = selection_of(config.devices[served.device], now=now)
+    return found_files.is_match_due(conn, of, selection=selection, now=now)
 
 
 def _brings(conn: Connection, account: str, *, now: float) -> bool:
@@ -98,7 +107,9 @@ def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float)
             conn,
             mailbox_id=row.id,
             uidvalidity=row.cursor.uidvalidity,
-            selections=takers.selections(account, row.name, now=now),
+            selections=takers.selections(
+                account, row.name, now=now, without=devices.without_part(conn, mailbox_id=row.id)
+            ),
             limit=1,
             now=now,
         )

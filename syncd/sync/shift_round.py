@@ -76,13 +76,13 @@ class ShiftRound:
     rule: Rule
     now: float
 
-    async def plan(self) -> tuple[ShiftBatch, ...]:
-        """Return what can be shifted now."""
-        return await self.db.read(self._plan)
+    async def plan(self, *, may_be_begun: bool) -> tuple[ShiftBatch, ...]:
+        """Return what can be shifted now; may_be_begun: look for what was announced and not settled, too."""
+        return await self.db.read(partial(self._plan, may_be_begun=may_be_begun))
 
-    def _plan(self, conn: Connection) -> tuple[ShiftBatch, ...]:
+    def _plan(self, conn: Connection, *, may_be_begun: bool) -> tuple[ShiftBatch, ...]:
         of = [one.replica for one in self.served]
-        begun = self._batches(shifts.begun(conn, of))
+        begun = self._batches(shifts.begun(conn, of)) if may_be_begun else ()
         waiting = holds.holds(conn, device_id=self.device.id, scope=HoldScope.ON_DEVICE)
         held = {message_id for hold in waiting for message_id in hold.message_ids}
         found = self._batches(shifts.find(conn, of, selection=self.selection, held=held))

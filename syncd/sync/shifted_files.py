@@ -1,7 +1,8 @@
 """Floor 4: the files of one device that go to another of its mailboxes, because their messages did so on the server."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.mail.flags import Flags
@@ -38,11 +39,19 @@ class FileToShift:
 class ShiftedFiles:
     """Move files between the mailboxes of one device; beside its `DeviceFiles`, from the same task."""
 
-    def __init__(self, path: Path, files: DeviceFiles, *, marker: Callable[[int], Marker]) -> None:
-        """Take `marker` to make the marker of a generation."""
+    def __init__(
+        self,
+        path: Path,
+        files: DeviceFiles,
+        *,
+        marker: Callable[[int], Marker],
+        prover: Callable[[], Awaitable[Callable[[ReplicaRoot], None]]],
+    ) -> None:
+        """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open."""
         self._path = path
         self._files = files
         self._marker = marker
+        self._prover = prover
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
         """Give each of these flags a letter in the replica while there are letters; return what it can hold."""
@@ -77,7 +86,8 @@ class ShiftedFiles:
         for task in tasks:
             self._files.expect(target, place_of(task.there))
         keywords = {PurePosixPath(of.directory): self._files.holdable_keywords(of) for of in (source, target)}
-        outcomes = await to_its_end(self._shift, source, target, tasks, keywords, generation)
+        shift = partial(self._shift, keywords=keywords, generation=generation, prove=await self._prover())
+        outcomes = await to_its_end(shift, source, target, tasks)
         known = self._files.holdable_keywords(target)
         return {
             task.there.id: _outcome(task.there.flags, outcome, known)
@@ -89,14 +99,17 @@ class ShiftedFiles:
         source: ReplicaRow,
         target: ReplicaRow,
         tasks: Sequence[FileToShift],
+        *,
         keywords: Mapping[PurePosixPath, KeywordMap],
         generation: int,
+        prove: Callable[[ReplicaRoot], None],
     ) -> tuple[ShiftOutcome, ...]:
         def made_durable(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
             barrier(root, touched)
             write_marker(root, self._marker(generation))
 
         with ReplicaRoot(self._path) as root:
+            prove(root)  # as before any file call that ends with our marker
             return shift_files(
                 root,
                 PurePosixPath(source.directory),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -19,8 +19,7 @@ from syncd.store.uploads import Upload
 from syncd.sync.commons import Commons
 
 
-@dataclass(frozen=True, slots=True)
-class FileToDeliver:
+class FileToDeliver(NamedTuple):
     """A file with the name that is committed for it.
 
     source: what to link, None to write. is_repeated: an earlier attempt may have got through.
@@ -57,8 +56,7 @@ class FileToRemove:
 FileTask = FileToDeliver | FileToRename | FileToRemove
 
 
-@dataclass(frozen=True, slots=True)
-class FileDone:
+class FileDone(NamedTuple):
     """A task that is on disk; info and subdir say where the file is now, and mean nothing after a removal.
 
     is_touched: the device changed the file as well, so look at it. info is then what it would be without that.
@@ -117,10 +115,14 @@ class StoreOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again."""
+    """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again.
+
+    record: does what is to be done in the transaction that settles it, before messages are recorded as gone.
+    """
 
     gone: frozenset[int] = frozenset()
     refused: Mapping[int, SyncdError] = field(default_factory=dict)
+    record: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,9 @@ class Placement:
 class Brought:
     """Tell what became of placements, by upload id. In neither: not seen in the mailbox, though it was not refused.
 
-    record: writes the rows of the messages that are there, and returns them; None where there is none. rewritten:
-    those to which the server gave other octets. gone: the sources, by message id, that are proven to be gone.
+    record: writes the rows of the messages that are there, or are so by that, and returns them; None where there is
+    none. rewritten: those to which the server gave other octets. gone: the sources, by message id, that are proven to
+    be gone.
     """
 
     record: Callable[[Connection], Mapping[int, int]] | None = None

@@ -109,11 +109,12 @@ def _found(
         if isinstance(facts, FileFacts):
             if file.name in found:
                 doubled.add(file.name)
-            found[file.name] = _sighting(file, facts, keywords)
+            found[file.name] = sighting_of(file, facts, keywords)
     return {name: seen for name, seen in found.items() if name not in doubled}, frozenset(doubled)
 
 
-def _sighting(file: SeenFile, facts: FileFacts, keywords: KeywordMap) -> Sighting:
+def sighting_of(file: SeenFile, facts: FileFacts, keywords: KeywordMap) -> Sighting:
+    """Return what is seen of a file that has these facts."""
     name = FileName.parse(file.filename)
     flags = flags_of(name.letters, keywords)
     return Sighting(name.name, name.info, file.subdir, flags, facts.size_bytes, facts.mtime)

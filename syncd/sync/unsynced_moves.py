@@ -1,8 +1,8 @@
-"""Floor 4: files that went from a device because it moved or rewrote them, which is no deletion.
+"""Floor 4: files that went from a device while it moves or rewrites them, which is no deletion.
 
-Theory. What a device adds is not synced yet, so a message whose file went while another file of it came must stay where
-it is on the server: were the one half synced without the other, a move would end in Trash. Another file of a message is
-one that a program added to any mailbox of the same account, with the name or the Message-ID of the file that went.
+Theory. A message whose file went while another file of it came must stay where it is until that one is taken into the
+store: then it is known what it is. Another file of a message is one that a program added to any mailbox of the same
+account, with the name or the Message-ID of the file that went; it may be empty still, or not to be read for a while.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class UnsyncedMoves:
     async def added(self, device_id: int, account_id: int) -> Sequence[AddedFile]:
         """Return what the device added to the mailboxes of an account, or more of it than is compared."""
         return await self._db.read(
-            partial(added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1)
+            partial(added_files, device_id=device_id, account_id=account_id, limit=COMPARED_MAX + 1, with_found=True)
         )
 
     def read(self, root: ReplicaRoot, added: Sequence[AddedFile]) -> None:

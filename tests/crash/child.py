@@ -21,12 +21,20 @@ _processes.set_forkserver_preload([__name__])
 
 
 async def run(
-    directory: Path, accounts: Mapping[str, Table], devices: Mapping[str, Table], fault: Fault | None = None
+    directory: Path,
+    accounts: Mapping[str, Table],
+    devices: Mapping[str, Table],
+    fault: Fault | None = None,
+    *,
+    adopts: bool = False,
 ) -> Counter[Kind] | None:
-    """Settle a house in a process of its own; return the points it passed, None if it was killed at the fault."""
+    """Settle a house in a process of its own; return the points it passed, None if it was killed at the fault.
+
+    adopts: all devices first.
+    """
     report = directory / "points.json"
     report.unlink(missing_ok=True)
-    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report))
+    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report, adopts))
     process.start()
     await asyncio.to_thread(_ended, process)
     if process.exitcode == 0:
@@ -49,16 +57,19 @@ def _settle(
     devices: Mapping[str, Table],
     fault: Fault | None,
     report: Path,
+    adopts: bool,
 ) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory((directory / "child.log").open("a")))
     faults = Faults(fault)
     faults.install()
-    asyncio.run(_settled(House(directory, accounts=accounts, devices=devices)))
+    asyncio.run(_settled(House(directory, accounts=accounts, devices=devices), adopts=adopts))
     report.write_text(json.dumps(faults.counted))
 
 
-async def _settled(house: House) -> None:
+async def _settled(house: House, *, adopts: bool) -> None:
     async with house:
+        for device in house.devices.values() if adopts else ():
+            await device.adopt()
         for attempt in range(_ATTEMPTS):
             try:
                 await house.settle()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.servers.delivery import Delivery
 from tests.servers.messages import Writer
 
-INBOX, ARCHIVE, SENT, TRASH = "INBOX", "Archive/2025", "Sent", "Trash"
+INBOX, ARCHIVE, SENT, TRASH, DRAFTS = "INBOX", "Archive/2025", "Sent", "Trash", "Drafts"
 _SHARES = {ARCHIVE: 0.3, SENT: 0.1, INBOX: 0.6}
 _LETTERS = {"\\Seen": "S", "\\Flagged": "F", "\\Answered": "R"}
 
@@ -47,6 +47,9 @@ NEWEST = Letter("newest", "Bo", "See you tomorrow", "Nine o'clock at the harbour
 LUNCH = Letter("lunch", "Chen", "Lunch on Thursday?", "The place beside the station?")
 INVOICE = Letter("invoice", "Books & Co", "Invoice 2041", "Thank you for your order.")
 PARCEL = Letter("parcel", "Parcel service", "Out for delivery", "Today between 9 and 17.")
+DRAFT = Letter("draft", "Ana", "Re: Lunch on Thursday?", "With pleasure. Shall we say")
+DRAFT_WHOLE = Letter("draft", "Ana", "Re: Lunch on Thursday?", "With pleasure. Shall we say half past twelve?")
+POSTCARD = Letter("postcard", "Ana", "From the mountains", "No network up here, and snow.")
 BILL = Letter("bill", "Telephone", "Your telephone bill", "Nothing to pay this month.")
 
 

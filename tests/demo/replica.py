@@ -1,6 +1,7 @@
 """A mailbox on a device, read and changed as a mail program does: by its Maildir files alone."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -72,6 +73,28 @@ class Replica:
         letters = "".join(sorted({*file.letters, flag}))
         file.path.rename(self.directory / "cur" / f"{file.stem}:2,{letters}")
 
+    def reads(self, letter: Letter) -> bool:
+        """Tell whether there is one file of the letter, and it has the letter's text."""
+        texts = [octets for octets in map(_octets, self.files()) if letter.message_id in octets]
+        return len(texts) == 1 and letter.text.encode() in texts[0]
+
+    def write(self, letter: Letter, flags: str, *, instead_of: MailFile | None = None) -> MailFile:
+        """Save a letter, as a mail program does: in tmp/ first; then the file of its older version goes."""
+        stem = f"{time.time_ns()}.{letter.name}.here"
+        made = self.directory / "tmp" / stem
+        made.write_bytes(letter.octets().replace(b"\r\n", b"\n"))
+        path = made.rename(self.directory / "cur" / f"{stem}:2,{flags}")
+        if instead_of is not None:
+            instead_of.path.unlink()
+        return MailFile(path, stem, flags)
+
+    def file_into(self, other: "Replica", letter: Letter) -> None:
+        """Move a letter to another mailbox, as a mail program does."""
+        file = self.find(letter)
+        if file is None:
+            raise FileNotFoundError(f"{letter.name} is not in {self.directory}")
+        file.path.rename(other.directory / "cur" / f"{file.stem}:2,{file.letters}")
+
     def remove(self, letter: Letter) -> None:
         """Delete a letter, as a mail program does."""
         file = self.find(letter)
@@ -96,6 +119,13 @@ class Replica:
     def half_written(self) -> int:
         """Return how many files are in tmp/, where a delivery begins."""
         return sum(1 for _ in (self.directory / "tmp").iterdir())
+
+
+def _octets(file: MailFile) -> bytes:
+    try:
+        return file.path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 @dataclass(slots=True)

@@ -60,8 +60,9 @@ class Stage:
             raise StepFailedError(f"syncd sync {account} ended with {ended.returncode}: {ended.stderr.strip()}")
 
     def plan(self) -> int:
-        """Return how many changes of flags `syncd plan` says are to be brought to servers."""
-        return self.daemon.syncd("plan", timeout_s=_COMMAND_TIMEOUT_S).stdout.count("store flags")
+        """Return how many changes `syncd plan` says are to be brought to servers."""
+        told = self.daemon.syncd("plan", timeout_s=_COMMAND_TIMEOUT_S).stdout
+        return told.count("store flags") + told.count("append file")
 
     def show_status(self) -> None:
         """Run `syncd status`, and let it print to where we print."""

@@ -3,7 +3,23 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.demo.letters import BILL, INBOX, INVOICE, LUNCH, NEWEST, PARCEL, TRASH, Letter, Years, maildrop
+from tests.demo.letters import (
+    ARCHIVE,
+    BILL,
+    DRAFT,
+    DRAFT_WHOLE,
+    DRAFTS,
+    INBOX,
+    INVOICE,
+    LUNCH,
+    NEWEST,
+    PARCEL,
+    POSTCARD,
+    TRASH,
+    Letter,
+    Years,
+    maildrop,
+)
 from tests.demo.narrator import Narrator
 from tests.demo.replica import Reader, Replica
 from tests.demo.stage import DEVICES, ISP, MAILBOXES, WORK, Stage
@@ -37,6 +53,8 @@ class Story:
         self.changed_on_server()
         self.pop3()
         self.server_away()
+        self.draft_on_laptop()
+        self.filed_on_phone()
         self.deleted_on_nas()
         self.emptied()
         self.status()
@@ -108,7 +126,7 @@ class Story:
 
     def server_away(self) -> None:
         """Keep what devices change while the server is away, also two changes of one message."""
-        self._narrator.begin("The server goes away, laptop and nas change mail, it comes back")
+        self._narrator.begin("The server goes away, three devices change mail, it comes back")
         self._stage.server.stop()
         began = time.monotonic()
         told = "syncd status tells of it"
@@ -116,9 +134,10 @@ class Story:
         self._stage.replica("laptop").mark(LUNCH, "F")
         self._stage.replica("nas").mark(LUNCH, "R")
         self._stage.replica("nas").mark(INVOICE, "S")
-        waiting = "syncd plan has the three changes"
+        self._stage.replica("phone", DRAFTS).write(POSTCARD, "DS")
+        waiting = "syncd plan has the four changes"
         began = time.monotonic()
-        self._narrator.took(waiting, self._wait(waiting, {SERVER: lambda: self._stage.plan() == 3}, began)[SERVER])
+        self._narrator.took(waiting, self._wait(waiting, {SERVER: lambda: self._stage.plan() == 4}, began)[SERVER])
         self._stage.server.start()
         began = time.monotonic()
         flags = "\\Seen", "\\Flagged", "\\Answered"
@@ -126,6 +145,29 @@ class Story:
         self._become(f'"{LUNCH.subject}" has the changes of both', both, began)
         read = {SERVER: self._webmail.shows(INVOICE, "\\Seen", "\\Flagged"), **self._on_devices(INVOICE, "FS")}
         self._become(f'"{INVOICE.subject}" is read', read, began)
+
+        self._written(f'"{POSTCARD.subject}" is in Drafts', POSTCARD, began)
+
+    def draft_on_laptop(self) -> None:
+        """Bring a draft everywhere, and its newer version instead of it."""
+        self._narrator.begin("A draft is saved on the laptop, and saved again")
+        drafts = self._stage.replica("laptop", DRAFTS)
+        saved = drafts.write(DRAFT, "DS")
+        self._written(f'"{DRAFT.subject}" is in Drafts', DRAFT)
+        drafts.write(DRAFT_WHOLE, "DS", instead_of=saved)
+        self._written("and its newer version, instead of it", DRAFT_WHOLE)
+
+    def filed_on_phone(self) -> None:
+        """Move on the server and everywhere what one device moves."""
+        self._narrator.begin("A message is filed on the phone, from INBOX into another mailbox")
+        self._stage.replica("phone").file_into(self._stage.replica("phone", ARCHIVE), LUNCH)
+        gone = {device: _is_gone(replica, LUNCH) for device, replica in self._stage.replicas().items()}
+        self._become(f'"{LUNCH.subject}" is gone from INBOX', {SERVER: self._webmail.lacks(LUNCH), **gone})
+        filed = {device: _shows(replica, LUNCH, "FRS") for device, replica in self._stage.replicas(ARCHIVE).items()}
+        self._become(f"and is in {ARCHIVE}, with its flags", {SERVER: self._webmail.has(LUNCH, ARCHIVE), **filed})
+        if self._webmail.has(LUNCH, TRASH)():
+            raise StepFailedError(f'"{LUNCH.subject}" is in Trash')
+        self._narrator.fact("it was moved, and nothing of it is in Trash")
 
     def deleted_on_nas(self) -> None:
         """Delete on the server and everywhere what one device deletes."""
@@ -137,15 +179,18 @@ class Story:
         self._become("and is in Trash", {SERVER: self._webmail.has(INVOICE, TRASH), **in_trash})
 
     def emptied(self) -> None:
-        """Believe no device that it deletes a whole mailbox, and forget about it when the files are back."""
-        self._narrator.begin("All files of the INBOX of the nas are taken away, and put back")
+        """Believe no device that it deletes all of its mail, and forget about it when the files are back."""
+        self._narrator.begin("All mail of the nas is taken away, and put back")
         before = self._webmail.count()
-        taken = self._stage.replica("nas").take_away(self._stage.root / "taken-away")
+        replicas = {name: self._stage.replica("nas", name) for name in (*MAILBOXES, DRAFTS, TRASH)}
+        aside = {name: self._stage.root / "taken-away" / str(number) for number, name in enumerate(replicas)}
+        taken = sum(replica.take_away(aside[name]) for name, replica in replicas.items())
         self._become("syncd status says that the deletions are held", {SERVER: lambda: self._held() == taken})
         if (left := self._webmail.count()) != before:
             raise StepFailedError(f"the server has {left} messages in INBOX, not {before}")
-        self._narrator.fact(f"the server keeps all {before:,} messages")
-        self._stage.replica("nas").put_back(self._stage.root / "taken-away")
+        self._narrator.fact(f"{taken:,} are held, and the server keeps them all")
+        for name, replica in replicas.items():
+            replica.put_back(aside[name])
         self._become("nothing is held any more", {SERVER: lambda: self._held() == 0})
 
     def status(self) -> None:
@@ -180,6 +225,11 @@ class Story:
         replicas = self._stage.replicas()
         return {device: _shows(replicas[device], letter, letters) for device in DEVICES if device != but}
 
+    def _written(self, text: str, letter: Letter, since: float | None = None) -> None:
+        drafts = self._stage.replicas(DRAFTS)
+        claims = {device: _reads(replica, letter) for device, replica in drafts.items()}
+        self._become(text, {SERVER: self._webmail.has_one(letter, DRAFTS), **claims}, since)
+
     def _become(self, text: str, claims: Claims, since: float | None = None) -> None:
         self._narrator.held(text, self._wait(text, claims, time.monotonic() if since is None else since))
 
@@ -201,6 +251,10 @@ class Story:
 
 def _shows(replica: Replica, letter: Letter, letters: str) -> Callable[[], bool]:
     return lambda: replica.shows(letter, letters)
+
+
+def _reads(replica: Replica, letter: Letter) -> Callable[[], bool]:
+    return lambda: replica.reads(letter)
 
 
 def _is_gone(replica: Replica, letter: Letter) -> Callable[[], bool]:

@@ -56,6 +56,20 @@ class Webmail:
 
         return ask
 
+    def has_one(self, letter: Letter, mailbox: str) -> Callable[[], bool]:
+        """Return a question whether a mailbox has one message of the letter, with the letter's text."""
+        client = self._server.imap(self._user)
+
+        def ask() -> bool:
+            client.select(mailbox, readonly=True)
+            uids = _found(client, letter).split()
+            if len(uids) != 1:
+                return False
+            _, answer = client.uid("FETCH", uids[0].decode(), "(BODY.PEEK[TEXT])")
+            return any(letter.text.encode() in part[1] for part in answer if isinstance(part, tuple))
+
+        return ask
+
     def lacks(self, letter: Letter) -> Callable[[], bool]:
         """Return a question whether INBOX no longer has the letter."""
         is_there = self.has(letter, INBOX)

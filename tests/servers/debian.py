@@ -116,8 +116,10 @@ def _download(packages: tuple[str, ...], directory: Path, *, cache: Path) -> Non
     except ServerUnavailable:
         (lists / "partial").mkdir(parents=True, exist_ok=True)
         (archives / "partial").mkdir(parents=True, exist_ok=True)
-        _run("apt-get", "-q", *private, "update")
-        _run("apt-get", "-q", *private, "download", *packages, cwd=directory)
+        # NOTE: apt-get does not wait for another one that updates the same lists, as for another server's packages.
+        with _lock(cache / "apt/lock"):
+            _run("apt-get", "-q", *private, "update")
+            _run("apt-get", "-q", *private, "download", *packages, cwd=directory)
 
 
 def _missing(depends: str) -> Iterator[str]:

@@ -200,6 +200,15 @@ class Dovecot:
         with self.imap(user) as client:
             return append_all(client, mailbox, deliveries)
 
+    def save_mail(self, user: str, to: Path) -> None:
+        """Copy everything that a stopped server keeps of a user, as a backup does."""
+        _copy(self.mail_dir / user, to)
+
+    def restore_mail(self, user: str, saved: Path) -> None:
+        """Set a user of a stopped server back to what `save_mail` copied."""
+        shutil.rmtree(self.mail_dir / user)
+        _copy(saved, self.mail_dir / user)
+
     def _make_mail_dir(self, root_dir: Path) -> Path:
         link = root_dir / "mail"
         if self._identity.can_reach(root_dir):
@@ -226,6 +235,10 @@ class Dovecot:
     def _last_words(self) -> str:
         logs = (self._home / "start.log", self.log_file)
         return " ".join(log.read_text(errors="replace")[-2000:] for log in logs if log.exists())
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # with owners, which shutil forgets
 
 
 def _accepts(port: int) -> bool:

@@ -47,7 +47,7 @@ def test_held_removals_are_shown_with_the_daemon_up_and_down(held: Daemon, tmp_p
         assert "work/INBOX: 35 removals on laptop, held for" in text
         assert "more messages were deleted within a short time than the guard allows" in text
         assert "syncd holds release ID" in text
-    assert "syncd holds shows what would happen" in status.stdout
+    assert "nothing of it happens until you decide: see syncd holds" in status.stdout
     assert "work/INBOX" in status.stdout
 
 
@@ -85,6 +85,43 @@ def test_released_hold_happens_at_once_on_its_device_only(held: Daemon, tmp_path
         again = held.syncd("holds", "release", str(numbers["phone"]))
         assert again.returncode == 1
         assert held.syncd("sync").returncode == 1
+
+
+def test_discarded_removals_are_put_back_on_the_server(
+    held: Daemon, dovecot: Dovecot, mail_user: str, tmp_path: Path
+) -> None:
+    """By the files of the devices, once, and each device keeps its own; the hold of the other device ends with it."""
+    with held:
+        numbers = holds(held)
+        ended = held.syncd("holds", "discard", str(numbers["phone"]))
+        wait_until(lambda: count_on_server(dovecot, mail_user) == COUNT, 30, "the server has them again")
+        held.sync()
+
+        assert ended.stdout == f"discarded hold {numbers['phone']}: 35 removals on phone in work/INBOX\n"
+        assert holds(held) == {}
+        assert held.syncd("sync").returncode == 0
+    assert count_on_server(dovecot, mail_user) == COUNT
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT, COUNT]
+
+
+def test_discarded_deletions_are_delivered_again(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """The device has its files again, and nobody else missed anything; also without a daemon."""
+    deliver(dovecot, mail_user, COUNT)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    with daemon:
+        daemon.sync()
+        for path in inbox(tmp_path, "laptop")[:LOST]:
+            path.unlink()
+        assert daemon.syncd("sync").returncode == 1
+    assert daemon.syncd("holds", "discard", "--all").returncode == 0
+    with daemon:
+        daemon.sync()
+
+        assert daemon.syncd("holds").stdout == "nothing is held\n"
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT, COUNT]
+    assert count_on_server(dovecot, mail_user) == COUNT
 
 
 def test_release_with_the_daemon_down_happens_with_the_next_sync(held: Daemon, tmp_path: Path) -> None:
@@ -134,6 +171,71 @@ def test_deletions_by_a_device_are_shown_and_released_once_for_all_devices(
     assert len(files(tmp_path / "phone", "work.Trash")) == LOST
 
 
+def test_deletions_by_all_devices_together_are_shown_and_released(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Two devices that each delete twenty are forty; what is too much is the account's, and no device's."""
+    deliver(dovecot, mail_user, COUNT)
+    with make_daemon({"work": imap_account(dovecot, mail_user)}) as daemon:
+        daemon.sync()
+        laptop, phone = (sorted(inbox(tmp_path, name), key=Path.read_bytes) for name in ("laptop", "phone"))
+        for path in laptop[:20] + phone[20:40]:
+            path.unlink()
+        ended = daemon.syncd("sync")
+
+        assert ended.returncode == 1
+        [hold] = daemon.status()["holds"]
+        number, count = str(hold["id"]), hold["count"]
+        assert (hold["scope"], hold["device"], hold["mailbox"]) == ("account", None, "INBOX")
+        assert 15 <= count <= 40
+        what = f"{count} deletions by all devices together"
+        assert f"hold {number}: work/INBOX: {what}, held for" in daemon.syncd("holds").stdout
+        assert what in daemon.syncd("status").stdout
+        lines = daemon.syncd("holds", "show", number).stdout.splitlines()[1:]
+        assert len(lines) == count
+        assert all(line.startswith("work/INBOX: move message ") and line.endswith(" to Trash") for line in lines)
+
+        released = daemon.syncd("holds", "release", number)
+        assert released.stdout == f"released hold {number}: {what} in work/INBOX\n"
+        wait_until(lambda: not daemon.status()["holds"], 20, "the hold is over")
+        daemon.sync()
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [COUNT - 40] * 2
+    assert len(files(tmp_path / "phone", "work.Trash")) == 40
+
+
+def test_what_a_server_lost_by_going_back_is_shown_with_its_reason(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A backup from before the last message: one removal for each device, held until somebody decides."""
+    server = make_dovecot()
+    deliver(server, mail_user, 5)
+    server.stop()
+    server.save_mail(mail_user, tmp_path / "backup")
+    server.start()
+    deliver(server, mail_user, 1)
+    daemon = make_daemon({"work": imap_account(server, mail_user)})
+    daemon.sync()
+    server.stop()
+    server.restore_mail(mail_user, tmp_path / "backup")
+    server.start()
+
+    ended = daemon.syncd("sync")
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "removals and deletions held until you release them: 2; see syncd holds\n",
+    )
+    shown = daemon.syncd("holds").stdout
+    assert "work/INBOX: 1 removal on laptop, held for" in shown
+    assert "the server went back to an older state, or made the mailbox anew, without them" in shown
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [6, 6]
+    assert daemon.syncd("sync").returncode == 1
+
+    daemon.syncd("holds", "release", str(holds(daemon)["laptop"]))
+    daemon.syncd("sync")
+    assert [len(inbox(tmp_path, device)) for device in ("laptop", "phone")] == [5, 6]
+
+
 def test_hold_dissolves_when_the_limit_is_raised(
     held: Daemon, dovecot: Dovecot, tmp_path: Path, config_of: Callable[..., dict[str, object]]
 ) -> None:
@@ -179,7 +281,7 @@ def test_slips_of_usage(make_daemon: MakeDaemon) -> None:
     """Neither a number nor --all, or both, is exit code 2; without a store nothing is made."""
     daemon = make_daemon({})
 
-    for arguments in (("release",), ("release", "1", "--all"), ("release", "x"), ("discard", "1")):
+    for arguments in (("release",), ("release", "1", "--all"), ("release", "x"), ("discard",)):
         assert daemon.syncd("holds", *arguments).returncode == 2, arguments
     ended = daemon.syncd("holds", "release", "1")
 
@@ -204,6 +306,12 @@ def expunge(server: Dovecot, user: str, count: int) -> None:
         client.select("INBOX")
         client.store(f"1:{count}", "+FLAGS.SILENT", "(\\Deleted)")
         client.expunge()
+
+
+def count_on_server(server: Dovecot, user: str) -> int:
+    with server.imap(user) as client:
+        _, answer = client.select("INBOX", readonly=True)
+        return int(answer[0] or 0)
 
 
 def holds(daemon: Daemon) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_ports
-from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account, seen
+from tests.system.mail import deliver, files, imap_account, letter, mark_seen, pop3_account, seen
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -66,6 +66,28 @@ def test_named_account_is_synced_and_no_other(
 
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
     assert daemon.account("away")["failures"] == 0
+
+
+def test_one_sync_carries_what_a_device_did_to_pop3_mail_to_the_others(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A deletion, a mailbox that was made there, and what was put into it, all by one command."""
+    deliver(dovecot, mail_user, 4)
+    daemon = make_daemon({"isp": pop3_account(dovecot, mail_user)})
+    daemon.sync()
+    gone, moved, *_ = files(tmp_path / "laptop", "isp.INBOX")
+    for subdir in ("cur", "new", "tmp"):
+        (tmp_path / "laptop" / ".isp.Lists" / subdir).mkdir(parents=True)
+    moved.rename(tmp_path / "laptop" / ".isp.Lists" / "cur" / f"{moved.name}:2,S")
+    (tmp_path / "laptop" / ".isp.Lists" / "cur" / "1700000000.1.laptop:2,S").write_bytes(letter(99))
+    gone.unlink()
+
+    assert daemon.sync().stdout == "everything is synced\n"
+
+    counts = {"INBOX": 2, "Trash": 1, "Lists": 2}
+    for device in ("laptop", "phone"):
+        assert {name: len(files(tmp_path / device, f"isp.{name}")) for name in counts} == counts
+    assert daemon.syncd("plan").stdout == "nothing to do\n"
 
 
 def test_failing_account_is_named_and_the_rest_completes(

@@ -28,7 +28,7 @@ def test_refused_login_and_unreachable_server_do_not_stop_another_account(
 
     with make_daemon(accounts) as daemon:
         wait_until(lambda: len(files(tmp_path / "laptop", "work.INBOX")) == 2, 30, "the good account is served")
-        wait_until(lambda: daemon.account("wrong")["error"] and daemon.account("away")["error"], 30, "both failed")
+        wait_until(lambda: all(daemon.account(name)["retry_at"] for name in ("wrong", "away")), 30, "both failed")
         wrong, away, work = (daemon.account(name) for name in ("wrong", "away", "work"))
         asked = daemon.syncd("sync", "work")
         deliver(dovecot, mail_user, 1, first=2)

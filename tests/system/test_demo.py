@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PATIENCE_S = 45
-STEPS = 10
+STEPS = 12
 _NO_SERVER = "There is no mail server"
 
 

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.errors import Temper
 from syncd.store import troubles
 from syncd.store.accounts import MailboxCursor
 from syncd.store.database import Database
-from syncd.store.renumbering import Renumbered, messages_of, rebind
+from syncd.store.renumbering import Renumbered, messages_of, rebind, reclaim, set_adrift
 from syncd.store.schema import account, base_message, body, device, mailbox, replica, server_message, trouble
 
 NOW = 1_700_000_000.0
@@ -34,7 +34,7 @@ def test_rows_keep_their_identity_and_take_uid_flags_and_modseq(store: Database)
 
     done = _rebind(store, {again: 1, fresh: 3})
 
-    assert done == Renumbered(found=1, new=1, gone=1)
+    assert done == Renumbered(found=1, new=1, lost=(lost,))
     rows = _rows(store)
     assert again not in rows
     assert (rows[kept].uidvalidity, rows[kept].uid, rows[kept].flags, rows[kept].modseq) == (NEW, 11, "\\Flagged", 5)
@@ -53,7 +53,7 @@ def test_equal_messages_are_paired_by_date_first(store: Database) -> None:
     done = _rebind(store, dict.fromkeys(new, 1))
 
     rows = _rows(store)
-    assert done == Renumbered(found=2, new=1, gone=0)
+    assert done == Renumbered(found=2, new=1)
     assert (rows[early].uid, rows[late].uid) == (12, 11)
 
 
@@ -65,7 +65,7 @@ def test_row_of_an_interrupted_attempt_is_gone_unless_it_is_still_listed(store: 
     done = _rebind(store, {again: 1})
 
     rows = _rows(store)
-    assert done == Renumbered(found=1, new=0, gone=2)
+    assert (done.found, done.new, set(done.lost)) == (1, 0, {expunged, over})
     assert {id_ for id_, row in rows.items() if row.gone_at is None} == {kept}
     assert {rows[expunged].gone_at, rows[over].gone_at} == {NOW}
 
@@ -82,10 +82,43 @@ def test_row_that_was_gone_is_there_again_only_while_a_replica_has_it(store: Dat
     done = _rebind(store, {first: 1, second: 2})
 
     rows = _rows(store)
-    assert done == Renumbered(found=1, new=1, gone=0)
+    assert done == Renumbered(found=1, new=1)
     assert (rows[held].gone_at, rows[held].uid) == (None, 11)
     assert (rows[let_go].gone_at, rows[second].gone_at) == (NOW - 9, None)
     assert rows[nowhere].gone_at == NOW - 9
+
+
+def test_mailbox_set_adrift_is_found_renumbered(store: Database) -> None:
+    """No row has a UID of its UIDVALIDITY any more, and the cursor has another one than the server."""
+    there, gone = _add(store, NEW, 7, body_id=1), _add(store, NEW, 8, gone_at=NOW)
+    other = _add(store, OLD, 7)
+    store.write_now(lambda conn: conn.execute(update(mailbox).values(uidvalidity=NEW)))
+
+    store.write_now(lambda conn: set_adrift(conn, mailbox_id=1, uidvalidity=NEW))
+    again = _add(store, NEW, 7)
+    store.write_now(lambda conn: set_adrift(conn, mailbox_id=1, uidvalidity=NEW))
+
+    rows = _rows(store)
+    assert {rows[id_].uidvalidity for id_ in (there, gone, again)} == {0}
+    assert {rows[id_].uid for id_ in (there, gone, again)} == {there, gone, again}
+    assert (rows[there].body_id, rows[gone].gone_at, rows[other].uidvalidity) == (1, NOW, OLD)
+    assert store.read_now(lambda conn: conn.execute(select(mailbox.c.uidvalidity)).scalar_one()) == 0
+
+
+def test_lost_messages_take_the_uids_under_which_they_are_there_again(store: Database) -> None:
+    """By their bodies, each once; what is another message is left to be bound as a new one."""
+    one, twin, other = (
+        _add(store, 0, uid, body_id=body_id, gone_at=NOW - 9) for uid, body_id in ((1, 1), (2, 1), (3, 2))
+    )
+    again, new = _add(store, NEW, 11, flags="\\Seen"), _add(store, NEW, 12)
+
+    left = store.write_now(lambda conn: reclaim(conn, mailbox_id=1, lost=[one, twin, other], bodies={again: 1, new: 3}))
+
+    rows = _rows(store)
+    assert left == {new: 3}
+    assert (rows[one].uid, rows[one].uidvalidity, rows[one].flags, rows[one].gone_at) == (11, NEW, "\\Seen", None)
+    assert (rows[twin].gone_at, rows[other].gone_at, rows[new].body_id) == (NOW - 9, NOW - 9, None)
+    assert again not in rows
 
 
 def _set_aside(conn: Connection, message_id: int) -> None:

@@ -37,6 +37,7 @@ from tests.contract.sync.replica import Replica
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
 
 _SETTLE_S = 60.0
+_HOLDS_S = 30.0
 _RETRY_S = 0.2
 _PATIENCE_S = (2.5, 2.5)
 _EFFECTS_SHOWN = 20
@@ -74,7 +75,9 @@ class House:
         devices: Mapping[str, Table] | Iterable[str] = ("laptop",),
         guard: Table | None = None,
         url: str | None = None,
+        second_look_s: float = 0.02,
     ) -> None:
+        self._second_look_s = second_look_s
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
         self.directory = directory
         self.config = Config.model_validate(
@@ -109,7 +112,15 @@ class House:
         for name, account in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
             if isinstance(account, ImapConfig):
-                make = partial(ImapAccount, self.db, name, account, encoder=self.encoder, recent=recent)
+                make = partial(
+                    ImapAccount,
+                    self.db,
+                    name,
+                    account,
+                    encoder=self.encoder,
+                    recent=recent,
+                    second_look_s=self._second_look_s,
+                )
             self.accounts[name] = make(
                 account_id=ids[name],
                 password=_password,
@@ -187,7 +198,7 @@ class House:
         tasks = self._tasks()
         await asyncio.gather(*(tasks[name].requests.ask() for name in names or tasks))
 
-    async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> float:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = _HOLDS_S) -> float:
         """Return the seconds after which a condition holds; TimeoutError if it does not in time."""
         began = time.monotonic()
         async with asyncio.timeout(within_s):
@@ -195,7 +206,7 @@ class House:
                 await asyncio.sleep(0.01)
         return time.monotonic() - began
 
-    async def until_read(self, holds: Callable[[list[Any]], bool], query: Any, *, within_s: float = 10.0) -> None:
+    async def until_read(self, holds: Callable[[list[Any]], bool], query: Any, *, within_s: float = _HOLDS_S) -> None:
         """Return when a condition holds of the first column of a query on the store."""
         async with asyncio.timeout(within_s):
             while not holds([row[0] for row in await self.rows(query)]):  # noqa: ASYNC110 - the store has no event

@@ -11,6 +11,7 @@ from syncd.mail.uidset import UidSet
 from tests.servers.dovecot import HOST
 
 _BODIES = re.compile(rb"(?i)UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
+_UNASKED = re.compile(rb"\{(\d+)\+\}\r\n$")
 Hook = Callable[[bytes], Awaitable[None]]
 
 
@@ -35,11 +36,15 @@ class Tap:
         self.before_line: Hook | None = None
         """Called with each line of a client before it is forwarded."""
         self.refuses: Callable[[bytes], bool] = _never
-        """Tells which lines of a client the server never sees, and that are answered by NO."""
+        """Tells which lines of a client the server never sees, with the literal that they announce."""
+        self.refusal = b"NO not this"
+        """What is answered to them."""
         self.alters: Callable[[bytes], bytes] = bytes
         """Gives what the server is asked instead of a line."""
         self.precedes: Callable[[bytes], bytes] = _nothing
         """Gives octets that the client gets before the server's answer to a line."""
+        self.says: Callable[[bytes], bytes] | None = None
+        """Gives what the client hears instead of a line of the server; nothing for no line."""
         self.drops: Callable[[bytes], bool] = _never
         """Tells after which lines of a client, and what precedes the answer, the connection ends."""
         self.cut_after_bytes: int | None = None
@@ -98,7 +103,9 @@ class Tap:
                 if self.drops(line):
                     return
                 if self.refuses(line):
-                    client.write(line.split()[0] + b" NO not this\r\n")
+                    if found := _UNASKED.search(line):
+                        await reader.readexactly(int(found[1]) + len(b"\r\n"))
+                    client.write(line.split()[0] + b" " + self.refusal + b"\r\n")
                     continue
                 writer.write(self.alters(line))
                 await writer.drain()
@@ -106,6 +113,10 @@ class Tap:
     async def _forward_octets(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while octets := await reader.read(65536):
+                if self.says is not None:
+                    # NOTE: octets of a message are lines like others, so `says` should know what it is about.
+                    octets += b"" if octets.endswith(b"\n") else await reader.readline()
+                    octets = b"".join(map(self.says, octets.splitlines(keepends=True)))
                 left = self.cut_after_bytes
                 if left is not None:
                     self.cut_after_bytes = left - len(octets)

@@ -42,10 +42,10 @@ def copy(house: House, key: str, *, device: str = "laptop", source: str = "INBOX
     return target
 
 
-def copy_and_remove(house: House, key: str) -> None:
+def copy_and_remove(house: House, key: str, *, to: str = "Archive") -> None:
     """Move a letter as mutt does: a copy under another name, with notes of its own in the header."""
     file = house.replica("laptop").find(key).path
-    target = house.replica("laptop", "Archive").directory / "cur" / f"1700000000.12_{key}.laptop:2,FS"
+    target = house.replica("laptop", to).directory / "cur" / f"1700000000.12_{key}.laptop:2,FS"
     target.write_bytes(file.read_bytes().replace(b"\n\n", b"\nContent-Length: 36\nLines: 3\n\n", 1))
     file.unlink()
 
@@ -83,6 +83,23 @@ async def test_moved_message_is_moved_everywhere(
         assert {tuple(one.flags()["a"]) for one in house.replicas("Archive")} == {tuple(provider.flags("Archive")["a"])}
         assert await states(house) == {ReplicaState.PRESENT: 9}
         assert await house.rows(select(schema.hold.c.id)) == []
+
+
+@pytest.mark.parametrize("how", [move, copy_and_remove])
+async def test_program_that_has_a_trash_of_its_own_is_understood(
+    tmp_path: Path, user: Provider, how: Callable[..., object]
+) -> None:
+    """A message that it moves into Trash is there once."""
+    user.receive("a", "b", flags=(SEEN,))
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        how(house, "a", to="Trash")
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
+        assert_everywhere(house, user, "Trash", "a")
+        assert len(user.bodies("Trash")) == 1
 
 
 async def test_copied_message_is_copied_everywhere(tmp_path: Path, provider: Provider) -> None:

@@ -131,14 +131,20 @@ async def test_equal_files_are_as_many_messages(tmp_path: Path, user: Provider) 
         assert [one.keys() for one in house.replicas()] == [["n", "n"]] * 3
 
 
-async def test_the_same_file_on_two_devices_is_one_message(tmp_path: Path, user: Provider) -> None:
+async def test_the_same_file_on_two_devices_is_one_message(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
     """Where another tool brings a file to several devices, the server has it once, and each keeps its own."""
-    house = house_of(tmp_path, user)
-    async with house:
+    server = make_dovecot()
+    user = Provider(server, mail_user)
+    async with house_of(tmp_path, user) as house:
         await house.settle()
-    add(house, "laptop", "n")
-    add(house, "phone", "n")
-    async with house:
+        server.stop()
+        add(house, "laptop", "n")
+        add(house, "phone", "n")
+        await house.until_read(lambda found: len(found) == 2, select(schema.journal.c.id))
+        server.start()
+        await house.until(lambda: house.replica("nas").keys() == ["n"])
         await house.settle()
 
         assert_everywhere(house, user, "INBOX", "n")
@@ -259,6 +265,27 @@ async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot:
             await house.ask("work")
             await house.settle()
             assert len(user.flags()) == 10
+
+
+async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user: Provider) -> None:
+    """A message counts only once it is seen; until then its file stays, and in the end the message is there once."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        devices = {name: {"settle": "20ms"} for name in DEVICES}
+        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
+            await house.settle()
+            lies = iter([True])
+            tap.refuses = lambda line: b" APPEND " in line and next(lies, False)
+            tap.refusal = b"OK [APPENDUID 1 7] done"
+
+            add(house, "laptop", "n")
+            await house.until(lambda: next(lies, None) is None)
+            await house.ask("work")
+            assert user.flags() == {}
+            house.shift_s = 6.0
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "n")
 
 
 async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider) -> None:

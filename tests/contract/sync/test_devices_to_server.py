@@ -1,4 +1,4 @@
-"""What devices do to flags reaches the server and every other device; what is not synced yet is noticed and kept."""
+"""What devices do to flags reaches the server and every other device."""
 
 import asyncio
 from collections.abc import Callable

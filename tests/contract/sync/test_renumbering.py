@@ -1,6 +1,7 @@
 """A mailbox under a new UIDVALIDITY: devices keep their files, and only what really changed is done."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ KEYS = tuple(f"m{number}" for number in range(12))
 
 
 async def test_mailbox_made_again_in_another_order_is_recognized(tmp_path: Path, provider: Provider) -> None:
-    """Every file keeps its name, nothing is delivered twice, new mail comes, and what is not there again goes."""
+    """Every file keeps its name, nothing is delivered twice, new mail comes; what is not there again is held."""
     provider.receive(*KEYS, mailbox=BOX)
     house = _house(tmp_path, provider, devices=("laptop", "phone"))
     async with house:
@@ -31,11 +32,12 @@ async def test_mailbox_made_again_in_another_order_is_recognized(tmp_path: Path,
         await house.settle()
 
         for replica, names in zip(house.replicas(BOX), before, strict=True):
-            assert replica.keys() == sorted((*KEYS[2:], "new"))
-            assert {key: name for key, name in _names(replica).items() if key != "new"} == {
-                key: names[key] for key in KEYS[2:]
-            }
-        assert await house.db.read(holds.holds) == ()
+            assert replica.keys() == sorted((*KEYS, "new"))
+            assert {key: name for key, name in _names(replica).items() if key != "new"} == names
+        assert [len(one.effects) for one in await house.db.read(holds.holds)] == [2, 2]
+
+        await _release_all(house)
+        assert [replica.keys() for replica in house.replicas(BOX)] == [sorted((*KEYS[2:], "new"))] * 2
 
 
 async def test_inbox_that_was_renamed_away_and_filled_again(tmp_path: Path, user: Provider) -> None:
@@ -75,7 +77,7 @@ async def test_flags_of_both_sides_merge(tmp_path: Path, provider: Provider) -> 
 
 @pytest.mark.parametrize("left", [1, 2, 3, 4])
 async def test_equal_messages_are_counted(tmp_path: Path, user: Provider, left: int) -> None:
-    """Of three copies as many are there as the server has now; those that stay are files that were there."""
+    """Of three copies as many are held as the server lacks now; those that stay are files that were there."""
     user.receive_raw([ODD["twin"]] * 3, mailbox=BOX)
     house = _house(tmp_path, user)
     async with house:
@@ -85,7 +87,9 @@ async def test_equal_messages_are_counted(tmp_path: Path, user: Provider, left: 
     _make_again_of(user, [ODD["twin"]] * left)
     async with house:
         await house.settle()
+        assert [len(one.effects) for one in await house.db.read(holds.holds)] == [3 - left] * (left < 3)
 
+        await _release_all(house)
         after = {file.stem for file in house.replica("laptop", BOX).files()}
         assert len(after) == left
         assert len(after & before) == min(left, 3)
@@ -163,6 +167,13 @@ async def test_renumbered_twice_between_two_looks(tmp_path: Path, user: Provider
         await house.settle()
 
         assert _names(house.replica("laptop", BOX)) == names
+
+
+async def _release_all(house: House) -> None:
+    for one in await house.db.read(holds.holds):
+        assert await house.db.write(partial(holds.release_hold, hold_id=one.id))
+    await house.settle()
+    assert await house.db.read(holds.holds) == ()
 
 
 def _house(directory: Path, user: Provider, *, devices: Sequence[str] = ("laptop",), port: int | None = None) -> House:

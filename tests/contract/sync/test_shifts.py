@@ -307,7 +307,7 @@ async def test_deletion_by_one_device_is_a_move_on_the_others(tmp_path: Path, us
 
 
 async def test_copied_message_is_another_file_of_the_same_octets(tmp_path: Path, user: Provider) -> None:
-    """What is in two mailboxes is two names, of one file where the device links, and is not asked for again."""
+    """What is in two mailboxes is two names, of one file where the device links; later one of them may go."""
     user.receive("a")
     user.receive("old", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap=tap) as house:
@@ -325,6 +325,11 @@ async def test_copied_message_is_another_file_of_the_same_octets(tmp_path: Path,
         assert one.stem != other.stem
         usb = house.replica("usb", "Archive").find("a")
         assert (usb.links, usb.octets) == (1, one.octets)
+
+        user.expunge("a")
+        await house.settle()
+        assert _keys(house) == [[]] * len(DEVICES)
+        assert house.replica("laptop", "Archive").find("a").stem == other.stem
 
 
 async def test_plan_names_the_mailbox(tmp_path: Path, user: Provider) -> None:

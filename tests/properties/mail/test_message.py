@@ -2,11 +2,12 @@
 
 import hashlib
 import itertools
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.mail.message import facts_of, lf_pieces
+from syncd.mail.message import crlf_pieces, facts_of, lf_pieces
 
 lines = st.sampled_from([b"", b"Message-ID: <a@example.org>", b"Subject: x", b" folded", b"text", b"\xe9\x00"])
 ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n"])
@@ -54,3 +55,15 @@ def test_lf_form_gives_the_octets_back(cut: tuple[bytes, list[bytes]]) -> None:
 
         assert file.replace(b"\n", b"\r\n") == body
         assert len(file) == facts.lf_size_bytes
+
+
+@given(cut_bodies())
+def test_crlf_form_ends_every_line_the_same(cut: tuple[bytes, list[bytes]]) -> None:
+    """However it is cut, a lone LF becomes CRLF, and nothing else changes; a file with LF is its message again."""
+    body, pieces = cut
+
+    whole = b"".join(crlf_pieces(pieces))
+
+    assert whole == re.sub(rb"(?<!\r)\n", b"\r\n", body)
+    if facts_of([body]).is_crlf:
+        assert b"".join(crlf_pieces([body.replace(b"\r\n", b"\n")])) == body

@@ -1,5 +1,7 @@
 """Bodies whose announced size is not that of their octets."""
 
+from dataclasses import replace
+
 import pytest
 
 from syncd.errors import ProtocolError, SyncdError, TooSlowError
@@ -8,7 +10,8 @@ from syncd.imap.limits import Limits
 from tests.unit.imap.scripted import SELECTED, Peer, connected, until
 
 MESSAGE = b"Subject: whole\r\n\r\nits text (all of it)\r\n"
-LIMITS = Limits(inactivity_s=0.2, memory_literal_max_bytes=1000)
+LIMITS = Limits(memory_literal_max_bytes=1000)
+IMPATIENT = replace(LIMITS, inactivity_s=0.3)
 
 
 class Spool:
@@ -49,7 +52,7 @@ async def assert_no_body(announced: int, kind: type[SyncdError]) -> None:
         await peer.ok(b"* 1 FETCH (UID 1 BODY[] {%d}\r\n%b)\r\n" % (announced, MESSAGE))
         await peer.gone()
 
-    async with connected(script, limits=LIMITS) as connection:
+    async with connected(script, limits=IMPATIENT if kind is TooSlowError else LIMITS) as connection:
         await connection.select(b"INBOX")
         with pytest.raises(kind):
             await anext(connection.fetch_bodies([Wanted(1, len(MESSAGE))], spool=spool))

@@ -146,14 +146,15 @@ async def test_nomodseq_means_a_listing() -> None:
 
 
 async def test_falling_highestmodseq_means_a_listing() -> None:
-    """A HIGHESTMODSEQ below the known one (restored backup, other backend) proves nothing unchanged."""
+    """A HIGHESTMODSEQ below the known one (restored backup, other backend) proves nothing unchanged, nor who is who."""
 
     async def script(peer: Peer) -> None:
         await peer.answer(b"SELECT", box(5, modseq=4))
-        await peer.answer(b"UID FETCH 1:5 (UID FLAGS MODSEQ)", rows(1, 2, 3, 4, 5))
+        await peer.answer(b"UID FETCH 1:5 (UID FLAGS MODSEQ RFC822.SIZE INTERNALDATE)", rows(1, 2, 3, 4, 5, full=True))
 
     seen = await observed(script, capabilities=CONDSTORE)
 
+    assert [one.is_compared for one in seen if isinstance(one, Selected)] == [True]
     assert demotions(seen) == [(Rung.LISTING, "highestmodseq fell")]
     assert last_cursor(seen) == Cursor(7, 6, 4, 5)
 
@@ -169,6 +170,21 @@ async def test_uidnext_that_fell_brings_size_and_date_of_every_message() -> None
 
     changes = [one for one in seen if isinstance(one, ServerChanges)]
     assert [row.size_bytes for one in changes for row in one.rows] == [9] * 5
+    assert [one.is_compared for one in seen if isinstance(one, Selected)] == [True]
+
+
+async def test_uidnext_that_fell_is_not_left_to_mod_sequences() -> None:
+    """A server that was set back has no changes to tell since a moment that it never saw; all of it is listed."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", box(3, uidnext=4, modseq=12))
+        await peer.answer(b"UID FETCH 1:5 (UID FLAGS MODSEQ RFC822.SIZE INTERNALDATE)", rows(1, 2, 3, full=True))
+        await peer.answer(b"UID SEARCH RETURN (ALL) UID 4:5", esearch(""))
+
+    seen = await observed(script, capabilities=QRESYNC)
+
+    assert (vanished(seen), demotions(seen)) == ("4:5", [])
+    assert last_cursor(seen) == Cursor(7, 4, 12, 3)
 
 
 async def test_refused_changedsince_falls_back_to_a_listing() -> None:

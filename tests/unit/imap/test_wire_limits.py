@@ -66,7 +66,7 @@ async def test_silent_server_is_noticed_before_the_deadline() -> None:
         await peer.expect(b"NOOP")
         await peer.gone()
 
-    async with connected(script, limits=Limits(inactivity_s=0.1)) as connection:
+    async with connected(script, limits=Limits(inactivity_s=0.3)) as connection:
         with pytest.raises(TooSlowError, match="fell silent"):
             await connection.noop()
 
@@ -81,7 +81,7 @@ async def test_idle_may_be_silent_but_its_end_may_not() -> None:
         assert await peer.line() == b"DONE"
         await peer.gone()
 
-    async with connected(script, limits=Limits(inactivity_s=0.1)) as connection:
+    async with connected(script, limits=Limits(inactivity_s=0.3)) as connection:
         await select(connection)
         begun = time.monotonic()
         with pytest.raises(TooSlowError, match="fell silent"):

@@ -78,7 +78,7 @@ async def test_commands_are_sent_ahead_only_where_pipelining_is_announced(
     """A server that did not announce PIPELINING has one command at a time to deal with."""
     stall = answering("RETR", b"", Then.STALL)
     async with ScriptedServer(MAILS, capabilities=capabilities, hook=stall) as server:
-        async with await Connection.open(server.endpoint(), replace(QUICK, inactivity_s=0.1)) as connection:
+        async with await Connection.open(server.endpoint(), replace(QUICK, inactivity_s=0.3)) as connection:
             items = await fetch_all(connection, tmp_path)
         await server.idle()
 
@@ -251,7 +251,9 @@ async def test_failed_session_is_never_used_again_and_never_quits(
 ) -> None:
     """After anything but -ERR the connection is dropped without QUIT, and further verbs fail."""
     stall = answering("RETR", answer, Then.STALL)
-    limits = replace(QUICK, inactivity_s=0.2, message_bytes=20_000)
+    limits = replace(QUICK, message_bytes=20_000)
+    if error is TooSlowError:
+        limits = replace(limits, inactivity_s=0.3)
     async with ScriptedServer(MAILS, hook=stall) as server:
         async with await Connection.open(server.endpoint(), limits) as connection:
             items = await fetch_all(connection, tmp_path)

@@ -29,6 +29,21 @@ def test_empty_list_misses_nothing() -> None:
     assert compare_listing(KNOWN, []) == ListChanges((), (), ())
 
 
+def test_list_without_inbox_or_with_less_than_half_is_doubtful() -> None:
+    """A server that lists so little may be ill; of three mailboxes a person may delete two."""
+    others = [listed(name) for name in ("Work", "Sent", "Drafts", "Junk", "Trash")]
+
+    def is_doubtful(known: list[Listed], now: list[Listed]) -> bool:
+        return compare_listing({entry.wire_name: entry for entry in known}, now).is_doubtful
+
+    assert is_doubtful([INBOX, *others[:2]], others[:2])
+    assert not is_doubtful([INBOX, *others[:2]], [INBOX])
+    assert is_doubtful([INBOX, *others[:3]], [INBOX])
+    assert not is_doubtful([INBOX, *others[:3]], [INBOX, WORK])
+    assert is_doubtful([INBOX, *others], [INBOX, listed("New")])
+    assert not is_doubtful([INBOX, *others], [])
+
+
 def test_attributes_in_any_case() -> None:
     """Special use and selectability are told by attributes, whose case does not matter."""
     assert listed("T", "\\TRASH").special_use is SpecialUse.TRASH

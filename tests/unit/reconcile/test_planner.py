@@ -1,7 +1,5 @@
 """What one message asks for, one asymmetry at a time."""
 
-from dataclasses import replace
-
 import pytest
 
 from syncd.mail.tree import ReplicaState
@@ -176,7 +174,7 @@ def test_deletion_is_stronger_than_seen_and_deleted(server: str, base: str) -> N
 def test_deletion_is_stronger_than_what_programs_note(keyword: str) -> None:
     """A keyword that programs set by themselves keeps no message, in any case."""
     noted = pair("", "", "", state=ReplicaState.DELETED)
-    server = replace(noted, server=replace(noted.server, flags=frozenset({keyword})))
+    server = noted._replace(server=noted.server._replace(flags=frozenset({keyword})))
 
     assert plan(server, policy(deletion=TRASH)) == (Move(MESSAGE, UID, 2, "Trash"),)
 

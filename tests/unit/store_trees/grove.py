@@ -117,6 +117,7 @@ class Grove:
 
     def _replica(self, device: str, mailbox_id: int) -> ReplicaRow:
         row = self(lambda conn: devices.ensure_device(conn, device, path=f"/{device}", layout="maildir++"))
+        self(lambda conn: devices.record_device_state(conn, row.id, state=devices.ACTIVE, error=None))
         directory = f".work.{mailbox_id}"
         self(lambda conn: devices.ensure_replica(conn, row.id, mailbox_id, directory=directory, selection=""))
         return next(one for one in self(devices.replicas) if (one.device_id, one.mailbox_id) == (row.id, mailbox_id))

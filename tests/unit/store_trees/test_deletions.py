@@ -7,7 +7,7 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Vanished
 from syncd.reconcile.effects import Expunge
 from syncd.reconcile.guard import Reason
-from syncd.store import deletions, devices, holds, journal, pairs, replica_tree, schema, server_tree
+from syncd.store import deletions, holds, journal, pairs, replica_tree, schema, server_tree
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope, HoldState
 from syncd.store.journal import CopyState
@@ -155,7 +155,7 @@ def test_release_of_deletions_is_news_of_their_replica(grove: Grove) -> None:
     grove(
         lambda conn: holds.put_hold(
             conn,
-            device_id=device_id,
+            scope_id=device_id,
             mailbox_id=grove.inbox,
             reason=Reason.TOO_MANY,
             effects=effects,
@@ -174,23 +174,3 @@ def test_release_of_deletions_is_news_of_their_replica(grove: Grove) -> None:
     assert (rest.id, rest.state, rest.message_ids) == (hold.id, HoldState.RELEASED, (other,))
     grove(lambda conn: holds.take_out(conn, mailbox_id=grove.inbox, message_ids=[other]))
     assert grove(lambda conn: holds.holds(conn, device_id=device_id, scope=scope)) == ()
-
-
-def test_replica_that_was_not_served_gets_back_what_it_lacks(grove: Grove) -> None:
-    """Nobody looked, so neither missing nor deleted files were deleted by anybody."""
-    one, other, edited = grove.plant(1, 2, 3)
-    grove.deliver(grove.phone, one, other, edited)
-    conclude(grove, grove.phone, *lose(grove, grove.phone, one))
-    grove.set_state(grove.phone, edited, ReplicaState.EDITED)
-    where = {"directory": grove.phone.directory, "selection": "all"}
-
-    def ensure() -> None:
-        grove(lambda conn: devices.ensure_replica(conn, grove.phone.device_id, grove.inbox, **where))
-
-    ensure()
-    grove(lambda conn: devices.mark_unserved(conn, [grove.phone.id]))
-    ensure()
-
-    states = [grove.file(grove.phone, message_id).state for message_id in (one, other, edited)]
-    assert states == [ReplicaState.DELIVERING, ReplicaState.DELIVERING, ReplicaState.EDITED]
-    assert grove.replica(grove.phone).server_cursor == 0

@@ -218,7 +218,10 @@ def test_octets_read_as_digits_are_the_same_octets(samples: Samples) -> None:
     samples.insert(*({"id": id_, "octets": octets} for id_, octets in enumerate(OCTETS, start=1)))
 
     rows = samples(
-        lambda conn: [tuple(row) for row in rows_at_once(conn, select(sample.c.id, hexadecimal(conn, sample.c.octets)))]
+        lambda conn: [
+            tuple(row)
+            for row in rows_at_once(conn, select(sample.c.id, hexadecimal(conn.dialect.name, sample.c.octets)))
+        ]
     )
 
     assert list(OCTETS) == [bytes.fromhex(digits) for _, digits in sorted(rows)]

@@ -185,7 +185,7 @@ def test_settled_shift_is_as_if_it_had_been_delivered(grove: Grove, flags: Flags
         of = grove.laptop
         holds.put_hold(
             conn,  # type: ignore[arg-type]
-            device_id=of.device_id,
+            scope_id=of.device_id,
             mailbox_id=of.mailbox_id,
             reason=Reason.TOO_MANY,
             effects=effects,

@@ -82,8 +82,11 @@ def test_deletion_goes_to_the_trash_there_is(
     assert deletion_of(imap(delete=delete), of, known) == wanted
 
 
-def test_deletion_in_a_pop3_account_stays_a_devices() -> None:
-    """Nothing is planned for it yet."""
+def test_deletion_in_a_pop3_account_goes_to_its_trash() -> None:
+    """Out of Trash and Junk it is for good; and without the Trash that such an account has, nothing is destroyed."""
     isp = Pop3Config.model_validate({"type": "pop3", "host": "h", "username": "u", "password": "p"})
 
-    assert deletion_of(isp, INBOX, (INBOX, TRASH)) is None
+    assert deletion_of(isp, INBOX, (INBOX, TRASH)) == ToTrash(2, "Bin")
+    assert deletion_of(isp, TRASH, (INBOX, TRASH)) == ForGood()
+    assert deletion_of(isp, JUNK, (INBOX, TRASH, JUNK)) == ForGood()
+    assert deletion_of(isp, INBOX, (INBOX,)) == ToTrash(None, "Trash")

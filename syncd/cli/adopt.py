@@ -1,0 +1,50 @@
+"""`syncd adopt`: what is in a device's directory is the device's, wherever it comes from, and nothing of it is lost."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.model import Config
+    from syncd.daemon.answers import AdoptReport
+
+
+def adopt(
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="The device whose directory is meant.")],
+    config: ConfigOption = None,
+) -> None:
+    """Go on with what is in a device's directory: after a backup or a lost store, or with mail of another program.
+
+    Nothing is deleted for being missing there, and what is there already is not fetched again.
+    """
+    settings = configuration(config).config
+    if device not in settings.devices:
+        known = ", ".join(settings.devices) or "none"
+        raise typer.BadParameter(f"there is no device {device!r}; known are: {known}")
+
+    client = Client(settings.daemon.socket)
+    is_running = client.get_if_running("/health") is not None
+    report = _by_daemon(client, device) if is_running else _by_ourselves(settings, device)
+    say(f"{device}: found {report.found} in {settings.devices[device].path}")
+    if report.is_empty:
+        say(f"{device}: all its mail is delivered there anew")
+    else:
+        say(f"{device}: compared with the server: what either lacks it gets, and nothing missing is deleted")
+    if not is_running:
+        say("the daemon is not running: it happens with the next syncd sync or syncd run")
+
+
+def _by_daemon(client: Client, device: str) -> "AdoptReport":
+    from syncd.daemon.answers import AdoptRequest
+    from syncd.daemon.answers_json import ADOPT_JSON, ADOPTED_JSON
+
+    return ADOPTED_JSON.validate_json(client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device))))
+
+
+def _by_ourselves(config: "Config", device: str) -> "AdoptReport":
+    from syncd.daemon.adoption import adopt_alone
+
+    return adopt_alone(config, device)

@@ -1,0 +1,21 @@
+"""Floor 5: a device's directory adopted without a daemon, for `syncd adopt`: the next sync or daemon does the rest."""
+
+import asyncio
+import time
+
+from syncd.config.model import Config, LogLevel
+from syncd.daemon import logs
+from syncd.daemon.answers import AdoptReport
+from syncd.store.database import Database
+from syncd.sync.attachment import Attachment
+
+
+def adopt_alone(config: Config, device: str) -> AdoptReport:
+    """Own the store for as long as that takes; StoreBusyError while another syncd does.
+
+    A store that is not there is made: then it is what was lost.
+    """
+    logs.configure(config.daemon, at_least=LogLevel.ERROR)
+    with Database.open(config.store.url.get_secret_value(), auto_migrate=config.store.auto_migrate) as db:
+        adopted = asyncio.run(Attachment(db, device, config.devices[device], clock=time.time).adopt())
+    return AdoptReport(device, adopted.found, adopted.is_empty)

@@ -1,0 +1,225 @@
+"""Floor 3: devices adopted: what is in their directories counts, and nothing is concluded from what is not.
+
+Theory. Of a replica that nobody has looked at (`listed_at`), a file missing is not deleted and a flag missing is not
+removed: rows without files go, base and files keep only the flags that both have, and the rest is planned anew. Files
+without a row are of `found_files`, but for those that a tombstone knows: we have removed them, and do so again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+
+from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
+from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
+from syncd.reconcile.changes import Sighting
+from syncd.store.deletions import touch
+from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.found_files import begin_base, is_found, pair, values_of
+from syncd.store.holds import HoldScope, take_out
+from syncd.store.queries import is_one_of, rows_at_once, rows_in
+from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
+from syncd.store.schema import (
+    base_message,
+    body,
+    device,
+    replica,
+    replica_message,
+    server_message,
+    tombstone,
+)
+
+_OUR_DOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
+
+
+class KnownFile(NamedTuple):
+    """A file that its row knows, as it is now; form: in which its octets are the message's."""
+
+    row: ReplicaMessage
+    seen: Sighting
+    form: BodyForm
+
+
+class Returned(NamedTuple):
+    """What is known of a file that we removed: the body that it had, and the row of its message."""
+
+    digest: bytes
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a complete listing of a replica says: files with a row, files that we once removed, and rows without."""
+
+    there: Sequence[KnownFile]
+    returned: Sequence[tuple[Sighting, int]]
+    not_there: Sequence[ReplicaMessage]
+    listed_at: float
+
+
+class Unsettled(NamedTuple):
+    """Say what is left to do: mailboxes that nobody has looked at, and those with found files."""
+
+    unseen: frozenset[int]
+    found: frozenset[int]
+
+
+def begin(
+    conn: Connection, device_id: int, *, path: str, layout: str, generation: int, knows_what_was_agreed: bool
+) -> None:
+    """Let nothing be concluded from a device's files until they are looked at; commit it before the marker is written.
+
+    knows_what_was_agreed: the store is at least as new as the files, so that what the server changed since is known.
+    """
+    doubt(conn, device_id)
+    if not knows_what_was_agreed:
+        mine = select(replica.c.id).where(replica.c.device_id == device_id)
+        agreed = update(base_message).where(base_message.c.replica_id.in_(mine))
+        conn.execute(agreed.values(flags=format_flags(NONE)))
+    here = {"path": path, "layout": layout, "generation_next": generation}
+    conn.execute(update(device).where(device.c.id == device_id).values(**here))
+
+
+def doubt(conn: Connection, device_id: int) -> None:
+    """Let each replica of a device be looked at as for the first time; what it deleted, if not settled, is missing."""
+    mine = select(replica.c.id).where(replica.c.device_id == device_id)
+    files = replica_message.c
+    deleted = update(replica_message).where(files.replica_id.in_(mine), files.state == ReplicaState.DELETED)
+    conn.execute(deleted.values(state=ReplicaState.MISSING))
+    conn.execute(update(replica).where(replica.c.device_id == device_id).values(listed_at=None))
+
+
+def all_files(conn: Connection, replica_id: int) -> Mapping[str, ReplicaMessage]:
+    """Return all rows of a replica by name."""
+    query = select(*FILE_COLUMNS).where(replica_message.c.replica_id == replica_id)
+    files = map(replica_message_of, rows_at_once(conn, query))
+    return {file.name: file for file in files}
+
+
+def digests_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, bytes]:
+    """Return the digest of the body of each of these messages that has one."""
+    query = (
+        select(server_message.c.id, body.c.digest)
+        .join(body, body.c.id == server_message.c.body_id)
+        .where(is_one_of(conn, server_message.c.id, message_ids))
+    )
+    return {row.id: row.digest for row in conn.execute(query)}
+
+
+def removed_by_us(
+    conn: Connection, of: ReplicaRow, names: Iterable[str], *, is_first: bool = True
+) -> Mapping[str, Returned]:
+    """Return those of these names that a tombstone has, if the store has body and message still.
+
+    is_first: nobody has looked at the files before, so they may be a copy of another device's. Else a name that
+    another mailbox of the device has is left out: that is a file that was moved, perhaps back again.
+    """
+    message, places = server_message.c, replica.alias()
+    query = (
+        select(tombstone.c.name, tombstone.c.digest, message.id)
+        .join(
+            server_message,
+            and_(
+                message.mailbox_id == of.mailbox_id,
+                message.uidvalidity == tombstone.c.uidvalidity,
+                message.uid == tombstone.c.uid,
+                message.gone_at.is_not(None),
+            ),
+        )
+        .join(body, and_(body.c.id == message.body_id, body.c.digest == tombstone.c.digest))
+    )
+    if is_first:
+        everywhere = select(places.c.id).where(places.c.mailbox_id == of.mailbox_id)
+        query = query.where(tombstone.c.replica_id.in_(everywhere))
+    else:
+        query = query.where(tombstone.c.replica_id == of.id)
+    found = {row.name: Returned(row.digest, row.id) for row in rows_in(conn, query, tombstone.c.name, names)}
+    if found and not is_first:
+        mine = select(places.c.id).where(places.c.device_id == of.device_id)
+        query = select(replica_message.c.name).where(replica_message.c.replica_id.in_(mine))
+        for row in rows_in(conn, query, replica_message.c.name, list(found)):
+            del found[row.name]
+    return found
+
+
+def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:
+    """Record files of messages that are gone: the next round plans what is planned of such a one.
+
+    Returns their names, but for messages that have a file already.
+    """
+    columns, names = replica_message.c, set[str]()
+    for seen, message_id in returned:
+        mine = (columns.replica_id == of.id, columns.message_id == message_id)
+        if conn.execute(select(columns.id).where(*mine)).first() is not None:
+            continue
+        row = {"replica_id": of.id, "message_id": message_id, "name": seen.name, "version": 0, **values_of(seen)}
+        conn.execute(insert(replica_message).values(state=ReplicaState.PRESENT, form=BodyForm.RAW, **row))
+        begin_base(conn, of, {message_id: seen.flags})
+        names.add(seen.name)
+    touch(conn, of.mailbox_id, [message_id for seen, message_id in returned if seen.name in names])
+    return frozenset(names)
+
+
+def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
+    """Record a first look, concluding no deletion and no removal of a flag; return how many files it concerned."""
+    version = raise_replica_version(conn, of.id)
+    changed = [file for file in looked.there if _differs(file)]
+    columns = replica_message.c
+    for file in changed:
+        here = update(replica_message).where(columns.id == file.row.id)
+        state = ReplicaState.PRESENT if file.row.message_id is not None else file.row.state
+        conn.execute(
+            here.values(state=state, version=version, missing_since=None, form=file.form, **values_of(file.seen))
+        )
+    _keep_common(conn, of, {file.row.message_id: file.seen.flags for file in looked.there if file.row.message_id})
+    over = [row for row in looked.not_there if row.state not in _OUR_DOING]
+    lost = [row.message_id for row in over if row.message_id is not None]
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(lost), of=(HoldScope.BY_DEVICE, of.device_id))
+    conn.execute(
+        delete(base_message).where(base_message.c.replica_id == of.id, is_one_of(conn, base_message.c.message_id, lost))
+    )
+    conn.execute(delete(replica_message).where(is_one_of(conn, columns.id, [row.id for row in over])))
+    record_returned(conn, of, looked.returned)
+    conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=looked.listed_at, server_cursor=0))
+    return len(changed) + len(over) + len(looked.returned) + pair(conn, of)
+
+
+def unsettled(conn: Connection, device_id: int) -> Unsettled:
+    """Return what is left to do for the files that a device had before us: mostly nothing, at the cost of one query."""
+    of_device = replica.c.device_id == device_id
+    unseen = select(replica.c.mailbox_id).where(
+        of_device, replica.c.listed_at.is_(None), replica.c.selection != UNSERVED
+    )
+    found = (
+        select(replica.c.mailbox_id)
+        .join(replica_message, replica_message.c.replica_id == replica.c.id)
+        .where(of_device, *is_found())
+        .distinct()
+    )
+    return Unsettled(frozenset(conn.execute(unseen).scalars()), frozenset(conn.execute(found).scalars()))
+
+
+def _differs(file: KnownFile) -> bool:
+    row, seen = file.row, file.seen
+    if row.state not in {ReplicaState.PRESENT, ReplicaState.NEW, ReplicaState.FOUND}:
+        return True
+    was = (row.flags, row.info, row.subdir, row.size_bytes, row.mtime)
+    return was != (seen.flags, seen.info, seen.subdir, seen.size_bytes, seen.mtime)
+
+
+def _keep_common(conn: Connection, of: ReplicaRow, seen: Mapping[int, Flags]) -> None:
+    """Let the base say no more than the files do: what a file does not say, nobody has removed from it.
+
+    A file without a base gets one that says nothing, so that both sides get what either has.
+    """
+    query = select(base_message.c.message_id, base_message.c.flags).where(base_message.c.replica_id == of.id)
+    agreed = {message_id: parse_flags(flags) for message_id, flags in conn.execute(query)}
+    begin_base(conn, of, dict.fromkeys(seen.keys() - agreed.keys(), NONE))
+    for message_id in seen.keys() & agreed.keys():
+        flags = seen[message_id]
+        said = {flag.lower() for flag in flags}
+        common = frozenset(flag for flag in agreed[message_id] if flag.lower() in said)
+        if common != agreed[message_id]:
+            mine = (base_message.c.replica_id == of.id, base_message.c.message_id == message_id)
+            conn.execute(update(base_message).where(*mine).values(flags=format_flags(common)))

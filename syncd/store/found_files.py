@@ -1,0 +1,268 @@
+"""Floor 3: files that were there before we were, known by their content until they are those of messages, or new.
+
+Theory. A file without a row is *found*: its octets are in the store, and the journal has the bodies that it may be, two
+where its line ends may stand for others. It becomes the file of a message with such a body, and *new*, a message of the
+device's own, only once no message of the server can be it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
+
+from syncd.mail.flags import NONE, Flags, format_flags
+from syncd.mail.mailbox import INBOX
+from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.reconcile.changes import Sighting
+from syncd.reconcile.pairing import Candidate, pair_by_content
+from syncd.reconcile.planner import Selection
+from syncd.store.deletions import touch
+from syncd.store.devices import ReplicaRow
+from syncd.store.journal import FOUND, ON_ITS_WAY
+from syncd.store.queries import insert_at_once, is_one_of, rows_in
+from syncd.store.replica_tree import raise_replica_version
+from syncd.store.schema import account, base_message, body, journal, mailbox, replica_message, server_message
+from syncd.store.server_tree import wanted_bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A body that a file may be; size_bytes: of its octets."""
+
+    digest: bytes
+    header_digest: bytes
+    size_bytes: int
+
+
+class FoundFile(NamedTuple):
+    """A file of which only the content is known. file_id: of its row, if it was a message's until now."""
+
+    seen: Sighting
+    identities: tuple[Identity, ...]
+    file_id: int | None = None
+
+
+def record_found(conn: Connection, of: ReplicaRow, files: Sequence[FoundFile], *, account_id: int, now: float) -> None:
+    """Write files whose bodies are in the store, or go there in the same transaction."""
+    gone = (journal.c.mailbox_id == of.mailbox_id, journal.c.replica_message_id.is_(None))
+    conn.execute(delete(journal).where(journal.c.kind == FOUND, *gone))
+    new = [file for file in files if file.file_id is None]
+    insert_at_once(
+        conn,
+        replica_message,
+        [{"replica_id": of.id, "name": file.seen.name, "form": BodyForm.RAW, **_as_found(file)} for file in new],
+    )
+    query = select(replica_message.c.name, replica_message.c.id).where(replica_message.c.replica_id == of.id)
+    ids = {row.name: row.id for row in rows_in(conn, query, replica_message.c.name, [one.seen.name for one in new])}
+    for file in files:
+        if file.file_id is not None:
+            _detach(conn, of, file.file_id, file)
+    insert_at_once(
+        conn,
+        journal,
+        [
+            {
+                "account_id": account_id,
+                "mailbox_id": of.mailbox_id,
+                "replica_message_id": file.file_id or ids[file.seen.name],
+                "kind": FOUND,
+                "digest": one.digest,
+                "header_digest": one.header_digest,
+                "size_bytes": one.size_bytes,
+                "uidvalidity": 0,
+                "uidnext": 0,
+                "begun_at": now,
+            }
+            for file in files
+            for one in file.identities
+        ],
+    )
+
+
+def match(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> int:
+    """Find the messages of found files, and those that have none; return how many that were."""
+    return pair(conn, of) + release(conn, of, selection=selection, now=now)
+
+
+def pair(conn: Connection, of: ReplicaRow) -> int:
+    """Make found files those of messages with the same body that the replica lacks; return how many that were."""
+    message, mine = server_message.c, replica_message.c
+    of_found = (
+        select(body.c.id)
+        .join(journal, and_(journal.c.digest == body.c.digest, journal.c.kind == FOUND))
+        .join(replica_message, mine.id == journal.c.replica_message_id)
+        .where(mine.replica_id == of.id, *is_found())
+    )
+    files = replica_message.alias()
+    has_file = exists().where(files.c.replica_id == of.id, files.c.message_id == message.id)
+    query = (
+        select(message.id, message.body_id, message.internaldate)
+        .where(message.mailbox_id == of.mailbox_id, message.gone_at.is_(None), message.body_id.in_(of_found), ~has_file)
+        .order_by(message.uid)
+    )
+    messages = {row.id: Candidate(row.id, frozenset({row.body_id}), row.internaldate) for row in conn.execute(query)}
+    if not messages:
+        return 0
+    wanted = {content for one in messages.values() for content in one.contents}
+    pairs = pair_by_content(_found(conn, of, wanted), messages.values())
+    if not pairs:
+        return 0
+    version = raise_replica_version(conn, of.id)
+    bodies = {id_: next(iter(one.contents)) for id_, one in messages.items()}
+    forms = _forms(conn, pairs, bodies)
+    bound = [{"file_id": file_id, "mid": id_, "new_form": forms[file_id]} for file_id, id_ in pairs.items()]
+    to_message = update(replica_message).where(mine.id == bindparam("file_id"))
+    conn.execute(
+        to_message.values(
+            state=ReplicaState.PRESENT, version=version, message_id=bindparam("mid"), form=bindparam("new_form")
+        ),
+        bound,
+    )
+    begin_base(conn, of, dict.fromkeys(pairs.values(), NONE))
+    conn.execute(delete(journal).where(journal.c.kind == FOUND, is_one_of(conn, journal.c.replica_message_id, pairs)))
+    touch(conn, of.mailbox_id, pairs.values())
+    return len(pairs)
+
+
+def release(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> int:
+    """Make those found files new of which no message can be the same any more; return how many that were."""
+    ids = _releasable(conn, of, selection=selection, now=now)
+    if ids:
+        version = raise_replica_version(conn, of.id)
+        new = update(replica_message).where(is_one_of(conn, replica_message.c.id, ids))
+        conn.execute(new.values(state=ReplicaState.NEW, version=version))
+    return len(ids)
+
+
+def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> bool:
+    """Tell whether `match` would make something new."""
+    found = select(replica_message.c.id).where(replica_message.c.replica_id == of.id, *is_found()).limit(1)
+    return conn.execute(found).first() is not None and bool(_releasable(conn, of, selection=selection, now=now))
+
+
+def is_found() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the terms that select found files."""
+    # NOTE: the first term is that of a partial index, so that nothing found costs nothing.
+    return replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state == ReplicaState.FOUND
+
+
+def _found(conn: Connection, of: ReplicaRow, body_ids: Iterable[int]) -> Sequence[Candidate]:
+    """Return the found files of a replica that may be one of these bodies."""
+    query = (
+        select(replica_message.c.id, replica_message.c.mtime, body.c.id.label("body_id"))
+        .join(journal, and_(journal.c.replica_message_id == replica_message.c.id, journal.c.kind == FOUND))
+        .join(body, body.c.digest == journal.c.digest)
+        .where(replica_message.c.replica_id == of.id, *is_found(), is_one_of(conn, body.c.id, body_ids))
+        .order_by(replica_message.c.id)
+    )
+    files: dict[int, Candidate] = {}
+    for row in conn.execute(query):
+        known = files.get(row.id)
+        contents = frozenset({row.body_id}) | (known.contents if known else frozenset())
+        files[row.id] = Candidate(row.id, contents, row.mtime)
+    return tuple(files.values())
+
+
+def _releasable(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> Sequence[int]:
+    """Return the found files that are the device's own.
+
+    The server must have been read since they were found. A file that another replica of the mailbox has as well waits
+    for that one, if it was there first, so that what none but devices have becomes one message and not one of each.
+    """
+    if of.listed_at is None or not _is_read_since(conn, of, of.listed_at, selection, now):
+        return ()
+    message, file, mine = server_message.c, replica_message.c, journal.c
+    unread = select(message.size_bytes).where(
+        message.mailbox_id == of.mailbox_id, message.body_id.is_(None), message.gone_at.is_(None)
+    )
+    others = (
+        select(mine.digest)
+        .join(replica_message, file.id == mine.replica_message_id)
+        .where(
+            mine.kind.in_((FOUND, *ON_ITS_WAY)),
+            mine.mailbox_id == of.mailbox_id,
+            file.replica_id != of.id,
+            or_(file.state == ReplicaState.NEW, and_(file.state == ReplicaState.FOUND, file.replica_id < of.id)),
+        )
+    )
+    here = (mine.kind == FOUND, mine.mailbox_id == of.mailbox_id, mine.replica_message_id.is_not(None))
+    may_be_one = select(mine.replica_message_id).where(*here, mine.size_bytes.in_(unread))
+    another_has_it = select(mine.replica_message_id).where(*here, mine.digest.in_(others))
+    query = select(file.id).where(
+        file.replica_id == of.id, *is_found(), file.id.not_in(may_be_one), file.id.not_in(another_has_it)
+    )
+    return conn.execute(query).scalars().all()
+
+
+def _is_read_since(conn: Connection, of: ReplicaRow, since: float, selection: Selection, now: float) -> bool:
+    """Tell whether the server was asked for everything since then, and gave each body that the device takes.
+
+    NOTE: their sizes alone are no proof, for some servers only estimate them.
+    """
+    query = (
+        select(
+            account.c.kind,
+            account.c.succeeded_at,
+            mailbox.c.name,
+            mailbox.c.uidvalidity,
+            mailbox.c.is_listed,
+            mailbox.c.error,
+        )
+        .join(account, account.c.id == mailbox.c.account_id)
+        .where(mailbox.c.id == of.mailbox_id)
+    )
+    row = conn.execute(query).one()
+    if row.kind == "pop3" and row.name != str(INBOX):
+        return True  # the store is its server, and no maildrop brings anything there
+    is_read = bool(row.is_listed) and row.error is None and row.succeeded_at is not None and row.succeeded_at >= since
+    return is_read and not wanted_bodies(
+        conn, mailbox_id=of.mailbox_id, uidvalidity=row.uidvalidity, selections=(selection,), limit=1, now=now
+    )
+
+
+def _forms(conn: Connection, pairs: Mapping[int, int], bodies: Mapping[int, int]) -> Mapping[int, BodyForm]:
+    """Return in which form each file has the octets of its message."""
+    query = select(replica_message.c.id, replica_message.c.size_bytes)
+    sizes = {row.id: row.size_bytes for row in conn.execute(query.where(is_one_of(conn, replica_message.c.id, pairs)))}
+    wanted = {bodies[message_id] for message_id in pairs.values()}
+    facts = {
+        row.id: row.size_bytes
+        for row in conn.execute(select(body.c.id, body.c.size_bytes).where(is_one_of(conn, body.c.id, wanted)))
+    }
+    return {
+        file_id: BodyForm.RAW if sizes[file_id] == facts[bodies[message_id]] else BodyForm.LF
+        for file_id, message_id in pairs.items()
+    }
+
+
+def _detach(conn: Connection, of: ReplicaRow, file_id: int, file: FoundFile) -> None:
+    """Let the file of a message be a found one: it holds something else by now."""
+    columns, base = replica_message.c, base_message.c
+    was = select(columns.message_id).where(columns.id == file_id).scalar_subquery()
+    conn.execute(delete(base_message).where(base.replica_id == of.id, base.message_id == was))
+    conn.execute(update(replica_message).where(columns.id == file_id).values(missing_since=None, **_as_found(file)))
+    conn.execute(delete(journal).where(journal.c.kind == FOUND, journal.c.replica_message_id == file_id))
+
+
+def _as_found(file: FoundFile) -> dict[str, Any]:
+    return {"state": ReplicaState.FOUND, "message_id": None, "version": 0, **values_of(file.seen)}
+
+
+def begin_base(conn: Connection, of: ReplicaRow, agreed: Mapping[int, Flags]) -> None:
+    """Agree on flags of messages that had no file in a replica."""
+    base = base_message.c
+    conn.execute(delete(base_message).where(base.replica_id == of.id, is_one_of(conn, base.message_id, agreed)))
+    rows = [{"replica_id": of.id, "message_id": id_, "flags": format_flags(flags)} for id_, flags in agreed.items()]
+    insert_at_once(conn, base_message, rows)
+
+
+def values_of(seen: Sighting) -> dict[str, Any]:
+    """Return the columns of a row that say where a file is and what it is."""
+    return {
+        "info": seen.info,
+        "subdir": seen.subdir,
+        "flags": format_flags(seen.flags),
+        "size_bytes": seen.size_bytes or 0,
+        "mtime": seen.mtime or 0,
+    }

@@ -1,0 +1,149 @@
+"""Floor 3: the window of the guard: what devices and accounts lost lately, and what devices are about to lose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select
+
+from syncd.mail.mailbox import SpecialUse
+from syncd.reconcile.guard import MailboxLoss
+from syncd.store.devices import ReplicaRow
+from syncd.store.holds import HoldScope, HoldState, holds
+from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica, server_message
+
+_MAY_EMPTY = frozenset({SpecialUse.TRASH.value, SpecialUse.JUNK.value})
+
+
+def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) -> tuple[MailboxLoss, ...]:
+    """Return for each mailbox of a device or account what it lost since then, and had before that."""
+    removed: dict[int, int] = {}
+    had: dict[int, int] = {}
+    for event in conn.execute(
+        select(guard_removal)
+        .where(guard_removal.c.scope == scope, guard_removal.c.scope_id == scope_id, guard_removal.c.at >= since)
+        .order_by(guard_removal.c.at, guard_removal.c.id)
+    ):
+        had.setdefault(event.mailbox_id, event.present)
+        removed[event.mailbox_id] = removed.get(event.mailbox_id, 0) + event.removed
+    return tuple(
+        MailboxLoss(
+            row.mailbox_id,
+            removed.get(row.mailbox_id, 0),
+            had.get(row.mailbox_id, row.present),
+            may_empty=row.special_use in _MAY_EMPTY,
+        )
+        for row in conn.execute(_present_of_account(scope_id) if scope is HoldScope.OF_ACCOUNT else _present(scope_id))
+    )
+
+
+def record_removals(
+    conn: Connection,
+    of: ReplicaRow,
+    *,
+    removed: int,
+    now: float,
+    window_s: float,
+    scope: HoldScope = HoldScope.ON_DEVICE,
+) -> None:
+    """Count removals on a replica, or deletions by it, that are about to be settled; before the base rows go."""
+    query = select(func.count()).select_from(base_message).where(base_message.c.replica_id == of.id)
+    present = conn.execute(query).scalar_one()
+    _count(conn, scope, of.device_id, of.mailbox_id, removed=removed, present=present, now=now, window_s=window_s)
+
+
+def record_account_deletions(
+    conn: Connection, *, account_id: int, mailbox_id: int, deleted: int, now: float, window_s: float
+) -> None:
+    """Count deletions by whichever device that are about to be settled; call it before they are marked as gone."""
+    columns = server_message.c
+    alive = and_(columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
+    present = conn.execute(select(func.count()).select_from(server_message).where(alive)).scalar_one()
+    scope = HoldScope.OF_ACCOUNT
+    _count(conn, scope, account_id, mailbox_id, removed=deleted, present=present, now=now, window_s=window_s)
+
+
+def _present(device_id: int) -> Select[Any]:
+    return (
+        select(replica.c.mailbox_id, mailbox.c.special_use, func.count(base_message.c.message_id).label("present"))
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .outerjoin(base_message, base_message.c.replica_id == replica.c.id)
+        .where(replica.c.device_id == device_id)
+        .group_by(replica.c.mailbox_id, mailbox.c.special_use)
+    )
+
+
+def _present_of_account(account_id: int) -> Select[Any]:
+    is_alive = and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.gone_at.is_(None))
+    return (
+        select(
+            mailbox.c.id.label("mailbox_id"), mailbox.c.special_use, func.count(server_message.c.id).label("present")
+        )
+        .outerjoin(server_message, is_alive)
+        .where(mailbox.c.account_id == account_id)
+        .group_by(mailbox.c.id, mailbox.c.special_use)
+    )
+
+
+def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mapping[int, int]:
+    """Count what the device of a replica is about to lose in its other mailboxes: not planned yet, or held since then.
+
+    What a person released is not judged any more, and what a server lost by going back waits anyhow.
+    """
+    message = server_message
+    fresh = (
+        select(replica.c.mailbox_id, message.c.id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .join(
+            message,
+            and_(message.c.mailbox_id == replica.c.mailbox_id, message.c.version > replica.c.server_cursor),
+        )
+        .join(
+            base_message,
+            and_(base_message.c.replica_id == replica.c.id, base_message.c.message_id == message.c.id),
+        )
+        .where(
+            replica.c.device_id == of.device_id,
+            replica.c.id != of.id,
+            mailbox.c.version > replica.c.server_cursor,
+            mailbox.c.gone_at.is_(None),
+            message.c.gone_at.is_not(None),
+        )
+    )
+    pending: dict[int, set[int]] = {}
+    for mailbox_id, message_id in conn.execute(fresh):
+        pending.setdefault(mailbox_id, set()).add(message_id)
+    for one in holds(conn, device_id=of.device_id, scope=HoldScope.ON_DEVICE):
+        if one.mailbox_id == of.mailbox_id:
+            continue
+        if one.state is HoldState.RELEASED or not one.reason.is_judged:
+            pending.get(one.mailbox_id, set()).difference_update(one.message_ids)
+        elif one.held_at >= since:
+            pending.setdefault(one.mailbox_id, set()).update(one.message_ids)
+    return {mailbox_id: len(ids) for mailbox_id, ids in pending.items() if ids}
+
+
+def _count(
+    conn: Connection,
+    scope: HoldScope,
+    scope_id: int,
+    mailbox_id: int,
+    *,
+    removed: int,
+    present: int,
+    now: float,
+    window_s: float,
+) -> None:
+    """Write down a loss; what was counted is kept for the window before the oldest hold of its scope.
+
+    For that one does not dissolve as time passes.
+    """
+    conn.execute(
+        insert(guard_removal).values(
+            scope=scope.value, scope_id=scope_id, mailbox_id=mailbox_id, at=now, removed=removed, present=present
+        )
+    )
+    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == scope_id)
+    held_since = conn.execute(oldest).scalar_one()
+    begin = now if held_since is None else min(now, held_since)
+    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == scope_id)
+    conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))

@@ -1,0 +1,116 @@
+"""Floor 3: mailboxes of which the store is the server: they are made here, and messages come into and leave them.
+
+Theory. What is written here is what the server has, so each of these is the deed itself, done in the transaction that
+settles it: nothing is begun before, and nothing has to be found again. A message is never changed but for its flags:
+another place or other octets are another row with a UID of its own. UIDs ascend, and so do the values of UIDVALIDITY.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
+from syncd.mail.mailbox import MailboxName, SpecialUse
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.mailboxes import Listed
+from syncd.store import accounts, deletions, server_tree
+from syncd.store.accounts import MailboxCursor
+from syncd.store.queries import is_one_of
+from syncd.store.schema import account, mailbox, server_message
+
+_DELIMITER = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message that comes into a mailbox; its body is in the store."""
+
+    body_id: int
+    size_bytes: int
+    internaldate: int
+    flags: Flags = NONE
+
+
+def served_accounts(conn: Connection) -> frozenset[int]:
+    """Return the accounts of whose mailboxes the store is the server."""
+    return frozenset(conn.execute(select(account.c.id).where(account.c.kind == "pop3")).scalars())
+
+
+def ensure_mailbox(
+    conn: Connection, account_id: int, name: MailboxName, use: SpecialUse | None = None, *, now: float
+) -> bool:
+    """Make a mailbox unless the account has one of that name; tell whether it was made."""
+    wire_name = str(name).encode()
+    mine = mailbox.c.account_id == account_id
+    if conn.execute(select(mailbox.c.id).where(mine, mailbox.c.wire_name == wire_name)).first() is not None:
+        return False
+    attributes = frozenset({use.value} if use else ())
+    # NOTE: UIDVALIDITY must rise when a mailbox is made again, even if the clock was set back meanwhile.
+    highest = conn.execute(select(func.max(mailbox.c.uidvalidity)).where(mine)).scalar_one() or 0
+    cursor = MailboxCursor(max(int(now), highest + 1), 1, None, 0, SYSTEM, accepts_keywords=True)
+    accounts.make_mailbox(conn, account_id, Listed(wire_name, name, _DELIMITER, attributes, is_selected=True), cursor)
+    return True
+
+
+def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -> tuple[int, ...]:
+    """Put messages into a mailbox under UIDs in their order, and return their rows."""
+    if not new:
+        return ()
+    count = len(new)
+    taken = (
+        update(mailbox)
+        .where(mailbox.c.id == mailbox_id)
+        .values(
+            uidnext=mailbox.c.uidnext + count,
+            exists_count=mailbox.c.exists_count + count,
+            version=mailbox.c.version + 1,
+        )
+        .returning(mailbox.c.uidvalidity, mailbox.c.uidnext, mailbox.c.version)
+    )
+    uidvalidity, uidnext, version = conn.execute(taken).one()
+    uids = range(uidnext - count, uidnext)
+    conn.execute(
+        insert(server_message),
+        [
+            {
+                "mailbox_id": mailbox_id,
+                "uidvalidity": uidvalidity,
+                "uid": uid,
+                "flags": format_flags(one.flags),
+                "size_bytes": one.size_bytes,
+                "internaldate": one.internaldate,
+                "body_id": one.body_id,
+                "version": version,
+            }
+            for one, uid in zip(new, uids, strict=True)
+        ],
+    )
+    ids = server_tree.message_ids_of(conn, mailbox_id=mailbox_id, uidvalidity=uidvalidity, uids=uids)
+    return tuple(ids[uid] for uid in uids)
+
+
+def copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewMessage]:
+    """Return what a copy of each of these messages would be, of those that are in a mailbox still."""
+    columns = server_message.c
+    query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
+        is_one_of(conn, columns.id, message_ids), columns.gone_at.is_(None), columns.body_id.is_not(None)
+    )
+    return {
+        id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags))
+        for id_, body_id, size_bytes, internaldate, flags in conn.execute(query)
+    }
+
+
+def take_out(conn: Connection, message_ids: Collection[int], *, now: float) -> None:
+    """Take messages out of their mailboxes; devices that have them follow. Their bodies stay in the store."""
+    columns = server_message.c
+    query = select(columns.mailbox_id, columns.uidvalidity, columns.id, columns.uid).where(
+        is_one_of(conn, columns.id, message_ids), columns.gone_at.is_(None)
+    )
+    found: dict[tuple[int, int], dict[int, int]] = {}
+    for mailbox_id, uidvalidity, message_id, uid in conn.execute(query):
+        found.setdefault((mailbox_id, uidvalidity), {})[message_id] = uid
+    for (mailbox_id, uidvalidity), uids in found.items():
+        server_tree.record_vanished(conn, mailbox_id, uidvalidity, UidSet.of(uids.values()), now=now)
+        deletions.lower_count(conn, mailbox_id, tuple(uids))

@@ -1,0 +1,121 @@
+"""Floor 4: what files hold, read from a replica: the bodies that their octets may be."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from syncd.errors import FileError, Reach
+from syncd.mail.message import BodyFacts, BodyReader, crlf_pieces, facts_of
+from syncd.mail.tree import BodyForm
+from syncd.maildir.files import FileFacts, MailboxDirectory
+from syncd.maildir.names import FileName
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.changes import Sighting
+from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
+from syncd.store.found_files import Identity
+from syncd.sync.batch import BATCH_BYTES, BATCH_FILES
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Content:
+    """A file that was read; raw: its octets as they are; wire: with CRLF at the end of every line.
+
+    octets: of a small one, as they are.
+    """
+
+    seen: Sighting
+    raw: BodyFacts
+    wire: BodyFacts
+    octets: bytes | None
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Return the bodies that the file may be, that with CRLF first."""
+        each = dict.fromkeys((self.wire, self.raw))
+        return tuple(Identity(facts.digest, facts.header_digest, facts.size_bytes) for facts in each)
+
+    def form_of(self, digest: bytes) -> BodyForm | None:
+        """Return in which form the file has the octets of a body, None if it does not."""
+        if digest == self.raw.digest:
+            return BodyForm.RAW
+        return BodyForm.LF if digest == self.wire.digest else None
+
+
+def batches(seen: Iterable[Sighting]) -> Iterator[Sequence[Sighting]]:
+    """Yield files in batches of which one fits into memory."""
+    batch: list[Sighting] = []
+    size_bytes = 0
+    for one in seen:
+        small_bytes = one.size_bytes or 0
+        small_bytes = small_bytes if small_bytes <= CHUNK_BYTES else 0
+        if batch and (size_bytes + small_bytes > BATCH_BYTES or len(batch) >= BATCH_FILES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(one)
+        size_bytes += small_bytes
+    if batch:
+        yield batch
+
+
+def read_contents(root: ReplicaRoot, directory: PurePosixPath, seen: Iterable[Sighting]) -> list[Content]:
+    """Read files of one mailbox; those that are not as they were seen any more, or hold nothing, are left out."""
+    contents: list[Content] = []
+    with root.mailbox(directory) as mailbox:
+        for one in seen:
+            try:
+                content = _read(mailbox, one)
+            except FileError as error:
+                if error.reach is not Reach.MESSAGE:
+                    raise
+                continue
+            if content is not None:
+                contents.append(content)
+    return contents
+
+
+def encoded_bodies(root: ReplicaRoot, directory: PurePosixPath, contents: Iterable[Content]) -> tuple[EncodedBody, ...]:
+    """Return the bodies with CRLF as the store wants them; the caller closes them.
+
+    FileError or StoreError if a large file was changed meanwhile.
+    """
+    made: list[EncodedBody] = []
+    try:
+        with root.mailbox(directory) as mailbox:
+            for one in contents:
+                pieces = _pieces(mailbox, one.seen) if one.octets is None else (one.octets,)
+                made.append(encode(one.wire, crlf_pieces(pieces)))
+    except BaseException:
+        for body in made:
+            body.close()
+        raise
+    return tuple(made)
+
+
+def _read(mailbox: MailboxDirectory, seen: Sighting) -> Content | None:
+    if not seen.size_bytes:
+        return None
+    octets: bytes | None = None
+    if seen.size_bytes <= CHUNK_BYTES:
+        octets = b"".join(_pieces(mailbox, seen))
+        raw, wire = facts_of((octets,)), facts_of(crlf_pieces((octets,)))
+    else:
+        readers = BodyReader(), BodyReader()
+        for piece in crlf_pieces(_fed(readers[0], _pieces(mailbox, seen))):
+            readers[1].feed(piece)
+        raw, wire = (reader.facts() for reader in readers)
+    is_as_seen = mailbox.stat(seen.subdir, _filename(seen)) == FileFacts(seen.size_bytes, seen.mtime or 0)
+    return Content(seen, raw, wire, octets) if is_as_seen else None
+
+
+def _fed(reader: BodyReader, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        reader.feed(piece)
+        yield piece
+
+
+def _pieces(mailbox: MailboxDirectory, seen: Sighting) -> Iterator[bytes]:
+    return mailbox.pieces(seen.subdir, _filename(seen))
+
+
+def _filename(seen: Sighting) -> str:
+    return str(FileName(seen.name, seen.info))

@@ -1,0 +1,141 @@
+"""Floor 4: one look at a mailbox on its server: what changed since its cursor, believed or doubted, and recorded.
+
+Theory. Rows are recorded as they come; what is gone comes last, with the cursor. It is doubted if it is extraordinary
+(`suspicions`). Where a server may have been set back to an older state, messages are compared with what is known, and
+no row is recorded for another message than its own (`imap_identity`).
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.imap.connection import ImapConnection
+from syncd.imap.observe import Cursor, Demoted, KnownMailbox, Renumbered, Rung, Selected, ServerChanges, observe_changes
+from syncd.imap.quirks import Quirks
+from syncd.imap.types import SelectResult
+from syncd.log import log
+from syncd.mail.uidset import UID_MAX, UidSet
+from syncd.store import accounts, server_tree
+from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.database import Database
+from syncd.store.server_tree import ObservedMessage
+from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, set_adrift
+from syncd.sync.imap_observed import observed_of
+from syncd.sync.suspicions import Suspicions, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Record what changed in one mailbox of a server."""
+
+    db: Database
+    connection: ImapConnection
+    mailbox: MailboxRow
+    suspicions: Suspicions
+    quirks: Quirks
+    clock: Callable[[], float]
+    is_first: bool
+    """Whether it is the first look of its connection."""
+
+    async def run(self, ceiling: Rung) -> Rung:
+        """Record what changed since the cursor, and return the highest rung to try the next time.
+
+        What seems to be gone and is extraordinary is recorded later, or never (`suspicions`); then the cursor stays.
+        """
+        cursor = self.mailbox.cursor
+        known = KnownMailbox(
+            Cursor(cursor.uidvalidity, cursor.uidnext, cursor.highestmodseq, cursor.exists_count),
+            uids=self._known_uids,
+        )
+        selected: SelectResult | None = None
+        compared: _Compared | None = None
+        changes = observe_changes(
+            self.connection,
+            self.mailbox.wire_name,
+            known,
+            ceiling=ceiling,
+            quirks=self.quirks,
+            is_first=self.is_first,
+        )
+        async with aclosing(changes) as observed:
+            async for one in observed:
+                match one:
+                    case Selected(result, rung, is_compared):
+                        selected = result
+                        compared = _Compared(result.uidnext) if is_compared else None
+                        log.debug("mailbox_selected", mailbox_id=self.mailbox.id, rung=rung.name)
+                    case Renumbered():
+                        raise RenumberedError("the server gave this mailbox a new uidvalidity")
+                    case Demoted(rung, reason):
+                        ceiling = min(ceiling, rung)
+                        log.warning("rung_demoted", mailbox_id=self.mailbox.id, rung=rung.name, reason=reason)
+                    case ServerChanges():
+                        rows: Sequence[ObservedMessage] = observed_of(one.rows)
+                        if compared is not None:
+                            rows = await self._compare(one, rows, compared)
+                        await self._record_changes(one, rows, selected)
+        return ceiling
+
+    async def _compare(
+        self, changes: ServerChanges, rows: Sequence[ObservedMessage], compared: "_Compared"
+    ) -> Sequence[ObservedMessage]:
+        """Return the rows to record: what is not as it was waits for the end, when its header can be asked for."""
+        compared.highest = max(compared.highest, *(row.uid for row in rows), 0)
+        unlike = {one.uid for one in await find_unlike(self.db, self.mailbox, rows)}
+        compared.withheld += [row for row in rows if row.uid in unlike]
+        if changes.cursor is None:
+            return [row for row in rows if row.uid not in unlike]
+        await ensure_same(self.db, self.connection, self.mailbox, compared.withheld)
+        uidnext = compared.uidnext or UID_MAX
+        if changes.vanished and changes.vanished.highest >= uidnext > compared.highest:
+            await set_adrift(self.db, self.mailbox, "the newest messages are gone and their uids are free again")
+        return [*(row for row in rows if row.uid not in unlike), *compared.withheld]
+
+    async def _record_changes(
+        self, changes: ServerChanges, observed: Sequence[ObservedMessage], selected: SelectResult | None
+    ) -> None:
+        before, after, now = self.mailbox.cursor, changes.cursor, self.clock()
+
+        def record(conn: Connection) -> None:
+            server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed)
+            server_tree.record_vanished(conn, self.mailbox.id, before.uidvalidity, changes.vanished, now=now)
+            if after is not None:
+                moved = MailboxCursor(
+                    uidvalidity=after.uidvalidity,
+                    uidnext=after.uidnext,
+                    highestmodseq=after.highestmodseq,
+                    exists_count=after.count,
+                    permanent_flags=selected.permanent_flags if selected else before.permanent_flags,
+                    accepts_keywords=selected.accepts_keywords if selected else before.accepts_keywords,
+                )
+                accounts.move_cursor(conn, self.mailbox.id, moved, is_listed=True, now=now)
+
+        verdict = Verdict.ORDINARY if after is None else self._judge(changes.vanished)
+        if verdict is Verdict.CONFIRMED:
+            self.suspicions.confirm(self.mailbox.id, record)
+        elif verdict is Verdict.DOUBTED:
+            self.suspicions.doubt(self.mailbox.id, before.uidvalidity, record)
+        elif observed or changes.vanished or after is not None:
+            await self.db.write(record)
+
+    def _judge(self, vanished: UidSet) -> Verdict:
+        known, now = self.mailbox.cursor.exists_count, asyncio.get_running_loop().time()
+        return self.suspicions.judge(self.mailbox.id, vanished, known=known, now=now)
+
+    async def _known_uids(self) -> UidSet:
+        uidvalidity = self.mailbox.cursor.uidvalidity
+        return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
+
+
+@dataclass(slots=True)
+class _Compared:
+    """Remember of a look that compares messages what SELECT said, and the highest UID that was listed."""
+
+    uidnext: int | None
+    highest: int = 0
+    withheld: list[ObservedMessage] = field(default_factory=list)
+    """Rows that may be of other messages than their UIDs named."""

@@ -1,0 +1,129 @@
+"""Floor 4: the task that is the server of a POP3 account's mailboxes: what devices change there is true for all.
+
+Theory. The mail of such an account is in the store and nowhere else, so this task never waits for anybody: it runs
+rounds like those of an IMAP account, against the store (`store_server`), whether the maildrop can be reached or not.
+What devices add comes first: a file that was removed may be what another one has taken the place of.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
+from syncd.store import accounts, served_mailboxes, uploads
+from syncd.store.database import Database
+from syncd.store.devices import device_names
+from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned
+from syncd.sync.policies import Takers
+from syncd.sync.requests import Requests
+from syncd.sync.server_round import server_round
+from syncd.sync.store_server import StoreServer
+from syncd.sync.wakes import Wakes
+
+_MAILBOXES = (
+    (INBOX, None),
+    (MailboxName(("Drafts",)), SpecialUse.DRAFTS),
+    (MailboxName(("Sent",)), SpecialUse.SENT),
+    (MailboxName(("Trash",)), SpecialUse.TRASH),
+    (MailboxName(("Junk",)), SpecialUse.JUNK),
+)
+_ROUNDS_MAX = 100
+
+
+class Pop3Mailboxes:
+    """Be the server of a POP3 account's mailboxes; `run` for as long as devices are served."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        *,
+        account_id: int,
+        takers: Takers,
+        wakes: Wakes,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self._db = db
+        self._account_id = account_id
+        self._takers = takers
+        self._wakes = wakes
+        self._clock = clock
+        self._server = StoreServer(clock=clock)
+        self._known: frozenset[int] = frozenset()
+        self._turn = asyncio.Lock()
+        self.requests = Requests(wakes.account(name))
+
+    async def run(self) -> None:
+        """Make true what devices change, until cancelled."""
+        wake = self._wakes.account(self.name)
+        await self.ensure()
+        while True:
+            wake.clear()
+            self.requests.take()
+            await self.push()
+            self.requests.answer()
+            await wake.wait()
+
+    async def ensure(self) -> None:
+        """Make the mailboxes that such an account has from the start."""
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        if missing := {name for name, _ in _MAILBOXES} - {row.name for row in rows}:
+            await self._db.write(partial(self._make, names=missing))
+
+    def _make(self, conn: Connection, *, names: set[MailboxName]) -> None:
+        for name, use in _MAILBOXES:
+            if name in names:
+                served_mailboxes.ensure_mailbox(conn, self._account_id, name, use, now=self._clock())
+
+    async def push(self) -> None:
+        """Settle what devices changed; the poll and the devices may both ask for it."""
+        async with self._turn:
+            await self._tell_of_mailboxes()
+            for _ in range(_ROUNDS_MAX):
+                if not await self._push_once():
+                    break
+
+    async def _tell_of_mailboxes(self) -> None:
+        """Wake the devices if there are mailboxes that were not there before: one of them may have made them."""
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        known, self._known = self._known, frozenset(row.id for row in rows)
+        if self._known - known:
+            self.wake_devices()
+
+    async def _push_once(self) -> bool:
+        """Go once through what is to be settled, and tell whether there was any; what is held is not."""
+        now = self._clock()
+        has_arrived = await self._arrive(now)
+        changed = await self._db.read(
+            partial(self._takers.changed, account=self.name, account_id=self._account_id, now=now)
+        )
+        for mailbox in changed:
+            replicas = await self._takers.replicas(self._db, self.name, mailbox, now=now)
+            await server_round(self._db, self._server, mailbox, replicas, now=now, rule=self._takers.rule)
+        if changed or has_arrived:
+            self.wake_devices()
+        return bool(changed) or has_arrived
+
+    async def _arrive(self, now: float) -> bool:
+        """Make messages of what devices added, and tell whether any is one now."""
+        found = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
+        if not found:
+            return False
+        names = await self._db.read(device_names)
+        rows = {row.id: row for row in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))}
+        mine = [
+            one
+            for one in due(found, now=now)
+            if self._takers.takes(names[one.device_id], self.name, rows[one.mailbox_id].name)
+        ]
+        plans = await self._db.read(partial(planned, found=mine, account_id=self._account_id))
+        work = Arrivals(self._db, self._account_id, self._server, now)
+        return any([await work.bring(rows[mailbox_id], chosen) for mailbox_id, chosen in by_mailbox(plans).items()])
+
+    def wake_devices(self) -> None:
+        """Tell the devices that select the account that its mailboxes changed."""
+        for device in self._takers.devices_of(self.name):
+            self._wakes.device(device).set()
