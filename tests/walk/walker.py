@@ -22,7 +22,7 @@ from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.delivery import quoted
 from tests.walk.faults import Faults
-from tests.walk.ledger import TRASH, WEB, Deed, Ledger, Verb
+from tests.walk.ledger import WEB, Deed, Ledger, Verb
 from tests.walk.world import ANCHOR, MAILBOXES, OnDevice, OnServer, World, noted
 
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered"}
@@ -283,9 +283,6 @@ class Walker:
             path = next((file.path for file in here if file.stem == one.file.stem), None)
             if path is None or not _removed(path):
                 self._deed(one.key, copied)
-            elif to == TRASH:  # what was copied there is no reason not to bring what is deleted
-                self._deed(one.key, copied)
-                self._deed(one.key, Deed(device, Verb.DELETE, one.mailbox))
             else:
                 self._deed(one.key, Deed(device, Verb.MOVE, one.mailbox, to))
 
