@@ -7,9 +7,11 @@ from pathlib import Path
 from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.dovecot import Dovecot
+from tests.servers.identity import ServerUnavailable
 
 _COMMANDS = (b" APPEND ", b"UID MOVE", b"UID COPY", b"UID STORE", b"UID EXPUNGE", b"SELECT")
 _CUT_MAX_BYTES = 3000
+_STARTS_MAX = 5
 
 
 class Faults:
@@ -20,29 +22,47 @@ class Faults:
     ) -> None:
         self.away: set[str] = set()
         self.is_server_up = True
+        self._is_broken = False
         self._house = house
         self._server = server
         self._tap = tap
         self._rng = rng
         self._tell = tell
 
+    def take_broken(self) -> bool:
+        """Tell whether anything but a device was interrupted since the last call."""
+        was_broken, self._is_broken = self._is_broken, False
+        return was_broken
+
     async def restart(self) -> None:
         """Leave the house and enter it again."""
         self._tell("restart")
+        self._is_broken = True
         await self._house.__aexit__()
         await self._house.__aenter__()
 
     def stop_or_start(self) -> None:
         """Stop the server, in an orderly way or not, or start it again."""
         self._tell("stop the server" if self.is_server_up else "start the server")
+        self._is_broken = True
         if self.is_server_up:
             self._rng.choice([self._server.stop, self._server.kill])()
         else:
-            self._server.start()
+            self._start()
         self.is_server_up = not self.is_server_up
+
+    def _start(self) -> None:
+        """Start the server; the last processes of one that was killed may hold its sockets a moment longer."""
+        for left in reversed(range(_STARTS_MAX)):
+            try:
+                return self._server.start()
+            except ServerUnavailable:
+                if not left:
+                    raise
 
     def cut_wire(self) -> None:
         """Let the connection end after some octets of the server, or after a command whose answer is lost."""
+        self._is_broken = True
         if self._rng.random() < 0.5:
             self._tap.cut_after_bytes = self._rng.randrange(_CUT_MAX_BYTES)
             self._tell(f"cut the wire after {self._tap.cut_after_bytes} octets of the server")

@@ -101,7 +101,7 @@ class Walker:
             self._edited.clear()
             await self._settle()
         places = self.world.assert_equal()
-        wrong = self.ledger.rest(places)
+        wrong = self.ledger.rest(places, is_interrupted=self._faults.take_broken())
         assert not wrong, "\n".join(wrong)
         left = await self._left()
         assert not left, f"not at rest: {left}"
