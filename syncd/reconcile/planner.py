@@ -118,11 +118,11 @@ def _plan_deleted(
         return ()  # custody: nothing is deleted of which the store has no copy
     if successor is Successor.ON_ITS_WAY:
         return ()
-    if successor is Successor.THERE and policy.deletion is not None:
-        return (Expunge(server.id, server.uid, is_replaced=True),)
     if differ_personally(_common(server.flags, policy), _common(base.flags, policy)):
         # NOTE: as its row has it, name and flags, like a delivery that was announced; the merge then does the rest.
         return (Deliver(server.id, replica.flags),)
+    if successor is Successor.THERE and policy.deletion is not None:
+        return (Expunge(server.id, server.uid, is_replaced=True),)
     match policy.deletion:
         case ToTrash(mailbox_id, name):
             return (Move(server.id, server.uid, mailbox_id, name),)

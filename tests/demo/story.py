@@ -183,6 +183,7 @@ class Story:
         self._narrator.begin("All mail of the nas is taken away, and put back")
         before = self._webmail.count()
         replicas = {name: self._stage.replica("nas", name) for name in (*MAILBOXES, DRAFTS, TRASH)}
+        replicas[ISP] = self._stage.replica("nas", account=ISP)
         aside = {name: self._stage.root / "taken-away" / str(number) for number, name in enumerate(replicas)}
         taken = sum(replica.take_away(aside[name]) for name, replica in replicas.items())
         self._become("syncd status says that the deletions are held", {SERVER: lambda: self._held() == taken})

@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
+from syncd.mail.tree import (
+    BaseMessage,
+    BodyForm,
+    Holdable,
+    Pair,
+    ReplicaMessage,
+    ReplicaState,
+    ServerMessage,
+    Successor,
+)
 from syncd.reconcile.deletions import ForGood, ToTrash, differ_personally
 from syncd.reconcile.effects import Deliver, Expunge, Move, Remove, Rename, Store
 from syncd.reconcile.planner import Policy, Selection, plan
@@ -39,6 +48,7 @@ pairs = st.builds(
     st.one_of(st.none(), servers),
     st.one_of(st.none(), st.builds(BaseMessage, flag_sets)),
     st.one_of(st.none(), files),
+    st.one_of(st.none(), st.sampled_from(Successor)),
 )
 limits = st.one_of(st.none(), st.integers(0, 3))
 policies = st.builds(

@@ -6,6 +6,9 @@ import pytest
 
 from syncd.reconcile.effects import (
     Agree,
+    Append,
+    Bind,
+    Copy,
     Deliver,
     Effect,
     Expunge,
@@ -31,6 +34,9 @@ TEXTS: list[tuple[Effect, str]] = [
     (Move(1, 70, 2, "Trash"), "move message 1 (uid 70) to Trash"),
     (Move(1, 70, None, "Trash"), "move message 1 (uid 70) to Trash"),
     (Expunge(1, 70), "expunge message 1 (uid 70)"),
+    (Expunge(1, 70, is_replaced=True), "expunge message 1 (uid 70), which was replaced"),
+    (Copy(1, 70, 31, "Archive"), "copy message 1 (uid 70) to Archive"),
+    (Bind(1, 31), "know file 31 as that of message 1"),
     (Agree(1, remove=flags("S")), "agree on message 1 -\\Seen"),
     (Forget(1), "forget message 1"),
 ]
@@ -40,6 +46,12 @@ TEXTS: list[tuple[Effect, str]] = [
 def test_text_is_one_line(effect: Effect, text: str) -> None:
     """Each effect is one line that tells everything but mailbox and device."""
     assert as_text(effect) == text
+
+
+def test_file_that_is_sent_names_no_message() -> None:
+    """It is none yet: the line tells the file and its size."""
+    assert as_text(Append(31, 2041)) == "append file 31 (2,041 bytes)"
+    assert json.loads(as_json(Append(31, 2041))) == {"verb": "append", "file_id": 31, "size_bytes": 2041}
 
 
 @pytest.mark.parametrize("effect", [effect for effect, _ in TEXTS])
@@ -53,7 +65,7 @@ def test_json_has_the_verb_and_every_field(effect: Effect) -> None:
     assert type(effect)(**rebuilt) == effect
 
 
-@pytest.mark.parametrize("effect", [one for one, _ in TEXTS if isinstance(one, Remove | Move | Expunge)])
+@pytest.mark.parametrize("effect", [one for one, _ in TEXTS if isinstance(one, Remove | Move) or one == Expunge(1, 70)])
 def test_effect_that_can_be_held_is_read_as_it_was_written(effect: Effect) -> None:
     """A hold gives back exactly what it was given; other effects are in none."""
     assert from_json(json.loads(as_json(effect))) == effect

@@ -2,7 +2,7 @@
 
 import pytest
 
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import ReplicaState, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
 from syncd.reconcile.planner import FlagChanges, Selection, merge, plan
@@ -197,6 +197,19 @@ def test_flag_that_the_replica_cannot_hold_keeps_no_message() -> None:
 def test_expunged_and_deleted_by_the_device_is_forgotten() -> None:
     """Where both sides deleted, only the rows go."""
     assert plan(pair("F", "", "", is_gone=True, state=ReplicaState.DELETED), policy()) == (Forget(MESSAGE),)
+
+
+def test_file_that_another_one_took_the_place_of_is_no_deletion() -> None:
+    """It leaves once the other is there, without a copy in Trash; against a person's flag it stays."""
+    deleted = pair("S", "S", "S", state=ReplicaState.DELETED)
+    flagged = pair("SF", "S", "S", state=ReplicaState.DELETED)
+    full = policy(deletion=TRASH)
+
+    assert plan(deleted._replace(successor=Successor.ON_ITS_WAY), full) == ()
+    assert plan(flagged._replace(successor=Successor.ON_ITS_WAY), full) == ()
+    assert plan(deleted._replace(successor=Successor.THERE), full) == (Expunge(MESSAGE, UID, is_replaced=True),)
+    assert plan(deleted._replace(successor=Successor.THERE), policy()) == ()
+    assert plan(flagged._replace(successor=Successor.THERE), full) == (Deliver(MESSAGE, flags("S")),)
 
 
 # Not synced yet.
