@@ -53,6 +53,7 @@ class ImapPush:
         self._look = look
         self._on_change = on_change
         self._filled: set[int] = set()
+        self._is_pushing = False
         self._again_at: float | None = None
 
     def wait_s(self) -> float | None:
@@ -64,6 +65,15 @@ class ImapPush:
 
         What devices added comes first: a file that was removed may be what another one has taken the place of.
         """
+        if self._is_pushing:
+            return  # whoever asks reads something on our behalf
+        self._is_pushing = True
+        try:
+            await self._push(connection)
+        finally:
+            self._is_pushing = False
+
+    async def _push(self, connection: ImapConnection) -> None:
         overtaken = 0
         for _ in range(_ROUNDS_MAX):
             has_arrived = await self._arrive(connection)

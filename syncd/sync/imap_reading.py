@@ -98,7 +98,7 @@ class ImapReading:
             activity=activity,
             clock=clock,
             observer=self._observer,
-            look=self._read_rows,
+            look=self._read_overtaken,
             on_change=self._wake_devices,
         )
         """The other direction: it reads where the server was faster, and goes before each mailbox that is read."""
@@ -271,6 +271,15 @@ class ImapReading:
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
             self._wake_devices()
+
+    async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+        """Read a mailbox in which the server was faster, and where the messages are that it may have moved from there.
+
+        Else a device would remove its file of one of them, and with it what it changed and nobody has heard of.
+        """
+        await self._read_rows(observer, mailbox)
+        if await self._has_vanished((mailbox,)):
+            await self._look_at_arrivals(observer.connection, apart_from=mailbox)
 
     async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         selections = self._takers.selections(self._name, mailbox.name, now=self._clock())

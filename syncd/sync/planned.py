@@ -109,7 +109,7 @@ def _pairs(conn: Connection, of: ReplicaRow) -> Iterator[Pair]:
     seen: set[int] = set()
     while of.has_server_news:
         news = pairs.server_news(conn, of, limit=_PAIRS_PER_PAGE)
-        yield from _unseen(news.pairs, seen)
+        yield from _unseen(with_successors(conn, of, news.pairs), seen)
         of = replace(of, server_cursor=news.upto)
     while of.has_replica_news:
         news = pairs.replica_news(conn, of, limit=_PAIRS_PER_PAGE)

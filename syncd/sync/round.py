@@ -31,6 +31,7 @@ from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settlement
 from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
+from syncd.store.successors import with_successors
 from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
 from syncd.sync.guarding import Waiting, admit, count_removals, waiting
 from syncd.sync.sides import (
@@ -115,7 +116,7 @@ class ReplicaRound:
         waits = waiting(conn, self.device, self.of)
         again = troubles.due(conn, mailbox_id=self.of.mailbox_id, device_id=self.device.id, now=self.now)
         older = pairs.pairs_of(conn, self.of, {*again, *waits.held, *waits.released})
-        return replace(news, pairs=(*news.pairs, *older)), waits, again
+        return replace(news, pairs=with_successors(conn, self.of, (*news.pairs, *older))), waits, again
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting

@@ -7,7 +7,7 @@ is taken for right: a message that is nowhere is lost, and one that is there onc
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 TRASH = "Trash"
@@ -104,10 +104,10 @@ class Entry:
             return True
         return len(deeds) == 1 and len(self.begun) == 1
 
-    def outcomes(self) -> frozenset[Places]:
-        """Return where it may be at rest."""
+    def outcomes(self, *, is_interrupted: bool) -> frozenset[Places]:
+        """Return where it may be at rest; is_interrupted: the engine, the server or the wire failed meanwhile."""
         deeds = self.placing
-        found = _outcomes(self.begun, deeds)
+        found = _outcomes(self.begun, deeds) | _outcomes(self.begun, _joined(deeds))
         for at, deed in enumerate(deeds):
             if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
@@ -116,6 +116,9 @@ class Entry:
         is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
         if is_own and {Verb.ADD, Verb.DELETE} <= verbs:
             found |= {()}  # it went before it was a message
+        if is_interrupted and deeds and len({deed.actor for deed in self.deeds}) > 1:
+            # What was begun, and not known to be done, is done again after the other moved or removed it.
+            found |= _outcomes(self.begun, [*deeds[:-1], *_undone(deeds[-1])])
         return found
 
     def flags_may_be(self) -> Mapping[str, frozenset[bool]]:
@@ -127,7 +130,8 @@ class Entry:
         for actor, flag, is_set in self.marks:
             others = {who for who, what, _ in self.marks if what == flag} - {actor}
             is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
-            is_loose = is_contended or others or (is_keyword and self.placing)
+            went = any(deed.verb is Verb.DELETE for deed in self.placing)  # perhaps before its new name was seen
+            is_loose = is_contended or others or went or (is_keyword and self.placing)
             before = may_be.get(flag, {False}) if is_loose else set()
             may_be[flag] = before | {is_set}
         return {flag: frozenset(values) for flag, values in may_be.items()}
@@ -148,14 +152,14 @@ class Ledger:
     def mark(self, key: str, actor: str, flag: str, *, is_set: bool) -> None:
         self.entries[key].marks.append((actor, flag, is_set))
 
-    def rest(self, found: Mapping[str, Sequence[tuple[str, frozenset[str]]]]) -> list[str]:
+    def rest(self, found: Mapping[str, Sequence[tuple[str, frozenset[str]]]], *, is_interrupted: bool) -> list[str]:
         """Compare with what there is of each message at rest, in sentences, and begin anew from it."""
         wrong: list[str] = []
         for key in sorted({*self.entries, *found}):
             entry, copies = self.entries[key], found.get(key, ())
             places = _sorted(*(place for place, _ in copies))
             done = "; ".join(map(str, entry.deeds))
-            if places not in (allowed := entry.outcomes()):
+            if places not in (allowed := entry.outcomes(is_interrupted=is_interrupted)):
                 wrong.append(f"{key} is in {places}, not in one of {sorted(allowed)}; was in {entry.places}; {done}")
             flags = copies[0][1] if len(copies) == 1 else None
             if flags is not None and entry.flags is not None and len(entry.begun) == 1:
@@ -182,6 +186,28 @@ def _met(one: Deed, other: Deed) -> frozenset[Places]:
         # What both bring to the same place is known again there, but where a device has that of the other already.
         words = (*words, *(word.replace("C", "") for word in words))
     return frozenset(_sorted(*(place for letter in word for place in means[letter])) for word in words)
+
+
+def _joined(deeds: Sequence[Deed]) -> Sequence[Deed]:
+    """Return what is seen of files that were moved and deleted at once: that they were deleted where they had been."""
+    seen: list[Deed] = []
+    for deed in deeds:
+        source = deed.source
+        while deed.verb is Verb.DELETE and seen and (seen[-1].verb, seen[-1].to) == (Verb.MOVE, source):
+            source = seen.pop().source
+        seen.append(replace(deed, source=source))
+    return seen
+
+
+def _undone(deed: Deed) -> list[Deed]:
+    """Return what is left of a deed when what it took away is put back."""
+    match deed.verb:
+        case Verb.MOVE | Verb.WEB_MOVE:
+            return [replace(deed, verb=Verb.COPY)]
+        case Verb.DELETE | Verb.EXPUNGE:
+            return []
+        case _:
+            return [deed]
 
 
 def _in_turn(places: Places, deeds: Iterable[Deed]) -> set[Places]:

@@ -21,6 +21,7 @@ from syncd.store import holds, schema
 from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.delivery import quoted
+from tests.walk.faults import Faults
 from tests.walk.ledger import WEB, Deed, Ledger, Verb
 from tests.walk.world import ANCHOR, MAILBOXES, OnDevice, OnServer, World, noted
 
@@ -39,22 +40,19 @@ class Walker:
         """Release what the guard holds, if it holds anything; else it is to hold nothing."""
         self.world = world
         self.house: House = world.house
-        self.tap = tap
         self.rng = rng
         self.ledger = Ledger()
         self.trace: list[str] = []
-        self.steps = 0
         self._releases = releases
         self._number = 0
-        self._away: set[str] = set()
-        self._is_server_up = True
+        self._faults = Faults(world.house, world.provider.server, tap, rng, tell=self._tell)
         self._known: set[str] = set()
         self._edited: set[str] = set()
         self._steps: dict[Step, int] = {
             self._receive: 4,
             self._web_mark: 5,
-            self._web_move: 4,
-            self._web_copy: 2,
+            partial(self._web_transfer, Verb.WEB_MOVE, "MOVE"): 4,
+            partial(self._web_transfer, Verb.WEB_COPY, "COPY"): 2,
             self._web_expunge: 2,
             self._mark: 6,
             self._keyword: 2,
@@ -66,10 +64,10 @@ class Walker:
             self._replace_draft: 3,
             self._edit: 1,
             self._rename: 2,
-            self._restart: 1,
-            self._stop_or_start: 1,
-            self._cut: 1,
-            self._go_or_come: 1,
+            self._faults.restart: 1,
+            self._faults.stop_or_start: 1,
+            self._faults.cut_wire: 1,
+            self._faults.go_or_come: 1,
         }
 
     def begin(self) -> None:
@@ -94,7 +92,7 @@ class Walker:
 
     async def rest(self) -> None:
         """Mend all that is broken, let everything be synced, and check what is to be true then."""
-        self._mend()
+        self._faults.mend()
         self._tell("rest")
         await self._settle()
         if self._edited:
@@ -103,7 +101,7 @@ class Walker:
             self._edited.clear()
             await self._settle()
         places = self.world.assert_equal()
-        wrong = self.ledger.rest(places)
+        wrong = self.ledger.rest(places, is_interrupted=self._faults.take_broken())
         assert not wrong, "\n".join(wrong)
         left = await self._left()
         assert not left, f"not at rest: {left}"
@@ -167,11 +165,11 @@ class Walker:
     # Choices.
 
     def _device(self) -> str | None:
-        here = [device for device in self.house.config.devices if device not in self._away]
+        here = [device for device in self.house.config.devices if device not in self._faults.away]
         return self.rng.choice(here) if here else None
 
     def _choose_on_server(self, *, places: bool) -> OnServer | None:
-        if not self._is_server_up:
+        if not self._faults.is_server_up:
             return None
         return self._chosen(self.world.on_server(), WEB, places=places)
 
@@ -199,12 +197,12 @@ class Walker:
         return not key.startswith(ANCHOR) and entry.may_be_placed(actor)
 
     def _other_mailbox(self, mailbox: str) -> str:
-        return self.rng.choice([one for one in MAILBOXES if one != mailbox])
+        return self.rng.choice(sorted({*MAILBOXES} - {mailbox}))
 
     # What happens on the server.
 
     def _receive(self) -> None:
-        if self._is_server_up:
+        if self._faults.is_server_up:
             flags = self.rng.choice([(), (), ("\\Seen",), ("todo",), ("\\Seen", "\\Flagged")])
             self._deliver(self._named("m"), self.rng.choice(["INBOX", "INBOX", *MAILBOXES]), flags)
 
@@ -218,26 +216,19 @@ class Walker:
         if one is not None:
             flag = self.rng.choice([*LETTERS.values(), *KEYWORDS])
             is_set = flag not in one.flags
-            self.world.change(one, "STORE", f"{'+' if is_set else '-'}FLAGS.SILENT", f"({flag})")
-            self._mark_told(one.key, WEB, one.mailbox, flag, is_set=is_set)
-
-    def _web_move(self) -> None:
-        self._web_transfer(Verb.WEB_MOVE, "MOVE")
-
-    def _web_copy(self) -> None:
-        self._web_transfer(Verb.WEB_COPY, "COPY")
+            if self.world.change(one, "STORE", f"{'+' if is_set else '-'}FLAGS.SILENT", f"({flag})"):
+                self._mark_told(one.key, WEB, one.mailbox, flag, is_set=is_set)
 
     def _web_transfer(self, verb: Verb, command: str) -> None:
         one = self._choose_on_server(places=True)
         if one is not None:
             to = self._other_mailbox(one.mailbox)
-            self.world.change(one, command, quoted(to))
-            self._deed(one.key, Deed(WEB, verb, one.mailbox, to))
+            if self.world.change(one, command, quoted(to)):
+                self._deed(one.key, Deed(WEB, verb, one.mailbox, to))
 
     def _web_expunge(self) -> None:
         one = self._choose_on_server(places=True)
-        if one is not None:
-            self.world.change(one, "STORE", "+FLAGS.SILENT", "(\\Deleted)")
+        if one is not None and self.world.change(one, "STORE", "+FLAGS.SILENT", "(\\Deleted)"):
             self.world.change(one, "EXPUNGE")
             self._deed(one.key, Deed(WEB, Verb.EXPUNGE, one.mailbox))
 
@@ -269,8 +260,7 @@ class Walker:
     def _delete(self) -> None:
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            with suppress(FileNotFoundError):
-                one.file.path.unlink()
+            if _removed(one.file.path):
                 self._deed(one.key, Deed(device, Verb.DELETE, one.mailbox))
 
     def _move(self) -> None:
@@ -280,17 +270,19 @@ class Walker:
             if _renamed(one.file.path, self._cur(device, to).parent / one.file.path.parent.name / one.file.path.name):
                 self._deed(one.key, Deed(device, Verb.MOVE, one.mailbox, to))
 
-    def _move_by_copy(self) -> None:
+    async def _move_by_copy(self) -> None:
         """Move as mutt does: a copy under another name, with notes in its header, then the original is removed."""
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
             to = self._other_mailbox(one.mailbox)
-            copy = self._write(device, to, noted(one.file.octets), letters=one.file.letters)
-            try:
-                one.file.path.unlink()
-            except FileNotFoundError:
-                copy.unlink()
-                self._freeze(one.key)
+            self._write(device, to, noted(one.file.octets), letters=one.file.letters)
+            copied = Deed(device, Verb.COPY, one.mailbox, to)
+            if self.rng.random() < 0.4:
+                await self._pace()
+            here = self.house.replica(device, one.mailbox).files()
+            path = next((file.path for file in here if file.stem == one.file.stem), None)
+            if path is None or not _removed(path):
+                self._deed(one.key, copied)
             else:
                 self._deed(one.key, Deed(device, Verb.MOVE, one.mailbox, to))
 
@@ -381,58 +373,6 @@ class Walker:
     def _cur(self, device: str, mailbox: str) -> Path:
         return self.house.replica(device, mailbox).directory / "cur"
 
-    # Faults.
-
-    async def _restart(self) -> None:
-        self._tell("restart")
-        await self.house.__aexit__()
-        await self.house.__aenter__()
-
-    def _stop_or_start(self) -> None:
-        self._tell("stop the server" if self._is_server_up else "start the server")
-        server = self.world.provider.server
-        if self._is_server_up:
-            self.rng.choice([server.stop, server.kill])()
-        else:
-            server.start()
-        self._is_server_up = not self._is_server_up
-
-    def _cut(self) -> None:
-        if self.rng.random() < 0.5:
-            self.tap.cut_after_bytes = self.rng.randrange(3000)
-            self._tell(f"cut the wire after {self.tap.cut_after_bytes} octets of the server")
-        else:
-            words = self.rng.choice([b" APPEND ", b"UID MOVE", b"UID COPY", b"UID STORE", b"UID EXPUNGE", b"SELECT"])
-            losses = iter([True])
-            self.tap.drops = lambda line: words in line and next(losses, False)
-            self._tell(f"cut the wire after {words.decode().strip()}")
-
-    def _go_or_come(self) -> None:
-        device = self.rng.choice(list(self.house.config.devices))
-        root, elsewhere = self._roots(device)
-        if device in self._away:
-            self._tell(f"{device} comes back")
-            elsewhere.rename(root)
-            self._away.remove(device)
-        else:
-            self._tell(f"{device} goes away")
-            root.rename(elsewhere)
-            self._away.add(device)
-
-    def _mend(self) -> None:
-        for device in sorted(self._away):
-            root, elsewhere = self._roots(device)
-            elsewhere.rename(root)
-            self._away.remove(device)
-        if not self._is_server_up:
-            self._stop_or_start()
-        self.tap.cut_after_bytes = None
-        self.tap.drops = lambda line: False
-
-    def _roots(self, device: str) -> tuple[Path, Path]:
-        root = self.house.config.devices[device].path
-        return root, root.with_name(f"{device}-away")
-
 
 def _renamed(path: Path, to: Path) -> bool:
     """Rename a file unless it is gone by now or another has the name."""
@@ -440,6 +380,15 @@ def _renamed(path: Path, to: Path) -> bool:
         return False
     try:
         path.rename(to)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file unless it is gone by now."""
+    try:
+        path.unlink()
     except FileNotFoundError:
         return False
     return True

@@ -100,11 +100,14 @@ class World:
             places[one.key].append((one.mailbox, one.flags))
         return places
 
-    def change(self, of: OnServer, command: str, *arguments: str) -> None:
-        """Let web mail do one thing to a message."""
+    def change(self, of: OnServer, command: str, *arguments: str) -> bool:
+        """Let web mail do one thing to a message, and tell whether it was still there."""
         with self.provider.server.imap(self.provider.user) as client:
             client.select(quoted(of.mailbox))
-            client._simple_command("UID", command, str(of.uid), *arguments)
+            _, (found, *_) = client.uid("SEARCH", f"UID {of.uid}")
+            if found:
+                client._simple_command("UID", command, str(of.uid), *arguments)
+            return bool(found)
 
     def _on_device(self, device: str) -> Iterator[OnDevice]:
         for mailbox in MAILBOXES:

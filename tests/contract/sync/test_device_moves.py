@@ -329,3 +329,26 @@ async def test_move_of_which_one_half_is_heard_of_is_no_deletion(tmp_path: Path,
 
         assert sorted(user.flags("Archive")) == ["a", "old"]
         assert user.flags("Trash") == {}
+
+
+async def test_flag_of_another_does_not_bring_back_what_is_on_its_way(tmp_path: Path, user: Provider) -> None:
+    """A flag is stronger than a deletion, and a move is none: it goes with the message, which is there once."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.refuses = lambda line: b"UID MOVE" in line
+
+        move(house, "a")
+        await house.settle()
+        user.store("a", "+FLAGS (\\Flagged)")
+        await house.until(lambda: house.replica("phone").flags()["a"] == {FLAGGED})
+        await house.settle()
+        assert house.replica("laptop").keys() == ["b"]
+        tap.refuses = lambda line: False
+        await house.ask("work")
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
+        assert_everywhere(house, user, "Archive", "a", "old")
+        assert user.flags("Archive")["a"] == {FLAGGED}

@@ -356,6 +356,28 @@ async def test_plan_names_the_mailbox(tmp_path: Path, user: Provider) -> None:
         await house.until(lambda: _keys(house, "Archive") == [["a", "old"]])
 
 
+async def test_flag_goes_with_what_is_moved_just_before_it_is_stored(tmp_path: Path, user: Provider) -> None:
+    """The account finds the message gone when it stores the flag: nothing is removed before it is found elsewhere."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap=tap) as house:
+        await house.settle()
+        before, moves = _identities(house), iter([True])
+
+        async def move(line: bytes) -> None:
+            if b"UID STORE" in line and next(moves, False):
+                user.move("a", to="Archive")
+
+        tap.before_line = move
+        house.replica("laptop").mark("a", add="F")
+        await house.until(lambda: _keys(house, "Archive") == [["a", "old"]] * len(DEVICES))
+        await house.settle()
+
+        assert next(moves, None) is None
+        assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
+        assert _identities(house) == before
+
+
 def _house(tmp_path: Path, user: Provider, *, tap: Tap | None = None, devices: Mapping[str, Table] = DEVICES) -> House:
     account = imap(user.server, user.user, port=tap.port if tap else None)
     return House(tmp_path, accounts={"work": account}, devices=devices)

@@ -1,0 +1,102 @@
+"""What goes wrong in a walk: the engine and its server stop and start, the wire is cut, and devices go away."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.contract.sync.house import House
+from tests.contract.sync.tap import Tap
+from tests.servers.dovecot import Dovecot
+from tests.servers.identity import ServerUnavailable
+
+_COMMANDS = (b" APPEND ", b"UID MOVE", b"UID COPY", b"UID STORE", b"UID EXPUNGE", b"SELECT")
+_CUT_MAX_BYTES = 3000
+_STARTS_MAX = 5
+
+
+class Faults:
+    """Break things, and mend them all at once. away: the devices whose roots are not there."""
+
+    def __init__(
+        self, house: House, server: Dovecot, tap: Tap, rng: random.Random, *, tell: Callable[[str], None]
+    ) -> None:
+        self.away: set[str] = set()
+        self.is_server_up = True
+        self._is_broken = False
+        self._house = house
+        self._server = server
+        self._tap = tap
+        self._rng = rng
+        self._tell = tell
+
+    def take_broken(self) -> bool:
+        """Tell whether anything but a device was interrupted since the last call."""
+        was_broken, self._is_broken = self._is_broken, False
+        return was_broken
+
+    async def restart(self) -> None:
+        """Leave the house and enter it again."""
+        self._tell("restart")
+        self._is_broken = True
+        await self._house.__aexit__()
+        await self._house.__aenter__()
+
+    def stop_or_start(self) -> None:
+        """Stop the server, in an orderly way or not, or start it again."""
+        self._tell("stop the server" if self.is_server_up else "start the server")
+        self._is_broken = True
+        if self.is_server_up:
+            self._rng.choice([self._server.stop, self._server.kill])()
+        else:
+            self._start()
+        self.is_server_up = not self.is_server_up
+
+    def _start(self) -> None:
+        """Start the server; the last processes of one that was killed may hold its sockets a moment longer."""
+        for left in reversed(range(_STARTS_MAX)):
+            try:
+                return self._server.start()
+            except ServerUnavailable:
+                if not left:
+                    raise
+
+    def cut_wire(self) -> None:
+        """Let the connection end after some octets of the server, or after a command whose answer is lost."""
+        self._is_broken = True
+        if self._rng.random() < 0.5:
+            self._tap.cut_after_bytes = self._rng.randrange(_CUT_MAX_BYTES)
+            self._tell(f"cut the wire after {self._tap.cut_after_bytes} octets of the server")
+        else:
+            command, losses = self._rng.choice(_COMMANDS), iter([True])
+            self._tap.drops = lambda line: command in line and next(losses, False)
+            self._tell(f"cut the wire after {command.decode().strip()}")
+
+    def go_or_come(self) -> None:
+        """Take a device away, or bring it back."""
+        device = self._rng.choice(list(self._house.config.devices))
+        if device in self.away:
+            self._bring_back(device)
+        else:
+            self._tell(f"{device} goes away")
+            root, elsewhere = self._roots(device)
+            root.rename(elsewhere)
+            self.away.add(device)
+
+    def mend(self) -> None:
+        """Let everything be there, and no wire be cut any more."""
+        for device in sorted(self.away):
+            self._bring_back(device)
+        if not self.is_server_up:
+            self.stop_or_start()
+        self._tap.cut_after_bytes = None
+        self._tap.drops = lambda line: False
+
+    def _bring_back(self, device: str) -> None:
+        self._tell(f"{device} comes back")
+        root, elsewhere = self._roots(device)
+        elsewhere.rename(root)
+        self.away.remove(device)
+
+    def _roots(self, device: str) -> tuple[Path, Path]:
+        root = self._house.config.devices[device].path
+        return root, root.with_name(f"{device}-away")
