@@ -53,12 +53,13 @@ class Faults:
 
     def _start(self) -> None:
         """Start the server; the last processes of one that was killed may hold its sockets a moment longer."""
-        for left in reversed(range(_STARTS_MAX)):
+        for _ in range(_STARTS_MAX - 1):
             try:
-                return self._server.start()
+                self._server.start()
             except ServerUnavailable:
-                if not left:
-                    raise
+                continue
+            return
+        self._server.start()
 
     def cut_wire(self) -> None:
         """Let the connection end after some octets of the server, or after a command whose answer is lost."""

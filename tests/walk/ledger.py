@@ -112,6 +112,8 @@ class Entry:
             if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
                     found |= _outcomes(self.begun, [*deeds[:before], *deeds[at + 1 :]])
+            if deed.verb in {Verb.MOVE, Verb.REPLACE} and self._is_wanted_by_others(deed.actor):
+                found |= _outcomes(self.begun, [*deeds[:at], *_undone(deed), *deeds[at + 1 :]])
         (first, *_), verbs = self.deeds or (None,), {deed.verb for deed in self.deeds}
         is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
         if is_own and {Verb.ADD, Verb.DELETE} <= verbs:
@@ -204,7 +206,7 @@ def _undone(deed: Deed) -> list[Deed]:
     match deed.verb:
         case Verb.MOVE | Verb.WEB_MOVE:
             return [replace(deed, verb=Verb.COPY)]
-        case Verb.DELETE | Verb.EXPUNGE:
+        case Verb.DELETE | Verb.REPLACE | Verb.EXPUNGE:
             return []
         case _:
             return [deed]

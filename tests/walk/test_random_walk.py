@@ -19,7 +19,7 @@ from tests.walk.walker import Walker
 from tests.walk.world import World
 
 SEED = int(os.environ.get("SYNCD_WALK_SEED", "0")) or random.randrange(1, 1 << 32)
-STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "60"))
+STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "40"))
 RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {

@@ -100,11 +100,11 @@ class Walker:
             await self.house.until(lambda: self._edited <= {one.key for one in self.world.on_server()})
             self._edited.clear()
             await self._settle()
+        left = await self._left()
+        assert not left, f"not at rest: {left}"
         places = self.world.assert_equal()
         wrong = self.ledger.rest(places, is_interrupted=self._faults.take_broken())
         assert not wrong, "\n".join(wrong)
-        left = await self._left()
-        assert not left, f"not at rest: {left}"
         self._known |= places.keys()
         lost = await self._without_body()
         assert not lost, f"the store has no body of {lost}"
