@@ -3,12 +3,22 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, insert, update
+from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.database import Database
 from syncd.store.report import account_ids, mailbox_errors, store_report, trouble_count
-from syncd.store.schema import account, body, device, mailbox, replica, replica_message, server_message, trouble
+from syncd.store.schema import (
+    account,
+    body,
+    device,
+    journal,
+    mailbox,
+    replica,
+    replica_message,
+    server_message,
+    trouble,
+)
 
 NOW = 1_700_000_000.0
 
@@ -67,7 +77,7 @@ def fill(conn: Connection) -> None:
             conn,
             replica_message,
             replica_id=copy,
-            message_id=None if state is ReplicaState.NEW else message,
+            message_id=None if state in {ReplicaState.NEW, ReplicaState.FOUND} else message,
             name=f"file{uid}",
             subdir="cur",
             state=state,
@@ -105,13 +115,13 @@ def test_report_counts_messages_bodies_and_what_each_device_did(filled: Database
     (work,) = report.accounts
     assert (work.name, work.kind, work.succeeded_at, work.failures, work.error) == ("work", "imap", NOW, 2, "lost")
     inbox, old = sorted(report.mailboxes, key=lambda one: one.name)
-    assert (inbox.messages, inbox.fetched, inbox.is_synced) == (9, 8, True)
+    assert (inbox.messages, inbox.fetched, inbox.is_synced) == (10, 9, True)
     assert (old.messages, old.fetched, old.is_synced) == (0, 0, False)
     (laptop,) = report.devices
     assert (laptop.name, laptop.state, laptop.settled_at) == ("laptop", "active", NOW)
     (copy,) = report.replicas
-    assert (copy.delivered, copy.waiting) == (3, 3)
-    assert (copy.new, copy.missing, copy.deleted, copy.edited) == (1, 2, 1, 1)
+    assert (copy.delivered, copy.waiting) == (3, 4)
+    assert (copy.new, copy.missing, copy.deleted, copy.edited) == (2, 2, 1, 1)
 
 
 def test_report_tells_which_troubles_end_by_themselves(filled: Database) -> None:
@@ -121,6 +131,38 @@ def test_report_tells_which_troubles_end_by_themselves(filled: Database) -> None
     retries = {one.device_id is None: one.retry_at for one in report.troubles}
     assert retries == {True: NOW + 60, False: None}
     assert {(one.uid, one.attempts, one.error) for one in report.troubles} == {(1, 2, "refused")}
+
+
+def test_file_that_a_server_did_not_take_is_told_with_its_device(filled: Database) -> None:
+    """It has no UID, and is tried again; what is on its way without an error is no trouble."""
+
+    def refuse(conn: Connection) -> None:
+        inbox = conn.execute(select(mailbox.c.id, mailbox.c.account_id).where(mailbox.c.name == "INBOX")).one()
+        own = conn.execute(select(replica_message.c.id).where(replica_message.c.state == ReplicaState.NEW)).scalar_one()
+        for error in (None, "too large"):
+            row(
+                conn,
+                journal,
+                account_id=inbox.account_id,
+                mailbox_id=inbox.id,
+                replica_message_id=own,
+                kind="taken_in",
+                digest=b"",
+                header_digest=b"",
+                size_bytes=1,
+                uidvalidity=1,
+                uidnext=1,
+                begun_at=NOW,
+                attempts=1,
+                error=error,
+            )
+
+    filled.write_now(refuse)
+    report = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    (refused,) = (one for one in report.troubles if one.uid is None)
+    assert (refused.device_id, refused.error, refused.retry_at) == (report.devices[0].id, "too large", NOW + 60)
+    assert filled.read_now(lambda conn: trouble_count(conn, of_accounts=("work",))) == 3
 
 
 def test_long_list_of_troubles_is_cut_but_counted(filled: Database) -> None:
