@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.sync.conftest import MakeServer
-from tests.contract.sync.house import House, Table, imap
+from tests.contract.sync.house import House, MakeDovecot, Table, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.walk.walker import Walker
@@ -35,13 +34,13 @@ pytestmark = pytest.mark.timeout(120 + STEPS)
 
 @pytest.mark.parametrize("run", range(RUNS))
 async def test_all_sides_agree_and_nothing_is_lost_or_doubled(
-    tmp_path: Path, make_dovecot: MakeServer, run: int
+    tmp_path: Path, make_dovecot: MakeDovecot, run: int
 ) -> None:
     """Whatever people and programs do, in any order, while devices and the server come and go."""
     await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED + run, guard=WIDE)
 
 
-async def test_what_the_guard_holds_is_synced_once_it_is_released(tmp_path: Path, make_dovecot: MakeServer) -> None:
+async def test_what_the_guard_holds_is_synced_once_it_is_released(tmp_path: Path, make_dovecot: MakeDovecot) -> None:
     """A guard that holds a few deletions delays them, and changes nothing else."""
     await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED, guard=NARROW)
 

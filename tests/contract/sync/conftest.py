@@ -1,7 +1,7 @@
 """Dovecots that stand on each rung, one with dots in its names, and a provider with a fresh user."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 
 CAPABILITIES = {Rung.QRESYNC: None, Rung.CONDSTORE: NO_QRESYNC, Rung.LISTING: NO_CONDSTORE}
-MakeServer = Callable[..., Dovecot]
+_ASSERTING = ("adopting", "pop3_devices", "three_devices")
+pytest.register_assert_rewrite(*(f"tests.contract.sync.{name}" for name in _ASSERTING))
 
 
 @pytest.fixture(scope="session", params=list(Rung), ids=lambda rung: rung.name.lower())

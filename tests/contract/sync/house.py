@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 from syncd.config.model import Config, ImapConfig, Layout
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
+from syncd.mail.tree import ReplicaState
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
@@ -43,6 +44,8 @@ _PATIENCE_S = (2.5, 2.5)
 _EFFECTS_SHOWN = 20
 Table = Mapping[str, Any]
 """A table of the configuration, with the keys of the file."""
+MakeDovecot = Callable[..., Dovecot]
+"""What the fixture `make_dovecot` is."""
 
 
 class _Task(Protocol):
@@ -240,6 +243,19 @@ class House:
             name: accounts.ensure_account(conn, name, kind=account.type, identity=account.username)
             for name, account in self.config.accounts.items()
         }
+
+
+async def states(house: House) -> dict[ReplicaState, int]:
+    """Return how many rows of replicas are in each state."""
+    counted: dict[ReplicaState, int] = {}
+    for row in await house.rows(select(schema.replica_message.c.state)):
+        counted[ReplicaState(row.state)] = counted.get(ReplicaState(row.state), 0) + 1
+    return counted
+
+
+async def until_state(house: House, state: ReplicaState, count: int = 1) -> None:
+    """Return when that many rows of replicas are in a state."""
+    await house.until_read(lambda found: found.count(state) == count, select(schema.replica_message.c.state))
 
 
 def _password() -> Awaitable[str]:

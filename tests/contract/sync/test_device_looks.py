@@ -23,7 +23,7 @@ from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import FileToRename
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, imap, until_state
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 
@@ -264,7 +264,3 @@ async def test_files_taken_away_and_put_back_are_noticed_both_times(tmp_path: Pa
             for name, path in homes.items():
                 (aside / name).rename(path)
             await until_state(house, ReplicaState.PRESENT, len(keys))
-
-
-async def until_state(house: House, state: ReplicaState, count: int) -> None:
-    await house.until_read(lambda states: states.count(state) == count, select(schema.replica_message.c.state))

@@ -10,21 +10,15 @@ from sqlalchemy import select
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.watch import Changes
 from syncd.store import schema
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, MakeDovecot, imap, states
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.test_device_deletions import DEVICES, MakeDovecot, states
-from tests.contract.sync.test_device_uploads import add
+from tests.contract.sync.three_devices import add, assert_everywhere, house_of
 from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS
 
 SEEN, FLAGGED = "\\Seen", "\\Flagged"
 SEEN_ONLY = frozenset({SEEN})
-
-
-def house_of(directory: Path, provider: Provider, *, port: int | None = None, settle: str = "20ms") -> House:
-    account = imap(provider.server, provider.user, port=port)
-    return House(directory, accounts={"work": account}, devices={name: {"settle": settle} for name in DEVICES})
 
 
 def move(house: House, key: str, *, device: str = "laptop", source: str = "INBOX", to: str = "Archive") -> Path:
@@ -48,11 +42,6 @@ def copy_and_remove(house: House, key: str, *, to: str = "Archive") -> None:
     target = house.replica("laptop", to).directory / "cur" / f"1700000000.12_{key}.laptop:2,FS"
     target.write_bytes(file.read_bytes().replace(b"\n\n", b"\nContent-Length: 36\nLines: 3\n\n", 1))
     file.unlink()
-
-
-def assert_everywhere(house: House, provider: Provider, mailbox: str, *keys: str) -> None:
-    assert sorted(provider.flags(mailbox)) == sorted(keys)
-    assert [one.keys() for one in house.replicas(mailbox)] == [sorted(keys)] * 3
 
 
 def nothing_was_sent(tap: Tap, *, before: int) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, imap, states
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -259,10 +259,3 @@ async def test_edit_is_kept_though_the_server_expunges_the_message(tmp_path: Pat
         assert b"a note of mine" in path.read_bytes()
         assert len(user.bodies()) == 1
         assert b"a note of mine" in house.replica("phone").find("a").octets
-
-
-async def states(house: House) -> dict[ReplicaState, int]:
-    counted: dict[ReplicaState, int] = {}
-    for row in await house.rows(select(schema.replica_message.c.state)):
-        counted[ReplicaState(row.state)] = counted.get(ReplicaState(row.state), 0) + 1
-    return counted

@@ -6,9 +6,8 @@ import pytest
 
 from syncd.mail.tree import ReplicaState
 from syncd.sync import unsynced_moves
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, imap, states, until_state
 from tests.contract.sync.provider import Provider
-from tests.contract.sync.test_device_deletions import states, until_state
 
 
 def begin_to_move(house: House, key: str = "a") -> Path:

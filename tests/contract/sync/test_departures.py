@@ -1,0 +1,128 @@
+"""Whatever a server offers or loses, what a device deletes departs from it once, and nothing else does."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.store import schema
+from tests.contract.sync.house import MakeDovecot, states
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
+from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS, NO_UIDPLUS
+
+SEEN, DELETED = "\\Seen", "\\Deleted"
+NO_TRASH = "namespace inbox {\n  mailbox Trash {\n    auto = no\n    special_use =\n  }\n}\n"
+
+
+async def test_server_is_away_meanwhile(tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot) -> None:
+    """What three devices delete while the server is down is done when it is back."""
+    server = make_dovecot()
+    provider = Provider(server, mail_user)
+    provider.receive("a", "b", "c", "d")
+    async with house_of(tmp_path, provider) as house:
+        await house.settle()
+        server.stop()
+        for device, key in zip(DEVICES, "abc", strict=True):
+            remove(house, device, key)
+        await house.ask(*DEVICES)
+        assert (await states(house))[ReplicaState.DELETED] == 3
+
+        server.start()
+        await house.settle()
+        assert_everywhere(house, provider, "INBOX", "d")
+        assert_everywhere(house, provider, "Trash", "a", "b", "c")
+
+
+@pytest.mark.parametrize("capability", [NO_MOVE, NO_UIDPLUS, NO_MOVE_NO_UIDPLUS], ids=["move", "uidplus", "neither"])
+@pytest.mark.parametrize("delete", ["trash", "expunge"])
+async def test_servers_without_move_or_uidplus(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot, capability: str, delete: str
+) -> None:
+    """Deletion is what it is on any server, and each message is in Trash once."""
+    provider = Provider(make_dovecot(capability=capability), mail_user)
+    provider.receive("a", "b", "c")
+    async with house_of(tmp_path, provider, delete=delete) as house:
+        await house.settle()
+
+        remove(house, "laptop", "a", "b")
+        await house.settle()
+
+        assert_everywhere(house, provider, "INBOX", "c")
+        assert_everywhere(house, provider, "Trash", *(("a", "b") if delete == "trash" else ()))
+
+
+@pytest.mark.parametrize("capability", [NO_UIDPLUS, NO_MOVE_NO_UIDPLUS], ids=["uidplus", "neither"])
+async def test_what_a_stranger_marked_as_deleted_is_never_expunged(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot, capability: str
+) -> None:
+    """Without UIDPLUS expunging is owed as long as there is another's \\Deleted; then all that is owed goes at once."""
+    provider = Provider(make_dovecot(capability=capability), mail_user)
+    provider.receive("a", "b", "stranger", "c")
+    provider.store("stranger", f"+FLAGS ({DELETED})")
+    delete = "trash" if capability == NO_MOVE_NO_UIDPLUS else "expunge"
+    async with house_of(tmp_path, provider, delete=delete) as house:
+        await house.settle()
+
+        remove(house, "laptop", "a")
+        await house.settle()
+        remove(house, "phone", "b")
+        await house.settle()
+        assert sorted(provider.flags()) == ["a", "b", "c", "stranger"]
+        assert len(await house.rows(select(schema.trouble.c.error))) == 2
+
+        provider.store("stranger", f"-FLAGS ({DELETED})")
+        house.shift_s += 3600
+        await house.settle()
+        assert_everywhere(house, provider, "INBOX", "c", "stranger")
+        assert_everywhere(house, provider, "Trash", *(("a", "b") if delete == "trash" else ()))
+        assert await house.rows(select(schema.trouble.c.error)) == []
+
+
+async def test_trash_that_is_asked_for_and_not_there_destroys_nothing(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot
+) -> None:
+    """With delete = "trash" and no Trash on the server the message stays, is shown, and the rest goes on."""
+    provider = Provider(make_dovecot(extra_config=NO_TRASH), mail_user)
+    provider.receive("a", "b")
+    async with house_of(tmp_path, provider, delete="trash") as house:
+        await house.settle()
+
+        remove(house, "laptop", "a")
+        house.replica("phone").mark("b", add="S")
+        await house.settle()
+
+        assert provider.flags() == {"a": set(), "b": {SEEN}}
+        [row] = await house.rows(select(schema.trouble.c.error))
+        assert row.error == "the server has no Trash mailbox"
+
+
+@pytest.mark.parametrize(
+    ("capability", "after"),
+    [(None, b"UID MOVE"), (NO_MOVE, b"UID COPY"), (NO_MOVE, b"UID EXPUNGE"), (NO_MOVE, b"\\Deleted")],
+)
+@pytest.mark.parametrize("octets", [0, 3])
+async def test_wire_is_cut_when_a_message_departs(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot, capability: str | None, after: bytes, octets: int
+) -> None:
+    """Whatever answer is lost, the message is once in Trash and no longer in its mailbox."""
+    provider = Provider(make_dovecot(capability=capability), mail_user)
+    provider.receive("a", "b", "c")
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+
+        async def cut(line: bytes) -> None:
+            if after in line and not tap.cuts:
+                tap.cut_after_bytes = octets
+
+        tap.before_line = cut
+        remove(house, "laptop", "a", "b")
+        await house.until(lambda: tap.cuts > 0)
+        await house.until(lambda: sorted(provider.flags()) == ["c"])
+        await house.settle()
+
+        assert_everywhere(house, provider, "INBOX", "c")
+        assert len(provider.bodies("Trash")) == 2
+        assert_everywhere(house, provider, "Trash", "a", "b")

@@ -1,0 +1,44 @@
+"""Three devices of one IMAP account, what programs do to their files, and what all sides have in the end."""
+
+from pathlib import Path
+from typing import Any
+
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
+from tests.contract.sync.provider import Provider
+
+DEVICES = ("laptop", "phone", "nas")
+
+
+def house_of(directory: Path, provider: Provider, *, settle: str = "20ms", **more: Any) -> House:
+    account = imap(provider.server, provider.user, **more)
+    return House(directory, accounts={"work": account}, devices={name: {"settle": settle} for name in DEVICES})
+
+
+def add(
+    house: House,
+    device: str,
+    key: str,
+    *,
+    mailbox: str = "INBOX",
+    letters: str | None = "S",
+    octets: bytes | None = None,
+    name: str | None = None,
+) -> Path:
+    """Write a file as a mail program does: in tmp, then renamed to its place; None: into new/."""
+    directory = house.replica(device, mailbox).directory
+    base = name or f"1700000000.12_{key}.{device}"
+    made = directory / "tmp" / base
+    made.write_bytes(letter(key).replace(b"\r\n", b"\n") if octets is None else octets)
+    place = directory / "new" / base if letters is None else directory / "cur" / f"{base}:2,{letters}"
+    return made.rename(place)
+
+
+def remove(house: House, device: str, *keys: str, mailbox: str = "INBOX") -> None:
+    for key in keys:
+        house.replica(device, mailbox).find(key).path.unlink()
+
+
+def assert_everywhere(house: House, provider: Provider, mailbox: str, *keys: str) -> None:
+    assert sorted(provider.flags(mailbox)) == sorted(keys)
+    assert [one.keys() for one in house.replicas(mailbox)] == [sorted(keys)] * len(DEVICES)
