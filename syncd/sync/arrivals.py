@@ -117,6 +117,10 @@ class Arrivals:
                     Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
                 ]
         uploads.settle(conn, settled, now=self.now)
+        for one in plans:
+            if one.origin.way is Way.BIND and one.origin.source is not None:
+                # NOTE: its device may be past what the server changed while it had no file of the message.
+                deletions.touch(conn, one.origin.source.mailbox_id, (one.origin.source.message_id,))
         uploads.forget_filed(conn, account_id=self.account_id, now=self.now)
         uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
         self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)

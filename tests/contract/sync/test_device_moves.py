@@ -10,7 +10,7 @@ from sqlalchemy import select
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.watch import Changes
 from syncd.store import schema
-from tests.contract.sync.house import House, MakeDovecot, imap, states
+from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -191,6 +191,23 @@ async def test_file_under_another_name_is_the_same_message(tmp_path: Path, user:
         assert user.flags()["a"] == SEEN_ONLY
         assert house.replica("laptop").find("a").path == renamed
         assert not any(b" APPEND " in line or b"UID MOVE" in line or b"UID COPY" in line for line in tap.lines[before:])
+
+
+async def test_flag_that_comes_while_a_file_is_renamed_is_on_it(tmp_path: Path, user: Provider) -> None:
+    """What the server changes before it is known that both files are one message is not forgotten."""
+    user.receive("a", flags=(SEEN,))
+    async with house_of(tmp_path, user, settle="2s") as house:
+        await house.settle()
+        file = house.replica("laptop").find("a").path
+        file.rename(file.with_name("1700000000.12_99.laptop:2,S"))
+        await until_state(house, ReplicaState.MISSING)
+        user.store("a", "+FLAGS (\\Flagged)")
+        await house.ask("work")
+        await house.until(lambda: house.replica("phone").flags()["a"] == {SEEN, FLAGGED})
+        await house.settle()
+
+        assert house.replica("laptop").flags()["a"] == {SEEN, FLAGGED}
+        assert user.flags()["a"] == {SEEN, FLAGGED}
 
 
 async def test_moved_there_and_back_is_where_it_was(tmp_path: Path, user: Provider) -> None:
