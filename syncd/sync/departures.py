@@ -106,8 +106,10 @@ class DepartureRound:
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
         """Ask the guard for each device, and then for all of them together; what is replaced is no deletion."""
+        # NOTE: files may be back since the wishes were read, and the guard would count none of them.
+        still = {of: {*deletions.deleted_messages(conn, of)}.difference(self.barred) for of in self.replicas}
         wanted = {
-            of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ not in self.barred]
+            of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ in still[of]]
             for of in self.replicas
         }
         judged = {of: [one for one in mine if not _is_replaced(one)] for of, mine in wanted.items()}

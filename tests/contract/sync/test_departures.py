@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
-from tests.contract.sync.house import MakeDovecot, states
+from tests.contract.sync.house import MakeDovecot, states, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
@@ -126,3 +126,39 @@ async def test_wire_is_cut_when_a_message_departs(
         assert_everywhere(house, provider, "INBOX", "c")
         assert len(provider.bodies("Trash")) == 2
         assert_everywhere(house, provider, "Trash", "a", "b")
+
+
+async def test_files_that_are_back_before_the_server_hears_of_it_were_not_deleted(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """However many they are: what the guard judges is what leaves, and what is there again does not."""
+    server = make_dovecot()
+    provider = Provider(server, mail_user)
+    keys = [f"m{number:02}" for number in range(40)]
+    provider.receive(*keys, "x")
+    async with Tap(server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+        homes = [house.replica("laptop").find(key).path for key in keys]
+        came_back: list[bytes] = []
+
+        async def put_back(line: bytes) -> None:
+            if b"UID STORE" in line and not came_back:
+                came_back.append(line)
+                for home in homes:
+                    (tmp_path / home.name).rename(home)
+                await until_state(house, ReplicaState.PRESENT, 3 * len(keys) + 3)
+
+        server.stop()
+        for home in homes:
+            home.rename(tmp_path / home.name)
+        await house.ask(*DEVICES)
+        await until_state(house, ReplicaState.DELETED, len(keys))
+        house.replica("phone").mark("x", add="S")
+        await house.ask("phone")
+        tap.before_line = put_back
+        server.start()
+        await house.until(lambda: bool(came_back))
+        await house.settle()
+
+        assert_everywhere(house, provider, "INBOX", *keys, "x")
+        assert provider.flags("Trash") == {}
