@@ -92,7 +92,7 @@ async def test_special_uses_are_known(tmp_path: Path, user: Provider) -> None:
 
 
 async def test_mailbox_that_the_server_no_longer_lists_keeps_its_mail(tmp_path: Path, user: Provider) -> None:
-    """A mailbox missing from LIST is no reason to remove mail from a device; when it is back it goes on."""
+    """A mailbox missing from LIST is no reason to remove mail from a device, nor is one made anew without it."""
     user.receive("x", "y", mailbox="Project")
     async with House(tmp_path, accounts={"work": imap(user.server, user.user)}) as house:
         await house.settle()
@@ -104,7 +104,9 @@ async def test_mailbox_that_the_server_no_longer_lists_keeps_its_mail(tmp_path: 
 
         user.receive("z", mailbox="Project")
         await house.settle()
-        assert house.replica("laptop", "Project").keys() == ["z"]
+        assert house.replica("laptop", "Project").keys() == ["x", "y", "z"]
+        (held,) = await house.rows(select(schema.hold.c.reason))
+        assert held.reason == "server_went_back"
 
 
 def _is_there(house: House, device: str, name: str) -> bool:

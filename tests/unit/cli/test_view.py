@@ -105,7 +105,7 @@ def test_holds_tell_whose_how_many_why_and_how_to_go_on() -> None:
     assert of_laptop.split()[:7] == ["3", "1,035", "removals", "on", "laptop", "work/INBOX", "2"]
     assert "2 deletions by phone" in of_phone
     assert "released, waiting for the next round" in of_phone
-    assert "syncd holds release" in text
+    assert "nothing of it happens until you decide: see syncd holds" in text
 
 
 def test_mailbox_that_cannot_be_read_is_named() -> None:
