@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
 from syncd.errors import FileError, Reach, Temper
+from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.files import MailboxDirectory
 from syncd.maildir.keywords import KeywordMap
@@ -54,6 +55,19 @@ def keywords_changed_ns(mailbox: MailboxDirectory) -> int:
             return os.stat(KEYWORDS, dir_fd=mailbox.fd, follow_symlinks=False).st_mtime_ns
         except FileNotFoundError:
             return 0
+
+
+def read_keywords_ever_given(root: ReplicaRoot, directory: PurePosixPath, *, known: KeywordMap) -> KeywordMap:
+    """Return the letters that are listed, with those known before, which are listed again if that is possible."""
+    found = read_keywords(root, directory)
+    whole = known.merged(found)
+    if whole == found:
+        return found
+    try:
+        return restore_keywords(root, directory, known=known)
+    except FileError as error:
+        log.warning("keywords_not_restored", replica=str(directory), error=str(error))
+        return whole
 
 
 def restore_keywords(

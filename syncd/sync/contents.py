@@ -14,6 +14,7 @@ from syncd.reconcile.changes import Sighting
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
 from syncd.store.found_files import Identity
 from syncd.sync.batch import BATCH_BYTES, BATCH_FILES
+from syncd.sync.bounded import bounded
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,19 +43,13 @@ class Content:
 
 
 def batches(seen: Iterable[Sighting]) -> Iterator[Sequence[Sighting]]:
-    """Yield files in batches of which one fits into memory."""
-    batch: list[Sighting] = []
-    size_bytes = 0
-    for one in seen:
-        small_bytes = one.size_bytes or 0
-        small_bytes = small_bytes if small_bytes <= CHUNK_BYTES else 0
-        if batch and (size_bytes + small_bytes > BATCH_BYTES or len(batch) >= BATCH_FILES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(one)
-        size_bytes += small_bytes
-    if batch:
-        yield batch
+    """Return files in batches of which one fits into memory; large ones are read in pieces."""
+
+    def in_memory_bytes(one: Sighting) -> int:
+        size_bytes = one.size_bytes or 0
+        return size_bytes if size_bytes <= CHUNK_BYTES else 0
+
+    return bounded(seen, in_memory_bytes, count=BATCH_FILES, size_bytes=BATCH_BYTES)
 
 
 def read_contents(root: ReplicaRoot, directory: PurePosixPath, seen: Iterable[Sighting]) -> list[Content]:

@@ -11,7 +11,6 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
-from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Holdable, ReplicaMessage
@@ -370,15 +369,7 @@ class DeviceFiles:
 
     def _read_keywords(self, directory: str, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
-            found = dovecot.read_keywords(root, PurePosixPath(directory))
-            whole = known.merged(found)
-            if whole == found:
-                return found
-            try:
-                return dovecot.restore_keywords(root, PurePosixPath(directory), known=known)
-            except FileError as error:
-                log.warning("keywords_not_restored", replica=directory, error=str(error))
-                return whole
+            return dovecot.read_keywords_ever_given(root, PurePosixPath(directory), known=known)
 
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:

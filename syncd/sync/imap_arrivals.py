@@ -5,11 +5,13 @@ selected anew and what came is compared with what was sent: only a message that 
 answered is a hint. So the same look serves after an answer that was lost.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 
 from sqlalchemy import Connection
 
@@ -30,6 +32,7 @@ from syncd.store import accounts, bodies, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.uploads import Upload
+from syncd.sync.bounded import bounded
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
@@ -65,7 +68,8 @@ class ImapArrivals:
         begun = await self._db.write(begin)
         placements = [one for one in placements if one.upload.id in begun]
         sending = _Sending()
-        for batch in _batches([one.upload for one in placements if one.origin.way is Way.APPEND]):
+        new = [one.upload for one in placements if one.origin.way is Way.APPEND]
+        for batch in bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES):
             await self._append(target, batch, sending)
         for (mailbox_id, way), ones in _by_source(placements).items():
             source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
@@ -100,7 +104,7 @@ class ImapArrivals:
                 sending.refused[one.id] = RefusedError(
                     f"the server takes no message above {limit:,} bytes", reach=Reach.MESSAGE
                 )
-            elif b"\0" in octets.get(one.body_id, b""):
+            elif await self._has_nul(one, octets.get(one.body_id)):
                 sending.refused[one.id] = RefusedError(
                     "the file has NUL octets, which no mail has", reach=Reach.MESSAGE
                 )
@@ -126,8 +130,15 @@ class ImapArrivals:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
         return NewMessage(body, target.holdable.part_of(one.flags), one.mtime)
 
+    async def _has_nul(self, one: Upload, octets: bytes | None) -> bool:
+        if octets is not None:
+            return b"\0" in octets
+        pieces = bodies.stream_body(self._db.read_now, one.body_id)
+        return await asyncio.to_thread(lambda: any(b"\0" in piece for piece in pieces))
+
     async def _pieces(self, body_id: int) -> AsyncIterator[bytes]:
-        for piece in bodies.stream_body(self._db.read_now, body_id):
+        pieces = bodies.stream_body(self._db.read_now, body_id)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             yield piece
 
     async def _transfer(
@@ -235,19 +246,6 @@ def _sent(one: Upload, uidnext: int, hint: int | None) -> Sent:
         max(one.uidnext, uidnext),
         hint,
     )
-
-
-def _batches(found: Iterable[Upload]) -> Iterable[list[Upload]]:
-    batch: list[Upload] = []
-    size_bytes = 0
-    for one in found:
-        if batch and (len(batch) >= _BATCH_MESSAGES or size_bytes + one.size_bytes > _BATCH_BYTES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(one)
-        size_bytes += one.size_bytes
-    if batch:
-        yield batch
 
 
 def _by_source(placements: Iterable[Placement]) -> Mapping[tuple[int, Way], dict[int, Upload]]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Connection
@@ -31,6 +32,7 @@ from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
+from syncd.sync.bounded import bounded
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.standstill import Standstill
 
@@ -133,7 +135,7 @@ class Intake:
                 await self._ripen(still)
             now = asyncio.get_running_loop().time()
             due = [file for file in self._movable(still) if self._due_at(file) <= now]
-            for batch in _batches(due):
+            for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
                 taken = await self._take_in(batch, {one.replica.id: one for one in served})
                 accounts |= {one.account for one in served if one.replica.id in taken}
             await self.note(device_id, served)
@@ -335,16 +337,3 @@ def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
     if facts.size_bytes == found.size_bytes:
         return BodyForm.RAW
     return BodyForm.LF if facts.is_crlf and facts.lf_size_bytes == found.size_bytes else BodyForm.OWN
-
-
-def _batches(files: Sequence[AddedFile]) -> Iterator[list[AddedFile]]:
-    batch: list[AddedFile] = []
-    size_bytes = 0
-    for file in files:
-        if batch and (len(batch) >= _BATCH_FILES or size_bytes + file.size_bytes > _BATCH_BYTES):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(file)
-        size_bytes += file.size_bytes
-    if batch:
-        yield batch

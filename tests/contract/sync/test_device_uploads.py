@@ -257,12 +257,13 @@ async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user:
             assert_everywhere(house, user, "INBOX", "n")
 
 
-async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider) -> None:
+@pytest.mark.parametrize("padding", [0, 1_200_000])
+async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider, padding: int) -> None:
     """A file with NUL stays on its device and is shown; others are not held up."""
     async with house_of(tmp_path, user) as house:
         await house.settle()
 
-        path = add(house, "laptop", "odd", octets=b"Subject: nul\n\n\0\n")
+        path = add(house, "laptop", "odd", octets=b"Subject: nul\n\n" + b"x\n" * (padding // 2) + b"\0\n")
         add(house, "laptop", "n")
         await house.settle()
 
