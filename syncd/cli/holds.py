@@ -150,4 +150,4 @@ def _decide_in_store(config: "Config", wanted: "Decision", verb: str) -> "HoldsR
     with Database.open(url, auto_migrate=False) as db:
         if verb == "discard":
             return db.write_now(lambda conn: holding.discard(conn, config, wanted=wanted, now=time.time()))
-        return db.write_now(lambda conn: holding.release(conn, config, wanted=wanted))
+        return db.write_now(lambda conn: holding.release(conn, config, wanted=wanted, now=time.time()))

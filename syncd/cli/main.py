@@ -13,6 +13,7 @@ import typer
 from syncd.cli.adopt import adopt
 from syncd.cli.check import check_config
 from syncd.cli.health import health
+from syncd.cli.history import history
 from syncd.cli.holds import holds
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (run, sync, status, plan, adopt, health, migrate):
+for _command in (run, sync, status, plan, history, adopt, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
 app.add_typer(holds, name="holds")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from syncd.daemon.status import HoldStatus
+from syncd.store.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,14 @@ class PlanReport:
     effects: tuple[PlanLine, ...]
     is_whole: bool
     holds: tuple[HoldStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReport:
+    """Hold the newest lines of the history that were asked for, oldest first, and whether these are all."""
+
+    entries: tuple[Entry, ...]
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)

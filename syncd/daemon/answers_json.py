@@ -6,6 +6,7 @@ from syncd.daemon.answers import (
     AdoptReport,
     AdoptRequest,
     Decision,
+    HistoryReport,
     HoldDetail,
     HoldsReport,
     PlanReport,
@@ -13,12 +14,16 @@ from syncd.daemon.answers import (
     SyncRequest,
 )
 from syncd.daemon.status import Status
+from syncd.store.entries import Entry, Question
 
 STATUS_JSON = TypeAdapter(Status)
 REPORT_JSON = TypeAdapter(SyncReport)
 PLAN_JSON = TypeAdapter(PlanReport)
 REQUEST_JSON = TypeAdapter(SyncRequest)
 HOLDS_JSON = TypeAdapter(HoldsReport)
+HISTORY_JSON = TypeAdapter(HistoryReport)
+ENTRY_JSON = TypeAdapter(Entry)
+QUESTION_JSON = TypeAdapter(Question)
 HOLD_JSON = TypeAdapter(HoldDetail)
 DECISION_JSON = TypeAdapter(Decision)
 ADOPT_JSON = TypeAdapter(AdoptRequest)

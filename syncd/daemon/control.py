@@ -18,9 +18,11 @@ from syncd.daemon.answers_json import (
     ADOPT_JSON,
     ADOPTED_JSON,
     DECISION_JSON,
+    HISTORY_JSON,
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
+    QUESTION_JSON,
     REPORT_JSON,
     REQUEST_JSON,
     STATUS_JSON,
@@ -28,9 +30,10 @@ from syncd.daemon.answers_json import (
 from syncd.daemon.app import App
 from syncd.daemon.completion import sync
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
-from syncd.daemon.reading import read_plan, read_status, this_daemon
+from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
+from syncd.store.entries import LIMIT_MAX
 from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
 
 T = TypeVar("T")
@@ -91,6 +94,7 @@ class _Control:
         application.router.add_get("/health", self.health)
         application.router.add_get("/status", self.status)
         application.router.add_get("/plan", self.plan)
+        application.router.add_get("/history", self.history)
         application.router.add_post("/sync", self.sync)
         application.router.add_get("/holds", self.holds)
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
@@ -113,6 +117,16 @@ class _Control:
     async def plan(self, _: web.Request) -> web.Response:
         return _json(PLAN_JSON, await read_plan(self._app.db, self._app.config, now=self._app.clock()))
 
+    async def history(self, request: web.Request) -> web.Response:
+        """Tell the newest of what happened, of that which the query names."""
+        try:
+            question = QUESTION_JSON.validate_python(dict(request.query))
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the query should name what of the history is wanted") from error
+        if not 1 <= question.limit <= LIMIT_MAX:
+            raise web.HTTPBadRequest(text=f"the limit should be between 1 and {LIMIT_MAX}")
+        return _json(HISTORY_JSON, await read_history(self._app.db, question))
+
     async def sync(self, request: web.Request) -> web.Response:
         try:
             wanted = REQUEST_JSON.validate_json(await request.read() or b"{}")
@@ -131,7 +145,7 @@ class _Control:
 
     async def release(self, request: web.Request) -> web.Response:
         """Release what is named, and wake whoever does it, so that it happens at once."""
-        return await self._decide(request, release, "holds_released")
+        return await self._decide(request, partial(release, now=self._app.clock()), "holds_released")
 
     async def discard(self, request: web.Request) -> web.Response:
         """Put back what is named, and wake whoever does it, so that it happens at once."""

@@ -11,7 +11,8 @@ from syncd.daemon.status import HoldStatus
 from syncd.errors import SyncdError, Temper
 from syncd.reconcile.effects import as_text
 from syncd.store.discards import discard_hold
-from syncd.store.holds import Hold, holds, release_hold
+from syncd.store.history import PERSON, Verb
+from syncd.store.holds import Hold, HoldState, holds, release_hold, tell
 from syncd.store.report import HoldReport, held
 
 _HOLDS_MAX = 1000
@@ -41,14 +42,15 @@ def read_hold(conn: Connection, config: Config, *, hold_id: int) -> HoldDetail:
     raise UnknownHoldError(hold_id)
 
 
-def release(conn: Connection, config: Config, *, wanted: Decision) -> HoldsReport:
+def release(conn: Connection, config: Config, *, wanted: Decision, now: float) -> HoldsReport:
     """Let the next round of their devices or accounts do what these holds hold, and nothing else.
 
     UnknownHoldError, and none is released, if one of them is not there.
     """
     chosen = _chosen(conn, config, wanted)
-    for status, _ in chosen:
-        release_hold(conn, hold_id=status.id)
+    for status, hold in chosen:
+        if release_hold(conn, hold_id=status.id) and hold.state is HoldState.HELD:
+            tell(conn, hold, Verb.RELEASE, origin=PERSON, now=now)
     return HoldsReport(tuple(status for status, _ in chosen), is_whole=True)
 
 
@@ -58,6 +60,7 @@ def discard(conn: Connection, config: Config, *, wanted: Decision, now: float) -
     for _, hold in chosen:
         # NOTE: an earlier one of them may have taken messages out of it, or ended it.
         for current in (one for one in holds(conn, mailbox_id=hold.mailbox_id) if one.id == hold.id):
+            tell(conn, current, Verb.DISCARD, origin=PERSON, now=now)
             discard_hold(conn, current, now=now)
     return HoldsReport(tuple(status for status, _ in chosen), is_whole=True)
 

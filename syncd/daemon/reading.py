@@ -1,4 +1,4 @@
-"""Floor 5: status and plan read from a store, whoever owns it: the daemon's answers, and ours while none runs."""
+"""Floor 5: status, plan and history read from a store: the daemon's answers, and ours while none runs."""
 
 import json
 import os
@@ -6,11 +6,13 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from syncd.config.model import Config
-from syncd.daemon.answers import PlanLine, PlanReport
+from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
 from syncd.daemon.status import DaemonStatus, Status
 from syncd.reconcile.effects import as_json, as_text
 from syncd.store.database import Database
+from syncd.store.entries import Question
+from syncd.store.recall import recall
 from syncd.store.report import held, store_report
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
@@ -49,3 +51,9 @@ async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:
     )
     waiting = holds_of(config, await db.read(held))
     return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX])
+
+
+async def read_history(db: Database, question: Question) -> HistoryReport:
+    """Return the newest lines of the history that are asked for."""
+    found = await db.read(partial(recall, question=question))
+    return HistoryReport(found[-question.limit :], len(found) <= question.limit)

@@ -11,6 +11,8 @@ from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store import history
+from syncd.store.history import Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
@@ -106,14 +108,16 @@ def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
 
 def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:
     """Write what a complete LIST changed; a mailbox that LIST misses keeps its rows."""
-    for entry in changes.added + changes.changed:
+    added = [_record_listed(conn, account_id, entry) for entry in changes.added]
+    for entry in changes.changed:
         _record_listed(conn, account_id, entry)
+    missed: list[int] = []
     for wire_name in changes.missed:
-        conn.execute(
-            update(mailbox)
-            .where(mailbox.c.account_id == account_id, mailbox.c.wire_name == wire_name)
-            .values(gone_at=now)
-        )
+        gone = update(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.wire_name == wire_name)
+        missed += conn.execute(gone.values(gone_at=now).returning(mailbox.c.id)).scalars()
+    if are_listed(conn, (account_id,)):
+        history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, added, now=now, origin=history.SERVER)
+        history.tell_of_mailboxes(conn, Verb.DELETE_MAILBOX, missed, now=now, origin=history.SERVER)
     conn.execute(update(account).where(account.c.id == account_id).values(listed_at=now))
 
 

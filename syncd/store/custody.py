@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, insert, select, update
 
 from syncd.mail.flags import NONE, SEEN, Flags, parse_flags
+from syncd.store import history
+from syncd.store.history import Happening, Verb
 from syncd.store.queries import rows_in
 from syncd.store.schema import mailbox, server_message, uidl
 from syncd.store.served_mailboxes import NewMessage, put_messages, take_out
@@ -59,6 +61,8 @@ def record_arrivals(
     new = [arrival for arrival in arrivals if arrival.body_id is not None and not arrival.replaces]
     made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new])
     message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
+    told = [Happening(Verb.APPEAR, message_id) for message_id in made]
+    history.tell(conn, told, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     for arrival in arrivals:
         row = arrival.row
         named = _messages_of(conn, account_id, (row.key, *arrival.takes_over))
@@ -84,6 +88,8 @@ def record_deletions(
             .values(state=state, deleted_at=deleted_at, error=None),
             rows,
         )
+    if deleted_at is not None:
+        _tell_of_taken(conn, account_id, [row["gone_key"] for row in rows], now=deleted_at)
 
 
 def record_untaken(conn: Connection, *, account_id: int, row: CustodyRow, error: str, now: float) -> None:
@@ -159,6 +165,20 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
         .limit(1)
     )
     return conn.execute(moved).one_or_none()
+
+
+def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:
+    """Tell the history which messages have no copy in their maildrop any more."""
+    query = (
+        select(uidl.c.key, uidl.c.message_id, server_message.c.mailbox_id)
+        .join(server_message, server_message.c.id == uidl.c.message_id)
+        .where(uidl.c.account_id == account_id)
+    )
+    taken: dict[int, list[Happening]] = {}
+    for row in rows_in(conn, query, uidl.c.key, keys):
+        taken.setdefault(row.mailbox_id, []).append(Happening(Verb.DELE, row.message_id))
+    for mailbox_id, told in taken.items():
+        history.tell(conn, told, now=now, origin=history.SYNCD, mailbox_id=mailbox_id)
 
 
 def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int]:

@@ -10,7 +10,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
 from syncd.reconcile.guard import Reason
+from syncd.store import history
 from syncd.store.devices import ReplicaRow
+from syncd.store.history import Outcome, Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, hold, mailbox, replica, replica_message
 
@@ -143,7 +145,7 @@ def put_hold(
 
     It gets a new id, so that nobody releases more than what was shown under the old one.
     """
-    query = select(hold.c.id, hold.c.held_at, hold.c.reason).where(
+    query = select(hold.c.id, hold.c.held_at, hold.c.reason, hold.c.effects).where(
         hold.c.scope == scope,
         hold.c.scope_id == scope_id,
         hold.c.mailbox_id == mailbox_id,
@@ -162,6 +164,15 @@ def put_hold(
         state=HoldState.HELD,
         held_at=held_since,
     )
+    known = {effect["message_id"] for row in old for effect in json.loads(row.effects)}
+    told = [history.of(effect, reason=reason.value) for effect in effects if effect.message_id not in known]
+    if scope is HoldScope.ON_DEVICE:
+        where = {"mailbox_id": mailbox_id, "device_id": scope_id}
+        history.tell(conn, told, now=now, origin=history.SERVER, outcome=Outcome.HELD, **where)
+    else:
+        whose = (scope_id,) if scope is HoldScope.BY_DEVICE else ()
+        those = [(one, whose) for one in told]
+        history.tell_of_devices(conn, those, now=now, mailbox_id=mailbox_id, outcome=Outcome.HELD)
 
 
 def hold_lost(conn: Connection, *, mailbox_id: int, message_ids: Collection[int], now: float) -> int:
@@ -182,6 +193,13 @@ def hold_lost(conn: Connection, *, mailbox_id: int, message_ids: Collection[int]
         reason = Reason.SERVER_WENT_BACK
         put_hold(conn, scope_id=device_id, mailbox_id=mailbox_id, reason=reason, effects=listed, now=now)
     return len(removes)
+
+
+def tell(conn: Connection, one: Hold, verb: Verb, *, origin: history.Origin, now: float) -> None:
+    """Tell the history what was decided about each message of a hold."""
+    device_id = one.scope_id if one.scope is HoldScope.ON_DEVICE else None
+    told = [history.Happening(verb, message_id, reason=one.reason.value) for message_id in one.message_ids]
+    history.tell(conn, told, now=now, origin=origin, mailbox_id=one.mailbox_id, device_id=device_id)
 
 
 def drop_holds(conn: Connection, ids: Iterable[int]) -> None:

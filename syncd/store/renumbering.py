@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
-from syncd.store import troubles
+from syncd.store import history, troubles
 from syncd.store.accounts import MailboxCursor, move_cursor
+from syncd.store.history import Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, mailbox, server_message
 from syncd.store.server_tree import raise_version
@@ -93,6 +94,9 @@ def rebind(
     if gone:
         conn.execute(_BY_ID.values(gone_at=now, version=version), [{"row_id": row_id} for row_id in gone])
         troubles.forget(conn, gone)
+    history.tell_bulk(conn, Verb.RENUMBER, len(taken), now=now, mailbox_id=mailbox_id)
+    vanished = [history.Happening(Verb.VANISH, row_id) for row_id in gone]
+    history.tell(conn, vanished, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     new = [row for same in waiting.values() for row in same]
     if new:
         conn.execute(

@@ -356,6 +356,25 @@ trouble = Table(
     sqlite_autoincrement=True,
 )
 
+history = Table(
+    "history",
+    metadata,
+    _id(),
+    Column("at", Double, nullable=False),
+    # NOTE: the ids below are no foreign keys, for `history` has to cost little and may outlive what it names.
+    Column("mailbox_id", Id),
+    Column("device_id", Id),  # where it was done; none: on the server
+    Column("message_id", Id),
+    _count("messages", 1),  # how many, where they have one row together
+    Column("origin", Text, nullable=False),  # server | device | person | syncd
+    Column("origin_device_id", Id),  # none of a device: several
+    Column("verb", Text, nullable=False),  # of reconcile.effects, or a store.history.Verb
+    Column("detail", Text, nullable=False, server_default=""),  # flags that changed, or `to MAILBOX`
+    Column("outcome", Text, nullable=False),  # done | held | refused
+    Column("reason", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+
 lease = Table(
     "lease",
     metadata,

@@ -14,8 +14,9 @@ from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, deletions, server_tree
+from syncd.store import accounts, deletions, history, server_tree
 from syncd.store.accounts import MailboxCursor
+from syncd.store.history import Origin, Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, server_message
 
@@ -38,7 +39,13 @@ def served_accounts(conn: Connection) -> frozenset[int]:
 
 
 def ensure_mailbox(
-    conn: Connection, account_id: int, name: MailboxName, use: SpecialUse | None = None, *, now: float
+    conn: Connection,
+    account_id: int,
+    name: MailboxName,
+    use: SpecialUse | None = None,
+    *,
+    now: float,
+    origin: Origin = history.SYNCD,
 ) -> bool:
     """Make a mailbox unless the account has one of that name; tell whether it was made."""
     wire_name = str(name).encode()
@@ -49,7 +56,9 @@ def ensure_mailbox(
     # NOTE: UIDVALIDITY must rise when a mailbox is made again, even if the clock was set back meanwhile.
     highest = conn.execute(select(func.max(mailbox.c.uidvalidity)).where(mine)).scalar_one() or 0
     cursor = MailboxCursor(max(int(now), highest + 1), 1, None, 0, SYSTEM, accepts_keywords=True)
-    accounts.make_mailbox(conn, account_id, Listed(wire_name, name, _DELIMITER, attributes, is_selected=True), cursor)
+    entry = Listed(wire_name, name, _DELIMITER, attributes, is_selected=True)
+    made = accounts.make_mailbox(conn, account_id, entry, cursor)
+    history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, (made,), now=now, origin=origin)
     return True
 
 

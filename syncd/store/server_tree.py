@@ -23,7 +23,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import troubles
+from syncd.store import history, troubles
 from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
 from syncd.store.schema import body, journal, mailbox, replica_message, server_message, trouble
@@ -80,11 +80,18 @@ def raise_version(conn: Connection, mailbox_id: int) -> int:
     return int(raised.scalar_one())
 
 
-def record_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> UidSet:
+def record_messages(
+    conn: Connection,
+    mailbox_id: int,
+    uidvalidity: int,
+    observed: Sequence[ObservedMessage],
+    *,
+    told_at: float | None = None,
+) -> UidSet:
     """Write observed messages; return the UIDs that are not in the tree and came without size and date.
 
     Rows that are as they were keep their version, so that no replica looks at them again. A UID that was thought gone
-    and is listed again is there again.
+    and is listed again is there again. told_at: when, if this is news that nobody else tells the history.
     """
     known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
     added: list[dict[str, Any]] = []
@@ -126,17 +133,28 @@ def record_messages(conn: Connection, mailbox_id: int, uidvalidity: int, observe
             conn.execute(to_flags, changed)
     if silent:
         conn.execute(_BY_ID.values(modseq=bindparam("new_modseq")), silent)
+    if told_at is not None and (added or changed):
+        news = [*_appeared(conn, mailbox_id, uidvalidity, [row["uid"] for row in added]), *_altered(changed, known)]
+        history.tell(conn, news, now=told_at, origin=history.SERVER, mailbox_id=mailbox_id)
     return UidSet.of(unknown)
 
 
-def record_vanished(conn: Connection, mailbox_id: int, uidvalidity: int, uids: UidSet, *, now: float) -> int:
-    """Mark messages as expunged by the server; return how many were there. The caller has proof (law 2)."""
+def record_vanished(
+    conn: Connection, mailbox_id: int, uidvalidity: int, uids: UidSet, *, now: float, is_told: bool = False
+) -> int:
+    """Mark messages as expunged by the server; return how many were there. The caller has proof (law 2).
+
+    is_told: this is news that nobody else tells the history.
+    """
     alive = [row.id for row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).values() if row.gone_at is None]
     if alive:
         version = raise_version(conn, mailbox_id)
         gone = _BY_ID.values(gone_at=now, version=version)
         conn.execute(gone, [{"row_id": row_id} for row_id in alive])
         troubles.forget(conn, alive)
+        if is_told:
+            news = [history.Happening(history.Verb.VANISH, row_id) for row_id in alive]
+            history.tell(conn, news, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     return len(alive)
 
 
@@ -319,6 +337,25 @@ def mailboxes_with_due_bodies(conn: Connection, *, account_id: int, now: float) 
 
 
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
+
+
+def _appeared(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Sequence[int]) -> Sequence[history.Happening]:
+    if len(uids) > history.EACH_MAX:
+        return [history.Happening(history.Verb.APPEAR, messages=len(uids))]
+    rows = _rows_by_uid(conn, mailbox_id, uidvalidity, uids) if uids else {}
+    return [history.Happening(history.Verb.APPEAR, rows[uid].id) for uid in uids]
+
+
+def _altered(changed: Iterable[Mapping[str, Any]], known: Mapping[int, Any]) -> Sequence[history.Happening]:
+    """Return what became of rows that were there: other flags, or a message that is there again."""
+    after = {row["row_id"]: row["new_flags"] for row in changed}
+    return [
+        history.Happening(history.Verb.APPEAR, row.id)
+        if row.gone_at is not None
+        else history.flags_changed(row.id, before=parse_flags(row.flags), after=parse_flags(after[row.id]))
+        for row in known.values()
+        if row.id in after
+    ]
 
 
 def _set_aside(mailbox_id: int, now: float) -> Select[Any]:

@@ -37,14 +37,17 @@ def set_aside(
     error: str,
     temper: Temper,
     now: float,
-) -> None:
-    """Set a message aside, or once more, with a longer wait; it no longer holds anything else up."""
+) -> bool:
+    """Set a message aside, or once more, with a longer wait; it no longer holds anything else up.
+
+    Returns whether that is news: it was not, or for another reason.
+    """
     where = (
         trouble.c.mailbox_id == mailbox_id,
         trouble.c.message_id == message_id,
         trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
     )
-    known = conn.execute(select(trouble.c.id, trouble.c.attempts).where(*where)).one_or_none()
+    known = conn.execute(select(trouble.c.id, trouble.c.attempts, trouble.c.error).where(*where)).one_or_none()
     attempts = known.attempts + 1 if known else 1
     wait_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LAST_RETRY_S)
     values = {
@@ -61,6 +64,7 @@ def set_aside(
                 mailbox_id=mailbox_id, message_id=message_id, device_id=device_id, since_at=now, **values
             )
         )
+    return known is None or known.error != error
 
 
 def attempts(conn: Connection, *, message_id: int, device_id: int | None) -> int:

@@ -210,13 +210,13 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
 
 
-def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> None:
+def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> frozenset[int]:
     """Make files those of messages that the server tree has; whoever asks has seen them there.
 
-    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message.
+    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
+    uploads of which the file is that of its message now.
     """
-    for one in settled:
-        _settle(conn, one, now=now)
+    return frozenset(one.upload.id for one in settled if _settle(conn, one, now=now))
 
 
 def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
@@ -226,7 +226,7 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
 
 
-def _settle(conn: Connection, one: Settled, *, now: float) -> None:
+def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     upload, file = one.upload, replica_message.c
     # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
     row = conn.execute(
@@ -235,11 +235,11 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> None:
         .where(file.id == upload.file_id, file.message_id.is_(None), journal.c.id == upload.id)
     ).one_or_none()
     if row is None:
-        return
+        return False
     here = and_(file.replica_id == row.replica_id, file.message_id == one.message_id)
     old = conn.execute(select(file.id, file.state).where(here)).one_or_none()
     if old is not None and old.state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
-        return  # the device has another file of it by now: decide anew
+        return False  # the device has another file of it by now: decide anew
     if old is not None:
         conn.execute(delete(replica_message).where(file.id == old.id))
     version = raise_replica_version(conn, row.replica_id)
@@ -256,6 +256,7 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> None:
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )
     _wake_sources(conn, upload)
+    return True
 
 
 def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has_flags: bool) -> None:

@@ -16,9 +16,10 @@ from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
-from syncd.store import accounts, deletions, holds, server_tree, uploads
+from syncd.store import accounts, deletions, history, holds, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.history import Outcome
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Settled, Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
@@ -74,7 +75,8 @@ class Arrivals:
         """Settle those of which it was unknown whether they came into a mailbox; return how many did."""
         brought = await self.side.find(target, begun)
         self._note_rewritten(target, brought)
-        there = await self.db.write(partial(self._settle, brought=brought, plans=[_found(one) for one in begun]))
+        plans = [_found(one) for one in begun]
+        there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
         unseen = [one for one in begun if one.id not in there and one.begun_at + _UNSEEN_S <= self.now]
         if unseen:
             await self.db.write(partial(_give_up, unseen=unseen, now=self.now))
@@ -87,7 +89,7 @@ class Arrivals:
         if placements:
             brought = await self.side.bring(target, placements)
             self._note_rewritten(target, brought)
-        there = await self.db.write(partial(self._settle, brought=brought, plans=plans))
+        there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
         for one in plans:
             if one.upload.id in there:
                 log.info(
@@ -102,7 +104,9 @@ class Arrivals:
             log.warning("uploads_rewritten", mailbox_id=target.id, count=len(brought.rewritten))
             self.rewritten_in.add(target.id)
 
-    def _settle(self, conn: Connection, *, brought: Brought, plans: Sequence[Planned]) -> Collection[int]:
+    def _settle(
+        self, conn: Connection, *, target: MailboxRow, brought: Brought, plans: Sequence[Planned]
+    ) -> Collection[int]:
         """Settle what is there; return the uploads that are messages now."""
         ids = brought.record(conn) if brought.record is not None else {}
         settled: list[Settled] = []
@@ -116,7 +120,9 @@ class Arrivals:
                 settled += [
                     Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
                 ]
-        uploads.settle(conn, settled, now=self.now)
+        counted = uploads.settle(conn, settled, now=self.now)
+        made = {one.upload.id: one.message_id for one in settled if one.upload.id in ids or one.upload.id in counted}
+        self._tell(conn, target, plans, made, brought)
         for one in plans:
             if one.origin.way is Way.BIND and one.origin.source is not None:
                 # NOTE: its device may be past what the server changed while it had no file of the message.
@@ -125,6 +131,29 @@ class Arrivals:
         uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
         self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)
         return [one.upload.id for one in settled]
+
+    def _tell(
+        self,
+        conn: Connection,
+        target: MailboxRow,
+        plans: Iterable[Planned],
+        made: Mapping[int, int],
+        brought: Brought,
+    ) -> None:
+        """Tell the history what files became, by upload, there where the message was that was moved or copied."""
+        told: defaultdict[tuple[int, Outcome], list[tuple[history.Happening, tuple[int]]]] = defaultdict(list)
+        for one in plans:
+            source, device = one.origin.source, (one.upload.device_id,)
+            effect = arrival_of(one, str(target.name))
+            where = one.upload.mailbox_id if source is None else source.mailbox_id
+            if one.upload.id in made:
+                message_id = made[one.upload.id] if source is None else None
+                told[where, Outcome.DONE].append((history.of(effect, message_id=message_id), device))
+            elif _is_new_refusal(one.upload, brought):
+                reason = str(brought.refused[one.upload.id])
+                told[where, Outcome.REFUSED].append((history.of(effect, reason=reason), device))
+        for (mailbox_id, outcome), those in told.items():
+            history.tell_of_devices(conn, those, now=self.now, mailbox_id=mailbox_id, outcome=outcome)
 
     def _depart(self, conn: Connection, sources: Iterable[Candidate], gone: Collection[int]) -> None:
         """Settle that messages left their mailboxes, because a device moved them."""

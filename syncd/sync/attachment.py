@@ -19,9 +19,10 @@ from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import MARKER, Marker, MarkerFault, Standing, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import adoption, devices
+from syncd.store import adoption, devices, history
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
+from syncd.store.history import Happening, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ class Attachment:
             await self._db.write(settle)
             record = partial(devices.record_device_state, device_id=row.id, state=ADOPTING, error=None)
             await self._db.write(record)
+        told = (Happening(Verb.ADOPT, detail="an empty directory" if is_empty else ""),)
+        tell = partial(history.tell, happenings=told, now=self._clock(), origin=history.PERSON, device_id=row.id)
+        await self._db.write(tell)
         log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty)
         return Adopted("an empty directory" if is_empty else self._words(found, how, row), is_empty)
 

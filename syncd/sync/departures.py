@@ -20,10 +20,11 @@ from syncd.mail.tree import Pair, ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Forget, Move, as_text
 from syncd.reconcile.guard import Rule
-from syncd.store import deletions, devices, holds, server_tree, troubles
+from syncd.store import deletions, devices, history, holds, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.store.history import Outcome
 from syncd.store.holds import HoldScope
 from syncd.sync.deletion_guard import admit_deletions, admit_of_account, count_account_deletions, count_deletions
 from syncd.sync.sides import Departed, ServerSide
@@ -146,10 +147,12 @@ class DepartureRound:
                 counted = frozenset(id_ for id_ in mine & gone if not _is_replaced(wanted[id_]))
                 if counted:
                     count_deletions(conn, of, counted, rule=self.rule, now=self.now)
+            self._tell(conn, dict.fromkeys(gone, ""))
             deletions.settle(conn, self.mailbox.id, gone)
             holds.take_out(conn, mailbox_id=self.mailbox.id, message_ids=gone)
+        fresh: dict[int, str] = {}
         for message_id, error in refused.items():
-            troubles.set_aside(
+            is_news = troubles.set_aside(
                 conn,
                 mailbox_id=self.mailbox.id,
                 message_id=message_id,
@@ -158,10 +161,23 @@ class DepartureRound:
                 temper=error.temper,
                 now=self.now,
             )
+            if is_news:
+                fresh[message_id] = str(error)
+        self._tell(conn, fresh, Outcome.REFUSED)
         unsettled = frozenset().union(*allowed.values()) - gone - refused.keys() - set(self.sleeping)
         for of in self.replicas:
             if of.id in self.cursors and not allowed.get(of, frozenset()) & unsettled:
                 devices.move_replica_cursor(conn, of.id, self.cursors[of.id])
+
+    def _tell(self, conn: Connection, reasons: Mapping[int, str], outcome: Outcome = Outcome.DONE) -> None:
+        """Tell the history what became of the wishes for these messages, with why, and whose they were."""
+        wanted: dict[int, tuple[history.Happening, list[int]]] = {}
+        for of, mine in self.wishes.by_replica.items():
+            for message_id, effect in mine.items():
+                if message_id in reasons:
+                    told = history.of(effect, reason=reasons[message_id])
+                    wanted.setdefault(message_id, (told, []))[1].append(of.device_id)
+        history.tell_of_devices(conn, wanted.values(), now=self.now, mailbox_id=self.mailbox.id, outcome=outcome)
 
 
 def _is_replaced(effect: Departure) -> bool:

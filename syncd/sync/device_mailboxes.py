@@ -17,7 +17,7 @@ from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices, served_mailboxes
+from syncd.store import accounts, devices, history, served_mailboxes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
@@ -116,7 +116,7 @@ class DeviceMailboxes:
             return frozenset(
                 account
                 for account, name in wanted
-                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now)
+                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now, origin=history.DEVICES)
             )
 
         made = await self._db.write(make) if wanted else frozenset()

@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.reconcile.effects import Remove, ReplicaEffect
 from syncd.reconcile.guard import Rule, judge_part, judge_planned
-from syncd.store import guard_window, holds
+from syncd.store import guard_window, history, holds
 from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.history import Verb
 from syncd.store.holds import Hold, HoldScope, HoldState
 
 
@@ -82,6 +83,7 @@ def admit(
                 over.append(one.id)
             else:
                 holds.release_hold(conn, hold_id=one.id)
+                holds.tell(conn, one, Verb.RELEASE, origin=history.SYNCD, now=now)
     else:
         held = frozenset(effect.message_id for effect in judged)
         if held != frozenset(id_ for one in waiting_now for id_ in one.message_ids):

@@ -41,7 +41,9 @@ async def depart(
     uidvalidity = mailbox.cursor.uidvalidity
     await ensure_same(db, connection, mailbox, observed_of(rows))
     changed = await _changed(db, mailbox, rows)
-    await db.write(lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows)))
+    await db.write(
+        lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows), told_at=now)
+    )
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
     moving = {effect.uid: effect.message_id for effect in here if isinstance(effect, Move)}

@@ -101,8 +101,10 @@ class Look:
         before, after, now = self.mailbox.cursor, changes.cursor, self.clock()
 
         def record(conn: Connection) -> None:
-            server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed)
-            server_tree.record_vanished(conn, self.mailbox.id, before.uidvalidity, changes.vanished, now=now)
+            server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed, told_at=now)
+            server_tree.record_vanished(
+                conn, self.mailbox.id, before.uidvalidity, changes.vanished, now=now, is_told=True
+            )
             if after is not None:
                 moved = MailboxCursor(
                     uidvalidity=after.uidvalidity,

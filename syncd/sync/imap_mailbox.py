@@ -24,7 +24,7 @@ from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, server_tree, troubles
+from syncd.store import accounts, history, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -262,7 +262,10 @@ class ImapMailbox:
         unchanged_since = await self._unchanged_since(by_uid)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
         outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)
-        await self._record_rows_of(tuple(outcome.row for outcome in outcomes if outcome.row is not None))
+        rows_told = {outcome.uid: outcome.row for outcome in outcomes if outcome.row is not None}
+        ours = {outcome.uid for outcome in outcomes if outcome.stored is Stored.APPLIED}
+        await self._record_rows_of([row for uid, row in rows_told.items() if uid in ours], is_ours=True)
+        await self._record_rows_of([row for uid, row in rows_told.items() if uid not in ours], is_ours=False)
         applied = frozenset(by_uid[one.uid].message_id for one in outcomes if one.stored is Stored.APPLIED)
         refused = {
             by_uid[one.uid].message_id: RefusedError(
@@ -321,14 +324,21 @@ class ImapMailbox:
 
         def record(conn: Connection) -> None:
             server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed)
+            if observed:
+                history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=self._mailbox.id)
             accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed, now=now)
 
         await self._db.write(record)
 
-    async def _record_rows_of(self, rows: Sequence[FetchRow]) -> None:
-        observed = observed_of(rows)
+    async def _record_rows_of(self, rows: Sequence[FetchRow], *, is_ours: bool) -> None:
+        """Record what the server told of messages; is_ours: because we had changed them."""
+        if not rows:
+            return
+        observed, told_at = observed_of(rows), None if is_ours else self._clock()
         uidvalidity = self._mailbox.cursor.uidvalidity
-        await self._db.write(lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed))
+        await self._db.write(
+            lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed, told_at=told_at)
+        )
 
     async def _set_aside(self, wanted: WantedBody, error: str) -> None:
         log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=wanted.uid, error=error)

@@ -25,9 +25,10 @@ from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
 from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
+from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.history import Outcome
 from syncd.store.pairs import Settlement
 from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
@@ -272,6 +273,7 @@ class ReplicaRound:
         if done.removed:
             holds.drop_done(conn, self.of)
         devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
+        effects = {effect.message_id: effect for effect in announced.effects}
         well: list[int] = []
         undone: list[int] = []
         for task in announced.tasks:
@@ -281,25 +283,34 @@ class ReplicaRound:
                 case FileStale():
                     undone.append(task.file.id)
                     if message_of(task) in self.hopeless:
-                        self._set_aside(conn, message_of(task), _HOPELESS)
+                        self._set_aside(conn, effects[message_of(task)], _HOPELESS)
                 case FileFailed(error):
                     undone.append(task.file.id)
                     if error.reach is Reach.MESSAGE:
-                        self._set_aside(conn, message_of(task), error)
+                        self._set_aside(conn, effects[message_of(task)], error)
         delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
         replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
         troubles.resolve(conn, well, device_id=self.device.id)
+        self._tell_history(conn, [history.of(effects[message_id]) for message_id in well])
 
-    def _set_aside(self, conn: Connection, message_id: int, error: SyncdError) -> None:
-        troubles.set_aside(
+    def _set_aside(self, conn: Connection, effect: ReplicaEffect, error: SyncdError) -> None:
+        is_news = troubles.set_aside(
             conn,
             mailbox_id=self.of.mailbox_id,
-            message_id=message_id,
+            message_id=effect.message_id,
             device_id=self.device.id,
             error=str(error),
             temper=error.temper,
             now=self.now,
         )
+        if is_news:
+            self._tell_history(conn, [history.of(effect, reason=str(error))], Outcome.REFUSED)
+
+    def _tell_history(
+        self, conn: Connection, told: Iterable[history.Happening], outcome: Outcome = Outcome.DONE
+    ) -> None:
+        where = {"mailbox_id": self.of.mailbox_id, "device_id": self.device.id}
+        history.tell(conn, told, now=self.now, origin=history.SERVER, outcome=outcome, **where)
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:

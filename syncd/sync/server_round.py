@@ -6,7 +6,7 @@ changed, or not at all (`departures`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -18,10 +18,11 @@ from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Expunge, Move, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import deletions, devices, pairs, troubles
+from syncd.store import deletions, devices, history, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.store.history import Outcome
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
@@ -90,8 +91,9 @@ async def server_round(
                 agreed[replica_id].append(_delta(effect))
         for replica_id, moved in agreed.items():
             pairs.agree(conn, replica_id, moved)
+        fresh: dict[int, str] = {}
         for message_id, error in refused.items():
-            troubles.set_aside(
+            is_news = troubles.set_aside(
                 conn,
                 mailbox_id=mailbox.id,
                 message_id=message_id,
@@ -100,6 +102,10 @@ async def server_round(
                 temper=error.temper,
                 now=now,
             )
+            if is_news:
+                fresh[message_id] = str(error)
+        _tell(conn, mailbox, replicas, done, now=now)
+        _tell(conn, mailbox, replicas, stores, now=now, refused=fresh)
         troubles.resolve(conn, settled, device_id=None)
         deletions.touch(conn, mailbox.id, wishes.returning)
         for replica_id, upto in cursors.items():
@@ -123,6 +129,26 @@ async def server_round(
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
     return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
+
+
+def _tell(
+    conn: Connection,
+    mailbox: MailboxRow,
+    replicas: Sequence[tuple[ReplicaRow, Policy]],
+    stores: Mapping[Store, Sequence[int]],
+    *,
+    now: float,
+    refused: Mapping[int, str] | None = None,
+) -> None:
+    """Tell the history what was stored for whom, or what of it was refused and why."""
+    device_of = {of.id: of.device_id for of, _ in replicas}
+    told = [
+        (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), [device_of[id_] for id_ in replica_ids])
+        for effect, replica_ids in stores.items()
+        if refused is None or effect.message_id in refused
+    ]
+    outcome = Outcome.DONE if refused is None else Outcome.REFUSED
+    history.tell_of_devices(conn, told, now=now, mailbox_id=mailbox.id, outcome=outcome)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from syncd.maildir.shift import Kept
 from syncd.reconcile.effects import Shift, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Selection, merge
-from syncd.store import devices, holds, shifts, troubles
+from syncd.store import devices, history, holds, shifts, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldScope
@@ -151,6 +151,10 @@ class ShiftRound:
         shifts.retract(conn, kept)
         devices.settle_barrier(conn, self.device.id, generation, now=self.now)
         troubles.resolve(conn, [one.settled.message_id for one in shifted], device_id=self.device.id)
+        to, done = str(batch.target.mailbox.name), {*gone}
+        told = [history.of(effect_of(one, to=to)) for one in batch.files if _gone(one) in done]
+        here, device_id = source.mailbox_id, self.device.id
+        history.tell(conn, told, now=self.now, origin=history.SERVER, mailbox_id=here, device_id=device_id)
 
     def _tell(self, batch: ShiftBatch, shifted: Sequence[ShiftedFile]) -> None:
         if not shifted:

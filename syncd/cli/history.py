@@ -1,0 +1,145 @@
+"""`syncd history`: what changed, where it came from, what was done of it and what was held, newest last."""
+
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, complain, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.model import Config
+    from syncd.daemon.answers import HistoryReport
+    from syncd.store.entries import Entry, Question
+
+_HEADS = ("time", "where", "mailbox", "message", "uid", "what", "wanted by", "outcome")
+
+AccountOption = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT", help="Of this account.")]
+MailboxOption = Annotated[
+    str | None, typer.Option("--mailbox", metavar="MAILBOX", help="Of this mailbox: INBOX, or work/INBOX.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="Done there, or wanted by it.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="WHEN", help="Not before: 2h, 3d, 2026-11-25, 2026-11-25T08:30.")
+]
+MessageOption = Annotated[
+    str | None,
+    typer.Option("--message", metavar="ID", help="Of this message, also before it was moved: a number or Message-ID."),
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, of the newest.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
+
+
+def history(
+    *,
+    account: AccountOption = None,
+    mailbox: MailboxOption = None,
+    device: DeviceOption = None,
+    since: SinceOption = None,
+    message: MessageOption = None,
+    limit: LimitOption = 100,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what changed on servers and devices, who wanted it, and what was held or refused; newest last."""
+    settings = configuration(config).config
+    begin = None if since is None else _begin(since, now=time.time())
+
+    from syncd.store.entries import Question
+
+    report = _report(settings, Question(account, mailbox, device, begin, message, limit))
+    if not report.entries:
+        _refuse_unknown("account", account, settings.accounts)
+        _refuse_unknown("device", device, settings.devices)
+    if as_json:
+        from syncd.daemon.answers_json import ENTRY_JSON
+
+        for one in report.entries:
+            typer.echo(ENTRY_JSON.dump_json(one, ensure_ascii=True))
+        return
+    for line in _table(report.entries):
+        say(line)
+    if not report.entries:
+        say("nothing that is remembered")
+    if not report.is_whole:
+        complain(f"only the newest {len(report.entries)} are shown; --limit shows more")
+
+
+def _report(config: "Config", question: "Question") -> "HistoryReport":
+    from dataclasses import asdict
+    from urllib.parse import urlencode
+
+    from syncd.daemon.answers_json import HISTORY_JSON
+
+    wanted = {key: value for key, value in asdict(question).items() if value is not None}
+    answer = Client(config.daemon.socket).get_if_running(f"/history?{urlencode(wanted)}")
+    if answer is not None:
+        return HISTORY_JSON.validate_json(answer)
+
+    import asyncio
+
+    from syncd.daemon.reading import read_history
+    from syncd.store.database import Database
+
+    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+        return asyncio.run(read_history(db, question))
+
+
+def _begin(since: str, *, now: float) -> float:
+    """Return the time that a person names: so long ago, or a date of this machine's clock."""
+    from datetime import datetime
+
+    from syncd.config.amounts import parse_duration
+
+    try:
+        return now - parse_duration(since)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(since).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(f"--since should be like 2h, 3d or 2026-11-25, not {since!r}") from None
+
+
+def _refuse_unknown(kind: str, name: str | None, known: Collection[str]) -> None:
+    """Refuse a name of which nothing is remembered and that is not configured either: it is a slip."""
+    if name is not None and name not in known:
+        raise typer.BadParameter(f"there is no {kind} {name!r}; known are: {', '.join(known) or 'none'}")
+
+
+def _table(entries: "tuple[Entry, ...]") -> list[str]:
+    rows = [_HEADS, *map(_cells, entries)] if entries else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _cells(one: "Entry") -> tuple[str, ...]:
+    from datetime import datetime
+
+    from syncd.config.problems import brief, printable
+
+    what = [
+        one.verb,
+        *([f"{one.messages:,} messages"] if one.message is None and one.messages != 1 else []),
+        one.detail,
+    ]
+    where = f"{one.account}/{one.mailbox}" if one.mailbox is not None else ""
+    cells = (
+        datetime.fromtimestamp(one.at).isoformat(" ", "seconds"),  # noqa: DTZ006  # the clock on the wall
+        one.device or "server",
+        where,
+        "" if one.message is None else str(one.message),
+        "" if one.uid is None else str(one.uid),
+        " ".join(part for part in what if part),
+        one.origin,
+        one.outcome + (f": {_why(one)}" if one.reason else ""),
+    )
+    return tuple(brief(printable(cell)) for cell in cells)
+
+
+def _why(one: "Entry") -> str:
+    from syncd.reconcile.guard import Reason, as_words
+
+    return as_words(Reason(one.reason)) if one.reason in set(Reason) else one.reason

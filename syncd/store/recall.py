@@ -1,0 +1,104 @@
+"""Floor 3: the history as people ask for it: read from its end, with names in place of ids."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, true
+
+from syncd.store.entries import Entry, Question
+from syncd.store.schema import account, body, device, history, mailbox, server_message
+
+
+def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
+    """Return the newest lines that are wanted, oldest first; one more than their limit if there are more.
+
+    A message is each that has its body in the same account: what it was before it was moved, what it was copied to.
+    """
+    by = device.alias("origin_device")
+    columns = history.c
+    query = (
+        select(
+            columns.id,
+            columns.at,
+            account.c.name.label("account_name"),
+            mailbox.c.name.label("mailbox_name"),
+            device.c.name.label("device_name"),
+            columns.message_id,
+            server_message.c.uid,
+            columns.messages,
+            columns.origin,
+            by.c.name.label("origin_name"),
+            columns.verb,
+            columns.detail,
+            columns.outcome,
+            columns.reason,
+        )
+        .select_from(history)
+        .outerjoin(mailbox, mailbox.c.id == columns.mailbox_id)
+        .outerjoin(account, account.c.id == mailbox.c.account_id)
+        .outerjoin(device, device.c.id == columns.device_id)
+        .outerjoin(by, by.c.id == columns.origin_device_id)
+        .outerjoin(server_message, server_message.c.id == columns.message_id)
+        .where(_is_asked_for(question, by.c.name))
+        .order_by(columns.id.desc())
+        .limit(question.limit + 1)
+    )
+    return tuple(_entry(row._mapping) for row in reversed(conn.execute(query).all()))
+
+
+def _is_asked_for(question: Question, origin_name: ColumnElement[str]) -> ColumnElement[bool]:
+    wanted: list[ColumnElement[bool]] = [true()]
+    if question.account is not None:
+        wanted.append(account.c.name == question.account)
+    if question.mailbox is not None:
+        place = account.c.name + "/" + mailbox.c.name
+        wanted.append(or_(mailbox.c.name == question.mailbox, place == question.mailbox))
+    if question.device is not None:
+        wanted.append(or_(device.c.name == question.device, origin_name == question.device))
+    if question.since is not None:
+        wanted.append(history.c.at >= question.since)
+    if question.message is not None:
+        wanted.append(history.c.message_id.in_(_messages(question.message)))
+    return and_(*wanted)
+
+
+def _messages(named: str) -> Any:
+    """Select a message by its number, or those with a Message-ID, and in the same account each with the same body."""
+    first, other, here = server_message.alias("first"), server_message.alias("other"), mailbox.alias("of_first")
+    there = mailbox.alias("of_other")
+    if named.isascii() and named.isdecimal():
+        is_named: ColumnElement[bool] = first.c.id == int(named)
+    else:
+        bare = named.strip().removeprefix("<").removesuffix(">")
+        bodies = select(body.c.id).where(body.c.message_id.in_((bare, f"<{bare}>")))
+        is_named = first.c.body_id.in_(bodies)
+    alike = and_(there.c.account_id == here.c.account_id, other.c.body_id == first.c.body_id)
+    return (
+        select(other.c.id)
+        .select_from(first)
+        .join(here, here.c.id == first.c.mailbox_id)
+        .join(other, or_(other.c.id == first.c.id, other.c.body_id == first.c.body_id))
+        .join(there, there.c.id == other.c.mailbox_id)
+        .where(is_named, or_(other.c.id == first.c.id, alike))
+    )
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    origin = row["origin"]
+    if origin == "device":
+        origin = row["origin_name"] or "devices"
+    return Entry(
+        id=row["id"],
+        at=row["at"],
+        account=row["account_name"],
+        mailbox=row["mailbox_name"],
+        device=row["device_name"],
+        message=row["message_id"],
+        uid=row["uid"],
+        messages=row["messages"],
+        origin=origin,
+        verb=row["verb"],
+        detail=row["detail"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+    )
