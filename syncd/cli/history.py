@@ -45,7 +45,7 @@ def history(
 ) -> None:
     """Show what changed on servers and devices, who wanted it, and what was held or refused; newest last."""
     settings = configuration(config).config
-    begin = None if since is None else _begin(since, now=time.time())
+    begin = None if since is None else begin_of(since, now=time.time())
 
     from syncd.store.entries import Question
 
@@ -59,7 +59,7 @@ def history(
         for one in report.entries:
             typer.echo(ENTRY_JSON.dump_json(one, ensure_ascii=True))
         return
-    for line in _table(report.entries):
+    for line in table_of(report.entries):
         say(line)
     if not report.entries:
         say("nothing that is remembered")
@@ -87,7 +87,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
         return asyncio.run(read_history(db, question))
 
 
-def _begin(since: str, *, now: float) -> float:
+def begin_of(since: str, *, now: float) -> float:
     """Return the time that a person names: so long ago, or a date of this machine's clock."""
     from datetime import datetime
 
@@ -109,7 +109,8 @@ def _refuse_unknown(kind: str, name: str | None, known: Collection[str]) -> None
         raise typer.BadParameter(f"there is no {kind} {name!r}; known are: {', '.join(known) or 'none'}")
 
 
-def _table(entries: "tuple[Entry, ...]") -> list[str]:
+def table_of(entries: "tuple[Entry, ...]") -> list[str]:
+    """Return the lines of a table, escaped; none of nothing."""
     rows = [_HEADS, *map(_cells, entries)] if entries else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
