@@ -9,7 +9,15 @@ from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import PlanReport
+    from syncd.daemon.answers import PlanLine, PlanReport
+
+_FIRST = {
+    "fetch": "{:,} messages are to be fetched",
+    "first_look": "its directory is to be looked at",
+    "take_in": "{:,} new files are to be read",
+    "second_look": "{:,} missing files are to be looked for again",
+    "retry": "{:,} that went wrong are to be tried again; see syncd status",
+}
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
 
@@ -26,13 +34,23 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         typer.echo(PLAN_JSON.dump_json(report, indent=2, ensure_ascii=True))
         return
     for line in report.effects:
-        say(f"{line.device}: {line.account}/{line.mailbox}: {line.text}")
+        say(f"{line.device}: {line.account}/{line.mailbox}: {_text(line)}")
     for one in report.holds:
         say(f"{one.state}: {one.account}/{one.mailbox}: {one.what}; syncd holds show {one.id} lists them")
+    for wait in report.waits:
+        first = _FIRST[wait.what].format(wait.messages)
+        say(f"first: {wait.device or 'server'}: {wait.account}/{wait.mailbox}: {first}")
     if not report.effects:
-        say("nothing to do")
+        say("nothing to do" if not report.waits else "nothing to do before that")
     if not report.is_whole:
         complain(f"only the first {len(report.effects)} effects are shown")
+
+
+def _text(line: "PlanLine") -> str:
+    from syncd.reconcile.guard import Reason, as_words
+
+    uid = "" if line.uid is None or "uid" in line.effect else f" (uid {line.uid})"
+    return f"{line.text}{uid}" + ("" if line.held is None else f"; would be held: {as_words(Reason(line.held))}")
 
 
 def _from_store(config: "Config") -> "PlanReport":

@@ -36,22 +36,42 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """Describe one effect: whose, in words, and as the JSON object of `reconcile.effects`."""
+    """Describe one effect: of which device, in words, and as the JSON object of `reconcile.effects`.
+
+    uid: of its message, None for a new one. held: why it would be held, if it would.
+    """
 
     account: str
     mailbox: str
     device: str
     text: str
     effect: dict[str, object]
+    uid: int | None = None
+    held: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWait:
+    """Say how many messages wait for what: fetch, first_look (of nobody knows how many), take_in, second_look, retry.
+
+    device None: on the side of the server.
+    """
+
+    account: str
+    mailbox: str
+    device: str | None
+    what: str
+    messages: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Hold a plan, whether it is all of it, and what is not in it because it waits for a person."""
+    """Hold a plan, whether it is all of it, and what is not in it: what waits for a person, or for something else."""
 
     effects: tuple[PlanLine, ...]
     is_whole: bool
     holds: tuple[HoldStatus, ...] = ()
+    waits: tuple[PlanWait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from syncd.config.model import Config
-from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport
+from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport, PlanWait
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
 from syncd.daemon.status import DaemonStatus, Status
 from syncd.reconcile.effects import as_json, as_text
@@ -46,11 +46,20 @@ async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:
     """Return what is planned as far as the store knows; nothing is done."""
     found = await db.read(partial(planned, config=config, now=now, limit=_EFFECTS_MAX))
     lines = tuple(
-        PlanLine(one.account, one.mailbox, one.device, as_text(one.effect), json.loads(as_json(one.effect)))
+        PlanLine(
+            one.account,
+            one.mailbox,
+            one.device,
+            as_text(one.effect),
+            json.loads(as_json(one.effect)),
+            uid=one.uid,
+            held=None if one.held is None else one.held.value,
+        )
         for one in found.effects
     )
+    first = tuple(PlanWait(one.account, one.mailbox, one.device, one.what.value, one.messages) for one in found.waits)
     waiting = holds_of(config, await db.read(held))
-    return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX])
+    return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX], first)
 
 
 async def read_history(db: Database, question: Question) -> HistoryReport:

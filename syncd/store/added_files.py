@@ -1,10 +1,10 @@
 """Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, delete, exists, func, insert, select, update
 
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
@@ -98,6 +98,13 @@ def added_files(
     if account_id is not None:
         query = query.where(mailbox.c.account_id == account_id)
     return tuple(map(added_file, conn.execute(query)))
+
+
+def count_added(conn: Connection) -> Mapping[int, int]:
+    """Count by replica the files that devices added or rewrote, and that are not taken in."""
+    file = replica_message.c
+    query = select(file.replica_id, func.count()).where(_is_unsettled(), is_added()).group_by(file.replica_id)
+    return {row[0]: row[1] for row in conn.execute(query)}
 
 
 def is_added() -> ColumnElement[bool]:

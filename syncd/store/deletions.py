@@ -45,6 +45,13 @@ def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
     return tuple(MissingFile(*row) for row in conn.execute(query))
 
 
+def count_missing(conn: Connection) -> Mapping[int, int]:
+    """Count by replica the files that are missing, none of them concluded as deleted."""
+    columns = replica_message.c
+    query = select(columns.replica_id, func.count()).where(_is_unsettled(ReplicaState.MISSING))
+    return {row[0]: row[1] for row in conn.execute(query.group_by(columns.replica_id))}
+
+
 def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of those of these files that are missing, by name."""
     columns = replica_message.c

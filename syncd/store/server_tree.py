@@ -295,25 +295,19 @@ def wanted_bodies(
     Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
     and those that may be what a device added, until that is known.
     """
-    query = (
-        select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes)
-        .where(
-            server_message.c.mailbox_id == mailbox_id,
-            server_message.c.uidvalidity == uidvalidity,
-            server_message.c.body_id.is_(None),
-            server_message.c.gone_at.is_(None),
-            server_message.c.id.not_in(_set_aside(mailbox_id, now)),
-            ~exists(_begun_below(server_message.c.mailbox_id, server_message.c.uidvalidity, server_message.c.uid)),
-            or_(
-                server_message.c.size_bytes.in_(_sizes_found(mailbox_id)),
-                *(_taken_by(selection) for selection in selections),
-            ),
-        )
-        .order_by(server_message.c.uid.desc())
-        .limit(limit)
-    )
+    is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
+    query = select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes).where(is_wanted)
+    query = query.order_by(server_message.c.uid.desc()).limit(limit)
     found = (WantedBody(*row) for row in rows_at_once(conn, query))
     return tuple(sorted(found, key=lambda wanted: wanted.uid, reverse=True))
+
+
+def count_wanted_bodies(
+    conn: Connection, *, mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], now: float
+) -> int:
+    """Return how many messages `wanted_bodies` has in all."""
+    is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
+    return int(conn.execute(select(func.count()).select_from(server_message).where(is_wanted)).scalar_one())
 
 
 def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
@@ -356,6 +350,24 @@ def _altered(changed: Iterable[Mapping[str, Any]], known: Mapping[int, Any]) -> 
         for row in known.values()
         if row.id in after
     ]
+
+
+def _is_wanted(
+    mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], *, now: float
+) -> ColumnElement[bool]:
+    message = server_message.c
+    return and_(
+        message.mailbox_id == mailbox_id,
+        message.uidvalidity == uidvalidity,
+        message.body_id.is_(None),
+        message.gone_at.is_(None),
+        message.id.not_in(_set_aside(mailbox_id, now)),
+        ~exists(_begun_below(message.mailbox_id, message.uidvalidity, message.uid)),
+        or_(
+            message.size_bytes.in_(_sizes_found(mailbox_id)),
+            *(_taken_by(selection) for selection in selections),
+        ),
+    )
 
 
 def _set_aside(mailbox_id: int, now: float) -> Select[Any]:

@@ -1,10 +1,10 @@
 """Floor 3: troubles: messages set aside one by one, with what went wrong and when they are tried again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Connection, Delete, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Delete, bindparam, delete, func, insert, select, update
 
 from syncd.errors import Temper
 from syncd.store.queries import is_listed, is_one_of
@@ -83,6 +83,13 @@ def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float)
         trouble.c.retry_at <= now,
     )
     return tuple(conn.execute(query.order_by(trouble.c.retry_at, trouble.c.id).limit(_DUE_MAX)).scalars())
+
+
+def count_sleeping(conn: Connection, *, now: float) -> Mapping[tuple[int, int | None], int]:
+    """Count by mailbox and device, None for the server, the messages that are to be tried again later."""
+    columns = (trouble.c.mailbox_id, trouble.c.device_id)
+    query = select(*columns, func.count()).where(trouble.c.retry_at > now, trouble.c.message_id.is_not(None))
+    return {(mailbox_id, device_id): n for mailbox_id, device_id, n in conn.execute(query.group_by(*columns))}
 
 
 def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int, ...]:

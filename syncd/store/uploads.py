@@ -7,11 +7,11 @@ looked for from there. Settled, the row stays for a while: by it a file that the
 the second half of a move, or as the old version of a draft.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
 from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
@@ -24,6 +24,9 @@ from syncd.store.schema import base_message, body, journal, mailbox, replica, re
 _FILED_S = 7 * 86400.0
 _RETRY_S = 60.0
 _RETRY_MAX_S = 6 * 3600.0
+_ATTEMPTS_TOLD = 9
+"""After so many the time between two is the longest."""
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,19 @@ class Settled:
     is_rewritten: bool = False
 
 
-def uploads(conn: Connection, *, account_id: int) -> tuple[Upload, ...]:
-    """Return what devices added to an account and what is not settled, the oldest first."""
+def uploads(
+    conn: Connection,
+    *,
+    account_id: int,
+    state: UploadState | None = None,
+    due_by: float | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> tuple[Upload, ...]:
+    """Return what devices added to an account and what is not settled, the oldest first.
+
+    due_by: without what was refused and is to be tried again after that. after: the id that comes before.
+    """
     file = replica_message.c
     query = (
         select(
@@ -94,15 +108,78 @@ def uploads(conn: Connection, *, account_id: int) -> tuple[Upload, ...]:
         .join(replica_message, file.id == journal.c.replica_message_id)
         .join(replica, replica.c.id == file.replica_id)
         .join(body, body.c.digest == journal.c.digest)
-        .where(journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), file.message_id.is_(None))
+        .where(*_is_on_its_way(account_id), journal.c.id > after)
         .order_by(journal.c.id)
+        .limit(limit)
     )
+    if state is not None:
+        query = query.where(journal.c.kind == state.value)
+    if due_by is not None:
+        query = query.where(_is_due(due_by))
     found: list[Upload] = []
     for row in conn.execute(query):
         id_, file_id, device_id, mailbox_id, name, flags, mtime, body_id, size, header, message_id, kind, *begun = row
         state, at = UploadState(kind), (id_, file_id, device_id, mailbox_id, name, parse_flags(flags), mtime)
         found.append(Upload(*at, body_id, size, header, message_id, state, *begun))
     return tuple(found)
+
+
+def due(conn: Connection, *, account_id: int, now: float, after: int = 0) -> tuple[Upload, ...]:
+    """Return a page of what is to be brought now, the oldest after that id."""
+    state = UploadState.TAKEN_IN
+    return uploads(conn, account_id=account_id, state=state, due_by=now, after=after, limit=_PAGE)
+
+
+def due_pages(conn: Connection, *, account_id: int, now: float) -> Iterator[tuple[Upload, ...]]:
+    """Yield all that is to be brought now."""
+    after = 0
+    while page := due(conn, account_id=account_id, now=now, after=after):
+        yield page
+        after = page[-1].id
+
+
+def are_any(conn: Connection, *, account_id: int) -> bool:
+    """Tell whether anything that devices added to an account is not settled."""
+    query = select(journal.c.id).where(journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY))
+    return conn.execute(query.limit(1)).first() is not None
+
+
+def is_busy(conn: Connection, *, account_id: int, now: float) -> bool:
+    """Tell whether anything is begun, or to be brought now."""
+    if uploads(conn, account_id=account_id, state=UploadState.BEGUN, limit=1):
+        return True
+    return bool(uploads(conn, account_id=account_id, state=UploadState.TAKEN_IN, due_by=now, limit=1))
+
+
+def next_at(conn: Connection, *, account_id: int, mailbox_ids: Collection[int], unseen_s: float) -> float | None:
+    """Return when the next of these mailboxes' files is to be tried, None without any; 0 for what is due by now.
+
+    unseen_s: how long after it was begun that is so of what was not seen.
+    """
+    file, is_begun = replica_message.c, journal.c.kind == UploadState.BEGUN.value
+    query = (
+        select(is_begun, journal.c.error.is_not(None), journal.c.attempts, func.min(journal.c.begun_at))
+        .join(replica_message, file.id == journal.c.replica_message_id)
+        .where(*_is_on_its_way(account_id), is_one_of(conn, journal.c.mailbox_id, mailbox_ids))
+        .group_by(is_begun, journal.c.error.is_not(None), journal.c.attempts)
+    )
+    at = [
+        begun_at + unseen_s if begun else due_at(begun_at, attempts) if is_refused else 0.0
+        for begun, is_refused, attempts, begun_at in conn.execute(query)
+    ]
+    return min(at, default=None)
+
+
+def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[tuple[int, int], int]:
+    """Count by mailbox and device what was refused and is to be tried again later."""
+    query = (
+        select(journal.c.mailbox_id, replica.c.device_id, func.count())
+        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .where(*_is_on_its_way(account_id), journal.c.kind == UploadState.TAKEN_IN.value, ~_is_due(now))
+        .group_by(journal.c.mailbox_id, replica.c.device_id)
+    )
+    return {(mailbox_id, device_id): number for mailbox_id, device_id, number in conn.execute(query)}
 
 
 def is_underway(conn: Connection, device_id: int) -> bool:
@@ -224,6 +301,22 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     old = and_(journal.c.kind == UploadState.FILED.value, journal.c.begun_at < now - _FILED_S)
     lost = and_(journal.c.kind.in_(list(UploadState)), journal.c.replica_message_id.is_(None))
     conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
+
+
+def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:
+    kinds = journal.c.kind.in_(ON_ITS_WAY)
+    return journal.c.account_id == account_id, kinds, replica_message.c.message_id.is_(None)
+
+
+def _is_due(now: float) -> ColumnElement[bool]:
+    """Say of what is taken in that it was not refused, or so long ago that it is to be tried again (`due_at`)."""
+    waits = [due_at(0.0, attempts) for attempts in range(1, _ATTEMPTS_TOLD + 1)]
+    ripe = [
+        and_(journal.c.attempts == number, journal.c.begun_at <= now - wait_s)
+        for number, wait_s in enumerate(waits, start=1)
+    ]
+    last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
+    return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
 
 
 def _settle(conn: Connection, one: Settled, *, now: float) -> bool:

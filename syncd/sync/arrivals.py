@@ -1,8 +1,9 @@
 """Floor 4: what devices added to the mailboxes of an account becomes messages there: planned, brought, and settled.
 
-Theory. Everything that is taken in and not settled is read in each run, so that what waits, was refused or was
-interrupted needs no memory of its own, nor a cursor. What was begun before is looked for first. A file that the server
-refuses stays on its device, and is tried again later; what it would take the place of stays as well (`successors`).
+Theory. Everything that is taken in, not settled and due is read in each run, a page after the other, so that what
+waits, was refused or was interrupted needs no memory of its own, nor a cursor. What was begun before is looked for
+first. A file that the server refuses stays on its device, and is tried again later; what it would take the place of
+stays as well (`successors`).
 """
 
 from collections import defaultdict
@@ -20,15 +21,13 @@ from syncd.store import accounts, deletions, history, holds, server_tree, upload
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.history import Outcome
-from syncd.store.journal import UploadState
 from syncd.store.uploads import Settled, Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
 
-_UNSEEN_S = 5.0
+UNSEEN_S = 5.0
 """A server may still be at what it read before the connection ended; so much later it is not."""
 _UNSEEN_MAX = 3
 _LIED = "the server says that it took the message, and does not have it"
-_PER_RUN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Arrivals:
         self._note_rewritten(target, brought)
         plans = [_found(one) for one in begun]
         there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
-        unseen = [one for one in begun if one.id not in there and one.begun_at + _UNSEEN_S <= self.now]
+        unseen = [one for one in begun if one.id not in there and one.begun_at + UNSEEN_S <= self.now]
         if unseen:
             await self.db.write(partial(_give_up, unseen=unseen, now=self.now))
         return len(there)
@@ -168,12 +167,6 @@ class Arrivals:
             holds.take_out(conn, mailbox_id=mailbox_id, message_ids=frozenset(uids))
 
 
-def due(found: Iterable[Upload], *, now: float) -> tuple[Upload, ...]:
-    """Return what is taken in and not begun, but for what was refused lately."""
-    mine = (one for one in found if one.state is UploadState.TAKEN_IN and one.due_at <= now)
-    return tuple(mine)[:_PER_RUN]
-
-
 def arrival_of(one: Planned, to: str) -> Arrival:
     """Return what is planned as an effect; to: the name of the file's mailbox."""
     upload, source = one.upload, one.origin.source
@@ -198,12 +191,6 @@ def by_mailbox(plans: Iterable[Planned]) -> Mapping[int, Sequence[Planned]]:
             if source is not None:
                 used.add(source.message_id)
     return chosen
-
-
-def wait_s(found: Iterable[Upload], *, now: float) -> float | None:
-    """Return when the next is to be tried again, None without any."""
-    waits = (one.begun_at + _UNSEEN_S if one.state is UploadState.BEGUN else one.due_at for one in found)
-    return min((max(at - now, 0.0) for at in waits), default=None)
 
 
 def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:

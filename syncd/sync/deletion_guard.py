@@ -7,7 +7,8 @@ weighs no more on what is deleted after it. Several devices that each stay below
 either: what their deletions have let pass is judged once more, by all that the account lost and is about to lose.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -20,10 +21,24 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.holds import Hold, HoldScope, HoldState
 
 
-def admit_deletions(
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Say which deletions in a mailbox may be, of one device or of all of an account's.
+
+    held: those that wait. over: what is held and nobody wants any more. reason: why all that is held is held anew,
+    because something is new among it.
+    """
+
+    allowed: frozenset[int]
+    held: frozenset[int]
+    over: frozenset[int]
+    reason: Reason | None
+
+
+def judge_deletions(
     conn: Connection, mailbox: MailboxRow, of: ReplicaRow, effects: Sequence[Departure], *, rule: Rule, now: float
-) -> frozenset[int]:
-    """Return which messages of these, all that the device wants deleted of this mailbox, may be; write what is held.
+) -> Judgement:
+    """Return which messages of these, all that the device wants deleted of this mailbox, may be; nothing is written.
 
     What a person released for the account passes.
     """
@@ -40,41 +55,63 @@ def admit_deletions(
         )
         return judge_planned(guard_window.tallies(conn, scope, of.device_id, since=since), planned, rule)
 
-    wanted = {effect.message_id: effect for effect in effects}
-    may_be = wanted.keys() - released
-    held = _hold(conn, mailbox, (scope, of.device_id), here, wanted, may_be=may_be, judge_all=judge_all, now=now)
-    return frozenset(wanted.keys() - (held - released))
+    wanted = frozenset(effect.message_id for effect in effects)
+    return _judgement(here, wanted, may_be=wanted, released=released, judge_all=judge_all)
 
 
-def admit_of_account(
+def judge_of_account(
     conn: Connection,
     mailbox: MailboxRow,
     effects: Sequence[Departure],
-    allowed: frozenset[int],
+    of_devices: Iterable[Judgement],
     *,
     rule: Rule,
     now: float,
-) -> frozenset[int]:
+) -> Judgement:
     """Return which of the deletions that each device is allowed by itself may be, given what all of them delete.
 
     effects: all that devices want deleted of this mailbox, held or not. What a person released for one device passes.
     """
     scope, account_id = HoldScope.OF_ACCOUNT, mailbox.account_id
     mine = holds.holds(conn, account_id=account_id)
-    of_devices = holds.holds_by_devices(conn, account_id=account_id)
+    by_devices = holds.holds_by_devices(conn, account_id=account_id)
     here = [one for one in mine if one.mailbox_id == mailbox.id]
-    released = _released(of_devices)
+    released = _released(by_devices)
     since = now - rule.window_s
+    judged = tuple(of_devices)
+    allowed = frozenset[int]().union(*(one.allowed for one in judged))
+    waiting = _ids(by_devices).difference(*(one.over for one in judged)).union(*(one.held for one in judged))
 
     def judge_all() -> Reason | None:
-        exempt = _exempt(mine, since) | _ids(of_devices)
-        planned = deletions.deleted_of_account(conn, account_id=account_id, without=exempt)
+        planned = deletions.deleted_of_account(conn, account_id=account_id, without=_exempt(mine, since) | waiting)
         return judge_planned(guard_window.tallies(conn, scope, account_id, since=since), planned, rule)
 
-    wanted = {effect.message_id: effect for effect in effects}
-    may_be = allowed - released
-    held = _hold(conn, mailbox, (scope, account_id), here, wanted, may_be=may_be, judge_all=judge_all, now=now)
-    return allowed - (held - released)
+    wanted = frozenset(effect.message_id for effect in effects)
+    found = _judgement(here, wanted, may_be=allowed, released=released, judge_all=judge_all)
+    return replace(found, allowed=found.allowed & allowed)
+
+
+def hold_deletions(
+    conn: Connection,
+    mailbox: MailboxRow,
+    of: tuple[HoldScope, int],
+    effects: Iterable[Departure],
+    found: Judgement,
+    *,
+    now: float,
+) -> None:
+    """Write what is held of a device's or an account's deletions in a mailbox."""
+    scope, scope_id = of
+    if found.over:
+        holds.take_out(conn, mailbox_id=mailbox.id, message_ids=found.over, of=of)
+    if found.reason is not None:
+        listed = sorted(
+            {one.message_id: one for one in effects if one.message_id in found.held}.values(),
+            key=lambda one: one.message_id,
+        )
+        where = {"scope_id": scope_id, "mailbox_id": mailbox.id}
+        holds.put_hold(conn, **where, reason=found.reason, effects=listed, now=now, scope=scope)
+        log.warning("deletions_held", scope=scope, **where, count=len(listed), reason=found.reason)
 
 
 def count_deletions(conn: Connection, of: ReplicaRow, message_ids: frozenset[int], *, rule: Rule, now: float) -> None:
@@ -110,34 +147,21 @@ def count_account_deletions(
         )
 
 
-def _hold(
-    conn: Connection,
-    mailbox: MailboxRow,
-    of: tuple[HoldScope, int],
+def _judgement(
     here: Sequence[Hold],
-    wanted: Mapping[int, Departure],
+    wanted: frozenset[int],
     *,
-    may_be: Collection[int],
+    may_be: frozenset[int],
+    released: frozenset[int],
     judge_all: Callable[[], Reason | None],
-    now: float,
-) -> frozenset[int]:
-    """Return what is held of a device's or an account's deletions in a mailbox, and write it.
-
-    here: what is held or released there already. may_be: the deletions that nothing else holds.
-    """
-    scope, scope_id = of
-    if over := _ids(here) - wanted.keys():
-        holds.take_out(conn, mailbox_id=mailbox.id, message_ids=over, of=of)
-    held = _ids(one for one in here if one.state is HoldState.HELD) & wanted.keys()
-    fresh = frozenset(may_be) - _ids(here)
+) -> Judgement:
+    """Judge what is new; here: what is held or released there already. may_be: what nothing else holds."""
+    held = _ids(one for one in here if one.state is HoldState.HELD) & wanted
+    fresh = may_be - released - _ids(here)
     reason = judge_all() if fresh else None
     if reason is not None:
         held |= fresh
-        listed = [wanted[message_id] for message_id in sorted(held)]
-        where = {"scope_id": scope_id, "mailbox_id": mailbox.id}
-        holds.put_hold(conn, **where, reason=reason, effects=listed, now=now, scope=scope)
-        log.warning("deletions_held", scope=scope, **where, count=len(held), reason=reason)
-    return held
+    return Judgement(wanted - (held - released), held, _ids(here) - wanted, reason)
 
 
 def _let_go(conn: Connection, found: Iterable[Hold], message_ids: frozenset[int], *, now: float) -> frozenset[int]:

@@ -26,7 +26,14 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
 from syncd.store.holds import HoldScope
-from syncd.sync.deletion_guard import admit_deletions, admit_of_account, count_account_deletions, count_deletions
+from syncd.sync.deletion_guard import (
+    Judgement,
+    count_account_deletions,
+    count_deletions,
+    hold_deletions,
+    judge_deletions,
+    judge_of_account,
+)
 from syncd.sync.sides import Departed, ServerSide
 
 _OVERTAKEN = "somebody changes the message each time it is to be deleted"
@@ -57,6 +64,41 @@ class Wishes:
     @property
     def message_ids(self) -> frozenset[int]:
         return frozenset(message_id for wanted in self.by_replica.values() for message_id in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Hold what the guard says of the departures from one mailbox, by replica and for all of them together."""
+
+    judged: Mapping[ReplicaRow, Sequence[Departure]]
+    by_device: Mapping[ReplicaRow, Judgement]
+    together: Judgement
+    allowed: Mapping[ReplicaRow, frozenset[int]]
+
+
+def judge_departures(
+    conn: Connection,
+    mailbox: MailboxRow,
+    replicas: Sequence[ReplicaRow],
+    wishes: Wishes,
+    *,
+    barred: Collection[int],
+    rule: Rule,
+    now: float,
+) -> Judged:
+    """Ask the guard for each device, and then for all of them together; what is replaced is no deletion."""
+    # NOTE: files may be back since the wishes were read, and the guard would count none of them.
+    still = {of: {*deletions.deleted_messages(conn, of)}.difference(barred) for of in replicas}
+    wanted = {of: [one for id_, one in wishes.by_replica.get(of, {}).items() if id_ in still[of]] for of in replicas}
+    judged = {of: [one for one in mine if not _is_replaced(one)] for of, mine in wanted.items()}
+    by_device = {of: judge_deletions(conn, mailbox, of, mine, rule=rule, now=now) for of, mine in judged.items()}
+    everything = [one for mine in judged.values() for one in mine]
+    together = judge_of_account(conn, mailbox, everything, by_device.values(), rule=rule, now=now)
+    allowed = {
+        of: (one.allowed & together.allowed).union(each.message_id for each in wanted[of] if _is_replaced(each))
+        for of, one in by_device.items()
+    }
+    return Judged(judged, by_device, together, allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +148,17 @@ class DepartureRound:
         return any(holds.holds(conn, mailbox_id=self.mailbox.id, scope=scope) for scope in scopes)
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        """Ask the guard for each device, and then for all of them together; what is replaced is no deletion."""
-        # NOTE: files may be back since the wishes were read, and the guard would count none of them.
-        still = {of: {*deletions.deleted_messages(conn, of)}.difference(self.barred) for of in self.replicas}
-        wanted = {
-            of: [one for id_, one in self.wishes.by_replica.get(of, {}).items() if id_ in still[of]]
-            for of in self.replicas
-        }
-        judged = {of: [one for one in mine if not _is_replaced(one)] for of, mine in wanted.items()}
-        rule, now = self.rule, self.now
-        allowed = {of: admit_deletions(conn, self.mailbox, of, mine, rule=rule, now=now) for of, mine in judged.items()}
-        everything = [one for mine in judged.values() for one in mine]
-        some = frozenset[int]().union(*allowed.values())
-        together = admit_of_account(conn, self.mailbox, everything, some, rule=rule, now=now)
-        return {
-            of: (mine & together).union(one.message_id for one in wanted[of] if _is_replaced(one))
-            for of, mine in allowed.items()
-        }
+        """Ask the guard, and write what it holds."""
+        found = judge_departures(
+            conn, self.mailbox, self.replicas, self.wishes, barred=self.barred, rule=self.rule, now=self.now
+        )
+        for of, one in found.by_device.items():
+            where = (HoldScope.BY_DEVICE, of.device_id)
+            hold_deletions(conn, self.mailbox, where, found.judged[of], one, now=self.now)
+        everything = [one for mine in found.judged.values() for one in mine]
+        where = (HoldScope.OF_ACCOUNT, self.mailbox.account_id)
+        hold_deletions(conn, self.mailbox, where, everything, found.together, now=self.now)
+        return found.allowed
 
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""

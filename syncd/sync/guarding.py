@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from syncd.log import log
 from syncd.reconcile.effects import Remove, ReplicaEffect
-from syncd.reconcile.guard import Rule, judge_part, judge_planned
+from syncd.reconcile.guard import Reason, Rule, judge_part, judge_planned
 from syncd.store import guard_window, history, holds
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Verb
@@ -39,7 +39,27 @@ def waiting(conn: Connection, device: DeviceRow, of: ReplicaRow) -> Waiting:
     )
 
 
-def admit(
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Say which removals of a replica wait, and what becomes of its holds.
+
+    fresh: removals that are held with what was held before, for this reason; empty without one. over: holds with
+    nothing left to do. released: holds that the rule allows by now. returned: messages that leave a hold because
+    nothing would remove them any more.
+    """
+
+    held: frozenset[int]
+    fresh: tuple[Remove, ...]
+    reason: Reason | None
+    over: tuple[int, ...]
+    released: tuple[Hold, ...]
+    returned: tuple[tuple[Hold, frozenset[int]], ...]
+
+    def allows(self, effect: ReplicaEffect) -> bool:
+        return not (isinstance(effect, Remove) and effect.message_id in self.held)
+
+
+def judge_removals(
     conn: Connection,
     device: DeviceRow,
     of: ReplicaRow,
@@ -48,8 +68,8 @@ def admit(
     before: Waiting,
     rule: Rule,
     now: float,
-) -> tuple[ReplicaEffect, ...]:
-    """Return the effects that may happen, and write what is held.
+) -> Judgement:
+    """Return which of these effects may happen; nothing is written.
 
     A hold whose removals are no longer planned goes, and one that the rule allows by now is released. Released removals
     happen without being judged again, and only they. What is held is judged by what was lost in the window before it
@@ -66,32 +86,55 @@ def admit(
         and before.released.issuperset(one.message_ids)
         and planned.isdisjoint(one.message_ids)
     ]
-    lost_by_server = _still_held(conn, old, before, planned)
+    lost = [one for one in old if one.state is HoldState.HELD and not one.reason.is_judged]
+    lost_by_server = frozenset(id_ for one in lost for id_ in one.message_ids).intersection(planned)
     judged = [effect for effect in removes if effect.message_id not in before.released | lost_by_server]
     waiting_now = [one for one in old if one.state is HoldState.HELD and one.reason.is_judged]
     reason = None
     if judged:
         since = min((one.held_at for one in waiting_now), default=now) - rule.window_s
         elsewhere = guard_window.pending_removals(conn, of, since=since)
-        lost = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=since)
-        reason = judge_part(of.mailbox_id, lost, {**elsewhere, of.mailbox_id: len(judged)}, rule)
-    held: frozenset[int] = frozenset()
-    if reason is None:
+        tallies = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=since)
+        reason = judge_part(of.mailbox_id, tallies, {**elsewhere, of.mailbox_id: len(judged)}, rule)
+    held = frozenset(effect.message_id for effect in judged) if reason is not None else frozenset()
+    is_as_before = held == frozenset(id_ for one in waiting_now for id_ in one.message_ids)
+    ended = [] if reason is not None else waiting_now
+    over += [one.id for one in ended if planned.isdisjoint(one.message_ids)]
+    returned = [(one, before.held.intersection(one.message_ids).difference(planned)) for one in lost]
+    return Judgement(
+        held=held | lost_by_server,
+        fresh=() if reason is None or is_as_before else tuple(judged),
+        reason=reason,
+        over=tuple(over),
         # NOTE: the cursor is past these removals, so only the hold remembers them until they are done.
-        for one in waiting_now:
-            if planned.isdisjoint(one.message_ids):
-                over.append(one.id)
-            else:
-                holds.release_hold(conn, hold_id=one.id)
-                holds.tell(conn, one, Verb.RELEASE, origin=history.SYNCD, now=now)
-    else:
-        held = frozenset(effect.message_id for effect in judged)
-        if held != frozenset(id_ for one in waiting_now for id_ in one.message_ids):
-            holds.put_hold(conn, scope_id=device.id, mailbox_id=of.mailbox_id, reason=reason, effects=judged, now=now)
-            log.warning("removals_held", device=device.name, replica=of.directory, count=len(held), reason=reason)
-    holds.drop_holds(conn, over)
-    held |= lost_by_server
-    return tuple(effect for effect in effects if not (isinstance(effect, Remove) and effect.message_id in held))
+        released=tuple(one for one in ended if not planned.isdisjoint(one.message_ids)),
+        returned=tuple((one, ids) for one, ids in returned if ids),
+    )
+
+
+def admit(
+    conn: Connection,
+    device: DeviceRow,
+    of: ReplicaRow,
+    effects: Sequence[ReplicaEffect],
+    *,
+    before: Waiting,
+    rule: Rule,
+    now: float,
+) -> tuple[ReplicaEffect, ...]:
+    """Return the effects that may happen, and write what is held."""
+    found = judge_removals(conn, device, of, effects, before=before, rule=rule, now=now)
+    for one, ids in found.returned:
+        holds.take_out(conn, mailbox_id=one.mailbox_id, message_ids=ids, of=(one.scope, one.scope_id))
+    for one in found.released:
+        holds.release_hold(conn, hold_id=one.id)
+        holds.tell(conn, one, Verb.RELEASE, origin=history.SYNCD, now=now)
+    if found.fresh and found.reason is not None:
+        reason, listed = found.reason, found.fresh
+        holds.put_hold(conn, scope_id=device.id, mailbox_id=of.mailbox_id, reason=reason, effects=listed, now=now)
+        log.warning("removals_held", device=device.name, replica=of.directory, count=len(listed), reason=reason)
+    holds.drop_holds(conn, found.over)
+    return tuple(effect for effect in effects if found.allows(effect))
 
 
 def admit_moves(
@@ -119,13 +162,3 @@ def count_removals(
     counted = set(removed) - waiting(conn, device, of).released
     if counted:
         guard_window.record_removals(conn, of, removed=len(counted), now=now, window_s=rule.window_s)
-
-
-def _still_held(conn: Connection, old: Sequence[Hold], before: Waiting, planned: Collection[int]) -> frozenset[int]:
-    """Return what is held because the server lost it; a message that nothing would remove any more leaves its hold."""
-    mine = [one for one in old if one.state is HoldState.HELD and not one.reason.is_judged]
-    for one in mine:
-        over = before.held.intersection(one.message_ids).difference(planned)
-        if over:
-            holds.take_out(conn, mailbox_id=one.mailbox_id, message_ids=over, of=(one.scope, one.scope_id))
-    return frozenset(id_ for one in mine for id_ in one.message_ids).intersection(planned)

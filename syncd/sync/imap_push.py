@@ -1,7 +1,7 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
@@ -12,7 +12,7 @@ from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Upload
 from syncd.sync.activity import Activity
-from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned, wait_s
+from syncd.sync.arrivals import UNSEEN_S, Arrivals, by_mailbox, planned
 from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
@@ -96,39 +96,43 @@ class ImapPush:
     async def _arrive(self, connection: ImapConnection) -> bool:
         """Bring what devices added, and tell whether any of it is a message now."""
         self._again_at = None
-        found = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
-        if not found:
+        account_id = self._account_id
+        if not await self._db.read(partial(uploads.are_any, account_id=account_id)):
             return False
         now = self._clock()
         names = await self._db.read(device_names)
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         open_ = {row.id: row for row in rows if row.is_synced and row.is_listed}
-        mine = [
-            one
-            for one in found
-            if (target := open_.get(one.mailbox_id)) is not None
-            and not self._failures.is_waiting(target.id, Work.ARRIVE)
-            and self._takers.takes(names[one.device_id], self._account, target.name)
-        ]
+
+        def mine(found: Iterable[Upload]) -> list[Upload]:
+            return [
+                one
+                for one in found
+                if (target := open_.get(one.mailbox_id)) is not None
+                and not self._failures.is_waiting(target.id, Work.ARRIVE)
+                and self._takers.takes(names[one.device_id], self._account, target.name)
+            ]
+
         work = Arrivals(self._db, self._account_id, ImapArrivals(self._db, connection, clock=self._clock), now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
-        for one in mine:
-            if one.state is UploadState.BEGUN:
-                begun[one.mailbox_id].append(one)
+        for one in mine(await self._db.read(partial(uploads.uploads, state=UploadState.BEGUN, account_id=account_id))):
+            begun[one.mailbox_id].append(one)
         for mailbox_id, ones in begun.items():
             async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                 count += await work.resolve(open_[mailbox_id], ones)
-        plans = await self._db.read(partial(planned, found=due(mine, now=now), account_id=self._account_id))
-        for mailbox_id, chosen in by_mailbox(plans).items():
-            self._activity.now(f"bringing what devices added to {open_[mailbox_id].name}", now)
-            async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
-                count += await work.bring(open_[mailbox_id], chosen)
-                await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
+        after = 0
+        while page := await self._db.read(partial(uploads.due, account_id=account_id, now=now, after=after)):
+            after = page[-1].id
+            plans = await self._db.read(partial(planned, found=mine(page), account_id=account_id))
+            for mailbox_id, chosen in by_mailbox(plans).items():
+                self._activity.now(f"bringing what devices added to {open_[mailbox_id].name}", now, done=count)
+                async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
+                    count += await work.bring(open_[mailbox_id], chosen)
+                    await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.rewritten_in
-        left = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
-        wait = wait_s([one for one in left if one.mailbox_id in open_], now=now)
-        self._again_at = None if wait is None else now + wait
+        find = partial(uploads.next_at, account_id=account_id, mailbox_ids=open_.keys(), unseen_s=UNSEEN_S)
+        self._again_at = await self._db.read(find)
         if count:
             self._on_change()
         return count > 0

@@ -1,6 +1,13 @@
-"""Floor 4: the plan as a value, for `syncd plan`: what rounds would do now, read from the store and not done."""
+"""Floor 4: the plan as a value, for `syncd plan`: what rounds would do now, read from the store and not done.
 
-from collections.abc import Iterable, Iterator, Mapping
+Theory. Nothing is planned here. Of each mailbox the rounds of its server and of its replicas say what they are about to
+do (`server_round.plan_changes`, `round.news_of`, `shift_round.plan_shifts`, `arrivals.planned`), page by page with the
+cursors that they would have by then, and the guard what it would hold. What nobody has observed yet is not in it; what
+has to come first is told beside it (`waits`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -8,43 +15,54 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.mail.tree import Pair
-from syncd.reconcile.effects import Deliver, Effect, Remove, Shift
-from syncd.reconcile.planner import plan
-from syncd.store import accounts, pairs, shifts, uploads
-from syncd.store.devices import ReplicaRow, device_names
+from syncd.reconcile.effects import Append, Copy, Deliver, Effect, Expunge, Move, Remove, Shift, Store
+from syncd.reconcile.guard import Reason, Rule
+from syncd.reconcile.planner import Policy, plan
+from syncd.store import accounts, devices, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
-from syncd.store.successors import with_successors
-from syncd.sync.arrivals import arrival_of, due
+from syncd.store.server_tree import mailboxes_with_due_stores
+from syncd.sync.arrivals import arrival_of
 from syncd.sync.arrivals import planned as plan_arrivals
-from syncd.sync.policies import deletion_of, policy_of, selection_of
+from syncd.sync.departures import judge_departures
+from syncd.sync.device_mailboxes import Served
+from syncd.sync.guarding import judge_removals
+from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of
+from syncd.sync.round import news_of
 from syncd.sync.served import ServedReplica, served_replicas
-from syncd.sync.shift_round import effect_of
+from syncd.sync.server_round import ServerPlan, plan_changes
+from syncd.sync.shift_round import effect_of, plan_shifts
+from syncd.sync.waits import Wait, waits
 
-_PAIRS_PER_PAGE = 1000
+_OF_SERVERS = (Store, Move, Expunge, Append, Copy)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
-    """An effect with the replica whose pair asks for it."""
+    """An effect with the device that asks for it or gets it. held: why the guard would make it wait for a person."""
 
     account: str
     mailbox: str
     device: str
     effect: Effect
+    uid: int | None = None
+    held: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Hold the first effects of a plan, and whether these are all."""
+    """Hold the first effects of a plan, whether these are all, and what has to happen before there can be more."""
 
     effects: tuple[PlannedEffect, ...]
     is_whole: bool
+    waits: tuple[Wait, ...] = ()
 
 
 def planned(conn: Connection, config: Config, *, now: float, limit: int) -> Plan:
-    """Return what is left to do as far as the store knows; what nobody has observed yet is not in it."""
+    """Return what is left to do as far as the store knows."""
     found = tuple(islice(_effects(conn, config, now=now), limit + 1))
-    return Plan(found[:limit], len(found) <= limit)
+    return Plan(found[:limit], len(found) <= limit, tuple(waits(conn, config, now=now)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,63 +80,187 @@ class _Shifts:
 
 
 def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:
-    all_served = tuple(served_replicas(conn, config))
-    shifted = {device: _shifts(conn, config, all_served, device=device, now=now) for device in config.devices}
-    for served in all_served:
-        if served.replica is None:
-            continue
-        selection = selection_of(config.devices[served.device], now=now)
-        known = accounts.mailboxes(conn, account_id=served.mailbox.account_id)
-        deletion = deletion_of(config.accounts[served.account], served.mailbox, known)
-        policy = policy_of(served.replica, served.mailbox, selection, deletion=deletion)
-        for pair in _pairs(conn, served.replica):
-            for effect in plan(pair, policy):
-                named = shifted[served.device].instead_of(effect)
-                if named is not None:
-                    yield PlannedEffect(served.account, str(served.mailbox.name), served.device, named)
+    looked_at = [one for one in served_replicas(conn, config) if one.replica and one.replica.listed_at is not None]
+    rows = {name: devices.device_of(conn, id_) for id_, name in device_names(conn).items()}
+    rule = Takers(config).rule
     yield from _arrivals(conn, config, now=now)
+    yield from _of_servers(conn, config, looked_at, rule=rule, now=now)
+    by_device: defaultdict[str, list[ServedReplica]] = defaultdict(list)
+    for one in looked_at:
+        by_device[one.device].append(one)
+    for device, mine in by_device.items():
+        shifts = _shifts(conn, config, rows[device], mine, rule=rule, now=now)
+        for served in mine:
+            if served.replica is not None:
+                policy = policy_of(served.replica, served.mailbox, selection_of(config.devices[device], now=now))
+                yield from _of_replica(conn, served, rows[device], policy, shifts, rule=rule, now=now)
+
+
+def _of_replica(
+    conn: Connection,
+    served: ServedReplica,
+    device: DeviceRow,
+    policy: Policy,
+    shifts: _Shifts,
+    *,
+    rule: Rule,
+    now: float,
+) -> Iterator[PlannedEffect]:
+    """Yield what the rounds of one replica would do to its files, and agree on."""
+    of, seen = served.replica, set[int]()
+    while of is not None:
+        news, waiting, _ = news_of(conn, device=device, of=of, now=now)
+        found = [
+            (pair, effect)
+            for pair in _unseen(news.pairs, seen)
+            for effect in plan(pair, policy)
+            if not isinstance(effect, _OF_SERVERS)
+        ]
+        wanted = [(pair, named) for pair, effect in found if (named := shifts.instead_of(effect)) is not None]
+        removes = [effect for _, effect in wanted if isinstance(effect, Remove)]
+        judged = judge_removals(conn, device, of, removes, before=waiting, rule=rule, now=now) if removes else None
+        for pair, effect in wanted:
+            one = PlannedEffect(served.account, str(served.mailbox.name), served.device, effect, _uid(pair))
+            if judged is None or not isinstance(effect, Remove) or judged.allows(effect):
+                yield one
+            elif effect.message_id not in waiting.held:
+                yield replace(one, held=judged.reason)
+        more = replace(of, server_cursor=news.upto)
+        of = more if more.has_server_news else None
+
+
+def _of_servers(
+    conn: Connection, config: Config, looked_at: Iterable[ServedReplica], *, rule: Rule, now: float
+) -> Iterator[PlannedEffect]:
+    """Yield what the rounds of servers would do, one for each device that asks for it."""
+    by_mailbox: defaultdict[int, list[ServedReplica]] = defaultdict(list)
+    for one in looked_at:
+        by_mailbox[one.mailbox.id].append(one)
+    all_due: dict[int, frozenset[int]] = {}
+    for mailbox_id, mine in by_mailbox.items():
+        mailbox, account = mine[0].mailbox, mine[0].account
+        account_id = mailbox.account_id
+        if account_id not in all_due:
+            all_due[account_id] = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
+        has_news = any(one.replica is not None and one.replica.has_replica_news for one in mine)
+        if mailbox.is_listed and (has_news or mailbox_id in all_due[account_id]):
+            deletion = deletion_of(config.accounts[account], mailbox, accounts.mailboxes(conn, account_id=account_id))
+            replicas = [
+                (
+                    one.replica,
+                    policy_of(
+                        one.replica, mailbox, selection_of(config.devices[one.device], now=now), deletion=deletion
+                    ),
+                )
+                for one in mine
+                if one.replica is not None
+            ]
+            names = {one.replica.id: one.device for one in mine if one.replica is not None}
+            for device, effect, uid, held in _of_server(conn, mailbox, replicas, names, rule=rule, now=now):
+                yield PlannedEffect(account, str(mailbox.name), device, effect, uid, held)
+
+
+_Wanted = tuple[str, Effect, int | None, Reason | None]
+
+
+def _of_server(
+    conn: Connection,
+    mailbox: MailboxRow,
+    replicas: Sequence[tuple[ReplicaRow, Policy]],
+    names: Mapping[int, str],
+    *,
+    rule: Rule,
+    now: float,
+) -> Iterator[_Wanted]:
+    seen: set[tuple[int, Effect]] = set()
+    barred = frozenset[int]()
+    while True:
+        found = plan_changes(conn, mailbox=mailbox, replicas=replicas, now=now)
+        for effect, replica_ids in found.stores.items():
+            for replica_id in replica_ids:
+                if (replica_id, effect) not in seen:
+                    seen.add((replica_id, effect))
+                    yield names[replica_id], effect, effect.uid, None
+        barred |= found.barred
+        replicas = [(replace(of, replica_cursor=found.cursors[of.id]), policy) for of, policy in replicas]
+        if not any(of.has_replica_news for of, _ in replicas):
+            break
+    yield from _departures(conn, mailbox, [of for of, _ in replicas], found, names, barred=barred, rule=rule, now=now)
+
+
+def _departures(
+    conn: Connection,
+    mailbox: MailboxRow,
+    replicas: Sequence[ReplicaRow],
+    found: ServerPlan,
+    names: Mapping[int, str],
+    *,
+    barred: frozenset[int],
+    rule: Rule,
+    now: float,
+) -> Iterator[_Wanted]:
+    """Yield what devices deleted and the guard lets pass, and what it would hold from now on."""
+    if not found.wishes.by_replica:
+        return
+    wishes = {of.id: mine for of, mine in found.wishes.by_replica.items()}
+    judged = judge_departures(conn, mailbox, replicas, found.wishes, barred=barred, rule=rule, now=now)
+    sleeping = found.troubled.all.difference(found.troubled.due, found.wishes.patient)
+    for of in replicas:
+        alone, together = judged.by_device[of], judged.together
+        for message_id, effect in wishes.get(of.id, {}).items():
+            if message_id in barred or message_id in sleeping:
+                continue
+            reason = alone.reason if message_id in alone.held else together.reason
+            if message_id in judged.allowed[of]:
+                yield names[of.id], effect, effect.uid, None
+            elif reason is not None:
+                yield names[of.id], effect, effect.uid, reason
 
 
 def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:
     """Yield what becomes of files that devices added and that are in the store."""
-    ids, devices = account_ids(conn), device_names(conn)
+    ids, names, takers = account_ids(conn), device_names(conn), Takers(config)
     for account in config.accounts:
-        found = due(uploads.uploads(conn, account_id=ids[account]), now=now) if account in ids else ()
-        if not found:
-            continue
-        names = {row.id: str(row.name) for row in accounts.mailboxes(conn, account_id=ids[account])}
-        for one in plan_arrivals(conn, found, account_id=ids[account]):
-            source, target_id = one.origin.source, one.upload.mailbox_id
-            where = target_id if source is None else source.mailbox_id
-            device = devices[one.upload.device_id]
-            yield PlannedEffect(account, names[where], device, arrival_of(one, names[target_id]))
+        rows = {row.id: row for row in accounts.mailboxes(conn, account_id=ids[account])} if account in ids else {}
+        places = {id_: str(row.name) for id_, row in rows.items()}
+        pages = uploads.due_pages(conn, account_id=ids[account], now=now) if account in ids else ()
+        for page in pages:
+            mine = [
+                one
+                for one in page
+                if (target := rows.get(one.mailbox_id)) is not None
+                and target.is_synced
+                and target.is_listed
+                and takers.takes(names[one.device_id], account, target.name)
+            ]
+            for one in plan_arrivals(conn, mine, account_id=ids[account]):
+                source, target_id = one.origin.source, one.upload.mailbox_id
+                where = target_id if source is None else source.mailbox_id
+                effect = arrival_of(one, places[target_id])
+                uid = None if source is None else source.uid
+                yield PlannedEffect(account, places[where], names[one.upload.device_id], effect, uid)
 
 
 def _shifts(
-    conn: Connection, config: Config, all_served: Iterable[ServedReplica], *, device: str, now: float
+    conn: Connection, config: Config, device: DeviceRow, mine: Sequence[ServedReplica], *, rule: Rule, now: float
 ) -> _Shifts:
-    mailboxes = {one.replica.id: one for one in all_served if one.device == device and one.replica is not None}
-    of = [one.replica for one in mailboxes.values() if one.replica is not None]
-    found = shifts.begun(conn, of) + shifts.find(conn, of, selection=selection_of(config.devices[device], now=now))
-    by_file = {one.file.id: effect_of(one, to=str(mailboxes[one.target.id].mailbox.name)) for one in found}
+    served = [Served(one.replica, one.mailbox, one.account) for one in mine if one.replica is not None]
+    selection = selection_of(config.devices[device.name], now=now)
+    batches = plan_shifts(
+        conn, device=device, served=served, selection=selection, rule=rule, now=now, may_be_begun=True
+    )
+    by_file = {
+        one.file.id: effect_of(one, to=str(batch.target.mailbox.name)) for batch in batches for one in batch.files
+    }
     return _Shifts(by_file, frozenset(effect.successor_id for effect in by_file.values()))
 
 
-def _pairs(conn: Connection, of: ReplicaRow) -> Iterator[Pair]:
-    """Yield each pair that either side has news of, once."""
-    seen: set[int] = set()
-    while of.has_server_news:
-        news = pairs.server_news(conn, of, limit=_PAIRS_PER_PAGE)
-        yield from _unseen(with_successors(conn, of, news.pairs), seen)
-        of = replace(of, server_cursor=news.upto)
-    while of.has_replica_news:
-        news = pairs.replica_news(conn, of, limit=_PAIRS_PER_PAGE)
-        yield from _unseen(with_successors(conn, of, news.pairs), seen)
-        of = replace(of, replica_cursor=news.upto)
-
-
-def _unseen(found: tuple[Pair, ...], seen: set[int]) -> Iterator[Pair]:
+def _unseen(found: Iterable[Pair], seen: set[int]) -> Iterator[Pair]:
     for pair in found:
         if pair.server is not None and pair.server.id not in seen:
             seen.add(pair.server.id)
             yield pair
+
+
+def _uid(pair: Pair) -> int | None:
+    return None if pair.server is None else pair.server.uid

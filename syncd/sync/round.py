@@ -63,6 +63,17 @@ class ReplicaResult:
     has_device_news: bool
 
 
+def news_of(
+    conn: Connection, *, device: DeviceRow, of: ReplicaRow, now: float
+) -> tuple[pairs.News, Waiting, tuple[int, ...]]:
+    """Return the pairs that the next round of a replica plans, what waits at the guard, and what is tried again."""
+    news = pairs.server_news(conn, of, limit=_PAIRS_PER_ROUND)
+    waits = waiting(conn, device, of)
+    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=device.id, now=now)
+    older = pairs.pairs_of(conn, of, {*again, *waits.held, *waits.released})
+    return replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaRound:
     """Bring one replica up to what its server tree has, a thousand pairs at a time.
@@ -85,7 +96,7 @@ class ReplicaRound:
         A SyncdError reaches further than one message; what was done is settled then, and the cursor stays.
         """
         of = self.of
-        news, waits, again = await self.db.read(self._news)
+        news, waits, again = await self.db.read(partial(news_of, device=self.device, of=of, now=self.now))
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
         mine: Sequence[ReplicaEffect] = [e for e in effects if isinstance(e, Deliver | Rename | Remove)]
@@ -111,13 +122,6 @@ class ReplicaRound:
         if linked is not None:
             self._tell(linked)
         return ReplicaResult(len(mine), done.stale, done.has_device_news)
-
-    def _news(self, conn: Connection) -> tuple[pairs.News, Waiting, tuple[int, ...]]:
-        news = pairs.server_news(conn, self.of, limit=_PAIRS_PER_ROUND)
-        waits = waiting(conn, self.device, self.of)
-        again = troubles.due(conn, mailbox_id=self.of.mailbox_id, device_id=self.device.id, now=self.now)
-        older = pairs.pairs_of(conn, self.of, {*again, *waits.held, *waits.released})
-        return replace(news, pairs=with_successors(conn, self.of, (*news.pairs, *older))), waits, again
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting

@@ -11,7 +11,6 @@ from syncd.store import accounts, devices, found_files, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
-from syncd.store.journal import UploadState
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
 from syncd.sync.policies import Takers, selection_of
@@ -89,8 +88,7 @@ def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, no
 
 def _brings(conn: Connection, account: str, *, now: float) -> bool:
     account_id = account_ids(conn).get(account)
-    found = uploads.uploads(conn, account_id=account_id) if account_id is not None else ()
-    return any(one.state is UploadState.BEGUN or one.due_at <= now for one in found)
+    return account_id is not None and uploads.is_busy(conn, account_id=account_id, now=now)
 
 
 def _takes_in(conn: Connection, device_id: int) -> bool:

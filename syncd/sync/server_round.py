@@ -7,7 +7,7 @@ changed, or not at all (`departures`).
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -31,6 +31,55 @@ from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 _PAIRS_PER_ROUND = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class _Troubled:
+    """Messages whose change the server refused; due: those to try again."""
+
+    all: frozenset[int] = frozenset()
+    due: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class ServerPlan:
+    """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
+
+    agreed: where both sides changed the same, by replica id. seen: the messages that were planned.
+    """
+
+    troubled: _Troubled = field(default_factory=_Troubled)
+    stores: dict[Store, list[int]] = field(default_factory=lambda: defaultdict(list))
+    agreed: dict[int, list[FlagDelta]] = field(default_factory=lambda: defaultdict(list))
+    wishes: Wishes = field(default_factory=Wishes)
+    cursors: dict[int, int] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+
+    @property
+    def barred(self) -> frozenset[int]:
+        """Return the messages that a flag which somebody set keeps from being deleted."""
+        return frozenset(effect.message_id for effect in self.stores if is_personal(effect.add | effect.remove))
+
+
+def plan_changes(
+    conn: Connection, *, mailbox: MailboxRow, replicas: Sequence[tuple[ReplicaRow, Policy]], now: float
+) -> ServerPlan:
+    """Return what the next round of a mailbox is to do, of a thousand changes of each device and all its deletions."""
+    planned = ServerPlan(_troubled(conn, mailbox_id=mailbox.id, now=now))
+    planned.seen.update(planned.troubled.due)
+    for of, policy in replicas:
+        news = _server_news(conn, of=of, again=planned.troubled.due)
+        planned.cursors[of.id] = news.upto
+        for pair in dict.fromkeys(news.pairs):
+            planned.seen |= {pair.server.id} if pair.server is not None else set()
+            for effect in plan(pair, policy):
+                if isinstance(effect, Store):
+                    planned.stores[effect].append(of.id)
+                elif isinstance(effect, Agree):
+                    planned.agreed[of.id].append(_delta(effect))
+                else:
+                    planned.wishes.take(of, pair, effect)
+    return planned
+
+
 async def server_round(
     db: Database,
     side: ServerSide,
@@ -45,31 +94,16 @@ async def server_round(
 
     sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
     """
-    stores: dict[Store, list[int]] = defaultdict(list)
-    agreed: dict[int, list[FlagDelta]] = defaultdict(list)
-    cursors: dict[int, int] = {}
-    troubled = await db.read(partial(_troubled, mailbox_id=mailbox.id, now=now))
-    seen = set(troubled.due)
-    wishes = Wishes()
-    for of, policy in replicas:
-        news = await db.read(partial(_server_news, of=of, again=troubled.due))
-        cursors[of.id] = news.upto
-        for pair in dict.fromkeys(news.pairs):
-            seen |= {pair.server.id} if pair.server is not None else set()
-            for effect in plan(pair, policy):
-                if isinstance(effect, Store):
-                    stores[effect].append(of.id)
-                elif isinstance(effect, Agree):
-                    agreed[of.id].append(_delta(effect))
-                else:
-                    wishes.take(of, pair, effect)
+    planned = await db.read(partial(plan_changes, mailbox=mailbox, replicas=replicas, now=now))
+    stores, agreed, cursors = planned.stores, planned.agreed, planned.cursors
+    troubled, seen, wishes = planned.troubled, planned.seen, planned.wishes
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
-    planned = {effect.message_id for effect in stores}
-    idle = troubled.all.intersection(seen) - planned - wishes.message_ids
+    storing = {effect.message_id for effect in stores}
+    idle = troubled.all.intersection(seen) - storing - wishes.message_ids
     settled = (outcome.done - wishes.message_ids) | await db.read(
         partial(_unwanted, replicas=replicas, message_ids=idle)
     )
-    overtaken = planned - outcome.done - outcome.refused.keys()
+    overtaken = storing - outcome.done - outcome.refused.keys()
     refused = dict(outcome.refused)
     if sets_overtaken_aside:
         refused |= dict.fromkeys(overtaken, RefusedError("the server does not tell that it stored the flags"))
@@ -121,7 +155,7 @@ async def server_round(
         mailbox,
         [of for of, _ in replicas],
         wishes,
-        barred=waiting | {effect.message_id for effect in stores if is_personal(effect.add | effect.remove)},
+        barred=waiting | planned.barred,
         sleeping=troubled.all.difference(troubled.due),
         cursors={replica_id: cursors[replica_id] for replica_id in departing},
         rule=rule,
@@ -149,14 +183,6 @@ def _tell(
     ]
     outcome = Outcome.DONE if refused is None else Outcome.REFUSED
     history.tell_of_devices(conn, told, now=now, mailbox_id=mailbox.id, outcome=outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class _Troubled:
-    """Messages whose change the server refused; due: those to try again."""
-
-    all: frozenset[int]
-    due: tuple[int, ...]
 
 
 def _troubled(conn: Connection, *, mailbox_id: int, now: float) -> _Troubled:

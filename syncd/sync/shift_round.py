@@ -78,32 +78,16 @@ class ShiftRound:
 
     async def plan(self, *, may_be_begun: bool) -> tuple[ShiftBatch, ...]:
         """Return what can be shifted now; may_be_begun: look for what was announced and not settled, too."""
-        return await self.db.read(partial(self._plan, may_be_begun=may_be_begun))
-
-    def _plan(self, conn: Connection, *, may_be_begun: bool) -> tuple[ShiftBatch, ...]:
-        of = [one.replica for one in self.served]
-        begun = self._batches(shifts.begun(conn, of)) if may_be_begun else ()
-        waiting = holds.holds(conn, device_id=self.device.id, scope=HoldScope.ON_DEVICE)
-        held = {message_id for hold in waiting for message_id in hold.message_ids}
-        found = self._batches(shifts.find(conn, of, selection=self.selection, held=held))
-        moved: defaultdict[int, set[int]] = defaultdict(set)
-        for batch in found:
-            if batch.is_removal:
-                moved[batch.source.mailbox.id] |= {_gone(one) for one in batch.files}
-        admitted = admit_moves(conn, self.device, moved, rule=self.rule, now=self.now) if moved else frozenset()
-        may_go = [one for batch in found for one in batch.files if not batch.is_removal or _gone(one) in admitted]
-        return (*begun, *(self._batches(may_go) if moved else found))
-
-    def _batches(self, found: Sequence[Shiftable]) -> tuple[ShiftBatch, ...]:
-        by_replica = {one.replica.id: one for one in self.served}
-        together: defaultdict[tuple[int, int], list[Shiftable]] = defaultdict(list)
-        for one in found:
-            together[one.source.id, one.target.id].append(one)
-        return tuple(
-            ShiftBatch(by_replica[source_id], by_replica[target_id], tuple(files[start : start + BATCH_FILES]))
-            for (source_id, target_id), files in together.items()
-            for start in range(0, len(files), BATCH_FILES)
+        plan = partial(
+            plan_shifts,
+            device=self.device,
+            served=self.served,
+            selection=self.selection,
+            rule=self.rule,
+            now=self.now,
+            may_be_begun=may_be_begun,
         )
+        return await self.db.read(plan)
 
     async def perform(self, batch: ShiftBatch) -> ShiftResult:
         """Announce, move and settle one batch; a SyncdError leaves it announced, and the rounds that follow do it."""
@@ -167,6 +151,43 @@ class ShiftRound:
                 if _gone(one) in done:
                     effect = as_text(effect_of(one, to=str(batch.target.mailbox.name)))
                     log.debug("effect_settled", device=self.device.name, replica=here, effect=effect)
+
+
+def plan_shifts(
+    conn: Connection,
+    *,
+    device: DeviceRow,
+    served: Sequence[Served],
+    selection: Selection,
+    rule: Rule,
+    now: float,
+    may_be_begun: bool,
+) -> tuple[ShiftBatch, ...]:
+    """Return what can be shifted between these mailboxes of a device, and what the guard lets go to Trash or Junk."""
+    of = [one.replica for one in served]
+    begun = _batches(served, shifts.begun(conn, of)) if may_be_begun else ()
+    waiting = holds.holds(conn, device_id=device.id, scope=HoldScope.ON_DEVICE)
+    held = {message_id for hold in waiting for message_id in hold.message_ids}
+    found = _batches(served, shifts.find(conn, of, selection=selection, held=held))
+    moved: defaultdict[int, set[int]] = defaultdict(set)
+    for batch in found:
+        if batch.is_removal:
+            moved[batch.source.mailbox.id] |= {_gone(one) for one in batch.files}
+    admitted = admit_moves(conn, device, moved, rule=rule, now=now) if moved else frozenset()
+    may_go = [one for batch in found for one in batch.files if not batch.is_removal or _gone(one) in admitted]
+    return (*begun, *(_batches(served, may_go) if moved else found))
+
+
+def _batches(served: Iterable[Served], found: Sequence[Shiftable]) -> tuple[ShiftBatch, ...]:
+    by_replica = {one.replica.id: one for one in served}
+    together: defaultdict[tuple[int, int], list[Shiftable]] = defaultdict(list)
+    for one in found:
+        together[one.source.id, one.target.id].append(one)
+    return tuple(
+        ShiftBatch(by_replica[source_id], by_replica[target_id], tuple(files[start : start + BATCH_FILES]))
+        for (source_id, target_id), files in together.items()
+        for start in range(0, len(files), BATCH_FILES)
+    )
 
 
 def effect_of(one: Shiftable, *, to: str) -> Shift:
