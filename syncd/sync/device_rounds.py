@@ -7,7 +7,10 @@ and one whose mailbox stands still is left out. What an account is just in the m
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+
+from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
@@ -32,6 +35,14 @@ from syncd.sync.wakes import Wakes
 
 _STALE_MAX = 5
 """How often the device may forestall us at one message before it is set aside."""
+
+
+def due_mailboxes(
+    conn: Connection, *, device_id: int, now: float, states: Collection[HoldState] = (HoldState.RELEASED,)
+) -> frozenset[int]:
+    """Return the mailboxes of a device in which something is to be tried again, or held with one of these states."""
+    troubled = troubles.due_mailboxes(conn, device_id=device_id, now=now)
+    return holds.mailboxes_of(conn, device_id=device_id, states=states).union(troubled)
 
 
 class DeviceRounds:
@@ -136,12 +147,7 @@ class DeviceRounds:
         now = self._clock()
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        return await self._db.read(
-            lambda conn: {
-                *troubles.due_mailboxes(conn, device_id=row.id, now=now),
-                *holds.mailboxes_of(conn, device_id=row.id, states=states),
-            }
-        )
+        return {*await self._db.read(partial(due_mailboxes, device_id=row.id, now=now, states=states))}
 
     async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
         """Move the files of messages that the server moved; look for such ones where the server tree changed."""

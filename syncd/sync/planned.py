@@ -27,6 +27,7 @@ from syncd.sync.arrivals import arrival_of
 from syncd.sync.arrivals import planned as plan_arrivals
 from syncd.sync.departures import judge_departures
 from syncd.sync.device_mailboxes import Served
+from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.guarding import judge_removals
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of
 from syncd.sync.round import news_of
@@ -90,8 +91,9 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
         by_device[one.device].append(one)
     for device, mine in by_device.items():
         shifts = _shifts(conn, config, rows[device], mine, rule=rule, now=now)
+        due = due_mailboxes(conn, device_id=rows[device].id, now=now)
         for served in mine:
-            if served.replica is not None:
+            if served.replica is not None and (served.replica.has_server_news or served.mailbox.id in due):
                 policy = policy_of(served.replica, served.mailbox, selection_of(config.devices[device], now=now))
                 yield from _of_replica(conn, served, rows[device], policy, shifts, rule=rule, now=now)
 
