@@ -64,7 +64,7 @@ def _accounts(status: Status) -> Table:
         fetched = sum(mailbox.fetched for mailbox in one.mailboxes)
         counts = f"{messages:,}" if fetched == messages else f"{fetched:,} of {messages:,}"
         success = "never" if one.lag_s is None else f"{age(one.lag_s)} ago"
-        _row(table, one.name, one.type, one.doing, one.mode, counts, success, _error(one, status.at))
+        _row(table, one.name, one.type, _doing(one), one.mode, counts, success, _error(one, status.at))
     return table
 
 
@@ -73,7 +73,7 @@ def _devices(status: Status) -> Table:
     for one in status.devices:
         behind = "" if one.lag_s == 0 else "-" if one.lag_s is None else age(one.lag_s)
         waiting = f"{one.waiting:,}" if one.waiting else ""
-        _row(table, one.name, one.state, one.doing, waiting, behind, one.path, _error(one, status.at))
+        _row(table, one.name, one.state, _doing(one), waiting, behind, one.path, _error(one, status.at))
     return table
 
 
@@ -117,6 +117,10 @@ def _is_interesting(one: ReplicaStatus) -> bool:
 def _unsynced(one: ReplicaStatus) -> str:
     kinds = {"new": one.new, "missing": one.missing, "deleted": one.deleted, "edited": one.edited}
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+
+
+def _doing(one: AccountStatus | DeviceStatus) -> str:
+    return f"{one.doing}, {min(one.done, one.total):,} of {one.total:,}" if one.total else one.doing
 
 
 def _error(one: AccountStatus | DeviceStatus, at: float) -> str:

@@ -108,6 +108,8 @@ def _account(
             MailboxStatus(one.name, one.messages, one.fetched, one.error)
             for one in sorted(mine, key=lambda one: one.name)
         ),
+        done=activity.done if activity else 0,
+        total=activity.total if activity else 0,
     )
 
 
@@ -131,6 +133,8 @@ def _device(
         error=_error(activity, row.error if row else None),
         retry_at=activity.retry_at if activity else None,
         replicas=tuple(replicas),
+        done=activity.done if activity else 0,
+        total=activity.total if activity else 0,
     )
 
 

@@ -24,8 +24,9 @@ class MailboxStatus:
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """Describe an account. doing, since_at, mode and retry_at say nothing while no daemon runs.
+    """Describe an account. doing, since_at, mode, retry_at, done and total say nothing while no daemon runs.
 
+    done, total: how far it is with what it is doing, in messages; total 0 where that is not counted.
     lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row.
     """
 
@@ -41,6 +42,8 @@ class AccountStatus:
     failures: int
     retry_at: float | None
     mailboxes: tuple[MailboxStatus, ...]
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class DeviceStatus:
     state: active, away (its root is not there), foreign (not ours), adopting (being compared), or new.
 
     lag_s: 0 while nothing waits, else seconds since the last delivery; None: something waits and nothing came yet.
+    done, total: as of an account.
     """
 
     name: str
@@ -81,6 +85,8 @@ class DeviceStatus:
     error: str | None
     retry_at: float | None
     replicas: tuple[ReplicaStatus, ...]
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

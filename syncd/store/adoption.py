@@ -18,7 +18,7 @@ from syncd.store.deletions import touch
 from syncd.store.devices import UNSERVED, ReplicaRow
 from syncd.store.found_files import begin_base, is_found, pair, values_of
 from syncd.store.holds import HoldScope, take_out
-from syncd.store.queries import is_one_of, rows_at_once, rows_in
+from syncd.store.queries import PER_VERSION, is_one_of, rows_at_once, rows_in
 from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
 from syncd.store.schema import (
     base_message,
@@ -163,10 +163,12 @@ def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[tuple[S
 
 def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
     """Record a first look, concluding no deletion and no removal of a flag; return how many files it concerned."""
-    version = raise_replica_version(conn, of.id)
     changed = [file for file in looked.there if _differs(file)]
     columns = replica_message.c
-    for file in changed:
+    version = raise_replica_version(conn, of.id)
+    for number, file in enumerate(changed, start=1):
+        if number % PER_VERSION == 0:
+            version = raise_replica_version(conn, of.id)
         here = update(replica_message).where(columns.id == file.row.id)
         state = ReplicaState.PRESENT if file.row.message_id is not None else file.row.state
         conn.execute(

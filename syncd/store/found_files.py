@@ -20,7 +20,7 @@ from syncd.reconcile.planner import Selection
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
-from syncd.store.queries import insert_at_once, is_one_of, rows_in
+from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica_message, server_message
 from syncd.store.server_tree import wanted_bodies
@@ -108,20 +108,16 @@ def pair(conn: Connection, of: ReplicaRow) -> int:
     pairs = pair_by_content(_found(conn, of, wanted), messages.values())
     if not pairs:
         return 0
-    version = raise_replica_version(conn, of.id)
     bodies = {id_: next(iter(one.contents)) for id_, one in messages.items()}
     forms = _forms(conn, pairs, bodies)
-    bound = [{"file_id": file_id, "mid": id_, "new_form": forms[file_id]} for file_id, id_ in pairs.items()]
     to_message = update(replica_message).where(mine.id == bindparam("file_id"))
-    conn.execute(
-        to_message.values(
-            state=ReplicaState.PRESENT, version=version, message_id=bindparam("mid"), form=bindparam("new_form")
-        ),
-        bound,
-    )
+    values = {"state": ReplicaState.PRESENT, "message_id": bindparam("mid"), "form": bindparam("new_form")}
+    for group in groups(pairs.items(), PER_VERSION):
+        bound = [{"file_id": file_id, "mid": id_, "new_form": forms[file_id]} for file_id, id_ in group]
+        conn.execute(to_message.values(version=raise_replica_version(conn, of.id), **values), bound)
+        touch(conn, of.mailbox_id, [id_ for _, id_ in group])
     begin_base(conn, of, dict.fromkeys(pairs.values(), NONE))
     conn.execute(delete(journal).where(journal.c.kind == FOUND, is_one_of(conn, journal.c.replica_message_id, pairs)))
-    touch(conn, of.mailbox_id, pairs.values())
     return len(pairs)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     insert,
     select,
     update,
@@ -27,7 +28,16 @@ from syncd.store.devices import ReplicaRow, move_server_cursor
 from syncd.store.holds import take_out
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
-from syncd.store.schema import Id, base_message, body, replica_message, server_message, tombstone
+from syncd.store.schema import (
+    Id,
+    base_message,
+    body,
+    mailbox,
+    replica,
+    replica_message,
+    server_message,
+    tombstone,
+)
 from syncd.store.server_tree import FlagDelta
 
 
@@ -95,6 +105,34 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     upto = of.version if last is None else last
     found = map(_pair, _news(_REPLICA_SIDE).rows(conn, replica_id=of.id, upto=upto, **where))
     return News(tuple(sorted(found, key=_in_order)), upto)
+
+
+def count_server_news(conn: Connection, *, device_id: int) -> int:
+    """Count the messages that servers changed and the replicas of a device have not been planned for."""
+    query = (
+        select(func.count())
+        .select_from(replica)
+        .join(mailbox, and_(mailbox.c.id == replica.c.mailbox_id, mailbox.c.version > replica.c.server_cursor))
+        .join(
+            server_message,
+            and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.version > replica.c.server_cursor),
+        )
+        .where(replica.c.device_id == device_id, mailbox.c.gone_at.is_(None))
+    )
+    return int(conn.execute(query).scalar_one())
+
+
+def count_replica_news(conn: Connection, *, account_id: int) -> int:
+    """Count the files that devices changed and the account has not been planned for."""
+    files = replica_message.c
+    query = (
+        select(func.count())
+        .select_from(replica)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .join(replica_message, and_(files.replica_id == replica.c.id, files.version > replica.c.replica_cursor))
+        .where(mailbox.c.account_id == account_id, replica.c.version > replica.c.replica_cursor)
+    )
+    return int(conn.execute(query).scalar_one())
 
 
 def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> tuple[Pair, ...]:

@@ -41,6 +41,8 @@ from sqlalchemy.types import ARRAY, TypeDecorator, TypeEngine
 
 T = TypeVar("T")
 
+PER_VERSION = 1000
+"""How many rows get one version where many change at once: a round reads all rows of a version together."""
 _IN_MAX = 500
 _ROWS = bindparam("packed_rows", type_=Text)
 _OCTETS = bindparam("packed_octets", type_=LargeBinary)

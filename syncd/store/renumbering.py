@@ -1,7 +1,7 @@
 """Floor 3: a mailbox whose UIDVALIDITY changed: rows keep their identity by finding their message under its new UID."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 from syncd.store import history, troubles
 from syncd.store.accounts import MailboxCursor, move_cursor
 from syncd.store.history import Verb
-from syncd.store.queries import is_one_of
+from syncd.store.queries import PER_VERSION, groups, is_one_of
 from syncd.store.schema import base_message, mailbox, server_message
 from syncd.store.server_tree import raise_version
 
@@ -71,7 +71,6 @@ def rebind(
             .order_by(columns.gone_at.is_not(None), columns.uid)  # what was there has the first choice
         )
     )
-    version = raise_version(conn, mailbox_id)
     waiting: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in rows:
         if row.uidvalidity == cursor.uidvalidity and row.id in bodies:
@@ -90,7 +89,9 @@ def rebind(
             taken.append((row, now_here))
         elif row.gone_at is None:
             gone.append(row.id)
-    _take_over(conn, taken, version)
+    for some in groups(taken, PER_VERSION):
+        _take_over(conn, some, raise_version(conn, mailbox_id))
+    version = raise_version(conn, mailbox_id)
     if gone:
         conn.execute(_BY_ID.values(gone_at=now, version=version), [{"row_id": row_id} for row_id in gone])
         troubles.forget(conn, gone)
@@ -98,10 +99,10 @@ def rebind(
     vanished = [history.Happening(Verb.VANISH, row_id) for row_id in gone]
     history.tell(conn, vanished, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     new = [row for same in waiting.values() for row in same]
-    if new:
+    for group in groups(new, PER_VERSION):
         conn.execute(
-            _BY_ID.values(body_id=bindparam("body"), version=version),
-            [{"row_id": row.id, "body": bodies[row.id]} for row in new],
+            _BY_ID.values(body_id=bindparam("body"), version=raise_version(conn, mailbox_id)),
+            [{"row_id": row.id, "body": bodies[row.id]} for row in group],
         )
     move_cursor(conn, mailbox_id, cursor, is_listed=True, now=now)
     return Renumbered(len(taken), len(new), tuple(gone))
@@ -130,7 +131,7 @@ def reclaim(conn: Connection, *, mailbox_id: int, lost: Iterable[int], bodies: M
     return {row_id: body_id for row_id, body_id in bodies.items() if row_id not in over}
 
 
-def _take_over(conn: Connection, taken: list[tuple[Row[Any], Row[Any]]], version: int) -> None:
+def _take_over(conn: Connection, taken: Sequence[tuple[Row[Any], Row[Any]]], version: int) -> None:
     if not taken:
         return
     conn.execute(

@@ -10,7 +10,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
-from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
+from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.schema import journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
@@ -72,9 +72,12 @@ def files_by_name(conn: Connection, replica_id: int, names: Iterable[str]) -> Ma
 
 
 def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change], *, now: float) -> None:
-    """Write what the device did to its files, under one new version of the replica."""
-    if not changes:
-        return
+    """Write what the device did to its files, a round's worth under each new version of the replica."""
+    for group in groups(changes, PER_VERSION):
+        _record_changes(conn, replica_id, group, now=now)
+
+
+def _record_changes(conn: Connection, replica_id: int, changes: Iterable[Change], *, now: float) -> None:
     version = raise_replica_version(conn, replica_id)
     for change in changes:
         match change:

@@ -358,7 +358,8 @@ def _is_wanted(
     message = server_message.c
     return and_(
         message.mailbox_id == mailbox_id,
-        message.uidvalidity == uidvalidity,
+        # NOTE: without the sum SQLite reads the whole mailbox instead of the partial index of what is wanted.
+        message.uidvalidity + 0 == uidvalidity,
         message.body_id.is_(None),
         message.gone_at.is_(None),
         message.id.not_in(_set_aside(mailbox_id, now)),

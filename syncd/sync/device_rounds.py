@@ -8,6 +8,7 @@ and one whose mailbox stands still is left out. What an account is just in the m
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import Connection
@@ -15,7 +16,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
 from syncd.reconcile.guard import Rule
-from syncd.store import holds, troubles
+from syncd.store import holds, pairs, troubles
 from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
@@ -32,6 +33,15 @@ from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Count what rounds have planned, of what there was to plan when they began."""
+
+    done: int = 0
+    total: int = 0
+
 
 _STALE_MAX = 5
 """How often the device may forestall us at one message before it is set aside."""
@@ -102,7 +112,7 @@ class DeviceRounds:
         await self._mailboxes.ensure_replicas(row.id, self._still)
         await self.look_first(row)
         due = await self._due(row)
-        effects, rounds = 0, Counter[int]()
+        effects, rounds, progress = 0, Counter[int](), _Progress()
         self.is_put_off = False
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
@@ -129,7 +139,8 @@ class DeviceRounds:
             rounds[served.mailbox.id] += 1
             due.discard(served.mailbox.id)
             with self._still.guard(served.mailbox.id, served.where):
-                effects += await self._round(row, served)
+                progress.total = progress.total or await self._count(row)
+                effects += await self._round(row, served, progress)
         return effects
 
     async def look_first(self, row: DeviceRow) -> None:
@@ -174,8 +185,11 @@ class DeviceRounds:
             self._shifted_upto = upto
         return effects
 
-    async def _round(self, row: DeviceRow, served: Served) -> int:
-        self._activity.now(f"delivering {served.where}", self._clock())
+    async def _count(self, row: DeviceRow) -> int:
+        return await self._db.read(partial(pairs.count_server_news, device_id=row.id))
+
+    async def _round(self, row: DeviceRow, served: Served, progress: "_Progress") -> int:
+        self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
         policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
@@ -188,6 +202,7 @@ class DeviceRounds:
         except SyncdError:
             self._wakes.account(served.account).set()  # the device may have changed files before that
             raise
+        progress.done += result.planned
         self._stale.update(result.stale)
         if result.has_device_news:
             self._intake.expect()

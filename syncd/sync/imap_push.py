@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
-from syncd.store import accounts, uploads
+from syncd.store import accounts, pairs, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import device_names
@@ -54,6 +54,7 @@ class ImapPush:
         self._on_change = on_change
         self._filled: set[int] = set()
         self._is_pushing = False
+        self._done = self._total = 0
         self._again_at: float | None = None
 
     def wait_s(self) -> float | None:
@@ -74,7 +75,7 @@ class ImapPush:
             self._is_pushing = False
 
     async def _push(self, connection: ImapConnection) -> None:
-        overtaken = 0
+        overtaken, self._done, self._total = 0, 0, 0
         for _ in range(_ROUNDS_MAX):
             has_arrived = await self._arrive(connection)
             changed = await self._db.read(
@@ -84,6 +85,9 @@ class ImapPush:
             if not ready and not has_arrived:
                 return
             was_overtaken = False
+            if ready and not self._total:
+                count = partial(pairs.count_replica_news, account_id=self._account_id)
+                self._total = await self._db.read(count)
             for mailbox in ready:
                 was_overtaken |= await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
             overtaken += was_overtaken
@@ -139,8 +143,9 @@ class ImapPush:
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
         """Push one mailbox, and tell whether the server was faster."""
-        self._activity.now(f"pushing changes of {mailbox.name}", self._clock())
-        result = RoundResult(0, is_stale=False)
+        doing = f"pushing changes of {mailbox.name}"
+        self._activity.now(doing, self._clock(), done=self._done, total=self._total)
+        result = RoundResult(0, 0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
             replicas = await self._takers.replicas(self._db, self._account, mailbox, now=self._clock())
@@ -153,6 +158,7 @@ class ImapPush:
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
             )
+            self._done += result.planned
             self._filled |= {one.to_id for one in result.moved if one.to_id is not None}
             if result.is_stale:
                 await self._look(observer, mailbox)

@@ -54,10 +54,11 @@ _HOPELESS = SyncdError("another program changes the file each time it is touched
 class ReplicaResult:
     """Tell what a round did.
 
-    stale: the messages that the device forestalled, to be planned again. has_device_news: it changed files meanwhile,
-    which its account has to hear of.
+    planned: messages. stale: those that the device forestalled, to be planned again. has_device_news: it changed files
+    meanwhile, which its account has to hear of.
     """
 
+    planned: int
     effects: int
     stale: frozenset[int]
     has_device_news: bool
@@ -121,7 +122,7 @@ class ReplicaRound:
         await self.db.write(partial(self._settle_rest, rest=rest, over=over, also=linked))
         if linked is not None:
             self._tell(linked)
-        return ReplicaResult(len(mine), done.stale, done.has_device_news)
+        return ReplicaResult(len(planned), len(mine), done.stale, done.has_device_news)
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting

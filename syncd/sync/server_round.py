@@ -162,7 +162,7 @@ async def server_round(
         now=now,
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
-    return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
+    return RoundResult(len(seen), len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
 
 
 def _tell(
