@@ -128,7 +128,7 @@ def test_commands_that_ask_the_daemon_load_no_heavy_library(make_daemon: MakeDae
     code = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
 
     with make_daemon({}) as daemon:
-        for command in (("status",), ("status", "--json"), ("health",), ("plan",), ("holds",), ("sync",)):
+        for command in (("status",), ("status", "--json"), ("health",), ("plan",), ("history",), ("holds",), ("sync",)):
             ended = subprocess.run(
                 [sys.executable, "-c", code, *command, "--config", str(daemon.config_file)],
                 cwd=ROOT,

@@ -1,0 +1,101 @@
+"""`syncd history` and `syncd plan` as processes: what was done, and what is left to do, with a daemon and without."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.servers.daemon import Daemon
+from tests.servers.dovecot import Dovecot
+from tests.system.mail import deliver, files, imap_account, mark_seen
+
+MakeDaemon = Callable[..., Daemon]
+
+
+def test_what_a_device_did_is_told_with_the_daemon_up_and_down(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """The same lines, of one message by its Message-ID and by its number, as a table and as JSON; slips are refused."""
+    deliver(dovecot, mail_user, 3)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    nothing = daemon.syncd("history")
+    with daemon:
+        daemon.sync()
+        mark_seen(next(file for file in files(tmp_path / "laptop", "work.INBOX") if _is_of(file, 1)))
+        daemon.sync()
+        up, table = daemon.syncd("history", "--json"), daemon.syncd("history", "--message", "<1@example.org>")
+    down = daemon.syncd("history", "--json")
+    known = [json.loads(line) for line in down.stdout.splitlines()]
+    number = next(one["message"] for one in known if one["verb"] == "store")
+
+    assert (nothing.returncode, nothing.stderr.startswith("syncd: there is no store")) == (1, True)
+    assert down.stdout == up.stdout
+    assert [one["id"] for one in known] == sorted(one["id"] for one in known)
+    stored = next(one for one in known if one["verb"] == "store")
+    assert stored | {"id": 0, "at": 0.0, "message": 0} == {
+        "id": 0,
+        "at": 0.0,
+        "account": "work",
+        "mailbox": "INBOX",
+        "device": None,
+        "message": 0,
+        "uid": 2,
+        "messages": 1,
+        "origin": "laptop",
+        "verb": "store",
+        "detail": "+\\Seen",
+        "outcome": "done",
+        "reason": "",
+    }
+    heads, *lines = table.stdout.splitlines()
+    assert heads.split("  ")[0] == "time"
+    assert any("phone" in line and "rename +\\Seen" in line for line in lines)
+    assert daemon.syncd("history", "--message", str(number)).stdout == table.stdout
+    assert daemon.syncd("history", "--device", "laptop", "--since", "1h").stdout.count("store +\\Seen") == 1
+    assert daemon.syncd("history", "--mailbox", "work/INBOX", "--limit", "1").stderr.startswith("only the newest 1 ")
+    assert (
+        daemon.syncd("history", "--account", "work", "--since", "2100-01-01").stdout == "nothing that is remembered\n"
+    )
+    for slip in (("--device", "lapdop"), ("--account", "wrok"), ("--since", "yesterday"), ("--limit", "0")):
+        assert daemon.syncd("history", *slip).returncode == 2
+
+
+def test_plan_is_shown_with_the_server_away(
+    dovecot: Dovecot, mail_user: str, make_dovecot: Callable[..., Dovecot], make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """What a device changed, with the UID, and nothing is done by asking; as JSON with the keys that are documented."""
+    server = make_dovecot()
+    deliver(server, mail_user, 2)
+    daemon = make_daemon({"work": imap_account(server, mail_user)})
+    with daemon:
+        daemon.sync()
+    server.stop()
+    with daemon:
+        mark_seen(next(file for file in files(tmp_path / "laptop", "work.INBOX") if _is_of(file, 0)))
+        assert daemon.syncd("sync").returncode == 1
+        text, again, as_json = daemon.syncd("plan"), daemon.syncd("plan"), daemon.syncd("plan", "--json")
+
+    (line,) = text.stdout.splitlines()
+    assert line.startswith("laptop: work/INBOX: store flags of message ")
+    assert line.endswith(" (uid 1) +\\Seen")
+    assert again.stdout == text.stdout
+    report = json.loads(as_json.stdout)
+    assert report.keys() == {"effects", "is_whole", "holds", "waits"}
+    (effect,) = report["effects"]
+    assert (effect["account"], effect["mailbox"], effect["device"], effect["uid"], effect["held"]) == (
+        "work",
+        "INBOX",
+        "laptop",
+        1,
+        None,
+    )
+    assert effect["effect"] | {"message_id": 0} == {
+        "verb": "store",
+        "message_id": 0,
+        "uid": 1,
+        "add": ["\\Seen"],
+        "remove": [],
+    }
+
+
+def _is_of(file: Path, number: int) -> bool:
+    return f"<{number}@example.org>".encode() in file.read_bytes()
