@@ -40,7 +40,7 @@ def test_rows_keep_their_identity_and_take_uid_flags_and_modseq(store: Database)
     assert (rows[kept].uidvalidity, rows[kept].uid, rows[kept].flags, rows[kept].modseq) == (NEW, 11, "\\Flagged", 5)
     assert (rows[fresh].body_id, rows[fresh].gone_at) == (3, None)
     assert (rows[lost].uidvalidity, rows[lost].gone_at) == (OLD, NOW)
-    assert {rows[id_].version for id_ in (kept, lost, fresh)} == {2}
+    assert all(rows[id_].version > 1 for id_ in (kept, lost, fresh))
     assert store.read_now(lambda conn: conn.execute(select(trouble)).all()) == []
     assert store.read_now(lambda conn: messages_of(conn, mailbox_id=1, uidvalidity=NEW)) == {11: kept, 12: fresh}
 
