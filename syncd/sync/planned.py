@@ -184,10 +184,11 @@ def _of_server(
                     seen.add((replica_id, effect))
                     yield names[replica_id], effect, effect.uid, None
         barred |= found.barred
+        asked = [of for of, _ in replicas]
         replicas = [(replace(of, replica_cursor=found.cursors[of.id]), policy) for of, policy in replicas]
         if not any(of.has_replica_news for of, _ in replicas):
             break
-    yield from _departures(conn, mailbox, [of for of, _ in replicas], found, names, barred=barred, rule=rule, now=now)
+    yield from _departures(conn, mailbox, asked, found, names, barred=barred, rule=rule, now=now)
 
 
 def _departures(
@@ -204,12 +205,11 @@ def _departures(
     """Yield what devices deleted and the guard lets pass, and what it would hold from now on."""
     if not found.wishes.by_replica:
         return
-    wishes = {of.id: mine for of, mine in found.wishes.by_replica.items()}
     judged = judge_departures(conn, mailbox, replicas, found.wishes, barred=barred, rule=rule, now=now)
     sleeping = found.troubled.all.difference(found.troubled.due, found.wishes.patient)
     for of in replicas:
         alone, together = judged.by_device[of], judged.together
-        for message_id, effect in wishes.get(of.id, {}).items():
+        for message_id, effect in found.wishes.by_replica.get(of, {}).items():
             if message_id in barred or message_id in sleeping:
                 continue
             reason = alone.reason if message_id in alone.held else together.reason

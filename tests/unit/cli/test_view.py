@@ -168,3 +168,15 @@ def test_text_of_any_length_is_shown_by_its_ends() -> None:
     assert "work/xxx" in words
     assert "x:thenameistoolong" in words
     assert words.count("x") < 300
+
+
+def test_what_is_counted_says_how_far_it_is() -> None:
+    """Of what there was when it began; more that came meanwhile is not beyond the end."""
+    text = shown(
+        accounts=(account(doing="pushing changes of INBOX", done=3000, total=50_000),),
+        devices=(device(done=51_000, total=50_000),),
+    )
+
+    assert "pushing changes of INBOX, 3,000 of 50,000" in text
+    assert "delivering, 50,000 of 50,000" in text
+    assert " of " not in shown(accounts=(), devices=(device(),)).replace("work/INBOX", "")

@@ -1,0 +1,97 @@
+"""The plan is what the rounds then do, changes nothing by being asked for, and says what the guard would hold."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.reconcile.guard import Reason
+from syncd.store import history, holds, schema
+from syncd.store.entries import Question
+from syncd.store.recall import recall
+from syncd.sync.planned import Plan, planned
+from tests.contract.sync.house import House, MakeDovecot, until_state
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.three_devices import add, house_of, remove
+
+
+async def test_what_is_planned_while_the_server_is_away_is_what_is_done_afterwards(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """A flag, a draft, a file that was moved, a deletion: each effect of the plan is in the history afterwards."""
+    server = make_dovecot()
+    user = Provider(server, mail_user)
+    user.receive("a", "b", "c", "d", flags=("\\Seen",))
+    user.receive("old", mailbox="Archive")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        server.stop()
+
+        house.replica("laptop").mark("a", add="F")
+        remove(house, "nas", "b")
+        file = house.replica("phone").find("c").path
+        file.rename(house.replica("phone", "Archive").directory / "cur" / file.name)
+        add(house, "laptop", "draft", mailbox="Drafts", letters="DS")
+        await until_state(house, ReplicaState.DELETED, 2)
+        await house.until_read(lambda found: len(found) == 2, select(schema.journal.c.id))
+        plan = await _plan(house)
+        assert await _plan(house) == plan
+        before = (await _ask(house))[-1].id
+
+        server.start()
+        await house.settle()
+
+        wanted = {
+            (one.account, one.mailbox, one.device, told.verb, told.detail)
+            for one in plan.effects
+            for told in (history.of(one.effect),)
+        }
+        assert {(mailbox, device, verb) for _, mailbox, device, verb, _ in wanted} == {
+            ("INBOX", "laptop", "store"),
+            ("INBOX", "nas", "move"),
+            ("INBOX", "phone", "move"),
+            ("Drafts", "laptop", "append"),
+        }
+        done = {
+            (one.account, one.mailbox, one.origin, one.verb, one.detail)
+            for one in await _ask(house)
+            if one.id > before and one.device is None and one.origin != "server"
+        }
+        assert done == wanted
+
+
+async def test_what_the_guard_would_hold_is_said_before_it_is_held(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """And why; asking holds nothing. A file that is missing once is to be looked for first."""
+    server = make_dovecot()
+    user = Provider(server, mail_user)
+    user.receive(*(f"k{number:02}" for number in range(30)))
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        server.stop()
+        remove(house, "laptop", *(f"k{number:02}" for number in range(27)))
+        await until_state(house, ReplicaState.DELETED, 27)
+
+        plan = await _plan(house)
+
+        assert {(one.device, type(one.effect).__name__, one.held) for one in plan.effects} == {
+            ("laptop", "Move", Reason.TOO_MANY)
+        }
+        assert sorted(one.uid or 0 for one in plan.effects) == list(range(1, 28))
+        assert await house.db.read(holds.holds) == ()
+
+        server.start()
+        await house.settle()
+        assert len((await house.db.read(holds.holds))[0].effects) == 27
+        assert (await _plan(house)).effects == ()
+
+
+async def _plan(house: House) -> Plan:
+    return await house.db.read(partial(planned, config=house.config, now=house.clock(), limit=100))
+
+
+async def _ask(house: House) -> tuple[Any, ...]:
+    return await house.db.read(partial(recall, question=Question()))
