@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import drop_copies
-from syncd.store.queries import is_one_of, rows_at_once
-from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
+from syncd.store.queries import PER_VERSION, groups, is_one_of, rows_at_once
+from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.store.successors import has_successor
@@ -75,12 +75,14 @@ def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, liste
 
     Whoever asks has the proof (law 2). Files that have another state by now keep it.
     """
-    raised = update(replica).where(replica.c.id == of.id).values(version=replica.c.version + 1, listed_at=listed_at)
-    version = conn.execute(raised.returning(replica.c.version)).scalar_one()
-    columns = replica_message.c
-    here = (columns.replica_id == of.id, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, file_ids))
-    deleted = update(replica_message).where(*here).values(state=ReplicaState.DELETED, version=version)
-    return conn.execute(deleted).rowcount
+    conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=listed_at))
+    columns, count = replica_message.c, 0
+    for group in groups(file_ids, PER_VERSION):
+        here = (columns.replica_id == of.id, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, group))
+        version = raise_replica_version(conn, of.id)
+        deleted = update(replica_message).where(*here).values(state=ReplicaState.DELETED, version=version)
+        count += conn.execute(deleted).rowcount
+    return count
 
 
 def deleted_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ changed, or not at all (`departures`).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
 from syncd.log import log
+from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Expunge, Move, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
@@ -23,6 +24,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
+from syncd.store.queries import groups
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
@@ -66,9 +68,9 @@ def plan_changes(
     planned = ServerPlan(_troubled(conn, mailbox_id=mailbox.id, now=now))
     planned.seen.update(planned.troubled.due)
     for of, policy in replicas:
-        news = _server_news(conn, of=of, again=planned.troubled.due)
+        news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
         planned.cursors[of.id] = news.upto
-        for pair in dict.fromkeys(news.pairs):
+        for pair in _with_older(conn, of, news.pairs, again=planned.troubled.due):
             planned.seen |= {pair.server.id} if pair.server is not None else set()
             for effect in plan(pair, policy):
                 if isinstance(effect, Store):
@@ -218,8 +220,10 @@ def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
     return tuple(joined.values())
 
 
-def _server_news(conn: Connection, *, of: ReplicaRow, again: tuple[int, ...]) -> pairs.News:
-    news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-    also = {*again, *deletions.deleted_messages(conn, of)}
-    found = (*news.pairs, *pairs.pairs_of(conn, of, also)) if also else news.pairs
-    return replace(news, pairs=with_successors(conn, of, found))
+def _with_older(conn: Connection, of: ReplicaRow, news: Sequence[Pair], *, again: Iterable[int]) -> Iterator[Pair]:
+    """Yield what is new, what is tried again and all that the device deleted, which may be much, a group at a time."""
+    yield from with_successors(conn, of, tuple(news))
+    older = {*again, *deletions.deleted_messages(conn, of)}
+    older -= {pair.server.id for pair in news if pair.server is not None}
+    for group in groups(sorted(older), _PAIRS_PER_ROUND):
+        yield from with_successors(conn, of, pairs.pairs_of(conn, of, group))

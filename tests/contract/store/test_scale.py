@@ -27,6 +27,7 @@ from tests.contract.store.scale import NOW, Large, large_of, steps
 
 FEW, MANY = 100, 100_000
 EFFECTS = 50_000
+DELETIONS = 10_000
 MB = 1024 * 1024
 
 
@@ -130,6 +131,18 @@ def test_fifty_thousand_changes_of_a_device_are_stored_a_thousand_at_a_time(tmp_
         message, told = schema.server_message.c, schema.history.c
         for query in (select(message.id).where(message.flags == "\\Seen"), select(told.id).where(told.verb == "store")):
             assert len(large(lambda conn, query=query: conn.execute(query).all())) == done
+
+
+def test_thousands_of_deletions_are_planned_without_holding_their_files_in_memory(tmp_path: Path) -> None:
+    """All of a mailbox at once, for the guard must judge them together: what is kept of each is the effect alone."""
+    with large_of(tmp_path, count=DELETIONS) as large:
+        large.flag_files(below=DELETIONS + 1)
+        large.run("UPDATE replica_message SET flags = '', state = 'deleted'")
+
+        found, peak = _measured(lambda: large.db.read_now(of_server(large, tmp_path)))
+
+        assert len(found.wishes.message_ids) == DELETIONS
+        assert peak < 8 * MB
 
 
 def test_one_look_at_thousands_of_changes_is_planned_by_pages(tmp_path: Path) -> None:
