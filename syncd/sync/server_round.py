@@ -2,11 +2,12 @@
 
 The theory is that of `round`; here the side that performs is a server, and nothing has to be announced: a flag that was
 stored and not settled is observed again, and then both sides agree. Flags go first: a deletion comes after what others
-changed, or not at all (`departures`).
+changed, or not at all (`departures`). What the server deleted and a device wants is put back (`restores`), once it is
+known that the server did not move it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,14 +15,16 @@ from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
 from syncd.log import log
+from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
-from syncd.reconcile.effects import Agree, Expunge, Move, Store, as_text
+from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deletions, devices, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
@@ -39,10 +42,12 @@ async def server_round(
     now: float,
     rule: Rule = DEFAULT,
     sets_overtaken_aside: bool = False,
+    unmoved: Collection[int] | None = None,
 ) -> RoundResult:
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
 
     sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
+    unmoved: which messages that are gone were looked for in other mailboxes since; None: nothing is there unseen.
     """
     stores: dict[Store, list[int]] = defaultdict(list)
     agreed: dict[int, list[FlagDelta]] = defaultdict(list)
@@ -50,6 +55,8 @@ async def server_round(
     troubled = await db.read(partial(_troubled, mailbox_id=mailbox.id, now=now))
     seen = set(troubled.due)
     wishes = Wishes()
+    wanted_back: dict[int, set[int]] = defaultdict(set)
+    followed: set[int] = set()
     for of, policy in replicas:
         news = await db.read(partial(_server_news, of=of, again=troubled.due))
         cursors[of.id] = news.upto
@@ -60,6 +67,10 @@ async def server_round(
                     stores[effect].append(of.id)
                 elif isinstance(effect, Agree):
                     agreed[of.id].append(_delta(effect))
+                elif isinstance(effect, Restore):
+                    wanted_back[effect.message_id].add(of.id)
+                elif isinstance(effect, Remove):
+                    followed |= _moved_after_all(of, pair)
                 else:
                     wishes.take(of, pair, effect)
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
@@ -81,6 +92,10 @@ async def server_round(
     waiting = overtaken - refused.keys()
     held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
     departing = {of.id for of in wishes.by_replica} - held
+    unseen = wanted_back.keys() - unmoved if unmoved is not None else frozenset[int]()
+    held |= {replica_id for message_id in unseen for replica_id in wanted_back[message_id]}
+
+    restored = wanted_back.keys() - unseen
 
     def settle(conn: Connection) -> None:
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
@@ -101,7 +116,8 @@ async def server_round(
                 now=now,
             )
         troubles.resolve(conn, settled, device_id=None)
-        deletions.touch(conn, mailbox.id, wishes.returning)
+        deletions.touch(conn, mailbox.id, wishes.returning | followed)
+        put_back(conn, mailbox.id, restored, now=now)
         for replica_id, upto in cursors.items():
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
@@ -122,7 +138,11 @@ async def server_round(
         now=now,
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
-    return RoundResult(len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
+    if restored:
+        log.info("messages_put_back", mailbox_id=mailbox.id, count=len(restored))
+    return RoundResult(
+        len(stores) + len(restored) + left.effects, bool(overtaken) or left.is_stale, left.moved, frozenset(unseen)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +171,13 @@ def _unwanted(
         if isinstance(effect, Store | Move | Expunge)
     }
     return message_ids - wanted
+
+
+def _moved_after_all(of: ReplicaRow, pair: Pair) -> set[int]:
+    """Return a message that turned out to be moved when its device had waited already for its being put back."""
+    server = pair.server
+    is_past = server is not None and server.version <= of.server_cursor and pair.successor is not None
+    return {server.id} if server is not None and is_past else set()
 
 
 def _delta(effect: Store | Agree) -> FlagDelta:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from syncd.mail.flags import ANSWERED, FLAGGED, SEEN, SYSTEM, Flags, with_delta
 from syncd.mail.tree import Holdable
-from syncd.reconcile.deletions import ForGood, ToTrash
+from syncd.reconcile.deletions import ForGood, ToTrash, is_personal
 from syncd.reconcile.effects import Expunge, Move
 from tests.properties.reconcile.world import Copy, World
 
@@ -240,14 +240,41 @@ def test_deletion_yields_to_a_person_in_either_order(name: str, is_first: bool, 
 
 @given(histories(), st.data())
 def test_expunge_takes_every_file_once(history: tuple[World, list[Edit | Round]], data: st.DataObject) -> None:
-    """After an expunge every copy goes, also those on their way, and nothing is delivered again."""
+    """After an expunge every copy goes, also those on their way, but where a person changed one before or meanwhile."""
     world, steps = history
     for step in steps:
         play(world, step)
     world.is_gone = True
+    is_wanted = any(world.is_wanted(number) for number in range(len(world.copies)))
     for one in data.draw(st.lists(rounds(len(world.copies)), max_size=4)):
         play(world, one)
+        is_wanted |= any(is_personal(edit.add | edit.remove) for edit in one.edits)
 
     settle(world)
 
-    assert [(copy.file, copy.base) for copy in world.copies] == [(None, None)] * len(world.copies)
+    assert is_wanted or world.is_gone
+    for copy in world.copies:
+        common = world.holdable.part_of(copy.holdable.part_of(world.server))
+        there = copy.file is not None and world.holdable.part_of(copy.holdable.part_of(copy.file)) == common
+        assert (copy.file, copy.base) == (None, None) if world.is_gone else there
+
+
+@given(losses(), st.booleans())
+def test_change_by_a_person_is_stronger_than_a_deletion_by_the_server(
+    history: tuple[World, list[Edit | Round | Loss]], to_trash: bool
+) -> None:
+    """Whatever happened before, a file that its device then flags keeps its message, though the server deleted it."""
+    world, steps = history
+    for step in steps:
+        play(world, step)
+    settle(world)
+    there = [number for number, copy in enumerate(world.copies) if copy.file is not None and not world.is_gone]
+    if not there:
+        return
+    world.is_gone, world.trash = True, int(to_trash)
+    edit(world, Edit(there[0], frozenset({FLAGGED}), frozenset({"\\Deleted"})))
+    changed = world.copies[there[0]].file != world.copies[there[0]].base
+    settle(world)
+
+    assert world.is_gone is not changed
+    assert not changed or FLAGGED in world.server

@@ -68,7 +68,7 @@ def announce(grove: Grove, one: Shiftable, flags: Flags = SEEN) -> int | None:
     """Announce a shift, and return the row id of the file that is to be in Archive."""
     file = one.file
     placed = MintedFile(one.successor.id, file.name, "S", "cur", flags, file.size_bytes, file.mtime, file.form)
-    made = grove(lambda conn: shifts.announce(conn, grove.laptop_archive, {file.id: placed}))
+    made = grove(lambda conn: shifts.announce(conn, grove.laptop_archive, {file.id: placed}, bases={file.id: SEEN}))
     return made[file.id].id if made else None
 
 
@@ -195,7 +195,7 @@ def test_settled_shift_is_as_if_it_had_been_delivered(grove: Grove, flags: Flags
     grove(hold)
 
     settled = Settled(there, new, "S", "cur", flags)
-    done = [ShiftedFile(old, settled, SEEN)]
+    done = [ShiftedFile(old, settled, flags != SEEN)]
     grove(lambda conn: shifts.settle(conn, grove.laptop, grove.laptop_archive, done, now=NOW))
 
     pair = grove.pair(grove.laptop_archive, new)
