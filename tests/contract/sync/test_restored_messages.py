@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from syncd.errors import SyncdError
+from tests.contract.sync import pop3_devices
 from tests.contract.sync.provider import Provider
+from tests.contract.sync.replica import Replica
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, assert_everywhere, come_back, house_of, remove
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
 
@@ -88,15 +90,14 @@ async def test_device_that_flags_after_another_ones_deletion_was_carried_out(
     user.receive("a", "b")
     async with house_of(tmp_path, user, delete=deletion) as house:
         await house.settle()
-        root = house.config.devices["nas"].path
-        root.rename(root.with_name("away"))
+        away = house.config.devices["nas"].path.rename(tmp_path / "away")
         remove(house, "laptop", "a", "b")
         await house.ask("laptop")
         await house.ask("work")
         await house.ask("phone")
         assert house.replica("phone").keys() == []
-        root.with_name("away").rename(root)
-        house.replica("nas").mark("a", add="F")
+        Replica(away / house.replica("nas").directory.name).mark("a", add="F")
+        await come_back(house, "nas", away=away)
 
         await house.settle()
 
@@ -153,3 +154,21 @@ async def test_flag_follows_a_message_that_was_moved_though_the_wire_breaks_betw
         assert_everywhere(house, user, "INBOX", "b")
         assert_everywhere(house, user, "Archive", "a", "x")
         assert user.flags("Archive") == {"a": {FLAGGED}, "x": frozenset()}
+
+
+async def test_pop3_message_comes_back_out_of_trash(tmp_path: Path, user: Provider) -> None:
+    """Where the store is the server as well: deleted by one device, flagged by another that had not heard of it."""
+    user.receive("a", "b")
+    async with pop3_devices.house_of(tmp_path, user) as house:
+        await house.settle()
+        away = house.config.devices["nas"].path.rename(tmp_path / "away")
+        pop3_devices.remove(house, "laptop", "a", "b")
+        await house.until(lambda: pop3_devices.on(house, "phone", "Trash").keys() == ["a", "b"])
+        Replica(away / pop3_devices.on(house, "nas").directory.name).mark("a", add="F")
+        await come_back(house, "nas", away=away)
+
+        await house.settle()
+
+        pop3_devices.assert_everywhere(house, "INBOX", "a")
+        pop3_devices.assert_everywhere(house, "Trash", "b")
+        assert [one.flags() for one in house.replicas(account="isp")] == [{"a": {FLAGGED}}] * len(DEVICES)

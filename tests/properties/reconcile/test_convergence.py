@@ -1,11 +1,12 @@
 """Whatever happens on any side and wherever rounds are interrupted, all sides come to the same flags, and rest."""
 
 from dataclasses import dataclass
+from random import Random
 
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from syncd.mail.flags import ANSWERED, FLAGGED, SEEN, SYSTEM, Flags, with_delta
+from syncd.mail.flags import ANSWERED, FLAGGED, NONE, SEEN, SYSTEM, Flags, with_delta
 from syncd.mail.tree import Holdable
 from syncd.reconcile.deletions import ForGood, ToTrash, is_personal
 from syncd.reconcile.effects import Expunge, Move
@@ -104,12 +105,13 @@ def edit(world: World, one: Edit) -> None:
         copy.file = with_delta(copy.file, add=copy.holdable.part_of(add), remove=one.remove)
 
 
-def settle(world: World) -> int:
-    """Run whole rounds until nothing is planned; return how many that took."""
+def settle(world: World, *, without: int | None = None) -> int:
+    """Run whole rounds until nothing is planned, of all replicas but one; return how many that took."""
+    there = [number for number in range(len(world.copies)) if number != without]
     for count in range(ROUNDS_MAX):
-        if world.is_at_rest():
+        if not any(world.plan(number) for number in there):
             return count
-        for number in range(len(world.copies)):
+        for number in there:
             for effect in world.plan(number):
                 if isinstance(effect, Move | Expunge) and not world.may_depart():
                     continue
@@ -236,6 +238,32 @@ def test_deletion_yields_to_a_person_in_either_order(name: str, is_first: bool, 
     settle(world)
 
     assert world.is_gone is (name == SEEN)
+
+
+def test_device_that_was_away_among_fifty_is_merged_by_rule() -> None:
+    """A thousand changes that it made meanwhile hold, and what the others did holds beside them."""
+    everything, random = Holdable(SYSTEM, any_keyword=True), Random(43)
+    away, changes = 49, 0
+    while changes < 1000:
+        copies = [Copy(everything, base=NONE, file=NONE) for _ in range(50)]
+        world = World(everything, copies, deletion=ToTrash(2, "Trash"))
+        elsewhere = random.choice((FLAGGED, "a", "deleted", "deleted"))
+        if elsewhere == "deleted":
+            world.lose(7)
+            world.look_again(7)
+        else:
+            edit(world, Edit(random.choice((None, 7)), frozenset({elsewhere}), frozenset()))
+        settle(world, without=away)
+        kinds = random.choice(((SEEN, "\\Deleted", "$Junk", "NonJunk"), (SEEN, ANSWERED, "b", "c", "$Junk")))
+        changed = frozenset(random.sample(kinds, 4))
+        changes += len(changed)
+        edit(world, Edit(away, changed, frozenset()))
+
+        settle(world)
+
+        assert world.is_gone is (elsewhere == "deleted" and not is_personal(changed))
+        wanted = None if world.is_gone else changed | (frozenset({elsewhere}) - {"deleted"})
+        assert [copy.file for copy in world.copies] == [wanted] * len(world.copies)
 
 
 @given(histories(), st.data())
