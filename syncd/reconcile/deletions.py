@@ -23,8 +23,20 @@ YIELDING = (
     "$Phishing",
     "$AutoJunk",
     "Receipt-Handled",
+    "JunkRecorded",
+    "$HasAttachment",
+    "$HasNoAttachment",
+    "$AutoSent",
+    "$CanUnsubscribe",
+    "$Imported",
+    "$IsTrusted",
+    "$MaskedEmail",
+    "$New",
 )
-"""What is no cause to keep a message: flags that one sets in passing, and keywords that programs set by themselves."""
+"""What is no cause to keep a message: flags that one sets in passing, and keywords that programs set by themselves.
+
+The latter are of RFC 5550, 5788, 8621 and 9979, and what Apple Mail and KMail have beside them.
+"""
 _YIELDING = frozenset(flag.lower() for flag in YIELDING)
 
 

@@ -22,7 +22,18 @@ from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
-from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, Restore, as_text, in_order
+from syncd.reconcile.effects import (
+    Agree,
+    Deliver,
+    Effect,
+    Forget,
+    Remove,
+    Rename,
+    ReplicaEffect,
+    Restore,
+    as_text,
+    in_order,
+)
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, holds, pairs, replica_tree, troubles
@@ -33,7 +44,7 @@ from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
 from syncd.store.successors import with_successors
 from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
-from syncd.sync.guarding import Waiting, admit, count_removals, waiting
+from syncd.sync.guarding import Waiting, admit, count_removals, decided, waiting
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -87,6 +98,8 @@ class ReplicaRound:
         news, waits, again = await self.db.read(self._news)
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
+        if waits and any(isinstance(effect, Restore) for effect in effects):
+            effects = _as_decided(effects, await self.db.read(partial(decided, of=self.of)))
         mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, Deliver | Rename | Remove))
         over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
@@ -318,6 +331,14 @@ class ReplicaRound:
             temper=error.temper,
             now=self.now,
         )
+
+
+def _as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Effect]:
+    """Return effects without putting back what a person decides about: that is removed, or held."""
+    return [
+        Remove(one.message_id, one.file_id) if isinstance(one, Restore) and one.message_id in by_person else one
+        for one in effects
+    ]
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:

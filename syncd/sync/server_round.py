@@ -28,6 +28,7 @@ from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
+from syncd.sync.guarding import decided
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
 _PAIRS_PER_ROUND = 1000
@@ -92,6 +93,10 @@ async def server_round(
     waiting = overtaken - refused.keys()
     held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
     departing = {of.id for of in wishes.by_replica} - held
+    for of, _ in replicas if wanted_back else ():
+        for message_id in await db.read(partial(decided, of=of)):
+            wanted_back[message_id].discard(of.id)
+    wanted_back = {message_id: replica_ids for message_id, replica_ids in wanted_back.items() if replica_ids}
     unseen = wanted_back.keys() - unmoved if unmoved is not None else frozenset[int]()
     held |= {replica_id for message_id in unseen for replica_id in wanted_back[message_id]}
 
