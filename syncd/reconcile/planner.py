@@ -16,7 +16,7 @@ from typing import assert_never
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
-from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally, is_personal
 from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
 
 _NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
@@ -100,11 +100,12 @@ def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
     )
 
 
-def is_wanted(base: BaseMessage | None, replica: ReplicaMessage | None, policy: Policy) -> bool:
-    """Tell whether a device changed its file in a way that is stronger than a deletion, and nobody heard of it yet."""
+def is_wanted(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None, policy: Policy) -> bool:
+    """Tell whether a device changed its file in a way that is stronger than a deletion, and its server never had so."""
     if base is None or replica is None or replica.state not in _SYNCED_STATES:
         return False
-    return differ_personally(_common(base.flags, policy), _common(replica.flags, policy))
+    merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
+    return is_personal(merged.server_add | merged.server_remove)
 
 
 def _plan_gone(
@@ -118,7 +119,7 @@ def _plan_gone(
         return (Forget(server.id),) if base or replica else ()
     if replica.state is ReplicaState.EDITED:
         return ()  # the edit exists nowhere else
-    if successor is None and is_wanted(base, replica, policy) and server.body_id is not None:
+    if successor is None and is_wanted(server, base, replica, policy) and server.body_id is not None:
         return (Restore(server.id, replica.id),)
     return (Remove(server.id, replica.id),)
 

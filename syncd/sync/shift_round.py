@@ -110,7 +110,7 @@ class ShiftRound:
             one
             for one in found
             if one.target.mailbox_id not in trashes
-            or not is_wanted(BaseMessage(one.base), one.file, self._policy(by_replica[one.source.id]))
+            or not is_wanted(one.successor, BaseMessage(one.base), one.file, self._policy(by_replica[one.source.id]))
         )
 
     def _policy(self, served: Served) -> Policy:

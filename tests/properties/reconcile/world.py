@@ -7,7 +7,7 @@ from syncd.mail.flags import NONE, Flags, with_delta
 from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
 from syncd.reconcile.deletions import ForGood, ToTrash, is_personal
 from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
-from syncd.reconcile.planner import Policy, Selection, plan
+from syncd.reconcile.planner import Policy, Selection, merge, plan
 
 
 @dataclass(slots=True)
@@ -89,8 +89,8 @@ class World:
         copy = self.copies[number]
         if copy.file is None or copy.base is None:
             return False
-        changed = self.holdable.part_of(copy.holdable.part_of(copy.file ^ copy.base))
-        return is_personal(changed)
+        merged = merge(*(self.holdable.part_of(one) for one in (self.server, copy.base, copy.file)))
+        return is_personal(merged.server_add | merged.server_remove)
 
     def perform(self, number: int, effect: Effect) -> None:
         """Do an effect to its side, whatever happened since it was planned."""

@@ -142,6 +142,12 @@ def test_deletion_by_the_server_is_stronger_than_seen_and_deleted(base: str, rep
     assert plan(pair(base, base, replica, is_gone=True), policy()) == (Remove(MESSAGE, FILE),)
 
 
+@pytest.mark.parametrize(("server", "base", "replica"), [("R", "", "R"), ("", "F", ""), ("F", "", "FS")])
+def test_flag_that_the_server_had_as_well_puts_nothing_back(server: str, base: str, replica: str) -> None:
+    """Whoever deleted the message saw it so; this is all that an adopted device, of which no base is known, can say."""
+    assert plan(pair(server, base, replica, is_gone=True), policy()) == (Remove(MESSAGE, FILE),)
+
+
 def test_message_that_the_server_moved_is_not_put_back() -> None:
     """The file follows it, with its flags."""
     moved = pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)

@@ -106,6 +106,20 @@ def test_one_half_is_nothing(grove: Grove) -> None:
     assert find(grove) == ()
 
 
+def test_file_that_waits_to_be_put_back_follows_its_message(grove: Grove) -> None:
+    """Its device's round is past the one half when the other is seen: what the device changed waits to be told."""
+    file_id = deliver(grove, letter(grove, 1))
+    expunge(grove, 1)
+    settle_cursor(grove)
+    new = letter(grove, 11, archive=True)
+    assert find(grove) == ()
+
+    grove(lambda conn: replica_tree.tell_again(conn, grove.laptop.id, [file_id]))
+
+    (one,) = find(grove)
+    assert (one.file.id, one.successor.id) == (file_id, new)
+
+
 def test_only_what_is_to_be_removed_and_delivered_anyway_is_found(grove: Grove) -> None:
     """What a round has been past asks for nothing, but for a removal that is held; what is not taken does not come."""
     old, new, _ = moved(grove)
