@@ -120,6 +120,9 @@ class Entry:
         for count in range(1, len(losing) + 1):
             for lost in combinations(losing, count):
                 found |= _outcomes(self.begun, [deed for at, deed in enumerate(deeds) if at not in lost])
+        for at in losing:
+            if deeds[at].verb is Verb.WEB_MOVE and deeds[at + 1 :]:  # it was moved on while it came back
+                found |= _outcomes(self.begun, [*deeds[:at], *_undone(deeds[at]), *deeds[at + 1 :]])
         for at, deed in enumerate(deeds):
             if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
