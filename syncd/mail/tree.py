@@ -90,9 +90,10 @@ class ReplicaMessage(NamedTuple):
 
 
 class Successor(Enum):
-    """Say that a device which removed a file put another one in its place, a copy elsewhere or a newer version.
+    """Say that what took the place of a message is known, so that it was not deleted.
 
-    on its way: the server does not have that one yet. there: it is a message of the server.
+    A device which removed a file put another one in its place, a copy elsewhere or a newer version; or a server moved
+    the message to a mailbox that is no Trash. on its way: the server does not have that one yet. there: it does.
     """
 
     ON_ITS_WAY = "on its way"
@@ -102,7 +103,8 @@ class Successor(Enum):
 class Pair(NamedTuple):
     """One message as the three trees have it, for one replica; None where a tree does not have it.
 
-    successor: what has taken the place of a file that the device deleted.
+    successor: what has taken the place of a file that the device deleted, or of a message that is gone and whose file
+    the device changed.
     """
 
     server: ServerMessage | None

@@ -1,4 +1,4 @@
-"""Floor 2: deletions by a device: what they become on the server, and which changes of others are stronger.
+"""Floor 2: deletions: what those of a device become on the server, and which changes of the other side are stronger.
 
 Theory. A person who flags a message, answers it or files it under a keyword wants it; one who has seen it may as well
 have deleted it after that. So a change of \\Seen, of \\Deleted (which an expunge that is owed sets itself) or of a
@@ -9,23 +9,35 @@ from dataclasses import dataclass
 
 from syncd.mail.flags import DELETED, SEEN, Flags
 
-_YIELDING = frozenset(
-    {
-        SEEN.lower(),
-        DELETED.lower(),
-        "$junk",
-        "$notjunk",
-        "junk",
-        "nonjunk",
-        "notjunk",
-        "$mdnsent",
-        "$submitted",
-        "$submitpending",
-        "$phishing",
-        "$autojunk",
-        "receipt-handled",
-    }
+YIELDING = (
+    SEEN,
+    DELETED,
+    "$Junk",
+    "$NotJunk",
+    "Junk",
+    "NonJunk",
+    "NotJunk",
+    "$MDNSent",
+    "$Submitted",
+    "$SubmitPending",
+    "$Phishing",
+    "$AutoJunk",
+    "Receipt-Handled",
+    "JunkRecorded",
+    "$HasAttachment",
+    "$HasNoAttachment",
+    "$AutoSent",
+    "$CanUnsubscribe",
+    "$Imported",
+    "$IsTrusted",
+    "$MaskedEmail",
+    "$New",
 )
+"""What is no cause to keep a message: flags that one sets in passing, and keywords that programs set by themselves.
+
+The latter are of RFC 5550, 5788, 8621 and 9979, and what Apple Mail and KMail have beside them.
+"""
+_YIELDING = frozenset(flag.lower() for flag in YIELDING)
 
 
 @dataclass(frozen=True, slots=True)

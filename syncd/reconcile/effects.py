@@ -1,9 +1,9 @@
 """Floor 2: effects: each planned change as a frozen value with a text form and a JSON form."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from syncd.mail.flags import NONE, Flags, format_flags
 
@@ -78,6 +78,14 @@ class Expunge:
 
 
 @dataclass(frozen=True, slots=True)
+class Restore:
+    """Put back a message that the server deleted, for its device changed it before it heard of that."""
+
+    message_id: int
+    file_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """Send a message that a device added to the server."""
 
@@ -124,9 +132,38 @@ Departure = Move | Expunge
 """What takes a message out of a mailbox of the server because a device removed its file."""
 Arrival = Append | Copy | Move | Bind
 """What makes a message of a file that a device added."""
-ServerEffect = Store | Departure | Append | Copy
+ServerEffect = Store | Restore | Departure | Append | Copy
 BaseEffect = Agree | Forget | Bind
 Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect
+ORDER: tuple[type[Effect], ...] = (
+    Append,
+    Copy,
+    Store,
+    Restore,
+    Move,
+    Expunge,
+    Shift,
+    Rename,
+    Remove,
+    Deliver,
+    Bind,
+    Agree,
+    Forget,
+)
+"""What is done before what.
+
+To a server goes what is new, for it may take the place of what leaves; then flags, then what is put back, and only
+then what leaves: a deletion comes after every change that may be stronger. On a device a file moves before it would be
+removed and another written; and what goes makes room for what comes. What touches no side is recorded at the end.
+"""
+
+
+Planned = TypeVar("Planned", bound=Effect)
+
+
+def in_order(effects: Iterable[Planned]) -> tuple[Planned, ...]:
+    """Return effects by `ORDER`, those of one kind as they came."""
+    return tuple(sorted(effects, key=_rank))
 
 
 def as_text(effect: Effect) -> str:
@@ -146,6 +183,8 @@ def as_text(effect: Effect) -> str:
             return f"move message {message_id} (uid {uid}) to {to}"
         case Expunge(message_id, uid, is_replaced):
             return f"expunge message {message_id} (uid {uid})" + (", which was replaced" if is_replaced else "")
+        case Restore(message_id, _):
+            return f"restore message {message_id}, which its server deleted"
         case Append(file_id, size_bytes):
             return f"append file {file_id} ({size_bytes:,} bytes)"
         case Copy(message_id, uid, _, to):
@@ -177,6 +216,13 @@ def from_json(values: Mapping[str, Any]) -> Remove | Departure:
         case {"verb": "expunge", "message_id": message_id, "uid": uid}:
             return Expunge(message_id, uid)
     raise ValueError("not an effect that can be held")
+
+
+_RANKS: Mapping[type[Effect], int] = {kind: rank for rank, kind in enumerate(ORDER)}
+
+
+def _rank(effect: Effect) -> int:
+    return _RANKS[type(effect)]
 
 
 def _listed(flags: Flags) -> str:

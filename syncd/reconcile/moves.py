@@ -2,7 +2,8 @@
 
 Theory. A program moves a message by making a file in one mailbox and removing one in another, in either order, and
 copies it by making a file. Which it was is told by octets alone and never guessed: a file whose octets the account has
-nowhere is new. A source that is only missing may come back, so its file waits until that is known.
+nowhere is new. A source that is only missing may come back, so its file waits until that is known. A file whose message
+the server deleted is no copy of anything: it comes back from the Trash, or is sent.
 
 House rules. No I/O, no clock: the same files and messages give the same answer in whatever order they come. A source is
 moved once, and equal files stay as many messages as there are files.
@@ -21,7 +22,7 @@ class Way(Enum):
 
     bind: the mailbox has the message, and the device has no other file of it. move: its old file is deleted, so the
     message is moved on the server. copy: the server copies one that it has. append: the server is sent the octets.
-    wait: it will be known later.
+    wait: it will be known later. A file whose message the server deleted is moved out of the Trash, or sent.
     """
 
     BIND = "bind"
@@ -33,13 +34,14 @@ class Way(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OwnFile:
-    """A file that a device added and whose octets are a body of the store."""
+    """A file that a device added and whose octets are a body of the store. is_restored: its server deleted it."""
 
     file_id: int
     device_id: int
     mailbox_id: int
     body_id: int
     name: str
+    is_restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ class Origin:
     source: Candidate | None = None
 
 
-def origins(files: Iterable[OwnFile], candidates: Iterable[Candidate]) -> Mapping[int, Origin]:
-    """Return how each file, by row id, becomes a message of its mailbox."""
+def origins(
+    files: Iterable[OwnFile], candidates: Iterable[Candidate], *, trash_id: int | None = None
+) -> Mapping[int, Origin]:
+    """Return how each file, by row id, becomes a message of its mailbox; trash_id: the Trash of the account."""
     by_body: dict[int, list[Candidate]] = defaultdict(list)
     for candidate in sorted(candidates, key=lambda one: (one.uid, one.message_id)):
         by_body[candidate.body_id].append(candidate)
@@ -88,7 +92,7 @@ def origins(files: Iterable[OwnFile], candidates: Iterable[Candidate]) -> Mappin
     placed: dict[tuple[int, int], int] = {}
     found: dict[int, Origin] = {}
     for own in ordered:
-        origin = _origin(own, by_body[own.body_id], used, bound)
+        origin = _origin(own, by_body[own.body_id], used, bound, trash_id)
         here = (own.mailbox_id, own.body_id)
         if origin.way in {Way.COPY, Way.APPEND, Way.MOVE} and placed.setdefault(here, own.device_id) != own.device_id:
             origin = Origin(Way.WAIT)  # another device brings the same message there
@@ -100,7 +104,9 @@ def origins(files: Iterable[OwnFile], candidates: Iterable[Candidate]) -> Mappin
     return found
 
 
-def _origin(own: OwnFile, candidates: list[Candidate], used: set[int], bound: set[tuple[int, int]]) -> Origin:
+def _origin(
+    own: OwnFile, candidates: list[Candidate], used: set[int], bound: set[tuple[int, int]], trash_id: int | None
+) -> Origin:
     named = sorted(candidates, key=lambda one: not one.has_name(own))
     here = [one for one in named if one.mailbox_id == own.mailbox_id]
     free = [one for one in here if (own.device_id, one.message_id) not in bound and one.message_id not in used]
@@ -109,6 +115,10 @@ def _origin(own: OwnFile, candidates: list[Candidate], used: set[int], bound: se
     unknown = [one for one in free if own.device_id not in one.files]
     if renamed or unknown:
         return Origin(Way.BIND, (renamed or unknown)[0])
+    if own.is_restored:
+        # NOTE: of equal ones, the newest is that which was put into the Trash last.
+        trashed = [one for one in elsewhere if one.mailbox_id == trash_id]
+        return Origin(Way.MOVE, trashed[-1]) if trashed else Origin(Way.APPEND)
     if any(one.state_on(own.device_id) is ReplicaState.MISSING for one in free):
         return Origin(Way.WAIT)
     moved = [one for one in elsewhere if one.state_on(own.device_id) is ReplicaState.DELETED]

@@ -2,9 +2,10 @@
 
 Theory. A side that equals the base did not change; a side that differs did. For existence and for each flag by
 itself that leaves no conflict: where both sides changed, they changed to the same. A deletion by the device is one only
-once its row says so: a file that is merely missing asks for nothing. Against a change of flags that a person made
-elsewhere (`deletions`) it loses, and the file is delivered again. A file of the device's own and an edit in place are
-noticed in the replica tree and give no effect here.
+once its row says so: a file that is merely missing asks for nothing. Against a change of flags that a person made on
+the other side (`deletions`) a deletion loses, whoever deleted: the file is delivered again, or the message put back.
+What a server moved is not deleted. A file of the device's own and an edit in place are noticed in the replica tree and
+give no effect here. `conflicts` has what comes of what as a table.
 
 House rules. No I/O, no clock, no memory: the same pair and policy give the same effects, and after they are settled
 the plan is empty.
@@ -15,8 +16,8 @@ from typing import assert_never
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
-from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally
-from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
+from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally, is_personal
+from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
 
 _NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
 _SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
@@ -66,7 +67,7 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
     if server is None:
         return ()  # a file of the device's own
     if server.is_gone:
-        return _plan_gone(server, base, replica)
+        return _plan_gone(server, base, replica, policy, pair.successor)
     if replica is None:
         if base is None and server.body_id is not None and policy.selection.takes(server):
             return (Deliver(server.id, policy.replica.part_of(server.flags)),)
@@ -99,11 +100,27 @@ def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
     )
 
 
-def _plan_gone(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None) -> tuple[Effect, ...]:
+def is_wanted(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None, policy: Policy) -> bool:
+    """Tell whether a device changed its file in a way that is stronger than a deletion, and its server never had so."""
+    if base is None or replica is None or replica.state not in _SYNCED_STATES:
+        return False
+    merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
+    return is_personal(merged.server_add | merged.server_remove)
+
+
+def _plan_gone(
+    server: ServerMessage,
+    base: BaseMessage | None,
+    replica: ReplicaMessage | None,
+    policy: Policy,
+    successor: Successor | None,
+) -> tuple[Effect, ...]:
     if replica is None or replica.state in _NOT_THERE:
         return (Forget(server.id),) if base or replica else ()
     if replica.state is ReplicaState.EDITED:
         return ()  # the edit exists nowhere else
+    if successor is None and is_wanted(server, base, replica, policy) and server.body_id is not None:
+        return (Restore(server.id, replica.id),)
     return (Remove(server.id, replica.id),)
 
 

@@ -16,6 +16,8 @@ from syncd.store.history import Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
+TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
+"""What the Trash is called where no mailbox has that use, the likeliest first."""
 _DRAFTS = ("Drafts", "INBOX/Drafts")
 
 
@@ -93,6 +95,16 @@ def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
 def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
     """Return one mailbox, listed or not."""
     return _mailbox_row(conn.execute(select(mailbox).where(mailbox.c.id == mailbox_id)).one())
+
+
+def trash_of(known: Iterable[MailboxRow]) -> MailboxRow | None:
+    """Return the Trash among all mailboxes of an account, by its use, or by its name where the server tells none."""
+    selectable = [row for row in known if row.is_selectable]
+    for row in selectable:
+        if row.special_use is SpecialUse.TRASH:
+            return row
+    by_name = {str(row.name): row for row in selectable}
+    return next((by_name[name] for name in TRASHES if name in by_name), None)
 
 
 def listed(row: MailboxRow) -> Listed:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, and_, delete, exists, func, insert, select, update
 
-from syncd.mail.flags import Flags, parse_flags
+from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.replica_tree import raise_replica_version
@@ -44,6 +44,14 @@ class FileAsRead:
     mtime: int
     form: BodyForm
     info: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Flags of a message that is put back: as its server had them, and as both had last agreed on."""
+
+    flags: Flags
+    base: Flags
 
 
 def file_columns() -> tuple[Column[Any], ...]:
@@ -162,8 +170,19 @@ def body_of(conn: Connection, message_id: int) -> int | None:
     return conn.execute(select(server_message.c.body_id).where(server_message.c.id == message_id)).scalar_one_or_none()
 
 
-def take_in(conn: Connection, file: AddedFile, *, seen: FileAsRead, body_id: int, now: float) -> bool:
-    """Record that a file's octets are a body of the store; False if its row changed meanwhile."""
+def take_in(
+    conn: Connection,
+    file: AddedFile,
+    *,
+    seen: FileAsRead,
+    body_id: int,
+    now: float,
+    restored: Restored | None = None,
+) -> bool:
+    """Record that a file's octets are a body of the store; False if its row changed meanwhile.
+
+    restored: of a file whose message the server deleted.
+    """
     columns = replica_message.c
     version = raise_replica_version(conn, file.replica_id)
     taken = (
@@ -192,6 +211,8 @@ def take_in(conn: Connection, file: AddedFile, *, seen: FileAsRead, body_id: int
             uidvalidity=0,
             uidnext=0,
             begun_at=now,
+            restored_flags=None if restored is None else format_flags(restored.flags),
+            base_flags=None if restored is None else format_flags(restored.base),
         )
     )
     return True

@@ -1,28 +1,26 @@
 """Floor 3: discarded holds: what was about to go is put back, by the ways that there are for it.
 
 Theory. Of deletions by devices the files are announced as deliveries again, so that each device gets back what it lost.
-Of removals on a device the server has nothing any more: the files become ones that the devices added, and so messages
-of the server once more. All devices that have the message take part, for else each would send it.
+Of removals on a device the server has nothing any more: the messages are put back (`restores`).
 """
 
-from collections.abc import Collection, Iterable
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from syncd.mail.tree import ReplicaState
-from syncd.store.added_files import FileAsRead, added_file, file_columns, take_in
 from syncd.store.deletions import touch
-from syncd.store.holds import Hold, HoldScope, drop_holds, holds, take_out
+from syncd.store.holds import Hold, HoldScope, drop_holds
 from syncd.store.queries import is_one_of
 from syncd.store.replica_tree import raise_replica_version
-from syncd.store.schema import base_message, replica, replica_message, server_message
+from syncd.store.restores import put_back
+from syncd.store.schema import replica, replica_message
 
 
 def discard_hold(conn: Connection, one: Hold, *, now: float) -> None:
     """Put back what a hold holds, and forget the hold."""
     if one.scope is HoldScope.ON_DEVICE:
-        _send_again(conn, one, now=now)
+        put_back(conn, one.mailbox_id, one.message_ids, now=now)
     else:
         _deliver_again(conn, one)
     drop_holds(conn, (one.id,))
@@ -40,50 +38,6 @@ def _deliver_again(conn: Connection, one: Hold) -> None:
         back = update(replica_message).where(mine)
         conn.execute(back.values(state=ReplicaState.DELIVERING, missing_since=None, version=version))
     touch(conn, one.mailbox_id, one.message_ids)
-
-
-def _send_again(conn: Connection, one: Hold, *, now: float) -> None:
-    """Make the files of messages that the server lost those of their devices, taken in already."""
-    columns, base = replica_message.c, base_message.c
-    query = (
-        select(server_message.c.body_id, replica_message.c.form, replica.c.device_id, *file_columns())
-        .select_from(replica_message)
-        .join(replica, replica.c.id == columns.replica_id)
-        .join(server_message, server_message.c.id == columns.message_id)
-        .where(
-            is_one_of(conn, columns.message_id, one.message_ids),
-            columns.state == ReplicaState.PRESENT,
-            server_message.c.body_id.is_not(None),
-            server_message.c.gone_at.is_not(None),
-        )
-        .order_by(columns.id)
-    )
-    rows = [tuple(row) for row in conn.execute(query)]
-    files = [(body_id, form, added_file(row)) for body_id, form, _, *row in rows]
-    _detach(conn, (file.file_id for _, _, file in files))
-    for body_id, form, file in files:
-        mine = (base.replica_id == file.replica_id, base.message_id == file.message_id)
-        conn.execute(delete(base_message).where(*mine))
-        seen = FileAsRead(file.size_bytes, file.mtime, form, file.info)
-        take_in(conn, file, seen=seen, body_id=body_id, now=now)
-    for other in _on_devices(conn, one):
-        take_out(
-            conn,
-            mailbox_id=one.mailbox_id,
-            message_ids=one.message_ids,
-            of=(HoldScope.ON_DEVICE, other.scope_id),
-        )
-
-
-def _detach(conn: Connection, file_ids: Iterable[int]) -> None:
-    here = is_one_of(conn, replica_message.c.id, list(file_ids))
-    conn.execute(update(replica_message).where(here).values(message_id=None, state=ReplicaState.NEW))
-
-
-def _on_devices(conn: Connection, one: Hold) -> Collection[Hold]:
-    """Return the holds of the same mailbox on other devices."""
-    found = holds(conn, mailbox_id=one.mailbox_id, scope=HoldScope.ON_DEVICE)
-    return [other for other in found if other.id != one.id]
 
 
 def _replicas(one: Hold, device_id: int) -> Any:

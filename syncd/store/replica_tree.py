@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, assert_never
 
-from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
 from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
-from syncd.store.schema import journal, replica, replica_message
+from syncd.store.schema import base_message, journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
@@ -124,6 +124,29 @@ def raise_replica_version(conn: Connection, replica_id: int) -> int:
     return int(conn.execute(raised.returning(replica.c.version)).scalar_one())
 
 
+def tell_again(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
+    """Let the account of a replica plan once more what its device did to these files."""
+    if file_ids:
+        version = raise_replica_version(conn, replica_id)
+        here = is_one_of(conn, replica_message.c.id, file_ids)
+        conn.execute(update(replica_message).where(here).values(version=version))
+
+
+def tell_changed(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
+    """Let the account of a replica plan those of these files that say what it does not know yet.
+
+    A delivery that was interrupted, or comes back, has the flags that its device had given the file before.
+    """
+    if file_ids:
+        file, base = replica_message.c, base_message.c
+        query = (
+            select(file.id)
+            .join(base_message, and_(base.replica_id == file.replica_id, base.message_id == file.message_id))
+            .where(is_one_of(conn, file.id, file_ids), file.flags != base.flags)
+        )
+        tell_again(conn, replica_id, list(conn.execute(query).scalars()))
+
+
 def announce_deliveries(
     conn: Connection, replica_id: int, minted: Sequence[MintedFile]
 ) -> Mapping[int, ReplicaMessage]:
@@ -188,6 +211,13 @@ def announce_body(conn: Connection, file: ReplicaMessage) -> None:
     """Commit that a file is about to have the octets of its body, in place of its own."""
     facts = {"size_bytes": file.size_bytes, "mtime": file.mtime, "form": file.form}
     conn.execute(update(replica_message).where(replica_message.c.id == file.id).values(facts))
+
+
+def still_of_messages(conn: Connection, file_ids: Iterable[int]) -> frozenset[int]:
+    """Return those of these files that are of messages; others were put back since they were planned (`restores`)."""
+    columns = replica_message.c
+    query = select(columns.id).where(is_one_of(conn, columns.id, file_ids), columns.message_id.is_not(None))
+    return frozenset(conn.execute(query).scalars())
 
 
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:

@@ -286,6 +286,8 @@ journal = Table(
     _count("attempts"),
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
+    Column("restored_flags", Text),  # of a message that its server deleted, and a device puts back: as it had them
+    Column("base_flags", Text),  # of the same: what both had last agreed on
     Index("ix_journal_account_id_kind", "account_id", "kind"),
     Index("ix_journal_replica_message_id", "replica_message_id"),
     Index("ix_journal_digest", "digest"),

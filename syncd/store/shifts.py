@@ -48,17 +48,12 @@ class Shiftable:
 class ShiftedFile:
     """A file that is in its new mailbox.
 
-    settled: what it is there, for the successor. base: the flags of the successor as the replica can hold them.
+    settled: what it is there, for the successor. is_changed: it says what its server has not heard of.
     """
 
     gone_id: int
     settled: Settled
-    base: Flags
-
-    @property
-    def is_changed(self) -> bool:
-        """Tell whether the file says what its server has not heard of."""
-        return self.settled.flags != self.base
+    is_changed: bool
 
 
 def find(
@@ -66,8 +61,8 @@ def find(
 ) -> tuple[Shiftable, ...]:
     """Return what can be shifted between these replicas of one device, a few thousand files at most.
 
-    That is between what is to be removed and what is to be delivered. held: messages whose removal waits, though it is
-    planned.
+    That is between what is to be removed, or put back unless it is elsewhere, and what is to be delivered. held:
+    messages whose removal waits, though it is planned.
     """
     by_id, held = {row.id: row for row in of}, tuple(held)
     if not held and not _has_leaving(conn, by_id):
@@ -137,26 +132,38 @@ def begun(conn: Connection, of: Sequence[ReplicaRow]) -> tuple[Shiftable, ...]:
     )
 
 
-def announce(conn: Connection, target: ReplicaRow, files: Mapping[int, MintedFile]) -> Mapping[int, ReplicaMessage]:
+def announce(
+    conn: Connection, target: ReplicaRow, files: Mapping[int, MintedFile], *, bases: Mapping[int, Flags]
+) -> Mapping[int, ReplicaMessage]:
     """Commit that files, by row id, are about to be in another mailbox; return their new rows by the old ones' ids.
 
-    Those of which another file has the name there by now, or that are not as they were, are left out.
+    Those of which another file has the name there by now, or that are not as they were, are left out. bases: the flags
+    of each successor as the replica can hold them, so that whoever ends this knows what the device changed.
     """
     columns = _file.c
     names = {file.name for file in files.values()}
     taken = {name for _, name in _names_taken(conn, {target.id: target}, names)}
     free = [file_id for file_id, file in files.items() if file.name not in taken]
-    here = (is_one_of(conn, columns.id, free), columns.state == ReplicaState.PRESENT)
+    here = (
+        is_one_of(conn, columns.id, free),
+        columns.state == ReplicaState.PRESENT,
+        columns.message_id.is_not(None),
+    )
     withdrawn = conn.execute(update(_file).where(*here).values(state=ReplicaState.WITHDRAWN).returning(columns.id))
     ours = [files[file_id] for file_id in withdrawn.scalars()]
     made = announce_deliveries(conn, target.id, ours)
+    agreed = {file.message_id: bases[file_id] for file_id, file in files.items() if file.message_id in made}
+    base = [{"replica_id": target.id, "message_id": id_, "flags": format_flags(one)} for id_, one in agreed.items()]
+    insert_at_once(conn, base_message, base)
     return {file_id: made[file.message_id] for file_id, file in files.items() if file.message_id in made}
 
 
 def retract(conn: Connection, file_ids: Mapping[int, int]) -> None:
     """Take back shifts that were not performed, by the row id of the announced file and that of the file that stays."""
-    columns = _file.c
+    columns, base = _file.c, base_message.c
     announced = (is_one_of(conn, columns.id, file_ids.keys()), columns.state == ReplicaState.DELIVERING)
+    of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *announced)
+    conn.execute(delete(base_message).where(of_base))
     conn.execute(delete(_file).where(*announced))
     stays = (is_one_of(conn, columns.id, file_ids.values()), columns.state == ReplicaState.WITHDRAWN)
     conn.execute(update(_file).where(*stays).values(state=ReplicaState.PRESENT))
@@ -171,11 +178,6 @@ def settle(
     """
     if not files:
         return
-    bases = [
-        {"replica_id": target.id, "message_id": one.settled.message_id, "flags": format_flags(one.base)}
-        for one in files
-    ]
-    insert_at_once(conn, base_message, bases)
     pairs.settle(conn, target, Settlement(delivered=tuple(one.settled for one in files)), now=now)
     changed = [one.settled.file_id for one in files if one.is_changed]
     if changed:
@@ -194,12 +196,22 @@ def settle(
 
 def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
     """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
-    query = (
+    to_go = (
         select(_old.c.id)
         .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
-        .where(is_one_of(conn, replica.c.id, of), *_is_to_go())
+        .where(is_one_of(conn, replica.c.id, of), _is_news(), _old.c.gone_at.is_not(None))
     )
-    return conn.execute(query.limit(1)).first() is not None
+    to_put_back = (
+        select(_old.c.id)
+        .join(_file, _file.c.message_id == _old.c.id)
+        .join(replica, replica.c.id == _file.c.replica_id)
+        .where(
+            is_one_of(conn, replica.c.id, of),
+            _file.c.version > replica.c.replica_cursor,
+            _old.c.gone_at.is_not(None),
+        )
+    )
+    return any(conn.execute(query.limit(1)).first() is not None for query in (to_go, to_put_back))
 
 
 def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select[Any]:
@@ -226,7 +238,8 @@ def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select
         .join(body, body.c.id == _old.c.body_id)
         .where(
             is_one_of(conn, replica.c.id, of),
-            or_(and_(*_is_to_go()), and_(_old.c.gone_at.is_not(None), is_one_of(conn, _old.c.id, held))),
+            _old.c.gone_at.is_not(None),
+            or_(_is_news(), _file.c.version > replica.c.replica_cursor, is_one_of(conn, _old.c.id, held)),
             _file.c.state == ReplicaState.PRESENT,
             _file.c.mtime == _old.c.internaldate,
             _file.c.size_bytes == form_bytes,
@@ -257,8 +270,8 @@ def _is_to_be_delivered(conn: Connection, of: Iterable[int]) -> tuple[ColumnElem
     )
 
 
-def _is_to_go() -> tuple[ColumnElement[bool], ...]:
-    return _old.c.version > replica.c.server_cursor, _old.c.gone_at.is_not(None)
+def _is_news() -> ColumnElement[bool]:
+    return _old.c.version > replica.c.server_cursor
 
 
 def _is_content_of(old: Any, new: Any) -> ColumnElement[bool]:

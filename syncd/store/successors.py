@@ -9,27 +9,35 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
 
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
-from syncd.store.accounts import mailbox_by_id
+from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
-from syncd.store.schema import body, journal, replica, replica_message, server_message
+from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
-    """Return the pairs of one replica, those of deleted files with what has taken their place on the device."""
+    """Return the pairs of one replica, those of deleted files with what has taken their place on the device.
+
+    And those of messages that are gone, and whose files the device changed, with where the server has them now.
+    """
     pairs = tuple(found)
-    deleted = {
-        pair.server.id: pair.server
-        for pair in pairs
-        if pair.server is not None and pair.replica is not None and pair.replica.state is ReplicaState.DELETED
-    }
+    deleted: dict[int, ServerMessage] = {}
+    gone: dict[int, ServerMessage] = {}
+    for server, base, file, _ in pairs:
+        if server is None or file is None:
+            continue
+        if file.state is ReplicaState.DELETED:
+            deleted[server.id] = server
+        elif server.is_gone and base is not None and base.flags != file.flags:
+            gone[server.id] = server
     known = _successors(conn, of, deleted) if deleted else {}
+    known |= _moved(conn, of, gone) if gone else {}
     return tuple(
         pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
@@ -51,6 +59,7 @@ def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
             other.c.id != replica_message.c.id,
             other.c.state.not_in(_NOT_THERE),
             journal.c.kind.in_([state.value for state in UploadState]),
+            journal.c.base_flags.is_(None),  # what is put back is what its device had
         )
         .correlate(replica_message, replica)
     )
@@ -81,6 +90,38 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
     return found
 
 
+def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) -> dict[int, Successor]:
+    """Return those of these messages that the server has elsewhere now, but for its Trash: it has moved them.
+
+    What the device has a file of has been there before. Without its body a message is told by its size and date.
+    """
+    here = mailbox_by_id(conn, mailbox_id=of.mailbox_id)
+    trash = trash_of(mailboxes(conn, account_id=here.account_id))
+    old, new = server_message.alias("old"), server_message.alias("new")
+    has_file = (
+        select(base_message.c.message_id)
+        .join(replica, replica.c.id == base_message.c.replica_id)
+        .where(base_message.c.message_id == new.c.id, replica.c.device_id == of.device_id)
+    )
+    is_same = or_(new.c.body_id == old.c.body_id, and_(new.c.body_id.is_(None), new.c.size_bytes == old.c.size_bytes))
+    query = (
+        select(old.c.id)
+        .join(new, and_(new.c.internaldate == old.c.internaldate, is_same))
+        .join(mailbox, mailbox.c.id == new.c.mailbox_id)
+        .where(
+            is_one_of(conn, old.c.id, gone),
+            mailbox.c.account_id == here.account_id,
+            mailbox.c.id.not_in([here.id] if trash is None else [here.id, trash.id]),
+            mailbox.c.gone_at.is_(None),
+            new.c.gone_at.is_(None),
+            new.c.uidvalidity == mailbox.c.uidvalidity,
+            ~exists(has_file),
+        )
+        .distinct()
+    )
+    return dict.fromkeys(conn.execute(query).scalars(), Successor.THERE)
+
+
 def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[int, str]:
     query = select(body.c.id, body.c.message_id).where(is_one_of(conn, body.c.id, body_ids))
     return {id_: message_id for id_, message_id in conn.execute(query) if message_id is not None}
@@ -109,6 +150,7 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
             or_(file.message_id.is_(None), file.state.not_in(_NOT_THERE)),
             journal.c.account_id == account_id,
             journal.c.kind.in_([state.value for state in UploadState]),
+            journal.c.base_flags.is_(None),  # what is put back is what its device had
         )
     )
     return conn.execute(query)

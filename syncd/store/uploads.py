@@ -31,7 +31,10 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0."""
+    """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
+
+    is_restored: its server deleted its message; flags are then those that the message had there.
+    """
 
     id: int
     file_id: int
@@ -50,6 +53,7 @@ class Upload:
     begun_at: float
     attempts: int
     error: str | None
+    is_restored: bool = False
 
     @property
     def due_at(self) -> float:
@@ -58,7 +62,7 @@ class Upload:
 
     @property
     def own(self) -> OwnFile:
-        return OwnFile(self.file_id, self.device_id, self.mailbox_id, self.body_id, self.name)
+        return OwnFile(self.file_id, self.device_id, self.mailbox_id, self.body_id, self.name, self.is_restored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def uploads(
             journal.c.begun_at,
             journal.c.attempts,
             journal.c.error,
+            journal.c.restored_flags,
         )
         .join(replica_message, file.id == journal.c.replica_message_id)
         .join(replica, replica.c.id == file.replica_id)
@@ -116,12 +121,31 @@ def uploads(
         query = query.where(journal.c.kind == state.value)
     if due_by is not None:
         query = query.where(_is_due(due_by))
-    found: list[Upload] = []
-    for row in conn.execute(query):
-        id_, file_id, device_id, mailbox_id, name, flags, mtime, body_id, size, header, message_id, kind, *begun = row
-        state, at = UploadState(kind), (id_, file_id, device_id, mailbox_id, name, parse_flags(flags), mtime)
-        found.append(Upload(*at, body_id, size, header, message_id, state, *begun))
-    return tuple(found)
+    return tuple(_upload(row) for row in conn.execute(query))
+
+
+def _upload(row: Any) -> Upload:
+    is_restored = row.restored_flags is not None
+    return Upload(
+        id=row.id,
+        file_id=row.file_id,
+        device_id=row.device_id,
+        mailbox_id=row.mailbox_id,
+        name=row.name,
+        flags=parse_flags(row.restored_flags if is_restored else row.flags),
+        mtime=row.mtime,
+        body_id=row.body_id,
+        size_bytes=row.size_bytes,
+        header_digest=row.header_digest,
+        header_message_id=row.message_id,
+        state=UploadState(row.kind),
+        uidvalidity=row.uidvalidity,
+        uidnext=row.uidnext,
+        begun_at=row.begun_at,
+        attempts=row.attempts,
+        error=row.error,
+        is_restored=is_restored,
+    )
 
 
 def due(conn: Connection, *, account_id: int, now: float, after: int = 0) -> tuple[Upload, ...]:
@@ -323,7 +347,7 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     upload, file = one.upload, replica_message.c
     # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
     row = conn.execute(
-        select(file.replica_id, file.flags, file.info, file.state)
+        select(file.replica_id, file.flags, file.info, file.state, journal.c.base_flags)
         .join(journal, journal.c.replica_message_id == file.id)
         .where(file.id == upload.file_id, file.message_id.is_(None), journal.c.id == upload.id)
     ).one_or_none()
@@ -344,7 +368,10 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     if row.state == ReplicaState.EDITED:
         values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
     conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
-    _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
+    if row.base_flags is None:
+        _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
+    else:
+        _agree_as_before(conn, row.replica_id, one.message_id, row.base_flags)
     conn.execute(
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )
@@ -378,6 +405,13 @@ def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has
         agreed = frozenset(flag for flag in flags if flag.lower() in folded)
     values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
     conn.execute(insert(base_message).values(values))
+
+
+def _agree_as_before(conn: Connection, replica_id: int, message_id: int, flags: str) -> None:
+    """Make a base of what both sides had agreed on before the message went and was put back."""
+    base = base_message.c
+    conn.execute(delete(base_message).where(base.replica_id == replica_id, base.message_id == message_id))
+    conn.execute(insert(base_message).values(replica_id=replica_id, message_id=message_id, flags=flags))
 
 
 def _with_letters(flags: Flags) -> Flags:

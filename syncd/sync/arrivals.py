@@ -44,7 +44,8 @@ def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tu
     waiting = {one.file_id: one for one in found}
     body_ids = {one.body_id for one in waiting.values()}
     known = uploads.candidates(conn, account_id=account_id, body_ids=body_ids)
-    by_file = origins((one.own for one in waiting.values()), known)
+    trash = accounts.trash_of(accounts.mailboxes(conn, account_id=account_id)) if known else None
+    by_file = origins((one.own for one in waiting.values()), known, trash_id=None if trash is None else trash.id)
     followers: dict[tuple[int, int], dict[int, Upload]] = defaultdict(dict)
     for file_id, origin in by_file.items():
         one = waiting[file_id]

@@ -170,6 +170,7 @@ class ImapAccount:
             elif has_news or connection.has_events:
                 await self._reading.look_at_selected(connection)
             await self._reading.follow(connection)
+            await self._reading.restore(connection)
             has_news = not wake.is_set() and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:

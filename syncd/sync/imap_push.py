@@ -1,7 +1,7 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
@@ -53,6 +53,8 @@ class ImapPush:
         self._look = look
         self._on_change = on_change
         self._filled: set[int] = set()
+        self._unseen: set[int] = set()
+        self._unmoved: frozenset[int] = frozenset()
         self._is_pushing = False
         self._done = self._total = 0
         self._again_at: float | None = None
@@ -74,14 +76,30 @@ class ImapPush:
         finally:
             self._is_pushing = False
 
+    async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
+        """Push, and put back those of these messages that the server did not move: it was looked for them since."""
+        self._unmoved = frozenset(unmoved)
+        self._unseen -= self._unmoved
+        try:
+            await self.push(connection)
+        finally:
+            self._unmoved = frozenset()
+
+    def take_unseen(self) -> frozenset[int]:
+        """Return the messages to put back since the last call, unless the server moved them, which is to be seen."""
+        taken, self._unseen = frozenset(self._unseen), set()
+        return taken
+
     async def _push(self, connection: ImapConnection) -> None:
         overtaken, self._done, self._total = 0, 0, 0
+        waiting: set[int] = set()
         for _ in range(_ROUNDS_MAX):
             has_arrived = await self._arrive(connection)
             changed = await self._db.read(
                 partial(self._takers.changed, account=self._account, account_id=self._account_id, now=self._clock())
             )
-            ready = [each for each in changed if not self._failures.is_waiting(each.id, Work.PUSH)]
+            awake = (each for each in changed if each.id not in waiting)
+            ready = [each for each in awake if not self._failures.is_waiting(each.id, Work.PUSH)]
             if not ready and not has_arrived:
                 return
             was_overtaken = False
@@ -89,7 +107,11 @@ class ImapPush:
                 count = partial(pairs.count_replica_news, account_id=self._account_id)
                 self._total = await self._db.read(count)
             for mailbox in ready:
-                was_overtaken |= await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
+                result = await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
+                was_overtaken |= result.is_stale
+                if result.unseen and not result.is_stale:
+                    waiting.add(mailbox.id)
+                    self._unseen |= result.unseen
             overtaken += was_overtaken
 
     def take_filled(self) -> frozenset[int]:
@@ -141,8 +163,8 @@ class ImapPush:
             self._on_change()
         return count > 0
 
-    async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
-        """Push one mailbox, and tell whether the server was faster."""
+    async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> RoundResult:
+        """Push one mailbox, and read it where the server was faster."""
         doing = f"pushing changes of {mailbox.name}"
         self._activity.now(doing, self._clock(), done=self._done, total=self._total)
         result = RoundResult(0, 0, is_stale=False)
@@ -157,6 +179,7 @@ class ImapPush:
                 now=self._clock(),
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
+                unmoved=self._unmoved,
             )
             self._done += result.planned
             self._filled |= {one.to_id for one in result.moved if one.to_id is not None}
@@ -165,4 +188,4 @@ class ImapPush:
             await self._failures.succeeded(mailbox, Work.PUSH)
         if result.effects:
             self._on_change()
-        return result.is_stale
+        return result

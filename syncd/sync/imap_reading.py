@@ -177,6 +177,15 @@ class ImapReading:
                     await self._guarded(connection, mailbox, self._read_rows)
                     await self._guarded(connection, mailbox, self._read_bodies)
 
+    async def restore(self, connection: ImapConnection) -> None:
+        """Put back what the server deleted and a device had changed, once no other mailbox turns out to have it."""
+        while wanted := self.push.take_unseen():
+            with self._halves.unseen(self._name):
+                if not await self._look_at_arrivals(connection, is_thorough=True):
+                    break  # the next push finds them again
+                await self.push.restore(connection, wanted)
+            await self.follow(connection)
+
     async def mailboxes(self) -> list[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are."""
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
@@ -197,18 +206,25 @@ class ImapReading:
             await self._db.write(lambda conn: [record(conn) for record in confirmed])
             self._wake_devices()
 
-    async def _look_at_arrivals(self, connection: ImapConnection, *, apart_from: MailboxRow) -> None:
-        """Look where the messages may be that went from a mailbox, as far as one answer of the server tells."""
+    async def _look_at_arrivals(
+        self, connection: ImapConnection, *, apart_from: MailboxRow | None = None, is_thorough: bool = False
+    ) -> bool:
+        """Look where the messages may be that went from a mailbox, as far as one answer of the server tells.
+
+        is_thorough: also in mailboxes of which it tells nothing. Returns whether all of them could be read.
+        """
         statuses = await self._list(connection)
         arrived = [
             row
             for row in await self.mailboxes()
-            if row.id != apart_from.id and has_arrivals(row, statuses.get(row.wire_name))
+            if (apart_from is None or row.id != apart_from.id)
+            and (has_arrivals(row, statuses.get(row.wire_name)) or (is_thorough and row.wire_name not in statuses))
         ]
         for mailbox in arrived:
             await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
         await self._record_confirmed()
         await self._bind_bodies(connection)
+        return not any(self._failures.is_failing(mailbox.id, Work.READ) for mailbox in arrived)
 
     async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
         """Tell whether messages went from one of these mailboxes since."""

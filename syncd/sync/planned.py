@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.mail.tree import Pair
-from syncd.reconcile.effects import Append, Copy, Deliver, Effect, Expunge, Move, Remove, Shift, Store
+from syncd.reconcile.effects import Append, Copy, Deliver, Effect, Expunge, Move, Remove, Restore, Shift, Store
 from syncd.reconcile.guard import Reason, Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import accounts, devices, uploads
@@ -62,7 +62,7 @@ class Plan:
 
 def planned(conn: Connection, config: Config, *, now: float, limit: int) -> Plan:
     """Return what is left to do as far as the store knows."""
-    found = tuple(islice(_effects(conn, config, now=now), limit + 1))
+    found = tuple(islice(_once(_effects(conn, config, now=now)), limit + 1))
     return Plan(found[:limit], len(found) <= limit, tuple(waits(conn, config, now=now)))
 
 
@@ -96,6 +96,17 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
             if served.replica is not None and (served.replica.has_server_news or served.mailbox.id in due):
                 policy = policy_of(served.replica, served.mailbox, selection_of(config.devices[device], now=now))
                 yield from _of_replica(conn, served, rows[device], policy, shifts, rule=rule, now=now)
+
+
+def _once(found: Iterable[PlannedEffect]) -> Iterator[PlannedEffect]:
+    """Yield each effect once: what is to be put back a device asks for, and its server does."""
+    restored: set[tuple[str, int]] = set()
+    for one in found:
+        if isinstance(one.effect, Restore):
+            if (one.device, one.effect.message_id) in restored:
+                continue
+            restored.add((one.device, one.effect.message_id))
+        yield one
 
 
 def _of_replica(
@@ -183,6 +194,9 @@ def _of_server(
                 if (replica_id, effect) not in seen:
                     seen.add((replica_id, effect))
                     yield names[replica_id], effect, effect.uid, None
+        for message_id, wanted_by in found.wanted_back.items():
+            for replica_id, file_id in wanted_by.items():
+                yield names[replica_id], Restore(message_id, file_id), None, None
         barred |= found.barred
         asked = [of for of, _ in replicas]
         replicas = [(replace(of, replica_cursor=found.cursors[of.id]), policy) for of, policy in replicas]

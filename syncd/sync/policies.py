@@ -14,13 +14,11 @@ from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import Policy, Selection
-from syncd.store.accounts import MailboxRow, mailboxes
+from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow, device_names, replicas
 from syncd.store.server_tree import mailboxes_with_due_stores
 
-_TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
-"""What the Trash is called where no mailbox has that use, the likeliest first."""
 _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
 
@@ -120,13 +118,9 @@ def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: It
     delete = account.delete if isinstance(account, ImapConfig) else "trash"
     if delete == "expunge" or mailbox.special_use in _EXPUNGED_FROM:
         return ForGood()
-    selectable = [row for row in known if row.is_selectable]
-    trash = next((row for row in selectable if row.special_use is SpecialUse.TRASH), None)
+    trash = trash_of(known)
     if trash is None:
-        by_name = {str(row.name): row for row in selectable}
-        trash = next((by_name[name] for name in _TRASHES if name in by_name), None)
-    if trash is None:
-        return ForGood() if delete is None else ToTrash(None, _TRASHES[0])
+        return ForGood() if delete is None else ToTrash(None, TRASHES[0])
     return ForGood() if trash.id == mailbox.id else ToTrash(trash.id, str(trash.name))
 
 

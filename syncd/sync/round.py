@@ -22,7 +22,18 @@ from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
-from syncd.reconcile.effects import Agree, Deliver, Forget, Remove, Rename, ReplicaEffect, as_text
+from syncd.reconcile.effects import (
+    Agree,
+    Deliver,
+    Effect,
+    Forget,
+    Remove,
+    Rename,
+    ReplicaEffect,
+    Restore,
+    as_text,
+    in_order,
+)
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
@@ -34,7 +45,7 @@ from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
 from syncd.store.successors import with_successors
 from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
-from syncd.sync.guarding import Waiting, admit, count_removals, waiting
+from syncd.sync.guarding import Waiting, admit, count_removals, decided, waiting
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -100,7 +111,9 @@ class ReplicaRound:
         news, waits, again = await self.db.read(partial(news_of, device=self.device, of=of, now=self.now))
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
-        mine: Sequence[ReplicaEffect] = [e for e in effects if isinstance(e, Deliver | Rename | Remove)]
+        if waits and any(isinstance(effect, Restore) for effect in effects):
+            effects = _as_decided(effects, await self.db.read(partial(decided, of=self.of)))
+        mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, Deliver | Rename | Remove))
         over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
@@ -119,20 +132,34 @@ class ReplicaRound:
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
             upto=None if done.stale else news.upto,
         )
-        await self.db.write(partial(self._settle_rest, rest=rest, over=over, also=linked))
+        wanted = [effect.file_id for effect in effects if isinstance(effect, Restore)]
+        await self.db.write(partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked))
         if linked is not None:
             self._tell(linked)
-        return ReplicaResult(len(planned), len(mine), done.stale, done.has_device_news)
+        is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
+        return ReplicaResult(len(planned), len(mine), done.stale, done.has_device_news or is_told)
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting
     ) -> tuple[ReplicaEffect, ...]:
         return admit(conn, self.device, self.of, effects, before=before, rule=self.rule, now=self.now)
 
-    def _settle_rest(self, conn: Connection, *, rest: Settlement, over: frozenset[int], also: Performed | None) -> None:
-        """Settle what asks for no file call; troubles are over whose messages ask for nothing any more."""
+    def _settle_rest(
+        self,
+        conn: Connection,
+        *,
+        rest: Settlement,
+        over: frozenset[int],
+        wanted: Sequence[int],
+        also: Performed | None,
+    ) -> None:
+        """Settle what asks for no file call; troubles are over whose messages ask for nothing any more.
+
+        wanted: files of messages that the server deleted and that are to be put back, which is for their account to do.
+        """
         if also is not None:
             self._settle(conn, performed=also)
+        replica_tree.tell_again(conn, self.of.id, wanted)
         pairs.settle(conn, self.of, rest, now=self.now)
         troubles.resolve(conn, over, device_id=self.device.id)
 
@@ -249,6 +276,8 @@ class ReplicaRound:
         again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
         deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
         lost = deleted - replica_tree.announce_returns(conn, deleted) if deleted else frozenset[int]()
+        changing = {job.file.id for job in batch if not isinstance(job.effect, Deliver) and job.file is not None}
+        lost |= changing - replica_tree.still_of_messages(conn, changing) if changing else frozenset()
         tasks: list[FileTask] = []
         for effect, known, body, source in batch:
             file = known or made.get(effect.message_id)
@@ -277,6 +306,8 @@ class ReplicaRound:
         pairs.settle(conn, self.of, done, now=self.now)
         if done.removed:
             holds.drop_done(conn, self.of)
+        again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
+        replica_tree.tell_changed(conn, self.of.id, again)
         devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
         effects = {effect.message_id: effect for effect in announced.effects}
         well: list[int] = []
@@ -316,6 +347,14 @@ class ReplicaRound:
     ) -> None:
         where = {"mailbox_id": self.of.mailbox_id, "device_id": self.device.id}
         history.tell(conn, told, now=self.now, origin=history.SERVER, outcome=outcome, **where)
+
+
+def _as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Effect]:
+    """Return effects without putting back what a person decides about: that is removed, or held."""
+    return [
+        Remove(one.message_id, one.file_id) if isinstance(one, Restore) and one.message_id in by_person else one
+        for one in effects
+    ]
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:

@@ -2,11 +2,12 @@
 
 The theory is that of `round`; here the side that performs is a server, and nothing has to be announced: a flag that was
 stored and not settled is observed again, and then both sides agree. Flags go first: a deletion comes after what others
-changed, or not at all (`departures`).
+changed, or not at all (`departures`). What the server deleted and a device wants is put back (`restores`), once it is
+known that the server did not move it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from syncd.errors import RefusedError
 from syncd.log import log
 from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
-from syncd.reconcile.effects import Agree, Expunge, Move, Store, as_text
+from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deletions, devices, history, pairs, troubles
@@ -25,9 +26,11 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
 from syncd.store.queries import groups
+from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
+from syncd.sync.guarding import decided
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
 _PAIRS_PER_ROUND = 1000
@@ -45,13 +48,16 @@ class _Troubled:
 class ServerPlan:
     """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
 
-    agreed: where both sides changed the same, by replica id. seen: the messages that were planned.
+    agreed: where both sides changed the same, by replica id. wanted_back: for each message that is to be put back, the
+    files that want it by replica id. followed: what turned out to be moved. seen: the messages that were planned.
     """
 
     troubled: _Troubled = field(default_factory=_Troubled)
     stores: dict[Store, list[int]] = field(default_factory=lambda: defaultdict(list))
     agreed: dict[int, list[FlagDelta]] = field(default_factory=lambda: defaultdict(list))
     wishes: Wishes = field(default_factory=Wishes)
+    wanted_back: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    followed: set[int] = field(default_factory=set)
     cursors: dict[int, int] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
 
@@ -77,8 +83,16 @@ def plan_changes(
                     planned.stores[effect].append(of.id)
                 elif isinstance(effect, Agree):
                     planned.agreed[of.id].append(_delta(effect))
+                elif isinstance(effect, Restore):
+                    planned.wanted_back[effect.message_id][of.id] = effect.file_id
+                elif isinstance(effect, Remove):
+                    planned.followed |= _moved_after_all(of, pair)
                 else:
                     planned.wishes.take(of, pair, effect)
+    for of, _ in replicas if planned.wanted_back else ():
+        for message_id in decided(conn, of).intersection(planned.wanted_back):
+            planned.wanted_back[message_id].pop(of.id, None)
+    planned.wanted_back = {message_id: files for message_id, files in planned.wanted_back.items() if files}
     return planned
 
 
@@ -91,14 +105,16 @@ async def server_round(
     now: float,
     rule: Rule = DEFAULT,
     sets_overtaken_aside: bool = False,
+    unmoved: Collection[int] | None = None,
 ) -> RoundResult:
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
 
     sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
+    unmoved: which messages that are gone were looked for in other mailboxes since; None: nothing is there unseen.
     """
     planned = await db.read(partial(plan_changes, mailbox=mailbox, replicas=replicas, now=now))
     stores, agreed, cursors = planned.stores, planned.agreed, planned.cursors
-    troubled, seen, wishes = planned.troubled, planned.seen, planned.wishes
+    troubled, seen, wishes, wanted_back = planned.troubled, planned.seen, planned.wishes, planned.wanted_back
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
     storing = {effect.message_id for effect in stores}
     idle = troubled.all.intersection(seen) - storing - wishes.message_ids
@@ -118,6 +134,10 @@ async def server_round(
     waiting = overtaken - refused.keys()
     held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
     departing = {of.id for of in wishes.by_replica} - held
+    unseen = wanted_back.keys() - unmoved if unmoved is not None else frozenset[int]()
+    held |= {replica_id for message_id in unseen for replica_id in wanted_back[message_id]}
+
+    restored = wanted_back.keys() - unseen
 
     def settle(conn: Connection) -> None:
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
@@ -143,7 +163,10 @@ async def server_round(
         _tell(conn, mailbox, replicas, done, now=now)
         _tell(conn, mailbox, replicas, stores, now=now, refused=fresh)
         troubles.resolve(conn, settled, device_id=None)
-        deletions.touch(conn, mailbox.id, wishes.returning)
+        deletions.touch(conn, mailbox.id, wishes.returning | planned.followed)
+        put_back(conn, mailbox.id, restored, now=now)
+        back = {Restore(id_, next(iter(wanted_back[id_].values()))): tuple(wanted_back[id_]) for id_ in restored}
+        _tell(conn, mailbox, replicas, back, now=now)
         for replica_id, upto in cursors.items():
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
@@ -164,23 +187,26 @@ async def server_round(
         now=now,
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
-    return RoundResult(len(seen), len(stores) + left.effects, bool(overtaken) or left.is_stale, left.moved)
+    if restored:
+        log.info("messages_put_back", mailbox_id=mailbox.id, count=len(restored))
+    done = len(stores) + len(restored) + left.effects
+    return RoundResult(len(seen), done, bool(overtaken) or left.is_stale, left.moved, frozenset(unseen))
 
 
 def _tell(
     conn: Connection,
     mailbox: MailboxRow,
     replicas: Sequence[tuple[ReplicaRow, Policy]],
-    stores: Mapping[Store, Sequence[int]],
+    effects: Mapping[Store, Sequence[int]] | Mapping[Restore, Sequence[int]],
     *,
     now: float,
     refused: Mapping[int, str] | None = None,
 ) -> None:
-    """Tell the history what was stored for whom, or what of it was refused and why."""
+    """Tell the history what was done for whom, or what of it was refused and why."""
     device_of = {of.id: of.device_id for of, _ in replicas}
     told = [
         (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), [device_of[id_] for id_ in replica_ids])
-        for effect, replica_ids in stores.items()
+        for effect, replica_ids in effects.items()
         if refused is None or effect.message_id in refused
     ]
     outcome = Outcome.DONE if refused is None else Outcome.REFUSED
@@ -205,6 +231,13 @@ def _unwanted(
         if isinstance(effect, Store | Move | Expunge)
     }
     return message_ids - wanted
+
+
+def _moved_after_all(of: ReplicaRow, pair: Pair) -> set[int]:
+    """Return a message that turned out to be moved when its device had waited already for its being put back."""
+    server = pair.server
+    is_past = server is not None and server.version <= of.server_cursor and pair.successor is not None
+    return {server.id} if server is not None and is_past else set()
 
 
 def _delta(effect: Store | Agree) -> FlagDelta:

@@ -3,7 +3,8 @@
 Theory. It comes before the rounds of the replicas, which would remove the file here and deliver another there. What it
 cannot do (a name that is in use, another file system, a file that the device changed) it leaves to them. It moves no
 cursor: they find nothing left to do, whichever of the two is first. A file that keeps its message is no loss to the
-guard, but where the message went to Trash or Junk.
+guard, but where the message went to Trash or Junk. What went to Trash and was changed in a way that is stronger than a
+deletion stays where it is, and its message comes back.
 """
 
 import logging
@@ -18,11 +19,13 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.mail.flags import Flags, with_delta
 from syncd.mail.mailbox import SpecialUse
+from syncd.mail.tree import BaseMessage
 from syncd.maildir.shift import Kept
 from syncd.reconcile.effects import Shift, as_text
 from syncd.reconcile.guard import Rule
-from syncd.reconcile.planner import Selection, merge
+from syncd.reconcile.planner import Selection, is_wanted, merge
 from syncd.store import devices, history, holds, shifts, troubles
+from syncd.store.accounts import MailboxRow, trash_of
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldScope
@@ -31,6 +34,7 @@ from syncd.store.shifts import Shiftable, ShiftedFile
 from syncd.sync.batch import BATCH_FILES
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.guarding import admit_moves, count_removals
+from syncd.sync.policies import policy_of
 from syncd.sync.shifted_files import FileOutcome, FileToShift, ShiftedFiles
 from syncd.sync.sides import FileDone
 
@@ -114,7 +118,8 @@ class ShiftRound:
             id_: self.files.placed(target, one.file, message_id=one.successor.id, flags=flags[id_])
             for id_, one in new.items()
         }
-        made = shifts.announce(conn, target, placed)
+        bases = {id_: _base_there(one, flags[id_]) for id_, one in new.items()}
+        made = shifts.announce(conn, target, placed, bases=bases)
         tasks += [FileToShift(new[id_].file, there, False) for id_, there in made.items()]
         return _Announced(tuple(tasks), devices.begin_barrier(conn, self.device.id))
 
@@ -168,7 +173,7 @@ def plan_shifts(
     begun = _batches(served, shifts.begun(conn, of)) if may_be_begun else ()
     waiting = holds.holds(conn, device_id=device.id, scope=HoldScope.ON_DEVICE)
     held = {message_id for hold in waiting for message_id in hold.message_ids}
-    found = _batches(served, shifts.find(conn, of, selection=selection, held=held))
+    found = _batches(served, _without_wanted(served, selection, shifts.find(conn, of, selection=selection, held=held)))
     moved: defaultdict[int, set[int]] = defaultdict(set)
     for batch in found:
         if batch.is_removal:
@@ -176,6 +181,24 @@ def plan_shifts(
     admitted = admit_moves(conn, device, moved, rule=rule, now=now) if moved else frozenset()
     may_go = [one for batch in found for one in batch.files if not batch.is_removal or _gone(one) in admitted]
     return (*begun, *(_batches(served, may_go) if moved else found))
+
+
+def _without_wanted(
+    served: Sequence[Served], selection: Selection, found: Iterable[Shiftable]
+) -> tuple[Shiftable, ...]:
+    """Return what the server moved, without what it moved to Trash while the device wanted it."""
+    by_replica = {one.replica.id: one for one in served}
+    accounts: defaultdict[str, list[MailboxRow]] = defaultdict(list)
+    for one in served:
+        accounts[one.account].append(one.mailbox)
+    trashes = {trash.id for known in accounts.values() if (trash := trash_of(known)) is not None}
+
+    def is_kept(one: Shiftable) -> bool:
+        source = by_replica[one.source.id]
+        policy = policy_of(source.replica, source.mailbox, selection)
+        return is_wanted(one.successor, BaseMessage(one.base), one.file, policy)
+
+    return tuple(one for one in found if one.target.mailbox_id not in trashes or not is_kept(one))
 
 
 def _batches(served: Iterable[Served], found: Sequence[Shiftable]) -> tuple[ShiftBatch, ...]:
@@ -207,7 +230,8 @@ def _sorted(
         match outcomes[there.id]:
             case FileDone(info, subdir):
                 settled = Settled(there.id, one.successor.id, info, subdir, there.flags)
-                shifted.append(ShiftedFile(_gone(one), settled, _base_there(one, there.flags)))
+                is_changed = there.flags != _base_there(one, there.flags)
+                shifted.append(ShiftedFile(_gone(one), settled, is_changed))
             case Kept():
                 kept[there.id] = task.file.id
     return shifted, kept

@@ -172,10 +172,12 @@ class ServerSide(Protocol):
 class RoundResult:
     """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again.
 
-    planned: changes of devices. moved: what is in another mailbox of the server now.
+    planned: changes of devices. moved: what is in another mailbox of the server now. unseen: messages to put back,
+    unless the server moved them.
     """
 
     planned: int
     effects: int
     is_stale: bool
     moved: tuple[Move, ...] = ()
+    unseen: frozenset[int] = frozenset()

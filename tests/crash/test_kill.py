@@ -80,6 +80,7 @@ class Story:
         house.replica("laptop").mark("w2", add="F")
         house.replica("phone").mark("w5", add="RS")
         house.replica("usb").mark("w15", remove="S")
+        house.replica("phone").mark("w9", add="F")
         house.replica("laptop").find("w6").path.unlink()
         house.replica("phone").find("w7").path.unlink()
         house.replica("usb").find("w7").path.unlink()
@@ -122,7 +123,7 @@ class Story:
         filed = {
             "x0": frozenset({"filed"}),
             "w8": frozenset({ANSWERED, "filed"}),
-            "w9": frozenset[str](),
+            "w9": frozenset({FLAGGED}),
             "w13": frozenset[str](),
             "w10": frozenset({SEEN}),
             "w11": frozenset[str](),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import combinations
 
 TRASH = "Trash"
 WEB = "web mail"
@@ -40,6 +41,13 @@ class Deed:
     verb: Verb
     source: str = ""
     to: str = ""
+
+    @property
+    def is_deletion(self) -> bool:
+        """Tell whether people call this a deletion, which loses against what a person changed elsewhere."""
+        return self.verb in {Verb.DELETE, Verb.EXPUNGE} or (
+            self.verb in {Verb.MOVE, Verb.WEB_MOVE} and self.to == TRASH
+        )
 
     def __str__(self) -> str:
         where = "".join((f" in {self.source}" if self.source else "", f" to {self.to}" if self.to else ""))
@@ -108,6 +116,13 @@ class Entry:
         """Return where it may be at rest; is_interrupted: the engine, the server or the wire failed meanwhile."""
         deeds = self.placing
         found = _outcomes(self.begun, deeds) | _outcomes(self.begun, _joined(deeds))
+        losing = [at for at, deed in enumerate(deeds) if deed.is_deletion and self._is_wanted_by_others(deed.actor)]
+        for count in range(1, len(losing) + 1):
+            for lost in combinations(losing, count):
+                found |= _outcomes(self.begun, [deed for at, deed in enumerate(deeds) if at not in lost])
+        for at in losing:
+            if deeds[at].verb is Verb.WEB_MOVE and deeds[at + 1 :]:  # it was moved on while it came back
+                found |= _outcomes(self.begun, [*deeds[:at], *_undone(deeds[at]), *deeds[at + 1 :]])
         for at, deed in enumerate(deeds):
             if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
@@ -132,7 +147,7 @@ class Entry:
         for actor, flag, is_set in self.marks:
             others = {who for who, what, _ in self.marks if what == flag} - {actor}
             is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
-            went = any(deed.verb is Verb.DELETE for deed in self.placing)  # perhaps before its new name was seen
+            went = any(deed.is_deletion for deed in self.placing)  # perhaps before its new name or flags were seen
             is_loose = is_contended or others or went or (is_keyword and self.placing)
             before = may_be.get(flag, {False}) if is_loose else set()
             may_be[flag] = before | {is_set}

@@ -1,8 +1,11 @@
 """Three devices of one IMAP account, what programs do to their files, and what all sides have in the end."""
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from syncd.errors import DeviceAwayError
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -32,6 +35,13 @@ def add(
     made.write_bytes(letter(key).replace(b"\r\n", b"\n") if octets is None else octets)
     place = directory / "new" / base if letters is None else directory / "cur" / f"{base}:2,{letters}"
     return made.rename(place)
+
+
+async def come_back(house: House, device: str, *, away: Path) -> None:
+    """Put the root of a device back, and let its task see that."""
+    await asyncio.to_thread(away.rename, house.config.devices[device].path)
+    with suppress(DeviceAwayError):  # it was about to say so
+        await house.ask(device)
 
 
 def remove(house: House, device: str, *keys: str, mailbox: str = "INBOX") -> None:

@@ -1,13 +1,14 @@
 """Whatever happens on any side and wherever rounds are interrupted, all sides come to the same flags, and rest."""
 
 from dataclasses import dataclass
+from random import Random
 
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from syncd.mail.flags import ANSWERED, FLAGGED, SEEN, SYSTEM, Flags, with_delta
+from syncd.mail.flags import ANSWERED, FLAGGED, NONE, SEEN, SYSTEM, Flags, with_delta
 from syncd.mail.tree import Holdable
-from syncd.reconcile.deletions import ForGood, ToTrash
+from syncd.reconcile.deletions import ForGood, ToTrash, is_personal
 from syncd.reconcile.effects import Expunge, Move
 from tests.properties.reconcile.world import Copy, World
 
@@ -104,12 +105,13 @@ def edit(world: World, one: Edit) -> None:
         copy.file = with_delta(copy.file, add=copy.holdable.part_of(add), remove=one.remove)
 
 
-def settle(world: World) -> int:
-    """Run whole rounds until nothing is planned; return how many that took."""
+def settle(world: World, *, without: int | None = None) -> int:
+    """Run whole rounds until nothing is planned, of all replicas but one; return how many that took."""
+    there = [number for number in range(len(world.copies)) if number != without]
     for count in range(ROUNDS_MAX):
-        if world.is_at_rest():
+        if not any(world.plan(number) for number in there):
             return count
-        for number in range(len(world.copies)):
+        for number in there:
             for effect in world.plan(number):
                 if isinstance(effect, Move | Expunge) and not world.may_depart():
                     continue
@@ -238,16 +240,69 @@ def test_deletion_yields_to_a_person_in_either_order(name: str, is_first: bool, 
     assert world.is_gone is (name == SEEN)
 
 
+def test_device_that_was_away_among_fifty_is_merged_by_rule() -> None:
+    """A thousand changes that it made meanwhile hold, and what the others did holds beside them."""
+    everything, random = Holdable(SYSTEM, any_keyword=True), Random(43)
+    away, changes = 49, 0
+    while changes < 1000:
+        copies = [Copy(everything, base=NONE, file=NONE) for _ in range(50)]
+        world = World(everything, copies, deletion=ToTrash(2, "Trash"))
+        elsewhere = random.choice((FLAGGED, "a", "deleted", "deleted"))
+        if elsewhere == "deleted":
+            world.lose(7)
+            world.look_again(7)
+        else:
+            edit(world, Edit(random.choice((None, 7)), frozenset({elsewhere}), frozenset()))
+        settle(world, without=away)
+        kinds = random.choice(((SEEN, "\\Deleted", "$Junk", "NonJunk"), (SEEN, ANSWERED, "b", "c", "$Junk")))
+        changed = frozenset(random.sample(kinds, 4))
+        changes += len(changed)
+        edit(world, Edit(away, changed, frozenset()))
+
+        settle(world)
+
+        assert world.is_gone is (elsewhere == "deleted" and not is_personal(changed))
+        wanted = None if world.is_gone else changed | (frozenset({elsewhere}) - {"deleted"})
+        assert [copy.file for copy in world.copies] == [wanted] * len(world.copies)
+
+
 @given(histories(), st.data())
 def test_expunge_takes_every_file_once(history: tuple[World, list[Edit | Round]], data: st.DataObject) -> None:
-    """After an expunge every copy goes, also those on their way, and nothing is delivered again."""
+    """After an expunge every copy goes, also those on their way, but where a person changed one before or meanwhile."""
     world, steps = history
     for step in steps:
         play(world, step)
     world.is_gone = True
+    is_wanted = any(world.is_wanted(number) for number in range(len(world.copies)))
     for one in data.draw(st.lists(rounds(len(world.copies)), max_size=4)):
         play(world, one)
+        is_wanted |= any(is_personal(edit.add | edit.remove) for edit in one.edits)
 
     settle(world)
 
-    assert [(copy.file, copy.base) for copy in world.copies] == [(None, None)] * len(world.copies)
+    assert is_wanted or world.is_gone
+    for copy in world.copies:
+        common = world.holdable.part_of(copy.holdable.part_of(world.server))
+        there = copy.file is not None and world.holdable.part_of(copy.holdable.part_of(copy.file)) == common
+        assert (copy.file, copy.base) == (None, None) if world.is_gone else there
+
+
+@given(losses(), st.booleans())
+def test_change_by_a_person_is_stronger_than_a_deletion_by_the_server(
+    history: tuple[World, list[Edit | Round | Loss]], to_trash: bool
+) -> None:
+    """Whatever happened before, a file that its device then flags keeps its message, though the server deleted it."""
+    world, steps = history
+    for step in steps:
+        play(world, step)
+    settle(world)
+    there = [number for number, copy in enumerate(world.copies) if copy.file is not None and not world.is_gone]
+    if not there:
+        return
+    world.is_gone, world.trash = True, int(to_trash)
+    edit(world, Edit(there[0], frozenset({FLAGGED}), frozenset({"\\Deleted"})))
+    changed = world.copies[there[0]].file != world.copies[there[0]].base
+    settle(world)
+
+    assert world.is_gone is not changed
+    assert not changed or FLAGGED in world.server

@@ -14,7 +14,7 @@ from syncd.mail.tree import (
     Successor,
 )
 from syncd.reconcile.deletions import ForGood, ToTrash, differ_personally
-from syncd.reconcile.effects import Deliver, Expunge, Move, Remove, Rename, Store
+from syncd.reconcile.effects import ORDER, Deliver, Expunge, Move, Remove, Rename, Restore, Store
 from syncd.reconcile.planner import Policy, Selection, plan
 
 flag_sets = st.frozensets(st.sampled_from(("\\Seen", "\\Flagged", "$Forwarded", "a", "B", "b")))
@@ -93,6 +93,28 @@ def test_what_a_device_did_otherwise_is_left_alone(pair: Pair, policy: Policy) -
         return
     if pair.replica.state in {ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN}:
         assert plan(pair, policy) == ()
+
+
+@given(pairs, policies)
+def test_what_is_put_back_was_deleted_by_the_server_and_changed_by_a_person(pair: Pair, policy: Policy) -> None:
+    """It needs a file, the body in the store, and a flag that is stronger; what was moved is not put back."""
+    for effect in plan(pair, policy):
+        if isinstance(effect, Restore):
+            assert pair.server is not None
+            assert pair.base is not None
+            assert pair.replica is not None
+            assert pair.server.is_gone
+            assert pair.server.body_id is not None
+            assert pair.successor is None
+            assert differ_personally(pair.replica.flags, pair.base.flags)
+
+
+@given(pairs, policies)
+def test_effects_are_in_order(pair: Pair, policy: Policy) -> None:
+    """What one message asks for comes in the order in which it is done."""
+    ranks = [ORDER.index(type(effect)) for effect in plan(pair, policy)]
+
+    assert ranks == sorted(ranks)
 
 
 @given(pairs, policies)

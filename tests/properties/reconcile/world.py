@@ -6,8 +6,8 @@ from typing import assert_never
 from syncd.mail.flags import NONE, Flags, with_delta
 from syncd.mail.tree import BaseMessage, BodyForm, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage
 from syncd.reconcile.deletions import ForGood, ToTrash, is_personal
-from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
-from syncd.reconcile.planner import Policy, Selection, plan
+from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
+from syncd.reconcile.planner import Policy, Selection, merge, plan
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class World:
     server: Flags = NONE
     is_gone: bool = False
     trash: int = 0
-    """How often the message was moved to Trash."""
+    """How often the message is in Trash."""
     deletion: ToTrash | ForGood = field(default_factory=ForGood)
 
     def pair(self, number: int) -> Pair:
@@ -84,6 +84,14 @@ class World:
         wanted = (effect for number in range(len(self.copies)) for effect in self.plan(number))
         return not any(is_personal(effect.add | effect.remove) for effect in wanted if isinstance(effect, Store))
 
+    def is_wanted(self, number: int) -> bool:
+        """Tell whether a device changed its file in a way that is stronger than a deletion."""
+        copy = self.copies[number]
+        if copy.file is None or copy.base is None:
+            return False
+        merged = merge(*(self.holdable.part_of(one) for one in (self.server, copy.base, copy.file)))
+        return is_personal(merged.server_add | merged.server_remove)
+
     def perform(self, number: int, effect: Effect) -> None:
         """Do an effect to its side, whatever happened since it was planned."""
         copy = self.copies[number]
@@ -102,10 +110,21 @@ class World:
             case Move() | Expunge():
                 if not self.is_gone:
                     self.is_gone, self.trash = True, self.trash + isinstance(effect, Move)
+            case Restore():
+                self.put_back_by_server()
             case Agree() | Forget():
                 pass
             case _:
                 assert_never(effect)
+
+    def put_back_by_server(self) -> None:
+        """Let the message be there again, as it was; devices without a file of it get it anew."""
+        if self.is_gone:
+            self.is_gone, self.trash = False, 0
+            for each in self.copies:
+                if each.file is None:
+                    each.base = each.announced = each.known = None
+                    each.is_deleted = False
 
     def settle(self, number: int, effect: Effect) -> None:
         """Move the base as the store does after an effect was performed."""
@@ -120,6 +139,8 @@ class World:
                 for each in self.copies:
                     if each.known is not None:
                         each.base, each.known, each.is_deleted = None, None, False
+            case Restore():
+                pass
             case Rename(add=add, remove=remove) | Store(add=add, remove=remove) | Agree(add=add, remove=remove):
                 if copy.base is not None:
                     copy.base = with_delta(copy.base, add=add, remove=remove)

@@ -1,10 +1,12 @@
 """Effects as people and programs read them."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from syncd.reconcile.effects import (
+    ORDER,
     Agree,
     Append,
     Bind,
@@ -16,11 +18,13 @@ from syncd.reconcile.effects import (
     Move,
     Remove,
     Rename,
+    Restore,
     Shift,
     Store,
     as_json,
     as_text,
     from_json,
+    in_order,
 )
 from tests.unit.reconcile.builders import flags
 
@@ -35,6 +39,7 @@ TEXTS: list[tuple[Effect, str]] = [
     (Move(1, 70, None, "Trash"), "move message 1 (uid 70) to Trash"),
     (Expunge(1, 70), "expunge message 1 (uid 70)"),
     (Expunge(1, 70, is_replaced=True), "expunge message 1 (uid 70), which was replaced"),
+    (Restore(1, 2), "restore message 1, which its server deleted"),
     (Copy(1, 70, 31, "Archive"), "copy message 1 (uid 70) to Archive"),
     (Bind(1, 31), "know file 31 as that of message 1"),
     (Agree(1, remove=flags("S")), "agree on message 1 -\\Seen"),
@@ -71,3 +76,18 @@ def test_effect_that_can_be_held_is_read_as_it_was_written(effect: Effect) -> No
     assert from_json(json.loads(as_json(effect))) == effect
     with pytest.raises(ValueError, match="not an effect that can be held"):
         from_json(json.loads(as_json(Forget(1))))
+
+
+def test_every_effect_has_its_place_in_the_order() -> None:
+    """One that is new is noticed here; what is equal in kind stays as it came."""
+    assert sorted(kind.__name__ for kind in ORDER) == sorted(kind.__name__ for kind in get_args(Effect))
+
+    mixed: list[Effect] = [Forget(3), Remove(2, 20), Restore(1, 10), Deliver(5, flags("")), Remove(1, 10), Append(9, 1)]
+    assert in_order(mixed) == (
+        Append(9, 1),
+        Restore(1, 10),
+        Remove(2, 20),
+        Remove(1, 10),
+        Deliver(5, flags("")),
+        Forget(3),
+    )

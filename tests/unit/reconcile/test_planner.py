@@ -4,7 +4,7 @@ import pytest
 
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
-from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Store
+from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
 from syncd.reconcile.planner import FlagChanges, Selection, merge, plan
 from tests.unit.reconcile.builders import FILE, MESSAGE, UID, flags, pair, policy
 
@@ -128,6 +128,36 @@ def test_expunged_before_anybody_had_it_asks_for_nothing() -> None:
 def test_edited_file_is_never_removed() -> None:
     """An edit exists nowhere else, so an expunge does not reach it."""
     assert plan(pair("", "", "", is_gone=True, state=ReplicaState.EDITED), policy()) == ()
+
+
+@pytest.mark.parametrize(("base", "replica"), [("", "F"), ("F", ""), ("", "R"), ("", "D"), ("", "a"), ("S", "SF")])
+def test_flag_of_a_person_is_stronger_than_a_deletion_by_the_server(base: str, replica: str) -> None:
+    """Whoever flags a message before hearing that it is gone wants it: the message is put back."""
+    assert plan(pair(base, base, replica, is_gone=True), policy()) == (Restore(MESSAGE, FILE),)
+
+
+@pytest.mark.parametrize(("base", "replica"), [("", "S"), ("S", ""), ("", "T"), ("F", "FS")])
+def test_deletion_by_the_server_is_stronger_than_seen_and_deleted(base: str, replica: str) -> None:
+    """That somebody read it on the device brings no message back."""
+    assert plan(pair(base, base, replica, is_gone=True), policy()) == (Remove(MESSAGE, FILE),)
+
+
+@pytest.mark.parametrize(("server", "base", "replica"), [("R", "", "R"), ("", "F", ""), ("F", "", "FS")])
+def test_flag_that_the_server_had_as_well_puts_nothing_back(server: str, base: str, replica: str) -> None:
+    """Whoever deleted the message saw it so; this is all that an adopted device, of which no base is known, can say."""
+    assert plan(pair(server, base, replica, is_gone=True), policy()) == (Remove(MESSAGE, FILE),)
+
+
+def test_message_that_the_server_moved_is_not_put_back() -> None:
+    """The file follows it, with its flags."""
+    moved = pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)
+
+    assert plan(moved, policy()) == (Remove(MESSAGE, FILE),)
+
+
+def test_message_without_a_body_is_not_put_back() -> None:
+    """What the store does not have cannot be sent."""
+    assert plan(pair("", "", "F", is_gone=True, has_body=False), policy()) == (Remove(MESSAGE, FILE),)
 
 
 # Deleted by the device.

@@ -68,7 +68,7 @@ def announce(grove: Grove, one: Shiftable, flags: Flags = SEEN) -> int | None:
     """Announce a shift, and return the row id of the file that is to be in Archive."""
     file = one.file
     placed = MintedFile(one.successor.id, file.name, "S", "cur", flags, file.size_bytes, file.mtime, file.form)
-    made = grove(lambda conn: shifts.announce(conn, grove.laptop_archive, {file.id: placed}))
+    made = grove(lambda conn: shifts.announce(conn, grove.laptop_archive, {file.id: placed}, bases={file.id: SEEN}))
     return made[file.id].id if made else None
 
 
@@ -104,6 +104,20 @@ def test_one_half_is_nothing(grove: Grove) -> None:
     grove(lambda conn: server_tree.record_vanished(conn, grove.archive, UIDVALIDITY, UidSet.of([11]), now=NOW))
     expunge(grove, 1)
     assert find(grove) == ()
+
+
+def test_file_that_waits_to_be_put_back_follows_its_message(grove: Grove) -> None:
+    """Its device's round is past the one half when the other is seen: what the device changed waits to be told."""
+    file_id = deliver(grove, letter(grove, 1))
+    expunge(grove, 1)
+    settle_cursor(grove)
+    new = letter(grove, 11, archive=True)
+    assert find(grove) == ()
+
+    grove(lambda conn: replica_tree.tell_again(conn, grove.laptop.id, [file_id]))
+
+    (one,) = find(grove)
+    assert (one.file.id, one.successor.id) == (file_id, new)
 
 
 def test_only_what_is_to_be_removed_and_delivered_anyway_is_found(grove: Grove) -> None:
@@ -195,7 +209,7 @@ def test_settled_shift_is_as_if_it_had_been_delivered(grove: Grove, flags: Flags
     grove(hold)
 
     settled = Settled(there, new, "S", "cur", flags)
-    done = [ShiftedFile(old, settled, SEEN)]
+    done = [ShiftedFile(old, settled, flags != SEEN)]
     grove(lambda conn: shifts.settle(conn, grove.laptop, grove.laptop_archive, done, now=NOW))
 
     pair = grove.pair(grove.laptop_archive, new)

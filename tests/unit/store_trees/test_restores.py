@@ -1,0 +1,83 @@
+"""Messages that their server deleted: told from those that it moved, and put back as if they had never gone."""
+
+from syncd.mail.tree import ReplicaState, Successor
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.changes import Reflagged, Sighting
+from syncd.store import pairs, replica_tree, restores, server_tree, successors, uploads
+from syncd.store.server_tree import ObservedMessage
+from syncd.store.uploads import Settled
+from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
+
+SEEN, FLAGGED, DELETED = frozenset({"\\Seen"}), frozenset({"\\Flagged"}), frozenset({"\\Deleted"})
+
+
+def flagged_and_gone(grove: Grove) -> int:
+    """Let the laptop flag a message that the server then expunged, marked as that is done."""
+    (message_id,) = grove.plant(1, flags=SEEN)
+    grove.deliver(grove.laptop, message_id, flags=SEEN)
+    grove.deliver(grove.phone, message_id, flags=SEEN)
+    file = grove.file(grove.laptop, message_id)
+    seen = Sighting(file.name, "FS", "cur", SEEN | FLAGGED)
+    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [Reflagged(file.id, seen)], now=NOW))
+    grove.observe(ObservedMessage(1, SEEN | DELETED, 2))
+    vanish(grove, 1)
+    return message_id
+
+
+def vanish(grove: Grove, uid: int) -> None:
+    grove(lambda conn: server_tree.record_vanished(conn, grove.inbox, UIDVALIDITY, UidSet.of([uid]), now=NOW))
+
+
+def elsewhere(grove: Grove, uid: int, *, has_body: bool = True) -> None:
+    """Let Archive have a message of the same size and date."""
+    grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=grove.archive)
+    ids = grove(
+        lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[uid])
+    )
+    if has_body:
+        body_id = grove.body(b"Subject: of %d\r\n\r\n" % grove.inbox)
+        grove(lambda conn: server_tree.bind_bodies(conn, grove.archive, {ids[uid]: body_id}))
+
+
+def successor(grove: Grove, message_id: int) -> Successor | None:
+    found = grove(lambda conn: pairs.pairs_of(conn, grove.laptop, [message_id]))
+    ((one),) = grove(lambda conn: successors.with_successors(conn, grove.laptop, found))
+    return one.successor
+
+
+def test_message_that_is_elsewhere_now_was_moved(grove: Grove) -> None:
+    """Told by its octets, or by size and date while nobody has them; what the device has of it was there before."""
+    message_id = flagged_and_gone(grove)
+    assert successor(grove, message_id) is None
+
+    elsewhere(grove, 11, has_body=False)
+    assert successor(grove, message_id) is Successor.THERE
+
+    elsewhere(grove, 11)
+    assert successor(grove, message_id) is Successor.THERE
+    ids = grove(
+        lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[11])
+    )
+    grove.deliver(grove.laptop_archive, ids[11])
+    assert successor(grove, message_id) is None
+
+
+def test_message_is_put_back_with_what_both_had_agreed_on(grove: Grove) -> None:
+    """All files of it take part, without the mark of the expunge; what the device changed is a change still."""
+    message_id = flagged_and_gone(grove)
+
+    for _ in range(2):
+        grove(lambda conn: restores.put_back(conn, grove.inbox, [message_id], now=NOW))
+
+    both = grove(lambda conn: uploads.uploads(conn, account_id=grove.account_id))
+    assert [(one.flags, one.is_restored, one.own.is_restored) for one in both] == [(SEEN, True, True)] * 2
+    assert {one.device_id for one in both} == {grove.laptop.device_id, grove.phone.device_id}
+
+    (again,) = (new for new in grove.plant(1, 2, flags=SEEN) if new != message_id)
+    grove(lambda conn: uploads.settle(conn, [Settled(one, again) for one in both], now=NOW))
+
+    pair = grove.pair(grove.laptop, again)
+    assert pair.base is not None
+    assert pair.replica is not None
+    assert (pair.base.flags, pair.replica.flags, pair.replica.state) == (SEEN, SEEN | FLAGGED, ReplicaState.PRESENT)
+    assert [one.server.id for one in grove.replica_news(grove.laptop).pairs if one.server is not None] == [again]
