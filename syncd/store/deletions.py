@@ -85,6 +85,15 @@ def deleted_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
     return tuple(conn.execute(query.order_by(columns.message_id)).scalars())
 
 
+def lost_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
+    """Return the messages whose files a device does not have any more, whether it deleted them or not."""
+    columns = replica_message.c
+    query = select(columns.message_id).where(
+        columns.replica_id == of.id, _is_unsettled(*_NOT_THERE), columns.message_id.is_not(None)
+    )
+    return tuple(conn.execute(query).scalars())
+
+
 def not_there(
     conn: Connection, *, device_id: int, account_id: int, since: float, without: Iterable[int] = ()
 ) -> Mapping[int, int]:

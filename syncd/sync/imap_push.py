@@ -5,10 +5,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
-from syncd.store import accounts, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
-from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Upload
 from syncd.sync.activity import Activity
@@ -96,20 +94,13 @@ class ImapPush:
     async def _arrive(self, connection: ImapConnection) -> bool:
         """Bring what devices added, and tell whether any of it is a message now."""
         self._again_at = None
-        found = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
-        if not found:
+        ask = partial(self._takers.uploads, account=self._account, account_id=self._account_id)
+        found = await self._db.read(ask)
+        if not found.uploads:
             return False
         now = self._clock()
-        names = await self._db.read(device_names)
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        open_ = {row.id: row for row in rows if row.is_synced and row.is_listed}
-        mine = [
-            one
-            for one in found
-            if (target := open_.get(one.mailbox_id)) is not None
-            and not self._failures.is_waiting(target.id, Work.ARRIVE)
-            and self._takers.takes(names[one.device_id], self._account, target.name)
-        ]
+        open_ = found.mailboxes
+        mine = [one for one in found.uploads if not self._failures.is_waiting(one.mailbox_id, Work.ARRIVE)]
         work = Arrivals(self._db, self._account_id, ImapArrivals(self._db, connection, clock=self._clock), now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
@@ -126,8 +117,8 @@ class ImapPush:
                 count += await work.bring(open_[mailbox_id], chosen)
                 await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.rewritten_in
-        left = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
-        wait = wait_s([one for one in left if one.mailbox_id in open_], now=now)
+        left = await self._db.read(ask)
+        wait = wait_s(left.uploads, now=now)
         self._again_at = None if wait is None else now + wait
         if count:
             self._on_change()

@@ -250,6 +250,7 @@ class ImapReading:
         await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
         if changes.added or changes.missed:
             log.info("mailboxes_listed", account=self._name, added=len(changes.added), missed=len(changes.missed))
+        if changes.added or changes.missed or changes.changed:  # to what is selected, for example
             self._wake_devices()
         # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
         counted = (entry for entry in entries if entry.octets != connection.selected)

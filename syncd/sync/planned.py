@@ -10,13 +10,13 @@ from syncd.config.model import Config
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Deliver, Effect, Remove, Shift
 from syncd.reconcile.planner import plan
-from syncd.store import accounts, pairs, shifts, uploads
+from syncd.store import accounts, leaving, pairs, shifts
 from syncd.store.devices import ReplicaRow, device_names
 from syncd.store.report import account_ids
 from syncd.store.successors import with_successors
 from syncd.sync.arrivals import arrival_of, due
 from syncd.sync.arrivals import planned as plan_arrivals
-from syncd.sync.policies import deletion_of, policy_of, selection_of
+from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
 from syncd.sync.served import ServedReplica, served_replicas
 from syncd.sync.shift_round import effect_of
 
@@ -67,11 +67,24 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
     for served in all_served:
         if served.replica is None:
             continue
-        selection = selection_of(config.devices[served.device], now=now)
+        device, of = config.devices[served.device], served.replica
         known = accounts.mailboxes(conn, account_id=served.mailbox.account_id)
         deletion = deletion_of(config.accounts[served.account], served.mailbox, known)
-        policy = policy_of(served.replica, served.mailbox, selection, deletion=deletion)
-        for pair in _pairs(conn, served.replica):
+        outgrown: frozenset[int] = frozenset()
+        if not served.is_followed or (served.is_selected and of.selection != selection_text(device)):
+            # NOTE: the device has not been told yet of what the configuration says now.
+            of = replace(of, server_cursor=0)
+            found = leaving.outside(conn, of.device_id, served.selection(device, now=now))
+            outgrown = found.get(of.id, frozenset())
+        policy = policy_of(
+            of,
+            served.mailbox,
+            served.selection(device, now=now),
+            deletion=deletion if served.is_selected else None,
+            outgrown=outgrown,
+            is_read_only=device.read_only,
+        )
+        for pair in _pairs(conn, of):
             for effect in plan(pair, policy):
                 named = shifted[served.device].instead_of(effect)
                 if named is not None:
@@ -81,9 +94,11 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
 
 def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:
     """Yield what becomes of files that devices added and that are in the store."""
-    ids, devices = account_ids(conn), device_names(conn)
+    ids, devices, takers = account_ids(conn), device_names(conn), Takers(config)
     for account in config.accounts:
-        found = due(uploads.uploads(conn, account_id=ids[account]), now=now) if account in ids else ()
+        if account not in ids:
+            continue
+        found = due(takers.uploads(conn, account=account, account_id=ids[account]).uploads, now=now)
         if not found:
             continue
         names = {row.id: str(row.name) for row in accounts.mailboxes(conn, account_id=ids[account])}
@@ -97,7 +112,11 @@ def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[Plann
 def _shifts(
     conn: Connection, config: Config, all_served: Iterable[ServedReplica], *, device: str, now: float
 ) -> _Shifts:
-    mailboxes = {one.replica.id: one for one in all_served if one.device == device and one.replica is not None}
+    mailboxes = {
+        one.replica.id: one
+        for one in all_served
+        if one.device == device and one.is_selected and one.replica is not None
+    }
     of = [one.replica for one in mailboxes.values() if one.replica is not None]
     found = shifts.begun(conn, of) + shifts.find(conn, of, selection=selection_of(config.devices[device], now=now))
     by_file = {one.file.id: effect_of(one, to=str(mailboxes[one.target.id].mailbox.name)) for one in found}

@@ -12,9 +12,8 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
-from syncd.store import accounts, served_mailboxes, uploads
+from syncd.store import accounts, served_mailboxes
 from syncd.store.database import Database
-from syncd.store.devices import device_names
 from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
@@ -109,17 +108,12 @@ class Pop3Mailboxes:
 
     async def _arrive(self, now: float) -> bool:
         """Make messages of what devices added, and tell whether any is one now."""
-        found = await self._db.read(partial(uploads.uploads, account_id=self._account_id))
-        if not found:
+        ask = partial(self._takers.uploads, account=self.name, account_id=self._account_id)
+        found = await self._db.read(ask)
+        if not found.uploads:
             return False
-        names = await self._db.read(device_names)
-        rows = {row.id: row for row in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))}
-        mine = [
-            one
-            for one in due(found, now=now)
-            if self._takers.takes(names[one.device_id], self.name, rows[one.mailbox_id].name)
-        ]
-        plans = await self._db.read(partial(planned, found=mine, account_id=self._account_id))
+        rows = found.mailboxes
+        plans = await self._db.read(partial(planned, found=due(found.uploads, now=now), account_id=self._account_id))
         work = Arrivals(self._db, self._account_id, self._server, now)
         return any([await work.bring(rows[mailbox_id], chosen) for mailbox_id, chosen in by_mailbox(plans).items()])
 

@@ -136,12 +136,11 @@ class House:
         guard = self.config.guard
         rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
         for name, device in self.config.devices.items():
-            selected = self.config.accounts_of(name)
             self.devices[name] = Device(
                 self.db,
                 name,
                 device,
-                account_ids={account: id_ for account, id_ in ids.items() if account in selected},
+                account_ids=ids,
                 wakes=self.wakes,
                 file_systems=file_systems,
                 recent=recent,
