@@ -16,7 +16,7 @@ def days_ago(days: float) -> datetime.datetime:
 
 
 async def test_limits_are_followed_both_ways(tmp_path: Path, user: Provider) -> None:
-    """Lowered, more goes than any guard allows, but nothing before the server heard all of it; raised, it comes back."""
+    """Lowered, more goes than a guard allows, but not before the server heard all of it; raised, it comes back."""
     user.receive(*(f"old{number}" for number in range(30)), date=days_ago(100))
     user.receive("large", lines=400)
     user.receive("fresh")
