@@ -147,6 +147,7 @@ class Device:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._rounds.clean(await self._attachment.row())
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 

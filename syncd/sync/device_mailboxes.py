@@ -60,6 +60,8 @@ class DeviceMailboxes:
         self._clock = clock
         self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         self._selections: dict[int, str] = {}
+        self.is_giving_up = True
+        """Whether there may be files of mailboxes that the device does not take."""
 
     @property
     def accounts(self) -> Collection[str]:
@@ -156,7 +158,7 @@ class DeviceMailboxes:
         """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
         text = selection_text(self._config)
         rows = await self._known(device_id)
-        await self._give_up(rows)
+        self.is_giving_up = await self._give_up(rows) or any(one.is_leaving for one in rows.replicas)
         owners = {replica.directory: replica.mailbox_id for replica in rows.replicas}
         known = {replica.mailbox_id for replica in rows.replicas if not replica.has_left}
         for account, mailbox in rows.selected:
@@ -180,8 +182,8 @@ class DeviceMailboxes:
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
 
-    async def _give_up(self, known: "_Known") -> None:
-        """Record which mailboxes the device does not take any more, though it may have files of them."""
+    async def _give_up(self, known: "_Known") -> bool:
+        """Record which mailboxes the device does not take any more, though it may have files; tell if there are any."""
         others = {mailbox.id for _, mailbox in known.others}
         gone = [one for one in known.replicas if one.mailbox_id in others and not (one.is_leaving or one.has_left)]
         if gone:
@@ -189,6 +191,7 @@ class DeviceMailboxes:
             log.info("mailboxes_given_up", replicas=[one.directory for one in gone])
             for one in gone:
                 self._selections.pop(one.mailbox_id, None)
+        return bool(gone)
 
     def _named_directories(self, prove: Prove) -> set[tuple[str, MailboxName]]:
         """Return the mailboxes that directories of the root stand for, whoever made them."""

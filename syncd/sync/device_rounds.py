@@ -88,6 +88,10 @@ class DeviceRounds:
         self._shifted_upto = {}
         self._outgrown.begin_anew()
 
+    async def clean(self, row: DeviceRow) -> None:
+        """Remove what interruptions have left of mailboxes that the device does not take any more."""
+        await self._leavings.clean(row.id)
+
     async def settle(self, *, until: Callable[[], bool]) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
 
@@ -117,7 +121,8 @@ class DeviceRounds:
                 self._stale.clear()
                 self._still.passed()
                 self._are_holds_judged = True
-                await self._leavings.end(row.id)
+                if self._mailboxes.is_giving_up:
+                    await self._leavings.end(row.id)
                 break
             served = min(waiting, key=lambda one: rounds[one.mailbox.id])
             rounds[served.mailbox.id] += 1
@@ -134,7 +139,8 @@ class DeviceRounds:
 
     async def look_first(self, row: DeviceRow) -> None:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
-        await self._leavings.begin(row.id)
+        if self._mailboxes.is_giving_up:
+            await self._leavings.begin(row.id)
         for account in await self._first_looks.run(row.id, self._still):
             self._intake.expect()
             self._wakes.account(account).set()

@@ -34,16 +34,19 @@ class Leavings:
         self._mailboxes = mailboxes
         self._prover = prover
 
+    async def clean(self, device_id: int) -> None:
+        """Remove the directories of what has left that an interruption spared, or that had something else in them."""
+        left = await self._mailboxes.have_left(device_id)
+        if left:
+            await asyncio.to_thread(self._remove, [one.directory for one in left], await self._prover())
+
     async def begin(self, device_id: int) -> None:
-        """Forget the files of directories that are gone already, and remove those that an interruption has left."""
+        """Forget the files of directories that are gone already."""
         gone = await self._without_directory(await self._mailboxes.leaving(device_id))
         for one in gone:
             await self._db.write(partial(leaving.forget_files, of=one.replica))
         if gone:
             await self.end(device_id)
-        left = await self._mailboxes.have_left(device_id)
-        if left:
-            await asyncio.to_thread(self._remove, [one.directory for one in left], await self._prover())
 
     async def end(self, device_id: int) -> None:
         """Record which replicas have left, and remove their directories."""

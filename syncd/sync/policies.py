@@ -74,9 +74,10 @@ class Takers:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
         known = replicas(conn, account_id=account_id)
-        names = device_names(conn)
-        self._leaving[account] = frozenset(names[row.device_id] for row in known if row.is_leaving)
+        leaving = {row.device_id for row in known if row.is_leaving}
         news = [row for row in known if row.has_replica_news]
+        names = device_names(conn) if leaving or news else {}
+        self._leaving[account] = frozenset(names[device_id] for device_id in leaving)
         if not due and not news:
             return ()
         found = [

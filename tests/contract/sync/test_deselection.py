@@ -49,7 +49,8 @@ async def test_deselected_mailbox_goes_from_that_device_only(tmp_path: Path, use
         assert tap.bodies == []
 
 
-async def test_what_the_server_has_not_heard_of_goes_there_first(tmp_path: Path, user: Provider) -> None:
+@pytest.mark.parametrize("key", WITHOUT)
+async def test_what_the_server_has_not_heard_of_goes_there_first(tmp_path: Path, user: Provider, key: str) -> None:
     """Flags that changed and files that were added while nobody looked are on the server before they go."""
     user.receive("a", "b", mailbox=OTHER)
     full = house_of(tmp_path, user)
@@ -58,11 +59,13 @@ async def test_what_the_server_has_not_heard_of_goes_there_first(tmp_path: Path,
     laptop.mark("a", add="F")
     (laptop.directory / "cur" / "1700000000.1.laptop:2,S").write_bytes(letter("new"))
 
-    less = house_of(tmp_path, user, {"mailboxes": ["INBOX"]})
+    settings, account = WITHOUT[key]
+    less = house_of(tmp_path, user, settings, **account)
     await settled(less)
 
     assert user.flags(OTHER) == {"a": {"\\Flagged"}, "b": frozenset(), "new": {"\\Seen"}}
-    assert less.replica("phone", OTHER).flags() == user.flags(OTHER)
+    if key != "mailboxes of the account":
+        assert less.replica("phone", OTHER).flags() == user.flags(OTHER)
     assert not laptop.directory.exists()
 
 
