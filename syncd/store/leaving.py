@@ -80,13 +80,15 @@ def outside(conn: Connection, device_id: int, selection: Selection) -> Mapping[i
         terms.append(message.internaldate < selection.not_before)
     if selection.max_size_bytes is not None:
         terms.append(message.size_bytes > selection.max_size_bytes)
-    return _files_of(conn, device_id, or_(*terms))
+    return _files_of(conn, replica.c.device_id == device_id, or_(*terms))
 
 
 def aged(conn: Connection, device_id: int, *, since: int, before: int) -> Mapping[int, frozenset[int]]:
     """Return by replica the messages from this time of which a device has files: only they are read."""
     message = server_message.c
-    return _files_of(conn, device_id, and_(message.internaldate >= since, message.internaldate < before))
+    # NOTE: without the sum SQLite begins with all files of the device instead of the dates.
+    of_device = replica.c.device_id + 0 == device_id
+    return _files_of(conn, of_device, and_(message.internaldate >= since, message.internaldate < before))
 
 
 def drop_deletions(conn: Connection, device_id: int) -> None:
@@ -94,13 +96,15 @@ def drop_deletions(conn: Connection, device_id: int) -> None:
     drop_holds(conn, [one.id for one in holds(conn, device_id=device_id, scope=HoldScope.BY_DEVICE)])
 
 
-def _files_of(conn: Connection, device_id: int, where: ColumnElement[bool]) -> Mapping[int, frozenset[int]]:
+def _files_of(
+    conn: Connection, of_device: ColumnElement[bool], where: ColumnElement[bool]
+) -> Mapping[int, frozenset[int]]:
     file = replica_message.c
     query = (
         select(file.replica_id, file.message_id)
         .join(server_message, server_message.c.id == file.message_id)
         .join(replica, replica.c.id == file.replica_id)
-        .where(replica.c.device_id == device_id, where, server_message.c.gone_at.is_(None))
+        .where(of_device, where, server_message.c.gone_at.is_(None))
     )
     found: dict[int, set[int]] = {}
     for replica_id, message_id in conn.execute(query):

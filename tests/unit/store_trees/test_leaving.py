@@ -1,7 +1,9 @@
 """Replicas that leave a device, and messages that its selection has left behind."""
 
+from typing import Any
+
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, event, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
@@ -92,3 +94,18 @@ def test_what_is_outside_of_a_selection_is_found_by_size_and_age(grove: Grove) -
     assert outside(Selection(not_before=503, max_size_bytes=4999)) == {of.id: {one, two, three}}
     assert outside(Selection()) == {}
     assert grove(lambda conn: leaving.aged(conn, of.device_id, since=502, before=503)) == {of.id: {two}}
+
+
+def test_what_grew_too_old_is_found_by_the_index_of_dates(grove: Grove) -> None:
+    """The hourly look reads the messages of that hour, and not all files of the device."""
+    asked: list[tuple[str, Any]] = []
+
+    def explained(conn: Connection) -> str:
+        if conn.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL plans by what is in the tables")
+        event.listen(conn, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        leaving.aged(conn, grove.laptop.device_id, since=1, before=2)
+        statement, values = asked[0]
+        return str(conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).first())
+
+    assert "ix_server_message_internaldate_size_bytes" in grove.db.read_now(explained)
