@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, update
 
+from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
+from syncd.store.schema import base_message, device, journal, mailbox, replica, replica_message, store
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
@@ -161,7 +162,8 @@ def ensure_replica(
     """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew.
 
     listed_at: of one that is made, or that had left, when its directory was seen to hold nothing. One that was about to
-    leave, or might only read until now, is looked at as for the first time: what is not there was not deleted.
+    leave, or might only read until now, is looked at as for the first time: what is not there was not deleted. What one
+    that may only read from now on has not sent, it does not send.
     """
     where = (replica.c.device_id == device_id, replica.c.mailbox_id == mailbox_id)
     known = conn.execute(select(replica.c.id, replica.c.selection).where(*where)).one_or_none()
@@ -174,6 +176,8 @@ def ensure_replica(
             values["listed_at"] = listed_at
         elif known.selection == LEAVING or (READ_ONLY in known.selection and READ_ONLY not in selection):
             values["listed_at"] = None
+        if READ_ONLY in selection and READ_ONLY not in known.selection:
+            _drop_uploads(conn, known.id)
         conn.execute(update(replica).where(replica.c.id == known.id).values(values))
 
 
@@ -235,6 +239,15 @@ _BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returnin
 _SETTLE_BARRIER = _BY_ID.values(
     generation=bindparam("reached"), generation_next=bindparam("reached"), settled_at=bindparam("now")
 )
+
+
+def _drop_uploads(conn: Connection, replica_id: int) -> None:
+    """Forget what was taken in of a replica and not begun: from now on its device sends nothing by itself."""
+    mine = select(replica_message.c.id).where(
+        replica_message.c.replica_id == replica_id, replica_message.c.message_id.is_(None)
+    )
+    here = (journal.c.kind == UploadState.TAKEN_IN.value, journal.c.replica_message_id.in_(mine))
+    conn.execute(delete(journal).where(*here))
 
 
 def _device_row(row: Row[Any]) -> DeviceRow:

@@ -94,7 +94,7 @@ class Takers:
     def uploads(self, conn: Connection, *, account: str, account_id: int) -> "Bringable":
         """Return what devices added to an account and may bring there, and the mailboxes that take it.
 
-        Of a device that may only read that is what may be there already.
+        Of a device that may only read that is what may be there already, or what a person has put back.
         """
         found = uploads(conn, account_id=account_id)
         if not found:
@@ -108,7 +108,7 @@ class Takers:
             if (row := rows.get(one.mailbox_id)) is not None
             and (of := known.get((one.device_id, one.mailbox_id))) is not None
             and self._serves(name := names[one.device_id], account, row, of)
-            and (one.state is UploadState.BEGUN or not self._devices[name].read_only)
+            and (not self._devices[name].read_only or one.state is UploadState.BEGUN or READ_ONLY in of.selection)
         ]
         return Bringable(tuple(mine), {one.mailbox_id: rows[one.mailbox_id] for one in mine})
 

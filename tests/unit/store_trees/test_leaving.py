@@ -78,6 +78,25 @@ def test_files_of_a_directory_that_is_gone_are_forgotten_but_for_what_is_on_its_
     assert grove.rows(select(base_message).where(base_message.c.replica_id == of.id)) == []
 
 
+def test_what_a_device_has_not_sent_is_not_sent_once_it_may_only_read(grove: Grove) -> None:
+    """It is a file of the device's own, as if it had never been taken in; what was begun may be there already."""
+    of = grove.laptop
+    own = {"replica_id": of.id, "subdir": "cur", "state": ReplicaState.NEW, "version": 1, "form": "raw"}
+    for name, kind in (("pending", UploadState.TAKEN_IN), ("begun", UploadState.BEGUN)):
+        file = insert(replica_message).values(name=name, size_bytes=1, mtime=1, **own).returning(replica_message.c.id)
+        file_id = grove(lambda conn, file=file: conn.execute(file).scalar_one())
+        where = {"account_id": grove.account_id, "mailbox_id": of.mailbox_id, "replica_message_id": file_id}
+        facts = {"digest": b"", "header_digest": b"", "size_bytes": 1, "uidvalidity": 0, "uidnext": 0, "begun_at": NOW}
+        row = insert(journal).values(kind=kind.value, **where, **facts)
+        grove(lambda conn, row=row: conn.execute(row))
+
+    again = {"directory": of.directory, "selection": f"all {READ_ONLY}"}
+    grove(lambda conn: devices.ensure_replica(conn, of.device_id, of.mailbox_id, **again))
+
+    kinds = select(journal.c.kind).where(journal.c.mailbox_id == of.mailbox_id)
+    assert [row.kind for row in grove.rows(kinds)] == [UploadState.BEGUN.value]
+
+
 def test_what_is_outside_of_a_selection_is_found_by_size_and_age(grove: Grove) -> None:
     """Messages of which the device has files, by replica; those of an hour are found by their dates alone."""
     of = grove.laptop
