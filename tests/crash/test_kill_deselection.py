@@ -1,7 +1,7 @@
 """SIGKILL at any commit or file call while a device gives up a mailbox: the server is untouched, whatever comes next.
 
 Of 600 messages, which are two batches, at four points; SYNCD_CRASH_MESSAGES=5000 takes as many, SYNCD_CRASH_POINTS and
-SYNCD_CRASH_SEED are as in `test_kill`.
+SYNCD_SEED are as in `test_kill`.
 """
 
 import os
@@ -15,7 +15,7 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.selecting import OTHER, as_server_has_it, names_of
 from tests.crash.child import run
 from tests.crash.faults import Fault, Kind
-from tests.crash.test_kill import SEED
+from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
 POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "2"))
