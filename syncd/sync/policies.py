@@ -74,10 +74,10 @@ class Takers:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
         known = replicas(conn, account_id=account_id)
-        leaving = {row.device_id for row in known if row.is_leaving}
+        leaving = {row.mailbox_id for row in known if row.is_leaving}
         news = [row for row in known if row.has_replica_news]
         names = device_names(conn) if leaving or news else {}
-        self._leaving[account] = frozenset(names[device_id] for device_id in leaving)
+        self._leaving[account] = frozenset(names[row.device_id] for row in known if row.is_leaving)
         if not due and not news:
             return ()
         found = [
@@ -85,7 +85,7 @@ class Takers:
             for row in mailboxes(conn, account_id=account_id)
             if row.is_listed
             and (
-                (row.id in due and row.is_synced)
+                (row.id in due and (row.is_synced or row.id in leaving))
                 or any(of.mailbox_id == row.id and self._hears(names[of.device_id], account, row, of) for of in news)
             )
         ]

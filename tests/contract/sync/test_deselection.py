@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from syncd.store import schema
 from syncd.store.devices import LEFT
-from tests.contract.sync.house import Table
+from syncd.store.report import store_report
+from tests.contract.sync.house import House, Table, pop3
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.selecting import OTHER, as_server_has_it, house_of, names_of, settled
@@ -126,3 +127,49 @@ async def test_account_that_is_not_in_the_configuration_keeps_its_files(tmp_path
     without.config.accounts.clear()
     await settled(without)
     assert files == names_of(full, "laptop")
+
+
+async def test_what_the_server_refuses_stays_until_it_takes_it(tmp_path: Path, user: Provider) -> None:
+    """The files that only the device has are left, and shown, whatever else goes; later they go as well."""
+    user.receive("a", "b", mailbox=OTHER)
+    full = house_of(tmp_path, user)
+    await settled(full)
+    laptop = full.replica("laptop", OTHER)
+    laptop.mark("a", add="F")
+    (laptop.directory / "cur" / "1700000000.1.laptop:2,S").write_bytes(letter("new"))
+    async with Tap(user.server.imap_port) as tap:
+        tap.refuses = lambda line: b" APPEND " in line or b"UID STORE" in line
+        house = house_of(tmp_path, user, {"mailboxes": ["INBOX"]}, port=tap.port)
+        async with house:
+            await house.settle()
+            assert laptop.keys() == ["a", "new"]
+            report = await house.db.read(lambda conn: store_report(conn, troubles_max=10))
+            assert len(report.troubles) == 2
+            (shown,) = (one for one in report.replicas if one.new)
+            assert (shown.delivered, shown.new) == (1, 1)
+
+            tap.refuses = lambda line: False
+            house.shift_s = 86400.0
+            await house.settle()
+    assert not laptop.directory.exists()
+    assert user.flags(OTHER) == {"a": {"\\Flagged"}, "b": frozenset(), "new": {"\\Seen"}}
+
+
+async def test_mailbox_of_a_pop3_account(tmp_path: Path, user: Provider) -> None:
+    """Where the store is the server, mail goes from the device and stays for the others, with what it changed."""
+    user.receive("a", "b")
+    accounts = {"isp": pop3(user.server, user.user)}
+    devices: dict[str, Table] = {"laptop": {"settle": "20ms"}, "phone": {"settle": "20ms"}}
+    full = House(tmp_path, accounts=accounts, devices=devices)
+    await settled(full)
+    laptop, phone = full.replicas(account="isp")
+    laptop.mark("a", add="F")
+    (laptop.directory / "cur" / "1700000000.1.laptop:2,S").write_bytes(letter("new"))
+
+    less = {**devices, "laptop": {"settle": "20ms", "mailboxes": ["Sent"]}}
+    await settled(House(tmp_path, accounts=accounts, devices=less))
+    assert not laptop.directory.exists()
+    assert phone.flags() == {"a": {"\\Flagged"}, "b": frozenset(), "new": {"\\Seen"}}
+
+    await settled(full)
+    assert laptop.flags() == phone.flags()
