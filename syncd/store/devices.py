@@ -199,7 +199,7 @@ def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
         .where(
             or_(
                 device.c.state.in_((NEW, FOREIGN)),
-                and_(replica.c.id.is_not(None), replica.c.listed_at.is_(None)),
+                and_(replica.c.id.is_not(None), replica.c.listed_at.is_(None), replica.c.selection != LEFT),
                 and_(device.c.state == ADOPTING, replica.c.id.is_(None)),
             )
         )

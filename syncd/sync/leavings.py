@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.root import ReplicaRoot
@@ -67,10 +68,24 @@ class Leavings:
     def _there(self, directories: Iterable[str], prove: Prove) -> frozenset[str]:
         with ReplicaRoot(self._path) as root:
             prove(root)
-            return frozenset(one for one in directories if root.has(PurePosixPath(one)))
+            return frozenset(one for one in directories if _has(root, one))
 
     def _remove(self, directories: Iterable[str], prove: Prove) -> None:
         with ReplicaRoot(self._path) as root:
             prove(root)
             for one in directories:
-                root.remove(PurePosixPath(one), disposable=_NOBODYS)
+                try:
+                    root.remove(PurePosixPath(one), disposable=_NOBODYS)
+                except DeviceAwayError:
+                    raise
+                except SyncdError as error:
+                    log.warning("directory_not_removed", replica=one, error=str(error))  # no mail is in it
+
+
+def _has(root: ReplicaRoot, directory: str) -> bool:
+    try:
+        return root.has(PurePosixPath(directory))
+    except DeviceAwayError:
+        raise
+    except SyncdError:
+        return True  # its round says what the matter is
