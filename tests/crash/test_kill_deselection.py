@@ -20,6 +20,7 @@ from tests.servers.dovecot import Dovecot
 
 POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "2"))
 MESSAGES = int(os.environ.get("SYNCD_CRASH_MESSAGES", "600"))
+PATIENCE_S = max(60.0, MESSAGES / 20)
 DEVICES: Mapping[str, Table] = {"laptop": {"settle": "20ms"}, "phone": {"settle": "20ms"}}
 LESS: Mapping[str, Table] = {**DEVICES, "laptop": {"settle": "20ms", "mailboxes": ["*", "!Other"]}}
 _KINDS = (Kind.COMMIT, Kind.FILE)
@@ -32,9 +33,9 @@ async def test_killed_anywhere_while_a_mailbox_is_given_up(tmp_path: Path, dovec
     accounts = {"work": imap(dovecot, mail_user)}
     begin = tmp_path / "begin"
     begin.mkdir()
-    await run(begin, accounts, DEVICES)
+    await run(begin, accounts, DEVICES, patience_s=PATIENCE_S)
     before, mail = as_server_has_it(user), user.flags(OTHER)
-    passed = await run(_copied(begin, tmp_path / "whole"), accounts, LESS)
+    passed = await run(_copied(begin, tmp_path / "whole"), accounts, LESS, patience_s=PATIENCE_S)
     assert passed is not None
     print(f"seed {SEED}, passed {passed}")
 
@@ -43,11 +44,11 @@ async def test_killed_anywhere_while_a_mailbox_is_given_up(tmp_path: Path, dovec
         house = House(directory, accounts=accounts, devices=DEVICES)
         laptop, phone = house.replicas(OTHER)
         files = names_of(house)
-        killed = await run(directory, accounts, LESS, fault)
+        killed = await run(directory, accounts, LESS, fault, patience_s=PATIENCE_S)
         left = sum(1 for _ in laptop.files())
         is_taken_again = (number + number // len(_KINDS)) % 2 == 0
         print(f"{fault} {'killed' if killed is None else 'not reached'}, {left} files left, {is_taken_again=}")
-        await run(directory, accounts, DEVICES if is_taken_again else LESS)
+        await run(directory, accounts, DEVICES if is_taken_again else LESS, patience_s=PATIENCE_S)
 
         assert before == as_server_has_it(user), fault
         assert files == names_of(house), fault
