@@ -198,13 +198,13 @@ class App:
         )
 
     def _device(self, name: str) -> Supervisor:
-        selected, guard = self.config.accounts_of(name), self.config.guard
+        guard = self.config.guard
         activity = self.activities.devices.setdefault(name, Activity())
         device = Device(
             self.db,
             name,
             self.config.devices[name],
-            account_ids={account: id_ for account, id_ in self._account_ids.items() if account in selected},
+            account_ids=self._account_ids,
             wakes=self._wakes,
             file_systems=self._file_systems,
             recent=self._recent,

@@ -73,11 +73,7 @@ def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ..
             held_at=one.hold.held_at,
         )
         for one in held
-        if (
-            one.account in config.accounts
-            if one.device is None
-            else one.device in config.devices and one.account in config.accounts_of(one.device)
-        )
+        if one.account in config.accounts and (one.device is None or one.device in config.devices)
     )
 
 

@@ -76,10 +76,14 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a message away, unless it is not the recorded file any more; commit it as withdrawn before."""
+    """Take a message away, unless it is not the recorded file any more; commit it as withdrawn before.
+
+    if_unchanged: nor if it has other flags than its place says.
+    """
 
     place: Place
     expected: FileFacts
+    if_unchanged: bool = False
 
 
 Effect = Deliver | Rename | Remove
@@ -294,12 +298,16 @@ class _Batch:
     def _remove(self, effect: Remove) -> Outcome:
         place = effect.place
         mailbox = self._mailbox(place.directory)
+        keywords = self._keywords(place.directory)
+        letters = letters_of(place.flags, keywords)
         for _ in range(_LOOKS):
             found = self._find(mailbox, self._believed(place))
             if found is None:
                 self._touch(mailbox, self._believed(place))
                 return Done(None, None)
             if isinstance(found, Stale) or found.facts != effect.expected:
+                return Stale()
+            if effect.if_unchanged and letters_of(flags_of(found.file.letters, keywords), keywords) != letters:
                 return Stale()
             self._touch(mailbox, found.file)
             if mailbox.remove(found.file.subdir, found.file.filename):

@@ -1,10 +1,11 @@
 """A device root: its mailbox directories, opened step by step without following a link, and its control files."""
 
+import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -70,6 +71,62 @@ class ReplicaRoot:
             for subdir in (TMP, NEW, CUR):
                 _make(subdir, fd)
         return self.mailbox(directory)
+
+    def has(self, directory: PurePosixPath) -> bool:
+        """Tell whether there is anything at the place of a directory."""
+        with failing("examine a mailbox directory"), ExitStack() as opened:
+            *outer, last = _parts(directory)
+            try:
+                fd = _walk(self.fd, PurePosixPath(*outer), opened) if outer else self.fd
+                os.stat(last, dir_fd=fd, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
+
+    def remove(self, directory: PurePosixPath, *, disposable: Container[str]) -> None:
+        """Remove a mailbox directory in which nothing is but files called `disposable`, and those around it, if empty.
+
+        Directories of other mailboxes in it stay, with the way to them. Anything else, and it stays as it is.
+        """
+        with failing("remove a mailbox directory"), suppress(FileNotFoundError, NotADirectoryError):
+            self._empty(directory, disposable)
+            for each in (directory, *directory.parents):
+                if not each.parts or not self._rmdir(each):
+                    break
+
+    def _empty(self, directory: PurePosixPath, disposable: Container[str]) -> None:
+        """Take away what makes a directory a mailbox, unless there is something in it."""
+        with ExitStack() as opened:
+            fd = _walk(self.fd, directory, opened)
+            with os.scandir(fd) as entries:
+                inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+            files = [name for name, is_directory in inside.items() if not is_directory]
+            subdirs = [name for name in (TMP, NEW, CUR) if inside.get(name)]
+            if any(name not in disposable for name in files):
+                return
+            if any(os.listdir(_opened(name, fd, opened)) for name in subdirs):
+                return
+            for name in subdirs:
+                try:
+                    os.rmdir(name, dir_fd=fd)
+                except OSError as error:
+                    if error.errno != errno.ENOTEMPTY:
+                        raise
+                    return  # something has just come, and means that somebody uses it
+            for name in files:
+                os.unlink(name, dir_fd=fd)
+
+    def _rmdir(self, directory: PurePosixPath) -> bool:
+        with ExitStack() as opened:
+            parent = directory.parent
+            fd = _walk(self.fd, parent, opened) if parent.parts else self.fd
+            try:
+                os.rmdir(directory.name, dir_fd=fd)
+            except OSError as error:
+                if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY}:
+                    return False
+                raise
+        return True
 
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""

@@ -35,6 +35,14 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Take a file out of a replica because its device does not take the message any more; the server keeps it."""
+
+    message_id: int
+    file_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shift:
     """Move a file into the replica of another mailbox, where its server has the message now, as `successor_id`."""
 
@@ -127,7 +135,7 @@ class Forget:
     message_id: int
 
 
-ReplicaEffect = Deliver | Rename | Remove
+ReplicaEffect = Deliver | Rename | Remove | Drop
 Departure = Move | Expunge
 """What takes a message out of a mailbox of the server because a device removed its file."""
 Arrival = Append | Copy | Move | Bind
@@ -145,6 +153,7 @@ ORDER: tuple[type[Effect], ...] = (
     Shift,
     Rename,
     Remove,
+    Drop,
     Deliver,
     Bind,
     Agree,
@@ -175,6 +184,8 @@ def as_text(effect: Effect) -> str:
             return f"rename file of message {message_id}{_delta(add, remove)}"
         case Remove(message_id, _):
             return f"remove file of message {message_id}"
+        case Drop(message_id, _):
+            return f"drop file of message {message_id}, which the device does not take"
         case Shift(message_id, _, _, _, to):
             return f"move file of message {message_id} to {to}"
         case Store(message_id, uid, add, remove):

@@ -5,48 +5,65 @@ itself that leaves no conflict: where both sides changed, they changed to the sa
 once its row says so: a file that is merely missing asks for nothing. Against a change of flags that a person made on
 the other side (`deletions`) a deletion loses, whoever deleted: the file is delivered again, or the message put back.
 What a server moved is not deleted. A file of the device's own and an edit in place are noticed in the replica tree and
-give no effect here. `conflicts` has what comes of what as a table.
+give no effect here. What a device does not take any more goes from it alone, and only once the server has all that the
+device changed of it. A device that may only read is made what its server is. `conflicts` has what comes of what as a
+table.
 
 House rules. No I/O, no clock, no memory: the same pair and policy give the same effects, and after they are settled
 the plan is empty.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
-from syncd.mail.flags import Flags
+from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally, is_personal
-from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
+from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
 
 _NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
+_INTERRUPTED_STATES = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
 _SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Say which messages of a mailbox a device takes: not older, not larger; None means any."""
+    """Say which messages of a mailbox a device takes: not older, not larger; None means any. takes_none: it left."""
 
     not_before: int | None = None
     max_size_bytes: int | None = None
+    takes_none: bool = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Tell whether a message may be outside."""
+        return self != Selection()
 
     def takes(self, message: ServerMessage) -> bool:
+        if self.takes_none:
+            return False
         if self.not_before is not None and message.internaldate < self.not_before:
             return False
         return self.max_size_bytes is None or message.size_bytes <= self.max_size_bytes
+
+
+NOTHING = Selection(takes_none=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Say what both sides of one replica can hold, what its device takes, and what a deletion there becomes.
 
-    deletion: None where deletions by devices do not reach the server.
+    deletion: None where deletions by devices do not reach the server. outgrown: messages of which a file goes now if
+    the device does not take them; other such files stay for the time being. is_read_only: the device changes nothing.
     """
 
     server: Holdable
     replica: Holdable
     selection: Selection
     deletion: Deletion | None = None
+    outgrown: frozenset[int] = frozenset()
+    is_read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +85,26 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
         return ()  # a file of the device's own
     if server.is_gone:
         return _plan_gone(server, base, replica, policy, pair.successor)
+    is_taken = policy.selection.takes(server)
     if replica is None:
-        if base is None and server.body_id is not None and policy.selection.takes(server):
+        if base is None and server.body_id is not None and is_taken:
             return (Deliver(server.id, policy.replica.part_of(server.flags)),)
         return ()
-    if replica.state is ReplicaState.DELIVERING and server.body_id is not None:
+    if replica.state in _INTERRUPTED_STATES and server.body_id is not None:
+        if replica.state is ReplicaState.WITHDRAWN and not is_taken:
+            return (Drop(server.id, replica.id),)
         # NOTE: as it was announced, name and flags: it may be there, and the device may have changed it since.
         return (Deliver(server.id, replica.flags),)
+    if replica.state in _NOT_THERE and policy.selection.takes_none:
+        return (Forget(server.id),)  # whether it was deleted does not matter any more
     if base is not None and replica.state is ReplicaState.DELETED:
         return _plan_deleted(server, base, replica, policy, pair.successor)
     if base is None or replica.state not in _SYNCED_STATES:
         return ()  # what the device did is not told, or waits to be taken into the store
-    return _plan_flags(server, base, replica, policy)
+    effects = _plan_flags(server, base, replica, policy)
+    if is_taken or not _may_go(server, policy) or any(isinstance(effect, Store) for effect in effects):
+        return effects
+    return (Drop(server.id, replica.id),)
 
 
 def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
@@ -102,10 +127,27 @@ def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
 
 def is_wanted(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None, policy: Policy) -> bool:
     """Tell whether a device changed its file in a way that is stronger than a deletion, and its server never had so."""
-    if base is None or replica is None or replica.state not in _SYNCED_STATES:
+    if policy.is_read_only or base is None or replica is None or replica.state not in _SYNCED_STATES:
         return False
     merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
     return is_personal(merged.server_add | merged.server_remove)
+
+
+def mirror(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
+    """Return what makes a replica what its server is, whatever it changed by itself."""
+    undone = merge(server, replica, replica)
+    return replace(
+        merge(server, base, replica),
+        server_add=NONE,
+        server_remove=NONE,
+        replica_add=undone.replica_add,
+        replica_remove=undone.replica_remove,
+    )
+
+
+def _may_go(server: ServerMessage, policy: Policy) -> bool:
+    """Tell whether a file that the device does not take may go: the store must have its octets."""
+    return server.body_id is not None and (policy.selection.takes_none or server.id in policy.outgrown)
 
 
 def _plan_gone(
@@ -133,11 +175,14 @@ def _plan_deleted(
 ) -> tuple[Effect, ...]:
     if server.body_id is None:
         return ()  # custody: nothing is deleted of which the store has no copy
+    # NOTE: as its row has it, name and flags, like a delivery that was announced; the merge then does the rest.
+    kept = Deliver(server.id, replica.flags) if policy.selection.takes(server) else Forget(server.id)
+    if policy.is_read_only:
+        return (kept,)
     if successor is Successor.ON_ITS_WAY:
         return ()
     if differ_personally(_common(server.flags, policy), _common(base.flags, policy)):
-        # NOTE: as its row has it, name and flags, like a delivery that was announced; the merge then does the rest.
-        return (Deliver(server.id, replica.flags),)
+        return (kept,)
     if successor is Successor.THERE and policy.deletion is not None:
         return (Expunge(server.id, server.uid, is_replaced=True),)
     match policy.deletion:
@@ -156,7 +201,8 @@ def _plan_flags(
 ) -> tuple[Effect, ...]:
     if server.flags == base.flags == replica.flags:
         return ()
-    merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
+    join = mirror if policy.is_read_only else merge
+    merged = join(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
     effects: list[Effect] = []
     if merged.server_add or merged.server_remove:
         effects.append(Store(server.id, server.uid, merged.server_add, merged.server_remove))

@@ -15,7 +15,7 @@ from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.store.deletions import touch
-from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.devices import LEFT, UNSERVED, ReplicaRow
 from syncd.store.found_files import begin_base, is_found, pair, values_of
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import PER_VERSION, is_one_of, rows_at_once, rows_in
@@ -191,7 +191,7 @@ def unsettled(conn: Connection, device_id: int) -> Unsettled:
     """Return what is left to do for the files that a device had before us: mostly nothing, at the cost of one query."""
     of_device = replica.c.device_id == device_id
     unseen = select(replica.c.mailbox_id).where(
-        of_device, replica.c.listed_at.is_(None), replica.c.selection != UNSERVED
+        of_device, replica.c.listed_at.is_(None), replica.c.selection.not_in((UNSERVED, LEFT))
     )
     found = (
         select(replica.c.mailbox_id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
 from syncd.mail.tree import ReplicaMessage, ReplicaState
-from syncd.store.devices import ReplicaRow
+from syncd.store.devices import LEAVING, READ_ONLY, ReplicaRow
 from syncd.store.journal import drop_copies
 from syncd.store.queries import PER_VERSION, groups, is_one_of, rows_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
@@ -94,6 +94,15 @@ def deleted_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
     return tuple(conn.execute(query.order_by(columns.message_id)).scalars())
 
 
+def lost_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
+    """Return the messages whose files a device does not have any more, whether it deleted them or not."""
+    columns = replica_message.c
+    query = select(columns.message_id).where(
+        columns.replica_id == of.id, _is_unsettled(*_NOT_THERE), columns.message_id.is_not(None)
+    )
+    return tuple(conn.execute(query).scalars())
+
+
 def not_there(
     conn: Connection, *, device_id: int, account_id: int, since: float, without: Iterable[int] = ()
 ) -> Mapping[int, int]:
@@ -109,6 +118,7 @@ def not_there(
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(
             replica.c.device_id == device_id,
+            replica.c.selection != LEAVING,
             _is_unsettled(*_NOT_THERE),
             or_(
                 and_(mailbox.c.account_id == account_id, columns.state == ReplicaState.DELETED),
@@ -124,7 +134,10 @@ def not_there(
 
 
 def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[int] = ()) -> Mapping[int, int]:
-    """Count by mailbox the messages that devices of an account deleted and put nowhere else, but for some."""
+    """Count by mailbox the messages that devices of an account deleted and put nowhere else, but for some.
+
+    Not of devices of whose deletions no server hears.
+    """
     columns = replica_message.c
     query = (
         select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
@@ -132,6 +145,8 @@ def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[i
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(
             mailbox.c.account_id == account_id,
+            replica.c.selection != LEAVING,
+            ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
             _is_unsettled(ReplicaState.DELETED),
             columns.message_id.is_not(None),
             ~is_one_of(conn, columns.message_id, without),

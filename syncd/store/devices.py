@@ -5,15 +5,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, update
 
-from syncd.store.schema import base_message, device, mailbox, replica, replica_message, store
+from syncd.store.journal import UploadState
+from syncd.store.queries import is_one_of
+from syncd.store.schema import base_message, device, journal, mailbox, replica, replica_message, store
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
 
 UNSERVED = ""
-"""The selection of a replica that its device does not take any more."""
+"""The selection of a replica at which nobody looks: its account is not served, or its server has no such mailbox."""
+LEAVING, LEFT = "leaving", "left"
+"""The selections of a replica whose mailbox its device does not take any more, and of one that has nothing of it."""
+READ_ONLY = "read_only"
+"""A part of the selection of a replica whose device changes nothing on the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,15 @@ class ReplicaRow:
     replica_cursor: int
     mailbox_version: int
     listed_at: float | None = None
+
+    @property
+    def is_leaving(self) -> bool:
+        """Tell whether the device does not take the mailbox any more and may have files of it."""
+        return self.selection == LEAVING
+
+    @property
+    def has_left(self) -> bool:
+        return self.selection == LEFT
 
     @property
     def has_server_news(self) -> bool:
@@ -146,7 +161,9 @@ def ensure_replica(
 ) -> None:
     """Make the replica of a mailbox on a device; another selection than before plans the whole mailbox anew.
 
-    listed_at: of one that is made, when its directory was seen to hold nothing.
+    listed_at: of one that is made, or that had left, when its directory was seen to hold nothing. One that was about to
+    leave, or might only read until now, is looked at as for the first time: what is not there was not deleted. What one
+    that may only read from now on has not sent, it does not send.
     """
     where = (replica.c.device_id == device_id, replica.c.mailbox_id == mailbox_id)
     known = conn.execute(select(replica.c.id, replica.c.selection).where(*where)).one_or_none()
@@ -154,13 +171,20 @@ def ensure_replica(
         place = {"directory": directory, "selection": selection, "listed_at": listed_at}
         conn.execute(insert(replica).values(device_id=device_id, mailbox_id=mailbox_id, **place))
     elif known.selection != selection:
-        conn.execute(update(replica).where(replica.c.id == known.id).values(selection=selection, server_cursor=0))
+        values: dict[str, Any] = {"selection": selection, "server_cursor": 0}
+        if known.selection == LEFT:
+            values["listed_at"] = listed_at
+        elif known.selection == LEAVING or (READ_ONLY in known.selection and READ_ONLY not in selection):
+            values["listed_at"] = None
+        if READ_ONLY in selection and READ_ONLY not in known.selection:
+            _drop_uploads(conn, known.id)
+        conn.execute(update(replica).where(replica.c.id == known.id).values(values))
 
 
 def mark_unserved(conn: Connection, replica_ids: Iterable[int]) -> None:
     """Record that nobody looks at these replicas any more; what is missing then will not have been deleted."""
-    for replica_id in replica_ids:
-        conn.execute(update(replica).where(replica.c.id == replica_id).values(selection=UNSERVED, listed_at=None))
+    here = is_one_of(conn, replica.c.id, replica_ids)
+    conn.execute(update(replica).where(here).values(selection=UNSERVED, listed_at=None))
 
 
 def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
@@ -175,7 +199,7 @@ def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
         .where(
             or_(
                 device.c.state.in_((NEW, FOREIGN)),
-                and_(replica.c.id.is_not(None), replica.c.listed_at.is_(None)),
+                and_(replica.c.id.is_not(None), replica.c.listed_at.is_(None), replica.c.selection != LEFT),
                 and_(device.c.state == ADOPTING, replica.c.id.is_(None)),
             )
         )
@@ -215,6 +239,15 @@ _BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returnin
 _SETTLE_BARRIER = _BY_ID.values(
     generation=bindparam("reached"), generation_next=bindparam("reached"), settled_at=bindparam("now")
 )
+
+
+def _drop_uploads(conn: Connection, replica_id: int) -> None:
+    """Forget what was taken in of a replica and not begun: from now on its device sends nothing by itself."""
+    mine = select(replica_message.c.id).where(
+        replica_message.c.replica_id == replica_id, replica_message.c.message_id.is_(None)
+    )
+    here = (journal.c.kind == UploadState.TAKEN_IN.value, journal.c.replica_message_id.in_(mine))
+    conn.execute(delete(journal).where(*here))
 
 
 def _device_row(row: Row[Any]) -> DeviceRow:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import UNSYNCED, ReplicaState
 from syncd.store.custody import TRIES_MAX
-from syncd.store.devices import device_names
+from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.journal import UploadState
 from syncd.store.schema import (
@@ -254,6 +254,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
     query = (
         select(replica.c.id, replica.c.device_id, replica.c.mailbox_id, delivered.label("delivered"))
         .outerjoin(replica_message, replica_message.c.replica_id == replica.c.id)
+        .where(replica.c.selection != LEFT)
         .group_by(replica.c.id, replica.c.device_id, replica.c.mailbox_id)
     )
     for row in conn.execute(query):

@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     exists,
+    false,
     func,
     or_,
     select,
@@ -419,7 +420,7 @@ def _due_mailboxes(conn: Connection, which: ColumnElement[bool], *, account_id: 
 
 
 def _taken_by(selection: Selection) -> ColumnElement[bool]:
-    terms: list[ColumnElement[bool]] = [true()]
+    terms: list[ColumnElement[bool]] = [false() if selection.takes_none else true()]
     if selection.not_before is not None:
         terms.append(server_message.c.internaldate >= selection.not_before)
     if selection.max_size_bytes is not None:

@@ -9,7 +9,7 @@ the second half of a move, or as the old version of a draft.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
@@ -75,10 +75,21 @@ class Settled:
     is_rewritten: bool = False
 
 
+class Bringers(NamedTuple):
+    """Name the replicas whose added files go to their server.
+
+    writing: what they add is new mail. served: what was begun of them is looked for there.
+    """
+
+    writing: frozenset[int]
+    served: frozenset[int]
+
+
 def uploads(
     conn: Connection,
     *,
     account_id: int,
+    of: Bringers | None = None,
     state: UploadState | None = None,
     due_by: float | None = None,
     after: int = 0,
@@ -86,7 +97,7 @@ def uploads(
 ) -> tuple[Upload, ...]:
     """Return what devices added to an account and what is not settled, the oldest first.
 
-    due_by: without what was refused and is to be tried again after that. after: the id that comes before.
+    of: only of these. due_by: without what was refused and is to be tried again after that. after: the id before.
     """
     file = replica_message.c
     query = (
@@ -117,6 +128,8 @@ def uploads(
         .order_by(journal.c.id)
         .limit(limit)
     )
+    if of is not None:
+        query = query.where(_is_of(conn, of))
     if state is not None:
         query = query.where(journal.c.kind == state.value)
     if due_by is not None:
@@ -148,16 +161,16 @@ def _upload(row: Any) -> Upload:
     )
 
 
-def due(conn: Connection, *, account_id: int, now: float, after: int = 0) -> tuple[Upload, ...]:
+def due(conn: Connection, *, account_id: int, of: Bringers, now: float, after: int = 0) -> tuple[Upload, ...]:
     """Return a page of what is to be brought now, the oldest after that id."""
     state = UploadState.TAKEN_IN
-    return uploads(conn, account_id=account_id, state=state, due_by=now, after=after, limit=_PAGE)
+    return uploads(conn, account_id=account_id, of=of, state=state, due_by=now, after=after, limit=_PAGE)
 
 
-def due_pages(conn: Connection, *, account_id: int, now: float) -> Iterator[tuple[Upload, ...]]:
+def due_pages(conn: Connection, *, account_id: int, of: Bringers, now: float) -> Iterator[tuple[Upload, ...]]:
     """Yield all that is to be brought now."""
     after = 0
-    while page := due(conn, account_id=account_id, now=now, after=after):
+    while page := due(conn, account_id=account_id, of=of, now=now, after=after):
         yield page
         after = page[-1].id
 
@@ -168,15 +181,15 @@ def are_any(conn: Connection, *, account_id: int) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def is_busy(conn: Connection, *, account_id: int, now: float) -> bool:
+def is_busy(conn: Connection, *, account_id: int, of: Bringers, now: float) -> bool:
     """Tell whether anything is begun, or to be brought now."""
-    if uploads(conn, account_id=account_id, state=UploadState.BEGUN, limit=1):
+    if uploads(conn, account_id=account_id, of=of, state=UploadState.BEGUN, limit=1):
         return True
-    return bool(uploads(conn, account_id=account_id, state=UploadState.TAKEN_IN, due_by=now, limit=1))
+    return bool(uploads(conn, account_id=account_id, of=of, state=UploadState.TAKEN_IN, due_by=now, limit=1))
 
 
-def next_at(conn: Connection, *, account_id: int, mailbox_ids: Collection[int], unseen_s: float) -> float | None:
-    """Return when the next of these mailboxes' files is to be tried, None without any; 0 for what is due by now.
+def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float) -> float | None:
+    """Return when the next file is to be tried, None without any; 0 for what is due by now.
 
     unseen_s: how long after it was begun that is so of what was not seen.
     """
@@ -184,7 +197,7 @@ def next_at(conn: Connection, *, account_id: int, mailbox_ids: Collection[int], 
     query = (
         select(is_begun, journal.c.error.is_not(None), journal.c.attempts, func.min(journal.c.begun_at))
         .join(replica_message, file.id == journal.c.replica_message_id)
-        .where(*_is_on_its_way(account_id), is_one_of(conn, journal.c.mailbox_id, mailbox_ids))
+        .where(*_is_on_its_way(account_id), _is_of(conn, of))
         .group_by(is_begun, journal.c.error.is_not(None), journal.c.attempts)
     )
     at = [
@@ -204,6 +217,11 @@ def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[t
         .group_by(journal.c.mailbox_id, replica.c.device_id)
     )
     return {(mailbox_id, device_id): number for mailbox_id, device_id, number in conn.execute(query)}
+
+
+def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
+    is_begun, replica_id = journal.c.kind == UploadState.BEGUN.value, replica_message.c.replica_id
+    return or_(is_one_of(conn, replica_id, of.writing), and_(is_begun, is_one_of(conn, replica_id, of.served)))
 
 
 def is_underway(conn: Connection, device_id: int) -> bool:

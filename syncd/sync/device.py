@@ -10,6 +10,7 @@ its wait it is listed completely, for what happened in it meanwhile was not look
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
@@ -17,7 +18,7 @@ from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.store import troubles
+from syncd.store import leaving, troubles
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
@@ -58,7 +59,7 @@ class Device:
         spool_directory: Path | None = None,
         is_watched: bool = True,
     ) -> None:
-        """Take the ids of the accounts that the device selects, by name."""
+        """Take the ids of all accounts that are served, by name."""
         self._db = db
         self._name = name
         self._config = config
@@ -91,6 +92,7 @@ class Device:
             config.path,
             self._files,
             settle_s=config.settle_s,
+            is_read_only=config.read_only,
             prover=self._attachment.prover,
             clock=clock,
         )
@@ -141,8 +143,11 @@ class Device:
         self._rounds.begin_anew()
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
+        if self._config.read_only:
+            await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
         await self._mailboxes.mark_unserved(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._rounds.clean(await self._attachment.row())
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
@@ -204,6 +209,8 @@ class Device:
 
     async def take_in(self, *, waits: bool) -> None:
         """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+        if self._config.read_only:
+            return
         if not (self._intake.is_busy or waits):
             return
         device_id = (await self._attachment.row()).id

@@ -307,8 +307,9 @@ class DeviceFiles:
                 )
             case FileToRename(add=add, remove=remove):
                 return verbs.Rename(_place(directory, file), add, remove)
-            case FileToRemove():
-                return verbs.Remove(_place(directory, file), FileFacts(file.size_bytes, file.mtime))
+            case FileToRemove(if_unchanged=if_unchanged):
+                expected = FileFacts(file.size_bytes, file.mtime)
+                return verbs.Remove(_place(directory, file), expected, if_unchanged)
             case _:
                 assert_never(task)
 

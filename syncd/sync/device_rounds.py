@@ -3,11 +3,12 @@
 Theory. The replicas take turns, a round each, so that a large mailbox keeps none of the others waiting. Before each
 turn, what the server moved between mailboxes is moved here as well: otherwise one replica would remove a file and
 another write it again. A replica that nobody has looked at gets its first look, before which nothing else touches it,
-and one whose mailbox stands still is left out. What an account is just in the middle of reading is put off.
+and one whose mailbox stands still is left out. What an account is just in the middle of reading is put off. Of a device
+that may only read, what it changed is news as well: it is undone here, and no account hears of it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
 from syncd.reconcile.guard import Rule
-from syncd.store import holds, pairs, troubles
+from syncd.store import holds, leaving, pairs, troubles
 from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
@@ -26,6 +27,8 @@ from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.first_looks import FirstLooks
 from syncd.sync.intake import Intake
+from syncd.sync.leavings import Leavings
+from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.round import ReplicaRound
 from syncd.sync.second_look import SecondLook
@@ -50,9 +53,10 @@ _STALE_MAX = 5
 def due_mailboxes(
     conn: Connection, *, device_id: int, now: float, states: Collection[HoldState] = (HoldState.RELEASED,)
 ) -> frozenset[int]:
-    """Return the mailboxes of a device in which something is to be tried again, or held with one of these states."""
+    """Return the mailboxes of a device where something is to be tried again, left, or held with one of these states."""
     troubled = troubles.due_mailboxes(conn, device_id=device_id, now=now)
-    return holds.mailboxes_of(conn, device_id=device_id, states=states).union(troubled)
+    held = holds.mailboxes_of(conn, device_id=device_id, states=states)
+    return held.union(troubled, leaving.with_lost(conn, device_id))
 
 
 class DeviceRounds:
@@ -92,6 +96,8 @@ class DeviceRounds:
         self._first_looks = FirstLooks(
             db, config, files, mailboxes, prover=attachment.prover, activity=activity, clock=clock
         )
+        self._leavings = Leavings(db, config.path, mailboxes, prover=attachment.prover)
+        self._outgrown = Outgrown(db, config, clock=clock)
         self._shifted_files = ShiftedFiles(config.path, files, marker=attachment.marker, prover=attachment.prover)
         self._shifted_upto: Mapping[int, int] = {}
         self._stale: Counter[int] = Counter()
@@ -102,6 +108,11 @@ class DeviceRounds:
     def begin_anew(self) -> None:
         """Look for what servers moved in all replicas, also where that was begun: the root was not watched."""
         self._shifted_upto = {}
+        self._outgrown.begin_anew()
+
+    async def clean(self, row: DeviceRow) -> None:
+        """Remove what interruptions have left of mailboxes that the device does not take any more."""
+        await self._leavings.clean(row.id)
 
     async def settle(self, *, until: Callable[[], bool]) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects.
@@ -112,20 +123,18 @@ class DeviceRounds:
         await self._mailboxes.ensure_replicas(row.id, self._still)
         await self.look_first(row)
         due = await self._due(row)
+        await self._outgrown.look(row.id)
         effects, rounds, progress = 0, Counter[int](), _Progress()
         self.is_put_off = False
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
-            seen = [each for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)]
+            staying = [each for each in moving if not each.replica.is_leaving]
+            seen = [each for each in staying if self._wakes.halves.are_seen(each.account, wake=wake)]
             # NOTE: of files that were found, no move is told from a message that has its file already.
             if not self._first_looks.found and (shifted := await self._shift(row, seen)):
                 effects += shifted
                 continue
-            pending = [
-                served
-                for served in moving
-                if (served.replica.has_server_news or served.mailbox.id in due) and served.mailbox.id not in self._still
-            ]
+            pending = [one for one in moving if self._is_pending(one, due) and one.mailbox.id not in self._still]
             waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
             if pending and not waiting:
                 self.is_put_off = True
@@ -134,6 +143,8 @@ class DeviceRounds:
                 self._stale.clear()
                 self._still.passed()
                 self._are_holds_judged = True
+                if self._mailboxes.is_giving_up:
+                    await self._leavings.end(row.id)
                 break
             served = min(waiting, key=lambda one: rounds[one.mailbox.id])
             rounds[served.mailbox.id] += 1
@@ -143,8 +154,16 @@ class DeviceRounds:
                 effects += await self._round(row, served, progress)
         return effects
 
+    def _is_pending(self, served: Served, due: Container[int]) -> bool:
+        of = served.replica
+        if of.has_server_news or served.mailbox.id in due or self._outgrown.is_due(of.id):
+            return True
+        return self._config.read_only and of.has_replica_news
+
     async def look_first(self, row: DeviceRow) -> None:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
+        if self._mailboxes.is_giving_up:
+            await self._leavings.begin(row.id)
         for account in await self._first_looks.run(row.id, self._still):
             self._intake.expect()
             self._wakes.account(account).set()
@@ -192,7 +211,13 @@ class DeviceRounds:
         self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
-        policy = policy_of(served.replica, served.mailbox, selection_of(self._config, now=self._clock()))
+        policy = policy_of(
+            served.replica,
+            served.mailbox,
+            self._mailboxes.selection_of(served),
+            outgrown=self._outgrown.take(served.replica.id),
+            is_read_only=self._config.read_only,
+        )
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
             self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless
@@ -204,6 +229,7 @@ class DeviceRounds:
             raise
         progress.done += result.planned
         self._stale.update(result.stale)
+        self._outgrown.note(served.replica.id, tried=policy.outgrown, outside=result.outside)
         if result.has_device_news:
             self._intake.expect()
             await self._second_look.note(row.id, await self._mailboxes.looked_at(row.id))

@@ -10,7 +10,6 @@ from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.first_look import FirstLook, Prove
-from syncd.sync.policies import selection_of
 from syncd.sync.standstill import Standstill
 
 
@@ -55,7 +54,7 @@ class FirstLooks:
         self.found = (await self._db.read(partial(adoption.unsettled, device_id=device_id))).found
         for served in await self._mailboxes.served(device_id):
             if served.mailbox.id in self.found and served.replica.listed_at is not None:
-                selection = selection_of(self._config, now=self._clock())
+                selection = self._mailboxes.selection_of(served)
                 match = partial(found_files.match, of=served.replica, selection=selection, now=self._clock())
                 if await self._db.write(match):
                     accounts.add(served.account)

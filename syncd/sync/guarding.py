@@ -163,7 +163,7 @@ def admit_moves(
 
 
 def count_removals(
-    conn: Connection, device: DeviceRow, of: ReplicaRow, removed: Sequence[int], *, rule: Rule, now: float
+    conn: Connection, device: DeviceRow, of: ReplicaRow, removed: Collection[int], *, rule: Rule, now: float
 ) -> None:
     """Count removals that happened and that no person released; call it before the base rows go."""
     counted = set(removed) - waiting(conn, device, of).released

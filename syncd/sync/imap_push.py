@@ -5,10 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
 from syncd.imap.connection import ImapConnection
-from syncd.store import accounts, pairs, uploads
+from syncd.store import pairs, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
-from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Upload
 from syncd.sync.activity import Activity
@@ -126,29 +125,24 @@ class ImapPush:
         if not await self._db.read(partial(uploads.are_any, account_id=account_id)):
             return False
         now = self._clock()
-        names = await self._db.read(device_names)
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        open_ = {row.id: row for row in rows if row.is_synced and row.is_listed}
+        bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
+        open_, of = bringable.mailboxes, bringable.of
 
         def mine(found: Iterable[Upload]) -> list[Upload]:
-            return [
-                one
-                for one in found
-                if (target := open_.get(one.mailbox_id)) is not None
-                and not self._failures.is_waiting(target.id, Work.ARRIVE)
-                and self._takers.takes(names[one.device_id], self._account, target.name)
-            ]
+            return [one for one in found if not self._failures.is_waiting(one.mailbox_id, Work.ARRIVE)]
 
         work = Arrivals(self._db, self._account_id, ImapArrivals(self._db, connection, clock=self._clock), now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
-        for one in mine(await self._db.read(partial(uploads.uploads, state=UploadState.BEGUN, account_id=account_id))):
+        for one in mine(
+            await self._db.read(partial(uploads.uploads, state=UploadState.BEGUN, account_id=account_id, of=of))
+        ):
             begun[one.mailbox_id].append(one)
         for mailbox_id, ones in begun.items():
             async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                 count += await work.resolve(open_[mailbox_id], ones)
         after = 0
-        while page := await self._db.read(partial(uploads.due, account_id=account_id, now=now, after=after)):
+        while page := await self._db.read(partial(uploads.due, account_id=account_id, of=of, now=now, after=after)):
             after = page[-1].id
             plans = await self._db.read(partial(planned, found=mine(page), account_id=account_id))
             for mailbox_id, chosen in by_mailbox(plans).items():
@@ -157,7 +151,7 @@ class ImapPush:
                     count += await work.bring(open_[mailbox_id], chosen)
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.rewritten_in
-        find = partial(uploads.next_at, account_id=account_id, mailbox_ids=open_.keys(), unseen_s=UNSEEN_S)
+        find = partial(uploads.next_at, account_id=account_id, of=of, unseen_s=UNSEEN_S)
         self._again_at = await self._db.read(find)
         if count:
             self._on_change()

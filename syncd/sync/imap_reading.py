@@ -8,7 +8,7 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from syncd.imap.observe import Rung
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import StatusRow
 from syncd.log import log
-from syncd.reconcile.mailboxes import compare_listing, sync_order
+from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
 from syncd.store import accounts, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
@@ -253,11 +253,9 @@ class ImapReading:
     async def _list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
         """Record the mailboxes, and return the counts of those for which the server gave them."""
         entries = await connection.list_mailboxes(with_status=True)
-        known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        changes = compare_listing(
-            {row.wire_name: accounts.listed(row) for row in known},
-            [listed_of(entry, self._patterns) for entry in entries],
-        )
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        known = {row.wire_name: accounts.listed(row) for row in rows}
+        changes = compare_listing(known, [listed_of(entry, self._patterns) for entry in entries])
         missed = self._suspicions.believe_unlisted(
             changes.missed, is_doubtful=changes.is_doubtful, now=asyncio.get_running_loop().time()
         )
@@ -266,6 +264,7 @@ class ImapReading:
         await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
         if changes.added or changes.missed:
             log.info("mailboxes_listed", account=self._name, added=len(changes.added), missed=len(changes.missed))
+        if changes.added or changes.missed or any(_is_otherwise_synced(one, known) for one in changes.changed):
             self._wake_devices()
         # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
         counted = (entry for entry in entries if entry.octets != connection.selected)
@@ -365,6 +364,11 @@ class ImapReading:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
+
+
+def _is_otherwise_synced(now: Listed, known: Mapping[bytes, Listed]) -> bool:
+    before = known[now.wire_name]
+    return (now.is_selected, now.is_selectable) != (before.is_selected, before.is_selectable)
 
 
 def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:

@@ -13,12 +13,12 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config
+from syncd.config.model import Config, DeviceConfig
 from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Append, Copy, Deliver, Effect, Expunge, Move, Remove, Restore, Shift, Store
 from syncd.reconcile.guard import Reason, Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import accounts, devices, uploads
+from syncd.store import accounts, devices, leaving, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
@@ -29,7 +29,7 @@ from syncd.sync.departures import judge_departures
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.guarding import judge_removals
-from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of
+from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
 from syncd.sync.round import news_of
 from syncd.sync.served import ServedReplica, served_replicas
 from syncd.sync.server_round import ServerPlan, plan_changes
@@ -85,7 +85,8 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
     rows = {name: devices.device_of(conn, id_) for id_, name in device_names(conn).items()}
     rule = Takers(config).rule
     yield from _arrivals(conn, config, now=now)
-    yield from _of_servers(conn, config, looked_at, rule=rule, now=now)
+    heard = [one for one in looked_at if not config.devices[one.device].read_only]
+    yield from _of_servers(conn, config, heard, rule=rule, now=now)
     by_device: defaultdict[str, list[ServedReplica]] = defaultdict(list)
     for one in looked_at:
         by_device[one.device].append(one)
@@ -93,9 +94,25 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
         shifts = _shifts(conn, config, rows[device], mine, rule=rule, now=now)
         due = due_mailboxes(conn, device_id=rows[device].id, now=now)
         for served in mine:
-            if served.replica is not None and (served.replica.has_server_news or served.mailbox.id in due):
-                policy = policy_of(served.replica, served.mailbox, selection_of(config.devices[device], now=now))
-                yield from _of_replica(conn, served, rows[device], policy, shifts, rule=rule, now=now)
+            of, policy = _as_selected(conn, served, config.devices[device], now=now)
+            is_due = served.mailbox.id in due or (policy.is_read_only and of.has_replica_news)
+            if of.has_server_news or is_due or policy.outgrown:
+                where = replace(served, replica=of)
+                yield from _of_replica(conn, where, rows[device], policy, shifts, rule=rule, now=now)
+
+
+def _as_selected(
+    conn: Connection, served: ServedReplica, device: DeviceConfig, *, now: float
+) -> tuple[ReplicaRow, Policy]:
+    """Return a replica and its policy as they are once the device knows what the configuration selects by now."""
+    of, outgrown = served.replica, frozenset[int]()
+    assert of is not None  # noqa: S101 - of those that nobody made yet nothing is planned
+    selection = served.selection(device, now=now)
+    if not served.is_followed or (served.is_selected and of.selection != selection_text(device)):
+        outgrown = leaving.outside(conn, of.device_id, selection).get(of.id, outgrown)
+        of = replace(of, server_cursor=0)
+    is_read_only = device.read_only
+    return of, policy_of(of, served.mailbox, selection, outgrown=outgrown, is_read_only=is_read_only)
 
 
 def _once(found: Iterable[PlannedEffect]) -> Iterator[PlannedEffect]:
@@ -122,10 +139,11 @@ def _of_replica(
     """Yield what the rounds of one replica would do to its files, and agree on."""
     of, seen = served.replica, set[int]()
     while of is not None:
-        news, waiting, _ = news_of(conn, device=device, of=of, now=now)
+        read = news_of(conn, device=device, of=of, policy=policy, now=now)
+        waiting = read.waits
         found = [
             (pair, effect)
-            for pair in _unseen(news.pairs, seen)
+            for pair in _unseen(read.server.pairs, seen)
             for effect in plan(pair, policy)
             if not isinstance(effect, _OF_SERVERS)
         ]
@@ -138,8 +156,9 @@ def _of_replica(
                 yield one
             elif effect.message_id not in waiting.held:
                 yield replace(one, held=judged.reason)
-        more = replace(of, server_cursor=news.upto)
-        of = more if more.has_server_news else None
+        upto = of.replica_cursor if read.replica_upto is None else read.replica_upto
+        more = replace(of, server_cursor=read.server.upto, replica_cursor=upto)
+        of = more if more.has_server_news or (policy.is_read_only and more.has_replica_news) else None
 
 
 def _of_servers(
@@ -162,7 +181,10 @@ def _of_servers(
                 (
                     one.replica,
                     policy_of(
-                        one.replica, mailbox, selection_of(config.devices[one.device], now=now), deletion=deletion
+                        one.replica,
+                        mailbox,
+                        one.selection(config.devices[one.device], now=now),
+                        deletion=deletion if one.is_selected else None,
                     ),
                 )
                 for one in mine
@@ -237,19 +259,12 @@ def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[Plann
     """Yield what becomes of files that devices added and that are in the store."""
     ids, names, takers = account_ids(conn), device_names(conn), Takers(config)
     for account in config.accounts:
-        rows = {row.id: row for row in accounts.mailboxes(conn, account_id=ids[account])} if account in ids else {}
-        places = {id_: str(row.name) for id_, row in rows.items()}
-        pages = uploads.due_pages(conn, account_id=ids[account], now=now) if account in ids else ()
-        for page in pages:
-            mine = [
-                one
-                for one in page
-                if (target := rows.get(one.mailbox_id)) is not None
-                and target.is_synced
-                and target.is_listed
-                and takers.takes(names[one.device_id], account, target.name)
-            ]
-            for one in plan_arrivals(conn, mine, account_id=ids[account]):
+        if account not in ids or not uploads.are_any(conn, account_id=ids[account]):
+            continue
+        places = {row.id: str(row.name) for row in accounts.mailboxes(conn, account_id=ids[account])}
+        of = takers.bringable(conn, account=account, account_id=ids[account]).of
+        for page in uploads.due_pages(conn, account_id=ids[account], of=of, now=now):
+            for one in plan_arrivals(conn, page, account_id=ids[account]):
                 source, target_id = one.origin.source, one.upload.mailbox_id
                 where = target_id if source is None else source.mailbox_id
                 effect = arrival_of(one, places[target_id])
@@ -260,7 +275,9 @@ def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[Plann
 def _shifts(
     conn: Connection, config: Config, device: DeviceRow, mine: Sequence[ServedReplica], *, rule: Rule, now: float
 ) -> _Shifts:
-    served = [Served(one.replica, one.mailbox, one.account) for one in mine if one.replica is not None]
+    served = [
+        Served(one.replica, one.mailbox, one.account) for one in mine if one.replica is not None and one.is_selected
+    ]
     selection = selection_of(config.devices[device.name], now=now)
     batches = plan_shifts(
         conn, device=device, served=served, selection=selection, rule=rule, now=now, may_be_begun=True

@@ -1,6 +1,7 @@
 """Floor 4: what the devices of a configuration take, and what both sides of a replica can hold."""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote, unquote
 
@@ -13,11 +14,12 @@ from syncd.maildir.names import holdable
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
-from syncd.reconcile.planner import Policy, Selection
+from syncd.reconcile.planner import NOTHING, Policy, Selection
 from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
 from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow, device_names, replicas
+from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.store.server_tree import mailboxes_with_due_stores
+from syncd.store.uploads import Bringers
 
 _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
@@ -30,8 +32,9 @@ def selection_of(device: DeviceConfig, *, now: float) -> Selection:
 
 
 def selection_text(device: DeviceConfig) -> str:
-    """Return the text that changes when a device takes other messages than before."""
-    return f"max_age={device.max_age_s} max_size={device.max_size_bytes}"
+    """Return the text that changes when a device takes other messages than before, or may write or not."""
+    text = f"max_age={device.max_age_s} max_size={device.max_size_bytes}"
+    return f"{text} {READ_ONLY}" if device.read_only else text
 
 
 class Takers:
@@ -44,10 +47,12 @@ class Takers:
         self.rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
         """Which deletions by devices are too many to be believed."""
         self._configs: Mapping[str, ImapConfig | Pop3Config] = config.accounts
+        self._leaving: dict[str, frozenset[str]] = {}
 
     def devices_of(self, account: str) -> tuple[str, ...]:
-        """Return the devices that select an account."""
-        return tuple(name for name in self._devices if account in self._accounts[name])
+        """Return the devices that select an account, or were seen to have mail of it that they do not take any more."""
+        leaving = self._leaving.get(account, ())
+        return tuple(name for name in self._devices if account in self._accounts[name] or name in leaving)
 
     def selections(
         self, account: str, mailbox: MailboxName, *, now: float, without: Collection[str] = ()
@@ -66,26 +71,47 @@ class Takers:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
         known = replicas(conn, account_id=account_id)
-        news = [row for row in known if row.has_replica_news and row.listed_at is not None]
+        leaving = {row.mailbox_id for row in known if row.is_leaving}
+        news = [row for row in known if row.has_replica_news]
+        names = device_names(conn) if leaving or news else {}
+        self._leaving[account] = frozenset(names[row.device_id] for row in known if row.is_leaving)
         if not due and not news:
             return ()
-        names = device_names(conn)
         found = [
             row
             for row in mailboxes(conn, account_id=account_id)
-            if row.is_synced
-            and row.is_listed
+            if row.is_listed
             and (
-                row.id in due
-                or any(of.mailbox_id == row.id and self.takes(names[of.device_id], account, row.name) for of in news)
+                (row.id in due and (row.is_synced or row.id in leaving))
+                or any(of.mailbox_id == row.id and self._hears(names[of.device_id], account, row, of) for of in news)
             )
         ]
         return tuple(sorted(found, key=lambda row: sync_order(row.name, row.special_use)))
 
+    def bringable(self, conn: Connection, *, account: str, account_id: int) -> "Bringable":
+        """Return whose added files are to be brought to an account, and the mailboxes that take them.
+
+        Of a device that may only read that is what may be there already, or what a person has put back.
+        """
+        names = device_names(conn)
+        rows = {row.id: row for row in mailboxes(conn, account_id=account_id) if row.is_listed}
+        served = [
+            (of, name)
+            for of in replicas(conn, account_id=account_id)
+            if (row := rows.get(of.mailbox_id)) is not None
+            and self._serves(name := names[of.device_id], account, row, of)
+        ]
+        writing = (of.id for of, name in served if not self._devices[name].read_only or READ_ONLY in of.selection)
+        of = Bringers(frozenset(writing), frozenset(of.id for of, _ in served))
+        return Bringable(of, {of.mailbox_id: rows[of.mailbox_id] for of, _ in served})
+
     async def replicas(
         self, db: Database, account: str, mailbox: MailboxRow, *, now: float
     ) -> tuple[tuple[ReplicaRow, Policy], ...]:
-        """Return the replicas of a mailbox on the devices that select it, each with what may be planned for it."""
+        """Return the replicas of a mailbox on the devices that change it, each with what may be planned for it.
+
+        Where a device is giving it up, what it changed before still counts, but nothing that it deleted.
+        """
         found: list[tuple[ReplicaRow, Policy]] = []
         rows = await db.read(partial(replicas, account_id=mailbox.account_id))
         names = await db.read(device_names)
@@ -93,20 +119,60 @@ class Takers:
         deletion = deletion_of(self._configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]
-            is_looked_at = row.mailbox_id == mailbox.id and row.listed_at is not None
-            if is_looked_at and self.takes(name, account, mailbox.name):
+            if row.mailbox_id != mailbox.id or not self._hears(name, account, mailbox, row):
+                continue
+            if row.is_leaving:
+                found.append((row, policy_of(row, mailbox, NOTHING)))
+            else:
                 selection = selection_of(self._devices[name], now=now)
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
+
+    def _hears(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
+        """Tell whether a server hears of what a device changes."""
+        return self._serves(device, account, mailbox, of) and not self._devices[device].read_only
+
+    def _serves(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
+        """Tell whether the files of a replica are known and looked at.
+
+        NOTE: one that is leaving, and selected again, is not before its device has looked at it.
+        """
+        is_taken = mailbox.is_synced and self.takes(device, account, mailbox.name)
+        if of.listed_at is None or of.has_left or device not in self._devices:
+            return False
+        return (of.is_leaving and mailbox.is_selectable) if not is_taken else not of.is_leaving
 
     def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
         """Tell whether a device selects a mailbox."""
         return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
 
 
-def policy_of(of: ReplicaRow, mailbox: MailboxRow, selection: Selection, *, deletion: Deletion | None = None) -> Policy:
+@dataclass(frozen=True, slots=True)
+class Bringable:
+    """Say of whom what is added is to be brought, and the mailboxes that take it."""
+
+    of: Bringers
+    mailboxes: Mapping[int, MailboxRow]
+
+
+def policy_of(
+    of: ReplicaRow,
+    mailbox: MailboxRow,
+    selection: Selection,
+    *,
+    deletion: Deletion | None = None,
+    outgrown: frozenset[int] = frozenset(),
+    is_read_only: bool = False,
+) -> Policy:
     """Return what a round may plan for one replica; a device's own round deletes nothing on the server."""
-    return Policy(mailbox.holdable, holdable(keyword_map(of.keywords)), selection, deletion)
+    return Policy(
+        mailbox.holdable,
+        holdable(keyword_map(of.keywords)),
+        selection,
+        deletion,
+        outgrown=outgrown,
+        is_read_only=is_read_only,
+    )
 
 
 def deletion_of(account: ImapConfig | Pop3Config, mailbox: MailboxRow, known: Iterable[MailboxRow]) -> Deletion:

@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.store import accounts, served_mailboxes, uploads
 from syncd.store.database import Database
-from syncd.store.devices import device_names
 from syncd.sync.arrivals import Arrivals, by_mailbox, planned
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
@@ -111,17 +110,14 @@ class Pop3Mailboxes:
         """Make messages of what devices added, and tell whether any is one now."""
         if not await self._db.read(partial(uploads.are_any, account_id=self._account_id)):
             return False
-        names = await self._db.read(device_names)
-        rows = {row.id: row for row in await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))}
+        bringable = await self._db.read(partial(self._takers.bringable, account=self.name, account_id=self._account_id))
+        ask = partial(uploads.due, account_id=self._account_id, of=bringable.of, now=now)
         work, count, after = Arrivals(self._db, self._account_id, self._server, now), 0, 0
-        while page := await self._db.read(partial(uploads.due, account_id=self._account_id, now=now, after=after)):
+        while page := await self._db.read(partial(ask, after=after)):
             after = page[-1].id
-            mine = [
-                one for one in page if self._takers.takes(names[one.device_id], self.name, rows[one.mailbox_id].name)
-            ]
-            plans = await self._db.read(partial(planned, found=mine, account_id=self._account_id))
+            plans = await self._db.read(partial(planned, found=page, account_id=self._account_id))
             for mailbox_id, chosen in by_mailbox(plans).items():
-                count += await work.bring(rows[mailbox_id], chosen)
+                count += await work.bring(bringable.mailboxes[mailbox_id], chosen)
         return count > 0
 
     def wake_devices(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,7 @@ from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
 from syncd.reconcile.effects import (
     Agree,
     Deliver,
+    Drop,
     Effect,
     Forget,
     Remove,
@@ -36,7 +38,7 @@ from syncd.reconcile.effects import (
 )
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
+from syncd.store import deletions, deliveries, devices, history, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Outcome
@@ -66,30 +68,48 @@ class ReplicaResult:
     """Tell what a round did.
 
     planned: messages. stale: those that the device forestalled, to be planned again. has_device_news: it changed files
-    meanwhile, which its account has to hear of.
+    meanwhile, which its account has to hear of. outside: messages of which it has files, though it does not take them.
     """
 
     planned: int
     effects: int
     stale: frozenset[int]
     has_device_news: bool
+    outside: frozenset[int]
 
 
-def news_of(
-    conn: Connection, *, device: DeviceRow, of: ReplicaRow, now: float
-) -> tuple[pairs.News, Waiting, tuple[int, ...]]:
-    """Return the pairs that the next round of a replica plans, what waits at the guard, and what is tried again."""
+class RoundNews(NamedTuple):
+    """What the next round of a replica plans, what waits at the guard, and what is tried again.
+
+    replica_upto: up to where its own changes are among the pairs; None: they are for its server to hear of.
+    """
+
+    server: pairs.News
+    waits: Waiting
+    again: tuple[int, ...]
+    replica_upto: int | None
+
+
+def news_of(conn: Connection, *, device: DeviceRow, of: ReplicaRow, policy: Policy, now: float) -> RoundNews:
+    """Read what the next round of a replica plans."""
     news = pairs.server_news(conn, of, limit=_PAIRS_PER_ROUND)
     waits = waiting(conn, device, of)
     again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=device.id, now=now)
-    older = pairs.pairs_of(conn, of, {*again, *waits.held, *waits.released})
-    return replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again
+    also = {*again, *waits.held, *waits.released, *policy.outgrown}
+    if policy.selection.takes_none:
+        also.update(deletions.lost_messages(conn, of))
+    older, upto = pairs.pairs_of(conn, of, also), None
+    if policy.is_read_only:
+        changed = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
+        older, upto = (*older, *changed.pairs), changed.upto
+    return RoundNews(replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again, upto)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRound:
     """Bring one replica up to what its server tree has, a thousand pairs at a time.
 
+    Of a device that may only read, what it changed is read as well, and undone; no account hears of it.
     hopeless: messages that were stale so often that they are set aside if they are once more.
     """
 
@@ -108,12 +128,13 @@ class ReplicaRound:
         A SyncdError reaches further than one message; what was done is settled then, and the cursor stays.
         """
         of = self.of
-        news, waits, again = await self.db.read(partial(news_of, device=self.device, of=of, now=self.now))
+        found = await self.db.read(partial(news_of, device=self.device, of=of, policy=self.policy, now=self.now))
+        news, waits, again = found.server, found.waits, found.again
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
         if waits and any(isinstance(effect, Restore) for effect in effects):
             effects = _as_decided(effects, await self.db.read(partial(decided, of=self.of)))
-        mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, Deliver | Rename | Remove))
+        mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, ReplicaEffect))
         over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
@@ -127,17 +148,23 @@ class ReplicaRound:
             if linked is not None:
                 done, linked = done | await self._end(linked), None
             done |= await self._catch_up(old)
+        dropped = {effect.message_id for effect in mine if isinstance(effect, Drop)} - done.stale
+        outside = {id_ for id_, pair in planned.items() if pair.replica is not None and self._is_outside(pair)}
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
             upto=None if done.stale else news.upto,
         )
         wanted = [effect.file_id for effect in effects if isinstance(effect, Restore)]
-        await self.db.write(partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked))
+        upto = None if done.stale else found.replica_upto
+        await self.db.write(
+            partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked, replica_upto=upto)
+        )
         if linked is not None:
             self._tell(linked)
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
-        return ReplicaResult(len(planned), len(mine), done.stale, done.has_device_news or is_told)
+        has_news = done.has_device_news or is_told
+        return ReplicaResult(len(planned), len(mine), done.stale, has_news, frozenset(outside - dropped))
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting
@@ -152,6 +179,7 @@ class ReplicaRound:
         over: frozenset[int],
         wanted: Sequence[int],
         also: Performed | None,
+        replica_upto: int | None,
     ) -> None:
         """Settle what asks for no file call; troubles are over whose messages ask for nothing any more.
 
@@ -161,6 +189,8 @@ class ReplicaRound:
             self._settle(conn, performed=also)
         replica_tree.tell_again(conn, self.of.id, wanted)
         pairs.settle(conn, self.of, rest, now=self.now)
+        if replica_upto is not None:
+            devices.move_replica_cursor(conn, self.of.id, replica_upto)
         troubles.resolve(conn, over, device_id=self.device.id)
 
     async def _deliver(self, jobs: Sequence[Job]) -> tuple["_Done", Performed | None]:
@@ -242,16 +272,25 @@ class ReplicaRound:
         return _Done(performed.stale - self.hopeless, bool(news))
 
     def _as_before(self, planned: Mapping[int, Pair], effects: Iterable[ReplicaEffect]) -> Sequence[int]:
-        """Return what is delivered as it was announced before an interruption, and changed on its server since."""
-        delivers = (effect for effect in effects if isinstance(effect, Deliver))
-        return [one.message_id for one in delivers if one.flags != self._flags_now(planned[one.message_id])]
+        """Return what is delivered as it was announced before an interruption, and is not as it should be now.
+
+        Its server changed it since, or the device does not take it any more.
+        """
+        delivers = ((effect, planned[effect.message_id]) for effect in effects if isinstance(effect, Deliver))
+        return [
+            one.message_id for one, pair in delivers if one.flags != self._flags_now(pair) or self._is_outside(pair)
+        ]
+
+    def _is_outside(self, pair: Pair) -> bool:
+        server = pair.server
+        return server is not None and not server.is_gone and not self.policy.selection.takes(server)
 
     async def _catch_up(self, old: Sequence[int]) -> "_Done":
-        """Bring what was delivered as it was announced before an interruption to the flags that its server has now."""
+        """Bring what was delivered as it was announced before an interruption to what it should be now."""
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
-        effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename)]
-        holdable = await self.side.prepare(self.of, frozenset().union(*(effect.add for effect in effects)))
+        effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename | Drop)]
+        holdable = await self.side.prepare(self.of, frozenset().union(*(_wanted_flags(effect) for effect in effects)))
         held = _held(effects, holdable)
         return await self._perform_all([Job(effect, delivered[effect.message_id].replica) for effect in held])
 
@@ -293,6 +332,8 @@ class ReplicaRound:
                     tasks.append(FileToRename(file, add, remove))
                 case Remove():
                     tasks.append(FileToRemove(file))
+                case Drop():
+                    tasks.append(FileToRemove(file, if_unchanged=True))
         replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
         effects = tuple(job.effect for job in batch)
@@ -301,10 +342,12 @@ class ReplicaRound:
     def _settle(self, conn: Connection, *, performed: Performed) -> None:
         announced, outcomes = performed.announced, performed.outcomes
         done = performed.settlement()
-        if done.removed:
-            count_removals(conn, self.device, self.of, done.removed, rule=self.rule, now=self.now)
+        removes = (one.message_id for one in announced.effects if isinstance(one, Remove))
+        lost = frozenset(done.removed).intersection(removes)  # what is dropped is lost to nobody
+        if lost:
+            count_removals(conn, self.device, self.of, lost, rule=self.rule, now=self.now)
         pairs.settle(conn, self.of, done, now=self.now)
-        if done.removed:
+        if lost:
             holds.drop_done(conn, self.of)
         again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
         replica_tree.tell_changed(conn, self.of.id, again)

@@ -52,14 +52,19 @@ class SecondLook:
         files: DeviceFiles,
         *,
         settle_s: float,
+        is_read_only: bool = False,
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
     ) -> None:
-        """Call `prover` before each look for what proves the root as it is to be by then."""
+        """Call `prover` before each look for what proves the root as it is to be by then.
+
+        is_read_only: the device moves nothing, so that a file which went is not waited for where another came.
+        """
         self._db = db
         self._path = path
         self._files = files
         self._settle_s = settle_s
+        self._is_read_only = is_read_only
         self._prover = prover
         self._clock = clock
         self._since: dict[MissingFile, float] = {}
@@ -107,7 +112,7 @@ class SecondLook:
             ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
             if ids:
                 rows = await self._db.read(partial(deletions.missing_rows, of=one.replica, file_ids=ids))
-                added = await self._moves.added(device_id, one.mailbox.account_id)
+                added = () if self._is_read_only else await self._moves.added(device_id, one.mailbox.account_id)
                 wanted.append(_Wanted(one, rows, added))
         prove, began = await self._prover(), self._clock()
         looks = await asyncio.to_thread(self._look, wanted, prove)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config
+from syncd.config.model import Config, DeviceConfig
 from syncd.mail.mailbox import is_selected
+from syncd.reconcile.planner import NOTHING, Selection
 from syncd.store import accounts, devices, found_files, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
@@ -18,12 +19,23 @@ from syncd.sync.policies import Takers, selection_of
 
 @dataclass(frozen=True, slots=True)
 class ServedReplica:
-    """A mailbox that a device selects, with its replica, None until the device has made it."""
+    """A mailbox that a device selects, with its replica, None until the device has made it; or one that it gives up."""
 
     account: str
     device: str
     mailbox: MailboxRow
     replica: ReplicaRow | None
+    is_selected: bool = True
+
+    @property
+    def is_followed(self) -> bool:
+        """Tell whether the device knows by now that it takes the mailbox, or does not."""
+        of = self.replica
+        return of is not None and self.is_selected is not (of.is_leaving or of.has_left)
+
+    def selection(self, device: DeviceConfig, *, now: float) -> Selection:
+        """Return what the device takes of the mailbox."""
+        return selection_of(device, now=now) if self.is_selected else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +52,20 @@ class Leftover:
 
 
 def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]:
-    """Yield every mailbox of the configuration once for each device that selects it."""
+    """Yield every mailbox of the configuration once for each device that selects it, or may have files of it still."""
     ids = account_ids(conn)
     names = devices.device_names(conn)
     known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
     for account in config.accounts:
         rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
         for device, settings in config.devices.items():
-            if account not in config.accounts_of(device):
-                continue
+            is_of_device = account in config.accounts_of(device)
             for row in rows:
-                if row.is_synced and is_selected(row.name, settings.mailboxes):
-                    yield ServedReplica(account, device, row, known.get((device, row.id)))
+                replica = known.get((device, row.id))
+                if is_of_device and row.is_synced and is_selected(row.name, settings.mailboxes):
+                    yield ServedReplica(account, device, row, replica)
+                elif row.is_selectable and replica is not None and not replica.has_left:
+                    yield ServedReplica(account, device, row, replica, is_selected=False)
 
 
 def leftover(
@@ -59,20 +73,30 @@ def leftover(
 ) -> Leftover:
     """Return what these accounts and devices have left to do, as far as the store knows."""
     busy_accounts = {
-        name for name in of_accounts if _wants_bodies(conn, config, name, now=now) or _brings(conn, name, now=now)
+        name
+        for name in of_accounts
+        if _wants_bodies(conn, config, name, now=now) or _brings(conn, config, name, now=now)
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
-    busy_devices = {name for name in of_devices if name in ids and _takes_in(conn, ids[name])}
+    writing = {name for name, device in config.devices.items() if not device.read_only}
+    busy_devices = {name for name in writing.intersection(of_devices) if name in ids and _takes_in(conn, ids[name])}
     positions: list[tuple[str, int, int]] = []
     for served in served_replicas(conn, config):
         if served.account not in of_accounts or served.device not in of_devices:
             continue
         replica = served.replica
-        if replica is None or replica.has_server_news or _is_unsettled(conn, config, served, now=now):
+        if (
+            replica is None
+            or not served.is_followed
+            or replica.has_server_news
+            or _is_unsettled(conn, config, served, now=now)
+        ):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
         if replica is not None and replica.has_replica_news:
-            busy_accounts.add(served.account)
+            # NOTE: what a device did that may only read, it undoes by itself.
+            is_heard = served.device in writing
+            (busy_accounts if is_heard else busy_devices).add(served.account if is_heard else served.device)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
 
@@ -82,13 +106,16 @@ def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, no
     of = served.replica
     if of is None or of.listed_at is None:
         return True
-    selection = selection_of(config.devices[served.device], now=now)
+    selection = served.selection(config.devices[served.device], now=now)
     return found_files.is_match_due(conn, of, selection=selection, now=now)
 
 
-def _brings(conn: Connection, account: str, *, now: float) -> bool:
+def _brings(conn: Connection, config: Config, account: str, *, now: float) -> bool:
     account_id = account_ids(conn).get(account)
-    return account_id is not None and uploads.is_busy(conn, account_id=account_id, now=now)
+    if account_id is None or not uploads.are_any(conn, account_id=account_id):
+        return False
+    of = Takers(config).bringable(conn, account=account, account_id=account_id).of
+    return uploads.is_busy(conn, account_id=account_id, of=of, now=now)
 
 
 def _takes_in(conn: Connection, device_id: int) -> bool:

@@ -27,6 +27,7 @@ async def run(
     fault: Fault | None = None,
     *,
     adopts: bool = False,
+    patience_s: float = _RUN_S,
 ) -> Counter[Kind] | None:
     """Settle a house in a process of its own; return the points it passed, None if it was killed at the fault.
 
@@ -34,17 +35,17 @@ async def run(
     """
     report = directory / "points.json"
     report.unlink(missing_ok=True)
-    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report, adopts))
+    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report, adopts, patience_s))
     process.start()
-    await asyncio.to_thread(_ended, process)
+    await asyncio.to_thread(_ended, process, patience_s)
     if process.exitcode == 0:
         return Counter({Kind(kind): count for kind, count in json.loads(report.read_text()).items()})
     assert (process.exitcode, fault is not None) == (-9, True), f"the process ended with {process.exitcode}"
     return None
 
 
-def _ended(process: BaseProcess) -> None:
-    process.join(_RUN_S)
+def _ended(process: BaseProcess, patience_s: float) -> None:
+    process.join(patience_s)
     if process.is_alive():
         process.kill()
         process.join()
@@ -58,11 +59,13 @@ def _settle(
     fault: Fault | None,
     report: Path,
     adopts: bool,
+    patience_s: float,
 ) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory((directory / "child.log").open("a")))
     faults = Faults(fault)
     faults.install()
-    asyncio.run(_settled(House(directory, accounts=accounts, devices=devices), adopts=adopts))
+    house = House(directory, accounts=accounts, devices=devices, patience_s=patience_s)
+    asyncio.run(_settled(house, adopts=adopts))
     report.write_text(json.dumps(faults.counted))
 
 

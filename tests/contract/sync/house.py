@@ -79,8 +79,10 @@ class House:
         guard: Table | None = None,
         url: str | None = None,
         second_look_s: float = 0.02,
+        patience_s: float = _SETTLE_S,
     ) -> None:
         self._second_look_s = second_look_s
+        self._patience_s = patience_s
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
         self.directory = directory
         self.config = Config.model_validate(
@@ -136,12 +138,11 @@ class House:
         guard = self.config.guard
         rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
         for name, device in self.config.devices.items():
-            selected = self.config.accounts_of(name)
             self.devices[name] = Device(
                 self.db,
                 name,
                 device,
-                account_ids={account: id_ for account, id_ in ids.items() if account in selected},
+                account_ids=ids,
                 wakes=self.wakes,
                 file_systems=file_systems,
                 recent=recent,
@@ -187,7 +188,7 @@ class House:
 
     async def settle(self, *names: str) -> None:
         """Ask all tasks, or those named, for whole passes until one more changes nothing and nothing is left to do."""
-        async with asyncio.timeout(_SETTLE_S):
+        async with asyncio.timeout(self._patience_s):
             before = None
             while (now := await self.db.read(_positions)) != before or (not names and await self._is_left()):
                 before = now

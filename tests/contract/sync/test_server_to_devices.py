@@ -139,7 +139,7 @@ async def test_age_and_size_select(tmp_path: Path, provider: Provider) -> None:
 
 
 async def test_device_that_takes_more_than_before(tmp_path: Path, provider: Provider) -> None:
-    """A wider selection brings what was left out; a narrower one is not yet followed and removes nothing."""
+    """A wider selection brings what was left out."""
     provider.receive("large", lines=400)
     provider.receive("small")
     narrow = House(tmp_path, accounts={"work": _imap(provider)}, devices={"laptop": {"max_size": "2KB"}})

@@ -1,5 +1,7 @@
 """What no plan ever contains, for any pair of rows and any policy."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from syncd.mail.tree import (
     Successor,
 )
 from syncd.reconcile.deletions import ForGood, ToTrash, differ_personally
-from syncd.reconcile.effects import ORDER, Deliver, Expunge, Move, Remove, Rename, Restore, Store
+from syncd.reconcile.effects import ORDER, Deliver, Drop, Expunge, Move, Remove, Rename, Restore, Store
 from syncd.reconcile.planner import Policy, Selection, plan
 
 flag_sets = st.frozensets(st.sampled_from(("\\Seen", "\\Flagged", "$Forwarded", "a", "B", "b")))
@@ -55,8 +57,10 @@ policies = st.builds(
     Policy,
     st.builds(Holdable, flag_sets, st.booleans()),
     st.builds(Holdable, flag_sets, st.booleans()),
-    st.builds(Selection, limits, limits),
+    st.builds(Selection, limits, limits, st.booleans()),
     st.sampled_from((None, ForGood(), ToTrash(2, "Trash"), ToTrash(None, "Trash"))),
+    st.sampled_from((frozenset[int](), frozenset({1}))),
+    st.booleans(),
 )
 
 
@@ -91,7 +95,7 @@ def test_what_a_device_did_otherwise_is_left_alone(pair: Pair, policy: Policy) -
     """A missing or edited file, as long as its message lives, asks for nothing."""
     if pair.server is None or pair.server.is_gone or pair.replica is None:
         return
-    if pair.replica.state in {ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN}:
+    if pair.replica.state in {ReplicaState.MISSING, ReplicaState.EDITED} and not policy.selection.takes_none:
         assert plan(pair, policy) == ()
 
 
@@ -115,6 +119,31 @@ def test_effects_are_in_order(pair: Pair, policy: Policy) -> None:
     ranks = [ORDER.index(type(effect)) for effect in plan(pair, policy)]
 
     assert ranks == sorted(ranks)
+
+
+@given(pairs, policies)
+def test_only_what_the_server_keeps_and_the_device_does_not_take_is_dropped(pair: Pair, policy: Policy) -> None:
+    """A dropped file is of a message that is on the server and in the store, and nothing of it is left to tell."""
+    effects = plan(pair, policy)
+
+    if any(isinstance(effect, Drop) for effect in effects):
+        assert len(effects) == 1
+        assert pair.server is not None
+        assert not pair.server.is_gone
+        assert pair.server.body_id is not None
+        assert not policy.selection.takes(pair.server)
+        assert pair.replica is not None
+        assert pair.replica.state in {ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.WITHDRAWN}
+        told = plan(pair, replace(policy, selection=Selection()))
+        assert not any(isinstance(effect, Store) for effect in told)
+
+
+@given(pairs, policies)
+def test_device_that_may_only_read_asks_the_server_for_nothing(pair: Pair, policy: Policy) -> None:
+    """No flag, no deletion and no move of it reaches the server."""
+    effects = plan(pair, replace(policy, is_read_only=True))
+
+    assert not any(isinstance(effect, Store | Move | Expunge) for effect in effects)
 
 
 @given(pairs, policies)

@@ -32,10 +32,12 @@ path = "mail/phone"
 [devices.nas]
 path = "mail/phone/nas"
 accounts = ["wrok"]
-read_only = true
 
 [gaurd]
 count = 3
+
+[daemon]
+listen = "127.0.0.1:9464"
 """
     assert problems(tmp_path, text) == [
         'syncd.toml:5: accounts.work.pasword: unknown key (did you mean "password"?)',
@@ -45,8 +47,8 @@ count = 3
         'syncd.toml:13: devices.laptop.settle: should be a duration such as "30d", "5m", "1s" or "250ms"',
         "syncd.toml:19: devices.nas.path: inside of devices.phone.path",
         'syncd.toml:20: devices.nas.accounts: there is no account "wrok" (did you mean "work"?)',
-        "syncd.toml:21: devices.nas.read_only: not available in this version of syncd; remove the key",
-        'syncd.toml:23: gaurd: unknown key (did you mean "guard"?)',
+        'syncd.toml:22: gaurd: unknown key (did you mean "guard"?)',
+        "syncd.toml:26: daemon.listen: not available in this version of syncd; remove the key",
     ]
 
 

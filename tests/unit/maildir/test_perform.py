@@ -133,6 +133,21 @@ def test_remove_spares_an_edited_file(root: ReplicaRoot) -> None:
     assert path.read_bytes() == b"edited"
 
 
+def test_remove_spares_a_file_with_flags_that_the_server_must_hear_of(root: ReplicaRoot) -> None:
+    """What the server keeps goes only with the flags that are known of it; letters that mean nothing are none."""
+    effect = delivery(flags=SEEN)
+    path = path_of(root, one(root, effect))
+    remove = Remove(Place(INBOX, effect.name, "cur", SEEN), FileFacts(effect.size_bytes, DATE), if_unchanged=True)
+    path.rename(path.with_name(f"{effect.name}:2,FS"))
+
+    assert Stale() == one(root, remove)
+    assert names_in(root)["cur"] == [f"{effect.name}:2,FS"]
+
+    path.with_name(f"{effect.name}:2,FS").rename(path.with_name(f"{effect.name}:2,SZ"))
+    assert Done(None, None) == one(root, remove)
+    assert names_in(root)["cur"] == []
+
+
 def test_effects_on_one_message_follow_each_other(root: ReplicaRoot) -> None:
     """A batch sees its own deliveries and renames, also after it had to list the mailbox."""
     effect = delivery(is_repeated=True)

@@ -59,6 +59,8 @@ def policy(
     replica: str = "",
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     deletion: Deletion | None = None,
+    is_outgrown: bool = False,
+    is_read_only: bool = False,
 ) -> Policy:
     """Return a policy: each side holds the system flags, the letters given, and any keyword if so."""
     return Policy(
@@ -66,4 +68,6 @@ def policy(
         replica=Holdable(SYSTEM | flags(replica), replica_keywords),
         selection=selection,
         deletion=deletion,
+        outgrown=frozenset({MESSAGE} if is_outgrown else ()),
+        is_read_only=is_read_only,
     )

@@ -2,10 +2,11 @@
 
 import pytest
 
+from syncd.mail.flags import with_delta
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
-from syncd.reconcile.effects import Agree, Deliver, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
-from syncd.reconcile.planner import FlagChanges, Selection, merge, plan
+from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
+from syncd.reconcile.planner import NOTHING, FlagChanges, Policy, Selection, merge, plan
 from tests.unit.reconcile.builders import FILE, MESSAGE, UID, flags, pair, policy
 
 
@@ -85,11 +86,95 @@ def test_selection_decides_about_new_messages(selection: Selection, is_taken: bo
     assert bool(planned) is is_taken
 
 
-def test_delivered_message_stays_when_the_selection_narrows() -> None:
-    """What a device has goes on being synced even if it would not be taken any more."""
-    narrow = policy(selection=Selection(max_size_bytes=1))
+# What the device does not take any more.
 
-    assert plan(pair("S", "", ""), narrow) == (rename(add="S"),)
+SMALLER = Selection(max_size_bytes=1)
+GIVEN_UP = [policy(selection=NOTHING), policy(selection=SMALLER, is_outgrown=True)]
+
+
+def test_message_outside_of_the_selection_is_synced_until_it_has_been_outgrown() -> None:
+    """A file does not go under anybody's hands, whatever happens to it meanwhile."""
+    assert plan(pair("S", "", ""), policy(selection=SMALLER)) == (rename(add="S"),)
+
+
+@pytest.mark.parametrize("given_up", GIVEN_UP, ids=["mailbox", "message"])
+def test_what_is_given_up_is_dropped_once_the_server_has_all_of_it(given_up: Policy) -> None:
+    """The file goes when nothing of it is left to tell, and a change of the device is told before."""
+    assert plan(pair("S", "S", "S"), given_up) == (Drop(MESSAGE, FILE),)
+    assert plan(pair("SF", "S", "S"), given_up) == (Drop(MESSAGE, FILE),)
+    assert plan(pair("S", "S", "SF"), given_up) == (store(add="F"),)
+    assert plan(pair("S", "S", "S", has_body=False), given_up) == ()
+
+
+@pytest.mark.parametrize("state", [ReplicaState.EDITED, ReplicaState.NEW, ReplicaState.FOUND])
+@pytest.mark.parametrize("given_up", GIVEN_UP, ids=["mailbox", "message"])
+def test_what_only_the_device_has_is_never_dropped(given_up: Policy, state: ReplicaState) -> None:
+    """An edit, or a file of which nobody knows what it is, waits until it is in the store."""
+    assert plan(pair("S", "S", "S", state=state), given_up) == ()
+
+
+@pytest.mark.parametrize("state", [ReplicaState.MISSING, ReplicaState.DELETED])
+def test_file_that_is_missing_in_a_mailbox_that_is_given_up_is_no_deletion(state: ReplicaState) -> None:
+    """What went before is forgotten, on neither side is anything done, whatever deletions become otherwise."""
+    missing = pair("SF", "S", "S", state=state)
+
+    assert plan(missing, policy(selection=NOTHING)) == (Forget(MESSAGE),)
+    assert plan(missing, policy(selection=NOTHING, deletion=TRASH)) == (Forget(MESSAGE),)
+
+
+def test_deletion_of_a_message_that_is_outgrown_stays_a_deletion() -> None:
+    """A device that goes on taking the mailbox deleted it while it had it; against a person's flag it is forgotten."""
+    deleted = pair("S", "S", "S", state=ReplicaState.DELETED)
+    outgrown = policy(selection=SMALLER, is_outgrown=True, deletion=TRASH)
+
+    assert plan(deleted, outgrown) == plan(deleted, policy(deletion=TRASH))
+    assert plan(pair("SF", "S", "S", state=ReplicaState.DELETED), outgrown) == (Forget(MESSAGE),)
+    assert plan(pair("S", "S", "S", state=ReplicaState.MISSING), outgrown) == ()
+
+
+@pytest.mark.parametrize(
+    ("full", "wanted"),
+    [
+        (policy(selection=NOTHING), Drop(MESSAGE, FILE)),
+        (policy(selection=SMALLER), Drop(MESSAGE, FILE)),
+        (policy(), Deliver(MESSAGE, flags("S"))),
+    ],
+    ids=["not taken", "outgrown", "taken again"],
+)
+def test_interrupted_withdrawal_goes_on_or_is_undone(full: Policy, wanted: Effect) -> None:
+    """The file may be there or not: it goes, or, where the device takes it again by then, it is as it was."""
+    assert plan(pair("SF", "S", "S", state=ReplicaState.WITHDRAWN), full) == (wanted,)
+
+
+# A device that may only read.
+
+
+@pytest.mark.parametrize(("server", "base", "replica"), [row[:3] for row in FLAGS])
+def test_read_only_device_is_made_what_its_server_is(server: str, base: str, replica: str) -> None:
+    """Whatever changed where, the server gets no flag, and file and base end with its flags."""
+    effects = plan(pair(server, base, replica), policy(is_read_only=True))
+
+    file, agreed = flags(replica), flags(base)
+    for effect in effects:
+        assert isinstance(effect, Rename | Agree)
+        agreed = with_delta(agreed, add=effect.add, remove=effect.remove)
+        if isinstance(effect, Rename):
+            file = with_delta(file, add=effect.add, remove=effect.remove)
+    assert (file, agreed) == (flags(server), flags(server))
+
+
+@pytest.mark.parametrize("successor", [None, *Successor])
+def test_file_deleted_on_a_read_only_device_is_delivered_again(successor: Successor | None) -> None:
+    """It deletes and moves nothing on the server, whatever it put in its place."""
+    deleted = pair("S", "S", "S", state=ReplicaState.DELETED)._replace(successor=successor)
+
+    assert plan(deleted, policy(is_read_only=True, deletion=TRASH)) == (Deliver(MESSAGE, flags("S")),)
+    assert plan(deleted, policy(is_read_only=True, selection=SMALLER)) == (Forget(MESSAGE),)
+
+
+def test_read_only_device_drops_what_it_does_not_take_whatever_it_changed() -> None:
+    """There is nothing to tell the server."""
+    assert plan(pair("", "", "F"), policy(is_read_only=True, selection=NOTHING)) == (Drop(MESSAGE, FILE),)
 
 
 def test_interrupted_delivery_is_repeated_as_it_was_announced() -> None:
@@ -245,7 +330,7 @@ def test_file_that_another_one_took_the_place_of_is_no_deletion() -> None:
 # Not synced yet.
 
 
-@pytest.mark.parametrize("state", [ReplicaState.MISSING, ReplicaState.EDITED, ReplicaState.WITHDRAWN])
+@pytest.mark.parametrize("state", [ReplicaState.MISSING, ReplicaState.EDITED])
 def test_file_that_is_not_as_agreed_gets_and_gives_no_flags(state: ReplicaState) -> None:
     """What a device did in a way that is not synced yet changes nothing on the server, and nothing is done to it."""
     assert plan(pair("F", "", "S", state=state), policy()) == ()
