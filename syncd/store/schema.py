@@ -356,6 +356,26 @@ trouble = Table(
     sqlite_autoincrement=True,
 )
 
+mailbox_change = Table(
+    "mailbox_change",
+    metadata,
+    _id(),
+    _ref("account_id", "account"),
+    _ref("device_id", "device"),
+    _ref("mailbox_id", "mailbox", nullable=True),  # none: one that is to be made
+    Column("kind", Text, nullable=False),  # store.mailbox_changes.ChangeKind
+    Column("name", Text, nullable=False),  # str(MailboxName): what it is to be called, or was
+    Column("state", Text, nullable=False),  # store.mailbox_changes.ChangeState
+    _count("attempts"),
+    Column("error", Text),
+    Column("asked_at", Double, nullable=False),
+    Column("tried_at", Double, nullable=False, server_default=text("0")),
+    UniqueConstraint("device_id", "account_id", "name", "kind"),
+    Index("ix_mailbox_change_account_id", "account_id"),
+    Index("ix_mailbox_change_mailbox_id", "mailbox_id"),
+    sqlite_autoincrement=True,
+)
+
 lease = Table(
     "lease",
     metadata,

@@ -22,6 +22,7 @@ from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
+from syncd.sync.device_directories import DeviceDirectories
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.device_rounds import DeviceRounds
@@ -86,6 +87,15 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
+        self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
+        self._directories = DeviceDirectories(
+            db,
+            config,
+            self._mailboxes,
+            account_ids=account_ids,
+            prover=self._attachment.prover,
+            clock=clock,
+        )
         self._second_look = SecondLook(
             db,
             config.path,
@@ -93,8 +103,8 @@ class Device:
             settle_s=config.settle_s,
             prover=self._attachment.prover,
             clock=clock,
+            has_unlooked=self._directories.has_unlooked,
         )
-        self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
         self._rounds = DeviceRounds(
             db,
@@ -160,12 +170,12 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
+        device_id = (await self._attachment.row()).id
         if changes.is_overflow or changes.mailboxes:
-            await self._take_over_directories()
+            await self._directories.look(device_id)
         files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
-        device_id = (await self._attachment.row()).id
         count, all_served = 0, await self._mailboxes.looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
@@ -175,15 +185,15 @@ class Device:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
-    async def _take_over_directories(self) -> None:
-        """Make mailboxes of directories that programs made, and look at once what was moved there."""
-        made = await self._mailboxes.make_mailboxes(await self._attachment.prover())
-        for account in made:
+    async def conclude_directories(self, *, waits: bool) -> None:
+        """Tell accounts which mailboxes a program made, once it is time; waits: until it is."""
+        if not self._directories.is_busy:
+            return
+        wait_s = self._directories.wait_s()
+        if waits and wait_s:
+            await asyncio.sleep(wait_s)
+        for account in await self._directories.run((await self._attachment.row()).id):
             self._wakes.account(account).set()
-        if made:
-            row = await self._attachment.row()
-            await self._mailboxes.ensure_replicas(row.id, self._still)
-            await self._rounds.look_first(row)
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
@@ -268,6 +278,7 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
+            await self.conclude_directories(waits=is_asked)
             await self.take_in(waits=is_asked)  # first, so that what was moved is known before its old file is deleted
             await self.look_again(waits=is_asked)
             await self.settle(until=lambda: bool(changes.pending))
@@ -306,7 +317,12 @@ class Device:
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:
-            waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), _MARKER_CHECK_S)
+            waits_s = (
+                self._second_look.wait_s(self._still),
+                self._intake.wait_s(self._still),
+                self._directories.wait_s(),
+                _MARKER_CHECK_S,
+            )
             async with asyncio.timeout(self._still.wait_s(min(wait_s for wait_s in waits_s if wait_s is not None))):
                 await wake.wait()
         except TimeoutError:

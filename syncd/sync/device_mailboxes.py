@@ -1,4 +1,4 @@
-"""Floor 4: the mailboxes of one device: which it selects, a replica with a directory for each, and which it makes."""
+"""Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
@@ -10,18 +10,16 @@ from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
-from syncd.log import log
-from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.mail.mailbox import is_selected
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices, served_mailboxes
+from syncd.store import accounts, devices
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
-from syncd.sync.attachment import Prove
 from syncd.sync.policies import selection_text
 from syncd.sync.standstill import Standstill
 
@@ -55,7 +53,8 @@ class DeviceMailboxes:
         self._config = config
         self._account_ids = account_ids
         self._clock = clock
-        self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        """Says which directory is that of which mailbox."""
         self._selections: dict[int, str] = {}
 
     @property
@@ -94,36 +93,6 @@ class DeviceMailboxes:
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
 
-    async def make_mailboxes(self, prove: Prove) -> frozenset[str]:
-        """Make the mailboxes for which a program made directories, and return the accounts that have them now.
-
-        Only where the store is the server; on others nothing is made.
-        """
-        served = await self._db.read(served_mailboxes.served_accounts)
-        ids = {account: id_ for account, id_ in self._account_ids.items() if id_ in served}
-        if not ids:
-            return frozenset()
-        named = await asyncio.to_thread(self._named_directories, prove)
-        found = {(account, name) for account, name in named if account in ids}
-        for account, id_ in ids.items():
-            rows = await self._db.read(partial(accounts.mailboxes, account_id=id_))
-            found -= {(account, row.name) for row in rows}
-        patterns = self._config.mailboxes
-        wanted = sorted(one for one in found if is_selected(one[1], patterns) and _is_plain(one[1]))
-
-        def make(conn: Connection) -> frozenset[str]:
-            now = self._clock()
-            return frozenset(
-                account
-                for account, name in wanted
-                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now)
-            )
-
-        made = await self._db.write(make) if wanted else frozenset()
-        if made:
-            log.info("mailboxes_made", accounts=sorted(made), count=len(wanted))
-        return made
-
     async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
         """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
         text = selection_text(self._config)
@@ -134,7 +103,7 @@ class DeviceMailboxes:
             if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
                 continue
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
-                directory = self._layout.directory(account, mailbox.name)
+                directory = self.layout.directory(account, mailbox.name)
                 if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
@@ -150,12 +119,6 @@ class DeviceMailboxes:
                 )
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
-
-    def _named_directories(self, prove: Prove) -> set[tuple[str, MailboxName]]:
-        """Return the mailboxes that directories of the root stand for, whoever made them."""
-        with ReplicaRoot(self._config.path) as root:
-            prove(root)
-            return {named for one in root.directories() if (named := self._layout.mailbox(one)) is not None}
 
     def _make_directory(self, directory: PurePosixPath) -> bool:
         """Make what is missing of a directory, and tell whether it holds no message."""
@@ -181,12 +144,3 @@ class DeviceMailboxes:
 
     def _takes(self, mailbox: MailboxRow) -> bool:
         return is_selected(mailbox.name, self._config.mailboxes)
-
-
-def _is_plain(name: MailboxName) -> bool:
-    """Tell whether a server could have a mailbox of this name; a directory can stand for any, NUL included."""
-    try:
-        to_wire(name, "/")
-    except ValueError:
-        return False
-    return True

@@ -21,7 +21,7 @@ from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import StatusRow
 from syncd.log import log
 from syncd.reconcile.mailboxes import compare_listing, sync_order
-from syncd.store import accounts, server_tree, uploads
+from syncd.store import accounts, found_files, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -110,8 +110,10 @@ class ImapReading:
         self._was_interrupted = True
 
     async def is_due(self) -> bool:
-        """Tell whether there is cause for a pass: time for a second look, or a device that was left out until now."""
-        return self.second_look_s() == 0.0 or await self._latecomers.have_come()
+        """Tell whether there is cause for a pass: time for a second look, or what a device has only by now."""
+        if self.second_look_s() == 0.0 or await self._latecomers.have_come():
+            return True
+        return await self._is_awaited()
 
     async def run_pass(self, connection: ImapConnection) -> None:
         """Go once through the mailboxes, and read what changed in them."""
@@ -146,7 +148,10 @@ class ImapReading:
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
         if not self._suspicions:
+            is_awaited = await self._is_awaited()
             await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
+            if is_awaited:
+                self._wake_devices()
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -177,6 +182,10 @@ class ImapReading:
                     await self._guarded(connection, mailbox, self._read_rows)
                     await self._guarded(connection, mailbox, self._read_bodies)
 
+    async def list_mailboxes(self, connection: ImapConnection) -> None:
+        """Record which mailboxes there are by now."""
+        await self._list(connection)
+
     async def mailboxes(self) -> list[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are."""
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
@@ -186,6 +195,10 @@ class ImapReading:
     def second_look_s(self) -> float | None:
         """Return the time until the server is to be asked again for what it seems to have lost, None: for nothing."""
         return self._suspicions.wait_s(asyncio.get_running_loop().time())
+
+    async def _is_awaited(self) -> bool:
+        """Tell whether devices found files of which only a server that was read since tells whether it has them."""
+        return await self._db.read(partial(found_files.wait_for_reading, account_id=self._account_id))
 
     async def _record_confirmed(self) -> None:
         """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it."""

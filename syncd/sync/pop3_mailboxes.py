@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
-from syncd.store import accounts, served_mailboxes, uploads
+from syncd.store import accounts, mailbox_changes, served_mailboxes, uploads
 from syncd.store.database import Database
 from syncd.store.devices import device_names
 from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned
@@ -81,10 +81,25 @@ class Pop3Mailboxes:
     async def push(self) -> None:
         """Settle what devices changed; the poll and the devices may both ask for it."""
         async with self._turn:
+            await self._change_mailboxes()
             await self._tell_of_mailboxes()
             for _ in range(_ROUNDS_MAX):
                 if not await self._push_once():
                     break
+
+    async def _change_mailboxes(self) -> None:
+        """Make the mailboxes for which devices made directories."""
+        if await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
+            await self._db.write(self._make_wanted)
+
+    def _make_wanted(self, conn: Connection) -> None:
+        names, now = device_names(conn), self._clock()
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
+        wanted = [one for one in found if one.due_at <= now]
+        for one in wanted:
+            if self._takers.takes(names[one.device_id], self.name, one.name):
+                served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
+        mailbox_changes.drop(conn, [one.id for one in wanted])
 
     async def _tell_of_mailboxes(self) -> None:
         """Wake the devices if there are mailboxes that were not there before: one of them may have made them."""

@@ -54,14 +54,20 @@ class SecondLook:
         settle_s: float,
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
+        has_unlooked: Callable[[str], bool],
     ) -> None:
-        """Call `prover` before each look for what proves the root as it is to be by then."""
+        """Call `prover` before each look for what proves the root as it is to be by then.
+
+        has_unlooked: tells whether files of an account may be where nobody has looked; then none of it is deleted.
+        """
         self._db = db
         self._path = path
         self._files = files
         self._settle_s = settle_s
         self._prover = prover
         self._clock = clock
+        self._has_unlooked = has_unlooked
+        self._accounts: Mapping[int, str] = {}
         self._since: dict[MissingFile, float] = {}
         self._unclear: Counter[MissingFile] = Counter()
         self._sweep = Sweep(path)
@@ -76,7 +82,7 @@ class SecondLook:
     async def note(self, device_id: int, served: Sequence[Served], *, is_news: bool = True) -> None:
         """Read which files are missing; is_news: the device did something, so what it moved may be told by now."""
         now = asyncio.get_running_loop().time()
-        here = {one.mailbox.id for one in served}
+        self._accounts = here = {one.mailbox.id: one.account for one in served}
         found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
         self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
         if is_news:
@@ -155,7 +161,9 @@ class SecondLook:
         ]
 
     def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
-        return file.mailbox_id not in still and file.file_id not in self._moved
+        if file.mailbox_id in still or file.file_id in self._moved:
+            return False
+        return not self._has_unlooked(self._accounts[file.mailbox_id])
 
     def _wait_of(self, file: MissingFile) -> float:
         tries = self._unclear[file]

@@ -34,6 +34,14 @@ def add(
     return made.rename(place)
 
 
+def make(house: House, device: str, mailbox: str) -> Path:
+    """Make a mailbox as a mail program does."""
+    directory = house.replica(device, mailbox).directory
+    for subdir in ("tmp", "new", "cur"):
+        (directory / subdir).mkdir(parents=True)
+    return directory
+
+
 def remove(house: House, device: str, *keys: str, mailbox: str = "INBOX") -> None:
     for key in keys:
         house.replica(device, mailbox).find(key).path.unlink()

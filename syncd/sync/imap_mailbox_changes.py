@@ -1,0 +1,146 @@
+"""Floor 4: the mailboxes that programs made on devices, made on the server of an IMAP account.
+
+Theory. What came of a command says only LIST: a mailbox counts as made when the server lists it under the very name
+that its directory stands for, whatever was answered, or not answered because the wire was cut. Then it is subscribed
+to, for most programs show no other, and the pass that follows reads it. What the server refuses is set aside.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.errors import RefusedError
+from syncd.imap.connection import ImapConnection
+from syncd.log import log
+from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.store import accounts, mailbox_changes
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.devices import device_names
+from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.sync.policies import Takers
+
+_NOT_LISTED = "the server does not list a mailbox of this name, though it did not refuse it"
+
+
+class ImapMailboxChanges:
+    """Do on one server what devices did to mailbox directories; the account's task says when."""
+
+    def __init__(
+        self,
+        db: Database,
+        account: str,
+        patterns: tuple[str, ...],
+        *,
+        account_id: int,
+        takers: Takers,
+        list_mailboxes: Callable[[ImapConnection], Awaitable[object]],
+        clock: Callable[[], float],
+    ) -> None:
+        """Call `list_mailboxes` for a LIST that is recorded."""
+        self._db = db
+        self._account = account
+        self._patterns = patterns
+        self._account_id = account_id
+        self._takers = takers
+        self._list_mailboxes = list_mailboxes
+        self._clock = clock
+        self._again_at: float | None = None
+
+    def wait_s(self) -> float | None:
+        """Return the time until something that was refused is to be tried again, None when nothing is."""
+        return None if self._again_at is None else max(self._again_at - self._clock(), 0.0)
+
+    async def run(self, connection: ImapConnection) -> bool:
+        """Do what is due, and tell whether there are other mailboxes than before, so that they are to be read."""
+        self._again_at = None
+        found = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
+        if not found:
+            return False
+        wanted = await self._db.write(partial(self._sort_out, found=found))
+        now = self._clock()
+        due = [one for one in wanted if one.due_at <= now]
+        has_changed = bool(due) and await self._make(connection, due)
+        left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
+        self._again_at = min((one.due_at for one in left if one.state is ChangeState.WANTED), default=None)
+        return has_changed
+
+    def _sort_out(self, conn: Connection, *, found: Iterable[MailboxChange]) -> list[MailboxChange]:
+        """Return the changes that are still wanted, and write down which are not."""
+        names = device_names(conn)
+        taken = [one for one in found if self._takers.takes(names[one.device_id], self._account, one.name)]
+        mailbox_changes.drop(conn, {one.id for one in found}.difference(one.id for one in taken))
+        made = [one for one in taken if one.kind is ChangeKind.MAKE]
+        selected = [one for one in made if is_selected(one.name, self._patterns)]
+        mailbox_changes.leave(
+            conn, [one for one in made if one not in selected and one.state is not ChangeState.LEFT], is_left=True
+        )
+        mailbox_changes.leave(conn, [one for one in selected if one.state is ChangeState.LEFT], is_left=False)
+        return selected
+
+    async def _make(self, connection: ImapConnection, due: Iterable[MailboxChange]) -> bool:
+        """Make mailboxes, outermost first, and settle those that the server lists then."""
+        by_name: dict[MailboxName, list[MailboxChange]] = {}
+        for one in sorted(due, key=lambda one: one.name):
+            by_name.setdefault(one.name, []).append(one)
+        if any(one.state is ChangeState.BEGUN for one in due):
+            await self._list_mailboxes(connection)  # an answer may have been lost
+        known = await self._rows()
+        delimiter = next((row.delimiter for row in known.values() if row.name.is_inbox), None)
+        refused: dict[MailboxName, str] = {}
+        for name, changes in by_name.items():
+            await self._db.write(partial(mailbox_changes.begin, ids=[one.id for one in changes], now=self._clock()))
+            if not _is_there(known, name):
+                try:
+                    await self._create(connection, name, delimiter, known=known.keys())
+                except (RefusedError, ValueError) as error:
+                    refused[name] = str(error)
+        await self._list_mailboxes(connection)
+        known = await self._rows()
+        has_made = False
+        for name, changes in by_name.items():
+            ids = [one.id for one in changes]
+            if _is_there(known, name):
+                await self._subscribe(connection, known[name])
+                await self._db.write(partial(mailbox_changes.drop, ids=ids))
+                has_made = True
+                log.info("mailbox_made", account=self._account, mailbox_id=known[name].id)
+            else:
+                reason = refused.get(name, _NOT_LISTED)
+                await self._db.write(partial(mailbox_changes.refuse, ids=ids, error=reason))
+                log.warning("mailbox_not_made", account=self._account, error=reason)
+        return has_made
+
+    async def _create(
+        self, connection: ImapConnection, name: MailboxName, delimiter: str | None, *, known: Iterable[MailboxName]
+    ) -> None:
+        """Make one mailbox, and those around it where the server does not do that by itself (RFC 3501 §6.3.3)."""
+        octets = to_wire(name, delimiter)
+        outer = [MailboxName(name.parts[:count]) for count in range(1, len(name.parts))]
+        missing = [one for one in outer if one not in known]
+        try:
+            await connection.create(octets)
+        except RefusedError:
+            if not missing:
+                raise
+            for one in missing:
+                try:
+                    await connection.create(to_wire(one, delimiter))
+                except RefusedError:
+                    continue  # what matters is whether the innermost can be made
+            await connection.create(octets)
+
+    async def _subscribe(self, connection: ImapConnection, row: MailboxRow) -> None:
+        try:
+            await connection.subscribe(row.wire_name)
+        except RefusedError as error:
+            log.warning("mailbox_not_subscribed", account=self._account, mailbox_id=row.id, error=str(error))
+
+    async def _rows(self) -> dict[MailboxName, MailboxRow]:
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        return {row.name: row for row in rows}
+
+
+def _is_there(known: dict[MailboxName, MailboxRow], name: MailboxName) -> bool:
+    return name in known and known[name].is_selectable
