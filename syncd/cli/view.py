@@ -107,6 +107,8 @@ def _place(trouble: TroubleStatus) -> tuple[str, str]:
     where = f"{trouble.account}/{trouble.mailbox}"
     if trouble.uid is not None:
         return where, str(trouble.uid)
+    if trouble.is_mailbox:
+        return where, "the mailbox"
     return where, "in maildrop" if trouble.device is None else "a new file"
 
 

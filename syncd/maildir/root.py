@@ -71,6 +71,17 @@ class ReplicaRoot:
                 _make(subdir, fd)
         return self.mailbox(directory)
 
+    def is_absent(self, directory: PurePosixPath) -> bool:
+        """Tell whether nothing at all has the name of a directory; FileError where that cannot be told."""
+        with failing("look for a mailbox directory"), ExitStack() as opened:
+            fd = self.fd
+            for part in _parts(directory):
+                try:
+                    fd = _opened(part, fd, opened)
+                except FileNotFoundError:
+                    return True
+        return False
+
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
         return tuple(sorted(directory for directory, inside in self.walk() if CUR in inside and directory.parts))

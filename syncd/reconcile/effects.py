@@ -96,6 +96,25 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeMailbox:
+    """Make the mailbox on the server for which a device has a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMailbox:
+    """Delete a mailbox of the server whose directory a device removed, and in which nothing is left."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreMailbox:
+    """Make the directory again that a device removed, for there is something in its mailbox."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Agree:
     """Move the base where both sides made the same change by themselves; touches neither side."""
 
@@ -126,7 +145,8 @@ Arrival = Append | Copy | Move | Bind
 """What makes a message of a file that a device added."""
 ServerEffect = Store | Departure | Append | Copy
 BaseEffect = Agree | Forget | Bind
-Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect
+MailboxEffect = MakeMailbox | DeleteMailbox | RestoreMailbox
+Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect | MailboxEffect
 
 
 def as_text(effect: Effect) -> str:
@@ -152,6 +172,12 @@ def as_text(effect: Effect) -> str:
             return f"copy message {message_id} (uid {uid}) to {to}"
         case Bind(message_id, file_id):
             return f"know file {file_id} as that of message {message_id}"
+        case MakeMailbox():
+            return "make the mailbox"
+        case DeleteMailbox():
+            return "delete the mailbox"
+        case RestoreMailbox():
+            return "make the directory of the mailbox again"
         case Agree(message_id, add, remove):
             return f"agree on message {message_id}{_delta(add, remove)}"
         case Forget(message_id):

@@ -14,12 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from syncd.mail.mailbox import MailboxName
+from syncd.store.devices import ReplicaRow
 from syncd.store.queries import is_one_of
 from syncd.store.schema import mailbox_change
+from syncd.store.troubles import NEVER
 from syncd.store.uploads import due_at
-
-NEVER_AGAIN = 10.0**12
-"""When a change is tried again that no waiting helps."""
 
 
 class ChangeKind(StrEnum):
@@ -58,11 +57,16 @@ class MailboxChange:
     tried_at: float
 
     @property
+    def is_removal(self) -> bool:
+        """Tell whether it is to be done that the mailbox goes."""
+        return self.kind is ChangeKind.REMOVE and self.state is not ChangeState.RETURNED
+
+    @property
     def due_at(self) -> float:
         """Return when a refused one is to be tried again, others at once; one that was never tried is not to be."""
         if self.error is None:
             return 0.0
-        return due_at(self.tried_at, self.attempts) if self.attempts else NEVER_AGAIN
+        return due_at(self.tried_at, self.attempts) if self.attempts else NEVER
 
 
 def mailbox_changes(
@@ -89,12 +93,33 @@ def want_mailbox(
     return True
 
 
+def want_removal(conn: Connection, of: ReplicaRow, *, account_id: int, name: MailboxName, now: float) -> None:
+    """Record that a device removed a mailbox."""
+    conn.execute(
+        insert(mailbox_change).values(
+            account_id=account_id,
+            device_id=of.device_id,
+            mailbox_id=of.mailbox_id,
+            kind=ChangeKind.REMOVE.value,
+            name=str(name),
+            state=ChangeState.WANTED.value,
+            asked_at=now,
+        )
+    )
+
+
 def begin(conn: Connection, ids: Iterable[int], *, now: float) -> None:
     """Commit that a server is about to be asked, before it is (law 3)."""
     begun = update(mailbox_change).where(is_one_of(conn, mailbox_change.c.id, ids))
     conn.execute(
         begun.values(state=ChangeState.BEGUN.value, attempts=mailbox_change.c.attempts + 1, tried_at=now, error=None)
     )
+
+
+def put_off(conn: Connection, ids: Iterable[int]) -> None:
+    """Record that the server was not asked after all."""
+    wanted = update(mailbox_change).where(is_one_of(conn, mailbox_change.c.id, ids))
+    conn.execute(wanted.values(state=ChangeState.WANTED.value, attempts=0))
 
 
 def refuse(conn: Connection, ids: Iterable[int], *, error: str) -> None:

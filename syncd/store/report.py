@@ -12,11 +12,13 @@ from syncd.store.custody import TRIES_MAX
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.journal import UploadState
+from syncd.store.mailbox_changes import mailbox_changes
 from syncd.store.schema import (
     account,
     device,
     journal,
     mailbox,
+    mailbox_change,
     replica,
     replica_message,
     server_message,
@@ -97,6 +99,22 @@ class TroubleReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedMailbox:
+    """Describe a mailbox that a device made or removed, and of which its server does not do that.
+
+    retry_at None: not by itself.
+    """
+
+    account_id: int
+    device_id: int
+    name: str
+    error: str
+    attempts: int
+    since_at: float
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class HoldReport:
     """Name the account, the mailbox and the device of a hold; device None: it is the account's."""
 
@@ -116,6 +134,7 @@ class StoreReport:
     replicas: tuple[ReplicaReport, ...]
     troubles: tuple[TroubleReport, ...]
     holds: tuple[HoldReport, ...]
+    mailboxes_refused: tuple[RefusedMailbox, ...] = ()
 
 
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
@@ -131,6 +150,7 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
             *_refused_files(conn, limit=troubles_max),
         ),
         holds=held(conn),
+        mailboxes_refused=tuple(_refused_mailboxes(conn)),
     )
 
 
@@ -165,8 +185,8 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
 def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
     """Return how many messages of these accounts are set aside, each counted once for every side.
 
-    Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files that devices
-    added and that a server did not take.
+    Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files and mailboxes
+    that devices added and that a server did not take.
     """
     query = (
         select(func.count())
@@ -187,7 +207,13 @@ def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
         .join(account, account.c.id == journal.c.account_id)
         .where(_is_refused(), account.c.name.in_(of_accounts))
     )
-    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused))
+    mailboxes = (
+        select(func.count())
+        .select_from(mailbox_change)
+        .join(account, account.c.id == mailbox_change.c.account_id)
+        .where(mailbox_change.c.error.is_not(None), account.c.name.in_(of_accounts))
+    )
+    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused, mailboxes))
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
@@ -355,6 +381,20 @@ def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
             since_at=row.begun_at,
             retry_at=due_at(row.begun_at, row.attempts),
         )
+
+
+def _refused_mailboxes(conn: Connection) -> Iterator[RefusedMailbox]:
+    for one in mailbox_changes(conn):
+        if one.error is not None:
+            yield RefusedMailbox(
+                account_id=one.account_id,
+                device_id=one.device_id,
+                name=str(one.name),
+                error=one.error,
+                attempts=one.attempts,
+                since_at=one.asked_at,
+                retry_at=None if one.due_at >= NEVER else one.due_at,
+            )
 
 
 def _is_refused() -> ColumnElement[bool]:

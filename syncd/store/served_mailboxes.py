@@ -43,7 +43,8 @@ def ensure_mailbox(
     """Make a mailbox unless the account has one of that name; tell whether it was made."""
     wire_name = str(name).encode()
     mine = mailbox.c.account_id == account_id
-    if conn.execute(select(mailbox.c.id).where(mine, mailbox.c.wire_name == wire_name)).first() is not None:
+    is_there = (mine, mailbox.c.wire_name == wire_name, mailbox.c.gone_at.is_(None))
+    if conn.execute(select(mailbox.c.id).where(*is_there)).first() is not None:
         return False
     attributes = frozenset({use.value} if use else ())
     # NOTE: UIDVALIDITY must rise when a mailbox is made again, even if the clock was set back meanwhile.

@@ -95,6 +95,7 @@ class Device:
             account_ids=account_ids,
             prover=self._attachment.prover,
             clock=clock,
+            rule=rule,
         )
         self._second_look = SecondLook(
             db,
@@ -103,7 +104,7 @@ class Device:
             settle_s=config.settle_s,
             prover=self._attachment.prover,
             clock=clock,
-            has_unlooked=self._directories.has_unlooked,
+            directories=self._directories,
         )
         self._still = Standstill(name)
         self._rounds = DeviceRounds(
@@ -152,12 +153,15 @@ class Device:
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
+        await self._directories.look(device_id)
         await self._mailboxes.ensure_replicas(device_id, self._still)
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
+        for restored in await self._directories.give_back((await self._attachment.row()).id):
+            self._files.examine(restored)
         effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects
@@ -172,7 +176,7 @@ class Device:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
         device_id = (await self._attachment.row()).id
         if changes.is_overflow or changes.mailboxes:
-            await self._directories.look(device_id)
+            await self._look_at_directories(device_id)
         files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
@@ -185,15 +189,22 @@ class Device:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
+    async def _look_at_directories(self, device_id: int) -> None:
+        """Look which directories came and went; where one went, what went wrong there is over."""
+        await self._directories.look(device_id)
+        self._still.let_go(self._mailboxes.absent)
+
     async def conclude_directories(self, *, waits: bool) -> None:
-        """Tell accounts which mailboxes a program made, once it is time; waits: until it is."""
+        """Tell accounts which mailboxes a program made or removed, once it is time; waits: until it is."""
         if not self._directories.is_busy:
             return
         wait_s = self._directories.wait_s()
         if waits and wait_s:
             await asyncio.sleep(wait_s)
-        for account in await self._directories.run((await self._attachment.row()).id):
+        device_id = (await self._attachment.row()).id
+        for account in await self._directories.run(device_id):
             self._wakes.account(account).set()
+        await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)

@@ -1,26 +1,37 @@
-"""Floor 4: the mailbox directories that programs make on one device, and what its accounts are to do by that.
+"""Floor 4: the mailbox directories that programs make and remove on one device, and what its accounts do by that.
 
-Theory. A directory proves nothing when it is seen once: a program may be in the middle of making it. So a look at the
-whole root says which directories are those of no mailbox, and only what a second look sees as well, once nothing else
-came or went for `settle`, is concluded: a row that names the mailbox is committed, and its account does the rest. From
-then on the mailbox is one like others: its replica is made over the directory, and its files are the device's.
+Theory (law 2). A directory proves nothing when it is seen, or missed, once: a program may be in the middle of its work.
+So a look at the whole root says which directories are those of no mailbox, and which mailboxes have none any more, and
+only what a second look says as well, once nothing else came or went for `settle`, is concluded: a row that names the
+mailbox is committed, and its account does the rest. A directory is removed only where nothing at all has its name, the
+root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands still, and
+so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are missing, which
+again proves nothing until the second look of files.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
+from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import accounts, devices, mailbox_changes
+from syncd.reconcile.directories import is_kept
+from syncd.reconcile.guard import Rule
+from syncd.store import accounts, devices, mailbox_changes, mailbox_removals
 from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 
 Place = tuple[str, MailboxName]
 """An account and a mailbox of it."""
@@ -39,10 +50,19 @@ class _Known:
     names: frozenset[Place]
     delimiters: Mapping[str, str | None]
     changes: tuple[MailboxChange, ...]
+    served: Sequence[Served]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none."""
+
+    unlooked: Mapping[Place, str]
+    gone: frozenset[int]
 
 
 class DeviceDirectories:
-    """Know which directories of one device are those of no mailbox, and since when; for its task."""
+    """Know which directories of one device came and went, and since when; for its task."""
 
     def __init__(
         self,
@@ -53,6 +73,7 @@ class DeviceDirectories:
         account_ids: Mapping[str, int],
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
+        rule: Rule,
     ) -> None:
         """Call `prover` before each look for what proves the root as it is to be by then."""
         self._db = db
@@ -62,8 +83,15 @@ class DeviceDirectories:
         self._names = {id_: name for name, id_ in account_ids.items()}
         self._prover = prover
         self._clock = clock
-        self._since: dict[Place, float] = {}
+        self._rule = rule
+        self._since: dict[Place | int, float] = {}
         self._unlooked: Set[Place] = frozenset()
+        self._hopeless: Mapping[Place, str] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether something is to be concluded, or waited for."""
+        return bool(self._since or self._unlooked)
 
     def has_unlooked(self, account: str) -> bool:
         """Tell whether there are directories that will be mailboxes of an account, and in which nobody has looked.
@@ -72,24 +100,28 @@ class DeviceDirectories:
         """
         return any(place[0] == account for place in self._unlooked)
 
-    @property
-    def is_busy(self) -> bool:
-        """Tell whether something is to be concluded, or waited for."""
-        return bool(self._since or self._unlooked)
+    async def names_elsewhere(self, account: str) -> frozenset[str]:
+        """Return the names of the files in directories that will be no mailboxes of an account."""
+        directories = [PurePosixPath(one) for place, one in self._hopeless.items() if place[0] == account]
+        return await asyncio.to_thread(self._file_names, directories) if directories else frozenset()
+
+    async def removed(self, device_id: int) -> list[Served]:
+        """Return the mailboxes whose directories were removed, if that is concluded and the device has them still."""
+        return await self._mailboxes.removed(device_id)
 
     def wait_s(self) -> float | None:
-        """Return the time until what came may be concluded from, None when nothing did."""
+        """Return the time until what came and went may be concluded from, None when nothing did."""
         if not self._since:
             return None
         now = asyncio.get_running_loop().time()
         return max(max(self._since.values()) + self._config.settle_s - now, 0.0)
 
     async def look(self, device_id: int) -> None:
-        """Look which directories there are, and forget what was wanted because of one that went."""
+        """Look which directories there are, and forget what was wanted because of one that came or went."""
         await self._look(device_id)
 
     async def run(self, device_id: int) -> frozenset[str]:
-        """Look again once it is time, and return the accounts that have something to do by what is there still."""
+        """Look again once it is time, and return the accounts that have something to do by what is still so."""
         if self.wait_s() != 0.0:
             if self._unlooked:
                 await self._look(device_id)  # it may have been looked at by now
@@ -98,46 +130,69 @@ class DeviceDirectories:
         known = await self._look(device_id)
         if self._since.keys() - before:
             return frozenset()
-        made = {place: _why_not(place[1], known.delimiters[place[0]]) for place in sorted(self._since)}
+        made = sorted(key for key in self._since if not isinstance(key, int))
+        removed = [one for one in known.served if one.mailbox.id in self._since]
+        if made or removed:
+            await self._db.write(partial(self._record, device_id=device_id, made=made, removed=removed, known=known))
+            log.info("directories_concluded", made=len(made), removed=len(removed))
         self._since = {}
-        if not made:
-            return frozenset()
+        await self._look(device_id)
+        return frozenset(account for account, _ in made).union(one.account for one in removed)
 
-        def want(conn: Connection) -> None:
-            for (account, name), error in made.items():
-                mailbox_changes.want_mailbox(
-                    conn,
-                    account_id=self._account_ids[account],
-                    device_id=device_id,
-                    name=name,
-                    error=error,
-                    now=self._clock(),
-                )
+    async def give_back(self, device_id: int) -> Sequence[ReplicaRow]:
+        """Make the directories again of mailboxes that the device is to have again, and return their replicas."""
+        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
+        returned = {one.mailbox_id: one for one in changes if one.state is ChangeState.RETURNED}
+        if not returned:
+            return ()
+        restored: list[ReplicaRow] = []
+        for one in await self.removed(device_id):
+            if (change := returned.get(one.mailbox.id)) is not None:
+                await self._mailboxes.restore(one)
+                await self._db.write(partial(mailbox_removals.take_back, change=change))
+                restored.append(one.replica)
+                log.info("directory_restored", replica=one.replica.directory)
+        await self._look(device_id)
+        return restored
 
-        await self._db.write(want)
-        log.info("mailboxes_wanted", count=len(made))
-        return frozenset(account for account, _ in made)
+    def _record(
+        self, conn: Connection, *, device_id: int, made: Iterable[Place], removed: Sequence[Served], known: _Known
+    ) -> None:
+        now = self._clock()
+        for account, name in made:
+            mailbox_changes.want_mailbox(
+                conn,
+                account_id=self._account_ids[account],
+                device_id=device_id,
+                name=name,
+                error=_why_not(name, known.delimiters[account]),
+                now=now,
+            )
+        mailbox_removals.remove(conn, [one.replica for one in removed], now=now, window_s=self._rule.window_s)
 
     async def _look(self, device_id: int) -> _Known:
-        """Look at the root, note since when what is new there is there, and return what it was compared with."""
-        known = await self._db.read(lambda conn: self._known(conn, device_id))
-        unlooked = await asyncio.to_thread(self._directories, known, await self._prover())
+        """Look at the root, note since when it is as it is, and return what it was compared with."""
+        served = await self._mailboxes.all_served(device_id)
+        known = await self._db.read(lambda conn: self._known(conn, device_id, served))
+        seen = await asyncio.to_thread(self._directories, known, await self._prover())
         # NOTE: that of a mailbox that its server has no more is a replica's still, and makes nothing anew.
-        there = (
-            frozenset(place for place, directory in unlooked.items() if directory not in known.directories)
-            - known.names
-        )
+        made = {place for place, directory in seen.unlooked.items() if directory not in known.directories}
         wanted = {(self._names[one.account_id], one.name): one for one in known.changes if one.kind is ChangeKind.MAKE}
+        removed = {one.mailbox_id: one for one in known.changes if one.mailbox_id is not None}
         now = asyncio.get_running_loop().time()
-        self._since = {place: self._since.get(place, now) for place in there - wanted.keys()}
+        keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
+        self._since = {key: self._since.get(key, now) for key in keys}
+        self._mailboxes.absent = seen.gone
         hopeless = {place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT}
-        self._unlooked = unlooked.keys() - hopeless
-        over = [one.id for place, one in wanted.items() if place not in there and one.state is ChangeState.WANTED]
-        if over:
-            await self._db.write(lambda conn: mailbox_changes.drop(conn, over))
+        self._unlooked = seen.unlooked.keys() - hopeless
+        self._hopeless = {place: directory for place, directory in seen.unlooked.items() if place in hopeless}
+        over = [one for place, one in wanted.items() if place not in seen.unlooked]
+        over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
+        if over := [one for one in over if one.state is ChangeState.WANTED]:
+            await self._db.write(partial(mailbox_removals.forget, changes=over))
         return known
 
-    def _known(self, conn: Connection, device_id: int) -> _Known:
+    def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
         names: set[Place] = set()
         delimiters: dict[str, str | None] = {}
         for account, id_ in self._account_ids.items():
@@ -147,31 +202,63 @@ class DeviceDirectories:
             if inbox is not None:  # which no server is without: before it is known, nothing is
                 delimiters[account] = inbox.delimiter
         replicas = devices.replicas(conn, device_id=device_id)
+        changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
         return _Known(
             frozenset(one.directory for one in replicas),
             frozenset(one.directory for one in replicas if one.listed_at is not None),
             frozenset(names),
             delimiters,
-            tuple(
-                one
-                for one in mailbox_changes.mailbox_changes(conn, device_id=device_id)
-                if one.account_id in self._names
-            ),
+            tuple(one for one in changes if one.account_id in self._names),
+            served,
         )
 
-    def _directories(self, known: _Known, prove: Prove) -> Mapping[Place, str]:
-        """Return the mailboxes that directories of the root stand for, and in which nobody has looked."""
+    def _directories(self, known: _Known, prove: Prove) -> _Look:
         with ReplicaRoot(self._config.path) as root:
             prove(root)
-            found = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
-        return {
+            places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
+            gone = {one.mailbox.id for one in known.served if _may_go(one) and _is_absent(root, one)}
+            gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
+            prove(root)  # by the same descriptor: what is missing is so in a root that is ours
+        unlooked = {
             place: directory
-            for directory, place in found.items()
+            for directory, place in places.items()
             if place is not None
             and place[0] in known.delimiters
             and directory not in known.looked_at
             and is_selected(place[1], self._config.mailboxes)
         }
+        return _Look(unlooked, frozenset(gone))
+
+    def _file_names(self, directories: Iterable[PurePosixPath]) -> frozenset[str]:
+        names: set[str] = set()
+        with ReplicaRoot(self._config.path) as root:
+            for directory in directories:
+                with suppress(FileError):
+                    names |= {file.name for file in list_mailbox(root, directory).files}
+        return frozenset(names)
+
+
+def _may_go(one: Served) -> bool:
+    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on."""
+    is_known = one.mailbox.is_listed and one.replica.listed_at is not None
+    return is_known and not is_kept(one.mailbox.name, one.mailbox.special_use)
+
+
+def _is_absent(root: ReplicaRoot, one: Served) -> bool:
+    try:
+        return root.is_absent(PurePosixPath(one.replica.directory))
+    except FileError:
+        return False
+
+
+def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone: Set[int]) -> bool:
+    """Tell whether the account's INBOX is there, or another of its mailboxes where the device does not take that."""
+    mine = [one for one in served if one.account == account and one.mailbox.id not in gone]
+    anchors = [one for one in mine if one.mailbox.name.is_inbox] or mine
+    for one in anchors:
+        with suppress(FileError), root.mailbox(PurePosixPath(one.replica.directory)):
+            return True
+    return False
 
 
 def _why_not(name: MailboxName, delimiter: str | None) -> str | None:

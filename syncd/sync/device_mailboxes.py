@@ -16,7 +16,7 @@ from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices
+from syncd.store import accounts, devices, mailbox_changes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
@@ -56,6 +56,8 @@ class DeviceMailboxes:
         self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         """Says which directory is that of which mailbox."""
         self._selections: dict[int, str] = {}
+        self.absent: frozenset[int] = frozenset()
+        """The mailboxes whose directories were not there at the last look, though nothing is concluded from that."""
 
     @property
     def accounts(self) -> Collection[str]:
@@ -63,7 +65,20 @@ class DeviceMailboxes:
         return self._account_ids.keys()
 
     async def served(self, device_id: int) -> list[Served]:
-        """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced."""
+        """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced.
+
+        Without those whose directories a program removed: there is nothing to be read or written.
+        """
+        out = self.absent | await self._removed(device_id)
+        return [one for one in await self.all_served(device_id) if one.mailbox.id not in out]
+
+    async def removed(self, device_id: int) -> list[Served]:
+        """Return those whose directories a program removed, if that is concluded."""
+        removed = await self._removed(device_id)
+        return [one for one in await self.all_served(device_id) if one.mailbox.id in removed] if removed else []
+
+    async def all_served(self, device_id: int) -> list[Served]:
+        """Return the replicas of the mailboxes that the device selects now, with a directory or without."""
         replicas, selected = await self._known(device_id)
         by_mailbox = {replica.mailbox_id: replica for replica in replicas}
         return [
@@ -99,8 +114,13 @@ class DeviceMailboxes:
         replicas, selected = await self._known(device_id)
         owners = {replica.directory: replica.mailbox_id for replica in replicas}
         known = frozenset(owners.values())
+        out = self.absent | await self._removed(device_id)
         for account, mailbox in selected:
-            if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
+            if (
+                mailbox.id in out
+                or mailbox.id in still
+                or (mailbox.id in known and self._selections.get(mailbox.id) == text)
+            ):
                 continue
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
                 directory = self.layout.directory(account, mailbox.name)
@@ -120,6 +140,10 @@ class DeviceMailboxes:
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
 
+    async def restore(self, one: Served) -> None:
+        """Make the directory of a replica again."""
+        await asyncio.to_thread(self._make_directory, PurePosixPath(one.replica.directory))
+
     def _make_directory(self, directory: PurePosixPath) -> bool:
         """Make what is missing of a directory, and tell whether it holds no message."""
         with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
@@ -130,6 +154,10 @@ class DeviceMailboxes:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
         return False
+
+    async def _removed(self, device_id: int) -> frozenset[int]:
+        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
+        return frozenset(one.mailbox_id for one in changes if one.mailbox_id is not None)
 
     async def _known(self, device_id: int) -> tuple[tuple[ReplicaRow, ...], list[tuple[str, MailboxRow]]]:
         """Return the replicas that there are, and with its account each mailbox that the device selects."""

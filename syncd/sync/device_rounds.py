@@ -8,11 +8,12 @@ and one whose mailbox stands still is left out. What an account is just in the m
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
 from syncd.reconcile.guard import Rule
-from syncd.store import holds, troubles
+from syncd.store import holds, mailbox_removals, troubles
 from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
@@ -186,5 +187,7 @@ class DeviceRounds:
         if result.has_device_news:
             self._intake.expect()
             await self._second_look.note(row.id, await self._mailboxes.looked_at(row.id))
+            self._wakes.account(served.account).set()
+        if result.effects and await self._db.read(partial(mailbox_removals.are_awaited, mailbox_id=served.mailbox.id)):
             self._wakes.account(served.account).set()
         return result.effects

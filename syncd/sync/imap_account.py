@@ -100,6 +100,7 @@ class ImapAccount:
             account_id=account_id,
             takers=takers,
             list_mailboxes=self._reading.list_mailboxes,
+            wakes=wakes,
             clock=clock,
         )
         self.requests = Requests(wakes.account(name))

@@ -1,8 +1,9 @@
-"""Floor 4: the mailboxes that programs made on devices, made on the server of an IMAP account.
+"""Floor 4: the mailboxes that programs made or removed on devices, made or deleted on the server of an IMAP account.
 
 Theory. What came of a command says only LIST: a mailbox counts as made when the server lists it under the very name
 that its directory stands for, whatever was answered, or not answered because the wire was cut. Then it is subscribed
-to, for most programs show no other, and the pass that follows reads it. What the server refuses is set aside.
+to, for most programs show no other, and the pass that follows reads it. One that was removed is deleted only after
+its messages have left it one by one, and the server has just said that it is empty. What it refuses is set aside.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,13 +15,17 @@ from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
-from syncd.store import accounts, mailbox_changes
+from syncd.reconcile.directories import Verdict, verdict_of
+from syncd.store import accounts, mailbox_changes, mailbox_removals
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.sync.imap_listing import listed_of
 from syncd.sync.policies import Takers
+from syncd.sync.wakes import Wakes
 
+_NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
 _NOT_LISTED = "the server does not list a mailbox of this name, though it did not refuse it"
 
 
@@ -36,6 +41,7 @@ class ImapMailboxChanges:
         account_id: int,
         takers: Takers,
         list_mailboxes: Callable[[ImapConnection], Awaitable[object]],
+        wakes: Wakes,
         clock: Callable[[], float],
     ) -> None:
         """Call `list_mailboxes` for a LIST that is recorded."""
@@ -45,6 +51,7 @@ class ImapMailboxChanges:
         self._account_id = account_id
         self._takers = takers
         self._list_mailboxes = list_mailboxes
+        self._wakes = wakes
         self._clock = clock
         self._again_at: float | None = None
 
@@ -61,7 +68,9 @@ class ImapMailboxChanges:
         wanted = await self._db.write(partial(self._sort_out, found=found))
         now = self._clock()
         due = [one for one in wanted if one.due_at <= now]
-        has_changed = bool(due) and await self._make(connection, due)
+        makes = [one for one in due if one.kind is ChangeKind.MAKE]
+        has_changed = bool(makes) and await self._make(connection, makes)
+        has_changed |= await self._remove(connection, [one for one in due if one.is_removal])
         left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
         self._again_at = min((one.due_at for one in left if one.state is ChangeState.WANTED), default=None)
         return has_changed
@@ -70,14 +79,14 @@ class ImapMailboxChanges:
         """Return the changes that are still wanted, and write down which are not."""
         names = device_names(conn)
         taken = [one for one in found if self._takers.takes(names[one.device_id], self._account, one.name)]
-        mailbox_changes.drop(conn, {one.id for one in found}.difference(one.id for one in taken))
+        mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is ChangeKind.MAKE]
         selected = [one for one in made if is_selected(one.name, self._patterns)]
         mailbox_changes.leave(
             conn, [one for one in made if one not in selected and one.state is not ChangeState.LEFT], is_left=True
         )
         mailbox_changes.leave(conn, [one for one in selected if one.state is ChangeState.LEFT], is_left=False)
-        return selected
+        return selected + [one for one in taken if one.is_removal]
 
     async def _make(self, connection: ImapConnection, due: Iterable[MailboxChange]) -> bool:
         """Make mailboxes, outermost first, and settle those that the server lists then."""
@@ -136,6 +145,62 @@ class ImapMailboxChanges:
             await connection.subscribe(row.wire_name)
         except RefusedError as error:
             log.warning("mailbox_not_subscribed", account=self._account, mailbox_id=row.id, error=str(error))
+
+    async def _remove(self, connection: ImapConnection, removals: Iterable[MailboxChange]) -> bool:
+        """Delete removed mailboxes that are empty, innermost first, and give back those that have got something."""
+        has_changed = False
+        for one in sorted(removals, key=lambda one: one.name, reverse=True):
+            if one.mailbox_id is None:
+                continue
+            row = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=one.mailbox_id))
+            devices = self._takers.devices_with(self._account, one.name)
+            left = await self._db.read(partial(mailbox_removals.remainder, change=one, devices=devices))
+            match verdict_of(left):
+                case Verdict.RETURN:
+                    give_back = partial(mailbox_removals.give_back, mailbox_id=row.id, device_id=one.device_id)
+                    await self._db.write(give_back)
+                    self._wake_devices()
+                case Verdict.DELETE if row.is_listed and row.error is None:
+                    has_changed |= await self._delete(connection, row, one)
+                case _:
+                    continue
+        return has_changed
+
+    async def _delete(self, connection: ImapConnection, row: MailboxRow, change: MailboxChange) -> bool:
+        """Delete one mailbox, and tell whether its server is to be read: it is gone, or not as empty as it seemed."""
+        reason = _NOT_DELETED
+        if await self._is_listed(connection, row):
+            await self._db.write(partial(mailbox_changes.begin, ids=[change.id], now=self._clock()))
+            try:
+                selected = await connection.select(row.wire_name, read_only=True)
+                await connection.unselect()
+                if selected.exists:
+                    await self._db.write(partial(mailbox_changes.put_off, ids=[change.id]))
+                    return True
+                # NOTE: what somebody puts there within this one round trip goes with it; IMAP has no safer way.
+                await connection.delete(row.wire_name)
+            except RefusedError as error:
+                reason = str(error)
+            if await self._is_listed(connection, row):
+                await self._db.write(partial(mailbox_changes.refuse, ids=[change.id], error=reason))
+                log.warning("mailbox_not_deleted", account=self._account, mailbox_id=row.id, error=reason)
+                return False
+        try:
+            await connection.unsubscribe(row.wire_name)
+        except RefusedError as error:
+            log.info("mailbox_not_unsubscribed", account=self._account, mailbox_id=row.id, error=str(error))
+        await self._db.write(partial(mailbox_removals.settle, mailbox_id=row.id, now=self._clock()))
+        log.info("mailbox_deleted", account=self._account, mailbox_id=row.id)
+        self._wake_devices()
+        return True
+
+    async def _is_listed(self, connection: ImapConnection, row: MailboxRow) -> bool:
+        entries = await connection.list_mailboxes()
+        return any(one.octets == row.wire_name and listed_of(one, self._patterns).is_selectable for one in entries)
+
+    def _wake_devices(self) -> None:
+        for device in self._takers.devices_of(self._account):
+            self._wakes.device(device).set()
 
     async def _rows(self) -> dict[MailboxName, MailboxRow]:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))

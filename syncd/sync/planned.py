@@ -17,7 +17,7 @@ from syncd.store.successors import with_successors
 from syncd.sync.arrivals import arrival_of, due
 from syncd.sync.arrivals import planned as plan_arrivals
 from syncd.sync.policies import deletion_of, policy_of, selection_of
-from syncd.sync.served import ServedReplica, served_replicas
+from syncd.sync.served import ServedReplica, due_changes, served_replicas
 from syncd.sync.shift_round import effect_of
 
 _PAIRS_PER_PAGE = 1000
@@ -77,6 +77,10 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
                 if named is not None:
                     yield PlannedEffect(served.account, str(served.mailbox.name), served.device, named)
     yield from _arrivals(conn, config, now=now)
+    devices = device_names(conn)
+    for account in config.accounts:
+        for change, effect in due_changes(conn, config, account, now=now):
+            yield PlannedEffect(account, str(change.name), devices[change.device_id], effect)
 
 
 def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:

@@ -101,6 +101,10 @@ class Takers:
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
 
+    def devices_with(self, account: str, mailbox: MailboxName) -> tuple[str, ...]:
+        """Return the devices that select a mailbox."""
+        return tuple(name for name in self._devices if self.takes(name, account, mailbox))
+
     def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
         """Tell whether a device selects a mailbox."""
         return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)

@@ -12,9 +12,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
-from syncd.store import accounts, mailbox_changes, served_mailboxes, uploads
+from syncd.reconcile.directories import Verdict, verdict_of
+from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
 from syncd.store.database import Database
 from syncd.store.devices import device_names
+from syncd.store.mailbox_changes import ChangeKind
 from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
@@ -86,20 +88,43 @@ class Pop3Mailboxes:
             for _ in range(_ROUNDS_MAX):
                 if not await self._push_once():
                     break
+            await self._change_mailboxes()
 
     async def _change_mailboxes(self) -> None:
-        """Make the mailboxes for which devices made directories."""
-        if await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
-            await self._db.write(self._make_wanted)
+        """Make the mailboxes for which devices made directories, and let go those whose directories they removed."""
+        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
+            return
+        await self._db.write(self._make_wanted)
+        if await self._db.write(self._settle_removed):
+            self.wake_devices()
 
     def _make_wanted(self, conn: Connection) -> None:
         names, now = device_names(conn), self._clock()
         found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
-        wanted = [one for one in found if one.due_at <= now]
-        for one in wanted:
-            if self._takers.takes(names[one.device_id], self.name, one.name):
-                served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
-        mailbox_changes.drop(conn, [one.id for one in wanted])
+        taken = [one for one in found if self._takers.takes(names[one.device_id], self.name, one.name)]
+        mailbox_removals.forget(conn, [one for one in found if one not in taken])
+        made = [one for one in taken if one.kind is ChangeKind.MAKE and one.due_at <= now]
+        for one in made:
+            served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
+        mailbox_changes.drop(conn, [one.id for one in made])
+
+    def _settle_removed(self, conn: Connection) -> bool:
+        """Let removed mailboxes go that are empty, give back those that have got something, and tell if any did."""
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
+        count = 0
+        for one in sorted(found, key=lambda one: one.name, reverse=True):
+            if not one.is_removal or one.mailbox_id is None:
+                continue
+            devices = self._takers.devices_with(self.name, one.name)
+            verdict = verdict_of(mailbox_removals.remainder(conn, one, devices=devices))
+            if verdict is Verdict.WAIT:
+                continue
+            count += 1
+            if verdict is Verdict.RETURN:
+                mailbox_removals.give_back(conn, mailbox_id=one.mailbox_id, device_id=one.device_id)
+            else:
+                mailbox_removals.settle(conn, mailbox_id=one.mailbox_id, now=self._clock())
+        return count > 0
 
     async def _tell_of_mailboxes(self) -> None:
         """Wake the devices if there are mailboxes that were not there before: one of them may have made them."""

@@ -10,7 +10,7 @@ moved it is not deleted; it is looked for again when the device has done somethi
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
 from syncd.sync.attachment import Prove
+from syncd.sync.device_directories import DeviceDirectories
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
@@ -40,6 +41,7 @@ class _Wanted(NamedTuple):
     served: Served
     rows: Mapping[str, ReplicaMessage]
     added: Sequence[AddedFile]
+    is_removed: bool
 
 
 class SecondLook:
@@ -54,11 +56,11 @@ class SecondLook:
         settle_s: float,
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
-        has_unlooked: Callable[[str], bool],
+        directories: DeviceDirectories,
     ) -> None:
         """Call `prover` before each look for what proves the root as it is to be by then.
 
-        has_unlooked: tells whether files of an account may be where nobody has looked; then none of it is deleted.
+        directories: tells where else files may be, and which mailboxes have no directory any more.
         """
         self._db = db
         self._path = path
@@ -66,7 +68,7 @@ class SecondLook:
         self._settle_s = settle_s
         self._prover = prover
         self._clock = clock
-        self._has_unlooked = has_unlooked
+        self._directories = directories
         self._accounts: Mapping[int, str] = {}
         self._since: dict[MissingFile, float] = {}
         self._unclear: Counter[MissingFile] = Counter()
@@ -82,6 +84,7 @@ class SecondLook:
     async def note(self, device_id: int, served: Sequence[Served], *, is_news: bool = True) -> None:
         """Read which files are missing; is_news: the device did something, so what it moved may be told by now."""
         now = asyncio.get_running_loop().time()
+        served = [*served, *await self._directories.removed(device_id)]
         self._accounts = here = {one.mailbox.id: one.account for one in served}
         found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
         self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
@@ -109,18 +112,20 @@ class SecondLook:
             return frozenset()
         changed = await self._look_elsewhere(served, still)
         wanted: list[_Wanted] = []
-        for one in served:
+        removed = await self._directories.removed(device_id)
+        for one in (*served, *removed):
             ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
             if ids:
                 rows = await self._db.read(partial(deletions.missing_rows, of=one.replica, file_ids=ids))
                 added = await self._moves.added(device_id, one.mailbox.account_id)
-                wanted.append(_Wanted(one, rows, added))
+                wanted.append(_Wanted(one, rows, added, is_removed=one in removed))
         prove, began = await self._prover(), self._clock()
         looks = await asyncio.to_thread(self._look, wanted, prove)
+        strange = {one.account: await self._directories.names_elsewhere(one.account) for one, *_ in wanted}
         gone: list[tuple[Served, list[int]]] = []
         unclear: set[int] = set()
         moved: frozenset[int] = frozenset()
-        for (one, rows, added), seen in zip(wanted, looks, strict=True):
+        for (one, rows, added, _), seen in zip(wanted, looks, strict=True):
             with still.guard(one.mailbox.id, one.where):
                 if isinstance(seen, SyncdError):
                     raise seen
@@ -129,6 +134,7 @@ class SecondLook:
                 unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
                 not_there = {name: rows[name] for name in seen.looked_for - seen.found.keys()}
                 moved |= await self._moves.moved(not_there, added)
+                moved |= {row.id for name, row in not_there.items() if name in strange[one.account]}
                 gone.append((one, [row.id for row in not_there.values() if row.id not in moved]))
         gone = [(one, ids) for one, ids in gone if ids]
         if gone:
@@ -163,7 +169,7 @@ class SecondLook:
     def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
         if file.mailbox_id in still or file.file_id in self._moved:
             return False
-        return not self._has_unlooked(self._accounts[file.mailbox_id])
+        return not self._directories.has_unlooked(self._accounts[file.mailbox_id])
 
     def _wait_of(self, file: MissingFile) -> float:
         tries = self._unclear[file]
@@ -178,6 +184,9 @@ class SecondLook:
                 of = one.served.replica
                 files = [place_of(row) for row in one.rows.values()]
                 keywords = self._files.holdable_keywords(of)
+                if one.is_removed:
+                    looks.append(_seen_without_directory(root, PurePosixPath(of.directory), one.rows))
+                    continue
                 try:
                     looks.append(see(root, PurePosixPath(of.directory), files, one.rows, keywords))
                 except DeviceAwayError:
@@ -186,6 +195,15 @@ class SecondLook:
                     looks.append(error)
             prove(root)
         return looks
+
+
+def _seen_without_directory(root: ReplicaRoot, directory: PurePosixPath, names: Iterable[str]) -> Seen:
+    """Return what is seen where a whole directory was removed: none of its files, or nothing that says anything."""
+    try:
+        is_absent = root.is_absent(directory)
+    except SyncdError:
+        is_absent = False
+    return Seen({}, frozenset(names) if is_absent else frozenset())
 
 
 def _conclude(conn: Connection, *, gone: Sequence[tuple[Served, list[int]]], listed_at: float) -> None:

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config
+from syncd.config.model import Config, ImapConfig
 from syncd.mail.mailbox import is_selected
-from syncd.store import accounts, devices, found_files, uploads
+from syncd.reconcile.directories import Verdict, verdict_of
+from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RestoreMailbox
+from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
+from syncd.store.mailbox_changes import ChangeState, MailboxChange
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
 from syncd.sync.policies import Takers, selection_of
@@ -64,18 +67,58 @@ def leftover(
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     busy_devices = {name for name in of_devices if name in ids and _takes_in(conn, ids[name])}
+    changes = mailbox_changes.mailbox_changes(conn)
+    returned = {one.device_id for one in changes if one.state is ChangeState.RETURNED}
+    busy_accounts |= {
+        name
+        for name in of_accounts
+        if any(one.state is not ChangeState.RETURNED for one, _ in due_changes(conn, config, name, now=now))
+    }
+    busy_devices |= {name for name in of_devices if ids.get(name) in returned}
+    removed = {(one.device_id, one.mailbox_id) for one in changes if one.is_removal}
     positions: list[tuple[str, int, int]] = []
     for served in served_replicas(conn, config):
         if served.account not in of_accounts or served.device not in of_devices:
             continue
         replica = served.replica
-        if replica is None or replica.has_server_news or _is_unsettled(conn, config, served, now=now):
+        is_removed = (ids.get(served.device), served.mailbox.id) in removed  # no directory for what the server has
+        if not is_removed and (
+            replica is None or replica.has_server_news or _is_unsettled(conn, config, served, now=now)
+        ):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
         if replica is not None and replica.has_replica_news:
             busy_accounts.add(served.account)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
+
+
+def due_changes(
+    conn: Connection, config: Config, account: str, *, now: float
+) -> Iterator[tuple[MailboxChange, MailboxEffect]]:
+    """Yield what is to be done for the directories that came and went on devices, but for what waits."""
+    account_id, settings = account_ids(conn).get(account), config.accounts[account]
+    if account_id is None:
+        return
+    patterns = settings.mailboxes if isinstance(settings, ImapConfig) else ("*",)
+    takers = Takers(config)
+    for one in mailbox_changes.mailbox_changes(conn, account_id=account_id):
+        if one.due_at > now:
+            continue
+        if one.mailbox_id is None:
+            if is_selected(one.name, patterns):
+                yield one, MakeMailbox()
+        elif one.state is ChangeState.RETURNED:
+            yield one, RestoreMailbox(one.mailbox_id)
+        else:
+            left = mailbox_removals.remainder(conn, one, devices=takers.devices_with(account, one.name))
+            match verdict_of(left):
+                case Verdict.RETURN:
+                    yield one, RestoreMailbox(one.mailbox_id)
+                case Verdict.DELETE:
+                    yield one, DeleteMailbox(one.mailbox_id)
+                case Verdict.WAIT:
+                    continue
 
 
 def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, now: float) -> bool:

@@ -1,7 +1,7 @@
 """Floor 4: mailboxes of a device that stand still after an error of their own, and for how long; the others go on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,6 +59,10 @@ class Standstill:
         """End all waits: somebody asks."""
         for one in self._failing.values():
             one.until = 0.0
+
+    def let_go(self, mailbox_ids: Collection[int]) -> None:
+        """Forget mailboxes that nobody serves any more."""
+        self._failing = {mailbox_id: one for mailbox_id, one in self._failing.items() if mailbox_id not in mailbox_ids}
 
     def passed(self) -> None:
         """Forget the mailboxes that do not stand still: a whole pass has just gone well for them."""

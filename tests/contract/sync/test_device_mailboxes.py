@@ -36,7 +36,7 @@ async def test_mailbox_made_on_a_device_is_on_the_server_and_all_devices(
         assert sorted(provider.flags(name)) == ["a", "n"]
         assert [one.keys() for one in house.replicas("Ärger/R&D 三")] == [["a", "n"]] * len(DEVICES)
         assert provider.flags("Trash") == {}
-        assert f"&AMQ-rger{delimiter}R&-D &Tgk-" in _subscribed(provider)
+        assert f"&AMQ-rger{delimiter}R&-D &Tgk-" in provider.subscribed()
         assert sum(b" APPEND " in line for line in tap.lines) == 1
         assert sum(b" CREATE " in line for line in tap.lines) == 1
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
@@ -77,7 +77,7 @@ async def test_mailbox_that_the_account_or_the_device_leaves_out_is_left_alone(t
         make(house, "laptop", "Local")
         make(house, "laptop", "Lists")
         await house.settle()
-        assert _listed(user) == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Lists"}
+        assert user.mailboxes() == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Lists"}
 
     account = imap(user.server, user.user)
     async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
@@ -108,18 +108,4 @@ async def test_wire_is_cut_when_a_mailbox_is_made(tmp_path: Path, user: Provider
 
         assert len(cut) == 1
         assert_everywhere(house, user, "Lists", "n")
-        assert "Lists" in _subscribed(user)
-
-
-def _subscribed(provider: Provider) -> set[str]:
-    return _names(provider, "LSUB")
-
-
-def _listed(provider: Provider) -> set[str]:
-    return _names(provider, "LIST")
-
-
-def _names(provider: Provider, verb: str) -> set[str]:
-    with provider.server.imap(provider.user) as client:
-        _, lines = client.lsub() if verb == "LSUB" else client.list()
-    return {line.decode().rpartition('" ')[2].strip('"') for line in lines if isinstance(line, bytes)}
+        assert "Lists" in user.subscribed()

@@ -90,8 +90,8 @@ async def test_directories_that_are_no_mailboxes_of_the_account_are_left_alone(t
         assert not (tmp_path / "phone" / ".isp.Private").exists()
 
 
-async def test_directory_that_vanishes_deletes_nothing(tmp_path: Path, user: Provider) -> None:
-    """A mailbox whose directory a device removed stays as it is for all others."""
+async def test_directory_that_a_device_removes_empties_its_mailbox_into_trash(tmp_path: Path, user: Provider) -> None:
+    """Then the mailbox is gone, and can be made again; one of those that are always there stays."""
     async with house_of(tmp_path, user) as house:
         await house.settle()
         make(house, "laptop", "Lists")
@@ -99,8 +99,33 @@ async def test_directory_that_vanishes_deletes_nothing(tmp_path: Path, user: Pro
         await house.settle()
 
         shutil.rmtree(on(house, "laptop", "Lists").directory)
-        await house.ask()
-        await house.ask()
+        shutil.rmtree(on(house, "phone", "Drafts").directory)
+        await house.settle()
+        assert_everywhere(house, "Lists")
+        assert_everywhere(house, "Trash", "n")
+        assert await _there(house) == {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
 
-        assert on(house, "phone", "Lists").keys() == ["n"]
-        assert on(house, "phone", "Trash").keys() == []
+        make(house, "laptop", "Lists")
+        add(house, "laptop", "m", mailbox="Lists")
+        await house.settle()
+        assert_everywhere(house, "Lists", "m")
+
+
+async def test_directory_that_a_device_renames(tmp_path: Path, user: Provider) -> None:
+    """Its mail is in a mailbox of that name, and not in Trash."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        make(house, "laptop", "Lists")
+        add(house, "laptop", "n", mailbox="Lists")
+        await house.settle()
+
+        on(house, "laptop", "Lists").directory.rename(on(house, "laptop", "Old/Lists").directory)
+        await house.settle()
+        assert_everywhere(house, "Old/Lists", "n")
+        assert_everywhere(house, "Trash")
+        assert await _there(house) == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Old/Lists"}
+
+
+async def _there(house: House) -> set[str]:
+    columns = schema.mailbox.c
+    return {row.name for row in await house.rows(select(columns.name).where(columns.gone_at.is_(None)))}
