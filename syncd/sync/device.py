@@ -94,7 +94,9 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
-        self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
+        self._mailboxes = DeviceMailboxes(
+            db, config, account_ids=account_ids, prover=self._attachment.prover, clock=clock
+        )
         self._still = Standstill(name)
         self._rounds = DeviceRounds(
             db,
@@ -142,7 +144,7 @@ class Device:
         self._activity.error = self._activity.retry_at = None
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
-        await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._rounds.ensure_replicas(device_id)
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
@@ -182,7 +184,7 @@ class Device:
             self._wakes.account(account).set()
         if made:
             row = await self._attachment.row()
-            await self._mailboxes.ensure_replicas(row.id, self._still)
+            await self._rounds.ensure_replicas(row.id)
             await self._rounds.look_first(row)
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:

@@ -19,7 +19,10 @@ from syncd.sync.policies import Takers, selection_of
 
 @dataclass(frozen=True, slots=True)
 class ServedReplica:
-    """A mailbox that a device selects, with its replica, None until the device has made it."""
+    """A mailbox that a device selects, with its replica, None until the device has made it.
+
+    One that its server has no more is served until it is gone from the device as well.
+    """
 
     account: str
     device: str
@@ -47,12 +50,16 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
     known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
     for account in config.accounts:
         rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
+        left = accounts.left_mailboxes(conn, account_id=ids[account]) if account in ids else ()
         for device, settings in config.devices.items():
             if account not in config.accounts_of(device):
                 continue
             for row in rows:
                 if row.is_synced and is_selected(row.name, settings.mailboxes):
                     yield ServedReplica(account, device, row, known.get((device, row.id)))
+            for row in left:
+                if (of := known.get((device, row.id))) is not None and is_selected(row.name, settings.mailboxes):
+                    yield ServedReplica(account, device, row, of)
 
 
 def leftover(
@@ -72,7 +79,7 @@ def leftover(
         if replica is None or replica.has_server_news or _is_unsettled(conn, config, served, now=now):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
-        if replica is not None and replica.has_replica_news:
+        if replica is not None and served.mailbox.is_there and replica.has_replica_news:
             busy_accounts.add(served.account)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
