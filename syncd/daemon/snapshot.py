@@ -148,6 +148,7 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
             missing=one.missing,
             deleted=one.deleted,
             edited=one.edited,
+            is_gone=mailbox.is_gone,
         )
         for one in mine
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None

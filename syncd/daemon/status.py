@@ -47,7 +47,8 @@ class AccountStatus:
 class ReplicaStatus:
     """Count a device's copy of a mailbox. waiting: server changes to come; the others: not yet synced.
 
-    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held.
+    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held. is_gone: the server
+    has the mailbox no more, and its directory is still there.
     """
 
     account: str
@@ -59,6 +60,7 @@ class ReplicaStatus:
     missing: int
     deleted: int
     edited: int
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,5 +70,9 @@ async def delete(session: Session, octets: bytes) -> None:
 
 
 def _status_items(session: Session) -> bytes:
-    has_modseq = "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities
-    return b"(MESSAGES UIDNEXT UIDVALIDITY" + (b" HIGHESTMODSEQ)" if has_modseq else b")")
+    items = [b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY"]
+    if session.capabilities & {"CONDSTORE", "QRESYNC"}:
+        items.append(b"HIGHESTMODSEQ")
+    if "OBJECTID" in session.capabilities:
+        items.append(b"MAILBOXID")
+    return b"(%s)" % b" ".join(items)

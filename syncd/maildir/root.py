@@ -61,11 +61,8 @@ class ReplicaRoot:
 
     def create(self, directory: PurePosixPath) -> MailboxDirectory:
         """Make what is missing of a mailbox directory, durably and with mode 0700 whatever the umask, and open it."""
-        with failing("make a mailbox directory"), ExitStack() as opened:
-            fd = self.fd
-            for part in _parts(directory):
-                _make(part, fd)
-                fd = _opened(part, fd, opened)
+        self.make(directory)
+        with failing("make a mailbox directory"), self.opened(directory) as fd:
             # NOTE: cur/ last, for it is what makes a directory a mailbox: a crash before it leaves none half made.
             for subdir in (TMP, NEW, CUR):
                 _make(subdir, fd)
@@ -81,6 +78,20 @@ class ReplicaRoot:
                 except FileNotFoundError:
                     return True
         return False
+
+    def make(self, directory: PurePosixPath) -> None:
+        """Make what is missing of a directory, durably and with mode 0700 whatever the umask; the root is there."""
+        with failing("make a directory"), ExitStack() as opened:
+            fd = self.fd
+            for part in _parts(directory) if directory.parts else ():
+                _make(part, fd)
+                fd = _opened(part, fd, opened)
+
+    @contextmanager
+    def opened(self, directory: PurePosixPath) -> Iterator[int]:
+        """Give a descriptor of a directory below the root, or of the root; OSError when there is none."""
+        with ExitStack() as opened:
+            yield _walk(self.fd, directory, opened) if directory.parts else self.fd
 
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
@@ -114,7 +125,7 @@ class ReplicaRoot:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
         with (
             failing("read a control file", is_of_root=not directory.parts),
-            _control_directory(self.fd, directory) as fd,
+            self.opened(directory) as fd,
         ):
             try:
                 found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
@@ -130,7 +141,7 @@ class ReplicaRoot:
         """Put a small file in place of the old one, at once, mode 0600, and durably."""
         with (
             failing("write a control file", is_of_root=not directory.parts),
-            _control_directory(self.fd, directory) as fd,
+            self.opened(directory) as fd,
         ):
             try:
                 os.unlink(temporary, dir_fd=fd)
@@ -193,12 +204,6 @@ def _walk(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int:
         for part in outer:
             fd = _opened(part, fd, passed)
         return _opened(last, fd, opened)
-
-
-@contextmanager
-def _control_directory(root_fd: int, directory: PurePosixPath) -> Iterator[int]:
-    with ExitStack() as opened:
-        yield _walk(root_fd, directory, opened) if directory.parts else root_fd
 
 
 def _make(name: str, parent_fd: int) -> None:

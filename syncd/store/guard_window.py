@@ -110,7 +110,6 @@ def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mappi
             replica.c.device_id == of.device_id,
             replica.c.id != of.id,
             mailbox.c.version > replica.c.server_cursor,
-            mailbox.c.gone_at.is_(None),
             message.c.gone_at.is_not(None),
         )
     )

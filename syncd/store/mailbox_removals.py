@@ -6,8 +6,8 @@ from sqlalchemy import Connection, and_, delete, exists, func, or_, select, upda
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.changes import compare
-from syncd.reconcile.directories import Remainder
 from syncd.reconcile.guard import Reason
+from syncd.reconcile.removals import Remainder
 from syncd.store import accounts, holds, mailbox_changes
 from syncd.store.adoption import all_files
 from syncd.store.devices import ACTIVE, ReplicaRow

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import UNSYNCED, ReplicaState
@@ -44,12 +44,16 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class MailboxReport:
-    """Count a mailbox of the server tree: its messages, and those of them whose body is in the store."""
+    """Count a mailbox of the server tree: its messages, and those of them whose body is in the store.
+
+    is_gone: its server has it no more.
+    """
 
     id: int
     account_id: int
     name: str
     is_synced: bool
+    is_gone: bool
     messages: int
     fetched: int
     error: str | None
@@ -155,11 +159,9 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
 
 
 def held(conn: Connection) -> tuple[HoldReport, ...]:
-    """Return the holds of mailboxes that their servers still have, oldest first."""
-    query = (
-        select(mailbox.c.id, mailbox.c.name, account.c.name.label("account_name"))
-        .join(account, account.c.id == mailbox.c.account_id)
-        .where(mailbox.c.gone_at.is_(None))
+    """Return the holds, oldest first; also of mailboxes that their servers have no more."""
+    query = select(mailbox.c.id, mailbox.c.name, account.c.name.label("account_name")).join(
+        account, account.c.id == mailbox.c.account_id
     )
     found = holds(conn)
     if not found:
@@ -251,17 +253,19 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
         .group_by(server_message.c.mailbox_id)
         .subquery()
     )
+    is_on_device = exists().where(replica.c.mailbox_id == mailbox.c.id)
     query = (
         select(mailbox, live.c.messages, live.c.fetched)
         .outerjoin(live, live.c.mailbox_id == mailbox.c.id)
-        .where(mailbox.c.gone_at.is_(None))
+        .where(or_(mailbox.c.gone_at.is_(None), is_on_device))
     )
     for row in conn.execute(query):
         yield MailboxReport(
             id=row.id,
             account_id=row.account_id,
             name=row.name,
-            is_synced=row.is_selectable and row.is_selected,
+            is_synced=row.is_selectable and row.is_selected and row.gone_at is None,
+            is_gone=row.gone_at is not None or not row.is_selectable,
             messages=row.messages or 0,
             fetched=row.fetched or 0,
             error=row.error,

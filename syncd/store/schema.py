@@ -122,6 +122,7 @@ mailbox = Table(
     Column("delimiter", Text),
     Column("attributes", Text, nullable=False, server_default=""),
     Column("special_use", Text),
+    Column("object_id", Text),  # RFC 8474 MAILBOXID, which a rename does not change; none: the server does not tell
     Column("is_selectable", Boolean, nullable=False),
     Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
     Column("gone_at", Double),  # LIST no longer has it

@@ -22,10 +22,10 @@ from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
-from syncd.sync.device_directories import DeviceDirectories
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.device_rounds import DeviceRounds
+from syncd.sync.directory_changes import DirectoryChanges
 from syncd.sync.intake import Intake
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -87,8 +87,10 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
-        self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
-        self._directories = DeviceDirectories(
+        self._mailboxes = DeviceMailboxes(
+            db, config, account_ids=account_ids, prover=self._attachment.prover, clock=clock
+        )
+        self._directories = DirectoryChanges(
             db,
             config,
             self._mailboxes,
@@ -154,7 +156,7 @@ class Device:
         device_id = (await self._attachment.row()).id
         await self._mailboxes.mark_unserved(device_id)
         await self._directories.look(device_id)
-        await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._rounds.ensure_replicas(device_id)
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 

@@ -89,7 +89,7 @@ class DeviceRounds:
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
-        await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self.ensure_replicas(row.id)
         await self.look_first(row)
         due = await self._due(row)
         effects, rounds = 0, Counter[int]()
@@ -114,6 +114,7 @@ class DeviceRounds:
                 self._stale.clear()
                 self._still.passed()
                 self._are_holds_judged = True
+                await self._mailboxes.remove_left(row.id, self._still)
                 break
             served = min(waiting, key=lambda one: rounds[one.mailbox.id])
             rounds[served.mailbox.id] += 1
@@ -121,6 +122,11 @@ class DeviceRounds:
             with self._still.guard(served.mailbox.id, served.where):
                 effects += await self._round(row, served)
         return effects
+
+    async def ensure_replicas(self, device_id: int) -> None:
+        """Let the directories be those of the mailboxes, and wake the accounts of which some were renamed."""
+        for account in await self._mailboxes.ensure_replicas(device_id, self._still):
+            self._wakes.account(account).set()  # meanwhile their replicas were as good as not there
 
     async def look_first(self, row: DeviceRow) -> None:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""

@@ -99,7 +99,7 @@ class ImapAccount:
             config.mailboxes,
             account_id=account_id,
             takers=takers,
-            list_mailboxes=self._reading.list_mailboxes,
+            list_mailboxes=self._reading.mailboxes.list,
             wakes=wakes,
             clock=clock,
         )
@@ -204,7 +204,7 @@ class ImapAccount:
 
     async def _select_inbox(self, connection: ImapConnection) -> bool:
         """Have INBOX selected if it can be, and tell whether it is to be looked at."""
-        for mailbox in await self._reading.mailboxes():
+        for mailbox in await self._reading.mailboxes.synced():
             if not mailbox.name.is_inbox or self._failures.is_waiting(mailbox.id, Work.READ):
                 continue
             has_failed = self._failures.is_failing(mailbox.id, Work.READ)

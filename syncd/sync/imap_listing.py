@@ -9,7 +9,8 @@ from syncd.store.accounts import MailboxRow
 def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     """Return a mailbox of a LIST; patterns: which ones the account has."""
     name = from_wire(entry.octets, entry.delimiter)
-    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
+    object_id = entry.status.object_id if entry.status is not None else None
+    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns), object_id)
 
 
 def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:

@@ -15,7 +15,7 @@ from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
-from syncd.reconcile.directories import Verdict, verdict_of
+from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database

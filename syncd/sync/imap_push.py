@@ -1,11 +1,14 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
+from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.store import accounts, uploads
+from syncd.log import log
+from syncd.mail.mailbox import to_wire
+from syncd.store import accounts, listings, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import device_names
@@ -55,6 +58,8 @@ class ImapPush:
         self._filled: set[int] = set()
         self._is_pushing = False
         self._again_at: float | None = None
+        self.has_made_mailboxes = False
+        """Whether there are mailboxes on the server that are to be listed before what they are for can be brought."""
 
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
@@ -102,7 +107,8 @@ class ImapPush:
         now = self._clock()
         names = await self._db.read(device_names)
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        open_ = {row.id: row for row in rows if row.is_synced and row.is_listed}
+        open_ = {row.id: row for row in rows if row.is_synced and row.is_readable}
+        await self._make_again(connection, due(found, now=now), names)
         mine = [
             one
             for one in found
@@ -132,6 +138,35 @@ class ImapPush:
         if count:
             self._on_change()
         return count > 0
+
+    async def _make_again(self, connection: ImapConnection, found: Iterable[Upload], names: Mapping[int, str]) -> None:
+        """Make the mailboxes again that the server has no more, and to which devices add; who refuses is asked later.
+
+        A person who discards a hold of such a mailbox adds what is in it.
+        """
+        lost: dict[int, list[int]] = defaultdict(list)
+        rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account_id))
+        left = {row.id: row for row in rows if row.is_selected}
+        for one in found:
+            row = left.get(one.mailbox_id)
+            if row is not None and self._takers.takes(names[one.device_id], self._account, row.name):
+                lost[row.id].append(one.id)
+        for mailbox_id, upload_ids in lost.items():
+            row = left[mailbox_id]
+            wire_name = row.wire_name
+            try:
+                if listings.is_nowhere(wire_name):
+                    wire_name = to_wire(row.name, row.delimiter)
+                    give = partial(listings.give_name, mailbox_id=row.id, wire_name=wire_name)
+                    await self._db.write(give)
+                await connection.create(wire_name, special_use=row.special_use)
+                await connection.subscribe(wire_name)
+            except (RefusedError, ValueError) as error:
+                errors = dict.fromkeys(upload_ids, str(error))
+                await self._db.write(partial(uploads.refuse, errors=errors, now=self._clock()))
+            else:
+                log.info("mailbox_made_again", account=self._account, mailbox_id=row.id)
+                self.has_made_mailboxes = True
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
         """Push one mailbox, and tell whether the server was faster."""

@@ -71,7 +71,7 @@ def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[Planne
         known = accounts.mailboxes(conn, account_id=served.mailbox.account_id)
         deletion = deletion_of(config.accounts[served.account], served.mailbox, known)
         policy = policy_of(served.replica, served.mailbox, selection, deletion=deletion)
-        for pair in _pairs(conn, served.replica):
+        for pair in _pairs(conn, served.replica, has_server=served.mailbox.is_there):
             for effect in plan(pair, policy):
                 named = shifted[served.device].instead_of(effect)
                 if named is not None:
@@ -108,14 +108,14 @@ def _shifts(
     return _Shifts(by_file, frozenset(effect.successor_id for effect in by_file.values()))
 
 
-def _pairs(conn: Connection, of: ReplicaRow) -> Iterator[Pair]:
-    """Yield each pair that either side has news of, once."""
+def _pairs(conn: Connection, of: ReplicaRow, *, has_server: bool) -> Iterator[Pair]:
+    """Yield each pair that either side has news of, once; where there is no server any more, none hears of a device."""
     seen: set[int] = set()
     while of.has_server_news:
         news = pairs.server_news(conn, of, limit=_PAIRS_PER_PAGE)
         yield from _unseen(with_successors(conn, of, news.pairs), seen)
         of = replace(of, server_cursor=news.upto)
-    while of.has_replica_news:
+    while has_server and of.has_replica_news:
         news = pairs.replica_news(conn, of, limit=_PAIRS_PER_PAGE)
         yield from _unseen(with_successors(conn, of, news.pairs), seen)
         of = replace(of, replica_cursor=news.upto)

@@ -76,7 +76,7 @@ class Takers:
             row
             for row in mailboxes(conn, account_id=account_id)
             if row.is_synced
-            and row.is_listed
+            and row.is_readable
             and (
                 row.id in due
                 or any(of.mailbox_id == row.id and self.takes(names[of.device_id], account, row.name) for of in news)

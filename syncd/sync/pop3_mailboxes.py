@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
-from syncd.reconcile.directories import Verdict, verdict_of
+from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
 from syncd.store.database import Database
 from syncd.store.devices import device_names

@@ -27,9 +27,9 @@ from syncd.store.added_files import AddedFile
 from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
 from syncd.sync.attachment import Prove
-from syncd.sync.device_directories import DeviceDirectories
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
+from syncd.sync.directory_changes import DirectoryChanges
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves
@@ -56,7 +56,7 @@ class SecondLook:
         settle_s: float,
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
-        directories: DeviceDirectories,
+        directories: DirectoryChanges,
     ) -> None:
         """Call `prover` before each look for what proves the root as it is to be by then.
 

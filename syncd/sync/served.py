@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig
 from syncd.mail.mailbox import is_selected
-from syncd.reconcile.directories import Verdict, verdict_of
 from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RestoreMailbox
+from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
@@ -22,7 +22,10 @@ from syncd.sync.policies import Takers, selection_of
 
 @dataclass(frozen=True, slots=True)
 class ServedReplica:
-    """A mailbox that a device selects, with its replica, None until the device has made it."""
+    """A mailbox that a device selects, with its replica, None until the device has made it.
+
+    One that its server has no more is served until it is gone from the device as well.
+    """
 
     account: str
     device: str
@@ -50,12 +53,16 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
     known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
     for account in config.accounts:
         rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
+        left = accounts.left_mailboxes(conn, account_id=ids[account]) if account in ids else ()
         for device, settings in config.devices.items():
             if account not in config.accounts_of(device):
                 continue
             for row in rows:
                 if row.is_synced and is_selected(row.name, settings.mailboxes):
                     yield ServedReplica(account, device, row, known.get((device, row.id)))
+            for row in left:
+                if (of := known.get((device, row.id))) is not None and is_selected(row.name, settings.mailboxes):
+                    yield ServedReplica(account, device, row, of)
 
 
 def leftover(
@@ -87,7 +94,7 @@ def leftover(
         ):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
-        if replica is not None and replica.has_replica_news:
+        if replica is not None and served.mailbox.is_there and replica.has_replica_news:
             busy_accounts.add(served.account)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))

@@ -27,6 +27,7 @@ class Standstill:
     def __init__(self, device: str) -> None:
         self._device = device
         self._failing: dict[int, _Failing] = {}
+        self._notes: dict[int, str] = {}
 
     def __contains__(self, mailbox_id: int) -> bool:
         """Tell whether a mailbox is to be left alone for now."""
@@ -46,6 +47,13 @@ class Standstill:
             log.warning(
                 "mailbox_failed", device=self._device, mailbox=where, error=one.error, retry_in_s=round(wait_s, 1)
             )
+
+    def note(self, mailbox_id: int, where: str, text: str) -> None:
+        """Show something of a mailbox that is served all the same."""
+        self._notes[mailbox_id] = f"{where}: {text}"
+
+    def forget_notes(self) -> None:
+        self._notes = {}
 
     def retry(self) -> frozenset[int]:
         """Return the mailboxes whose wait is over; what happened in them meanwhile was not looked at."""
@@ -76,7 +84,7 @@ class Standstill:
     @property
     def error(self) -> str | None:
         """Say what the first of them suffers from, and how many more there are."""
-        texts = [f"{one.where}: {one.error}" for one in self._failing.values()]
+        texts = [f"{one.where}: {one.error}" for one in self._failing.values()] + [*self._notes.values()]
         if len(texts) > 1:
             return f"{texts[0]} (and {len(texts) - 1} more)"
         return texts[0] if texts else None

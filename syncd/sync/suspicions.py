@@ -87,22 +87,21 @@ class Suspicions:
         log.info("absence_confirmed", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
         return Verdict.CONFIRMED
 
-    def believe_unlisted(self, missed: Collection[bytes], *, is_doubtful: bool, now: float) -> frozenset[bytes]:
+    def believe_unlisted(self, missed: Collection[bytes], *, now: float) -> frozenset[bytes]:
         """Return the mailboxes that are believed to be gone, of those that a LIST misses."""
-        before, self._unlisted = self._unlisted, None
-        if not is_doubtful:
-            if before is not None:
-                log.warning("absence_not_believed", account=self._account, mailboxes=len(before[0]))
-            return frozenset(missed)
-        if before is None:
-            log.info("absence_doubted", account=self._account, mailboxes=len(missed))
-            self._unlisted = frozenset(missed), now
+        doubted, since = self._unlisted or (frozenset(), now)
+        both, new = doubted.intersection(missed), frozenset(missed) - doubted
+        self._unlisted = None
+        if doubted - both:
+            log.warning("absence_not_believed", account=self._account, mailboxes=len(doubted - both))
+        if both and now - since < self._second_look_s:
+            self._unlisted = both, since
             return frozenset()
-        both = before[0].intersection(missed)
-        if now - before[1] < self._second_look_s:
-            self._unlisted = both, before[1]
-            return frozenset()
-        log.info("absence_confirmed", account=self._account, mailboxes=len(both))
+        if new:
+            log.info("absence_doubted", account=self._account, mailboxes=len(new))
+            self._unlisted = new, now
+        if both:
+            log.info("absence_confirmed", account=self._account, mailboxes=len(both))
         return both
 
     def confirm(self, mailbox_id: int, record: Record) -> None:

@@ -91,23 +91,5 @@ async def test_special_uses_are_known(tmp_path: Path, user: Provider) -> None:
     assert uses == wanted | {"INBOX": None}
 
 
-async def test_mailbox_that_the_server_no_longer_lists_keeps_its_mail(tmp_path: Path, user: Provider) -> None:
-    """A mailbox missing from LIST is no reason to remove mail from a device, nor is one made anew without it."""
-    user.receive("x", "y", mailbox="Project")
-    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}) as house:
-        await house.settle()
-        with user.server.imap(user.user) as client:
-            client.delete("Project")
-        await house.settle()
-
-        assert house.replica("laptop", "Project").keys() == ["x", "y"]
-
-        user.receive("z", mailbox="Project")
-        await house.settle()
-        assert house.replica("laptop", "Project").keys() == ["x", "y", "z"]
-        (held,) = await house.rows(select(schema.hold.c.reason))
-        assert held.reason == "server_went_back"
-
-
 def _is_there(house: House, device: str, name: str) -> bool:
     return house.replica(device, name).directory.is_dir()

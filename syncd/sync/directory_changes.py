@@ -24,8 +24,8 @@ from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
-from syncd.reconcile.directories import is_kept
 from syncd.reconcile.guard import Rule
+from syncd.reconcile.removals import is_kept
 from syncd.store import accounts, devices, mailbox_changes, mailbox_removals
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
@@ -61,7 +61,7 @@ class _Look:
     gone: frozenset[int]
 
 
-class DeviceDirectories:
+class DirectoryChanges:
     """Know which directories of one device came and went, and since when; for its task."""
 
     def __init__(
