@@ -166,6 +166,10 @@ class ImapConnection:
         """Take a mailbox off that list (RFC 3501 §6.3.7)."""
         await mailbox_commands.unsubscribe(self._session, octets)
 
+    async def rename(self, octets: bytes, new: bytes) -> None:
+        """Rename a mailbox, and with it those inside (RFC 9051 §6.3.6); it should not be the selected one."""
+        await mailbox_commands.rename(self._session, octets, new)
+
     async def delete(self, octets: bytes) -> None:
         """Delete a mailbox with all that is in it; one that is not there is fine.
 

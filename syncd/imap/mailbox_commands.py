@@ -62,6 +62,11 @@ async def unsubscribe(session: Session, octets: bytes) -> None:
     await session.command("UNSUBSCRIBE", string(octets), reach=Reach.MAILBOX)
 
 
+async def rename(session: Session, octets: bytes, new: bytes) -> None:
+    """Rename a mailbox; see `ImapConnection.rename`."""
+    await session.command("RENAME", string(octets), string(new), reach=Reach.MAILBOX)
+
+
 async def delete(session: Session, octets: bytes) -> None:
     """Delete a mailbox; see `ImapConnection.delete`."""
     end = await session.attempt("DELETE", string(octets))

@@ -101,6 +101,13 @@ class MakeMailbox:
 
 
 @dataclass(frozen=True, slots=True)
+class RenameMailbox:
+    """Rename a mailbox of the server whose directory a device has under another name."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteMailbox:
     """Delete a mailbox of the server whose directory a device removed, and in which nothing is left."""
 
@@ -145,7 +152,7 @@ Arrival = Append | Copy | Move | Bind
 """What makes a message of a file that a device added."""
 ServerEffect = Store | Departure | Append | Copy
 BaseEffect = Agree | Forget | Bind
-MailboxEffect = MakeMailbox | DeleteMailbox | RestoreMailbox
+MailboxEffect = MakeMailbox | RenameMailbox | DeleteMailbox | RestoreMailbox
 Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect | MailboxEffect
 
 
@@ -174,6 +181,8 @@ def as_text(effect: Effect) -> str:
             return f"know file {file_id} as that of message {message_id}"
         case MakeMailbox():
             return "make the mailbox"
+        case RenameMailbox(mailbox_id):
+            return f"rename mailbox {mailbox_id} to this"
         case DeleteMailbox():
             return "delete the mailbox"
         case RestoreMailbox():

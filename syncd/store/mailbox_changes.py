@@ -22,16 +22,18 @@ from syncd.store.uploads import due_at
 
 
 class ChangeKind(StrEnum):
-    """Say what a device did: its program made the directory of a mailbox, or removed it."""
+    """Say what a device did: its program made the directory of a mailbox, or renamed or removed it."""
 
     MAKE = "make"
+    RENAME = "rename"
     REMOVE = "remove"
 
 
 class ChangeState(StrEnum):
     """Say how far a change is: wanted, or asked of the server, so that it may be done.
 
-    left: the configuration of the account leaves the mailbox out. returned: the device is to have it again.
+    left: the configuration of the account leaves the mailbox out. returned: the device is to have it again, under
+    whatever name.
     """
 
     WANTED = "wanted"
@@ -95,17 +97,12 @@ def want_mailbox(
 
 def want_removal(conn: Connection, of: ReplicaRow, *, account_id: int, name: MailboxName, now: float) -> None:
     """Record that a device removed a mailbox."""
-    conn.execute(
-        insert(mailbox_change).values(
-            account_id=account_id,
-            device_id=of.device_id,
-            mailbox_id=of.mailbox_id,
-            kind=ChangeKind.REMOVE.value,
-            name=str(name),
-            state=ChangeState.WANTED.value,
-            asked_at=now,
-        )
-    )
+    _insert(conn, of, ChangeKind.REMOVE, account_id=account_id, name=name, now=now)
+
+
+def want_rename(conn: Connection, of: ReplicaRow, *, account_id: int, name: MailboxName, now: float) -> None:
+    """Record that a device gave the directory of a mailbox another name."""
+    _insert(conn, of, ChangeKind.RENAME, account_id=account_id, name=name, now=now)
 
 
 def begin(conn: Connection, ids: Iterable[int], *, now: float) -> None:
@@ -144,6 +141,28 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     """Let everything that was refused be tried again at once: somebody asked for it."""
     mine = (mailbox_change.c.account_id == account_id, mailbox_change.c.error.is_not(None))
     conn.execute(update(mailbox_change).where(*mine).values(tried_at=0.0))
+
+
+def return_all(conn: Connection, ids: Iterable[int]) -> None:
+    """Record that devices are to have mailboxes again, which are called as they called them, or as before."""
+    returned = update(mailbox_change).where(is_one_of(conn, mailbox_change.c.id, ids))
+    conn.execute(returned.values(state=ChangeState.RETURNED.value, error=None))
+
+
+def _insert(
+    conn: Connection, of: ReplicaRow, kind: ChangeKind, *, account_id: int, name: MailboxName, now: float
+) -> None:
+    conn.execute(
+        insert(mailbox_change).values(
+            account_id=account_id,
+            device_id=of.device_id,
+            mailbox_id=of.mailbox_id,
+            kind=kind.value,
+            name=str(name),
+            state=ChangeState.WANTED.value,
+            asked_at=now,
+        )
+    )
 
 
 def _change(row: Row[Any]) -> MailboxChange:

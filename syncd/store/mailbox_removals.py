@@ -138,7 +138,7 @@ def give_back(conn: Connection, *, mailbox_id: int | None = None, device_id: int
 
 
 def take_back(conn: Connection, change: MailboxChange) -> None:
-    """Record that the directory of a mailbox is on its device again, so that all of it is planned anew."""
+    """Record that a device has the directory of a mailbox, by whatever name, so that all of it is planned anew."""
     mailbox_changes.drop(conn, (change.id,))
     mailbox_id = change.mailbox_id or 0
     _drop_empty_holds(conn, change.device_id, mailbox_id)
@@ -150,7 +150,7 @@ def forget(conn: Connection, changes: Collection[MailboxChange]) -> None:
     """Forget changes that nobody wants any more."""
     mailbox_changes.drop(conn, [one.id for one in changes if one.kind is ChangeKind.MAKE])
     for one in changes:
-        if one.kind is ChangeKind.REMOVE:
+        if one.kind is not ChangeKind.MAKE:
             take_back(conn, one)
 
 

@@ -6,16 +6,17 @@ another place or other octets are another row with a UID of its own. UIDs ascend
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, deletions, server_tree
+from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store import accounts, deletions, listings, server_tree
 from syncd.store.accounts import MailboxCursor
+from syncd.store.listings import Renamed
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, server_message
 
@@ -52,6 +53,15 @@ def ensure_mailbox(
     cursor = MailboxCursor(max(int(now), highest + 1), 1, None, 0, SYSTEM, accepts_keywords=True)
     accounts.make_mailbox(conn, account_id, Listed(wire_name, name, _DELIMITER, attributes, is_selected=True), cursor)
     return True
+
+
+def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now: float) -> None:
+    """Give a mailbox another name, with all that is in it."""
+    row = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id)
+    entry = replace(accounts.listed(row), wire_name=str(name).encode(), name=name)
+    nothing = ListChanges((), (), ())
+    renamed = (Renamed(mailbox_id, entry),)
+    listings.record_listing(conn, account_id=row.account_id, changes=nothing, renamed=renamed, now=now)
 
 
 def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -> tuple[int, ...]:

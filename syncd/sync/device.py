@@ -10,6 +10,7 @@ its wait it is listed completely, for what happened in it meanwhile was not look
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.config.model import DeviceConfig, Watch
@@ -162,8 +163,10 @@ class Device:
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
-        for restored in await self._directories.give_back((await self._attachment.row()).id):
-            self._files.examine(restored)
+        device_id = (await self._attachment.row()).id
+        follow = partial(self._rounds.ensure_replicas, device_id)
+        for replica in await self._directories.give_back(device_id, follow=follow):
+            self._files.examine(replica)
         effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects

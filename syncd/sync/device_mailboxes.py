@@ -21,6 +21,7 @@ from syncd.store import accounts, devices, mailbox_changes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
+from syncd.store.mailbox_changes import ChangeKind
 from syncd.sync.attachment import Prove
 from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_text
@@ -72,14 +73,14 @@ class DeviceMailboxes:
     async def served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced.
 
-        Without those whose directories a program removed: there is nothing to be read or written.
+        Without those whose directories a program removed, or renamed: there is nothing to be read or written.
         """
-        out = self.absent | await self._removed(device_id)
+        out = self.absent | await self._out(device_id)
         return [one for one in await self.all_served(device_id) if one.mailbox.id not in out]
 
     async def removed(self, device_id: int) -> list[Served]:
         """Return those whose directories a program removed, if that is concluded."""
-        removed = await self._removed(device_id)
+        removed = await self._out(device_id, kinds={ChangeKind.REMOVE})
         return [one for one in await self.all_served(device_id) if one.mailbox.id in removed] if removed else []
 
     async def all_served(self, device_id: int) -> list[Served]:
@@ -123,7 +124,7 @@ class DeviceMailboxes:
         replicas, selected = await self._known(device_id)
         owners = {replica.directory: replica.mailbox_id for replica in replicas}
         known = {replica.mailbox_id: PurePosixPath(replica.directory) for replica in replicas}
-        out = self.absent | await self._removed(device_id)
+        out = self.absent | await self._out(device_id)
         for account, mailbox in selected:
             if (
                 mailbox.id in out
@@ -179,9 +180,9 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
         return False
 
-    async def _removed(self, device_id: int) -> frozenset[int]:
+    async def _out(self, device_id: int, *, kinds: Collection[ChangeKind] = frozenset(ChangeKind)) -> frozenset[int]:
         changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
-        return frozenset(one.mailbox_id for one in changes if one.mailbox_id is not None)
+        return frozenset(one.mailbox_id for one in changes if one.mailbox_id is not None and one.kind in kinds)
 
     async def _known(self, device_id: int) -> tuple[tuple[ReplicaRow, ...], list[tuple[str, MailboxRow]]]:
         """Return the replicas that there are, and with its account each mailbox that the device selects.

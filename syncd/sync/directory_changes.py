@@ -19,14 +19,15 @@ from pathlib import PurePosixPath
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
-from syncd.errors import FileError
+from syncd.errors import FileError, MailboxNameError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
+from syncd.reconcile.moved_directories import WentDirectory, moved_directories
 from syncd.reconcile.removals import is_kept
-from syncd.store import accounts, devices, mailbox_changes, mailbox_removals
+from syncd.store import accounts, devices, mailbox_changes, mailbox_removals, replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -130,33 +131,48 @@ class DirectoryChanges:
         known = await self._look(device_id)
         if self._since.keys() - before:
             return frozenset()
-        made = sorted(key for key in self._since if not isinstance(key, int))
-        removed = [one for one in known.served if one.mailbox.id in self._since]
-        if made or removed:
-            await self._db.write(partial(self._record, device_id=device_id, made=made, removed=removed, known=known))
-            log.info("directories_concluded", made=len(made), removed=len(removed))
+        gone = [one for one in known.served if one.mailbox.id in self._since]
+        moved = await self._moved(known, gone)
+        came = {(one.account, moved[one.mailbox.id]) for one in gone if one.mailbox.id in moved}
+        made = sorted(key for key in self._since if not isinstance(key, int) and key not in came)
+        if made or gone:
+            record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
+            await self._db.write(record)
+            log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
-        return frozenset(account for account, _ in made).union(one.account for one in removed)
+        return frozenset(account for account, _ in made).union(one.account for one in gone)
 
-    async def give_back(self, device_id: int) -> Sequence[ReplicaRow]:
-        """Make the directories again of mailboxes that the device is to have again, and return their replicas."""
+    async def give_back(self, device_id: int, *, follow: Callable[[], Awaitable[None]]) -> Sequence[ReplicaRow]:
+        """Let the device have mailboxes again, and return their replicas; the directories of removed ones are made.
+
+        Call `follow` for what lets directories have the names of their mailboxes.
+        """
         changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
         returned = {one.mailbox_id: one for one in changes if one.state is ChangeState.RETURNED}
         if not returned:
             return ()
+        await follow()
         restored: list[ReplicaRow] = []
-        for one in await self.removed(device_id):
+        for one in await self._mailboxes.all_served(device_id):
             if (change := returned.get(one.mailbox.id)) is not None:
-                await self._mailboxes.restore(one)
+                if change.kind is ChangeKind.REMOVE:
+                    await self._mailboxes.restore(one)
                 await self._db.write(partial(mailbox_removals.take_back, change=change))
                 restored.append(one.replica)
-                log.info("directory_restored", replica=one.replica.directory)
+                log.info("directory_is_back", replica=one.replica.directory)
         await self._look(device_id)
         return restored
 
     def _record(
-        self, conn: Connection, *, device_id: int, made: Iterable[Place], removed: Sequence[Served], known: _Known
+        self,
+        conn: Connection,
+        *,
+        device_id: int,
+        made: Iterable[Place],
+        gone: Sequence[Served],
+        moved: Mapping[int, MailboxName],
+        known: _Known,
     ) -> None:
         now = self._clock()
         for account, name in made:
@@ -168,7 +184,34 @@ class DirectoryChanges:
                 error=_why_not(name, known.delimiters[account]),
                 now=now,
             )
-        mailbox_removals.remove(conn, [one.replica for one in removed], now=now, window_s=self._rule.window_s)
+        for one in gone:
+            if one.mailbox.id in moved:
+                to = moved[one.mailbox.id]
+                mailbox_changes.want_rename(conn, one.replica, account_id=one.mailbox.account_id, name=to, now=now)
+        removed = [one.replica for one in gone if one.mailbox.id not in moved]
+        mailbox_removals.remove(conn, removed, now=now, window_s=self._rule.window_s)
+
+    async def _moved(self, known: _Known, gone: Sequence[Served]) -> Mapping[int, MailboxName]:
+        """Return the new names of those mailboxes whose directories were renamed."""
+        moved: dict[int, MailboxName] = {}
+        for account in {one.account for one in gone}:
+            came = [key[1] for key in self._since if not isinstance(key, int) and key[0] == account]
+            came = [name for name in came if _why_not(name, known.delimiters[account]) is None]
+            files = {
+                name: await asyncio.to_thread(self._file_names, [self._mailboxes.layout.directory(account, name)])
+                for name in came
+            }
+            went = [
+                WentDirectory(
+                    one.mailbox.id,
+                    one.mailbox.name,
+                    frozenset(await self._db.read(partial(replica_tree.places, replica_id=one.replica.id))),
+                )
+                for one in gone
+                if one.account == account
+            ]
+            moved |= moved_directories(went, files, [name for owner, name in known.names if owner == account])
+        return moved
 
     async def _look(self, device_id: int) -> _Known:
         """Look at the root, note since when it is as it is, and return what it was compared with."""
@@ -177,7 +220,9 @@ class DirectoryChanges:
         seen = await asyncio.to_thread(self._directories, known, await self._prover())
         # NOTE: that of a mailbox that its server has no more is a replica's still, and makes nothing anew.
         made = {place for place, directory in seen.unlooked.items() if directory not in known.directories}
-        wanted = {(self._names[one.account_id], one.name): one for one in known.changes if one.kind is ChangeKind.MAKE}
+        wanted = {
+            (self._names[one.account_id], one.name): one for one in known.changes if one.kind is not ChangeKind.REMOVE
+        }
         removed = {one.mailbox_id: one for one in known.changes if one.mailbox_id is not None}
         now = asyncio.get_running_loop().time()
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
@@ -216,7 +261,7 @@ class DirectoryChanges:
         with ReplicaRoot(self._config.path) as root:
             prove(root)
             places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
-            gone = {one.mailbox.id for one in known.served if _may_go(one) and _is_absent(root, one)}
+            gone = {one.mailbox.id for one in known.served if self._may_go(one) and _is_absent(root, one)}
             gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
         unlooked = {
@@ -229,6 +274,20 @@ class DirectoryChanges:
         }
         return _Look(unlooked, frozenset(gone))
 
+    def _may_go(self, one: Served) -> bool:
+        """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
+
+        Not where the directory is still to follow the name of its mailbox.
+        """
+        if not one.mailbox.is_listed or one.replica.listed_at is None:
+            return False
+        if is_kept(one.mailbox.name, one.mailbox.special_use):
+            return False
+        try:
+            return str(self._mailboxes.layout.directory(one.account, one.mailbox.name)) == one.replica.directory
+        except MailboxNameError:
+            return False
+
     def _file_names(self, directories: Iterable[PurePosixPath]) -> frozenset[str]:
         names: set[str] = set()
         with ReplicaRoot(self._config.path) as root:
@@ -236,12 +295,6 @@ class DirectoryChanges:
                 with suppress(FileError):
                     names |= {file.name for file in list_mailbox(root, directory).files}
         return frozenset(names)
-
-
-def _may_go(one: Served) -> bool:
-    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on."""
-    is_known = one.mailbox.is_listed and one.replica.listed_at is not None
-    return is_known and not is_kept(one.mailbox.name, one.mailbox.special_use)
 
 
 def _is_absent(root: ReplicaRoot, one: Served) -> bool:

@@ -25,6 +25,7 @@ from syncd.sync.imap_listing import listed_of
 from syncd.sync.policies import Takers
 from syncd.sync.wakes import Wakes
 
+_TAKEN = "the server has another mailbox of this name"
 _NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
 _NOT_LISTED = "the server does not list a mailbox of this name, though it did not refuse it"
 
@@ -69,7 +70,9 @@ class ImapMailboxChanges:
         now = self._clock()
         due = [one for one in wanted if one.due_at <= now]
         makes = [one for one in due if one.kind is ChangeKind.MAKE]
-        has_changed = bool(makes) and await self._make(connection, makes)
+        renames = [one for one in due if one.kind is ChangeKind.RENAME and one.state is not ChangeState.RETURNED]
+        has_changed = bool(renames) and await self._rename(connection, renames)
+        has_changed |= bool(makes) and await self._make(connection, makes)
         has_changed |= await self._remove(connection, [one for one in due if one.is_removal])
         left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
         self._again_at = min((one.due_at for one in left if one.state is ChangeState.WANTED), default=None)
@@ -80,7 +83,7 @@ class ImapMailboxChanges:
         names = device_names(conn)
         taken = [one for one in found if self._takers.takes(names[one.device_id], self._account, one.name)]
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
-        made = [one for one in taken if one.kind is ChangeKind.MAKE]
+        made = [one for one in taken if one.kind is not ChangeKind.REMOVE and one.state is not ChangeState.RETURNED]
         selected = [one for one in made if is_selected(one.name, self._patterns)]
         mailbox_changes.leave(
             conn, [one for one in made if one not in selected and one.state is not ChangeState.LEFT], is_left=True
@@ -145,6 +148,47 @@ class ImapMailboxChanges:
             await connection.subscribe(row.wire_name)
         except RefusedError as error:
             log.warning("mailbox_not_subscribed", account=self._account, mailbox_id=row.id, error=str(error))
+
+    async def _rename(self, connection: ImapConnection, renames: Iterable[MailboxChange]) -> bool:
+        """Rename mailboxes, outermost first, and let their devices have those again that are called so then.
+
+        What was renamed, the listing that follows finds: the rows are those of the mailbox that they were.
+        """
+        refused: dict[int, str] = {}
+        begun: list[MailboxChange] = []
+        for one in sorted(renames, key=lambda one: one.name):
+            row = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=one.mailbox_id or 0))
+            begun.append(one)
+            await self._db.write(partial(mailbox_changes.begin, ids=[one.id], now=self._clock()))
+            entries = {each.octets for each in await connection.list_mailboxes()}
+            try:
+                octets = to_wire(one.name, row.delimiter)
+                if octets in entries and row.wire_name in entries:
+                    refused[one.id] = _TAKEN
+                elif row.wire_name in entries:
+                    await connection.unselect()
+                    await connection.rename(row.wire_name, octets)
+                if one.id not in refused:
+                    await self._subscribe_instead(connection, row.wire_name, octets)
+            except (RefusedError, ValueError) as error:
+                refused[one.id] = str(error)
+        await self._list_mailboxes(connection)
+        for one in begun:
+            if (reason := refused.get(one.id)) is not None:
+                await self._db.write(partial(mailbox_changes.refuse, ids=[one.id], error=reason))
+                log.warning("mailbox_not_renamed", account=self._account, mailbox_id=one.mailbox_id, error=reason)
+            else:
+                await self._db.write(partial(mailbox_changes.return_all, ids=[one.id]))
+                log.info("mailbox_renamed", account=self._account, mailbox_id=one.mailbox_id)
+        self._wake_devices()
+        return True
+
+    async def _subscribe_instead(self, connection: ImapConnection, old: bytes, new: bytes) -> None:
+        try:
+            await connection.subscribe(new)
+            await connection.unsubscribe(old)
+        except RefusedError as error:
+            log.info("subscription_not_moved", account=self._account, error=str(error))
 
     async def _remove(self, connection: ImapConnection, removals: Iterable[MailboxChange]) -> bool:
         """Delete removed mailboxes that are empty, innermost first, and give back those that have got something."""

@@ -16,7 +16,7 @@ from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
 from syncd.store.database import Database
 from syncd.store.devices import device_names
-from syncd.store.mailbox_changes import ChangeKind
+from syncd.store.mailbox_changes import ChangeKind, ChangeState
 from syncd.sync.arrivals import Arrivals, by_mailbox, due, planned
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
@@ -94,11 +94,13 @@ class Pop3Mailboxes:
         """Make the mailboxes for which devices made directories, and let go those whose directories they removed."""
         if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
             return
-        await self._db.write(self._make_wanted)
+        if await self._db.write(self._make_wanted):
+            self.wake_devices()
         if await self._db.write(self._settle_removed):
             self.wake_devices()
 
-    def _make_wanted(self, conn: Connection) -> None:
+    def _make_wanted(self, conn: Connection) -> bool:
+        """Make and rename mailboxes, and tell whether any was renamed."""
         names, now = device_names(conn), self._clock()
         found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
         taken = [one for one in found if self._takers.takes(names[one.device_id], self.name, one.name)]
@@ -107,6 +109,11 @@ class Pop3Mailboxes:
         for one in made:
             served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
         mailbox_changes.drop(conn, [one.id for one in made])
+        renamed = [one for one in taken if one.kind is ChangeKind.RENAME and one.state is ChangeState.WANTED]
+        for one in renamed:
+            served_mailboxes.rename_mailbox(conn, one.mailbox_id or 0, one.name, now=now)
+        mailbox_changes.return_all(conn, [one.id for one in renamed])
+        return bool(renamed)
 
     def _settle_removed(self, conn: Connection) -> bool:
         """Let removed mailboxes go that are empty, give back those that have got something, and tell if any did."""

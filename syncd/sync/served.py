@@ -7,14 +7,14 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig
 from syncd.mail.mailbox import is_selected
-from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RestoreMailbox
+from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RenameMailbox, RestoreMailbox
 from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
-from syncd.store.mailbox_changes import ChangeState, MailboxChange
+from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
 from syncd.sync.policies import Takers, selection_of
@@ -115,6 +115,9 @@ def due_changes(
         if one.mailbox_id is None:
             if is_selected(one.name, patterns):
                 yield one, MakeMailbox()
+        elif one.kind is ChangeKind.RENAME:
+            if is_selected(one.name, patterns):
+                yield one, RenameMailbox(one.mailbox_id)
         elif one.state is ChangeState.RETURNED:
             yield one, RestoreMailbox(one.mailbox_id)
         else:

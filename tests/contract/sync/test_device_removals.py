@@ -151,24 +151,6 @@ async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: 
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
 
 
-async def test_moved_to_a_directory_of_another_name(tmp_path: Path, user: Provider) -> None:
-    """It is another mailbox, with all that was in the old one; nothing is sent, and nothing goes to Trash."""
-    keys = [f"m{number:02}" for number in range(30)]
-    user.receive(*keys, mailbox="Lists")
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
-        await house.settle()
-
-        house.replica("laptop", "Lists").directory.rename(house.replica("laptop", "Old/Lists").directory)
-        await house.settle()
-
-        assert user.mailboxes() >= {*STANDARD, "Old/Lists"}
-        assert "Lists" not in user.mailboxes()
-        assert sorted(user.flags("Old/Lists")) == keys
-        assert user.flags("Trash") == {}
-        assert [one.keys() for one in house.replicas("Old/Lists")] == [keys] * 3
-        assert not any(b" APPEND " in line for line in tap.lines)
-
-
 async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:
     """Without its cur/, one that programs rely on, or all that is below the root: it stands still, and is shown."""
     user.receive("a")
