@@ -33,6 +33,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.standstill import Standstill
 
 Place = tuple[str, MailboxName]
 """An account and a mailbox of it."""
@@ -42,13 +43,14 @@ Place = tuple[str, MailboxName]
 class _Known:
     """What the store has of a device and its accounts.
 
-    directories: those of replicas. looked_at: those in which somebody looked. delimiters: of accounts whose mailboxes
-    are known.
+    directories: those of replicas. looked_at: those in which somebody looked. names: of all mailboxes. synced: which
+    mailbox has a name, of those that are. delimiters: of accounts whose mailboxes are known.
     """
 
     directories: frozenset[str]
     looked_at: frozenset[str]
     names: frozenset[Place]
+    synced: Mapping[Place, int]
     delimiters: Mapping[str, str | None]
     changes: tuple[MailboxChange, ...]
     served: Sequence[Served]
@@ -86,7 +88,7 @@ class DirectoryChanges:
         self._clock = clock
         self._rule = rule
         self._since: dict[Place | int, float] = {}
-        self._unlooked: Set[Place] = frozenset()
+        self._unlooked: Mapping[Place, int | None] = {}
         self._hopeless: Mapping[Place, str] = {}
 
     @property
@@ -94,12 +96,12 @@ class DirectoryChanges:
         """Tell whether something is to be concluded, or waited for."""
         return bool(self._since or self._unlooked)
 
-    def has_unlooked(self, account: str) -> bool:
+    def has_unlooked(self, account: str, still: Standstill) -> bool:
         """Tell whether there are directories that will be mailboxes of an account, and in which nobody has looked.
 
-        What went from others may have been moved there.
+        What went from others may have been moved there. One that stands still holds nothing up.
         """
-        return any(place[0] == account for place in self._unlooked)
+        return any(place[0] == account and (id_ is None or id_ not in still) for place, id_ in self._unlooked.items())
 
     async def names_elsewhere(self, account: str) -> frozenset[str]:
         """Return the names of the files in directories that will be no mailboxes of an account."""
@@ -229,7 +231,11 @@ class DirectoryChanges:
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
         hopeless = {place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT}
-        self._unlooked = seen.unlooked.keys() - hopeless
+        self._unlooked = {
+            place: known.synced.get(place)
+            for place in seen.unlooked
+            if place not in hopeless and (place in known.synced or place not in known.names)
+        }
         self._hopeless = {place: directory for place, directory in seen.unlooked.items() if place in hopeless}
         over = [one for place, one in wanted.items() if place not in seen.unlooked]
         over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
@@ -239,10 +245,12 @@ class DirectoryChanges:
 
     def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
         names: set[Place] = set()
+        synced: dict[Place, int] = {}
         delimiters: dict[str, str | None] = {}
         for account, id_ in self._account_ids.items():
             rows = accounts.mailboxes(conn, account_id=id_)
             names |= {(account, row.name) for row in rows if row.is_selectable}
+            synced |= {(account, row.name): row.id for row in rows if row.is_synced}
             inbox = next((row for row in rows if row.name.is_inbox), None)
             if inbox is not None:  # which no server is without: before it is known, nothing is
                 delimiters[account] = inbox.delimiter
@@ -252,6 +260,7 @@ class DirectoryChanges:
             frozenset(one.directory for one in replicas),
             frozenset(one.directory for one in replicas if one.listed_at is not None),
             frozenset(names),
+            synced,
             delimiters,
             tuple(one for one in changes if one.account_id in self._names),
             served,

@@ -169,7 +169,7 @@ class SecondLook:
     def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
         if file.mailbox_id in still or file.file_id in self._moved:
             return False
-        return not self._directories.has_unlooked(self._accounts[file.mailbox_id])
+        return not self._directories.has_unlooked(self._accounts[file.mailbox_id], still)
 
     def _wait_of(self, file: MissingFile) -> float:
         tries = self._unclear[file]
