@@ -3,7 +3,8 @@
 Theory. What came of a command says only LIST: a mailbox counts as made when the server lists it under the very name
 that its directory stands for, whatever was answered, or not answered because the wire was cut. Then it is subscribed
 to, for most programs show no other, and the pass that follows reads it. One that was removed is deleted only after
-its messages have left it one by one, and the server has just said that it is empty. What it refuses is set aside.
+its messages have left it one by one, and under a name that nobody else knows, where the server says that it is empty.
+What it refuses is set aside.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -212,20 +213,20 @@ class ImapMailboxChanges:
 
     async def _delete(self, connection: ImapConnection, row: MailboxRow, change: MailboxChange) -> bool:
         """Delete one mailbox, and tell whether its server is to be read: it is gone, or not as empty as it seemed."""
-        reason = _NOT_DELETED
-        if await self._is_listed(connection, row):
+        hidden = row.wire_name + f" (removed {row.id})".encode()
+        listed = await self._listed(connection)
+        if not listed.isdisjoint({row.wire_name, hidden}):
             await self._db.write(partial(mailbox_changes.begin, ids=[change.id], now=self._clock()))
+            reason = _NOT_DELETED
             try:
-                selected = await connection.select(row.wire_name, read_only=True)
-                await connection.unselect()
-                if selected.exists:
+                if row.wire_name not in listed:
+                    await connection.rename(hidden, row.wire_name)  # we were interrupted
+                if not await _delete_if_empty(connection, row.wire_name, hidden):
                     await self._db.write(partial(mailbox_changes.put_off, ids=[change.id]))
                     return True
-                # NOTE: what somebody puts there within this one round trip goes with it; IMAP has no safer way.
-                await connection.delete(row.wire_name)
             except RefusedError as error:
                 reason = str(error)
-            if await self._is_listed(connection, row):
+            if not (await self._listed(connection)).isdisjoint({row.wire_name, hidden}):
                 await self._db.write(partial(mailbox_changes.refuse, ids=[change.id], error=reason))
                 log.warning("mailbox_not_deleted", account=self._account, mailbox_id=row.id, error=reason)
                 return False
@@ -238,9 +239,10 @@ class ImapMailboxChanges:
         self._wake_devices()
         return True
 
-    async def _is_listed(self, connection: ImapConnection, row: MailboxRow) -> bool:
+    async def _listed(self, connection: ImapConnection) -> frozenset[bytes]:
+        """Return which mailboxes the server has, and not only their names."""
         entries = await connection.list_mailboxes()
-        return any(one.octets == row.wire_name and listed_of(one, self._patterns).is_selectable for one in entries)
+        return frozenset(one.octets for one in entries if listed_of(one, self._patterns).is_selectable)
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._account):
@@ -249,6 +251,31 @@ class ImapMailboxChanges:
     async def _rows(self) -> dict[MailboxName, MailboxRow]:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         return {row.name: row for row in rows}
+
+
+async def _delete_if_empty(connection: ImapConnection, octets: bytes, hidden: bytes) -> bool:
+    """Delete a mailbox unless there is anything in it, and tell whether it was deleted.
+
+    NOTE: DELETE takes along what has come since one looked. Under a name that nobody knows nothing comes any more.
+    """
+    if await _is_in_use(connection, octets):
+        return False
+    await connection.rename(octets, hidden)
+    try:
+        if not await _is_in_use(connection, hidden):
+            await connection.delete(hidden)
+            return True
+    except RefusedError:
+        await connection.rename(hidden, octets)
+        raise
+    await connection.rename(hidden, octets)
+    return False
+
+
+async def _is_in_use(connection: ImapConnection, octets: bytes) -> bool:
+    selected = await connection.select(octets, read_only=True)
+    await connection.unselect()
+    return selected.exists > 0
 
 
 def _is_there(known: dict[MailboxName, MailboxRow], name: MailboxName) -> bool:

@@ -1,5 +1,6 @@
 """A mailbox whose directory a program removes goes from its server, emptied into Trash, guarded, never by mistake."""
 
+import asyncio
 import shutil
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,8 @@ async def test_removed_mailbox_goes_with_its_mail_in_trash(tmp_path: Path, user:
         assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
 
 
-@pytest.mark.parametrize("octets", [0, None], ids=["before the answer", "not"])
-async def test_removed_mailbox_without_mail_goes(tmp_path: Path, user: Provider, octets: int | None) -> None:
+@pytest.mark.parametrize("after", [b" DELETE ", b" RENAME ", None], ids=["delete", "rename", "not"])
+async def test_removed_mailbox_without_mail_goes(tmp_path: Path, user: Provider, after: bytes | None) -> None:
     """Whatever answer is lost; and one of that name may be made again."""
     user.receive("a", mailbox="Lists")
     user.expunge("a", mailbox="Lists")
@@ -46,15 +47,15 @@ async def test_removed_mailbox_without_mail_goes(tmp_path: Path, user: Provider,
         await house.settle()
 
         async def cut(line: bytes) -> None:
-            if b" DELETE " in line and not tap.cuts:
-                tap.cut_after_bytes = octets
+            if after is not None and after in line and not tap.cuts:
+                tap.cut_after_bytes = 0
 
         tap.before_line = cut
         _remove(house, "laptop", "Lists")
         await house.until(lambda: any(b" UNSUBSCRIBE " in line for line in tap.lines))
         await house.settle()
         assert user.mailboxes() == STANDARD
-        assert tap.cuts == (octets is not None)
+        assert tap.cuts == (after is not None)
 
         for subdir in ("tmp", "new", "cur"):
             (house.replica("laptop", "Lists").directory / subdir).mkdir(parents=True)
@@ -131,6 +132,28 @@ async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Pat
         assert sorted(user.flags("Lists")) == ["new"]
         assert [one.keys() for one in house.replicas("Lists")] == [["new"]] * 3
         assert sorted(user.flags("Trash")) == ["b"]
+
+
+async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: Provider) -> None:
+    """Also between the server's word that the mailbox is empty and its deletion."""
+    user.receive("x", mailbox="Lists")
+    user.expunge("x", mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def deliver(line: bytes) -> None:
+            if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
+                tap.before_line = None
+                await asyncio.to_thread(user.receive, "late", mailbox="Lists")
+
+        tap.before_line = deliver
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.before_line is None)
+        await house.settle()
+
+        assert sorted(user.flags("Lists")) == ["late"]
+        assert [one.keys() for one in house.replicas("Lists")] == [["late"]] * 3
+        assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
 async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: Provider) -> None:
