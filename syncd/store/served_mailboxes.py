@@ -56,8 +56,10 @@ def ensure_mailbox(
 
 
 def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now: float) -> None:
-    """Give a mailbox another name, with all that is in it."""
+    """Give a mailbox another name, with all that is in it, unless there is one of that name."""
     row = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id)
+    if any(one.name == name for one in accounts.mailboxes(conn, account_id=row.account_id)):
+        return
     entry = replace(accounts.listed(row), wire_name=str(name).encode(), name=name)
     nothing = ListChanges((), (), ())
     renamed = (Renamed(mailbox_id, entry),)

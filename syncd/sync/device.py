@@ -165,7 +165,7 @@ class Device:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
         device_id = (await self._attachment.row()).id
         follow = partial(self._rounds.ensure_replicas, device_id)
-        for replica in await self._directories.give_back(device_id, follow=follow):
+        for replica in await self._directories.give_back(device_id, self._still, follow=follow):
             self._files.examine(replica)
         effects = await self._rounds.settle(until=until)
         await self._tell()

@@ -145,7 +145,9 @@ class DirectoryChanges:
         await self._look(device_id)
         return frozenset(account for account, _ in made).union(one.account for one in gone)
 
-    async def give_back(self, device_id: int, *, follow: Callable[[], Awaitable[None]]) -> Sequence[ReplicaRow]:
+    async def give_back(
+        self, device_id: int, still: Standstill, *, follow: Callable[[], Awaitable[None]]
+    ) -> Sequence[ReplicaRow]:
         """Let the device have mailboxes again, and return their replicas; the directories of removed ones are made.
 
         Call `follow` for what lets directories have the names of their mailboxes.
@@ -157,12 +159,17 @@ class DirectoryChanges:
         await follow()
         restored: list[ReplicaRow] = []
         for one in await self._mailboxes.all_served(device_id):
-            if (change := returned.get(one.mailbox.id)) is not None:
+            change = returned.pop(one.mailbox.id, None)
+            if change is None or one.mailbox.id in still:
+                continue
+            with still.guard(one.mailbox.id, one.where):
                 if change.kind is ChangeKind.REMOVE:
                     await self._mailboxes.restore(one)
                 await self._db.write(partial(mailbox_removals.take_back, change=change))
                 restored.append(one.replica)
                 log.info("directory_is_back", replica=one.replica.directory)
+        if returned:  # the device has nothing of these any more
+            await self._db.write(partial(mailbox_removals.forget, changes=tuple(returned.values())))
         await self._look(device_id)
         return restored
 

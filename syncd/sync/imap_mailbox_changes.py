@@ -26,7 +26,6 @@ from syncd.sync.imap_listing import listed_of
 from syncd.sync.policies import Takers
 from syncd.sync.wakes import Wakes
 
-_TAKEN = "the server has another mailbox of this name"
 _NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
 _NOT_LISTED = "the server does not list a mailbox of this name, though it did not refuse it"
 
@@ -165,12 +164,11 @@ class ImapMailboxChanges:
             try:
                 octets = to_wire(one.name, row.delimiter)
                 if octets in entries and row.wire_name in entries:
-                    refused[one.id] = _TAKEN
-                elif row.wire_name in entries:
+                    continue  # somebody was faster: then what is there has come into a mailbox that is known
+                if row.wire_name in entries:
                     await connection.unselect()
                     await connection.rename(row.wire_name, octets)
-                if one.id not in refused:
-                    await self._subscribe_instead(connection, row.wire_name, octets)
+                await self._subscribe_instead(connection, row.wire_name, octets)
             except (RefusedError, ValueError) as error:
                 refused[one.id] = str(error)
         await self._list_mailboxes(connection)

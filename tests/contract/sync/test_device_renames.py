@@ -1,5 +1,6 @@
 """A mailbox whose directory a program renames is renamed on its server and on all devices; no mail is sent for it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,33 @@ async def test_rename_that_the_server_refuses_waits(tmp_path: Path, user: Provid
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
         assert [one.keys() for one in house.replicas("Lists")] == [KEYS] * 3
         assert user.mailboxes() == {*STANDARD, "Lists"}
+
+
+async def test_renamed_to_what_the_server_has_by_now(tmp_path: Path, user: Provider) -> None:
+    """Then the messages are moved there; nothing is sent, doubled or in Trash."""
+    user.receive(*KEYS, mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def make(line: bytes) -> None:
+            if b"LIST" in line and tap.before_line is not None and _is_renamed(house):
+                tap.before_line = None
+                await asyncio.to_thread(user.receive, "y", mailbox="Old")
+
+        tap.before_line = make
+        _rename(house, "laptop", "Lists", "Old")
+        await house.until(lambda: tap.before_line is None)
+        await house.settle()
+
+        assert sorted(user.flags("Old")) == [*KEYS, "y"]
+        assert [one.keys() for one in house.replicas("Old")] == [[*KEYS, "y"]] * 3
+        assert user.flags("Trash") == {}
+        assert user.mailboxes() == {*STANDARD, "Old"}
+        assert not any(b" APPEND " in line or (b" RENAME " in line and b"removed" not in line) for line in tap.lines)
+
+
+def _is_renamed(house: House) -> bool:
+    return not house.replica("laptop", "Lists").directory.exists()
 
 
 def _rename(house: House, device: str, old: str, new: str) -> None:

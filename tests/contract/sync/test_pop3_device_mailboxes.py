@@ -118,9 +118,11 @@ async def test_directory_that_a_device_renames(tmp_path: Path, user: Provider) -
         make(house, "laptop", "Lists")
         add(house, "laptop", "n", mailbox="Lists")
         await house.settle()
+        [row] = await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Lists"))
 
         on(house, "laptop", "Lists").directory.rename(on(house, "laptop", "Old/Lists").directory)
         await house.settle()
+        assert await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Old/Lists")) == [row]
         assert_everywhere(house, "Old/Lists", "n")
         assert_everywhere(house, "Trash")
         assert await _there(house) == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Old/Lists"}
