@@ -81,7 +81,7 @@ class ImapMailboxes:
         self._believe(missed, known)
         for one in renamed:
             self._failures.forget(one.mailbox_id)
-        if changes.added or renamed or missed:
+        if changes.added or changes.changed or renamed or missed:
             counts = {"added": len(changes.added), "renamed": len(renamed), "missed": len(missed)}
             log.info("mailboxes_listed", account=self._name, **counts)
             self._on_change()
