@@ -103,7 +103,7 @@ class ImapMailboxes:
             if row.wire_name in believed:
                 record = partial(listings.record_gone, mailbox_id=row.id, now=now)
                 self._suspicions.forget(row.id)
-                self._suspicions.confirm(row.id, record)
+                self._suspicions.confirm_gone(record)
 
 
 async def _is_there(connection: ImapConnection, wire_name: bytes) -> bool:
