@@ -10,12 +10,15 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.seed import IS_RANDOM
 from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 from tests.servers.postgres import Postgres
 
 # NOTE: what is too slow to Hypothesis depends on what else the machine does.
-settings.register_profile("syncd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "syncd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not IS_RANDOM
+)
 settings.load_profile("syncd")
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)

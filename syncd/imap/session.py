@@ -108,7 +108,7 @@ class Session:
         elif greeting.kind != "OK":
             raise ConnectionLostError(f"the server turned the connection away: {said(greeting.text)}")
         if greeting.text.code == "CAPABILITY":
-            self.capabilities = words(greeting.text.arguments)
+            self._know(words(greeting.text.arguments))
 
     async def _start_tls(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         if not self.capabilities:
@@ -119,7 +119,7 @@ class Session:
         if end.kind != "OK":
             raise TrustError(f"encryption refused by the server: {said(end.text)}")
         # NOTE: nothing that was said in the clear may outlive this line; the tokenizer refuses what came after the OK.
-        self.capabilities = frozenset()
+        self._know(frozenset())
         self.events.clear()
         loop = asyncio.get_running_loop()
         self.wire.reopen()
@@ -185,10 +185,8 @@ class Session:
 
     async def refresh_capabilities(self) -> None:
         """Ask for the capabilities anew; what was known before is forgotten."""
-        self.capabilities = frozenset()
+        self._know(frozenset())
         await self.command("CAPABILITY")
-        size = 4096 if "LITERAL-" in self.capabilities else 0
-        self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in self.capabilities else size
 
     # Commands.
 
@@ -240,11 +238,17 @@ class Session:
         finally:
             self._sink_factory = None
 
+    def _know(self, capabilities: frozenset[str]) -> None:
+        # NOTE: a server may say so at any time, unasked, and from then on it is so (RFC 9051 §7.2.2).
+        self.capabilities = capabilities
+        size = 4096 if "LITERAL-" in capabilities else 0
+        self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in capabilities else size
+
     # What the wire calls.
 
     def on_response(self, response: Untagged) -> None:
         if isinstance(response, Capability):
-            self.capabilities = response.names
+            self._know(response.names)
         elif isinstance(response, Enabled):
             self.enabled |= response.names
         elif isinstance(response, Status) and response.kind == "BYE":

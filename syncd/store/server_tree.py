@@ -26,7 +26,7 @@ from syncd.reconcile.planner import Selection
 from syncd.store import troubles
 from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import body, journal, mailbox, replica_message, server_message, trouble
+from syncd.store.schema import body, journal, mailbox, replica, replica_message, server_message, trouble
 
 
 class ObservedMessage(NamedTuple):
@@ -335,7 +335,13 @@ def _sizes_found(mailbox_id: int) -> Select[Any]:
     return (
         select(journal.c.size_bytes)
         .join(replica_message, file.id == journal.c.replica_message_id)
-        .where(journal.c.mailbox_id == mailbox_id, journal.c.kind == FOUND, file.state == ReplicaState.FOUND)
+        .join(replica, replica.c.id == file.replica_id)
+        .where(
+            journal.c.mailbox_id == mailbox_id,
+            journal.c.kind == FOUND,
+            file.state == ReplicaState.FOUND,
+            replica.c.listed_at.is_not(None),  # else the right file may be among those that are still to be read
+        )
     )
 
 

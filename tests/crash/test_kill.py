@@ -1,6 +1,6 @@
 """SIGKILL at any commit, file call or octet sent, and a restart: the same end as undisturbed, nothing lost or doubled.
 
-A few points of each kind are tried; SYNCD_CRASH_POINTS=50 tries fifty, and SYNCD_CRASH_SEED repeats a run.
+A few points of each kind are tried; SYNCD_CRASH_POINTS=50 tries fifty, and SYNCD_SEED (`tests.seed`) chooses others.
 """
 
 import os
@@ -21,10 +21,10 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.crash.child import run
 from tests.crash.faults import Fault, Kind
+from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
 POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "3"))
-SEED = int(os.environ.get("SYNCD_CRASH_SEED", "0")) or random.randrange(1 << 32)
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {
     "laptop": {**SETTLE},
@@ -196,7 +196,7 @@ def faults() -> list[tuple[Fault, Fault]]:
 async def test_killed_anywhere_and_started_again(tmp_path: Path, dovecot: Dovecot, mail_user: str, number: int) -> None:
     """Killed in the first sync and killed again among changes of all sides, syncd ends where it would have ended."""
     first, later = faults()[number]
-    print(f"seed {SEED}")
+    print(f"SYNCD_SEED={SEED}")
     async with Tap(dovecot.imap_port) as tap:
         story = Story(tmp_path, dovecot, mail_user, port=tap.port)
         story.begin()

@@ -1,7 +1,6 @@
 """Random walks on a real server with three devices: nothing is lost, nothing is doubled, and all sides agree at rest.
 
-The walks are the same ones each time, so that a change is judged by what it does. SYNCD_WALK_SEED=0 draws others, and
-another number chooses them; SYNCD_WALK_STEPS and SYNCD_WALK_RUNS make them longer, and more of them.
+SYNCD_SEED chooses the walks (`tests.seed`); SYNCD_WALK_STEPS and SYNCD_WALK_RUNS make them longer, and more of them.
 """
 
 import os
@@ -15,10 +14,10 @@ import pytest
 from tests.contract.sync.house import House, MakeDovecot, Table, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+from tests.seed import SEED
 from tests.walk.walker import Walker
 from tests.walk.world import World
 
-SEED = int(os.environ.get("SYNCD_WALK_SEED", "21")) or random.randrange(1, 1 << 32)
 STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "40"))
 RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
 SETTLE = {"settle": "20ms"}
@@ -56,7 +55,7 @@ async def _walk(directory: Path, user: Provider, *, seed: int, guard: Table) -> 
         try:
             await walker.walk(STEPS)
         except BaseException:
-            print(f"SYNCD_WALK_SEED={seed} SYNCD_WALK_STEPS={STEPS}", *walker.trace, sep="\n")
+            print(f"SYNCD_SEED={seed} SYNCD_WALK_STEPS={STEPS}", *walker.trace, sep="\n")
             raise
         finally:
             await house.__aexit__()

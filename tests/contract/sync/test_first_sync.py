@@ -16,6 +16,7 @@ from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+from tests.seed import SEED
 
 COUNT = 600
 DEVICES = ("laptop", "phone")
@@ -48,9 +49,8 @@ async def test_newest_messages_come_first_in_every_mailbox(tmp_path: Path, user:
 
 async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
     """A first sync that is stopped again and again never fetches a body that the store already has."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    draw = random.Random(seed)
+    print(f"SYNCD_SEED={SEED}")
+    draw = random.Random(SEED)
     keys = receive(user, COUNT)
     stops = 0
 
@@ -80,9 +80,8 @@ async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: 
 
 async def test_wire_cut_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
     """A connection that is lost again and again is a slower first sync with the same result."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    draw = random.Random(seed)
+    print(f"SYNCD_SEED={SEED}")
+    draw = random.Random(SEED)
     keys = receive(user, 300)
 
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:

@@ -10,6 +10,7 @@ from tests.contract.sync.house import House, pop3
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
 DEVICES = ("laptop", "phone")
@@ -92,9 +93,8 @@ async def test_equal_messages_stay_distinct(tmp_path: Path, user: Provider) -> N
 
 async def test_wire_cut_anywhere_loses_and_doubles_nothing(tmp_path: Path, user: Provider) -> None:
     """Wherever the server's answers end, the next sessions bring every message once and leave the maildrop empty."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    draw = random.Random(seed)
+    print(f"SYNCD_SEED={SEED}")
+    draw = random.Random(SEED)
     expected: list[str] = []
     async with Tap(user.server.pop3_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await _settled(house)

@@ -28,6 +28,26 @@ async def test_different_messages_under_one_message_id_stay_different(tmp_path: 
         assert {file.octets: file.stem for file in files if file.octets in names} == names
 
 
+async def test_message_id_of_a_hundred_kilobytes(tmp_path: Path, user: Provider) -> None:
+    """It is a header like others: its messages are delivered, and moved by a device without being sent."""
+    long = b"Message-ID: <" + b"x" * 100_000 + b"@example.org>\r\nSubject: %s\r\n\r\n%s\r\n"
+    messages = [long % (text, text) for text in (b"one", b"two")]
+    user.receive_raw(messages)
+    user.receive("old", mailbox="Archive")
+    house = House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices={"laptop": {"settle": "20ms"}})
+    async with house:
+        await house.settle()
+        inbox, archive = house.replica("laptop"), house.replica("laptop", "Archive")
+        assert sorted(file.octets for file in inbox.files()) == [one.replace(b"\r\n", b"\n") for one in messages]
+
+        one = next(file.path for file in inbox.files() if file.octets.endswith(b"one\n"))
+        one.rename(archive.directory / "cur" / one.name)
+        await house.settle()
+
+        assert user.bodies() == (messages[1],)
+        assert user.bodies("Archive")[1] == messages[0]
+
+
 def _shared(text: str) -> bytes:
     """Return a message of the same size, date and Message-ID as all others; only header and text tell it apart."""
     return (

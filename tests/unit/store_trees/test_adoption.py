@@ -314,7 +314,8 @@ def test_device_that_found_it_first_makes_it_a_message(grove: Grove) -> None:
 
 
 def test_bodies_of_found_files_are_known_by_size_and_date(grove: Grove) -> None:
-    """Then the header decides. A message of their size is wanted though no device takes it."""
+    """Then the header decides. A message of their size is wanted though no device takes it, once all were read."""
+    look(grove, doubt(grove, grove.phone))
     of = grove.replica(grove.phone)
     find(grove, of, ("file", "a"), mtime=900)
     same, late = (plant(grove, uid, "a", has_body=False, date=date) for uid, date in ((1, 900), (2, 901)))
@@ -325,13 +326,14 @@ def test_bodies_of_found_files_are_known_by_size_and_date(grove: Grove) -> None:
         found = grove(lambda conn: known_bodies.known_bodies(conn, **ask))
         return {id_: len(bodies) for id_, bodies in found.items()}
 
-    wanted = grove(
-        lambda conn: server_tree.wanted_bodies(
-            conn, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY, selections=(), limit=9, now=NOW
-        )
-    )
+    def wanted() -> set[int]:
+        ask = {"mailbox_id": grove.inbox, "uidvalidity": UIDVALIDITY, "selections": (), "limit": 9, "now": NOW}
+        return {one.message_id for one in grove(lambda conn: server_tree.wanted_bodies(conn, **ask))}
+
     assert known() == {same: 1}
-    assert {one.message_id for one in wanted} == {same, late}
+    assert wanted() == {same, late}
+    doubt(grove, of)
+    assert wanted() == set()
 
 
 # Who takes nothing yet.
