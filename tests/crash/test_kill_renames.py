@@ -1,6 +1,6 @@
 """SIGKILL at any commit or file call while mailboxes are renamed and deleted on the server: the same end, nothing lost.
 
-SYNCD_CRASH_POINTS and SYNCD_CRASH_SEED as in `test_kill`.
+SYNCD_CRASH_POINTS and SYNCD_SEED as in `test_kill`.
 """
 
 import random
@@ -15,7 +15,8 @@ from tests.contract.sync.replica import MailFile
 from tests.contract.sync.tap import Tap
 from tests.crash.child import run
 from tests.crash.faults import Fault, Kind
-from tests.crash.test_kill import POINTS, SEED
+from tests.crash.test_kill import POINTS
+from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
 DEVICES: Mapping[str, Table] = {"laptop": {"settle": "20ms"}, "phone": {"settle": "20ms", "layout": "fs"}}
@@ -41,7 +42,7 @@ async def test_killed_anywhere_while_mailboxes_are_renamed(
 ) -> None:
     """Two that change their names, one with another inside, and one that is gone: files stay, and none is fetched."""
     fault, user = faults()[number], Provider(dovecot, mail_user)
-    print(f"seed {SEED}")
+    print(f"SYNCD_SEED={SEED}")
     user.receive(*KEYS, mailbox="Work")
     user.receive("x", mailbox="Work/Sub")
     user.receive("y", mailbox="Job")
