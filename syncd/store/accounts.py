@@ -146,11 +146,15 @@ def put_listed(conn: Connection, account_id: int, entry: Listed) -> int:
 
 
 def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
-    """Write how its server lists a known mailbox, its name included; what it does not tell stays."""
+    """Write how its server lists a known mailbox, its name included; what it does not tell stays.
+
+    Its version rises, for its devices may have something to do.
+    """
     values = _columns_of(entry)
     if entry.object_id is None:
         del values["object_id"]
-    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(gone_at=None, **values))
+    values |= {"gone_at": None, "version": mailbox.c.version + 1}
+    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
 
 
 def move_cursor(

@@ -48,10 +48,9 @@ def record_gone(conn: Connection, *, mailbox_id: int, now: float) -> None:
     columns = server_message.c
     alive = (columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
     ids = list(conn.execute(select(columns.id).where(*alive)).scalars())
-    if ids:
-        version = raise_version(conn, mailbox_id)
-        conn.execute(update(server_message).where(*alive).values(gone_at=now, version=version))
-        troubles.forget(conn, ids)
+    version = raise_version(conn, mailbox_id)
+    conn.execute(update(server_message).where(*alive).values(gone_at=now, version=version))
+    troubles.forget(conn, ids)
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(gone_at=now, error=None))
 
 

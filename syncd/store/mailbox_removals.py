@@ -8,14 +8,14 @@ from syncd.mail.tree import ReplicaState
 from syncd.reconcile.changes import compare
 from syncd.reconcile.guard import Reason
 from syncd.reconcile.removals import Remainder
-from syncd.store import accounts, holds, mailbox_changes
+from syncd.store import accounts, holds, listings, mailbox_changes
 from syncd.store.adoption import all_files
 from syncd.store.devices import ACTIVE, ReplicaRow
 from syncd.store.holds import HoldScope, HoldState
 from syncd.store.journal import ON_ITS_WAY
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.replica_tree import record_changes
-from syncd.store.schema import device, journal, mailbox, mailbox_change, replica, replica_message, server_message
+from syncd.store.schema import device, journal, mailbox_change, replica, replica_message, server_message
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
@@ -162,7 +162,7 @@ def settle(conn: Connection, *, mailbox_id: int, now: float) -> None:
         holds.drop_holds(conn, (one.id for one in _holds(conn, device_id, mailbox_id)))
     conn.execute(delete(replica).where(replica.c.mailbox_id == mailbox_id, replica.c.device_id.in_(devices)))
     conn.execute(delete(mailbox_change).where(*mine))
-    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(gone_at=now))
+    listings.record_gone(conn, mailbox_id=mailbox_id, now=now)
 
 
 def _messages(conn: Connection, mailbox_id: int) -> int:

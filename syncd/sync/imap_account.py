@@ -182,7 +182,8 @@ class ImapAccount:
             elif has_news or connection.has_events:
                 await self._reading.look_at_selected(connection)
             await self._reading.follow(connection)
-            has_news = not wake.is_set() and await self._rest(connection, wake)
+            may_rest = not (wake.is_set() or self._push.has_made_mailboxes)
+            has_news = may_rest and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""

@@ -81,7 +81,7 @@ class ImapMailboxes:
         self._believe(missed, known)
         for one in renamed:
             self._failures.forget(one.mailbox_id)
-        if changes.added or renamed or missed:
+        if changes.added or changes.changed or renamed or missed:
             counts = {"added": len(changes.added), "renamed": len(renamed), "missed": len(missed)}
             log.info("mailboxes_listed", account=self._name, **counts)
             self._on_change()
@@ -103,7 +103,7 @@ class ImapMailboxes:
             if row.wire_name in believed:
                 record = partial(listings.record_gone, mailbox_id=row.id, now=now)
                 self._suspicions.forget(row.id)
-                self._suspicions.confirm(row.id, record)
+                self._suspicions.confirm_gone(record)
 
 
 async def _is_there(connection: ImapConnection, wire_name: bytes) -> bool:

@@ -25,6 +25,7 @@ from syncd.sync.sides import RoundResult
 
 _ROUNDS_MAX = 100
 _OVERTAKEN_MAX = 4
+_MADE_ONCE_S = 300.0
 
 
 class ImapPush:
@@ -60,6 +61,7 @@ class ImapPush:
         self._again_at: float | None = None
         self.has_made_mailboxes = False
         """Whether there are mailboxes on the server that are to be listed before what they are for can be brought."""
+        self._made_at: dict[int, float] = {}
 
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
@@ -108,7 +110,7 @@ class ImapPush:
         names = await self._db.read(device_names)
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         open_ = {row.id: row for row in rows if row.is_synced and row.is_readable}
-        await self._make_again(connection, due(found, now=now), names)
+        await self._make_again(connection, found, names)
         mine = [
             one
             for one in found
@@ -147,10 +149,15 @@ class ImapPush:
         lost: dict[int, list[int]] = defaultdict(list)
         rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account_id))
         left = {row.id: row for row in rows if row.is_selected}
+        now = self._clock()
         for one in found:
-            row = left.get(one.mailbox_id)
-            if row is not None and self._takers.takes(names[one.device_id], self._account, row.name):
-                lost[row.id].append(one.id)
+            row, is_begun = left.get(one.mailbox_id), one.state is UploadState.BEGUN
+            if row is None or not self._takers.takes(names[one.device_id], self._account, row.name):
+                continue
+            # NOTE: a server that does not list what it made would be asked without end.
+            was_made = now - self._made_at.get(row.id, -_MADE_ONCE_S) < _MADE_ONCE_S
+            if (is_begun or one.due_at <= now) and not was_made:
+                lost[row.id] += [] if is_begun else [one.id]
         for mailbox_id, upload_ids in lost.items():
             row = left[mailbox_id]
             wire_name = row.wire_name
@@ -163,10 +170,10 @@ class ImapPush:
                 await connection.subscribe(wire_name)
             except (RefusedError, ValueError) as error:
                 errors = dict.fromkeys(upload_ids, str(error))
-                await self._db.write(partial(uploads.refuse, errors=errors, now=self._clock()))
+                await self._db.write(partial(uploads.refuse, errors=errors, now=now))
             else:
                 log.info("mailbox_made_again", account=self._account, mailbox_id=row.id)
-                self.has_made_mailboxes = True
+                self._made_at[row.id], self.has_made_mailboxes = now, True
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> bool:
         """Push one mailbox, and tell whether the server was faster."""

@@ -75,6 +75,7 @@ class MailboxDirectories:
     async def _rename(self, device_id: int, step: Step) -> Renaming:
         """Do one step; what ends it in between leaves the replicas as not looked at, and is found the next time."""
         prove = await self._prover()
+        await asyncio.to_thread(self._proved, prove)
         begin = partial(directories.begin_move, device_id=device_id, source=step.source)
         listed_at = await self._db.write(begin)
         renaming = await to_its_end(self._renamed, step, prove)
@@ -113,6 +114,10 @@ class MailboxDirectories:
             if wanted != one.directory:
                 why = _NO_NAME if wanted is None else stuck.get(one.replica_id, _NAME_TAKEN)
                 still.note(one.mailbox_id, f"{one.account}/{one.name}", why)
+
+    def _proved(self, prove: Prove) -> None:
+        with ReplicaRoot(self._path) as root:
+            prove(root)
 
     def _renamed(self, step: Step, prove: Prove) -> Renaming:
         with ReplicaRoot(self._path) as root:

@@ -49,6 +49,7 @@ class Suspicions:
         self._unrecorded: dict[int, tuple[int, Record]] = {}
         """What would record what is doubted, with its UIDVALIDITY, of mailboxes that were just looked at."""
         self._unlisted: tuple[frozenset[bytes], float] | None = None
+        self._gone: tuple[Record, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._mailboxes) or self._unlisted is not None
@@ -88,7 +89,11 @@ class Suspicions:
         return Verdict.CONFIRMED
 
     def believe_unlisted(self, missed: Collection[bytes], *, now: float) -> frozenset[bytes]:
-        """Return the mailboxes that are believed to be gone, of those that a LIST misses."""
+        """Return the mailboxes that are believed to be gone, of those that a LIST misses.
+
+        What was to be recorded of others before is not any more.
+        """
+        self._gone = ()
         doubted, since = self._unlisted or (frozenset(), now)
         both, new = doubted.intersection(missed), frozenset(missed) - doubted
         self._unlisted = None
@@ -103,6 +108,10 @@ class Suspicions:
         if both:
             log.info("absence_confirmed", account=self._account, mailboxes=len(both))
         return both
+
+    def confirm_gone(self, record: Record) -> None:
+        """Keep what records that a mailbox is gone, until all others were looked at, or the next LIST."""
+        self._gone += (record,)
 
     def confirm(self, mailbox_id: int, record: Record) -> None:
         """Keep what records a confirmed absence, until all mailboxes were looked at."""
@@ -131,8 +140,8 @@ class Suspicions:
 
     def take_confirmed(self) -> tuple[Record, ...]:
         """Return what is to be recorded in one transaction."""
-        taken = tuple(self._confirmed.values())
-        self._confirmed = {}
+        taken = (*self._confirmed.values(), *self._gone)
+        self._confirmed, self._gone = {}, ()
         return taken
 
     def forget(self, mailbox_id: int) -> None:

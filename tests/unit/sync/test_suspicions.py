@@ -64,6 +64,18 @@ def test_what_was_confirmed_waits_for_the_other_mailboxes_and_not_for_a_new_look
     assert suspicions.take_confirmed() == ()
 
 
+def test_mailbox_that_is_listed_again_is_not_recorded_as_gone() -> None:
+    """Not even if it was believed to be, and the connection ended before that was recorded."""
+    suspicions, records = _suspicions(), (lambda _: None, lambda _: None)
+    suspicions.confirm_gone(records[0])
+    suspicions.believe_unlisted((), now=1.0)
+    assert suspicions.take_confirmed() == ()
+
+    suspicions.confirm(BOX, records[0])
+    suspicions.confirm_gone(records[1])
+    assert suspicions.take_confirmed() == records
+
+
 def test_mailbox_that_could_not_be_looked_at_in_time_is_forgotten() -> None:
     """Else a pass would follow the other without end; one that is not due, or doubted in this pass, stays."""
     suspicions = _suspicions()
