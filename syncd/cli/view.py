@@ -82,7 +82,8 @@ def _replicas(replicas: list[tuple[DeviceStatus, ReplicaStatus]]) -> Table:
     for device, one in replicas:
         mailbox = f"{one.account}/{one.mailbox}"
         waiting = f"{one.waiting:,}" if one.waiting else ""
-        _row(table, device.name, mailbox, f"{one.on_server:,}", f"{one.delivered:,}", waiting, _unsynced(one))
+        on_server = "gone" if one.is_gone else f"{one.on_server:,}"
+        _row(table, device.name, mailbox, on_server, f"{one.delivered:,}", waiting, _unsynced(one))
     return table
 
 
@@ -107,11 +108,13 @@ def _place(trouble: TroubleStatus) -> tuple[str, str]:
     where = f"{trouble.account}/{trouble.mailbox}"
     if trouble.uid is not None:
         return where, str(trouble.uid)
+    if trouble.is_mailbox:
+        return where, "the mailbox"
     return where, "in maildrop" if trouble.device is None else "a new file"
 
 
 def _is_interesting(one: ReplicaStatus) -> bool:
-    return bool(one.on_server or one.delivered or one.waiting or _unsynced(one))
+    return bool(one.is_gone or one.on_server or one.delivered or one.waiting or _unsynced(one))
 
 
 def _unsynced(one: ReplicaStatus) -> str:

@@ -57,7 +57,7 @@ def _standing_still(app: App, devices: Collection[str], failures: Collection[Fai
 
 def _count_held(conn: Connection, *, config: Config, of_accounts: Collection[str]) -> int:
     found = holds_of(config, held(conn))
-    return sum(one.count for one in found if one.account in of_accounts and one.state == HoldState.HELD)
+    return sum(max(one.count, 1) for one in found if one.account in of_accounts and one.state == HoldState.HELD)
 
 
 async def _left(

@@ -52,7 +52,7 @@ def status_of(
             _device(name, str(one.path), devices.get(name), running.devices.get(name), report, now=now)
             for name, one in config.devices.items()
         ),
-        troubles=tuple(_troubles(config, report)),
+        troubles=(*_troubles(config, report), *_refused_mailboxes(config, report)),
         holds=holds_of(config, report.holds)[:HOLDS_MAX],
     )
 
@@ -148,6 +148,7 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
             missing=one.missing,
             deleted=one.deleted,
             edited=one.edited,
+            is_gone=mailbox.is_gone,
         )
         for one in mine
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None
@@ -171,6 +172,26 @@ def _troubles(config: Config, report: StoreReport) -> Sequence[TroubleStatus]:
         )
         for one in report.troubles
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None
+    ]
+
+
+def _refused_mailboxes(config: Config, report: StoreReport) -> Sequence[TroubleStatus]:
+    accounts = {one.id: one.name for one in report.accounts}
+    devices = {one.id: one.name for one in report.devices}
+    return [
+        TroubleStatus(
+            account=accounts[one.account_id],
+            mailbox=one.name,
+            uid=None,
+            device=devices[one.device_id],
+            error=one.error,
+            attempts=one.attempts,
+            since_at=one.since_at,
+            retry_at=one.retry_at,
+            is_mailbox=True,
+        )
+        for one in report.mailboxes_refused
+        if accounts[one.account_id] in config.accounts and devices[one.device_id] in config.devices
     ]
 
 

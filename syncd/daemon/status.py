@@ -50,7 +50,8 @@ class AccountStatus:
 class ReplicaStatus:
     """Count a device's copy of a mailbox. waiting: server changes to come; the others: not yet synced.
 
-    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held.
+    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held. is_gone: the server
+    has the mailbox no more, and its directory is still there.
     """
 
     account: str
@@ -62,6 +63,7 @@ class ReplicaStatus:
     missing: int
     deleted: int
     edited: int
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class DeviceStatus:
 
 @dataclass(frozen=True, slots=True)
 class TroubleStatus:
-    """Describe a message that is set aside.
+    """Describe a message that is set aside, or with is_mailbox a whole mailbox that a device made or removed.
 
     device None: on the server's side. uid None: it has none yet, being in a POP3 maildrop still, or, with a device, a
     file that was added there and that the server did not take. retry_at None: not by itself.
@@ -105,6 +107,7 @@ class TroubleStatus:
     attempts: int
     since_at: float
     retry_at: float | None
+    is_mailbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class HoldStatus:
     """Describe what waits for a person. state: held, or released for the next round; why: reason in words.
 
     scope: device for removals on the device, by_device for deletions by it, which its server has not heard of, account
-    for those by all devices together; then device is None.
+    for those by all devices together; then device is None. count 0: of a mailbox without messages, the mailbox.
     """
 
     id: int
@@ -133,6 +136,8 @@ class HoldStatus:
             "by_device": ("deletion", f"by {self.device}"),
             "account": ("deletion", "by all devices together"),
         }.get(self.scope, ("removal", f"on {self.device}"))
+        if not self.count:
+            return f"the removal of the mailbox {whose}"
         return f"{self.count:,} {noun}{'s' if self.count != 1 else ''} {whose}"
 
 

@@ -162,6 +162,21 @@ class ImapConnection:
         """Put a mailbox on the list of those that the user's programs show (RFC 3501 §6.3.6)."""
         await mailbox_commands.subscribe(self._session, octets)
 
+    async def unsubscribe(self, octets: bytes) -> None:
+        """Take a mailbox off that list (RFC 3501 §6.3.7)."""
+        await mailbox_commands.unsubscribe(self._session, octets)
+
+    async def rename(self, octets: bytes, new: bytes) -> None:
+        """Rename a mailbox, and with it those inside (RFC 9051 §6.3.6); it should not be the selected one."""
+        await mailbox_commands.rename(self._session, octets, new)
+
+    async def delete(self, octets: bytes) -> None:
+        """Delete a mailbox with all that is in it; one that is not there is fine.
+
+        Only whoever has just seen that it is empty, and has not selected it, may call this (RFC 3501 §6.3.4).
+        """
+        await mailbox_commands.delete(self._session, octets)
+
     async def select(
         self,
         octets: bytes,

@@ -57,6 +57,27 @@ async def subscribe(session: Session, octets: bytes) -> None:
     await session.command("SUBSCRIBE", string(octets), reach=Reach.MAILBOX)
 
 
+async def unsubscribe(session: Session, octets: bytes) -> None:
+    """Unsubscribe from a mailbox; see `ImapConnection.unsubscribe`."""
+    await session.command("UNSUBSCRIBE", string(octets), reach=Reach.MAILBOX)
+
+
+async def rename(session: Session, octets: bytes, new: bytes) -> None:
+    """Rename a mailbox; see `ImapConnection.rename`."""
+    await session.command("RENAME", string(octets), string(new), reach=Reach.MAILBOX)
+
+
+async def delete(session: Session, octets: bytes) -> None:
+    """Delete a mailbox; see `ImapConnection.delete`."""
+    end = await session.attempt("DELETE", string(octets))
+    if end.kind != "OK" and end.text.code != "NONEXISTENT":
+        raise refusal("delete", end, reach=Reach.MAILBOX)
+
+
 def _status_items(session: Session) -> bytes:
-    has_modseq = "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities
-    return b"(MESSAGES UIDNEXT UIDVALIDITY" + (b" HIGHESTMODSEQ)" if has_modseq else b")")
+    items = [b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY"]
+    if session.capabilities & {"CONDSTORE", "QRESYNC"}:
+        items.append(b"HIGHESTMODSEQ")
+    if "OBJECTID" in session.capabilities:
+        items.append(b"MAILBOXID")
+    return b"(%s)" % b" ".join(items)

@@ -280,12 +280,15 @@ def _status_row(found: tuple[Item, ...]) -> Untagged:
         for key, value in zip(found[1][::2], found[1][1::2], strict=False)
         if isinstance(key, Atom) and isinstance(value, Atom)
     }
+    pairs = zip(found[1][::2], found[1][1::2], strict=False)
+    ids = [value for key, value in pairs if isinstance(key, Atom) and key.upper() == b"MAILBOXID"]
     return StatusRow(
         _name(found[0]),
         messages=number(told.get(b"MESSAGES")),
         uidnext=number(told.get(b"UIDNEXT")) or None,
         uidvalidity=number(told.get(b"UIDVALIDITY")) or None,
         highestmodseq=number(told.get(b"HIGHESTMODSEQ"), MODSEQ_MAX) or None,
+        object_id=_identity(ids[-1]) if ids else None,
     )
 
 

@@ -109,13 +109,17 @@ class FlagsDefined:
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """The answer to STATUS; None where the server did not say."""
+    """The answer to STATUS; None where the server did not say.
+
+    object_id: MAILBOXID, which a mailbox keeps when it is renamed (RFC 8474 §4).
+    """
 
     octets: bytes
     messages: int | None = None
     uidnext: int | None = None
     uidvalidity: int | None = None
     highestmodseq: int | None = None
+    object_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

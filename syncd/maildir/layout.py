@@ -9,6 +9,7 @@ Names are UTF-8 on disk in `fs`, as mbsync's Verbatim and every indexer of trees
 """
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -68,6 +69,22 @@ class Fs:
             return None
         account, *parts = directory.parts
         return _proven(self, directory, account, parts)
+
+
+def are_nearly_equal(one: str, other: str) -> bool:
+    """Tell whether two directories are not one, and are to a disk that folds case or the forms of Unicode."""
+    return one != other and _folded(one) == _folded(other)
+
+
+def _folded(directory: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", _decoded(directory)).casefold())
+
+
+def _decoded(directory: str) -> str:
+    try:
+        return decode_utf7(directory.encode("ascii"))
+    except ValueError:
+        return directory
 
 
 def _checked(account: str, name: MailboxName) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """A device root: its mailbox directories, opened step by step without following a link, and its control files."""
 
-import errno
 import os
 import re
 import stat
-from collections.abc import Container, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
@@ -62,71 +61,37 @@ class ReplicaRoot:
 
     def create(self, directory: PurePosixPath) -> MailboxDirectory:
         """Make what is missing of a mailbox directory, durably and with mode 0700 whatever the umask, and open it."""
-        with failing("make a mailbox directory"), ExitStack() as opened:
-            fd = self.fd
-            for part in _parts(directory):
-                _make(part, fd)
-                fd = _opened(part, fd, opened)
+        self.make(directory)
+        with failing("make a mailbox directory"), self.opened(directory) as fd:
             # NOTE: cur/ last, for it is what makes a directory a mailbox: a crash before it leaves none half made.
             for subdir in (TMP, NEW, CUR):
                 _make(subdir, fd)
         return self.mailbox(directory)
 
-    def has(self, directory: PurePosixPath) -> bool:
-        """Tell whether there is anything at the place of a directory."""
-        with failing("examine a mailbox directory"), ExitStack() as opened:
-            *outer, last = _parts(directory)
-            try:
-                fd = _walk(self.fd, PurePosixPath(*outer), opened) if outer else self.fd
-                os.stat(last, dir_fd=fd, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-        return True
-
-    def remove(self, directory: PurePosixPath, *, disposable: Container[str]) -> None:
-        """Remove a mailbox directory in which nothing is but files called `disposable`, and those around it, if empty.
-
-        Directories of other mailboxes in it stay, with the way to them. Anything else, and it stays as it is.
-        """
-        with failing("remove a mailbox directory"), suppress(FileNotFoundError, NotADirectoryError):
-            self._empty(directory, disposable)
-            for each in (directory, *directory.parents):
-                if not each.parts or not self._rmdir(each):
-                    break
-
-    def _empty(self, directory: PurePosixPath, disposable: Container[str]) -> None:
-        """Take away what makes a directory a mailbox, unless there is something in it."""
-        with ExitStack() as opened:
-            fd = _walk(self.fd, directory, opened)
-            with os.scandir(fd) as entries:
-                inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-            files = [name for name, is_directory in inside.items() if not is_directory]
-            subdirs = [name for name in (TMP, NEW, CUR) if inside.get(name)]
-            if any(name not in disposable for name in files):
-                return
-            if any(os.listdir(_opened(name, fd, opened)) for name in subdirs):
-                return
-            for name in subdirs:
+    def is_absent(self, directory: PurePosixPath) -> bool:
+        """Tell whether nothing at all has the name of a directory; FileError where that cannot be told."""
+        with failing("look for a mailbox directory"), ExitStack() as opened:
+            fd = self.fd
+            for part in _parts(directory):
                 try:
-                    os.rmdir(name, dir_fd=fd)
-                except OSError as error:
-                    if error.errno != errno.ENOTEMPTY:
-                        raise
-                    return  # something has just come, and means that somebody uses it
-            for name in files:
-                os.unlink(name, dir_fd=fd)
+                    fd = _opened(part, fd, opened)
+                except FileNotFoundError:
+                    return True
+        return False
 
-    def _rmdir(self, directory: PurePosixPath) -> bool:
+    def make(self, directory: PurePosixPath) -> None:
+        """Make what is missing of a directory, durably and with mode 0700 whatever the umask; the root is there."""
+        with failing("make a directory"), ExitStack() as opened:
+            fd = self.fd
+            for part in _parts(directory) if directory.parts else ():
+                _make(part, fd)
+                fd = _opened(part, fd, opened)
+
+    @contextmanager
+    def opened(self, directory: PurePosixPath) -> Iterator[int]:
+        """Give a descriptor of a directory below the root, or of the root; OSError when there is none."""
         with ExitStack() as opened:
-            parent = directory.parent
-            fd = _walk(self.fd, parent, opened) if parent.parts else self.fd
-            try:
-                os.rmdir(directory.name, dir_fd=fd)
-            except OSError as error:
-                if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY}:
-                    return False
-                raise
-        return True
+            yield _walk(self.fd, directory, opened) if directory.parts else self.fd
 
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
@@ -160,7 +125,7 @@ class ReplicaRoot:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
         with (
             failing("read a control file", is_of_root=not directory.parts),
-            _control_directory(self.fd, directory) as fd,
+            self.opened(directory) as fd,
         ):
             try:
                 found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
@@ -176,7 +141,7 @@ class ReplicaRoot:
         """Put a small file in place of the old one, at once, mode 0600, and durably."""
         with (
             failing("write a control file", is_of_root=not directory.parts),
-            _control_directory(self.fd, directory) as fd,
+            self.opened(directory) as fd,
         ):
             try:
                 os.unlink(temporary, dir_fd=fd)
@@ -239,12 +204,6 @@ def _walk(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int:
         for part in outer:
             fd = _opened(part, fd, passed)
         return _opened(last, fd, opened)
-
-
-@contextmanager
-def _control_directory(root_fd: int, directory: PurePosixPath) -> Iterator[int]:
-    with ExitStack() as opened:
-        yield _walk(root_fd, directory, opened) if directory.parts else root_fd
 
 
 def _make(name: str, parent_fd: int) -> None:

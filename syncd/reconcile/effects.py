@@ -112,6 +112,32 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeMailbox:
+    """Make the mailbox on the server for which a device has a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenameMailbox:
+    """Rename a mailbox of the server whose directory a device has under another name."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMailbox:
+    """Delete a mailbox of the server whose directory a device removed, and in which nothing is left."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreMailbox:
+    """Make the directory again that a device removed, for there is something in its mailbox."""
+
+    mailbox_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Agree:
     """Move the base where both sides made the same change by themselves; touches neither side."""
 
@@ -142,14 +168,19 @@ Arrival = Append | Copy | Move | Bind
 """What makes a message of a file that a device added."""
 ServerEffect = Store | Restore | Departure | Append | Copy
 BaseEffect = Agree | Forget | Bind
-Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect
+MailboxEffect = MakeMailbox | RenameMailbox | DeleteMailbox | RestoreMailbox
+Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect | MailboxEffect
 ORDER: tuple[type[Effect], ...] = (
+    MakeMailbox,
+    RestoreMailbox,
+    RenameMailbox,
     Append,
     Copy,
     Store,
     Restore,
     Move,
     Expunge,
+    DeleteMailbox,
     Shift,
     Rename,
     Remove,
@@ -161,9 +192,10 @@ ORDER: tuple[type[Effect], ...] = (
 )
 """What is done before what.
 
-To a server goes what is new, for it may take the place of what leaves; then flags, then what is put back, and only
-then what leaves: a deletion comes after every change that may be stronger. On a device a file moves before it would be
-removed and another written; and what goes makes room for what comes. What touches no side is recorded at the end.
+Mailboxes are there before what is in them, and go after it. To a server goes what is new, for it may take the place of
+what leaves; then flags, then what is put back, and only then what leaves: a deletion comes after every change that may
+be stronger. On a device a file moves before it would be removed and another written; and what goes makes room for what
+comes. What touches no side is recorded at the end.
 """
 
 
@@ -202,6 +234,14 @@ def as_text(effect: Effect) -> str:
             return f"copy message {message_id} (uid {uid}) to {to}"
         case Bind(message_id, file_id):
             return f"know file {file_id} as that of message {message_id}"
+        case MakeMailbox():
+            return "make the mailbox"
+        case RenameMailbox(mailbox_id):
+            return f"rename mailbox {mailbox_id} to this"
+        case DeleteMailbox():
+            return "delete the mailbox"
+        case RestoreMailbox():
+            return "make the directory of the mailbox again"
         case Agree(message_id, add, remove):
             return f"agree on message {message_id}{_delta(add, remove)}"
         case Forget(message_id):

@@ -1,24 +1,26 @@
 """Floor 2: which mailboxes a LIST adds, changes and misses, and which of them are synced first."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from syncd.mail.mailbox import MailboxName, SpecialUse
 
-_MANY = 4
-"""Of fewer mailboxes a person may well delete more than half."""
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Describe a mailbox as a LIST response or the store knows it."""
+    """Describe a mailbox as a LIST response or the store knows it.
+
+    object_id: what it keeps when it is renamed (RFC 8474); None where the server did not tell.
+    """
 
     wire_name: bytes
     name: MailboxName
     delimiter: str | None
     attributes: frozenset[str]
     is_selected: bool
+    object_id: str | None = None
 
     @property
     def special_use(self) -> SpecialUse | None:
@@ -34,24 +36,33 @@ class Listed:
 class ListChanges:
     """Hold what a complete LIST says against what was known.
 
-    is_doubtful: it misses so much that the server may be ill; it is believed when a later one says the same.
+    missed: what is not listed, and what had messages and is only the name of a parent now; an absence, and no proof.
     """
 
     added: tuple[Listed, ...]
     changed: tuple[Listed, ...]
     missed: tuple[bytes, ...]
-    is_doubtful: bool = False
 
 
 def compare_listing(known: Mapping[bytes, Listed], listed: Iterable[Listed]) -> ListChanges:
-    """Return what a LIST adds, changes and misses; an empty LIST misses nothing, since no server is without INBOX."""
-    now = {entry.wire_name: entry for entry in listed}
-    missed = tuple(wire_name for wire_name in known if wire_name not in now) if now else ()
+    """Return what a LIST adds, changes and misses.
+
+    It never misses INBOX, without which no server is, and an empty one misses nothing.
+    """
+    now = {entry.wire_name: entry for entry in _distinct(listed, known)}
+    missed = [
+        wire_name
+        for wire_name, before in known.items()
+        if not before.name.is_inbox and (wire_name not in now or _is_emptied(before, now[wire_name]))
+    ]
     return ListChanges(
         added=tuple(entry for wire_name, entry in now.items() if wire_name not in known),
-        changed=tuple(entry for wire_name, entry in now.items() if wire_name in known and known[wire_name] != entry),
-        missed=missed,
-        is_doubtful=_is_short(len(missed), len(known)) or any(known[wire_name].name.is_inbox for wire_name in missed),
+        changed=tuple(
+            entry
+            for wire_name, entry in now.items()
+            if wire_name in known and wire_name not in missed and _differ(known[wire_name], entry)
+        ),
+        missed=tuple(missed) if now else (),
     )
 
 
@@ -63,5 +74,20 @@ def sync_order(name: MailboxName, special_use: SpecialUse | None) -> tuple[int, 
     return (rank.get(special_use, 2) if special_use else 2), str(name)
 
 
-def _is_short(missed: int, known: int) -> bool:
-    return known >= _MANY and missed > known / 2
+def _distinct(listed: Iterable[Listed], known: Mapping[bytes, Listed]) -> Iterable[Listed]:
+    """Return one entry for each name: INBOX may be listed in two cases, and is one mailbox."""
+    by_name: dict[MailboxName, Listed] = {}
+    for entry in listed:
+        other = by_name.get(entry.name)
+        if other is None or (entry.wire_name in known and other.wire_name not in known):
+            by_name[entry.name] = entry
+    return by_name.values()
+
+
+def _is_emptied(before: Listed, now: Listed) -> bool:
+    """Tell whether a mailbox was deleted whose name stays, for it has others inside (RFC 3501 §6.3.4)."""
+    return before.is_selectable and not now.is_selectable
+
+
+def _differ(before: Listed, now: Listed) -> bool:
+    return before != (now if now.object_id else replace(now, object_id=before.object_id))

@@ -4,15 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
 
 from syncd.errors import StoreError, Temper
 from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
-from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store import history
-from syncd.store.history import Verb
+from syncd.reconcile.mailboxes import Listed
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, replica
 
@@ -38,7 +36,10 @@ class MailboxCursor:
 
 @dataclass(frozen=True, slots=True)
 class MailboxRow:
-    """A mailbox of an account. is_listed: every row has been in the tree once; cursor means nothing before."""
+    """A mailbox of an account. is_listed: every row has been in the tree once; cursor means nothing before.
+
+    is_gone: its server does not list it any more, and so it was twice.
+    """
 
     id: int
     account_id: int
@@ -53,10 +54,22 @@ class MailboxRow:
     cursor: MailboxCursor
     attributes: frozenset[str]
     error: str | None
+    object_id: str | None = None
+    is_gone: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether the server has it, and not only its name."""
+        return self.is_selectable and not self.is_gone
 
     @property
     def is_synced(self) -> bool:
-        return self.is_selectable and self.is_selected
+        return self.is_there and self.is_selected
+
+    @property
+    def is_readable(self) -> bool:
+        """Tell whether what is recorded of it names messages of the server; else it is to be read anew first."""
+        return self.is_listed and self.cursor.uidvalidity > 0
 
     @property
     def is_drafts(self) -> bool:
@@ -92,6 +105,14 @@ def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))
 
 
+def left_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
+    """Return the account's mailboxes that its server has no more, and of which devices have directories."""
+    has_replica = exists().where(replica.c.mailbox_id == mailbox.c.id)
+    is_left = or_(mailbox.c.gone_at.is_not(None), mailbox.c.is_selectable.is_(False))
+    query = select(mailbox).where(mailbox.c.account_id == account_id, is_left, has_replica)
+    return tuple(map(_mailbox_row, conn.execute(query)))
+
+
 def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
     """Return one mailbox, listed or not."""
     return _mailbox_row(conn.execute(select(mailbox).where(mailbox.c.id == mailbox_id)).one())
@@ -109,7 +130,7 @@ def trash_of(known: Iterable[MailboxRow]) -> MailboxRow | None:
 
 def listed(row: MailboxRow) -> Listed:
     """Return a mailbox as `compare_listing` wants it."""
-    return Listed(row.wire_name, row.name, row.delimiter, row.attributes, row.is_selected)
+    return Listed(row.wire_name, row.name, row.delimiter, row.attributes, row.is_selected, row.object_id)
 
 
 def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
@@ -118,26 +139,34 @@ def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
     return conn.execute(select(account.c.id).where(*mine).limit(1)).first() is None
 
 
-def record_listing(conn: Connection, *, account_id: int, changes: ListChanges, now: float) -> None:
-    """Write what a complete LIST changed; a mailbox that LIST misses keeps its rows."""
-    added = [_record_listed(conn, account_id, entry) for entry in changes.added]
-    for entry in changes.changed:
-        _record_listed(conn, account_id, entry)
-    missed: list[int] = []
-    for wire_name in changes.missed:
-        gone = update(mailbox).where(mailbox.c.account_id == account_id, mailbox.c.wire_name == wire_name)
-        missed += conn.execute(gone.values(gone_at=now).returning(mailbox.c.id)).scalars()
-    if are_listed(conn, (account_id,)):
-        history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, added, now=now, origin=history.SERVER)
-        history.tell_of_mailboxes(conn, Verb.DELETE_MAILBOX, missed, now=now, origin=history.SERVER)
-    conn.execute(update(account).where(account.c.id == account_id).values(listed_at=now))
-
-
 def make_mailbox(conn: Connection, account_id: int, entry: Listed, cursor: MailboxCursor) -> int:
     """Make a mailbox of an account for which the store is the server; return its id."""
-    mailbox_id = _record_listed(conn, account_id, entry)
+    mailbox_id = put_listed(conn, account_id, entry)
     move_cursor(conn, mailbox_id, cursor, is_listed=True)
     return mailbox_id
+
+
+def put_listed(conn: Connection, account_id: int, entry: Listed) -> int:
+    """Write a mailbox as its server lists it, made if need be; return its id."""
+    where = (mailbox.c.account_id == account_id, mailbox.c.wire_name == entry.wire_name)
+    known = conn.execute(select(mailbox.c.id).where(*where)).scalar_one_or_none()
+    if known is not None:
+        write_listed(conn, int(known), entry)
+        return int(known)
+    made = insert(mailbox).values(account_id=account_id, **_columns_of(entry)).returning(mailbox.c.id)
+    return int(conn.execute(made).scalar_one())
+
+
+def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
+    """Write how its server lists a known mailbox, its name included; what it does not tell stays.
+
+    Its version rises, for its devices may have something to do.
+    """
+    values = _columns_of(entry)
+    if entry.object_id is None:
+        del values["object_id"]
+    values |= {"gone_at": None, "version": mailbox.c.version + 1}
+    conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
 
 
 def move_cursor(
@@ -197,24 +226,18 @@ def _plan_anew_if_wider(conn: Connection, mailbox_id: int, after: Holdable) -> N
         )
 
 
-def _record_listed(conn: Connection, account_id: int, entry: Listed) -> int:
+def _columns_of(entry: Listed) -> dict[str, Any]:
     use = entry.special_use
-    values = {
+    return {
+        "wire_name": entry.wire_name,
         "name": str(entry.name),
         "delimiter": entry.delimiter,
         "attributes": " ".join(sorted(entry.attributes)),
         "special_use": use.value if use else None,
+        "object_id": entry.object_id,
         "is_selectable": entry.is_selectable,
         "is_selected": entry.is_selected,
-        "gone_at": None,
     }
-    where = (mailbox.c.account_id == account_id, mailbox.c.wire_name == entry.wire_name)
-    known = conn.execute(select(mailbox.c.id).where(*where)).scalar_one_or_none()
-    if known is not None:
-        conn.execute(update(mailbox).where(mailbox.c.id == known).values(**values))
-        return int(known)
-    made = insert(mailbox).values(account_id=account_id, wire_name=entry.wire_name, **values).returning(mailbox.c.id)
-    return int(conn.execute(made).scalar_one())
 
 
 _MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account"), mailbox.c.gone_at.is_(None))
@@ -242,6 +265,8 @@ def _mailbox_row(row: Row[Any]) -> MailboxRow:
         ),
         attributes=frozenset(row.attributes.split()),
         error=row.error,
+        object_id=row.object_id,
+        is_gone=row.gone_at is not None,
     )
 
 

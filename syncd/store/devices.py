@@ -9,7 +9,16 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, se
 
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, device, journal, mailbox, replica, replica_message, store
+from syncd.store.schema import (
+    base_message,
+    device,
+    journal,
+    mailbox,
+    mailbox_change,
+    replica,
+    replica_message,
+    store,
+)
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
@@ -113,6 +122,7 @@ def empty_device(conn: Connection, device_id: int, *, path: str, layout: str) ->
     conn.execute(base_message.delete().where(base_message.c.replica_id.in_(mine)))
     conn.execute(replica_message.delete().where(replica_message.c.replica_id.in_(mine)))
     conn.execute(replica.delete().where(replica.c.device_id == device_id))
+    conn.execute(mailbox_change.delete().where(mailbox_change.c.device_id == device_id))
     conn.execute(
         update(device).where(device.c.id == device_id).values(path=path, layout=layout, generation=0, generation_next=0)
     )

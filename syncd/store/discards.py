@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, select, update
 from syncd.mail.tree import ReplicaState
 from syncd.store.deletions import touch
 from syncd.store.holds import Hold, HoldScope, drop_holds
+from syncd.store.mailbox_removals import give_back
 from syncd.store.queries import is_one_of
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.restores import put_back
@@ -18,11 +19,12 @@ from syncd.store.schema import replica, replica_message
 
 
 def discard_hold(conn: Connection, one: Hold, *, now: float) -> None:
-    """Put back what a hold holds, and forget the hold."""
+    """Put back what a hold holds, and forget the hold; a device that removed the whole mailbox gets it again."""
     if one.scope is HoldScope.ON_DEVICE:
         put_back(conn, one.mailbox_id, one.message_ids, now=now)
     else:
         _deliver_again(conn, one)
+        give_back(conn, mailbox_id=one.mailbox_id, device_id=one.device_id)
     drop_holds(conn, (one.id,))
 
 

@@ -22,7 +22,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
 from syncd.store.replica_tree import raise_replica_version
-from syncd.store.schema import account, base_message, body, journal, mailbox, replica_message, server_message
+from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import wanted_bodies
 
 
@@ -135,6 +135,21 @@ def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now:
     """Tell whether `match` would make something new."""
     found = select(replica_message.c.id).where(replica_message.c.replica_id == of.id, *is_found()).limit(1)
     return conn.execute(found).first() is not None and bool(_releasable(conn, of, selection=selection, now=now))
+
+
+def wait_for_reading(conn: Connection, *, account_id: int) -> bool:
+    """Tell whether a device found files of an account since its server was read as a whole."""
+    since = select(account.c.succeeded_at).where(account.c.id == account_id).scalar_subquery()
+    query = (
+        select(replica_message.c.id)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None), *is_found(), replica.c.listed_at > since
+        )
+        .limit(1)
+    )
+    return conn.execute(query).first() is not None
 
 
 def is_found() -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -15,7 +15,10 @@ _MAY_EMPTY = frozenset({SpecialUse.TRASH.value, SpecialUse.JUNK.value})
 
 
 def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) -> tuple[MailboxLoss, ...]:
-    """Return for each mailbox of a device or account what it lost since then, and had before that."""
+    """Return for each mailbox of a device or account what it lost since then, and had before that.
+
+    Also for one that the device does not have any more.
+    """
     removed: dict[int, int] = {}
     had: dict[int, int] = {}
     for event in conn.execute(
@@ -25,7 +28,7 @@ def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) 
     ):
         had.setdefault(event.mailbox_id, event.present)
         removed[event.mailbox_id] = removed.get(event.mailbox_id, 0) + event.removed
-    return tuple(
+    there = [
         MailboxLoss(
             row.mailbox_id,
             removed.get(row.mailbox_id, 0),
@@ -33,7 +36,9 @@ def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) 
             may_empty=row.special_use in _MAY_EMPTY,
         )
         for row in conn.execute(_present_of_account(scope_id) if scope is HoldScope.OF_ACCOUNT else _present(scope_id))
-    )
+    ]
+    gone = removed.keys() - {one.mailbox_id for one in there}
+    return (*there, *(MailboxLoss(id_, removed[id_], had[id_], may_empty=False) for id_ in sorted(gone)))
 
 
 def record_removals(
@@ -105,7 +110,6 @@ def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mappi
             replica.c.device_id == of.device_id,
             replica.c.id != of.id,
             mailbox.c.version > replica.c.server_cursor,
-            mailbox.c.gone_at.is_(None),
             message.c.gone_at.is_not(None),
         )
     )

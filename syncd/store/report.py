@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.mail.tree import UNSYNCED, ReplicaState
@@ -12,11 +12,13 @@ from syncd.store.custody import TRIES_MAX
 from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.journal import UploadState
+from syncd.store.mailbox_changes import mailbox_changes
 from syncd.store.schema import (
     account,
     device,
     journal,
     mailbox,
+    mailbox_change,
     replica,
     replica_message,
     server_message,
@@ -42,12 +44,16 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class MailboxReport:
-    """Count a mailbox of the server tree: its messages, and those of them whose body is in the store."""
+    """Count a mailbox of the server tree: its messages, and those of them whose body is in the store.
+
+    is_gone: its server has it no more.
+    """
 
     id: int
     account_id: int
     name: str
     is_synced: bool
+    is_gone: bool
     messages: int
     fetched: int
     error: str | None
@@ -97,6 +103,22 @@ class TroubleReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedMailbox:
+    """Describe a mailbox that a device made or removed, and of which its server does not do that.
+
+    retry_at None: not by itself.
+    """
+
+    account_id: int
+    device_id: int
+    name: str
+    error: str
+    attempts: int
+    since_at: float
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class HoldReport:
     """Name the account, the mailbox and the device of a hold; device None: it is the account's."""
 
@@ -116,6 +138,7 @@ class StoreReport:
     replicas: tuple[ReplicaReport, ...]
     troubles: tuple[TroubleReport, ...]
     holds: tuple[HoldReport, ...]
+    mailboxes_refused: tuple[RefusedMailbox, ...] = ()
 
 
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
@@ -131,15 +154,14 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
             *_refused_files(conn, limit=troubles_max),
         ),
         holds=held(conn),
+        mailboxes_refused=tuple(_refused_mailboxes(conn)),
     )
 
 
 def held(conn: Connection) -> tuple[HoldReport, ...]:
-    """Return the holds of mailboxes that their servers still have, oldest first."""
-    query = (
-        select(mailbox.c.id, mailbox.c.name, account.c.name.label("account_name"))
-        .join(account, account.c.id == mailbox.c.account_id)
-        .where(mailbox.c.gone_at.is_(None))
+    """Return the holds, oldest first; also of mailboxes that their servers have no more."""
+    query = select(mailbox.c.id, mailbox.c.name, account.c.name.label("account_name")).join(
+        account, account.c.id == mailbox.c.account_id
     )
     found = holds(conn)
     if not found:
@@ -165,8 +187,8 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
 def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
     """Return how many messages of these accounts are set aside, each counted once for every side.
 
-    Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files that devices
-    added and that a server did not take.
+    Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files and mailboxes
+    that devices added and that a server did not take.
     """
     query = (
         select(func.count())
@@ -187,7 +209,13 @@ def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
         .join(account, account.c.id == journal.c.account_id)
         .where(_is_refused(), account.c.name.in_(of_accounts))
     )
-    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused))
+    mailboxes = (
+        select(func.count())
+        .select_from(mailbox_change)
+        .join(account, account.c.id == mailbox_change.c.account_id)
+        .where(mailbox_change.c.error.is_not(None), account.c.name.in_(of_accounts))
+    )
+    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused, mailboxes))
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
@@ -225,17 +253,19 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
         .group_by(server_message.c.mailbox_id)
         .subquery()
     )
+    is_on_device = exists().where(replica.c.mailbox_id == mailbox.c.id)
     query = (
         select(mailbox, live.c.messages, live.c.fetched)
         .outerjoin(live, live.c.mailbox_id == mailbox.c.id)
-        .where(mailbox.c.gone_at.is_(None))
+        .where(or_(mailbox.c.gone_at.is_(None), is_on_device))
     )
     for row in conn.execute(query):
         yield MailboxReport(
             id=row.id,
             account_id=row.account_id,
             name=row.name,
-            is_synced=row.is_selectable and row.is_selected,
+            is_synced=row.is_selectable and row.is_selected and row.gone_at is None,
+            is_gone=row.gone_at is not None or not row.is_selectable,
             messages=row.messages or 0,
             fetched=row.fetched or 0,
             error=row.error,
@@ -356,6 +386,20 @@ def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
             since_at=row.begun_at,
             retry_at=due_at(row.begun_at, row.attempts),
         )
+
+
+def _refused_mailboxes(conn: Connection) -> Iterator[RefusedMailbox]:
+    for one in mailbox_changes(conn):
+        if one.error is not None:
+            yield RefusedMailbox(
+                account_id=one.account_id,
+                device_id=one.device_id,
+                name=str(one.name),
+                error=one.error,
+                attempts=one.attempts,
+                since_at=one.asked_at,
+                retry_at=None if one.due_at >= NEVER else one.due_at,
+            )
 
 
 def _is_refused() -> ColumnElement[bool]:

@@ -122,6 +122,7 @@ mailbox = Table(
     Column("delimiter", Text),
     Column("attributes", Text, nullable=False, server_default=""),
     Column("special_use", Text),
+    Column("object_id", Text),  # RFC 8474 MAILBOXID, which a rename does not change; none: the server does not tell
     Column("is_selectable", Boolean, nullable=False),
     Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
     Column("gone_at", Double),  # LIST no longer has it
@@ -374,6 +375,26 @@ history = Table(
     Column("detail", Text, nullable=False, server_default=""),  # flags that changed, or `to MAILBOX`
     Column("outcome", Text, nullable=False),  # done | held | refused
     Column("reason", Text, nullable=False, server_default=""),
+    sqlite_autoincrement=True,
+)
+
+mailbox_change = Table(
+    "mailbox_change",
+    metadata,
+    _id(),
+    _ref("account_id", "account"),
+    _ref("device_id", "device"),
+    _ref("mailbox_id", "mailbox", nullable=True),  # none: one that is to be made
+    Column("kind", Text, nullable=False),  # store.mailbox_changes.ChangeKind
+    Column("name", Text, nullable=False),  # str(MailboxName): what it is to be called, or was
+    Column("state", Text, nullable=False),  # store.mailbox_changes.ChangeState
+    _count("attempts"),
+    Column("error", Text),
+    Column("asked_at", Double, nullable=False),
+    Column("tried_at", Double, nullable=False, server_default=text("0")),
+    UniqueConstraint("device_id", "account_id", "name", "kind"),
+    Index("ix_mailbox_change_account_id", "account_id"),
+    Index("ix_mailbox_change_mailbox_id", "mailbox_id"),
     sqlite_autoincrement=True,
 )
 

@@ -6,17 +6,18 @@ another place or other octets are another row with a UID of its own. UIDs ascend
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, deletions, history, server_tree
+from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store import accounts, deletions, history, listings, server_tree
 from syncd.store.accounts import MailboxCursor
 from syncd.store.history import Origin, Verb
+from syncd.store.listings import Renamed
 from syncd.store.queries import is_one_of
 from syncd.store.schema import account, mailbox, server_message
 
@@ -50,7 +51,8 @@ def ensure_mailbox(
     """Make a mailbox unless the account has one of that name; tell whether it was made."""
     wire_name = str(name).encode()
     mine = mailbox.c.account_id == account_id
-    if conn.execute(select(mailbox.c.id).where(mine, mailbox.c.wire_name == wire_name)).first() is not None:
+    is_there = (mine, mailbox.c.wire_name == wire_name, mailbox.c.gone_at.is_(None))
+    if conn.execute(select(mailbox.c.id).where(*is_there)).first() is not None:
         return False
     attributes = frozenset({use.value} if use else ())
     # NOTE: UIDVALIDITY must rise when a mailbox is made again, even if the clock was set back meanwhile.
@@ -60,6 +62,19 @@ def ensure_mailbox(
     made = accounts.make_mailbox(conn, account_id, entry, cursor)
     history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, (made,), now=now, origin=origin)
     return True
+
+
+def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now: float) -> None:
+    """Give a mailbox another name, with all that is in it, unless there is one of that name."""
+    row = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id)
+    if any(one.name == name for one in accounts.mailboxes(conn, account_id=row.account_id)):
+        return
+    entry = replace(accounts.listed(row), wire_name=str(name).encode(), name=name)
+    nothing = ListChanges((), (), ())
+    renamed = (Renamed(mailbox_id, entry),)
+    listings.record_listing(
+        conn, account_id=row.account_id, changes=nothing, renamed=renamed, now=now, origin=history.DEVICES
+    )
 
 
 def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -> tuple[int, ...]:

@@ -90,6 +90,7 @@ def uploads(
     *,
     account_id: int,
     of: Bringers | None = None,
+    mailbox_ids: Collection[int] | None = None,
     state: UploadState | None = None,
     due_by: float | None = None,
     after: int = 0,
@@ -97,7 +98,7 @@ def uploads(
 ) -> tuple[Upload, ...]:
     """Return what devices added to an account and what is not settled, the oldest first.
 
-    of: only of these. due_by: without what was refused and is to be tried again after that. after: the id before.
+    of, mailbox_ids: only of these. due_by: without what was refused and waits longer. after: the id before.
     """
     file = replica_message.c
     query = (
@@ -130,6 +131,8 @@ def uploads(
     )
     if of is not None:
         query = query.where(_is_of(conn, of))
+    if mailbox_ids is not None:
+        query = query.where(is_one_of(conn, journal.c.mailbox_id, mailbox_ids))
     if state is not None:
         query = query.where(journal.c.kind == state.value)
     if due_by is not None:

@@ -19,7 +19,7 @@ from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import MARKER, Marker, MarkerFault, Standing, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import adoption, devices, history
+from syncd.store import adoption, devices, history, mailbox_removals
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
 from syncd.store.history import Happening, Verb
@@ -116,14 +116,13 @@ class Attachment:
             seen = found.generation if isinstance(found, Marker) else 0
             generation = max(seen, row.generation, row.generation_next) + 1
             knows = how in {Standing.KNOWN, Standing.OLDER}
-            begin = partial(
-                adoption.begin,
-                device_id=row.id,
-                path=path,
-                layout=layout,
-                generation=generation,
-                knows_what_was_agreed=knows,
-            )
+
+            def begin(conn: Connection) -> None:
+                adoption.begin(
+                    conn, row.id, path=path, layout=layout, generation=generation, knows_what_was_agreed=knows
+                )
+                mailbox_removals.give_back(conn, device_id=row.id)
+
             await self._db.write(begin)
             await asyncio.to_thread(self._write_marker, generation)
             settle = partial(devices.settle_barrier, device_id=row.id, generation=generation, now=self._clock())

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.reconcile.effects import Departure
 from syncd.reconcile.guard import Reason, Rule, judge_planned
-from syncd.store import deletions, guard_window, holds
+from syncd.store import deletions, guard_window, holds, mailbox_removals
 from syncd.store.accounts import MailboxRow
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import Hold, HoldScope, HoldState
@@ -50,9 +50,13 @@ def judge_deletions(
 
     def judge_all() -> Reason | None:
         exempt = _exempt(mine, since) | released
-        planned = deletions.not_there(
-            conn, device_id=of.device_id, account_id=mailbox.account_id, since=since, without=exempt
-        )
+        planned = {
+            # NOTE: a mailbox without messages that the device removed as well is one more that it lost everything of.
+            **dict.fromkeys(mailbox_removals.empty_removals(conn, device_id=of.device_id, since=since), 1),
+            **deletions.not_there(
+                conn, device_id=of.device_id, account_id=mailbox.account_id, since=since, without=exempt
+            ),
+        }
         return judge_planned(guard_window.tallies(conn, scope, of.device_id, since=since), planned, rule)
 
     wanted = frozenset(effect.message_id for effect in effects)

@@ -26,6 +26,7 @@ from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.device_rounds import DeviceRounds
+from syncd.sync.directory_changes import DirectoryChanges
 from syncd.sync.intake import Intake
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -87,6 +88,18 @@ class Device:
             prover=self._attachment.prover,
             clock=clock,
         )
+        self._mailboxes = DeviceMailboxes(
+            db, config, account_ids=account_ids, prover=self._attachment.prover, clock=clock
+        )
+        self._directories = DirectoryChanges(
+            db,
+            config,
+            self._mailboxes,
+            account_ids={account: account_ids[account] for account in self._mailboxes.accounts},
+            prover=self._attachment.prover,
+            clock=clock,
+            rule=rule,
+        )
         self._second_look = SecondLook(
             db,
             config.path,
@@ -95,8 +108,8 @@ class Device:
             is_read_only=config.read_only,
             prover=self._attachment.prover,
             clock=clock,
+            directories=self._directories,
         )
-        self._mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, clock=clock)
         self._still = Standstill(name)
         self._rounds = DeviceRounds(
             db,
@@ -146,13 +159,18 @@ class Device:
         if self._config.read_only:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
         await self._mailboxes.mark_unserved(device_id)
-        await self._mailboxes.ensure_replicas(device_id, self._still)
+        await self._directories.look(device_id)
+        await self._rounds.ensure_replicas(device_id)
         await self._rounds.clean(await self._attachment.row())
         await self._rounds.look_first(await self._attachment.row())
         log.info("device_attached", device=self._name)
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
+        device_id = (await self._attachment.row()).id
+        follow = partial(self._rounds.ensure_replicas, device_id)
+        for replica in await self._directories.give_back(device_id, self._still, follow=follow):
+            self._files.examine(replica)
         effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects
@@ -165,12 +183,12 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
+        device_id = (await self._attachment.row()).id
         if changes.is_overflow or changes.mailboxes:
-            await self._take_over_directories()
+            await self._look_at_directories(device_id)
         files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
-        device_id = (await self._attachment.row()).id
         count, all_served = 0, await self._mailboxes.looked_at(device_id)
         for served in all_served:
             if served.mailbox.id not in self._still:
@@ -180,15 +198,22 @@ class Device:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
-    async def _take_over_directories(self) -> None:
-        """Make mailboxes of directories that programs made, and look at once what was moved there."""
-        made = await self._mailboxes.make_mailboxes(await self._attachment.prover())
-        for account in made:
+    async def _look_at_directories(self, device_id: int) -> None:
+        """Look which directories came and went; where one went, what went wrong there is over."""
+        await self._directories.look(device_id)
+        self._still.let_go(self._mailboxes.absent)
+
+    async def conclude_directories(self, *, waits: bool) -> None:
+        """Tell accounts which mailboxes a program made or removed, once it is time; waits: until it is."""
+        if not self._directories.is_busy:
+            return
+        wait_s = self._directories.wait_s()
+        if waits and wait_s:
+            await asyncio.sleep(wait_s)
+        device_id = (await self._attachment.row()).id
+        for account in await self._directories.run(device_id):
             self._wakes.account(account).set()
-        if made:
-            row = await self._attachment.row()
-            await self._mailboxes.ensure_replicas(row.id, self._still)
-            await self._rounds.look_first(row)
+        await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
         replica, directory = served.replica, PurePosixPath(served.replica.directory)
@@ -275,6 +300,7 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
+            await self.conclude_directories(waits=is_asked)
             await self.take_in(waits=is_asked)  # first, so that what was moved is known before its old file is deleted
             await self.look_again(waits=is_asked)
             await self.settle(until=lambda: bool(changes.pending))
@@ -313,7 +339,12 @@ class Device:
 
     async def _sleep(self, wake: asyncio.Event) -> None:
         try:
-            waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), _MARKER_CHECK_S)
+            waits_s = (
+                self._second_look.wait_s(self._still),
+                self._intake.wait_s(self._still),
+                self._directories.wait_s(),
+                _MARKER_CHECK_S,
+            )
             async with asyncio.timeout(self._still.wait_s(min(wait_s for wait_s in waits_s if wait_s is not None))):
                 await wake.wait()
         except TimeoutError:

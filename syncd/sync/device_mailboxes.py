@@ -1,7 +1,7 @@
-"""Floor 4: the mailboxes of one device: which it selects, a replica with a directory for each, and which it makes."""
+"""Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
@@ -11,18 +11,21 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
 from syncd.log import log
-from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.mail.mailbox import is_selected
+from syncd.maildir.directories import are_same_directory
 from syncd.maildir.files import CUR, NEW
-from syncd.maildir.layout import Fs, MaildirPlusPlus
+from syncd.maildir.layout import Fs, MaildirPlusPlus, are_nearly_equal
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Selection
-from syncd.store import accounts, devices, history, leaving, served_mailboxes
+from syncd.store import accounts, devices, leaving, mailbox_changes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.mailbox_changes import ChangeKind
 from syncd.sync.attachment import Prove
+from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_of, selection_text
 from syncd.sync.standstill import Standstill
 
@@ -49,17 +52,25 @@ class DeviceMailboxes:
         config: DeviceConfig,
         *,
         account_ids: Mapping[str, int],
+        prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
     ) -> None:
-        """Take the ids of all accounts that are served, by name: what the device does not select, it gives up."""
+        """Take the ids of all accounts that are served, by name, and what gives proof of the root.
+
+        What the device does not select of them, it gives up.
+        """
         self._db = db
         self._config = config
         self._account_ids = account_ids
         mine = account_ids if config.accounts is None else config.accounts
         self._selected_ids = {name: id_ for name, id_ in account_ids.items() if name in mine}
         self._clock = clock
-        self._layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
+        """Says which directory is that of which mailbox."""
+        self._directories = MailboxDirectories(db, config.path, self.layout, prover=prover)
         self._selections: dict[int, str] = {}
+        self.absent: frozenset[int] = frozenset()
+        """The mailboxes whose directories were not there at the last look, though nothing is concluded from that."""
         self.is_giving_up = True
         """Whether there may be files of mailboxes that the device does not take."""
 
@@ -74,6 +85,19 @@ class DeviceMailboxes:
 
     async def served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, in the order in which they are synced.
+
+        Without those whose directories a program removed, or renamed: there is nothing to be read or written.
+        """
+        out = self.absent | await self._out(device_id)
+        return [one for one in await self.all_served(device_id) if one.mailbox.id not in out]
+
+    async def removed(self, device_id: int) -> list[Served]:
+        """Return those whose directories a program removed, if that is concluded."""
+        removed = await self._out(device_id, kinds={ChangeKind.REMOVE})
+        return [one for one in await self.all_served(device_id) if one.mailbox.id in removed] if removed else []
+
+    async def all_served(self, device_id: int) -> list[Served]:
+        """Return the replicas of the mailboxes that the device selects now, with a directory or without.
 
         After them those that it does not take any more, for as long as it may have files of them.
         """
@@ -124,52 +148,32 @@ class DeviceMailboxes:
         if unserved:
             await self._db.write(partial(devices.mark_unserved, replica_ids=unserved))
 
-    async def make_mailboxes(self, prove: Prove) -> frozenset[str]:
-        """Make the mailboxes for which a program made directories, and return the accounts that have them now.
+    async def ensure_replicas(self, device_id: int, still: Standstill) -> frozenset[str]:
+        """Rename the replicas of renamed mailboxes, make those that the device lacks, and record what it selects.
 
-        Only where the store is the server; on others nothing is made.
+        A mailbox that cannot have one waits. Return the accounts of which something was renamed.
         """
-        served = await self._db.read(served_mailboxes.served_accounts)
-        ids = {account: id_ for account, id_ in self._selected_ids.items() if id_ in served}
-        if not ids or self._config.read_only:
-            return frozenset()
-        named = await asyncio.to_thread(self._named_directories, prove)
-        found = {(account, name) for account, name in named if account in ids}
-        for account, id_ in ids.items():
-            rows = await self._db.read(partial(accounts.mailboxes, account_id=id_))
-            found -= {(account, row.name) for row in rows}
-        patterns = self._config.mailboxes
-        wanted = sorted(one for one in found if is_selected(one[1], patterns) and _is_plain(one[1]))
-
-        def make(conn: Connection) -> frozenset[str]:
-            now = self._clock()
-            return frozenset(
-                account
-                for account, name in wanted
-                if served_mailboxes.ensure_mailbox(conn, ids[account], name, now=now, origin=history.DEVICES)
-            )
-
-        made = await self._db.write(make) if wanted else frozenset()
-        if made:
-            log.info("mailboxes_made", accounts=sorted(made), count=len(wanted))
-        return made
-
-    async def ensure_replicas(self, device_id: int, still: Standstill) -> None:
-        """Make the replicas that the device lacks, and record what it selects; a mailbox that cannot have one waits."""
+        renamed = await self._directories.follow(device_id, still)
         text = selection_text(self._config)
         rows = await self._known(device_id)
         self.is_giving_up = await self._give_up(rows) or any(one.is_leaving for one in rows.replicas)
         owners = {replica.directory: replica.mailbox_id for replica in rows.replicas}
-        known = {replica.mailbox_id for replica in rows.replicas if not replica.has_left}
+        known = {one.mailbox_id: PurePosixPath(one.directory) for one in rows.replicas if not one.has_left}
+        out = self.absent | await self._out(device_id)
         for account, mailbox in rows.selected:
-            if mailbox.id in still or (mailbox.id in known and self._selections.get(mailbox.id) == text):
+            if (
+                mailbox.id in out
+                or mailbox.id in still
+                or (mailbox.id in known and self._selections.get(mailbox.id) == text)
+            ):
                 continue
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
-                directory = self._layout.directory(account, mailbox.name)
+                directory = known.get(mailbox.id) or self.layout.directory(account, mailbox.name)
                 if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
-                prepare = self._clean_directory if mailbox.id in known else self._make_directory
+                others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
+                prepare = self._clean_directory if mailbox.id in known else partial(self._make_directory, others=others)
                 is_empty = await asyncio.to_thread(prepare, directory)
                 make = partial(
                     devices.ensure_replica,
@@ -181,6 +185,7 @@ class DeviceMailboxes:
                 )
                 await self._db.write(make)
                 self._selections[mailbox.id] = text
+        return renamed
 
     async def _give_up(self, known: "_Known") -> bool:
         """Record which mailboxes the device does not take any more, though it may have files; tell if there are any."""
@@ -193,15 +198,26 @@ class DeviceMailboxes:
                 self._selections.pop(one.mailbox_id, None)
         return bool(gone)
 
-    def _named_directories(self, prove: Prove) -> set[tuple[str, MailboxName]]:
-        """Return the mailboxes that directories of the root stand for, whoever made them."""
-        with ReplicaRoot(self._config.path) as root:
-            prove(root)
-            return {named for one in root.directories() if (named := self._layout.mailbox(one)) is not None}
+    async def remove_left(self, device_id: int, still: Standstill) -> None:
+        """Remove the directories of mailboxes that their servers have no more, as far as nothing is left in them."""
+        for one in await self.served(device_id):
+            if not one.mailbox.is_there and one.mailbox.id not in still and not one.replica.has_server_news:
+                with still.guard(one.mailbox.id, one.where):
+                    if await self._directories.remove(one.replica.id, PurePosixPath(one.replica.directory)):
+                        self._selections.pop(one.mailbox.id, None)
 
-    def _make_directory(self, directory: PurePosixPath) -> bool:
-        """Make what is missing of a directory, and tell whether it holds no message."""
+    async def restore(self, one: Served) -> None:
+        """Make the directory of a replica again."""
+        await asyncio.to_thread(self._make_directory, PurePosixPath(one.replica.directory), others=())
+
+    def _make_directory(self, directory: PurePosixPath, *, others: Collection[PurePosixPath]) -> bool:
+        """Make what is missing of a directory, and tell whether it holds no message.
+
+        others: directories of mailboxes that a disk may take for this one.
+        """
         with ReplicaRoot(self._config.path) as root, root.create(directory) as mailbox:
+            if any(are_same_directory(root, directory, other) for other in others):
+                raise MailboxNameError("the disk does not tell this name from that of another mailbox")
             mailbox.clean_tmp(now_s=self._clock())
             return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
@@ -210,17 +226,26 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
         return False
 
+    async def _out(self, device_id: int, *, kinds: Collection[ChangeKind] = frozenset(ChangeKind)) -> frozenset[int]:
+        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
+        return frozenset(one.mailbox_id for one in changes if one.mailbox_id is not None and one.kind in kinds)
+
     async def _known(self, device_id: int) -> "_Known":
         return await self._db.read(lambda conn: self._read(conn, device_id))
 
     def _read(self, conn: Connection, device_id: int) -> "_Known":
         known = _Known(devices.replicas(conn, device_id=device_id))
+        here = {replica.mailbox_id for replica in known.replicas}
         for account, account_id in self._account_ids.items():
+            is_mine = account in self._selected_ids
             for row in accounts.mailboxes(conn, account_id=account_id):
-                if account in self._selected_ids and row.is_synced and is_selected(row.name, self._config.mailboxes):
+                if is_mine and row.is_synced and is_selected(row.name, self._config.mailboxes):
                     known.selected.append((account, row))
                 elif row.is_selectable:
                     known.others.append((account, row))
+            for row in accounts.left_mailboxes(conn, account_id=account_id) if is_mine else ():
+                if row.id in here and row.is_selected and is_selected(row.name, self._config.mailboxes):
+                    known.selected.append((account, row))
         for found in (known.selected, known.others):
             found.sort(key=lambda one: sync_order(one[1].name, one[1].special_use))
         return known
@@ -228,7 +253,10 @@ class DeviceMailboxes:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The replicas that there are, and with its account each mailbox that the device selects, and each other one."""
+    """The replicas that there are, and with its account each mailbox that the device selects, and each other one.
+
+    Among the selected are those that their servers have no more, as long as they are on the device.
+    """
 
     replicas: tuple[ReplicaRow, ...]
     selected: list[tuple[str, MailboxRow]] = field(default_factory=list)
@@ -237,12 +265,3 @@ class _Known:
     @property
     def wanted(self) -> frozenset[int]:
         return frozenset(mailbox.id for _, mailbox in self.selected)
-
-
-def _is_plain(name: MailboxName) -> bool:
-    """Tell whether a server could have a mailbox of this name; a directory can stand for any, NUL included."""
-    try:
-        to_wire(name, "/")
-    except ValueError:
-        return False
-    return True

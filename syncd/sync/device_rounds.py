@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
 from syncd.reconcile.guard import Rule
-from syncd.store import holds, leaving, pairs, troubles
+from syncd.store import holds, leaving, mailbox_removals, pairs, troubles
 from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
@@ -120,7 +120,7 @@ class DeviceRounds:
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
-        await self._mailboxes.ensure_replicas(row.id, self._still)
+        await self.ensure_replicas(row.id)
         await self.look_first(row)
         due = await self._due(row)
         await self._outgrown.look(row.id)
@@ -145,6 +145,7 @@ class DeviceRounds:
                 self._are_holds_judged = True
                 if self._mailboxes.is_giving_up:
                     await self._leavings.end(row.id)
+                await self._mailboxes.remove_left(row.id, self._still)
                 break
             served = min(waiting, key=lambda one: rounds[one.mailbox.id])
             rounds[served.mailbox.id] += 1
@@ -153,6 +154,11 @@ class DeviceRounds:
                 progress.total = progress.total or await self._count(row)
                 effects += await self._round(row, served, progress)
         return effects
+
+    async def ensure_replicas(self, device_id: int) -> None:
+        """Let the directories be those of the mailboxes, and wake the accounts of which some were renamed."""
+        for account in await self._mailboxes.ensure_replicas(device_id, self._still):
+            self._wakes.account(account).set()  # meanwhile their replicas were as good as not there
 
     def _is_pending(self, served: Served, due: Container[int]) -> bool:
         of = served.replica
@@ -233,5 +239,7 @@ class DeviceRounds:
         if result.has_device_news:
             self._intake.expect()
             await self._second_look.note(row.id, await self._mailboxes.looked_at(row.id))
+            self._wakes.account(served.account).set()
+        if result.effects and await self._db.read(partial(mailbox_removals.are_awaited, mailbox_id=served.mailbox.id)):
             self._wakes.account(served.account).set()
         return result.effects

@@ -1,10 +1,10 @@
 """Floor 4: the task of one IMAP account: it owns the connection, and says when the server is read.
 
-Theory. What devices changed is pushed first. Then comes a whole pass (`imap_reading`) when somebody asks or the poll is
-due, else only a look at the selected mailbox, if that has news. At rest the task waits in IDLE on INBOX, or for the
-poll where there is no IDLE, and a wake-up ends the wait; before resting, INBOX is compared with what is known, since
-SELECT reports no event. An error that reaches no message and no mailbox ends the connection and the run. The supervisor
-starts another run, and what was recorded is where it goes on.
+Theory. What devices changed is pushed first, and mailboxes that they made are made. Then comes a whole pass
+(`imap_reading`) when somebody asks or the poll is due, else only a look at the selected mailbox, if that has news. At
+rest the task waits in IDLE on INBOX, or for the poll where there is no IDLE, and a wake-up ends the wait; before
+resting, INBOX is compared with what is known, since SELECT reports no event. An error that reaches no message and no
+mailbox ends the connection and the run. The supervisor starts another run, and what was recorded is where it goes on.
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from syncd.imap.limits import Limits
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import quirks_of
 from syncd.log import log
-from syncd.store import troubles, uploads
+from syncd.store import mailbox_changes, troubles, uploads
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.imap_listing import is_as_known
+from syncd.sync.imap_mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap_reading import ImapReading
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
@@ -92,6 +93,16 @@ class ImapAccount:
             second_look_s=second_look_s,
         )
         self._push = self._reading.push
+        self._changes = ImapMailboxChanges(
+            db,
+            name,
+            config.mailboxes,
+            account_id=account_id,
+            takers=takers,
+            list_mailboxes=self._reading.mailboxes.list,
+            wakes=wakes,
+            clock=clock,
+        )
         self.requests = Requests(wakes.account(name))
 
     async def run(self) -> None:
@@ -160,7 +171,8 @@ class ImapAccount:
             with self._halves.unseen(self._name):
                 await self._push.push(connection)
                 await self._reading.follow(connection)
-            is_due = self._timer.is_due or await self._reading.is_due()
+                has_changed = await self._changes.run(connection)
+            is_due = has_changed or self._timer.is_due or await self._reading.is_due()
             if asked or is_first or is_due:
                 self._timer.begin()
                 is_first = False
@@ -171,7 +183,8 @@ class ImapAccount:
                 await self._reading.look_at_selected(connection)
             await self._reading.follow(connection)
             await self._reading.restore(connection)
-            has_news = not wake.is_set() and await self._rest(connection, wake)
+            may_rest = not (wake.is_set() or self._push.has_made_mailboxes)
+            has_news = may_rest and await self._rest(connection, wake)
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""
@@ -183,6 +196,7 @@ class ImapAccount:
             self._timer.left_s,
             self._failures.shortest_wait_s(),
             self._push.wait_s(),
+            self._changes.wait_s(),
             self._reading.second_look_s(),
         )
         with self._timer.waking(wake):
@@ -192,7 +206,7 @@ class ImapAccount:
 
     async def _select_inbox(self, connection: ImapConnection) -> bool:
         """Have INBOX selected if it can be, and tell whether it is to be looked at."""
-        for mailbox in await self._reading.mailboxes():
+        for mailbox in await self._reading.mailboxes.synced():
             if not mailbox.name.is_inbox or self._failures.is_waiting(mailbox.id, Work.READ):
                 continue
             has_failed = self._failures.is_failing(mailbox.id, Work.READ)
@@ -213,3 +227,4 @@ class ImapAccount:
 def _hurry(conn: Connection, *, account_id: int) -> None:
     troubles.hurry_bodies(conn, account_id=account_id)
     uploads.hurry(conn, account_id=account_id)
+    mailbox_changes.hurry(conn, account_id=account_id)

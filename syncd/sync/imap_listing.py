@@ -5,11 +5,16 @@ from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed
 from syncd.store.accounts import MailboxRow
 
+_OF_ITS_MAIL = frozenset({"\\marked", "\\unmarked"})
+"""What LIST tells of new mail in a mailbox, and nothing of the mailbox."""
+
 
 def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     """Return a mailbox of a LIST; patterns: which ones the account has."""
     name = from_wire(entry.octets, entry.delimiter)
-    return Listed(entry.octets, name, entry.delimiter, entry.attributes, is_selected(name, patterns))
+    object_id = entry.status.object_id if entry.status is not None else None
+    attributes = frozenset(one for one in entry.attributes if one.lower() not in _OF_ITS_MAIL)
+    return Listed(entry.octets, name, entry.delimiter, attributes, is_selected(name, patterns), object_id)
 
 
 def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:

@@ -4,10 +4,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 
+from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.store import pairs, uploads
+from syncd.log import log
+from syncd.mail.mailbox import to_wire
+from syncd.store import accounts, listings, pairs, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Upload
 from syncd.sync.activity import Activity
@@ -21,6 +25,8 @@ from syncd.sync.sides import RoundResult
 
 _ROUNDS_MAX = 100
 _OVERTAKEN_MAX = 4
+_MADE_FOR_MAX = 1000
+_MADE_ONCE_S = 300.0
 
 
 class ImapPush:
@@ -57,6 +63,9 @@ class ImapPush:
         self._is_pushing = False
         self._done = self._total = 0
         self._again_at: float | None = None
+        self.has_made_mailboxes = False
+        """Whether there are mailboxes on the server that are to be listed before what they are for can be brought."""
+        self._made_at: dict[int, float] = {}
 
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
@@ -125,6 +134,7 @@ class ImapPush:
         if not await self._db.read(partial(uploads.are_any, account_id=account_id)):
             return False
         now = self._clock()
+        await self._make_again(connection)
         bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
         open_, of = bringable.mailboxes, bringable.of
 
@@ -156,6 +166,43 @@ class ImapPush:
         if count:
             self._on_change()
         return count > 0
+
+    async def _make_again(self, connection: ImapConnection) -> None:
+        """Make the mailboxes again that the server has no more, and to which devices add; who refuses is asked later.
+
+        A person who discards a hold of such a mailbox adds what is in it.
+        """
+        lost: dict[int, list[int]] = defaultdict(list)
+        rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account_id))
+        left = {row.id: row for row in rows if row.is_selected}
+        if not left:
+            return
+        find = partial(uploads.uploads, account_id=self._account_id, mailbox_ids=left.keys(), limit=_MADE_FOR_MAX)
+        names, now = await self._db.read(device_names), self._clock()
+        for one in await self._db.read(find):
+            row, is_begun = left.get(one.mailbox_id), one.state is UploadState.BEGUN
+            if row is None or not self._takers.writes(names[one.device_id], self._account, row.name):
+                continue
+            # NOTE: a server that does not list what it made would be asked without end.
+            was_made = now - self._made_at.get(row.id, -_MADE_ONCE_S) < _MADE_ONCE_S
+            if (is_begun or one.due_at <= now) and not was_made:
+                lost[row.id] += [] if is_begun else [one.id]
+        for mailbox_id, upload_ids in lost.items():
+            row = left[mailbox_id]
+            wire_name = row.wire_name
+            try:
+                if listings.is_nowhere(wire_name):
+                    wire_name = to_wire(row.name, row.delimiter)
+                    give = partial(listings.give_name, mailbox_id=row.id, wire_name=wire_name)
+                    await self._db.write(give)
+                await connection.create(wire_name, special_use=row.special_use)
+                await connection.subscribe(wire_name)
+            except (RefusedError, ValueError) as error:
+                errors = dict.fromkeys(upload_ids, str(error))
+                await self._db.write(partial(uploads.refuse, errors=errors, now=now))
+            else:
+                log.info("mailbox_made_again", account=self._account, mailbox_id=row.id)
+                self._made_at[row.id], self.has_made_mailboxes = now, True
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> RoundResult:
         """Push one mailbox, and read it where the server was faster."""

@@ -8,8 +8,7 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -18,18 +17,17 @@ from sqlalchemy import Connection
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.types import StatusRow
 from syncd.log import log
-from syncd.reconcile.mailboxes import Listed, compare_listing, sync_order
-from syncd.store import accounts, server_tree, uploads
+from syncd.store import accounts, found_files, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_identity import RenumberedError
-from syncd.sync.imap_listing import has_arrivals, is_unchanged, listed_of
+from syncd.sync.imap_listing import has_arrivals, is_unchanged
 from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
 from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
@@ -69,7 +67,6 @@ class ImapReading:
         """Read the mailboxes that match `patterns`; before `begin` nothing may be read."""
         self._db = db
         self._name = name
-        self._patterns = patterns
         self._account_id = account_id
         self._takers = takers
         self._wakes = wakes
@@ -89,6 +86,16 @@ class ImapReading:
         self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
         self._fetched = 0
+        self.mailboxes = ImapMailboxes(
+            db,
+            name,
+            patterns,
+            account_id=account_id,
+            suspicions=self._suspicions,
+            failures=failures,
+            clock=clock,
+            on_change=self._wake_devices,
+        )
         self.push = ImapPush(
             db,
             name,
@@ -110,15 +117,21 @@ class ImapReading:
         self._was_interrupted = True
 
     async def is_due(self) -> bool:
-        """Tell whether there is cause for a pass: time for a second look, or a device that was left out until now."""
-        return self.second_look_s() == 0.0 or await self._latecomers.have_come()
+        """Tell whether there is cause for a pass.
+
+        Time for a second look, a mailbox that we have made, or what a device has only by now.
+        """
+        if self.push.has_made_mailboxes or self.second_look_s() == 0.0 or await self._latecomers.have_come():
+            return True
+        return await self._is_awaited()
 
     async def run_pass(self, connection: ImapConnection) -> None:
         """Go once through the mailboxes, and read what changed in them."""
         self._activity.now("listing mailboxes", self._clock())
+        self.push.has_made_mailboxes = False
         began = self._glanced_at = asyncio.get_running_loop().time()
-        statuses = await self._list(connection)
-        rows = await self.mailboxes()
+        statuses = await self.mailboxes.list(connection)
+        rows = await self.mailboxes.synced()
         changed = [
             row
             for row in rows
@@ -131,8 +144,8 @@ class ImapReading:
         for mailbox in listed:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
-        await self._record_confirmed()
-        if self._was_interrupted or await self._has_vanished(listed):
+        has_confirmed = await self._record_confirmed()
+        if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
             await self._bind_bodies(connection)
         self._was_interrupted = False
         self._halves.end(self._name)
@@ -142,11 +155,14 @@ class ImapReading:
         self._suspicions.end_pass(began)
         now = self._clock()
         due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
-        for mailbox in await self.mailboxes():
+        for mailbox in await self.mailboxes.synced():
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
         if not self._suspicions:
+            is_awaited = await self._is_awaited()
             await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
+            if is_awaited:
+                self._wake_devices()
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -161,7 +177,7 @@ class ImapReading:
     async def look_at_selected(self, connection: ImapConnection) -> None:
         """Read the selected mailbox, and where the messages may be that went from it."""
         connection.drain_events()  # the look at the mailbox says what they said
-        for mailbox in [row for row in await self.mailboxes() if row.wire_name == connection.selected]:
+        for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
             with self._halves.unseen(self._name):
                 await self._guarded(connection, mailbox, self._read_rows)
                 if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
@@ -172,7 +188,7 @@ class ImapReading:
     async def follow(self, connection: ImapConnection) -> None:
         """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
         while filled := self.push.take_filled():
-            for mailbox in await self.mailboxes():
+            for mailbox in await self.mailboxes.synced():
                 if mailbox.is_listed and mailbox.id in filled:
                     await self._guarded(connection, mailbox, self._read_rows)
                     await self._guarded(connection, mailbox, self._read_bodies)
@@ -186,18 +202,19 @@ class ImapReading:
                 await self.push.restore(connection, wanted)
             await self.follow(connection)
 
-    async def mailboxes(self) -> list[MailboxRow]:
-        """Return the mailboxes that are synced, in the order in which they are."""
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        synced = [row for row in rows if row.is_synced]
-        return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
-
     def second_look_s(self) -> float | None:
         """Return the time until the server is to be asked again for what it seems to have lost, None: for nothing."""
         return self._suspicions.wait_s(asyncio.get_running_loop().time())
 
-    async def _record_confirmed(self) -> None:
-        """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it."""
+    async def _is_awaited(self) -> bool:
+        """Tell whether devices found files of which only a server that was read since tells whether it has them."""
+        return await self._db.read(partial(found_files.wait_for_reading, account_id=self._account_id))
+
+    async def _record_confirmed(self) -> bool:
+        """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it.
+
+        Tell whether there was anything.
+        """
         for mailbox_id, uidvalidity, uids in self._suspicions.doubted():
             find = partial(server_tree.count_moved, mailbox_id=mailbox_id, uidvalidity=uidvalidity, uids=uids)
             self._suspicions.explain(mailbox_id, moved=await self._db.read(find))
@@ -205,6 +222,7 @@ class ImapReading:
         if confirmed:
             await self._db.write(lambda conn: [record(conn) for record in confirmed])
             self._wake_devices()
+        return bool(confirmed)
 
     async def _look_at_arrivals(
         self, connection: ImapConnection, *, apart_from: MailboxRow | None = None, is_thorough: bool = False
@@ -213,10 +231,10 @@ class ImapReading:
 
         is_thorough: also in mailboxes of which it tells nothing. Returns whether all of them could be read.
         """
-        statuses = await self._list(connection)
+        statuses = await self.mailboxes.list(connection)
         arrived = [
             row
-            for row in await self.mailboxes()
+            for row in await self.mailboxes.synced()
             if (apart_from is None or row.id != apart_from.id)
             and (has_arrivals(row, statuses.get(row.wire_name)) or (is_thorough and row.wire_name not in statuses))
         ]
@@ -235,7 +253,7 @@ class ImapReading:
 
     async def _bind_bodies(self, connection: ImapConnection) -> None:
         """Bind what need not be fetched, which is what was moved."""
-        for mailbox in await self.mailboxes():
+        for mailbox in await self.mailboxes.synced():
             if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_known_bodies)
 
@@ -245,30 +263,10 @@ class ImapReading:
         if now - self._glanced_at < _GLANCE_S:
             return
         self._glanced_at = now
-        for mailbox in await self.mailboxes():
+        for mailbox in await self.mailboxes.synced():
             if mailbox.name.is_inbox and mailbox.is_listed:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_newest_bodies)
-
-    async def _list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
-        """Record the mailboxes, and return the counts of those for which the server gave them."""
-        entries = await connection.list_mailboxes(with_status=True)
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
-        known = {row.wire_name: accounts.listed(row) for row in rows}
-        changes = compare_listing(known, [listed_of(entry, self._patterns) for entry in entries])
-        missed = self._suspicions.believe_unlisted(
-            changes.missed, is_doubtful=changes.is_doubtful, now=asyncio.get_running_loop().time()
-        )
-        changes = replace(changes, missed=tuple(missed))
-        now = self._clock()
-        await self._db.write(partial(accounts.record_listing, account_id=self._account_id, changes=changes, now=now))
-        if changes.added or changes.missed:
-            log.info("mailboxes_listed", account=self._name, added=len(changes.added), missed=len(changes.missed))
-        if changes.added or changes.missed or any(_is_otherwise_synced(one, known) for one in changes.changed):
-            self._wake_devices()
-        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
-        counted = (entry for entry in entries if entry.octets != connection.selected)
-        return {entry.octets: entry.status for entry in counted if entry.status is not None}
 
     async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         self._activity.now(f"listing {mailbox.name}", self._clock())
@@ -364,11 +362,6 @@ class ImapReading:
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
             self._wakes.device(device).set()
-
-
-def _is_otherwise_synced(now: Listed, known: Mapping[bytes, Listed]) -> bool:
-    before = known[now.wire_name]
-    return (now.is_selected, now.is_selectable) != (before.is_selected, before.is_selectable)
 
 
 def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:

@@ -12,15 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
-from syncd.maildir.dovecot import KEYWORDS
+from syncd.maildir.directories import remove_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import leaving
 from syncd.store.database import Database
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
-
-_NOBODYS = frozenset({KEYWORDS, "dovecot-uidlist"})
-"""What is in the directory of a mailbox beside mail, and means nothing without it."""
 
 
 class Leavings:
@@ -75,7 +72,7 @@ class Leavings:
             prove(root)
             for one in directories:
                 try:
-                    root.remove(PurePosixPath(one), disposable=_NOBODYS)
+                    remove_mailbox(root, PurePosixPath(one))
                 except DeviceAwayError:
                     raise
                 except SyncdError as error:
@@ -84,7 +81,7 @@ class Leavings:
 
 def _has(root: ReplicaRoot, directory: str) -> bool:
     try:
-        return root.has(PurePosixPath(directory))
+        return not root.is_absent(PurePosixPath(directory))
     except DeviceAwayError:
         raise
     except SyncdError:

@@ -65,6 +65,11 @@ class MailboxFailures:
         for wait in self._waits.values():
             wait.until = 0.0
 
+    def forget(self, mailbox_id: int) -> None:
+        """Let a mailbox be tried again as if it had never failed: it was looked for under a name that it had lost."""
+        for work in Work:
+            self._waits.pop((mailbox_id, work), None)
+
     @asynccontextmanager
     async def kept(self, connection: ImapConnection, mailbox: MailboxRow, work: Work) -> AsyncGenerator[None]:
         """Swallow and record an error that reaches no further than the mailbox; others pass.

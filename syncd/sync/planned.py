@@ -31,7 +31,7 @@ from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.guarding import judge_removals
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
 from syncd.sync.round import news_of
-from syncd.sync.served import ServedReplica, served_replicas
+from syncd.sync.served import ServedReplica, due_changes, served_replicas
 from syncd.sync.server_round import ServerPlan, plan_changes
 from syncd.sync.shift_round import effect_of, plan_shifts
 from syncd.sync.waits import Wait, waits
@@ -83,9 +83,12 @@ class _Shifts:
 def _effects(conn: Connection, config: Config, *, now: float) -> Iterator[PlannedEffect]:
     looked_at = [one for one in served_replicas(conn, config) if one.replica and one.replica.listed_at is not None]
     rows = {name: devices.device_of(conn, id_) for id_, name in device_names(conn).items()}
-    rule = Takers(config).rule
+    names, rule = {row.id: name for name, row in rows.items()}, Takers(config).rule
+    for account in config.accounts:
+        for change, effect in due_changes(conn, config, account, now=now):
+            yield PlannedEffect(account, str(change.name), names[change.device_id], effect)
     yield from _arrivals(conn, config, now=now)
-    heard = [one for one in looked_at if not config.devices[one.device].read_only]
+    heard = [one for one in looked_at if one.mailbox.is_there and not config.devices[one.device].read_only]
     yield from _of_servers(conn, config, heard, rule=rule, now=now)
     by_device: defaultdict[str, list[ServedReplica]] = defaultdict(list)
     for one in looked_at:
@@ -175,7 +178,7 @@ def _of_servers(
         if account_id not in all_due:
             all_due[account_id] = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
         has_news = any(one.replica is not None and one.replica.has_replica_news for one in mine)
-        if mailbox.is_listed and (has_news or mailbox_id in all_due[account_id]):
+        if mailbox.is_readable and (has_news or mailbox_id in all_due[account_id]):
             deletion = deletion_of(config.accounts[account], mailbox, accounts.mailboxes(conn, account_id=account_id))
             replicas = [
                 (

@@ -80,7 +80,7 @@ class Takers:
         found = [
             row
             for row in mailboxes(conn, account_id=account_id)
-            if row.is_listed
+            if row.is_readable
             and (
                 (row.id in due and (row.is_synced or row.id in leaving))
                 or any(of.mailbox_id == row.id and self._hears(names[of.device_id], account, row, of) for of in news)
@@ -94,7 +94,7 @@ class Takers:
         Of a device that may only read that is what may be there already, or what a person has put back.
         """
         names = device_names(conn)
-        rows = {row.id: row for row in mailboxes(conn, account_id=account_id) if row.is_listed}
+        rows = {row.id: row for row in mailboxes(conn, account_id=account_id) if row.is_readable}
         served = [
             (of, name)
             for of in replicas(conn, account_id=account_id)
@@ -141,6 +141,14 @@ class Takers:
         if of.listed_at is None or of.has_left or device not in self._devices:
             return False
         return (of.is_leaving and mailbox.is_selectable) if not is_taken else not of.is_leaving
+
+    def devices_with(self, account: str, mailbox: MailboxName) -> tuple[str, ...]:
+        """Return the devices that select a mailbox and may change what is in it."""
+        return tuple(name for name in self._devices if self.writes(name, account, mailbox))
+
+    def writes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        """Tell whether a device selects a mailbox and may change what is in it."""
+        return self.takes(device, account, mailbox) and not self._devices[device].read_only
 
     def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
         """Tell whether a device selects a mailbox."""

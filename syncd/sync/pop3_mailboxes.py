@@ -12,8 +12,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
-from syncd.store import accounts, served_mailboxes, uploads
+from syncd.reconcile.removals import Verdict, verdict_of
+from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
 from syncd.store.database import Database
+from syncd.store.devices import device_names
+from syncd.store.mailbox_changes import ChangeKind, ChangeState
 from syncd.sync.arrivals import Arrivals, by_mailbox, planned
 from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
@@ -80,10 +83,55 @@ class Pop3Mailboxes:
     async def push(self) -> None:
         """Settle what devices changed; the poll and the devices may both ask for it."""
         async with self._turn:
+            await self._change_mailboxes()
             await self._tell_of_mailboxes()
             for _ in range(_ROUNDS_MAX):
                 if not await self._push_once():
                     break
+            await self._change_mailboxes()
+
+    async def _change_mailboxes(self) -> None:
+        """Make the mailboxes for which devices made directories, and let go those whose directories they removed."""
+        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
+            return
+        if await self._db.write(self._make_wanted):
+            self.wake_devices()
+        if await self._db.write(self._settle_removed):
+            self.wake_devices()
+
+    def _make_wanted(self, conn: Connection) -> bool:
+        """Make and rename mailboxes, and tell whether any was renamed."""
+        names, now = device_names(conn), self._clock()
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
+        taken = [one for one in found if self._takers.writes(names[one.device_id], self.name, one.name)]
+        mailbox_removals.forget(conn, [one for one in found if one not in taken])
+        made = [one for one in taken if one.kind is ChangeKind.MAKE and one.due_at <= now]
+        for one in made:
+            served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
+        mailbox_changes.drop(conn, [one.id for one in made])
+        renamed = [one for one in taken if one.kind is ChangeKind.RENAME and one.state is ChangeState.WANTED]
+        for one in renamed:
+            served_mailboxes.rename_mailbox(conn, one.mailbox_id or 0, one.name, now=now)
+        mailbox_changes.return_all(conn, [one.id for one in renamed])
+        return bool(renamed)
+
+    def _settle_removed(self, conn: Connection) -> bool:
+        """Let removed mailboxes go that are empty, give back those that have got something, and tell if any did."""
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
+        count = 0
+        for one in sorted(found, key=lambda one: one.name, reverse=True):
+            if not one.is_removal or one.mailbox_id is None:
+                continue
+            devices = self._takers.devices_with(self.name, one.name)
+            verdict = verdict_of(mailbox_removals.remainder(conn, one, devices=devices))
+            if verdict is Verdict.WAIT:
+                continue
+            count += 1
+            if verdict is Verdict.RETURN:
+                mailbox_removals.give_back(conn, mailbox_id=one.mailbox_id, device_id=one.device_id)
+            else:
+                mailbox_removals.settle(conn, mailbox_id=one.mailbox_id, now=self._clock())
+        return count > 0
 
     async def _tell_of_mailboxes(self) -> None:
         """Wake the devices if there are mailboxes that were not there before: one of them may have made them."""

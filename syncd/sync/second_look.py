@@ -10,7 +10,7 @@ moved it is not deleted; it is looked for again when the device has done somethi
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from syncd.store.deletions import MissingFile
 from syncd.sync.attachment import Prove
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import Served
+from syncd.sync.directory_changes import DirectoryChanges
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves
@@ -40,6 +41,7 @@ class _Wanted(NamedTuple):
     served: Served
     rows: Mapping[str, ReplicaMessage]
     added: Sequence[AddedFile]
+    is_removed: bool
 
 
 class SecondLook:
@@ -55,10 +57,12 @@ class SecondLook:
         is_read_only: bool = False,
         prover: Callable[[], Awaitable[Prove]],
         clock: Callable[[], float],
+        directories: DirectoryChanges,
     ) -> None:
         """Call `prover` before each look for what proves the root as it is to be by then.
 
         is_read_only: the device moves nothing, so that a file which went is not waited for where another came.
+        directories: tells where else files may be, and which mailboxes have no directory any more.
         """
         self._db = db
         self._path = path
@@ -67,6 +71,8 @@ class SecondLook:
         self._is_read_only = is_read_only
         self._prover = prover
         self._clock = clock
+        self._directories = directories
+        self._accounts: Mapping[int, str] = {}
         self._since: dict[MissingFile, float] = {}
         self._unclear: Counter[MissingFile] = Counter()
         self._sweep = Sweep(path)
@@ -81,7 +87,8 @@ class SecondLook:
     async def note(self, device_id: int, served: Sequence[Served], *, is_news: bool = True) -> None:
         """Read which files are missing; is_news: the device did something, so what it moved may be told by now."""
         now = asyncio.get_running_loop().time()
-        here = {one.mailbox.id for one in served}
+        served = [*served, *await self._directories.removed(device_id)]
+        self._accounts = here = {one.mailbox.id: one.account for one in served}
         found = await self._db.read(partial(deletions.missing_files, device_id=device_id))
         self._since = {file: self._since.get(file, now) for file in found if file.mailbox_id in here}
         if is_news:
@@ -108,18 +115,20 @@ class SecondLook:
             return frozenset()
         changed = await self._look_elsewhere(served, still)
         wanted: list[_Wanted] = []
-        for one in served:
+        removed = await self._directories.removed(device_id)
+        for one in (*served, *removed):
             ids = [file.file_id for file in due if file.mailbox_id == one.mailbox.id]
             if ids:
                 rows = await self._db.read(partial(deletions.missing_rows, of=one.replica, file_ids=ids))
                 added = () if self._is_read_only else await self._moves.added(device_id, one.mailbox.account_id)
-                wanted.append(_Wanted(one, rows, added))
+                wanted.append(_Wanted(one, rows, added, is_removed=one in removed))
         prove, began = await self._prover(), self._clock()
         looks = await asyncio.to_thread(self._look, wanted, prove)
+        strange = {one.account: await self._directories.names_elsewhere(one.account) for one, *_ in wanted}
         gone: list[tuple[Served, list[int]]] = []
         unclear: set[int] = set()
         moved: frozenset[int] = frozenset()
-        for (one, rows, added), seen in zip(wanted, looks, strict=True):
+        for (one, rows, added, _), seen in zip(wanted, looks, strict=True):
             with still.guard(one.mailbox.id, one.where):
                 if isinstance(seen, SyncdError):
                     raise seen
@@ -128,6 +137,7 @@ class SecondLook:
                 unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
                 not_there = {name: rows[name] for name in seen.looked_for - seen.found.keys()}
                 moved |= await self._moves.moved(not_there, added)
+                moved |= {row.id for name, row in not_there.items() if name in strange[one.account]}
                 gone.append((one, [row.id for row in not_there.values() if row.id not in moved]))
         gone = [(one, ids) for one, ids in gone if ids]
         if gone:
@@ -160,7 +170,9 @@ class SecondLook:
         ]
 
     def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
-        return file.mailbox_id not in still and file.file_id not in self._moved
+        if file.mailbox_id in still or file.file_id in self._moved:
+            return False
+        return not self._directories.has_unlooked(self._accounts[file.mailbox_id], still)
 
     def _wait_of(self, file: MissingFile) -> float:
         tries = self._unclear[file]
@@ -175,6 +187,9 @@ class SecondLook:
                 of = one.served.replica
                 files = [place_of(row) for row in one.rows.values()]
                 keywords = self._files.holdable_keywords(of)
+                if one.is_removed:
+                    looks.append(_seen_without_directory(root, PurePosixPath(of.directory), one.rows))
+                    continue
                 try:
                     looks.append(see(root, PurePosixPath(of.directory), files, one.rows, keywords))
                 except DeviceAwayError:
@@ -183,6 +198,15 @@ class SecondLook:
                     looks.append(error)
             prove(root)
         return looks
+
+
+def _seen_without_directory(root: ReplicaRoot, directory: PurePosixPath, names: Iterable[str]) -> Seen:
+    """Return what is seen where a whole directory was removed: none of its files, or nothing that says anything."""
+    try:
+        is_absent = root.is_absent(directory)
+    except SyncdError:
+        is_absent = False
+    return Seen({}, frozenset(names) if is_absent else frozenset())
 
 
 def _conclude(conn: Connection, *, gone: Sequence[tuple[Served, list[int]]], listed_at: float) -> None:

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, DeviceConfig
+from syncd.config.model import Config, DeviceConfig, ImapConfig
 from syncd.mail.mailbox import is_selected
+from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RenameMailbox, RestoreMailbox
 from syncd.reconcile.planner import NOTHING, Selection
-from syncd.store import accounts, devices, found_files, uploads
+from syncd.reconcile.removals import Verdict, verdict_of
+from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.devices import ReplicaRow
+from syncd.store.journal import UploadState
+from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.report import account_ids
 from syncd.store.server_tree import wanted_bodies
 from syncd.sync.policies import Takers, selection_of
@@ -19,7 +23,10 @@ from syncd.sync.policies import Takers, selection_of
 
 @dataclass(frozen=True, slots=True)
 class ServedReplica:
-    """A mailbox that a device selects, with its replica, None until the device has made it; or one that it gives up."""
+    """A mailbox that a device selects, with its replica, None until the device has made it; or one that it gives up.
+
+    One that its server has no more is served until it is gone from the device as well.
+    """
 
     account: str
     device: str
@@ -58,6 +65,7 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
     known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
     for account in config.accounts:
         rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
+        left = accounts.left_mailboxes(conn, account_id=ids[account]) if account in ids else ()
         for device, settings in config.devices.items():
             is_of_device = account in config.accounts_of(device)
             for row in rows:
@@ -66,6 +74,9 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
                     yield ServedReplica(account, device, row, replica)
                 elif row.is_selectable and replica is not None and not replica.has_left:
                     yield ServedReplica(account, device, row, replica, is_selected=False)
+            for row in left if is_of_device else ():
+                if (of := known.get((device, row.id))) is not None and is_selected(row.name, settings.mailboxes):
+                    yield ServedReplica(account, device, row, of)
 
 
 def leftover(
@@ -80,12 +91,22 @@ def leftover(
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     writing = {name for name, device in config.devices.items() if not device.read_only}
     busy_devices = {name for name in writing.intersection(of_devices) if name in ids and _takes_in(conn, ids[name])}
+    changes = mailbox_changes.mailbox_changes(conn)
+    returned = {one.device_id for one in changes if one.state is ChangeState.RETURNED}
+    busy_accounts |= {
+        name
+        for name in of_accounts
+        if any(one.state is not ChangeState.RETURNED for one, _ in due_changes(conn, config, name, now=now))
+    }
+    busy_devices |= {name for name in of_devices if ids.get(name) in returned}
+    removed = {(one.device_id, one.mailbox_id) for one in changes if one.is_removal}
     positions: list[tuple[str, int, int]] = []
     for served in served_replicas(conn, config):
         if served.account not in of_accounts or served.device not in of_devices:
             continue
         replica = served.replica
-        if (
+        is_removed = (ids.get(served.device), served.mailbox.id) in removed  # no directory for what the server has
+        if not is_removed and (
             replica is None
             or not served.is_followed
             or replica.has_server_news
@@ -93,12 +114,43 @@ def leftover(
         ):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
-        if replica is not None and replica.has_replica_news:
+        if replica is not None and served.mailbox.is_there and replica.has_replica_news:
             # NOTE: what a device did that may only read, it undoes by itself.
             is_heard = served.device in writing
             (busy_accounts if is_heard else busy_devices).add(served.account if is_heard else served.device)
             positions.append((served.account, served.mailbox.id, replica.replica_cursor))
     return Leftover(frozenset(busy_accounts), frozenset(busy_devices), tuple(positions))
+
+
+def due_changes(
+    conn: Connection, config: Config, account: str, *, now: float
+) -> Iterator[tuple[MailboxChange, MailboxEffect]]:
+    """Yield what is to be done for the directories that came and went on devices, but for what waits."""
+    account_id, settings = account_ids(conn).get(account), config.accounts[account]
+    if account_id is None:
+        return
+    patterns = settings.mailboxes if isinstance(settings, ImapConfig) else ("*",)
+    takers = Takers(config)
+    for one in mailbox_changes.mailbox_changes(conn, account_id=account_id):
+        if one.due_at > now:
+            continue
+        if one.mailbox_id is None:
+            if is_selected(one.name, patterns):
+                yield one, MakeMailbox()
+        elif one.kind is ChangeKind.RENAME:
+            if is_selected(one.name, patterns):
+                yield one, RenameMailbox(one.mailbox_id)
+        elif one.state is ChangeState.RETURNED:
+            yield one, RestoreMailbox(one.mailbox_id)
+        else:
+            left = mailbox_removals.remainder(conn, one, devices=takers.devices_with(account, one.name))
+            match verdict_of(left):
+                case Verdict.RETURN:
+                    yield one, RestoreMailbox(one.mailbox_id)
+                case Verdict.DELETE:
+                    yield one, DeleteMailbox(one.mailbox_id)
+                case Verdict.WAIT:
+                    continue
 
 
 def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, now: float) -> bool:
@@ -115,7 +167,11 @@ def _brings(conn: Connection, config: Config, account: str, *, now: float) -> bo
     if account_id is None or not uploads.are_any(conn, account_id=account_id):
         return False
     of = Takers(config).bringable(conn, account=account, account_id=account_id).of
-    return uploads.is_busy(conn, account_id=account_id, of=of, now=now)
+    if uploads.is_busy(conn, account_id=account_id, of=of, now=now):
+        return True
+    left = [row.id for row in accounts.left_mailboxes(conn, account_id=account_id) if row.is_selected]
+    lost = uploads.uploads(conn, account_id=account_id, mailbox_ids=left) if left else ()
+    return any(one.state is UploadState.BEGUN or one.due_at <= now for one in lost)
 
 
 def _takes_in(conn: Connection, device_id: int) -> bool:

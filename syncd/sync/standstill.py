@@ -1,7 +1,7 @@
 """Floor 4: mailboxes of a device that stand still after an error of their own, and for how long; the others go on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ class Standstill:
     def __init__(self, device: str) -> None:
         self._device = device
         self._failing: dict[int, _Failing] = {}
+        self._notes: dict[int, str] = {}
 
     def __contains__(self, mailbox_id: int) -> bool:
         """Tell whether a mailbox is to be left alone for now."""
@@ -47,6 +48,13 @@ class Standstill:
                 "mailbox_failed", device=self._device, mailbox=where, error=one.error, retry_in_s=round(wait_s, 1)
             )
 
+    def note(self, mailbox_id: int, where: str, text: str) -> None:
+        """Show something of a mailbox that is served all the same."""
+        self._notes[mailbox_id] = f"{where}: {text}"
+
+    def forget_notes(self) -> None:
+        self._notes = {}
+
     def retry(self) -> frozenset[int]:
         """Return the mailboxes whose wait is over; what happened in them meanwhile was not looked at."""
         now = time.monotonic()
@@ -60,6 +68,10 @@ class Standstill:
         for one in self._failing.values():
             one.until = 0.0
 
+    def let_go(self, mailbox_ids: Collection[int]) -> None:
+        """Forget mailboxes that nobody serves any more."""
+        self._failing = {mailbox_id: one for mailbox_id, one in self._failing.items() if mailbox_id not in mailbox_ids}
+
     def passed(self) -> None:
         """Forget the mailboxes that do not stand still: a whole pass has just gone well for them."""
         self._failing = {mailbox_id: one for mailbox_id, one in self._failing.items() if one.is_still}
@@ -72,7 +84,7 @@ class Standstill:
     @property
     def error(self) -> str | None:
         """Say what the first of them suffers from, and how many more there are."""
-        texts = [f"{one.where}: {one.error}" for one in self._failing.values()]
+        texts = [f"{one.where}: {one.error}" for one in self._failing.values()] + [*self._notes.values()]
         if len(texts) > 1:
             return f"{texts[0]} (and {len(texts) - 1} more)"
         return texts[0] if texts else None

@@ -49,6 +49,7 @@ class Suspicions:
         self._unrecorded: dict[int, tuple[int, Record]] = {}
         """What would record what is doubted, with its UIDVALIDITY, of mailboxes that were just looked at."""
         self._unlisted: tuple[frozenset[bytes], float] | None = None
+        self._gone: tuple[Record, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._mailboxes) or self._unlisted is not None
@@ -87,23 +88,30 @@ class Suspicions:
         log.info("absence_confirmed", account=self._account, mailbox_id=mailbox_id, count=len(vanished))
         return Verdict.CONFIRMED
 
-    def believe_unlisted(self, missed: Collection[bytes], *, is_doubtful: bool, now: float) -> frozenset[bytes]:
-        """Return the mailboxes that are believed to be gone, of those that a LIST misses."""
-        before, self._unlisted = self._unlisted, None
-        if not is_doubtful:
-            if before is not None:
-                log.warning("absence_not_believed", account=self._account, mailboxes=len(before[0]))
-            return frozenset(missed)
-        if before is None:
-            log.info("absence_doubted", account=self._account, mailboxes=len(missed))
-            self._unlisted = frozenset(missed), now
+    def believe_unlisted(self, missed: Collection[bytes], *, now: float) -> frozenset[bytes]:
+        """Return the mailboxes that are believed to be gone, of those that a LIST misses.
+
+        What was to be recorded of others before is not any more.
+        """
+        self._gone = ()
+        doubted, since = self._unlisted or (frozenset(), now)
+        both, new = doubted.intersection(missed), frozenset(missed) - doubted
+        self._unlisted = None
+        if doubted - both:
+            log.warning("absence_not_believed", account=self._account, mailboxes=len(doubted - both))
+        if both and now - since < self._second_look_s:
+            self._unlisted = both, since
             return frozenset()
-        both = before[0].intersection(missed)
-        if now - before[1] < self._second_look_s:
-            self._unlisted = both, before[1]
-            return frozenset()
-        log.info("absence_confirmed", account=self._account, mailboxes=len(both))
+        if new:
+            log.info("absence_doubted", account=self._account, mailboxes=len(new))
+            self._unlisted = new, now
+        if both:
+            log.info("absence_confirmed", account=self._account, mailboxes=len(both))
         return both
+
+    def confirm_gone(self, record: Record) -> None:
+        """Keep what records that a mailbox is gone, until all others were looked at, or the next LIST."""
+        self._gone += (record,)
 
     def confirm(self, mailbox_id: int, record: Record) -> None:
         """Keep what records a confirmed absence, until all mailboxes were looked at."""
@@ -132,8 +140,8 @@ class Suspicions:
 
     def take_confirmed(self) -> tuple[Record, ...]:
         """Return what is to be recorded in one transaction."""
-        taken = tuple(self._confirmed.values())
-        self._confirmed = {}
+        taken = (*self._confirmed.values(), *self._gone)
+        self._confirmed, self._gone = {}, ()
         return taken
 
     def forget(self, mailbox_id: int) -> None:

@@ -56,7 +56,8 @@ def config_of(directory: Path) -> Config:
 
 
 def of_replica(large: Large, directory: Path) -> Callable[[Connection], Any]:
-    return partial(news_of, device=large.device, of=large.of, now=NOW)
+    policy = policy_of(large.of, large.inbox, Selection())
+    return partial(news_of, device=large.device, of=large.of, policy=policy, now=NOW)
 
 
 def of_server(large: Large, directory: Path) -> Callable[[Connection], Any]:
@@ -74,7 +75,8 @@ def of_rest(large: Large, directory: Path) -> Callable[[Connection], Any]:
 
 
 def of_uploads(large: Large, directory: Path) -> Callable[[Connection], Any]:
-    return partial(uploads.due, account_id=large.account_id, now=NOW)
+    mine = frozenset({large.of.id})
+    return partial(uploads.due, account_id=large.account_id, of=uploads.Bringers(mine, mine), now=NOW)
 
 
 @pytest.mark.parametrize("of", [of_replica, of_server, of_everything, of_rest, of_uploads])

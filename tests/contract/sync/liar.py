@@ -53,14 +53,17 @@ class Liar:
 
 
 class ListLiar:
-    """Leave mailboxes out of the next `times` LISTs; by default all of them."""
+    """Leave mailboxes out of the next `times` LISTs, and refuse their STATUS after that; by default all of them."""
 
     def __init__(self, tap: Tap, *, names: frozenset[str] | None = None) -> None:
         self.times = 0
         self.told = 0
         self._names = names
         self._is_lying = False
-        tap.before_line, tap.says = self._hear, self._say
+        tap.before_line, tap.says, tap.refuses = self._hear, self._say, self._refuse
+
+    def _refuse(self, line: bytes) -> bool:
+        return self._is_lying and line.split()[1:2] == [b"STATUS"]
 
     async def _hear(self, line: bytes) -> None:
         if b" LIST " in line:

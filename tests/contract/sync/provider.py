@@ -4,6 +4,7 @@ import datetime
 import imaplib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from syncd.mail.flags import Flags
 from tests.contract.sync.letters import key_of, letter
@@ -80,6 +81,16 @@ class Provider:
             _, answer = client.uid("FETCH", "1:*", "(BODY.PEEK[])")
             return tuple(part[1] for part in answer if isinstance(part, tuple))
 
+    def mailboxes(self) -> frozenset[str]:
+        """Return the names of all mailboxes, as they are on the wire."""
+        with self.server.imap(self.user) as client:
+            return _names(client.list())
+
+    def subscribed(self) -> frozenset[str]:
+        """Return the names of the mailboxes that the user's programs show."""
+        with self.server.imap(self.user) as client:
+            return _names(client.lsub())
+
     def left_on_pop3(self) -> int:
         """Return how many messages the user's maildrop holds."""
         client = self.server.pop3(self.user)
@@ -92,6 +103,10 @@ class Provider:
         client = self.server.imap(self.user)
         client.select(quoted(mailbox))
         return client
+
+
+def _names(answer: tuple[str, list[Any]]) -> frozenset[str]:
+    return frozenset(line.decode().rpartition('" ')[2].strip('"') for line in answer[1] if isinstance(line, bytes))
 
 
 def _uids(client: imaplib.IMAP4) -> Mapping[str, int]:

@@ -70,7 +70,7 @@ async def test_mailbox_that_two_devices_make_is_one(tmp_path: Path, user: Provid
 
 
 async def test_directories_that_are_no_mailboxes_of_the_account_are_left_alone(tmp_path: Path, user: Provider) -> None:
-    """Those of IMAP accounts and of nobody, those that the device does not select, and names of no mailbox."""
+    """Those of nobody, those that the device does not select, and names of no mailbox."""
     user.receive("a")
     accounts = {"work": imap(user.server, user.user), "isp": pop3(user.server, f"{user.user}p")}
     devices = {"laptop": {"settle": "20ms", "mailboxes": ["*", "!Private*"]}, "phone": {"settle": "20ms"}}
@@ -78,7 +78,7 @@ async def test_directories_that_are_no_mailboxes_of_the_account_are_left_alone(t
         await house.settle()
         before = len(await house.rows(select(schema.mailbox.c.id)))
 
-        others = (".work.New", ".other.New", "New", ".isp")
+        others = (".other.New", "New", ".isp")
         for name in (*others, ".isp.Private", ".isp.a..b", ".isp.inbox", ".isp.%", ".isp.a%00"):
             for subdir in ("cur", "new", "tmp"):
                 (tmp_path / "laptop" / name / subdir).mkdir(parents=True)
@@ -90,8 +90,8 @@ async def test_directories_that_are_no_mailboxes_of_the_account_are_left_alone(t
         assert not (tmp_path / "phone" / ".isp.Private").exists()
 
 
-async def test_directory_that_vanishes_deletes_nothing(tmp_path: Path, user: Provider) -> None:
-    """A mailbox whose directory a device removed stays as it is for all others."""
+async def test_directory_that_a_device_removes_empties_its_mailbox_into_trash(tmp_path: Path, user: Provider) -> None:
+    """Then the mailbox is gone, and can be made again; one of those that are always there stays."""
     async with house_of(tmp_path, user) as house:
         await house.settle()
         make(house, "laptop", "Lists")
@@ -99,8 +99,35 @@ async def test_directory_that_vanishes_deletes_nothing(tmp_path: Path, user: Pro
         await house.settle()
 
         shutil.rmtree(on(house, "laptop", "Lists").directory)
-        await house.ask()
-        await house.ask()
+        shutil.rmtree(on(house, "phone", "Drafts").directory)
+        await house.settle()
+        assert_everywhere(house, "Lists")
+        assert_everywhere(house, "Trash", "n")
+        assert await _there(house) == {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
 
-        assert on(house, "phone", "Lists").keys() == ["n"]
-        assert on(house, "phone", "Trash").keys() == []
+        make(house, "laptop", "Lists")
+        add(house, "laptop", "m", mailbox="Lists")
+        await house.settle()
+        assert_everywhere(house, "Lists", "m")
+
+
+async def test_directory_that_a_device_renames(tmp_path: Path, user: Provider) -> None:
+    """Its mail is in a mailbox of that name, and not in Trash."""
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        make(house, "laptop", "Lists")
+        add(house, "laptop", "n", mailbox="Lists")
+        await house.settle()
+        [row] = await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Lists"))
+
+        on(house, "laptop", "Lists").directory.rename(on(house, "laptop", "Old/Lists").directory)
+        await house.settle()
+        assert await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Old/Lists")) == [row]
+        assert_everywhere(house, "Old/Lists", "n")
+        assert_everywhere(house, "Trash")
+        assert await _there(house) == {"INBOX", "Drafts", "Sent", "Trash", "Junk", "Old/Lists"}
+
+
+async def _there(house: House) -> set[str]:
+    columns = schema.mailbox.c
+    return {row.name for row in await house.rows(select(columns.name).where(columns.gone_at.is_(None)))}

@@ -317,13 +317,13 @@ async def test_changed_layout_is_refused(tmp_path: Path, user: Provider) -> None
     assert old.keys() == ["a"]
 
 
-async def test_replica_directory_that_was_removed_is_not_a_deletion(tmp_path: Path, user: Provider) -> None:
-    """Where a whole mailbox directory is gone, that mailbox stands still; nothing is concluded or made anew."""
+async def test_replica_without_its_directories_is_not_a_deletion(tmp_path: Path, user: Provider) -> None:
+    """Where a mailbox lacks its cur/, it stands still; nothing is concluded or made anew."""
     user.receive("a", "b", mailbox="Project")
     house = house_of(tmp_path, user, ("laptop", "phone"))
     async with house:
         await house.settle()
-        directory = house.replica("laptop", "Project").directory
+        directory = house.replica("laptop", "Project").directory / "cur"
         directory.rename(tmp_path / "away")
         await house.ask("laptop")
         assert await _device_errors(house) == {"laptop": "work/Project", "phone": None}

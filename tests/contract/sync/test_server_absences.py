@@ -139,13 +139,13 @@ async def test_vanished_that_a_search_contradicts_is_not_believed(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("names", "is_believed"),
-    [(None, False), (frozenset({"INBOX"}), True), (frozenset(SOME[:6]) | {"Sent", "Junk"}, True)],
+    [(None, False), (frozenset({"INBOX"}), False), (frozenset(SOME[:6]) | {"Sent", "Junk"}, True)],
     ids=["empty", "without inbox", "short"],
 )
 async def test_list_is_believed_only_when_it_says_the_same_again(
     tmp_path: Path, provider: Provider, names: frozenset[str] | None, is_believed: bool
 ) -> None:
-    """Once, it misses nothing; again, mailboxes are served no more and keep their files; an empty one is none."""
+    """Once, it misses nothing; again, what mailboxes lose is held, and no file goes; the truth dissolves it."""
     for name in ("INBOX", *SOME):
         provider.receive("a", "b", mailbox=name)
     async with Tap(provider.server.imap_port) as tap, _house(tmp_path, provider, tap) as house:
@@ -161,14 +161,34 @@ async def test_list_is_believed_only_when_it_says_the_same_again(
         liar.times += 2
         await house.ask("work")
         assert await _unlisted(house) == (names if is_believed and names else set())
+        await house.ask(*DEVICES)
+        assert len(await _holds(house)) == (12 if is_believed else 0)
 
         provider.receive("c", mailbox="A")
         await house.settle()
         assert await _unlisted(house) == set()
+        assert await _holds(house) == ()
         assert {name: _files(house.replica("laptop", name)) for name in before if name != "A"} == {
             name: files for name, files in before.items() if name != "A"
         }
         assert house.replica("laptop", "A").keys() == ["a", "b", "c"]
+
+
+async def test_mailbox_that_only_list_lacks_is_there(tmp_path: Path, user: Provider) -> None:
+    """A server that hides it still answers for it, and so it is synced."""
+    user.receive("a", mailbox="A")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap) as house:
+        await house.settle()
+        liar = ListLiar(tap, names=frozenset({"A"}))
+        liar.times = 1000
+        tap.refuses = lambda _: False
+
+        user.receive("b", mailbox="A")
+        await house.settle()
+        await house.ask()
+
+        assert house.replica("laptop", "A").keys() == ["a", "b"]
+        assert await _unlisted(house) == set()
 
 
 async def test_two_of_eight_mailboxes_emptied_at_once_are_both_held(tmp_path: Path, provider: Provider) -> None:

@@ -44,6 +44,14 @@ async def come_back(house: House, device: str, *, away: Path) -> None:
         await house.ask(device)
 
 
+def make(house: House, device: str, mailbox: str) -> Path:
+    """Make a mailbox as a mail program does."""
+    directory = house.replica(device, mailbox).directory
+    for subdir in ("tmp", "new", "cur"):
+        (directory / subdir).mkdir(parents=True)
+    return directory
+
+
 def remove(house: House, device: str, *keys: str, mailbox: str = "INBOX") -> None:
     for key in keys:
         house.replica(device, mailbox).find(key).path.unlink()

@@ -115,6 +115,14 @@ def test_mailbox_that_cannot_be_read_is_named() -> None:
     assert "work/Old: the server says NO" in text
 
 
+def test_mailbox_that_its_server_has_no_more_is_told_apart_from_an_empty_one() -> None:
+    """It is shown for as long as the device has its directory, whatever is in there."""
+    gone = ReplicaStatus("work", "Old", 0, 0, 0, new=0, missing=0, deleted=0, edited=0, is_gone=True)
+    text = shown(devices=(device(replicas=(gone,)),))
+
+    assert next(line for line in text.splitlines() if "work/Old" in line).split()[2:] == ["gone", "0"]
+
+
 @pytest.mark.parametrize("name", ["\x1b[2J", "\r", "\u202e", "\x9b1m"])
 def test_texts_of_servers_cannot_move_the_cursor(name: str) -> None:
     """In every place where such a text is shown."""

@@ -68,6 +68,8 @@ def row(uid: int, **told: object) -> FetchRow:
         (b"VANISHED (EARLIER) ", Vanished(True, EMPTY)),
         (b"VANISHED 0:x", Other("VANISHED")),
         (b'STATUS "a b" (MESSAGES 3 UIDNEXT 9 X 1)', StatusRow(b"a b", messages=3, uidnext=9)),
+        (b"STATUS x (MAILBOXID (F2212ea8) UIDNEXT 2)", StatusRow(b"x", uidnext=2, object_id="F2212ea8")),
+        (b"STATUS x (mailboxid NIL)", StatusRow(b"x")),
         (b"STATUS x ()", StatusRow(b"x")),
         (b"STATUS x (UIDVALIDITY 0 HIGHESTMODSEQ 0)", StatusRow(b"x")),
         (b'ID ("Name" "Dovecot" "x" NIL)', Identity((("name", "Dovecot"), ("x", "")))),

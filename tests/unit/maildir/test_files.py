@@ -165,27 +165,6 @@ def test_directories_are_found_at_any_depth(root: ReplicaRoot) -> None:
     assert [str(directory) for directory in root.directories()] == [".work.Sent", "work/INBOX", "work/INBOX/deep/er"]
 
 
-@pytest.mark.parametrize("left", ["cur/mail", "tmp/mail", "notes", "sub/"])
-def test_directory_is_removed_with_nothing_but_what_is_disposable(root: ReplicaRoot, left: str) -> None:
-    """A mailbox without mail goes, with the empty directories around it; anything else in it stays, and so does it."""
-    directory = PurePosixPath("work/Archive/2025")
-    for each in (directory, PurePosixPath("work/Other")):
-        root.create(each).close()
-    there = root.path / directory
-    (there / "dovecot-keywords").write_text("0 todo\n")
-    (there / left).mkdir() if left.endswith("/") else (there / left).write_text("mine")
-
-    root.remove(directory, disposable={"dovecot-keywords"})
-    assert (there / left).exists()
-    assert (there / "cur").exists() is (left != "sub/")
-
-    (there / left).rmdir() if left.endswith("/") else (there / left).unlink()
-    root.remove(directory, disposable={"dovecot-keywords"})
-    assert sorted(path.name for path in (root.path / "work").iterdir()) == ["Other"]
-    assert not root.has(directory)
-    root.remove(directory, disposable=())
-
-
 def test_existing_directory_keeps_its_mode(root: ReplicaRoot, box: Path) -> None:
     """What a person shared with a group stays shared."""
     box.chmod(0o750)

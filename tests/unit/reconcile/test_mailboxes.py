@@ -1,5 +1,7 @@
 """What a LIST adds, changes and misses, and in which order mailboxes are synced."""
 
+from dataclasses import replace
+
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
 
@@ -29,19 +31,36 @@ def test_empty_list_misses_nothing() -> None:
     assert compare_listing(KNOWN, []) == ListChanges((), (), ())
 
 
-def test_list_without_inbox_or_with_less_than_half_is_doubtful() -> None:
-    """A server that lists so little may be ill; of three mailboxes a person may delete two."""
-    others = [listed(name) for name in ("Work", "Sent", "Drafts", "Junk", "Trash")]
+def test_inbox_is_never_missed() -> None:
+    """It can be neither deleted nor renamed away (RFC 9051 §6.3.5), whatever a LIST lacks."""
+    assert compare_listing(KNOWN, [WORK]).missed == ()
 
-    def is_doubtful(known: list[Listed], now: list[Listed]) -> bool:
-        return compare_listing({entry.wire_name: entry for entry in known}, now).is_doubtful
 
-    assert is_doubtful([INBOX, *others[:2]], others[:2])
-    assert not is_doubtful([INBOX, *others[:2]], [INBOX])
-    assert is_doubtful([INBOX, *others[:3]], [INBOX])
-    assert not is_doubtful([INBOX, *others[:3]], [INBOX, WORK])
-    assert is_doubtful([INBOX, *others], [INBOX, listed("New")])
-    assert not is_doubtful([INBOX, *others], [])
+def test_mailbox_that_is_only_a_name_any_more_is_missed_and_one_that_was_is_not() -> None:
+    """A deleted mailbox stays as the parent of others; and a parent may become a mailbox, or go, without a word."""
+    parent, plain = listed("Work", "\\Noselect"), listed("Work")
+
+    assert compare_listing({b"Work": plain}, [INBOX, parent]).missed == (b"Work",)
+    assert compare_listing({b"Work": plain}, [INBOX, parent]).changed == ()
+    assert compare_listing({b"Work": parent}, [INBOX, plain]).changed == (plain,)
+    assert compare_listing({b"Work": parent}, [INBOX]).missed == (b"Work",)
+
+
+def test_special_use_and_object_id_that_are_told_later_are_changes() -> None:
+    """One that is not told this time is what it was."""
+    with_id = replace(WORK, object_id="M1")
+
+    assert compare_listing(KNOWN, [INBOX, with_id]).changed == (with_id,)
+    assert compare_listing({b"Work": with_id}, [INBOX, WORK]).changed == ()
+    assert compare_listing(KNOWN, [INBOX, listed("Work", "\\Archive")]).changed == (listed("Work", "\\Archive"),)
+
+
+def test_inbox_in_two_cases_is_one_mailbox() -> None:
+    """The one that is known, else the first."""
+    lower = replace(INBOX, wire_name=b"inbox")
+
+    assert compare_listing({}, [lower, INBOX, WORK]).added == (lower, WORK)
+    assert compare_listing(KNOWN, [lower, INBOX, WORK]) == ListChanges((), (), ())
 
 
 def test_attributes_in_any_case() -> None:

@@ -8,7 +8,7 @@ from syncd.mail.flags import SYSTEM
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import Listed, compare_listing
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, devices, server_tree, troubles
+from syncd.store import accounts, devices, listings, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from tests.unit.store_trees.grove import NOW, Grove
 
@@ -31,7 +31,7 @@ def test_mailbox_listed_again_as_it_was_is_no_change(grove: Grove) -> None:
     entry = Listed(b"Sent", MailboxName(("Sent",)), "/", attributes, is_selected=True)
     listed = {b"Sent": entry}
     changes = compare_listing({}, [entry])
-    grove(lambda conn: accounts.record_listing(conn, account_id=grove.account_id, changes=changes, now=NOW))
+    grove(lambda conn: listings.record_listing(conn, account_id=grove.account_id, changes=changes, now=NOW))
 
     rows = grove(lambda conn: accounts.mailboxes(conn, account_id=grove.account_id))
     known = {row.wire_name: accounts.listed(row) for row in rows if row.wire_name in listed}

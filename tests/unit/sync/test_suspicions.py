@@ -64,6 +64,18 @@ def test_what_was_confirmed_waits_for_the_other_mailboxes_and_not_for_a_new_look
     assert suspicions.take_confirmed() == ()
 
 
+def test_mailbox_that_is_listed_again_is_not_recorded_as_gone() -> None:
+    """Not even if it was believed to be, and the connection ended before that was recorded."""
+    suspicions, records = _suspicions(), (lambda _: None, lambda _: None)
+    suspicions.confirm_gone(records[0])
+    suspicions.believe_unlisted((), now=1.0)
+    assert suspicions.take_confirmed() == ()
+
+    suspicions.confirm(BOX, records[0])
+    suspicions.confirm_gone(records[1])
+    assert suspicions.take_confirmed() == records
+
+
 def test_mailbox_that_could_not_be_looked_at_in_time_is_forgotten() -> None:
     """Else a pass would follow the other without end; one that is not due, or doubted in this pass, stays."""
     suspicions = _suspicions()
@@ -88,19 +100,21 @@ def test_all_that_is_doubted_waits_for_the_last() -> None:
     assert _judge(suspicions, ALL, mailbox_id=2, at=2 * LATER_S - 1) is Verdict.CONFIRMED
 
 
-def test_short_list_is_believed_when_a_later_one_is_as_short() -> None:
-    """Of mailboxes that both miss; an ordinary one is believed at once."""
+def test_unlisted_mailbox_is_believed_when_a_later_list_misses_it_too() -> None:
+    """Each by itself; one that is listed again is doubted no more."""
     suspicions, first, second = _suspicions(), {b"A", b"B", b"C"}, {b"B", b"C", b"D"}
 
-    def ask(missed: set[bytes], at: float, *, is_doubtful: bool = True) -> frozenset[bytes]:
-        return suspicions.believe_unlisted(missed, is_doubtful=is_doubtful, now=at)
+    def ask(missed: set[bytes], at: float) -> frozenset[bytes]:
+        return suspicions.believe_unlisted(missed, now=at)
 
-    assert ask({b"A"}, 0.0, is_doubtful=False) == {b"A"}
     assert ask(first, 0.0) == ask(first, 1.0) == frozenset()
     assert ask(second, LATER_S) == {b"B", b"C"}
+    assert suspicions.wait_s(LATER_S) == LATER_S
+    assert ask({b"D"}, 2 * LATER_S) == {b"D"}
+    assert not suspicions
     assert ask(first, 20.0) == frozenset()
-    assert ask(set(), 21.0, is_doubtful=False) == frozenset()
-    assert ask(first, 40.0) == frozenset()
+    assert ask(set(), 40.0) == frozenset()
+    assert ask(first, 60.0) == frozenset()
 
 
 def _suspicions() -> Suspicions:

@@ -1,0 +1,52 @@
+"""Floor 2: which directories that came on a device are those that went, under other names.
+
+Theory. Names of files are minted and unique, so that a directory with the files of one that went is that one, whatever
+it is called. A server that renames a mailbox renames those inside as well. So that is only asked of it where a program
+did the same: else the new directory is a mailbox of its own, into which messages were moved.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from syncd.mail.mailbox import MailboxName
+
+_NEARLY_ALL = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class WentDirectory:
+    """A mailbox whose directory went, and the names of the files that it had."""
+
+    mailbox_id: int
+    name: MailboxName
+    files: frozenset[str]
+
+
+def moved_directories(
+    went: Iterable[WentDirectory], came: Mapping[MailboxName, Collection[str]], known: Collection[MailboxName]
+) -> Mapping[int, MailboxName]:
+    """Return the new names of mailboxes whose directories were renamed; came: file names by directory.
+
+    known: all mailboxes of the account.
+    """
+    gone = {one.name: one for one in sorted(went, key=lambda one: one.name)}
+    moved: dict[MailboxName, MailboxName] = {}
+    for name, one in gone.items():
+        to = None if name in moved else _found(one, came)
+        if to is None or to in moved.values():
+            continue
+        inner = {each: MailboxName((*to.parts, *each.parts[len(name.parts) :])) for each in known if _is_in(each, name)}
+        if inner.keys() <= gone.keys() and came.keys() >= set(inner.values()):
+            moved |= {name: to, **inner}
+    return {gone[name].mailbox_id: to for name, to in moved.items()}
+
+
+def _found(one: WentDirectory, came: Mapping[MailboxName, Collection[str]]) -> MailboxName | None:
+    """Return the directory that has nearly all files of one that went."""
+    counts = {name: len(one.files.intersection(files)) for name, files in came.items()}
+    best = max(counts, key=lambda name: counts[name], default=None)
+    return best if best is not None and one.files and counts[best] >= _NEARLY_ALL * len(one.files) else None
+
+
+def _is_in(name: MailboxName, outer: MailboxName) -> bool:
+    return len(name.parts) > len(outer.parts) and name.parts[: len(outer.parts)] == outer.parts

@@ -1,0 +1,74 @@
+"""Floor 3: the directories of replicas: moved to the names that their mailboxes have, and forgotten when removed.
+
+Theory. The intention to rename is that a mailbox has another name than the directory of its replica, which is committed
+before anything is done. While a directory is on its way its replicas count as not looked at: killed in between, nothing
+is concluded from what is missing, wherever the directory is found.
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, select, update
+
+from syncd.mail.mailbox import MailboxName
+from syncd.store.schema import account, base_message, mailbox, replica, replica_message
+
+
+class Place(NamedTuple):
+    """Where a replica is, and the mailbox that it is of."""
+
+    replica_id: int
+    mailbox_id: int
+    account: str
+    name: MailboxName
+    directory: PurePosixPath
+
+
+def places(conn: Connection, *, device_id: int) -> tuple[Place, ...]:
+    """Return the places of all replicas of a device."""
+    query = (
+        select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .join(account, account.c.id == mailbox.c.account_id)
+        .where(replica.c.device_id == device_id)
+        .order_by(replica.c.id)
+    )
+    return tuple(
+        Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory))
+        for id_, mailbox_id, owner, name, directory in conn.execute(query)
+    )
+
+
+def begin_move(conn: Connection, *, device_id: int, source: PurePosixPath) -> Mapping[int, float | None]:
+    """Let nothing be concluded from a directory and what is inside; return since when it was looked at, by replica."""
+    query = select(replica.c.id, replica.c.listed_at, replica.c.directory).where(replica.c.device_id == device_id)
+    inside = {
+        row.id: row.listed_at for row in conn.execute(query) if PurePosixPath(row.directory).is_relative_to(source)
+    }
+    for replica_id in inside:
+        conn.execute(update(replica).where(replica.c.id == replica_id).values(listed_at=None))
+    return inside
+
+
+def settle_move(
+    conn: Connection, source: PurePosixPath, target: PurePosixPath, *, listed_at: Mapping[int, float | None]
+) -> None:
+    """Record where replicas are now; listed_at: by replica, None for those to be looked at as for the first time."""
+    for replica_id, since in listed_at.items():
+        where = replica.c.id == replica_id
+        old = PurePosixPath(conn.execute(select(replica.c.directory).where(where)).scalar_one())
+        new = target / old.relative_to(source)
+        conn.execute(update(replica).where(where).values(directory=str(new), listed_at=since))
+
+
+def is_without_messages(conn: Connection, *, replica_id: int) -> bool:
+    """Tell whether nothing is known of any file of a replica."""
+    of_file = select(replica_message.c.id).where(replica_message.c.replica_id == replica_id)
+    of_base = select(base_message.c.message_id).where(base_message.c.replica_id == replica_id)
+    return all(conn.execute(query.limit(1)).first() is None for query in (of_file, of_base))
+
+
+def forget(conn: Connection, *, replica_id: int) -> None:
+    """Forget a replica whose directory is gone, with its mailbox."""
+    conn.execute(delete(replica).where(replica.c.id == replica_id))

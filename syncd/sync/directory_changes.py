@@ -1,0 +1,343 @@
+"""Floor 4: the mailbox directories that programs make and remove on one device, and what its accounts do by that.
+
+Theory (law 2). A directory proves nothing when it is seen, or missed, once: a program may be in the middle of its work.
+So a look at the whole root says which directories are those of no mailbox, and which mailboxes have none any more, and
+only what a second look says as well, once nothing else came or went for `settle`, is concluded: a row that names the
+mailbox is committed, and its account does the rest. A directory is removed only where nothing at all has its name, the
+root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands still, and
+so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are missing, which
+again proves nothing until the second look of files. Where a device may only read, a directory that went is made again,
+and one that came is nobody's.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+
+from sqlalchemy import Connection
+
+from syncd.config.model import DeviceConfig
+from syncd.errors import FileError, MailboxNameError
+from syncd.log import log
+from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.maildir.observe import list_mailbox
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.guard import Rule
+from syncd.reconcile.moved_directories import WentDirectory, moved_directories
+from syncd.reconcile.removals import is_kept
+from syncd.store import accounts, devices, mailbox_changes, mailbox_removals, replica_tree
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
+from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.sync.attachment import Prove
+from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.standstill import Standstill
+
+Place = tuple[str, MailboxName]
+"""An account and a mailbox of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store has of a device and its accounts.
+
+    directories: those of replicas. looked_at: those in which somebody looked. names: of all mailboxes. synced: which
+    mailbox has a name, of those that are. delimiters: of accounts whose mailboxes are known.
+    """
+
+    directories: frozenset[str]
+    looked_at: frozenset[str]
+    names: frozenset[Place]
+    synced: Mapping[Place, int]
+    delimiters: Mapping[str, str | None]
+    changes: tuple[MailboxChange, ...]
+    served: Sequence[Served]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none."""
+
+    unlooked: Mapping[Place, str]
+    gone: frozenset[int]
+
+
+class DirectoryChanges:
+    """Know which directories of one device came and went, and since when; for its task."""
+
+    def __init__(
+        self,
+        db: Database,
+        config: DeviceConfig,
+        mailboxes: DeviceMailboxes,
+        *,
+        account_ids: Mapping[str, int],
+        prover: Callable[[], Awaitable[Prove]],
+        clock: Callable[[], float],
+        rule: Rule,
+    ) -> None:
+        """Call `prover` before each look for what proves the root as it is to be by then."""
+        self._db = db
+        self._config = config
+        self._mailboxes = mailboxes
+        self._account_ids = account_ids
+        self._names = {id_: name for name, id_ in account_ids.items()}
+        self._prover = prover
+        self._clock = clock
+        self._rule = rule
+        self._since: dict[Place | int, float] = {}
+        self._unlooked: Mapping[Place, int | None] = {}
+        self._hopeless: Mapping[Place, str] = {}
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether something is to be concluded, or waited for."""
+        return bool(self._since or self._unlooked)
+
+    def has_unlooked(self, account: str, still: Standstill) -> bool:
+        """Tell whether there are directories that will be mailboxes of an account, and in which nobody has looked.
+
+        What went from others may have been moved there. One that stands still holds nothing up.
+        """
+        return any(place[0] == account and (id_ is None or id_ not in still) for place, id_ in self._unlooked.items())
+
+    async def names_elsewhere(self, account: str) -> frozenset[str]:
+        """Return the names of the files in directories that will be no mailboxes of an account."""
+        directories = [PurePosixPath(one) for place, one in self._hopeless.items() if place[0] == account]
+        return await asyncio.to_thread(self._file_names, directories) if directories else frozenset()
+
+    async def removed(self, device_id: int) -> list[Served]:
+        """Return the mailboxes whose directories were removed, if that is concluded and the device has them still."""
+        return await self._mailboxes.removed(device_id)
+
+    def wait_s(self) -> float | None:
+        """Return the time until what came and went may be concluded from, None when nothing did."""
+        if not self._since:
+            return None
+        now = asyncio.get_running_loop().time()
+        return max(max(self._since.values()) + self._config.settle_s - now, 0.0)
+
+    async def look(self, device_id: int) -> None:
+        """Look which directories there are, and forget what was wanted because of one that came or went."""
+        await self._look(device_id)
+
+    async def run(self, device_id: int) -> frozenset[str]:
+        """Look again once it is time, and return the accounts that have something to do by what is still so."""
+        if self.wait_s() != 0.0:
+            if self._unlooked:
+                await self._look(device_id)  # it may have been looked at by now
+            return frozenset()
+        before = self._since.keys()
+        known = await self._look(device_id)
+        if self._since.keys() - before:
+            return frozenset()
+        gone = [one for one in known.served if one.mailbox.id in self._since]
+        moved = {} if self._config.read_only else await self._moved(known, gone)
+        came = {(one.account, moved[one.mailbox.id]) for one in gone if one.mailbox.id in moved}
+        made = sorted(key for key in self._since if not isinstance(key, int) and key not in came)
+        made = [] if self._config.read_only else made
+        if made or gone:
+            record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
+            await self._db.write(record)
+            log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
+        self._since = {}
+        await self._look(device_id)
+        return frozenset(account for account, _ in made).union(one.account for one in gone)
+
+    async def give_back(
+        self, device_id: int, still: Standstill, *, follow: Callable[[], Awaitable[None]]
+    ) -> Sequence[ReplicaRow]:
+        """Let the device have mailboxes again, and return their replicas; the directories of removed ones are made.
+
+        Call `follow` for what lets directories have the names of their mailboxes.
+        """
+        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
+        returned = {one.mailbox_id: one for one in changes if one.state is ChangeState.RETURNED}
+        if not returned:
+            return ()
+        await follow()
+        restored: list[ReplicaRow] = []
+        for one in await self._mailboxes.all_served(device_id):
+            change = returned.pop(one.mailbox.id, None)
+            if change is None or one.mailbox.id in still:
+                continue
+            with still.guard(one.mailbox.id, one.where):
+                if change.kind is ChangeKind.REMOVE:
+                    await self._mailboxes.restore(one)
+                await self._db.write(partial(mailbox_removals.take_back, change=change))
+                restored.append(one.replica)
+                log.info("directory_is_back", replica=one.replica.directory)
+        if returned:  # the device has nothing of these any more
+            await self._db.write(partial(mailbox_removals.forget, changes=tuple(returned.values())))
+        await self._look(device_id)
+        return restored
+
+    def _record(
+        self,
+        conn: Connection,
+        *,
+        device_id: int,
+        made: Iterable[Place],
+        gone: Sequence[Served],
+        moved: Mapping[int, MailboxName],
+        known: _Known,
+    ) -> None:
+        now = self._clock()
+        for account, name in made:
+            mailbox_changes.want_mailbox(
+                conn,
+                account_id=self._account_ids[account],
+                device_id=device_id,
+                name=name,
+                error=_why_not(name, known.delimiters[account]),
+                now=now,
+            )
+        for one in gone:
+            if one.mailbox.id in moved:
+                to = moved[one.mailbox.id]
+                mailbox_changes.want_rename(conn, one.replica, account_id=one.mailbox.account_id, name=to, now=now)
+        removed = [one.replica for one in gone if one.mailbox.id not in moved]
+        mailbox_removals.remove(conn, removed, now=now, window_s=self._rule.window_s)
+        for of in removed if self._config.read_only else ():
+            mailbox_removals.give_back(conn, mailbox_id=of.mailbox_id, device_id=of.device_id)
+
+    async def _moved(self, known: _Known, gone: Sequence[Served]) -> Mapping[int, MailboxName]:
+        """Return the new names of those mailboxes whose directories were renamed."""
+        moved: dict[int, MailboxName] = {}
+        for account in {one.account for one in gone}:
+            came = [key[1] for key in self._since if not isinstance(key, int) and key[0] == account]
+            came = [name for name in came if _why_not(name, known.delimiters[account]) is None]
+            files = {
+                name: await asyncio.to_thread(self._file_names, [self._mailboxes.layout.directory(account, name)])
+                for name in came
+            }
+            went = [
+                WentDirectory(
+                    one.mailbox.id,
+                    one.mailbox.name,
+                    frozenset(await self._db.read(partial(replica_tree.places, replica_id=one.replica.id))),
+                )
+                for one in gone
+                if one.account == account
+            ]
+            moved |= moved_directories(went, files, [name for owner, name in known.names if owner == account])
+        return moved
+
+    async def _look(self, device_id: int) -> _Known:
+        """Look at the root, note since when it is as it is, and return what it was compared with."""
+        served = await self._mailboxes.all_served(device_id)
+        known = await self._db.read(lambda conn: self._known(conn, device_id, served))
+        seen = await asyncio.to_thread(self._directories, known, await self._prover())
+        # NOTE: that of a mailbox that its server has no more is a replica's still, and makes nothing anew.
+        made = {place for place, directory in seen.unlooked.items() if directory not in known.directories}
+        wanted = {
+            (self._names[one.account_id], one.name): one for one in known.changes if one.kind is not ChangeKind.REMOVE
+        }
+        removed = {one.mailbox_id: one for one in known.changes if one.mailbox_id is not None}
+        now = asyncio.get_running_loop().time()
+        keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
+        self._since = {key: self._since.get(key, now) for key in keys}
+        self._mailboxes.absent = seen.gone
+        hopeless = {place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT}
+        self._unlooked = {
+            place: known.synced.get(place)
+            for place in seen.unlooked
+            if place not in hopeless and (place in known.synced or place not in known.names)
+        }
+        self._hopeless = {place: directory for place, directory in seen.unlooked.items() if place in hopeless}
+        over = [one for place, one in wanted.items() if place not in seen.unlooked]
+        over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
+        if over := [one for one in over if one.state is ChangeState.WANTED]:
+            await self._db.write(partial(mailbox_removals.forget, changes=over))
+        return known
+
+    def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
+        names: set[Place] = set()
+        synced: dict[Place, int] = {}
+        delimiters: dict[str, str | None] = {}
+        for account, id_ in self._account_ids.items():
+            rows = accounts.mailboxes(conn, account_id=id_)
+            names |= {(account, row.name) for row in rows if row.is_selectable}
+            synced |= {(account, row.name): row.id for row in rows if row.is_synced}
+            inbox = next((row for row in rows if row.name.is_inbox), None)
+            if inbox is not None:  # which no server is without: before it is known, nothing is
+                delimiters[account] = inbox.delimiter
+        replicas = devices.replicas(conn, device_id=device_id)
+        changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
+        return _Known(
+            frozenset(one.directory for one in replicas),
+            frozenset(one.directory for one in replicas if one.listed_at is not None),
+            frozenset(names),
+            synced,
+            delimiters,
+            tuple(one for one in changes if one.account_id in self._names),
+            served,
+        )
+
+    def _directories(self, known: _Known, prove: Prove) -> _Look:
+        with ReplicaRoot(self._config.path) as root:
+            prove(root)
+            places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
+            gone = {one.mailbox.id for one in known.served if self._may_go(one) and _is_absent(root, one)}
+            gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
+            prove(root)  # by the same descriptor: what is missing is so in a root that is ours
+        unlooked = {
+            place: directory
+            for directory, place in places.items()
+            if place is not None
+            and place[0] in known.delimiters
+            and directory not in known.looked_at
+            and is_selected(place[1], self._config.mailboxes)
+        }
+        return _Look(unlooked, frozenset(gone))
+
+    def _may_go(self, one: Served) -> bool:
+        """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
+
+        Not where the directory is still to follow the name of its mailbox.
+        """
+        if not one.mailbox.is_listed or one.replica.listed_at is None or one.replica.is_leaving:
+            return False
+        if is_kept(one.mailbox.name, one.mailbox.special_use):
+            return False
+        try:
+            return str(self._mailboxes.layout.directory(one.account, one.mailbox.name)) == one.replica.directory
+        except MailboxNameError:
+            return False
+
+    def _file_names(self, directories: Iterable[PurePosixPath]) -> frozenset[str]:
+        names: set[str] = set()
+        with ReplicaRoot(self._config.path) as root:
+            for directory in directories:
+                with suppress(FileError):
+                    names |= {file.name for file in list_mailbox(root, directory).files}
+        return frozenset(names)
+
+
+def _is_absent(root: ReplicaRoot, one: Served) -> bool:
+    try:
+        return root.is_absent(PurePosixPath(one.replica.directory))
+    except FileError:
+        return False
+
+
+def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone: Set[int]) -> bool:
+    """Tell whether the account's INBOX is there, or another of its mailboxes where the device does not take that."""
+    mine = [one for one in served if one.account == account and one.mailbox.id not in gone]
+    anchors = [one for one in mine if one.mailbox.name.is_inbox] or mine
+    for one in anchors:
+        with suppress(FileError), root.mailbox(PurePosixPath(one.replica.directory)):
+            return True
+    return False
+
+
+def _why_not(name: MailboxName, delimiter: str | None) -> str | None:
+    """Return why a server cannot have a mailbox of this name, None if it can; a directory can stand for any."""
+    try:
+        to_wire(name, delimiter)
+    except ValueError as error:
+        return str(error)
+    return None

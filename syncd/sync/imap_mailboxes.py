@@ -1,0 +1,136 @@
+"""Floor 4: the mailboxes of one IMAP account as its server lists them: new, renamed, gone, or doubted to be.
+
+Theory. What LIST misses is gone only if STATUS does not know it either, some seconds later a new LIST misses it again
+(`suspicions`), and it is none of those that were renamed (`imap_renames`). Until then it is left alone. All mailboxes
+are listed, whether the user subscribed to them or not: mail that no program shows is mail.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.errors import ProtocolError, RefusedError
+from syncd.imap.connection import ImapConnection
+from syncd.imap.types import StatusRow
+from syncd.log import log
+from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
+from syncd.store import accounts, listings, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.store.listings import Renamed
+from syncd.sync.imap_listing import listed_of
+from syncd.sync.imap_renames import Renames
+from syncd.sync.mailbox_failures import MailboxFailures
+from syncd.sync.suspicions import Suspicions
+
+
+class ImapMailboxes:
+    """Know which mailboxes an account has; `list` asks its server."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        patterns: tuple[str, ...],
+        *,
+        account_id: int,
+        suspicions: Suspicions,
+        failures: MailboxFailures,
+        clock: Callable[[], float],
+        on_change: Callable[[], None],
+    ) -> None:
+        """Call `on_change` when devices may have something to do."""
+        self._db = db
+        self._name = name
+        self._patterns = patterns
+        self._account_id = account_id
+        self._suspicions = suspicions
+        self._failures = failures
+        self._clock = clock
+        self._on_change = on_change
+        self._absent: frozenset[bytes] = frozenset()
+
+    async def synced(self) -> list[MailboxRow]:
+        """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
+        return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
+
+    async def list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
+        """Record what the server lists, and return the counts of those mailboxes for which it gave them.
+
+        What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
+        be so no more.
+        """
+        entries = await connection.list_mailboxes(with_status=True)
+        known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        listed = {entry.octets: listed_of(entry, self._patterns) for entry in entries}
+        changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
+        renamed = await Renames(self._db, connection).find(known, listed, entries, changes)
+        if renamed:
+            changes = _apart_from(renamed, changes, known, listed)
+        missed = {name for name in changes.missed if name in listed or not await _is_there(connection, name)}
+        await self._db.write(partial(self._record, changes=changes, renamed=renamed))
+        if renamed:
+            known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+            missed |= {row.wire_name for row in known if listings.is_nowhere(row.wire_name)}
+        self._absent = frozenset(missed)
+        self._believe(missed, known)
+        for one in renamed:
+            self._failures.forget(one.mailbox_id)
+        if changes.added or changes.changed or renamed or missed:
+            counts = {"added": len(changes.added), "renamed": len(renamed), "missed": len(missed)}
+            log.info("mailboxes_listed", account=self._name, **counts)
+            self._on_change()
+        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
+        counted = (entry for entry in entries if entry.octets != connection.selected)
+        return {entry.octets: entry.status for entry in counted if entry.status is not None}
+
+    def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:
+        now = self._clock()
+        listings.record_listing(conn, account_id=self._account_id, changes=changes, renamed=renamed, now=now)
+        if renamed:
+            uploads.hurry(conn, account_id=self._account_id)
+
+    def _believe(self, missed: Collection[bytes], known: Iterable[MailboxRow]) -> None:
+        """Let those be recorded as gone that were missed long enough."""
+        now = self._clock()
+        believed = self._suspicions.believe_unlisted(missed, now=asyncio.get_running_loop().time())
+        for row in known:
+            if row.wire_name in believed:
+                record = partial(listings.record_gone, mailbox_id=row.id, now=now)
+                self._suspicions.forget(row.id)
+                self._suspicions.confirm_gone(record)
+
+
+async def _is_there(connection: ImapConnection, wire_name: bytes) -> bool:
+    """Tell whether the server knows a mailbox that it does not list; only a NO says that it does not."""
+    if listings.is_nowhere(wire_name):
+        return False
+    try:
+        await connection.status(wire_name)
+    except RefusedError:
+        return False
+    except ProtocolError:
+        if not connection.is_usable:
+            raise
+    return True
+
+
+def _apart_from(
+    renamed: Iterable[Renamed], changes: ListChanges, known: Iterable[MailboxRow], listed: Mapping[bytes, Listed]
+) -> ListChanges:
+    """Return what a LIST says beside renames; under the old name of a mailbox there may be a new one."""
+    taken = {one.entry.wire_name for one in renamed}
+    ids = {one.mailbox_id for one in renamed}
+    left = {row.wire_name for row in known if row.id in ids}
+    anew = [listed[name] for name in left - taken if name in listed]
+    return replace(
+        changes,
+        added=(*(entry for entry in changes.added if entry.wire_name not in taken), *anew),
+        changed=tuple(entry for entry in changes.changed if entry.wire_name not in taken | left),
+        missed=tuple(name for name in changes.missed if name not in taken | left),
+    )

@@ -1,0 +1,130 @@
+"""Floor 4: the directories of one device follow their mailboxes: renamed where these were, removed where they are gone.
+
+Theory. A renamed mailbox keeps its rows, so that all there is to do on a device is to rename a directory, whenever the
+device is there. Where that cannot be, because another directory has the name, or a disk does not take it, the mailbox
+is synced in its old directory until it can. That is no error, but it is shown.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from syncd.errors import MailboxNameError
+from syncd.log import log
+from syncd.mail.mailbox import MailboxName
+from syncd.maildir.directories import Renaming, remove_mailbox, rename_directory
+from syncd.maildir.layout import Layout
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.directories import Step, next_step
+from syncd.store import directories
+from syncd.store.database import Database
+from syncd.store.directories import Place
+from syncd.sync.attachment import Prove
+from syncd.sync.standstill import Standstill
+from syncd.sync.thread import to_its_end
+
+_NAME_TAKEN = "the directory keeps the mailbox's old name, for there is another one of the new name"
+_NO_NAME = "the directory keeps the mailbox's old name, for no directory can have the new one"
+_WHY_NOT = {
+    Renaming.TAKEN: _NAME_TAKEN,
+    Renaming.REFUSED: "the directory keeps the mailbox's old name, for the disk does not take the new one",
+    Renaming.MISSING: "the directory of the mailbox is not there",
+}
+
+
+class MailboxDirectories:
+    """Rename and remove the directories of one device; its task is the only one that does."""
+
+    def __init__(self, db: Database, path: Path, layout: Layout, *, prover: Callable[[], Awaitable[Prove]]) -> None:
+        """Call `prover` before each change for what proves the root."""
+        self._db = db
+        self._path = path
+        self._layout = layout
+        self._prover = prover
+        self._wanted: dict[tuple[str, MailboxName], PurePosixPath | None] = {}
+
+    async def follow(self, device_id: int, still: Standstill) -> frozenset[str]:
+        """Rename what has another name than its mailbox; return the accounts of which something was renamed."""
+        moved: set[str] = set()
+        stuck: dict[int, str] = {}
+        while True:
+            places = await self._db.read(partial(directories.places, device_id=device_id))
+            step = next_step({one.replica_id: one.directory for one in places}, self._targets(places, stuck))
+            if step is None:
+                break
+            renaming = await self._rename(device_id, step)
+            if renaming in _WHY_NOT:
+                stuck[step.replica_id] = _WHY_NOT[renaming]
+            else:
+                moved |= {one.account for one in places if one.replica_id == step.replica_id}
+        self._tell(places, stuck, still)
+        return frozenset(moved)
+
+    async def remove(self, replica_id: int, directory: PurePosixPath) -> bool:
+        """Remove the directory of a mailbox that is gone, if nothing is left in it; tell whether it is."""
+        if not await self._db.read(partial(directories.is_without_messages, replica_id=replica_id)):
+            return False
+        prove = await self._prover()
+        if not await asyncio.to_thread(self._removed, directory, prove):
+            return False
+        await self._db.write(partial(directories.forget, replica_id=replica_id))
+        log.info("directory_removed", replica=str(directory))
+        return True
+
+    async def _rename(self, device_id: int, step: Step) -> Renaming:
+        """Do one step; what ends it in between leaves the replicas as not looked at, and is found the next time."""
+        prove = await self._prover()
+        await asyncio.to_thread(self._proved, prove)
+        begin = partial(directories.begin_move, device_id=device_id, source=step.source)
+        listed_at = await self._db.write(begin)
+        renaming = await to_its_end(self._renamed, step, prove)
+        if renaming is Renaming.FOUND:
+            # NOTE: nobody knows who put it there, and what it lacks may never have come.
+            listed_at = dict.fromkeys(listed_at)
+        target = step.source if renaming in _WHY_NOT else step.target
+        settle = partial(directories.settle_move, source=step.source, target=target, listed_at=listed_at)
+        await self._db.write(settle)
+        if target is not step.source:
+            log.info("directory_renamed", replica=str(step.source), to=str(target), how=renaming.value)
+        return renaming
+
+    def _targets(self, places: Iterable[Place], stuck: Collection[int]) -> Mapping[int, PurePosixPath]:
+        """Return where the replicas should be that can be anywhere else than they are."""
+        return {
+            one.replica_id: directory
+            for one in places
+            if one.replica_id not in stuck and (directory := self._directory_of(one)) is not None
+        }
+
+    def _directory_of(self, place: Place) -> PurePosixPath | None:
+        named = place.account, place.name
+        if named not in self._wanted:
+            try:
+                self._wanted[named] = self._layout.directory(*named)
+            except MailboxNameError:
+                self._wanted[named] = None
+        return self._wanted[named]
+
+    def _tell(self, places: Iterable[Place], stuck: Mapping[int, str], still: Standstill) -> None:
+        """Show which directories have another name than their mailbox, and why."""
+        still.forget_notes()
+        for one in places:
+            wanted = self._directory_of(one)
+            if wanted != one.directory:
+                why = _NO_NAME if wanted is None else stuck.get(one.replica_id, _NAME_TAKEN)
+                still.note(one.mailbox_id, f"{one.account}/{one.name}", why)
+
+    def _proved(self, prove: Prove) -> None:
+        with ReplicaRoot(self._path) as root:
+            prove(root)
+
+    def _renamed(self, step: Step, prove: Prove) -> Renaming:
+        with ReplicaRoot(self._path) as root:
+            prove(root)
+            return rename_directory(root, step.source, step.target)
+
+    def _removed(self, directory: PurePosixPath, prove: Prove) -> bool:
+        with ReplicaRoot(self._path) as root:
+            prove(root)
+            return remove_mailbox(root, directory)

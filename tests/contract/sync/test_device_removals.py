@@ -1,0 +1,209 @@
+"""A mailbox whose directory a program removes goes from its server, emptied into Trash, guarded, never by mistake."""
+
+import asyncio
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from syncd.mail.tree import ReplicaState
+from syncd.store import discards, holds, schema
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+from tests.contract.sync.three_devices import add, house_of
+
+STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
+
+
+async def test_removed_mailbox_goes_with_its_mail_in_trash(tmp_path: Path, user: Provider) -> None:
+    """From the server, where it is unsubscribed from; a deletion that is small enough for the guard."""
+    user.receive("a")
+    user.receive(*"bcdef", mailbox="Lists")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        _remove(house, "laptop", "Lists")
+        await house.settle()
+
+        assert user.mailboxes() == STANDARD
+        assert "Lists" not in user.subscribed()
+        assert sorted(user.flags("Trash")) == [*"bcdef"]
+        assert house.replica("laptop", "Trash").keys() == [*"bcdef"]
+        assert house.replica("phone", "Lists").keys() == []
+        assert [one.keys() for one in house.replicas()] == [["a"]] * 3
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+        assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+
+@pytest.mark.parametrize("after", [b" DELETE ", b" RENAME ", None], ids=["delete", "rename", "not"])
+async def test_removed_mailbox_without_mail_goes(tmp_path: Path, user: Provider, after: bytes | None) -> None:
+    """Whatever answer is lost; and one of that name may be made again."""
+    user.receive("a", mailbox="Lists")
+    user.expunge("a", mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def cut(line: bytes) -> None:
+            if after is not None and after in line and not tap.cuts:
+                tap.cut_after_bytes = 0
+
+        tap.before_line = cut
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: any(b" UNSUBSCRIBE " in line for line in tap.lines))
+        await house.settle()
+        assert user.mailboxes() == STANDARD
+        assert tap.cuts == (after is not None)
+
+        for subdir in ("tmp", "new", "cur"):
+            (house.replica("laptop", "Lists").directory / subdir).mkdir(parents=True)
+        add(house, "laptop", "n", mailbox="Lists")
+        await house.settle()
+        assert sorted(user.flags("Lists")) == ["n"]
+        assert house.replica("phone", "Lists").keys() == ["n"]
+
+
+async def test_large_removed_mailbox_is_held(tmp_path: Path, user: Provider) -> None:
+    """Discarded, it is on the device again; released, it goes, and all its mail is in Trash."""
+    keys = [f"m{number:02}" for number in range(30)]
+    user.receive("a")
+    user.receive(*keys, mailbox="Lists")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        _remove(house, "laptop", "Lists")
+        await house.settle()
+        (hold,) = await house.db.read(holds.holds)
+        assert (hold.reason, len(hold.effects)) == ("mailbox_emptied", 30)
+        assert sorted(user.flags("Lists")) == keys
+
+        await house.db.write(partial(discards.discard_hold, one=hold, now=house.clock()))
+        await house.settle()
+        assert house.replica("laptop", "Lists").keys() == keys
+        assert sorted(user.flags("Lists")) == keys
+
+        _remove(house, "laptop", "Lists")
+        await house.settle()
+        (hold,) = await house.db.read(holds.holds)
+        assert await house.db.write(partial(holds.release_hold, hold_id=hold.id))
+        await house.settle()
+        assert user.mailboxes() == STANDARD
+        assert sorted(user.flags("Trash")) == keys
+        assert house.replica("phone", "Lists").keys() == []
+
+
+async def test_several_removed_mailboxes_are_held_the_empty_ones_too(tmp_path: Path, user: Provider) -> None:
+    """However little is in them; released, all of them go."""
+    user.receive("b", "c", mailbox="Lists")
+    user.receive("x", mailbox="Empty")
+    user.expunge("x", mailbox="Empty")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        _remove(house, "laptop", "Lists")
+        _remove(house, "laptop", "Empty")
+        await house.settle()
+        found = await house.db.read(holds.holds)
+        assert {(hold.reason, len(hold.effects)) for hold in found} == {
+            ("mailboxes_emptied", 2),
+            ("mailboxes_emptied", 0),
+        }
+        assert user.mailboxes() == {*STANDARD, "Lists", "Empty"}
+
+        for hold in found:
+            await house.db.write(partial(holds.release_hold, hold_id=hold.id))
+        await house.settle()
+        assert user.mailboxes() == STANDARD
+        assert sorted(user.flags("Trash")) == ["b", "c"]
+
+
+async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Path, user: Provider) -> None:
+    """With that mail; what the device had of it is in Trash."""
+    user.receive("b", mailbox="Lists")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+    _remove(house, "laptop", "Lists")
+    user.receive("new", mailbox="Lists")
+    async with house:
+        await house.settle()
+
+        assert sorted(user.flags("Lists")) == ["new"]
+        assert [one.keys() for one in house.replicas("Lists")] == [["new"]] * 3
+        assert sorted(user.flags("Trash")) == ["b"]
+
+
+async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: Provider) -> None:
+    """Also between the server's word that the mailbox is empty and its deletion."""
+    user.receive("x", mailbox="Lists")
+    user.expunge("x", mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def deliver(line: bytes) -> None:
+            if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
+                tap.before_line = None
+                await asyncio.to_thread(user.receive, "late", mailbox="Lists")
+
+        tap.before_line = deliver
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.before_line is None)
+        await house.settle()
+
+        assert sorted(user.flags("Lists")) == ["late"]
+        assert [one.keys() for one in house.replicas("Lists")] == [["late"]] * 3
+        assert user.mailboxes() == {*STANDARD, "Lists"}
+
+
+async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: Provider) -> None:
+    """Also while its deletion is held; nothing of it is delivered again."""
+    keys = [f"m{number:02}" for number in range(12)]
+    user.receive(*keys, mailbox="Lists")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        directory = house.replica("laptop", "Lists").directory
+        directory.rename(tmp_path / "away")
+        await house.settle()
+        assert len(await house.db.read(holds.holds)) == 1
+
+        (tmp_path / "away").rename(directory)
+        await house.settle()
+        assert await house.db.read(holds.holds) == ()
+        assert house.replica("laptop", "Lists").keys() == keys == sorted(user.flags("Lists"))
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
+async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:
+    """Without its cur/, one that programs rely on, or all that is below the root: it stands still, and is shown."""
+    user.receive("a")
+    user.receive("b", mailbox="Lists")
+    user.receive("s", mailbox="Sent")
+    house = House(
+        tmp_path,
+        accounts={"work": imap(user.server, user.user)},
+        devices={name: {"settle": "20ms"} for name in ("laptop", "phone", "nas")},
+    )
+    async with house:
+        await house.settle()
+        shutil.rmtree(house.replica("laptop", "Lists").directory / "cur")
+        _remove(house, "phone", "Sent")
+        for path in (tmp_path / "nas").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        await house.ask()
+        await house.ask()
+
+        assert {*user.flags("Lists"), *user.flags("Sent"), *user.flags()} == {"a", "b", "s"}
+        rows = await house.rows(select(schema.device.c.name, schema.device.c.error))
+        errors = {row.name: (row.error or "").partition(":")[0] for row in rows}
+        assert errors["laptop"] == "work/Lists"
+        assert errors["phone"] == "work/Sent"
+        assert errors["nas"].startswith("work/")
+        states = {row.state for row in await house.rows(select(schema.replica_message.c.state))}
+        assert states == {ReplicaState.PRESENT}
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
+def _remove(house: House, device: str, mailbox: str) -> None:
+    shutil.rmtree(house.replica(device, mailbox).directory)

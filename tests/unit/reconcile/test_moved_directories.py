@@ -1,0 +1,39 @@
+"""Directories of a device that are known again under another name by the files in them."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from syncd.mail.mailbox import MailboxName
+from syncd.reconcile.moved_directories import WentDirectory, moved_directories
+
+
+@pytest.mark.parametrize(
+    ("went", "came", "known", "moved"),
+    [
+        ({"A": "abc"}, {"B": "abc"}, "A", {"A": "B"}),
+        ({"A": "abc"}, {"B": "abcx", "C": "a"}, "A", {"A": "B"}),
+        ({"A": "abc"}, {"B": "ab"}, "A", {}),
+        ({"A": "abcdefghij"}, {"B": "abcdefghi"}, "A", {"A": "B"}),
+        ({"A": ""}, {"B": ""}, "A", {}),
+        ({"A": "a", "A/x": ""}, {"B": "a", "B/x": ""}, "A A/x", {"A": "B", "A/x": "B/x"}),
+        ({"A": "a"}, {"B": "a"}, "A A/x", {}),
+        ({"A": "a", "A/x": "x"}, {"B": "a"}, "A A/x", {}),
+        ({"A": "a", "A/x": "x"}, {"B": "a", "C": "x"}, "A A/x", {"A/x": "C"}),
+        ({"A/x": "x"}, {"A": "x"}, "A/x", {"A/x": "A"}),
+        ({"A": "a", "B": "a"}, {"C": "a"}, "A B", {"A": "C"}),
+    ],
+)
+def test_directory_is_known_by_its_files(
+    went: Mapping[str, str], came: Mapping[str, str], known: str, moved: Mapping[str, str]
+) -> None:
+    """Nearly all of them; with what is inside of it, or not at all, for a server renames that as well."""
+    gone = [WentDirectory(number, _name(name), frozenset(files)) for number, (name, files) in enumerate(went.items())]
+
+    found = moved_directories(gone, {_name(name): files for name, files in came.items()}, [*map(_name, known.split())])
+
+    assert {str(gone[number].name): str(name) for number, name in found.items()} == moved
+
+
+def _name(text: str) -> MailboxName:
+    return MailboxName.parse(text)

@@ -1,0 +1,79 @@
+"""What LISTs make of mailboxes: rows that are renamed, that give way, that are gone, and that are there again."""
+
+from pathlib import PurePosixPath
+
+from syncd.mail.mailbox import MailboxName
+from syncd.reconcile.mailboxes import ListChanges, Listed
+from syncd.store import accounts, devices, directories, listings
+from syncd.store.accounts import MailboxRow
+from syncd.store.listings import Renamed
+from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
+
+
+def entry(name: str, *attributes: str) -> Listed:
+    return Listed(name.encode(), MailboxName.parse(name), "/", frozenset(attributes), is_selected=True)
+
+
+def record(grove: Grove, *renamed: Renamed, added: tuple[Listed, ...] = ()) -> None:
+    changes = ListChanges(added, (), ())
+    grove(
+        lambda conn: listings.record_listing(
+            conn, account_id=grove.account_id, changes=changes, renamed=renamed, now=NOW
+        )
+    )
+
+
+def row(grove: Grove, mailbox_id: int) -> MailboxRow:
+    return grove(lambda conn: accounts.mailbox_by_id(conn, mailbox_id=mailbox_id))
+
+
+def test_renamed_mailbox_keeps_its_rows_and_its_devices_have_news(grove: Grove) -> None:
+    """And what had the name gives way, with a name of its own."""
+    (message_id,) = grove.plant(1)
+    before = grove.version()
+
+    record(grove, Renamed(grove.inbox, entry("Archive")))
+
+    assert str(row(grove, grove.inbox).name) == "Archive"
+    assert grove.message(1).id == message_id
+    assert grove.version() > before
+    other = row(grove, grove.archive)
+    assert (str(other.name), listings.is_nowhere(other.wire_name)) == (f"Archive (replaced {grove.archive})", True)
+
+
+def test_names_that_are_exchanged_meet_no_other(grove: Grove) -> None:
+    """At no moment do two mailboxes have one name."""
+    record(grove, Renamed(grove.inbox, entry("Archive")), Renamed(grove.archive, entry("INBOX")))
+
+    assert [str(row(grove, id_).name) for id_ in (grove.inbox, grove.archive)] == ["Archive", "INBOX"]
+
+
+def test_mailbox_that_is_gone_and_back_is_told_anew(grove: Grove) -> None:
+    """Its messages are gone; under its old UIDVALIDITY may then be others."""
+    grove.plant(1, 2)
+
+    grove(lambda conn: listings.record_gone(conn, mailbox_id=grove.inbox, now=NOW))
+    assert (row(grove, grove.inbox).is_there, grove.message(1).gone_at, grove.message(2).gone_at) == (False, NOW, NOW)
+    left = grove(lambda conn: accounts.left_mailboxes(conn, account_id=grove.account_id))
+    assert [one.id for one in left] == [grove.inbox]
+
+    record(grove, added=(entry("INBOX"),))
+    back = row(grove, grove.inbox)
+    assert (back.is_there, back.is_listed, back.is_readable) == (True, True, False)
+    assert back.cursor.uidvalidity != UIDVALIDITY
+
+
+def test_directory_on_its_way_counts_as_not_looked_at(grove: Grove) -> None:
+    """With what is inside; then each is where it is."""
+    (device_id,) = {one.device_id for one in (grove.laptop, grove.laptop_archive)}
+    source, target = (PurePosixPath(name) for name in (grove.laptop.directory, "elsewhere"))
+    listed_at = grove(lambda conn: directories.begin_move(conn, device_id=device_id, source=source))
+
+    assert listed_at.keys() == {grove.laptop.id}
+    assert grove.replica(grove.laptop).listed_at is None
+    grove(lambda conn: directories.settle_move(conn, source, target, listed_at={grove.laptop.id: NOW}))
+    moved = grove.replica(grove.laptop)
+    assert (moved.directory, moved.listed_at) == ("elsewhere", NOW)
+    assert grove(lambda conn: directories.is_without_messages(conn, replica_id=moved.id))
+    grove(lambda conn: directories.forget(conn, replica_id=moved.id))
+    assert moved.id not in {one.id for one in grove(devices.replicas)}
