@@ -301,6 +301,8 @@ class _Batch:
                 return Done(None, None)
             if isinstance(found, Stale) or found.facts != effect.expected:
                 return Stale()
+            if flags_of(found.file.letters, self._keywords(place.directory)) != place.flags:
+                return Stale()  # what the device has just said of it may be stronger than a deletion
             self._touch(mailbox, found.file)
             if mailbox.remove(found.file.subdir, found.file.filename):
                 return Done(None, None)
