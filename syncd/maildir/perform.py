@@ -76,14 +76,10 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a message away, unless it is not the recorded file any more; commit it as withdrawn before.
-
-    if_unchanged: nor if it has other flags than its place says.
-    """
+    """Take a message away, unless it is not the recorded file, or has other flags; commit it as withdrawn before."""
 
     place: Place
     expected: FileFacts
-    if_unchanged: bool = False
 
 
 Effect = Deliver | Rename | Remove
@@ -307,8 +303,8 @@ class _Batch:
                 return Done(None, None)
             if isinstance(found, Stale) or found.facts != effect.expected:
                 return Stale()
-            if effect.if_unchanged and letters_of(flags_of(found.file.letters, keywords), keywords) != letters:
-                return Stale()
+            if letters_of(flags_of(found.file.letters, keywords), keywords) != letters:
+                return Stale()  # what the device has just said of it may be stronger than a deletion
             self._touch(mailbox, found.file)
             if mailbox.remove(found.file.subdir, found.file.filename):
                 return Done(None, None)

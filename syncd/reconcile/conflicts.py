@@ -9,6 +9,7 @@ what this file prints: python -m syncd.reconcile.conflicts > docs/conflicts.md
 import sys
 from dataclasses import dataclass
 from enum import Enum
+from textwrap import fill
 
 from syncd.reconcile.deletions import YIELDING
 from syncd.reconcile.effects import ORDER
@@ -100,6 +101,7 @@ def as_markdown() -> str:
     rows = "\n".join(f"| {one.one} | {one.other} | {one.outcome} | {_number(one.rule)} |" for one in CONFLICTS)
     rules = "\n".join(f"{_number(rule)}. {rule.value}" for rule in Rule)
     yielding = ", ".join(f"`{flag}`" for flag in YIELDING)
+    weak = fill(f"A deletion is stronger than changes of these flags and keywords, in any case: {yielding}.", 120)
     order = "\n".join(f"{at}. *{kind.__name__.lower()}*: {_sentence(kind)}" for at, kind in enumerate(ORDER, 1))
     return f"""# When two sides change the same message
 
@@ -114,7 +116,7 @@ it otherwise: the web mail, and the other devices.
 
 {rules}
 
-A deletion is stronger than changes of these flags and keywords, in any case: {yielding}.
+{weak}
 Every other one is a person's.
 
 ## In which order
@@ -130,7 +132,8 @@ def _number(rule: Rule) -> int:
 
 
 def _sentence(kind: type) -> str:
-    return (kind.__doc__ or "").partition("\n")[0]
+    first = (kind.__doc__ or "").partition("\n")[0]
+    return f"{first.partition(';')[0].rstrip('.')}."
 
 
 if __name__ == "__main__":

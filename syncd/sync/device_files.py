@@ -307,9 +307,9 @@ class DeviceFiles:
                 )
             case FileToRename(add=add, remove=remove):
                 return verbs.Rename(_place(directory, file), add, remove)
-            case FileToRemove(if_unchanged=if_unchanged):
+            case FileToRemove():
                 expected = FileFacts(file.size_bytes, file.mtime)
-                return verbs.Remove(_place(directory, file), expected, if_unchanged)
+                return verbs.Remove(_place(directory, file), expected)
             case _:
                 assert_never(task)
 

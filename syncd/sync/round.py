@@ -330,10 +330,8 @@ class ReplicaRound:
                     tasks.append(FileToDeliver(file, body, flags, source, is_repeated=known is not None))
                 case Rename(add=add, remove=remove):
                     tasks.append(FileToRename(file, add, remove))
-                case Remove():
+                case Remove() | Drop():
                     tasks.append(FileToRemove(file))
-                case Drop():
-                    tasks.append(FileToRemove(file, if_unchanged=True))
         replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
         effects = tuple(job.effect for job in batch)

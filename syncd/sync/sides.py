@@ -48,13 +48,9 @@ class FileToRename:
 
 @dataclass(frozen=True, slots=True)
 class FileToRemove:
-    """A file whose message is gone, or that its device does not take.
-
-    if_unchanged: the server has the message still, and must hear of flags that the device has changed since.
-    """
+    """A file whose message is gone, or that its device does not take."""
 
     file: ReplicaMessage
-    if_unchanged: bool = False
 
 
 FileTask = FileToDeliver | FileToRename | FileToRemove

@@ -71,7 +71,8 @@ class Story:
         self.work.store("w1", "+FLAGS (\\Flagged todo)")
         self.work.store("w2", "+FLAGS (\\Seen)")
         self.work.store("w14", "-FLAGS (project)")
-        self.work.expunge("w3", "w4")
+        self.work.expunge("w3", "w4", "w12")
+        self.work.move("w0", to="Trash")
         self.work.move("w8", "w9", "w13", to="Archive")
         self.work.store("w8", "+FLAGS (\\Answered filed)", mailbox="Archive")
         self.work.receive("new", flags=(ANSWERED,))
@@ -81,6 +82,8 @@ class Story:
         house.replica("phone").mark("w5", add="RS")
         house.replica("usb").mark("w15", remove="S")
         house.replica("phone").mark("w9", add="F")
+        house.replica("laptop").mark("w12", add="F")
+        house.replica("usb").mark("w0", add="R")
         house.replica("laptop").find("w6").path.unlink()
         house.replica("phone").find("w7").path.unlink()
         house.replica("usb").find("w7").path.unlink()
@@ -113,9 +116,11 @@ class Story:
             f"w{number}": frozenset() for number in range(13) if number not in {3, 4, 6, 7, 8, 9, 10}
         }
         mail |= {
+            "w0": frozenset({ANSWERED}),
             "w1": frozenset({FLAGGED, "todo"}),
             "w2": frozenset({SEEN, FLAGGED}),
             "w5": frozenset({SEEN, ANSWERED}),
+            "w12": frozenset({FLAGGED}),
             "w14": frozenset({SEEN}),
             "w15": frozenset({"project"}),
             "new": frozenset({ANSWERED}),

@@ -72,10 +72,11 @@ class DeviceInBetween(RuleBasedStateMachine):
 
     @rule()
     def remove(self) -> None:
-        """Remove the recorded file, and only that."""
+        """Remove the recorded file, and only that, as long as it says what is believed."""
         outcome = self._perform(Remove(self.believed, FACTS))
 
-        if self.octets in {None, BODY} and self._is_dated():
+        is_as_believed = self.octets is None or self.flags == self.believed.flags
+        if self.octets in {None, BODY} and self._is_dated() and is_as_believed:
             assert outcome == Done(None, None)
             self.octets, self.flags = None, NONE
         else:

@@ -112,15 +112,25 @@ def test_keywords_become_letters(root: ReplicaRoot) -> None:
     assert (f"{effect.name}:2,Pab", f"{effect.name}:2,a") == (forwarded, plain)
 
 
-def test_remove_takes_the_file_wherever_the_device_renamed_it(root: ReplicaRoot) -> None:
-    """A deletion of the server wins over a flag change of the device, and repeating it is done at once."""
+def test_remove_takes_the_file_wherever_the_device_put_it(root: ReplicaRoot) -> None:
+    """A program that has seen the file has changed nothing, and repeating it is done at once."""
     effect = delivery()
     path = path_of(root, one(root, effect))
-    path.rename(path.parent.parent / "cur" / f"{effect.name}:2,S")
+    path.rename(path.parent.parent / "cur" / f"{effect.name}:2,")
     remove = Remove(Place(INBOX, effect.name, "new", NONE), FileFacts(effect.size_bytes, DATE))
 
     assert (Done(None, None), Done(None, None)) == (one(root, remove), one(root, remove))
     assert names_in(root) == {"new": [], "cur": [], "tmp": []}
+
+
+def test_remove_spares_a_file_with_a_flag_that_nobody_has_heard_of(root: ReplicaRoot) -> None:
+    """Whether a flag is stronger than a deletion is for the plan to say."""
+    effect = delivery()
+    path = path_of(root, one(root, effect))
+    path.rename(path.parent.parent / "cur" / f"{effect.name}:2,F")
+
+    assert Stale() == one(root, Remove(Place(INBOX, effect.name, "new", NONE), FileFacts(effect.size_bytes, DATE)))
+    assert names_in(root)["cur"] == [f"{effect.name}:2,F"]
 
 
 def test_remove_spares_an_edited_file(root: ReplicaRoot) -> None:
@@ -137,7 +147,7 @@ def test_remove_spares_a_file_with_flags_that_the_server_must_hear_of(root: Repl
     """What the server keeps goes only with the flags that are known of it; letters that mean nothing are none."""
     effect = delivery(flags=SEEN)
     path = path_of(root, one(root, effect))
-    remove = Remove(Place(INBOX, effect.name, "cur", SEEN), FileFacts(effect.size_bytes, DATE), if_unchanged=True)
+    remove = Remove(Place(INBOX, effect.name, "cur", SEEN), FileFacts(effect.size_bytes, DATE))
     path.rename(path.with_name(f"{effect.name}:2,FS"))
 
     assert Stale() == one(root, remove)
@@ -152,7 +162,7 @@ def test_effects_on_one_message_follow_each_other(root: ReplicaRoot) -> None:
     """A batch sees its own deliveries and renames, also after it had to list the mailbox."""
     effect = delivery(is_repeated=True)
     believed = Place(INBOX, effect.name, "cur", frozenset({"\\Draft"}))
-    remove = Remove(believed, FileFacts(effect.size_bytes, DATE))
+    remove = Remove(Place(INBOX, effect.name, "cur", SEEN), FileFacts(effect.size_bytes, DATE))
 
     outcomes = run(root, effect, Rename(believed, add=SEEN), remove)
 
