@@ -86,7 +86,7 @@ async def test_mailbox_that_the_account_or_the_device_leaves_out_is_left_alone(t
         assert not house.replica("phone", "Local").directory.exists()
 
 
-@pytest.mark.parametrize("octets", [0, 3, None], ids=["before the answer", "within it", "before the command"])
+@pytest.mark.parametrize("octets", [0, None], ids=["before the answer", "before the command"])
 async def test_wire_is_cut_when_a_mailbox_is_made(tmp_path: Path, user: Provider, octets: int | None) -> None:
     """Whatever answer is lost, there is one mailbox, subscribed to, with its mail once."""
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
