@@ -92,6 +92,21 @@ def remove_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> bool:
     return True
 
 
+def remove_empty_parents(root: ReplicaRoot, directory: PurePosixPath) -> None:
+    """Remove the directories around one that is gone, below the root and as far as there is nothing in them."""
+    with failing("remove a directory"):
+        for each in (one for one in directory.parents if one.parts):
+            try:
+                with root.opened(each.parent) as fd:
+                    os.rmdir(each.name, dir_fd=fd)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in _IN_USE:
+                    return
+                raise
+
+
 def are_same_directory(root: ReplicaRoot, one: PurePosixPath, other: PurePosixPath) -> bool:
     """Tell whether a disk takes two names for one, as those do that fold case, or the forms of Unicode."""
     with failing("examine a mailbox directory"):

@@ -4,7 +4,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InvalidRequestError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from syncd.errors import Reach, StoreBusyError, StoreError, Temper
@@ -22,6 +29,7 @@ _SQLITE_TEXTS = {
     sqlite3.SQLITE_PERM: "the file of the store cannot be opened",
 }
 _SQLITE_GIVE_UP = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_WORDS_MAX = 300
 _SQLITE_PRIMARY = 0xFF  # an extended result code keeps its primary code in the low byte
 
 # PostgreSQL's SQLSTATE classes and codes (appendix A of its manual)
@@ -133,6 +141,8 @@ def _detail(error: SQLAlchemyError) -> str:
     """Return a driver's words as far as they name things of the schema and quote no values."""
     if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
         return str(error.orig)
+    if isinstance(error, InvalidRequestError) and error.args:
+        return f"{type(error).__name__}: {str(error.args[0])[:_WORDS_MAX]}"  # of a statement, which has no values in it
     state = _sqlstate(error)
     if state is None:
         return type(error).__name__

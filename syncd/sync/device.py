@@ -289,10 +289,9 @@ class Device:
                 await self.attach()
                 changes.add(OVERFLOW)
             await self._attachment.check()
-            is_asked = self.requests.take() is Asked.LOOK
-            if is_asked:
+            asked = self.requests.take()
+            if asked is Asked.LOOK:
                 await self._hurry()
-            if is_asked:
                 changes.add(_EVERY_NAME)
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
@@ -300,9 +299,11 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
-            await self.conclude_directories(waits=is_asked)
-            await self.take_in(waits=is_asked)  # first, so that what was moved is known before its old file is deleted
-            await self.look_again(waits=is_asked)
+            await self.conclude_directories(waits=bool(asked))
+            await self.take_in(
+                waits=bool(asked)
+            )  # what was moved is known before its old file is deleted
+            await self.look_again(waits=bool(asked))
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()

@@ -40,10 +40,12 @@ def waiting(conn: Connection, device: DeviceRow, of: ReplicaRow) -> Waiting:
 
 
 def decided(conn: Connection, of: ReplicaRow) -> frozenset[int]:
-    """Return the messages whose removal from a replica a person decides about, or has decided: no flag does."""
+    """Return the messages whose removal from a replica a person decides about, or has decided: no flag does.
+
+    NOTE: else one flag would take a message out of a hold, and the others might be few enough to go.
+    """
     found = holds.holds(conn, device_id=of.device_id, mailbox_id=of.mailbox_id, scope=HoldScope.ON_DEVICE)
-    judged = (one for one in found if one.state is HoldState.RELEASED or not one.reason.is_judged)
-    return frozenset(id_ for one in judged for id_ in one.message_ids)
+    return frozenset(id_ for one in found for id_ in one.message_ids)
 
 
 @dataclass(frozen=True, slots=True)

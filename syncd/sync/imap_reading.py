@@ -268,13 +268,16 @@ class ImapReading:
                 await self._guarded(connection, mailbox, self._read_rows)
                 await self._guarded(connection, mailbox, self._read_newest_bodies)
 
-    async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+    # What is done with one mailbox; each tells whether the server was asked, and so whether it can be well with it.
+
+    async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         self._activity.now(f"listing {mailbox.name}", self._clock())
         await observer.list_rows(only_newest=True)
         listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         await self._read_newest_bodies(self._observer(observer.connection, listed), listed)
+        return True
 
-    async def _read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+    async def _read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         self._activity.now(f"reading {mailbox.name}", self._clock())
         if not mailbox.is_listed:
             await observer.list_rows(only_newest=False)
@@ -284,6 +287,7 @@ class ImapReading:
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
             self._wake_devices()
+        return True
 
     async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         """Read a mailbox in which the server was faster, and where the messages are that it may have moved from there.
@@ -294,18 +298,18 @@ class ImapReading:
         if await self._has_vanished((mailbox,)):
             await self._look_at_arrivals(observer.connection, apart_from=mailbox)
 
-    async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+    async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
         await observer.bind_bodies(selections, on_commit=self._on_commit)
+        return False  # mostly there are none
 
-    async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+    async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         selections = await self._latecomers.selections(mailbox, now=self._clock())
-        await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
+        return await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
-    async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
-        if not mailbox.is_listed:
-            return
-        while True:
+    async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        was_asked = False
+        while mailbox.is_listed:
             selections = await self._latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
@@ -313,15 +317,17 @@ class ImapReading:
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
                 if mailbox.id not in self._latecomers:
                     self._complete_at[mailbox.id] = known.version
-                return
+                break
+            was_asked = True
             await self.push.push(observer.connection)
             await self._glance_at_inbox(observer.connection)
+        return was_asked
 
     async def _guarded(
         self,
         connection: ImapConnection,
         mailbox: MailboxRow,
-        read: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
+        read: Callable[[ImapMailbox, MailboxRow], Awaitable[bool]],
     ) -> None:
         """Read one mailbox; trouble that reaches no further than it is recorded there, and the others go on."""
         await self.push.push(connection)
@@ -330,13 +336,15 @@ class ImapReading:
         fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         observer = self._observer(connection, fresh)
         async with self._failures.kept(connection, fresh, Work.READ):
+            was_asked = True
             try:
-                await read(observer, fresh)
+                was_asked = await read(observer, fresh)
             except RenumberedError:
                 self._suspicions.forget(fresh.id)
                 await observer.renumber()
                 self._wake_devices()
-            await self._failures.succeeded(fresh, Work.READ)
+            if was_asked:
+                await self._failures.succeeded(fresh, Work.READ)
 
     def _observer(self, connection: ImapConnection, mailbox: MailboxRow) -> ImapMailbox:
         return ImapMailbox(

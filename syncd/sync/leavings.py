@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
-from syncd.maildir.directories import remove_mailbox
+from syncd.maildir.directories import remove_empty_parents, remove_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import leaving
 from syncd.store.database import Database
@@ -72,7 +72,8 @@ class Leavings:
             prove(root)
             for one in directories:
                 try:
-                    remove_mailbox(root, PurePosixPath(one))
+                    if remove_mailbox(root, PurePosixPath(one)):
+                        remove_empty_parents(root, PurePosixPath(one))
                 except DeviceAwayError:
                     raise
                 except SyncdError as error:

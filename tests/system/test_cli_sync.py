@@ -139,7 +139,7 @@ def test_replica_that_is_gone_is_named_and_the_others_complete(
     deliver(dovecot, mail_user, 2, mailbox="Old", first=2)
     daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
     daemon.sync()
-    (tmp_path / "laptop" / ".work.Old").rename(tmp_path / "away")
+    (tmp_path / "laptop" / ".work.Old" / "cur").rename(tmp_path / "away")
     deliver(dovecot, mail_user, 1, first=4)
 
     ended = daemon.syncd("sync")

@@ -18,7 +18,7 @@ from tests.seed import SEED
 from tests.walk.walker import Walker
 from tests.walk.world import World
 
-STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "40"))
+STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "30"))
 RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {

@@ -6,15 +6,16 @@ fails is run again when somebody asks, or a moment later.
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from sqlalchemy import Connection, select
 
-from syncd.config.model import Config, ImapConfig, Layout
+from syncd.config.model import SQLITE, Config, ImapConfig, Layout
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.tree import ReplicaState
@@ -23,6 +24,7 @@ from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
+from syncd.store.owner import make_private_directory, make_private_file
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import Device
@@ -67,6 +69,24 @@ def pop3(server: Dovecot, user: str, *, port: int | None = None, **more: Any) ->
     return {"type": "pop3", "username": user, "password": PASSWORD, **where, **more}
 
 
+@cache
+def _new_store() -> bytes:
+    """Return the file of a store in which nothing is, for to migrate one each time takes longer than many a test."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "syncd.db"
+        Database.open(f"{SQLITE}{path}", auto_migrate=True).close()
+        return path.read_bytes()
+
+
+def _opened(url: str) -> Database:
+    path = Path(url.removeprefix(SQLITE))
+    if url.startswith(SQLITE) and not path.exists():
+        make_private_directory(path.parent)
+        make_private_file(path)
+        path.write_bytes(_new_store())
+    return Database.open(url, auto_migrate=True)
+
+
 class House:
     """Serve accounts to devices for as long as it is entered; devices lie in directories of their names."""
 
@@ -107,7 +127,7 @@ class House:
 
     async def __aenter__(self) -> Self:
         url = self.config.store.url.get_secret_value()
-        self.db = await asyncio.to_thread(Database.open, url, auto_migrate=True)
+        self.db = await asyncio.to_thread(_opened, url)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()

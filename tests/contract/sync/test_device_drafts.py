@@ -111,6 +111,8 @@ async def test_draft_that_is_discarded_while_it_is_sent(tmp_path: Path, user: Pr
             paths.append(add(house, "laptop", "d", mailbox="Drafts", letters="D"))
             await house.until(lambda: not paths)
             await house.settle()
+            await house.until(lambda: not user.flags("Drafts"))  # while it is sent, nobody can tell that it is to go
+            await house.settle()
 
             assert_everywhere(house, user, "Drafts")
             assert_everywhere(house, user, "Trash", "d")
