@@ -300,9 +300,7 @@ class Device:
             if changes.pending:
                 await self.observe(changes.take())
             await self.conclude_directories(waits=bool(asked))
-            await self.take_in(
-                waits=bool(asked)
-            )  # what was moved is known before its old file is deleted
+            await self.take_in(waits=bool(asked))  # what was moved is known before its old file is deleted
             await self.look_again(waits=bool(asked))
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
