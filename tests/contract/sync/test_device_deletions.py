@@ -106,25 +106,25 @@ async def test_letter_t_deletes_nothing(tmp_path: Path, user: Provider) -> None:
         assert user.flags() == {"a": {DELETED}}
 
 
-async def test_server_deleted_it_as_well(tmp_path: Path, provider: Provider) -> None:
+async def test_server_deleted_it_as_well(tmp_path: Path, user: Provider) -> None:
     """Where both sides deleted, nothing is left to do."""
-    provider.receive("a", "b")
-    house = house_of(tmp_path, provider)
+    user.receive("a", "b")
+    house = house_of(tmp_path, user)
     async with house:
         await house.settle()
     remove(house, "laptop", "a")
-    provider.expunge("a")
+    user.expunge("a")
     async with house:
         await house.settle()
 
-        assert_everywhere(house, provider, "INBOX", "b")
-        assert provider.flags("Trash") == {}
+        assert_everywhere(house, user, "INBOX", "b")
+        assert user.flags("Trash") == {}
 
 
-async def test_what_is_moved_to_trash_is_not_fetched_again(tmp_path: Path, provider: Provider) -> None:
+async def test_what_is_moved_to_trash_is_not_fetched_again(tmp_path: Path, user: Provider) -> None:
     """The store has the body; equal messages are counted, and other mail of the Trash is not taken for it."""
-    provider.receive("a", "a", "b")
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    user.receive("a", "a", "b")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
         tap.bodies.clear()
 
@@ -141,26 +141,26 @@ async def test_what_is_moved_to_trash_is_not_fetched_again(tmp_path: Path, provi
 # Against other changes.
 
 
-async def test_deletion_wins_over_seen(tmp_path: Path, provider: Provider) -> None:
+async def test_deletion_wins_over_seen(tmp_path: Path, user: Provider) -> None:
     """That somebody read it meanwhile keeps no message, on another device or in the web mail."""
-    provider.receive("a", "b", "c")
-    house = house_of(tmp_path, provider)
+    user.receive("a", "b", "c")
+    house = house_of(tmp_path, user)
     async with house:
         await house.settle()
     remove(house, "laptop", "a", "b")
     house.replica("phone").mark("a", add="S")
-    provider.store("b", f"+FLAGS ({SEEN})")
+    user.store("b", f"+FLAGS ({SEEN})")
     async with house:
         await house.settle()
 
-        assert_everywhere(house, provider, "INBOX", "c")
-        assert sorted(provider.flags("Trash")) == ["a", "b"]
+        assert_everywhere(house, user, "INBOX", "c")
+        assert sorted(user.flags("Trash")) == ["a", "b"]
 
 
-async def test_flag_of_another_device_wins_over_a_deletion(tmp_path: Path, provider: Provider) -> None:
+async def test_flag_of_another_device_wins_over_a_deletion(tmp_path: Path, user: Provider) -> None:
     """A message flagged on the phone comes back to the laptop that deleted it."""
-    provider.receive("a", "b")
-    house = house_of(tmp_path, provider, settle="500ms")
+    user.receive("a", "b")
+    house = house_of(tmp_path, user, settle="500ms")
     async with house:
         await house.settle()
     remove(house, "laptop", "a")
@@ -168,27 +168,27 @@ async def test_flag_of_another_device_wins_over_a_deletion(tmp_path: Path, provi
     async with house:
         await house.settle()
 
-        assert_everywhere(house, provider, "INBOX", "a", "b")
+        assert_everywhere(house, user, "INBOX", "a", "b")
         assert {frozenset(one.flags()["a"]) for one in house.replicas()} == {frozenset({FLAGGED})}
-        assert provider.flags("Trash") == {}
+        assert user.flags("Trash") == {}
         assert await states(house) == {ReplicaState.PRESENT: 6}
 
 
-async def test_flag_of_the_web_mail_wins_over_a_deletion(tmp_path: Path, provider: Provider) -> None:
+async def test_flag_of_the_web_mail_wins_over_a_deletion(tmp_path: Path, user: Provider) -> None:
     """So does a flag set or taken back on the server before it heard of the deletion."""
-    provider.receive("a", "b")
-    provider.receive("c", flags=(FLAGGED,))
-    house = house_of(tmp_path, provider)
+    user.receive("a", "b")
+    user.receive("c", flags=(FLAGGED,))
+    house = house_of(tmp_path, user)
     async with house:
         await house.settle()
     remove(house, "laptop", "a", "c")
-    provider.store("a", f"+FLAGS ({FLAGGED})")
-    provider.store("c", f"-FLAGS ({FLAGGED})")
+    user.store("a", f"+FLAGS ({FLAGGED})")
+    user.store("c", f"-FLAGS ({FLAGGED})")
     async with house:
         await house.settle()
 
-        assert provider.flags() == {"a": {FLAGGED}, "b": set(), "c": set()}
-        assert [one.flags() for one in house.replicas()] == [provider.flags()] * 3
+        assert user.flags() == {"a": {FLAGGED}, "b": set(), "c": set()}
+        assert [one.flags() for one in house.replicas()] == [user.flags()] * 3
 
 
 async def test_flag_set_when_the_deletion_is_on_its_way_wins(tmp_path: Path, user: Provider) -> None:
@@ -232,19 +232,19 @@ async def test_file_that_comes_back_in_time_was_never_deleted(tmp_path: Path, us
         assert not any(b"MOVE" in line or b"EXPUNGE" in line for line in tap.lines)
 
 
-async def test_killed_between_the_looks(tmp_path: Path, provider: Provider) -> None:
+async def test_killed_between_the_looks(tmp_path: Path, user: Provider) -> None:
     """A file that is merely missing when syncd ends is looked for again, and deleted, by the next one."""
-    provider.receive("a", "b")
-    async with house_of(tmp_path, provider, settle=NEVER) as house:
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
         await house.ask("work", "nas")
         await house.until(lambda: [len(one.keys()) for one in house.replicas()] == [2, 2, 2])
         remove(house, "laptop", "a")
         await until_state(house, ReplicaState.MISSING)
-        assert sorted(provider.flags()) == ["a", "b"]
+        assert sorted(user.flags()) == ["a", "b"]
 
-    async with house_of(tmp_path, provider) as house:
+    async with house_of(tmp_path, user) as house:
         await house.settle()
-        assert_everywhere(house, provider, "INBOX", "b")
+        assert_everywhere(house, user, "INBOX", "b")
 
 
 @pytest.mark.parametrize("what", ["root", "marker", "cur", "mailbox"])

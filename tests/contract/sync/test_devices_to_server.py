@@ -160,18 +160,18 @@ async def test_flags_changed_while_syncd_is_stopped(tmp_path: Path, provider: Pr
 
 @pytest.mark.parametrize("on_server", ["+FLAGS (\\Answered)", "+FLAGS (\\Seen)", "-FLAGS (\\Flagged)"])
 async def test_server_changes_the_message_between_observation_and_store(
-    tmp_path: Path, provider: Provider, on_server: str
+    tmp_path: Path, user: Provider, on_server: str
 ) -> None:
     """A change that the server made first is observed, merged, and neither side's change is lost."""
-    provider.receive("a", flags=(FLAGGED,))
-    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+    user.receive("a", flags=(FLAGGED,))
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
         forestalled: list[bytes] = []
 
         async def forestall(line: bytes) -> None:
             if b"UID STORE" in line and not forestalled:
                 forestalled.append(line)
-                provider.store("a", on_server)
+                user.store("a", on_server)
 
         tap.before_line = forestall
         house.replica("laptop").mark("a", add="S")
@@ -179,7 +179,7 @@ async def test_server_changes_the_message_between_observation_and_store(
 
         assert forestalled
         wanted = {FLAGGED, SEEN} | ({ANSWERED} if "Answered" in on_server else set())
-        assert_everywhere(house, provider, {"a": wanted - ({FLAGGED} if on_server.startswith("-") else set())})
+        assert_everywhere(house, user, {"a": wanted - ({FLAGGED} if on_server.startswith("-") else set())})
 
 
 async def test_wire_is_cut_in_the_middle_of_a_store(tmp_path: Path, user: Provider) -> None:
