@@ -26,14 +26,14 @@ _users = itertools.count(1)
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nobody asks
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return how many processes test: one more than there are processors, for tests wait as well; 0 for a single file.
+    """Return how many processes test: two more than there are processors, for tests wait as well; 0 for a single file.
 
     NOTE: to start them takes longer than most files do.
     """
     files = {argument.partition("::")[0] for argument in config.args}
     if len(files) == 1 and all(file.endswith(".py") for file in files):
         return 0
-    return min(len(os.sched_getaffinity(0)) + 1, _WORKERS_MAX)
+    return min(len(os.sched_getaffinity(0)) + 2, _WORKERS_MAX)
 
 
 @pytest.fixture(scope="session")

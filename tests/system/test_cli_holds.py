@@ -24,8 +24,10 @@ def held(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> Daemon:
         daemon.sync()
         expunge(dovecot, mail_user, LOST)
         ended = daemon.syncd("sync")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == f"removals and deletions held until you release them: {2 * LOST}; see syncd holds\n"
+    assert (ended.returncode, ended.stdout) == (1, ""), daemon.log()[-3000:]
+    assert ended.stderr == f"removals and deletions held until you release them: {2 * LOST}; see syncd holds\n", (
+        daemon.log()[-3000:]
+    )
     return daemon
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy.exc import InvalidRequestError
 
 from syncd.errors import StoreBusyError, StoreError, StoreVersionError, Temper
 from syncd.store import owner, writer
@@ -167,6 +168,19 @@ async def test_a_serialization_failure_is_retried(postgres_url: str) -> None:
     refusal = text("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
     with Database.open(postgres_url, auto_migrate=True) as database:
         assert await database.write(once(lambda conn: conn.execute(refusal), add("a"))) == "a"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_statement_that_is_refused_before_it_is_sent_is_tried_again(sqlite_file: Path) -> None:
+    """SQLAlchemy has refused good ones, of a process that was busy; one that it always refuses fails with its words."""
+
+    def refuse(conn: Connection) -> None:
+        raise InvalidRequestError("no FROM clauses")
+
+    with Database.open(f"sqlite:///{sqlite_file}") as database:
+        assert await database.write(once(refuse, add("a"))) == "a"
+        with pytest.raises(StoreError, match="InvalidRequestError: no FROM clauses"):
+            await database.read(refuse)
 
 
 @contextmanager
