@@ -23,7 +23,7 @@ from syncd.store import accounts, devices, leaving, mailbox_changes
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, ReplicaRow
-from syncd.store.mailbox_changes import ChangeKind
+from syncd.store.mailbox_changes import ChangeKind, MailboxChange
 from syncd.sync.attachment import Prove
 from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_of, selection_text
@@ -88,27 +88,22 @@ class DeviceMailboxes:
 
         Without those whose directories a program removed, or renamed: there is nothing to be read or written.
         """
-        out = self.absent | await self._out(device_id)
-        return [one for one in await self.all_served(device_id) if one.mailbox.id not in out]
+        known = await self._known(device_id)
+        out = self.absent | known.out()
+        return [one for one in known.served() if one.mailbox.id not in out]
 
     async def removed(self, device_id: int) -> list[Served]:
         """Return those whose directories a program removed, if that is concluded."""
-        removed = await self._out(device_id, kinds={ChangeKind.REMOVE})
-        return [one for one in await self.all_served(device_id) if one.mailbox.id in removed] if removed else []
+        known = await self._known(device_id)
+        removed = known.out({ChangeKind.REMOVE})
+        return [one for one in known.served() if one.mailbox.id in removed]
 
     async def all_served(self, device_id: int) -> list[Served]:
         """Return the replicas of the mailboxes that the device selects now, with a directory or without.
 
         After them those that it does not take any more, for as long as it may have files of them.
         """
-        known = await self._known(device_id)
-        by_mailbox = {replica.mailbox_id: replica for replica in known.replicas if not replica.has_left}
-        wanted = known.wanted
-        return [
-            Served(by_mailbox[mailbox.id], mailbox, account)
-            for account, mailbox in (*known.selected, *known.others)
-            if mailbox.id in by_mailbox and (mailbox.id in wanted or by_mailbox[mailbox.id].is_leaving)
-        ]
+        return (await self._known(device_id)).served()
 
     async def leaving(self, device_id: int) -> list[Served]:
         """Return the replicas that the device does not take any more and may have files of."""
@@ -159,7 +154,7 @@ class DeviceMailboxes:
         self.is_giving_up = await self._give_up(rows) or any(one.is_leaving for one in rows.replicas)
         owners = {replica.directory: replica.mailbox_id for replica in rows.replicas}
         known = {one.mailbox_id: PurePosixPath(one.directory) for one in rows.replicas if not one.has_left}
-        out = self.absent | await self._out(device_id)
+        out = self.absent | rows.out()
         for account, mailbox in rows.selected:
             if (
                 mailbox.id in out
@@ -226,15 +221,12 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
         return False
 
-    async def _out(self, device_id: int, *, kinds: Collection[ChangeKind] = frozenset(ChangeKind)) -> frozenset[int]:
-        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
-        return frozenset(one.mailbox_id for one in changes if one.mailbox_id is not None and one.kind in kinds)
-
     async def _known(self, device_id: int) -> "_Known":
         return await self._db.read(lambda conn: self._read(conn, device_id))
 
     def _read(self, conn: Connection, device_id: int) -> "_Known":
-        known = _Known(devices.replicas(conn, device_id=device_id))
+        changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
+        known = _Known(devices.replicas(conn, device_id=device_id), changes)
         here = {replica.mailbox_id for replica in known.replicas}
         for account, account_id in self._account_ids.items():
             is_mine = account in self._selected_ids
@@ -259,9 +251,24 @@ class _Known:
     """
 
     replicas: tuple[ReplicaRow, ...]
+    changes: tuple[MailboxChange, ...]
     selected: list[tuple[str, MailboxRow]] = field(default_factory=list)
     others: list[tuple[str, MailboxRow]] = field(default_factory=list)
 
     @property
     def wanted(self) -> frozenset[int]:
         return frozenset(mailbox.id for _, mailbox in self.selected)
+
+    def served(self) -> list[Served]:
+        """Return the replicas that are selected, and after them those that may have files still."""
+        by_mailbox = {replica.mailbox_id: replica for replica in self.replicas if not replica.has_left}
+        wanted = self.wanted
+        return [
+            Served(by_mailbox[mailbox.id], mailbox, account)
+            for account, mailbox in (*self.selected, *self.others)
+            if mailbox.id in by_mailbox and (mailbox.id in wanted or by_mailbox[mailbox.id].is_leaving)
+        ]
+
+    def out(self, kinds: Collection[ChangeKind] = frozenset(ChangeKind)) -> frozenset[int]:
+        """Return the mailboxes whose directories went, by what was concluded from that."""
+        return frozenset(one.mailbox_id for one in self.changes if one.mailbox_id is not None and one.kind in kinds)
