@@ -13,7 +13,8 @@ from syncd.daemon.snapshot import holds_of
 from syncd.daemon.supervisor import Supervisor
 from syncd.errors import text_of
 from syncd.store.holds import HoldState
-from syncd.store.report import held, mailbox_errors, trouble_count
+from syncd.store.report import held
+from syncd.store.trouble_report import mailbox_errors, trouble_count
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
 

@@ -14,15 +14,8 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.reconcile.guard import as_words
-from syncd.store.report import (
-    AccountReport,
-    DeviceReport,
-    HoldReport,
-    MailboxReport,
-    ReplicaReport,
-    StoreReport,
-    TroubleReport,
-)
+from syncd.store.report import AccountReport, DeviceReport, HoldReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.store.trouble_report import TroubleReport
 from syncd.sync.activity import Activities, Activity
 
 TROUBLES_MAX = 100

@@ -17,13 +17,13 @@ from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.pairing import Candidate, pair_by_content
 from syncd.reconcile.planner import Selection
+from syncd.store.backlog import wanted_bodies
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
-from syncd.store.server_tree import wanted_bodies
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,28 +6,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    Select,
     and_,
     bindparam,
-    exists,
-    false,
     func,
-    or_,
     select,
-    true,
     update,
 )
 
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
-from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.planner import Selection
 from syncd.store import history, troubles
-from syncd.store.journal import FOUND, UploadState
-from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import body, journal, mailbox, replica, replica_message, server_message, trouble
+from syncd.store.queries import insert_at_once, is_one_of, update_at_once
+from syncd.store.schema import body, mailbox, server_message
 
 
 class ObservedMessage(NamedTuple):
@@ -39,14 +30,6 @@ class ObservedMessage(NamedTuple):
     size_bytes: int | None = None
     internaldate: int | None = None
     email_id: str | None = None
-
-
-class WantedBody(NamedTuple):
-    """A message whose body is not in the store."""
-
-    message_id: int
-    uid: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,49 +271,6 @@ def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet
     return UidSet.of(conn.execute(query).scalars())
 
 
-def wanted_bodies(
-    conn: Connection, *, mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], limit: int, now: float
-) -> tuple[WantedBody, ...]:
-    """Return messages without a body that at least one of `selections` takes, newest UIDs first.
-
-    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
-    and those that may be what a device added, until that is known.
-    """
-    is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
-    query = select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes).where(is_wanted)
-    query = query.order_by(server_message.c.uid.desc()).limit(limit)
-    found = (WantedBody(*row) for row in rows_at_once(conn, query))
-    return tuple(sorted(found, key=lambda wanted: wanted.uid, reverse=True))
-
-
-def count_wanted_bodies(
-    conn: Connection, *, mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], now: float
-) -> int:
-    """Return how many messages `wanted_bodies` has in all."""
-    is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
-    return int(conn.execute(select(func.count()).select_from(server_message).where(is_wanted)).scalar_one())
-
-
-def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
-    """Return the messages whose change the server refused."""
-    query = (
-        select(trouble.c.message_id)
-        .join(server_message, server_message.c.id == trouble.c.message_id)
-        .where(trouble.c.mailbox_id == mailbox_id, trouble.c.device_id.is_(None), server_message.c.body_id.is_not(None))
-    )
-    return frozenset(conn.execute(query).scalars())
-
-
-def mailboxes_with_due_stores(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
-    """Return the mailboxes in which the server refused a change that is due to be tried again."""
-    return _due_mailboxes(conn, server_message.c.body_id.is_not(None), account_id=account_id, now=now)
-
-
-def mailboxes_with_due_bodies(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
-    """Return the mailboxes in which the server did not give a body that is due to be tried again."""
-    return _due_mailboxes(conn, server_message.c.body_id.is_(None), account_id=account_id, now=now)
-
-
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
@@ -351,81 +291,6 @@ def _altered(changed: Iterable[Mapping[str, Any]], known: Mapping[int, Any]) -> 
         for row in known.values()
         if row.id in after
     ]
-
-
-def _is_wanted(
-    mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], *, now: float
-) -> ColumnElement[bool]:
-    message = server_message.c
-    return and_(
-        message.mailbox_id == mailbox_id,
-        # NOTE: without the sum SQLite reads the whole mailbox instead of the partial index of what is wanted.
-        message.uidvalidity + 0 == uidvalidity,
-        message.body_id.is_(None),
-        message.gone_at.is_(None),
-        message.id.not_in(_set_aside(mailbox_id, now)),
-        ~exists(_begun_below(message.mailbox_id, message.uidvalidity, message.uid)),
-        or_(
-            message.size_bytes.in_(_sizes_found(mailbox_id)),
-            *(_taken_by(selection) for selection in selections),
-        ),
-    )
-
-
-def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
-    return select(trouble.c.message_id).where(
-        trouble.c.mailbox_id == mailbox_id,
-        trouble.c.device_id.is_(None),
-        trouble.c.message_id.is_not(None),
-        trouble.c.retry_at > now,
-    )
-
-
-def _sizes_found(mailbox_id: int) -> Select[Any]:
-    file = replica_message.c
-    return (
-        select(journal.c.size_bytes)
-        .join(replica_message, file.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == file.replica_id)
-        .where(
-            journal.c.mailbox_id == mailbox_id,
-            journal.c.kind == FOUND,
-            file.state == ReplicaState.FOUND,
-            replica.c.listed_at.is_not(None),  # else the right file may be among those that are still to be read
-        )
-    )
-
-
-def _begun_below(
-    mailbox_id: ColumnElement[int], uidvalidity: ColumnElement[int], uid: ColumnElement[int]
-) -> Select[Any]:
-    """Select what was begun in a mailbox when a UID was yet to be given."""
-    return select(journal.c.id).where(
-        journal.c.mailbox_id == mailbox_id,
-        journal.c.kind == UploadState.BEGUN.value,
-        journal.c.uidvalidity == uidvalidity,
-        journal.c.uidnext <= uid,
-    )
-
-
-def _due_mailboxes(conn: Connection, which: ColumnElement[bool], *, account_id: int, now: float) -> frozenset[int]:
-    query = (
-        select(trouble.c.mailbox_id)
-        .join(server_message, server_message.c.id == trouble.c.message_id)
-        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
-        .where(mailbox.c.account_id == account_id, trouble.c.device_id.is_(None), trouble.c.retry_at <= now, which)
-        .distinct()
-    )
-    return frozenset(conn.execute(query).scalars())
-
-
-def _taken_by(selection: Selection) -> ColumnElement[bool]:
-    terms: list[ColumnElement[bool]] = [false() if selection.takes_none else true()]
-    if selection.not_before is not None:
-        terms.append(server_message.c.internaldate >= selection.not_before)
-    if selection.max_size_bytes is not None:
-        terms.append(server_message.c.size_bytes <= selection.max_size_bytes)
-    return and_(*terms)
 
 
 def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:

@@ -1,4 +1,4 @@
-"""Floor 3: files that devices added, on their way to become messages: taken in, begun, settled, and remembered.
+"""Floor 3: files that devices added, on their way to become messages: taken in and begun; then `settled_uploads`.
 
 Theory. What a device added is its own until the server has it: its row names no message. Taken in, its octets are a
 body of the store and the journal has a row for it, so that neither a restart nor the loss of the file loses it. The row
@@ -11,17 +11,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
 
-from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
-from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.mail.flags import Flags, parse_flags
+from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_one_of
-from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 
-_FILED_S = 7 * 86400.0
 _RETRY_S = 60.0
 _RETRY_MAX_S = 6 * 3600.0
 _ATTEMPTS_TOLD = 9
@@ -63,16 +61,6 @@ class Upload:
     @property
     def own(self) -> OwnFile:
         return OwnFile(self.file_id, self.device_id, self.mailbox_id, self.body_id, self.name, self.is_restored)
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """An upload that is a message now. source_id: of which it is a move or copy. is_rewritten: with other octets."""
-
-    upload: Upload
-    message_id: int
-    source_id: int | None = None
-    is_rewritten: bool = False
 
 
 class Bringers(NamedTuple):
@@ -332,22 +320,6 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
 
 
-def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> frozenset[int]:
-    """Make files those of messages that the server tree has; whoever asks has seen them there.
-
-    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
-    uploads of which the file is that of its message now.
-    """
-    return frozenset(one.upload.id for one in settled if _settle(conn, one, now=now))
-
-
-def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
-    """Forget what was settled so long ago that a file removed now is removed for itself."""
-    old = and_(journal.c.kind == UploadState.FILED.value, journal.c.begun_at < now - _FILED_S)
-    lost = and_(journal.c.kind.in_(list(UploadState)), journal.c.replica_message_id.is_(None))
-    conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
-
-
 def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:
     kinds = journal.c.kind.in_(ON_ITS_WAY)
     return journal.c.account_id == account_id, kinds, replica_message.c.message_id.is_(None)
@@ -362,91 +334,3 @@ def _is_due(now: float) -> ColumnElement[bool]:
     ]
     last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
     return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
-
-
-def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
-    upload, file = one.upload, replica_message.c
-    # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
-    row = conn.execute(
-        select(file.replica_id, file.flags, file.info, file.state, journal.c.base_flags)
-        .join(journal, journal.c.replica_message_id == file.id)
-        .where(file.id == upload.file_id, file.message_id.is_(None), journal.c.id == upload.id)
-    ).one_or_none()
-    if row is None:
-        return False
-    here = and_(file.replica_id == row.replica_id, file.message_id == one.message_id)
-    old = conn.execute(select(file.id, file.state).where(here)).one_or_none()
-    if old is not None and old.state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
-        return False  # the device has another file of it by now: decide anew
-    if old is not None:
-        conn.execute(delete(replica_message).where(file.id == old.id))
-    version = raise_replica_version(conn, row.replica_id)
-    values: dict[str, Any] = {"message_id": one.message_id, "version": version}
-    if row.state == ReplicaState.NEW:
-        values["state"] = ReplicaState.PRESENT
-    if one.is_rewritten:
-        values["form"] = BodyForm.OWN
-    if row.state == ReplicaState.EDITED:
-        values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
-    conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
-    if row.base_flags is None:
-        _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
-    else:
-        _agree_as_before(conn, row.replica_id, one.message_id, row.base_flags)
-    conn.execute(
-        update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
-    )
-    _wake_sources(conn, upload)
-    return True
-
-
-def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has_flags: bool) -> None:
-    """Make a base: what the device had of the source, and without one what both sides say, so that nothing goes.
-
-    Programs that move or copy a file do not know what its keyword letters mean there, and some drop all flags: what
-    they cannot have meant is agreed on as the file has it, so that it becomes what the server has.
-    """
-    base = base_message.c
-    mine = and_(base.replica_id == replica_id, base.message_id == one.message_id)
-    if conn.execute(select(base.flags).where(mine)).one_or_none() is not None:
-        return
-    of_source = (
-        select(base.flags)
-        .join(replica, replica.c.id == base.replica_id)
-        .where(base.message_id == one.source_id, replica.c.device_id == one.upload.device_id)
-    )
-    known = conn.execute(of_source).scalar_one_or_none() if one.source_id is not None else None
-    if one.source_id is not None and not has_flags:
-        agreed = flags
-    elif known is not None:
-        agreed = _with_letters(parse_flags(known)) | (flags - _with_letters(flags))
-    else:
-        there = conn.execute(select(server_message.c.flags).where(server_message.c.id == one.message_id)).scalar_one()
-        folded = {flag.lower() for flag in parse_flags(there)}
-        agreed = frozenset(flag for flag in flags if flag.lower() in folded)
-    values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
-    conn.execute(insert(base_message).values(values))
-
-
-def _agree_as_before(conn: Connection, replica_id: int, message_id: int, flags: str) -> None:
-    """Make a base of what both sides had agreed on before the message went and was put back."""
-    base = base_message.c
-    conn.execute(delete(base_message).where(base.replica_id == replica_id, base.message_id == message_id))
-    conn.execute(insert(base_message).values(replica_id=replica_id, message_id=message_id, flags=flags))
-
-
-def _with_letters(flags: Flags) -> Flags:
-    """Return those flags whose letters mean the same in every mailbox."""
-    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
-
-
-def _wake_sources(conn: Connection, upload: Upload) -> None:
-    """Let what the device deleted be planned once more: it may be what this file has taken the place of."""
-    deleted = exists().where(
-        replica_message.c.replica_id == replica.c.id,
-        replica_message.c.state != ReplicaState.PRESENT,
-        replica_message.c.state == ReplicaState.DELETED,
-    )
-    conn.execute(
-        update(replica).where(replica.c.device_id == upload.device_id, deleted).values(version=replica.c.version + 1)
-    )

@@ -17,11 +17,12 @@ from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
-from syncd.store import accounts, deletions, history, holds, server_tree, uploads
+from syncd.store import accounts, deletions, history, holds, server_tree, settled_uploads, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.history import Outcome
-from syncd.store.uploads import Settled, Upload
+from syncd.store.settled_uploads import Settled
+from syncd.store.uploads import Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
 
 UNSEEN_S = 5.0
@@ -120,14 +121,14 @@ class Arrivals:
                 settled += [
                     Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
                 ]
-        counted = uploads.settle(conn, settled, now=self.now)
+        counted = settled_uploads.settle(conn, settled, now=self.now)
         made = {one.upload.id: one.message_id for one in settled if one.upload.id in ids or one.upload.id in counted}
         self._tell(conn, target, plans, made, brought)
         for one in plans:
             if one.origin.way is Way.BIND and one.origin.source is not None:
                 # NOTE: its device may be past what the server changed while it had no file of the message.
                 deletions.touch(conn, one.origin.source.mailbox_id, (one.origin.source.message_id,))
-        uploads.forget_filed(conn, account_id=self.account_id, now=self.now)
+        settled_uploads.forget_filed(conn, account_id=self.account_id, now=self.now)
         uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
         self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)
         return [one.upload.id for one in settled]

@@ -24,11 +24,12 @@ from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, history, server_tree, troubles
+from syncd.store import accounts, backlog, history, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
-from syncd.store.server_tree import ObservedMessage, WantedBody
+from syncd.store.server_tree import ObservedMessage
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
@@ -130,7 +131,7 @@ class ImapMailbox:
         """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
-            server_tree.wanted_bodies,
+            backlog.wanted_bodies,
             mailbox_id=self._mailbox.id,
             uidvalidity=uidvalidity,
             selections=selections,
@@ -151,7 +152,7 @@ class ImapMailbox:
         """Bring the next bodies that some device takes into the store, newest first; False when none was wanted."""
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
-            server_tree.wanted_bodies,
+            backlog.wanted_bodies,
             mailbox_id=self._mailbox.id,
             uidvalidity=uidvalidity,
             selections=selections,

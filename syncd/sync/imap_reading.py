@@ -18,11 +18,11 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung
 from syncd.imap.quirks import NONE, Quirks
 from syncd.log import log
-from syncd.store import accounts, found_files, server_tree, uploads
+from syncd.store import accounts, found_files, server_tree, settled_uploads
 from syncd.store.accounts import MailboxRow
+from syncd.store.backlog import mailboxes_with_due_bodies
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
-from syncd.store.server_tree import mailboxes_with_due_bodies
 from syncd.sync.activity import Activity
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_listing import has_arrivals, is_unchanged
@@ -374,4 +374,4 @@ class ImapReading:
 
 def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
     accounts.record_success(conn, account_id=account_id, now=now)
-    uploads.forget_filed(conn, account_id=account_id, now=now)
+    settled_uploads.forget_filed(conn, account_id=account_id, now=now)

@@ -1,9 +1,9 @@
 """Floor 4: the plan as a value, for `syncd plan`: what rounds would do now, read from the store and not done.
 
 Theory. Nothing is planned here. Of each mailbox the rounds of its server and of its replicas say what they are about to
-do (`server_round.plan_changes`, `round.news_of`, `shift_round.plan_shifts`, `arrivals.planned`), page by page with the
-cursors that they would have by then, and the guard what it would hold. What nobody has observed yet is not in it; what
-has to come first is told beside it (`waits`).
+do (`server_round.plan_changes`, `round_news.news_of`, `shift_round.plan_shifts`, `arrivals.planned`), page by page with
+the cursors that they would have by then, and the guard what it would hold. What nobody has observed yet is not in it;
+what has to come first is told beside it (`waits`).
 """
 
 from collections import defaultdict
@@ -20,9 +20,9 @@ from syncd.reconcile.guard import Reason, Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import accounts, devices, leaving, uploads
 from syncd.store.accounts import MailboxRow
+from syncd.store.backlog import mailboxes_with_due_stores
 from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
-from syncd.store.server_tree import mailboxes_with_due_stores
 from syncd.sync.arrivals import arrival_of
 from syncd.sync.arrivals import planned as plan_arrivals
 from syncd.sync.departures import judge_departures
@@ -30,7 +30,7 @@ from syncd.sync.device_mailboxes import Served
 from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.guarding import judge_removals
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
-from syncd.sync.round import news_of
+from syncd.sync.round_news import news_of
 from syncd.sync.served import ServedReplica, due_changes, served_replicas
 from syncd.sync.server_round import ServerPlan, plan_changes
 from syncd.sync.shift_round import effect_of, plan_shifts

@@ -16,9 +16,9 @@ from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Policy, Selection
 from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
+from syncd.store.backlog import mailboxes_with_due_stores
 from syncd.store.database import Database
 from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
-from syncd.store.server_tree import mailboxes_with_due_stores
 from syncd.store.uploads import Bringers
 
 _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})

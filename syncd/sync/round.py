@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -27,7 +26,6 @@ from syncd.reconcile.effects import (
     Agree,
     Deliver,
     Drop,
-    Effect,
     Forget,
     Remove,
     Rename,
@@ -38,16 +36,16 @@ from syncd.reconcile.effects import (
 )
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import deletions, deliveries, devices, history, holds, pairs, replica_tree, troubles
+from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Outcome
 from syncd.store.pairs import Settlement
 from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
-from syncd.store.successors import with_successors
 from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
-from syncd.sync.guarding import Waiting, admit, count_removals, decided, waiting
+from syncd.sync.guarding import Waiting, admit, count_removals, decided
+from syncd.sync.round_news import as_decided, news_of
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -59,7 +57,6 @@ from syncd.sync.sides import (
     ReplicaSide,
 )
 
-_PAIRS_PER_ROUND = 1000
 _HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)
 
 
@@ -76,33 +73,6 @@ class ReplicaResult:
     stale: frozenset[int]
     has_device_news: bool
     outside: frozenset[int]
-
-
-class RoundNews(NamedTuple):
-    """What the next round of a replica plans, what waits at the guard, and what is tried again.
-
-    replica_upto: up to where its own changes are among the pairs; None: they are for its server to hear of.
-    """
-
-    server: pairs.News
-    waits: Waiting
-    again: tuple[int, ...]
-    replica_upto: int | None
-
-
-def news_of(conn: Connection, *, device: DeviceRow, of: ReplicaRow, policy: Policy, now: float) -> RoundNews:
-    """Read what the next round of a replica plans."""
-    news = pairs.server_news(conn, of, limit=_PAIRS_PER_ROUND)
-    waits = waiting(conn, device, of)
-    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=device.id, now=now)
-    also = {*again, *waits.held, *waits.released, *policy.outgrown}
-    if policy.selection.takes_none:
-        also.update(deletions.lost_messages(conn, of))
-    older, upto = pairs.pairs_of(conn, of, also), None
-    if policy.is_read_only:
-        changed = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-        older, upto = (*older, *changed.pairs), changed.upto
-    return RoundNews(replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again, upto)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +103,7 @@ class ReplicaRound:
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
         if waits and any(isinstance(effect, Restore) for effect in effects):
-            effects = _as_decided(effects, await self.db.read(partial(decided, of=self.of)))
+            effects = as_decided(effects, await self.db.read(partial(decided, of=self.of)))
         mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, ReplicaEffect))
         over = frozenset(again).difference(effect.message_id for effect in mine)
         if waits or any(isinstance(effect, Remove) for effect in mine):
@@ -388,14 +358,6 @@ class ReplicaRound:
     ) -> None:
         where = {"mailbox_id": self.of.mailbox_id, "device_id": self.device.id}
         history.tell(conn, told, now=self.now, origin=history.SERVER, outcome=outcome, **where)
-
-
-def _as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Effect]:
-    """Return effects without putting back what a person decides about: that is removed, or held."""
-    return [
-        Remove(one.message_id, one.file_id) if isinstance(one, Restore) and one.message_id in by_person else one
-        for one in effects
-    ]
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:

@@ -22,12 +22,13 @@ from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, plan
 from syncd.store import deletions, devices, history, pairs, troubles
 from syncd.store.accounts import MailboxRow
+from syncd.store.backlog import refused_stores
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
 from syncd.store.queries import groups
 from syncd.store.restores import put_back
-from syncd.store.server_tree import FlagDelta, apply_flag_deltas, refused_stores
+from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
 from syncd.sync.departures import DepartureRound, Wishes
 from syncd.sync.guarding import decided

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store.database import Database
-from syncd.store.report import account_ids, mailbox_errors, store_report, trouble_count
+from syncd.store.report import account_ids, store_report
 from syncd.store.schema import (
     account,
     body,
@@ -19,6 +19,7 @@ from syncd.store.schema import (
     server_message,
     trouble,
 )
+from syncd.store.trouble_report import mailbox_errors, trouble_count
 
 NOW = 1_700_000_000.0
 

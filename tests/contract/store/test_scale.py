@@ -17,7 +17,7 @@ from syncd.reconcile.planner import Selection
 from syncd.store import pairs, replica_tree, schema, uploads
 from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
-from syncd.sync.round import news_of
+from syncd.sync.round_news import news_of
 from syncd.sync.served import leftover
 from syncd.sync.server_round import plan_changes, server_round
 from syncd.sync.sides import RoundResult

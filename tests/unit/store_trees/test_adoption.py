@@ -9,7 +9,7 @@ from syncd.mail.message import facts_of
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, adoption, devices, found_files, known_bodies, server_tree
+from syncd.store import accounts, adoption, backlog, devices, found_files, known_bodies, server_tree
 from syncd.store.adoption import KnownFile, Looked
 from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import FoundFile, Identity
@@ -328,7 +328,7 @@ def test_bodies_of_found_files_are_known_by_size_and_date(grove: Grove) -> None:
 
     def wanted() -> set[int]:
         ask = {"mailbox_id": grove.inbox, "uidvalidity": UIDVALIDITY, "selections": (), "limit": 9, "now": NOW}
-        return {one.message_id for one in grove(lambda conn: server_tree.wanted_bodies(conn, **ask))}
+        return {one.message_id for one in grove(lambda conn: backlog.wanted_bodies(conn, **ask))}
 
     assert known() == {same: 1}
     assert wanted() == {same, late}

@@ -8,7 +8,7 @@ from syncd.mail.flags import SYSTEM
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import Listed, compare_listing
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, devices, listings, server_tree, troubles
+from syncd.store import accounts, backlog, devices, listings, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from tests.unit.store_trees.grove import NOW, Grove
 
@@ -71,7 +71,7 @@ def test_due_troubles_of_a_server_are_of_stores_or_of_bodies(grove: Grove) -> No
     (with_body,) = grove.plant(1)
     grove.observe(server_tree.ObservedMessage(2, frozenset(), 1, 20, 500), mailbox_id=grove.archive)
     (without,) = grove(
-        lambda conn: server_tree.wanted_bodies(
+        lambda conn: backlog.wanted_bodies(
             conn, mailbox_id=grove.archive, uidvalidity=9, selections=[_ALL], limit=9, now=NOW
         )
     )
@@ -90,6 +90,6 @@ def test_due_troubles_of_a_server_are_of_stores_or_of_bodies(grove: Grove) -> No
 
     for now, stores, bodies in ((NOW, set(), set()), (NOW + 60, {grove.inbox}, {grove.archive})):
         at = {"account_id": grove.account_id, "now": now}
-        assert grove(lambda conn, at=at: server_tree.mailboxes_with_due_stores(conn, **at)) == stores
-        assert grove(lambda conn, at=at: server_tree.mailboxes_with_due_bodies(conn, **at)) == bodies
-    assert grove(lambda conn: server_tree.refused_stores(conn, mailbox_id=grove.inbox)) == {with_body}
+        assert grove(lambda conn, at=at: backlog.mailboxes_with_due_stores(conn, **at)) == stores
+        assert grove(lambda conn, at=at: backlog.mailboxes_with_due_bodies(conn, **at)) == bodies
+    assert grove(lambda conn: backlog.refused_stores(conn, mailbox_id=grove.inbox)) == {with_body}

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, LargeBinary, MetaData, Table, Text, select
 
+from syncd.store.column_types import FileName, Octets
 from syncd.store.database import Database
 from syncd.store.queries import hexadecimal, insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import FileName, Id, Octets
+from syncd.store.schema import Id
 
 T = TypeVar("T")
 

@@ -3,9 +3,9 @@
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Reflagged, Sighting
-from syncd.store import pairs, replica_tree, restores, server_tree, successors, uploads
+from syncd.store import pairs, replica_tree, restores, server_tree, settled_uploads, successors, uploads
 from syncd.store.server_tree import ObservedMessage
-from syncd.store.uploads import Settled
+from syncd.store.settled_uploads import Settled
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED, DELETED = frozenset({"\\Seen"}), frozenset({"\\Flagged"}), frozenset({"\\Deleted"})
@@ -74,7 +74,7 @@ def test_message_is_put_back_with_what_both_had_agreed_on(grove: Grove) -> None:
     assert {one.device_id for one in both} == {grove.laptop.device_id, grove.phone.device_id}
 
     (again,) = (new for new in grove.plant(1, 2, flags=SEEN) if new != message_id)
-    grove(lambda conn: uploads.settle(conn, [Settled(one, again) for one in both], now=NOW))
+    grove(lambda conn: settled_uploads.settle(conn, [Settled(one, again) for one in both], now=NOW))
 
     pair = grove.pair(grove.laptop, again)
     assert pair.base is not None

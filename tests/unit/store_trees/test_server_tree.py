@@ -2,7 +2,7 @@
 
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import server_tree, troubles
+from syncd.store import backlog, server_tree, troubles
 from syncd.store.server_tree import FlagDelta, ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
@@ -12,7 +12,7 @@ EVERYTHING = (Selection(),)
 
 def wanted(grove: Grove, *selections: Selection, limit: int = 10, now: float = NOW) -> list[int]:
     found = grove(
-        lambda conn: server_tree.wanted_bodies(
+        lambda conn: backlog.wanted_bodies(
             conn, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY, selections=selections, limit=limit, now=now
         )
     )

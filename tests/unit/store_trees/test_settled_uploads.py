@@ -4,10 +4,11 @@ import pytest
 
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Rewritten, Sighting, Vanished
-from syncd.store import added_files, replica_tree, uploads
+from syncd.store import added_files, replica_tree, settled_uploads, uploads
 from syncd.store.added_files import FileAsRead
 from syncd.store.schema import replica_message
-from syncd.store.uploads import Settled, Upload
+from syncd.store.settled_uploads import Settled
+from syncd.store.uploads import Upload
 from tests.unit.store_trees.grove import NOW, Grove
 
 SEEN = Sighting("n", None, "cur", frozenset(), 20, 500)
@@ -29,7 +30,7 @@ def record(grove: Grove, change: Change) -> None:
 
 
 def settle(grove: Grove, upload: Upload, message_id: int) -> None:
-    grove(lambda conn: uploads.settle(conn, [Settled(upload, message_id)], now=NOW))
+    grove(lambda conn: settled_uploads.settle(conn, [Settled(upload, message_id)], now=NOW))
 
 
 def unchanged(grove: Grove, upload: Upload) -> frozenset[int]:

@@ -8,11 +8,12 @@ from sqlalchemy import select
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BodyForm, ReplicaState, Successor
 from syncd.reconcile.changes import Appeared, Reflagged, Rewritten, Sighting, Vanished
-from syncd.store import added_files, deletions, pairs, replica_tree, server_tree, successors, uploads
+from syncd.store import added_files, deletions, pairs, replica_tree, server_tree, settled_uploads, successors, uploads
 from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.schema import base_message, journal, replica_message
 from syncd.store.server_tree import ObservedMessage
-from syncd.store.uploads import Settled, Upload, UploadState
+from syncd.store.settled_uploads import Settled
+from syncd.store.uploads import Upload, UploadState
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN = frozenset({"\\Seen"})
@@ -59,7 +60,7 @@ def arrive(grove: Grove, uid: int = 70, *, flags: Flags = SEEN, archive: bool = 
 
 def settle(grove: Grove, message_id: int, *, source_id: int | None = None) -> None:
     (upload,) = underway(grove)
-    grove(lambda conn: uploads.settle(conn, [Settled(upload, message_id, source_id)], now=NOW))
+    grove(lambda conn: settled_uploads.settle(conn, [Settled(upload, message_id, source_id)], now=NOW))
 
 
 def file_row(grove: Grove, file_id: int) -> Any:
@@ -228,5 +229,5 @@ def test_deleted_file_with_a_copy_elsewhere_has_a_successor(grove: Grove) -> Non
     message_id = arrive(grove, archive=True)
     settle(grove, message_id, source_id=source_id)
     assert successor() is Successor.THERE
-    grove(lambda conn: uploads.forget_filed(conn, account_id=grove.account_id, now=NOW + 8 * 86400))
+    grove(lambda conn: settled_uploads.forget_filed(conn, account_id=grove.account_id, now=NOW + 8 * 86400))
     assert successor() is None

@@ -1,0 +1,51 @@
+"""Floor 4: what the next round of a replica plans, read from the store."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from syncd.reconcile.effects import Effect, Remove, Restore
+from syncd.reconcile.planner import Policy
+from syncd.store import deletions, pairs, troubles
+from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.successors import with_successors
+from syncd.sync.guarding import Waiting, waiting
+
+_PAIRS_PER_ROUND = 1000
+
+
+class RoundNews(NamedTuple):
+    """What the next round of a replica plans, what waits at the guard, and what is tried again.
+
+    replica_upto: up to where its own changes are among the pairs; None: they are for its server to hear of.
+    """
+
+    server: pairs.News
+    waits: Waiting
+    again: tuple[int, ...]
+    replica_upto: int | None
+
+
+def news_of(conn: Connection, *, device: DeviceRow, of: ReplicaRow, policy: Policy, now: float) -> RoundNews:
+    """Read what the next round of a replica plans."""
+    news = pairs.server_news(conn, of, limit=_PAIRS_PER_ROUND)
+    waits = waiting(conn, device, of)
+    again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=device.id, now=now)
+    also = {*again, *waits.held, *waits.released, *policy.outgrown}
+    if policy.selection.takes_none:
+        also.update(deletions.lost_messages(conn, of))
+    older, upto = pairs.pairs_of(conn, of, also), None
+    if policy.is_read_only:
+        changed = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
+        older, upto = (*older, *changed.pairs), changed.upto
+    return RoundNews(replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again, upto)
+
+
+def as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Effect]:
+    """Return effects without putting back what a person decides about: that is removed, or held."""
+    return [
+        Remove(one.message_id, one.file_id) if isinstance(one, Restore) and one.message_id in by_person else one
+        for one in effects
+    ]
