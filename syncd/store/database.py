@@ -101,6 +101,11 @@ class Database:
         self._put(Write(function, weight_bytes=weight_bytes, future=future, loop=None))
         return future.result()
 
+    @property
+    def writes(self) -> int | None:
+        """Return a number that is another one as soon as something was written; None where others may write."""
+        return self._writer.tried if self._writer is not None else None
+
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` returns of one snapshot of the store; it must take no iterator out of it."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, function)

@@ -57,6 +57,8 @@ class Writer:
         self._engine = engine
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._closing = threading.Event()
+        self.tried = 0
+        """How many transactions were tried, whatever became of them: as long as it stays, nothing was written."""
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -113,6 +115,8 @@ class Writer:
             self._commit(batch)
         except BaseException as error:  # it belongs to whoever asked for the write, not to this thread
             return error
+        finally:
+            self.tried += 1  # before anybody hears of it
         return None
 
     def _commit(self, batch: Sequence[Write]) -> None:

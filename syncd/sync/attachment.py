@@ -23,6 +23,7 @@ from syncd.store import adoption, devices, history, mailbox_removals
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
 from syncd.store.history import Happening, Verb
+from syncd.sync.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Attachment:
         self._clock = clock
         self._store_id = ""
         self._device_id = 0
+        self._row = Remembered(db, devices.device_of)
 
     async def attach(self) -> bool:
         """Prove that the root is the one we know, or make it ours if it is new and empty; tell whether it was not so.
@@ -158,7 +160,7 @@ class Attachment:
 
     async def row(self) -> DeviceRow:
         """Return the device's row as it is now."""
-        return await self._db.read(partial(devices.device_of, device_id=self._device_id))
+        return await self._row.get(self._device_id)
 
     async def record(self, state: str, error: str | None) -> None:
         """Record how the device is; one that is being adopted stays so while it is active."""

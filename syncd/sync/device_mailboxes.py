@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -27,6 +27,7 @@ from syncd.store.mailbox_changes import ChangeKind, MailboxChange
 from syncd.sync.attachment import Prove
 from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_of, selection_text
+from syncd.sync.remembered import Remembered
 from syncd.sync.standstill import Standstill
 
 
@@ -68,6 +69,7 @@ class DeviceMailboxes:
         self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         """Says which directory is that of which mailbox."""
         self._directories = MailboxDirectories(db, config.path, self.layout, prover=prover)
+        self._remembered = Remembered(db, self._read)
         self._selections: dict[int, str] = {}
         self.absent: frozenset[int] = frozenset()
         """The mailboxes whose directories were not there at the last look, though nothing is concluded from that."""
@@ -222,25 +224,27 @@ class DeviceMailboxes:
         return False
 
     async def _known(self, device_id: int) -> "_Known":
-        return await self._db.read(lambda conn: self._read(conn, device_id))
+        return await self._remembered.get(device_id)
 
     def _read(self, conn: Connection, device_id: int) -> "_Known":
         changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
-        known = _Known(devices.replicas(conn, device_id=device_id), changes)
-        here = {replica.mailbox_id for replica in known.replicas}
+        replicas = devices.replicas(conn, device_id=device_id)
+        selected: list[tuple[str, MailboxRow]] = []
+        others: list[tuple[str, MailboxRow]] = []
+        here = {replica.mailbox_id for replica in replicas}
         for account, account_id in self._account_ids.items():
             is_mine = account in self._selected_ids
             for row in accounts.mailboxes(conn, account_id=account_id):
                 if is_mine and row.is_synced and is_selected(row.name, self._config.mailboxes):
-                    known.selected.append((account, row))
+                    selected.append((account, row))
                 elif row.is_selectable:
-                    known.others.append((account, row))
-            for row in accounts.left_mailboxes(conn, account_id=account_id) if is_mine else ():
-                if row.id in here and row.is_selected and is_selected(row.name, self._config.mailboxes):
-                    known.selected.append((account, row))
-        for found in (known.selected, known.others):
+                    others.append((account, row))
+            gone = accounts.left_mailboxes(conn, account_id=account_id) if is_mine else ()
+            mine = (row for row in gone if row.is_selected and is_selected(row.name, self._config.mailboxes))
+            selected += [(account, row) for row in mine if row.id in here]
+        for found in (selected, others):
             found.sort(key=lambda one: sync_order(one[1].name, one[1].special_use))
-        return known
+        return _Known(replicas, changes, tuple(selected), tuple(others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +256,8 @@ class _Known:
 
     replicas: tuple[ReplicaRow, ...]
     changes: tuple[MailboxChange, ...]
-    selected: list[tuple[str, MailboxRow]] = field(default_factory=list)
-    others: list[tuple[str, MailboxRow]] = field(default_factory=list)
+    selected: tuple[tuple[str, MailboxRow], ...]
+    others: tuple[tuple[str, MailboxRow], ...]
 
     @property
     def wanted(self) -> frozenset[int]:

@@ -1,0 +1,51 @@
+"""What tasks remember of the store is read again once anything was written, and not before."""
+
+import pytest
+from sqlalchemy import Connection
+
+from syncd.store.database import Database
+from syncd.sync.remembered import Remembered
+from tests.contract.store.rows import add, names
+
+
+@pytest.fixture
+def asked() -> list[int]:
+    """Return what was asked for, each time that it was read."""
+    return []
+
+
+def remembered(database: Database, asked: list[int]) -> Remembered[set[str]]:
+    def read(conn: Connection, id_: int) -> set[str]:
+        asked.append(id_)
+        return set(names(conn))
+
+    return Remembered(database, read)
+
+
+async def test_it_is_read_again_after_a_write(store_url: str, asked: list[int]) -> None:
+    """Also after one that failed, which may have been done; and for another id."""
+
+    def fail(conn: Connection) -> None:
+        raise ValueError
+
+    with Database.open(store_url, auto_migrate=True) as database:
+        known = remembered(database, asked)
+        assert await known.get(1) == await known.get(1) == set()
+        assert asked == [1]
+
+        await database.write(add("a"))
+        assert await known.get(1) == await known.get(1) == {"a"}
+        with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+            await database.write(fail)
+        await known.get(1)
+        await known.get(2)
+        assert asked == [1, 1, 1, 2]
+
+
+async def test_beside_the_owner_nothing_is_remembered(store_url: str, asked: list[int]) -> None:
+    """Who only looks at a store does not hear of what is written there."""
+    with Database.open(store_url, auto_migrate=True) as owner, Database.open_readonly(store_url) as database:
+        known = remembered(database, asked)
+        assert await known.get(1) == set()
+        await owner.write(add("a"))
+        assert await known.get(1) == {"a"}
