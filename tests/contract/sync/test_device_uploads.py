@@ -15,7 +15,7 @@ from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import add, assert_everywhere, house_of
 from tests.servers.capabilities import BASE, NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS
 
-DRAFT, SEEN = "\\Draft", "\\Seen"
+DRAFT, FLAGGED, SEEN = "\\Draft", "\\Flagged", "\\Seen"
 
 
 async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provider: Provider) -> None:
@@ -277,3 +277,28 @@ async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Pro
         assert b"SPAM?" in house.replica("phone").find("n").octets
         assert b"about" in path.read_bytes()
         assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_flag_set_while_an_upload_is_in_doubt_goes_with_a_moved_message(tmp_path: Path, user: Provider) -> None:
+    """Of two new messages one is what was sent: before its body is known, nobody can say that the other was moved."""
+    user.receive("a")
+    user.receive("z", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def move_meanwhile(line: bytes) -> None:
+            if b" APPEND " in line and not tap.cuts:
+                tap.cut_after_bytes = 1
+                user.move("a", to="Archive")
+                file = house.replica("laptop").find("a").path
+                file.rename(file.parent.with_name("cur") / f"{file.name.partition(':')[0]}:2,F")
+
+        tap.before_line = move_meanwhile
+        add(house, "nas", "n", mailbox="Archive")
+        await house.until(lambda: user.flags("Archive").get("a") == {FLAGGED}, within_s=30)
+        await house.settle()
+
+        assert tap.cuts == 1
+        assert_everywhere(house, user, "Archive", "a", "n", "z")
+        assert user.flags() == {}
+        assert [one.flags()["a"] for one in house.replicas("Archive")] == [{FLAGGED}] * 3
