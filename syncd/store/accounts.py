@@ -169,9 +169,7 @@ def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
 
 
-def move_cursor(
-    conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool, now: float | None = None
-) -> None:
+def move_cursor(conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool) -> None:
     """Record how far a mailbox has been read; call it in the transaction that records what was read.
 
     Where the mailbox can hold flags that it could not hold before, its replicas are planned anew.
@@ -189,7 +187,6 @@ def move_cursor(
             permanent_flags=None if flags is None else format_flags(flags),
             accepts_keywords=cursor.accepts_keywords,
             is_listed=is_listed,
-            observed_at=now,
             error=None,
         )
     )
