@@ -109,7 +109,7 @@ def device_of(conn: Connection, device_id: int) -> DeviceRow:
 
 def device_names(conn: Connection) -> Mapping[int, str]:
     """Return the names of all devices by id."""
-    return {row.id: row.name for row in conn.execute(select(device.c.id, device.c.name))}
+    return {row.id: row.name for row in conn.execute(_NAMES)}
 
 
 def move_device(conn: Connection, device_id: int, path: str) -> None:
@@ -237,6 +237,7 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     )
 
 
+_NAMES = select(device.c.id, device.c.name)
 _DEVICE = select(device).where(device.c.id == bindparam("of_id"))
 _REPLICAS = (
     select(replica, mailbox.c.version.label("mailbox_version"))
