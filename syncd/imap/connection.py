@@ -143,9 +143,20 @@ class ImapConnection:
 
     # Mailboxes.
 
-    async def list_mailboxes(self, *, with_status: bool = False) -> tuple[ListEntry, ...]:
-        """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
-        return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
+    async def list_mailboxes(self, *, with_status: bool = False, with_news: bool = False) -> tuple[ListEntry, ...]:
+        """List all mailboxes, with special uses, and with their counts in the same round trip where offered.
+
+        with_news: the server has its moment to report of the selected mailbox as well, and in the same round trip.
+        """
+        if not with_news:
+            return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
+        noop = asyncio.ensure_future(self._session.command("NOOP", is_pipelined=True))
+        listing = asyncio.ensure_future(
+            mailbox_commands.list_mailboxes(self._session, with_status=with_status, is_pipelined=True)
+        )
+        await asyncio.gather(noop, listing, return_exceptions=True)
+        noop.result()
+        return listing.result()
 
     async def status(self, octets: bytes) -> StatusRow:
         """Return the counts of a mailbox that is not the selected one (RFC 3501 §6.3.10)."""
@@ -331,8 +342,11 @@ class ImapConnection:
     async def idle(self, *, timeout_s: float, until: asyncio.Event | None = None) -> bool:
         """Wait in IDLE (RFC 2177) for events, at most `timeout_s`, and tell whether there are any to drain.
 
-        until: ends the wait when set. Returns at once when events are undrained already, and when the server ends IDLE.
+        until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
+        at once when events are undrained already, and when the server ends IDLE.
         """
+        if self.has_events:
+            return True
 
         async def converse(command: WireCommand) -> None:
             if await self._session.wire.continuation() is None:
@@ -342,12 +356,15 @@ class ImapConnection:
             command.is_silent = False
             if not command.is_over:
                 await self._session.wire.say(b"DONE\r\n")
+                # NOTE: only its tag answers it now, so that commands which may have company can be sent at once.
+                command.is_pipelined = until is not None and until.is_set()
 
-        if not self.has_events:
-            deadline_s = timeout_s + self._session.limits.command_s
-            end = await self._session.attempt("IDLE", deadline_s=deadline_s, converse=converse)
-            if end.kind != "OK":
-                raise refusal("idle", end)
+        deadline_s = timeout_s + self._session.limits.command_s
+        command = await self._session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
+        if not command.is_pipelined or self.has_events:
+            await command.wait()
+        if command.end is not None and command.end.kind != "OK":
+            raise refusal("idle", command.end)
         return self.has_events
 
     async def _wait_in_idle(self, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:

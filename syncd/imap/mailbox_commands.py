@@ -10,7 +10,7 @@ from syncd.log import log
 from syncd.mail.mailbox import SpecialUse
 
 
-async def list_mailboxes(session: Session, *, with_status: bool) -> tuple[ListEntry, ...]:
+async def list_mailboxes(session: Session, *, with_status: bool, is_pipelined: bool = False) -> tuple[ListEntry, ...]:
     """List all mailboxes; see `ImapConnection.list_mailboxes`."""
     options = [b"SPECIAL-USE"] if "SPECIAL-USE" in session.capabilities else []
     if with_status and "LIST-STATUS" in session.capabilities:
@@ -20,13 +20,13 @@ async def list_mailboxes(session: Session, *, with_status: bool) -> tuple[ListEn
         listing = Listing()
         try:
             request = b"RETURN (" + b" ".join(options) + b")"
-            await session.command("LIST", b'""', b'"*"', request, collector=listing)
+            await session.command("LIST", b'""', b'"*"', request, collector=listing, is_pipelined=is_pipelined)
         except RefusedError:
             log.info("extended_list_refused")
         else:
             return listing.entries()
     listing = Listing()
-    await session.command("LIST", b'""', b'"*"', collector=listing)
+    await session.command("LIST", b'""', b'"*"', collector=listing, is_pipelined=is_pipelined)
     return listing.entries()
 
 

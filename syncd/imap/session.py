@@ -195,10 +195,15 @@ class Session:
         return name in self.capabilities or (name in _IN_REV2 and "IMAP4REV2" in self.capabilities)
 
     async def command(
-        self, name: str, *arguments: Argument, collector: Collector | None = None, reach: Reach | None = None
+        self,
+        name: str,
+        *arguments: Argument,
+        collector: Collector | None = None,
+        reach: Reach | None = None,
+        is_pipelined: bool = False,
     ) -> Tagged:
-        """Send a command that nothing runs beside; RefusedError, of this reach, on NO or BAD."""
-        end = await self.attempt(name, *arguments, collector=collector)
+        """Send a command; RefusedError, of this reach, on NO or BAD."""
+        end = await self.attempt(name, *arguments, collector=collector, is_pipelined=is_pipelined)
         if end.kind != "OK":
             raise refusal(name.lower(), end, reach=reach)
         return end

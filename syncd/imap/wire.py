@@ -189,10 +189,29 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         deadline_s: float | None = None,
         converse: Callable[[WireCommand], Awaitable[None]] | None = None,
     ) -> Tagged:
-        """Send a command and return its end; the connection dies with a command that is given up.
+        """Send a command and return its end, as `begin` does; the connection dies with a command that is given up."""
+        command = await self.begin(name, arguments, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
+        try:
+            await command.wait()
+        except BaseException:
+            self._give_up(command)
+            raise
+        assert command.end is not None  # noqa: S101  # wait() returned: it ended, or raised why not
+        return command.end
 
-        converse: what to say after the command line, with `continuation` and `say`. deadline_s: for all of it, from the
-        moment it is sent; time in which reading was paused for our own sake does not count.
+    async def begin(
+        self,
+        name: str,
+        arguments: tuple[Argument, ...] = (),
+        *,
+        is_pipelined: bool = False,
+        deadline_s: float | None = None,
+        converse: Callable[[WireCommand], Awaitable[None]] | None = None,
+    ) -> WireCommand:
+        """Send a command and all that `converse` says after its line, with `continuation` and `say`.
+
+        deadline_s: for all of it, to its end, from the moment it is sent; time in which reading was paused for our own
+        sake does not count.
         """
         if self.failure is not None:
             raise ConnectionLostError("the connection is closed") from self.failure
@@ -205,13 +224,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         try:
             await ready
             await self._speak(command, converse)
-            await command.wait()
         except BaseException:
-            if command.tag in self._in_flight:
-                self.fail_all(ConnectionLostError(f"the command {name.lower()} was given up"))
+            self._give_up(command)
             raise
-        assert command.end is not None  # noqa: S101  # wait() returned: it ended, or raised why not
-        return command.end
+        return command
 
     async def continuation(self) -> bytes | None:
         """Return the text of the server's next `+` line, or None once the command is over."""
@@ -284,6 +300,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self.transport.abort()
 
     # Sending.
+
+    def _give_up(self, command: WireCommand) -> None:
+        if command.tag in self._in_flight:
+            self.fail_all(ConnectionLostError(f"the command {command.name.lower()} was given up"))
 
     def _admit(self) -> None:
         while self._waiting and self._speaker is None:

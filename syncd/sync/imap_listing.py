@@ -1,5 +1,6 @@
 """Floor 4: what LIST, STATUS and SELECT tell of a mailbox, against what is known of it."""
 
+from syncd.imap.connection import ImapConnection
 from syncd.imap.types import ListEntry, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed
@@ -26,6 +27,14 @@ def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
         known.highestmodseq,
         known.exists_count,
     )
+
+
+def is_still_as_known(mailbox: MailboxRow, connection: ImapConnection) -> bool:
+    """Tell whether a mailbox is the selected one, was as known then, and its server has reported nothing since."""
+    selected = connection.selection if connection.selected == mailbox.wire_name else None
+    if selected is None or selected.highestmodseq is None or not mailbox.is_listed:
+        return False
+    return is_as_known(mailbox, selected) and not connection.has_events
 
 
 def has_arrivals(mailbox: MailboxRow, status: StatusRow | None) -> bool:

@@ -108,13 +108,42 @@ async def test_event_read_together_with_the_end_of_idle_is_kept() -> None:
         done.set()
         assert await peer.line() == b"DONE"
         await peer.send(b"* 4 EXISTS\r\n* VANISHED 1\r\n" + tag + b" OK idle ended\r\n")
+        await peer.answer(b"NOOP")
 
     async with connected(script) as connection:
         await select(connection)
-        assert await connection.idle(timeout_s=10, until=done)
+        await connection.idle(timeout_s=10, until=done)
+        await connection.noop()
         events = connection.drain_events()
 
     assert (4, UidSet.of([1])) == (events.exists, events.vanished)
+
+
+async def test_who_is_woken_in_idle_asks_in_the_same_round_trip() -> None:
+    """News and mailboxes are asked for before the server has said that IDLE is over; what goes alone waits for that."""
+    done = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        tags = [peer.tag]
+        await peer.send(b"+ idling\r\n")
+        done.set()
+        assert await peer.line() == b"DONE"
+        for command in (b"NOOP", b"LIST"):
+            await peer.expect(command)
+            tags.append(peer.tag)
+        await peer.send(tags[0] + b" OK idle ended\r\n* 5 EXISTS\r\n" + tags[1] + b" OK\r\n")
+        await peer.send(b'* LIST () "/" INBOX\r\n' + tags[2] + b" OK\r\n")
+        await peer.answer(b"NOOP")
+
+    async with connected(script) as connection:
+        await select(connection)
+        assert not await connection.idle(timeout_s=10, until=done)
+        listed = await connection.list_mailboxes(with_news=True)
+        assert [entry.octets for entry in listed] == [b"INBOX"]
+        assert connection.drain_events().exists == 5
+        await connection.noop()
 
 
 async def test_event_before_the_server_goes_idle_ends_idle() -> None:

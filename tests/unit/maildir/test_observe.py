@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -108,6 +109,16 @@ def test_listing_right_after_a_change_is_complete(root: ReplicaRoot, box: Path) 
 
         assert listing.is_complete
         assert len(listing.files) == number + 1
+
+
+def test_listing_soon_after_a_change_that_is_stamped_in_seconds_is_not_complete(root: ReplicaRoot, box: Path) -> None:
+    """Where mtimes are whole seconds, another change in the same one would leave no trace."""
+    now = int(time.time())
+    for ago, is_complete in ((0, False), (1, False), (4, True)):
+        for subdir in ("new", "cur"):
+            os.utime(box / subdir, (now - ago, now - ago))
+
+        assert list_mailbox(root, BOX).is_complete is is_complete
 
 
 def test_second_look_tells_present_edited_missing_and_odd(root: ReplicaRoot, box: Path) -> None:
