@@ -7,7 +7,7 @@ not in the ledger.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,18 +17,21 @@ from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
-from syncd.store import holds, schema
+from syncd.reconcile.guard import Reason
+from syncd.store import discards, holds, schema
 from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.delivery import quoted
 from tests.walk.faults import Faults
 from tests.walk.ledger import WEB, Deed, Ledger, Verb
+from tests.walk.mailbox_steps import MailboxSteps, is_free
 from tests.walk.world import ANCHOR, MAILBOXES, OnDevice, OnServer, World, noted
 
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered"}
 KEYWORDS = ("todo", "project", "$Junk")
 _SETTLE_S = 60.0
 _WINDOW_S = 601.0
+_OF_MAILBOXES = {Reason.MAILBOX_EMPTIED, Reason.MAILBOXES_EMPTIED}
 Step = Callable[[], Any]
 One = TypeVar("One", OnServer, OnDevice)
 
@@ -48,6 +51,9 @@ class Walker:
         self._faults = Faults(world.house, world.provider.server, tap, rng, tell=self._tell)
         self._known: set[str] = set()
         self._edited: set[str] = set()
+        self._is_put_back = False
+        steps = MailboxSteps(world, self._faults, self.ledger, rng, device=self._device, tell=self._tell)
+        self.mailboxes = steps.mailboxes
         self._steps: dict[Step, int] = {
             self._receive: 4,
             self._web_mark: 5,
@@ -64,6 +70,12 @@ class Walker:
             self._replace_draft: 3,
             self._edit: 1,
             self._rename: 2,
+            steps.web_make: 2,
+            steps.web_rename: 2,
+            steps.web_remove: 1,
+            steps.make: 3,
+            steps.rename: 3,
+            steps.remove: 2,
             self._faults.restart: 1,
             self._faults.stop_or_start: 1,
             self._faults.cut_wire: 1,
@@ -103,7 +115,12 @@ class Walker:
         left = await self._left()
         assert not left, f"not at rest: {left}"
         places = self.world.assert_equal()
-        wrong = self.ledger.rest(places, is_interrupted=self._faults.take_broken())
+        is_interrupted, is_put_back = self._faults.take_broken(), self._is_put_back
+        met = self.ledger.met_in()
+        wrong = self.ledger.rest(places, self.mailboxes, is_interrupted=is_interrupted, is_put_back=is_put_back)
+        is_disturbed = is_interrupted or is_put_back
+        wrong += self.mailboxes.rest(self.world.mailboxes_of_server(), disturbed=met, is_disturbed=is_disturbed)
+        self._is_put_back = False
         assert not wrong, "\n".join(wrong)
         self._known |= places.keys()
         lost = await self._without_body()
@@ -118,11 +135,21 @@ class Walker:
                 except SyncdError:
                     continue  # what is left of a fault
                 waiting = await self.house.db.read(holds.holds)
-                if not waiting or not self._releases:
+                waiting = [one for one in waiting if self._releases or one.reason in _OF_MAILBOXES]
+                if not waiting:
                     return
                 for hold in waiting:
-                    self._tell(f"release {len(hold.effects)}")
-                    await self.house.db.write(partial(holds.release_hold, hold_id=hold.id))
+                    await self._decide(hold)
+
+    async def _decide(self, hold: holds.Hold) -> None:
+        """Release what is held, or put it back, where a mailbox was about to lose all that is in it."""
+        if self._releases or self.rng.random() < 0.7:
+            self._tell(f"release {len(hold.effects)}")
+            await self.house.db.write(partial(holds.release_hold, hold_id=hold.id))
+        else:
+            self._tell(f"put back {len(hold.effects)}")
+            self._is_put_back = True
+            await self.house.db.write(partial(discards.discard_hold, one=hold, now=self.house.clock()))
 
     async def _left(self) -> list[str]:
         """Return what is not as it is to be at rest."""
@@ -131,6 +158,8 @@ class Walker:
         found += [str(tuple(row)) for row in await self.house.rows(select(schema.hold))]
         unsettled = select(file.name, file.state).where(file.state != ReplicaState.PRESENT)
         found += [str(tuple(row)) for row in await self.house.rows(unsettled)]
+        changes = select(schema.mailbox_change.c.kind, schema.mailbox_change.c.name, schema.mailbox_change.c.state)
+        found += [str(tuple(row)) for row in await self.house.rows(changes)]
         begun = select(journal.kind, journal.error).where(journal.kind != "filed")
         found += [str(tuple(row)) for row in await self.house.rows(begun)]
         return found
@@ -196,15 +225,17 @@ class Walker:
             return not entry.is_frozen
         return not key.startswith(ANCHOR) and entry.may_be_placed(actor)
 
-    def _other_mailbox(self, mailbox: str) -> str:
-        return self.rng.choice(sorted({*MAILBOXES} - {mailbox}))
+    def _other_mailbox(self, mailbox: str, here: Iterable[str]) -> str:
+        """Choose another mailbox of those that are here, and not about to go."""
+        return self.rng.choice(sorted(one for one in here if one != mailbox and (one in MAILBOXES or is_free(one))))
 
     # What happens on the server.
 
     def _receive(self) -> None:
         if self._faults.is_server_up:
             flags = self.rng.choice([(), (), ("\\Seen",), ("todo",), ("\\Seen", "\\Flagged")])
-            self._deliver(self._named("m"), self.rng.choice(["INBOX", "INBOX", *MAILBOXES]), flags)
+            mailbox = "INBOX" if self.rng.random() < 0.3 else self._other_mailbox("", self.world.mailboxes_of_server())
+            self._deliver(self._named("m"), mailbox, flags)
 
     def _deliver(self, key: str, mailbox: str, flags: tuple[str, ...]) -> None:
         self.world.provider.receive_raw([self.world.octets.letter(key)], mailbox=mailbox, flags=flags)
@@ -222,7 +253,7 @@ class Walker:
     def _web_transfer(self, verb: Verb, command: str) -> None:
         one = self._choose_on_server(places=True)
         if one is not None:
-            to = self._other_mailbox(one.mailbox)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_server())
             if self.world.change(one, command, quoted(to)):
                 self._deed(one.key, Deed(WEB, verb, one.mailbox, to))
 
@@ -266,7 +297,7 @@ class Walker:
     def _move(self) -> None:
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self._other_mailbox(one.mailbox)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_device(device))
             if _renamed(one.file.path, self._cur(device, to).parent / one.file.path.parent.name / one.file.path.name):
                 self._deed(one.key, Deed(device, Verb.MOVE, one.mailbox, to))
 
@@ -274,7 +305,7 @@ class Walker:
         """Move as mutt does: a copy under another name, with notes in its header, then the original is removed."""
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self._other_mailbox(one.mailbox)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_device(device))
             self._write(device, to, noted(one.file.octets), letters=one.file.letters)
             copied = Deed(device, Verb.COPY, one.mailbox, to)
             if self.rng.random() < 0.4:
@@ -289,7 +320,7 @@ class Walker:
     def _copy(self) -> None:
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self.rng.choice(MAILBOXES)
+            to = self._other_mailbox("", self.world.mailboxes_of_device(device))
             self._write(device, to, one.file.octets, letters=one.file.letters)
             self._deed(one.key, Deed(device, Verb.COPY, one.mailbox, to))
 
