@@ -158,8 +158,9 @@ class Entry:
         """Return whether each flag that was ever there may be set; nothing where that is not known."""
         if self.flags is None:
             return {}
-        may_be = {flag: {True} for flag in self.flags}
         is_contended = len({deed.actor for deed in self.placing}) > 1 or self.is_frozen
+        # A file that another's deed has taken the message from is sent, and its letters may say nothing where it is.
+        may_be = {flag: {True, not (is_contended and not flag.startswith("\\"))} for flag in self.flags}
         for actor, flag, is_set in self.marks:
             others = {who for who, what, _ in self.marks if what == flag} - {actor}
             is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
