@@ -3,6 +3,7 @@
 import re
 import shutil
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ async def test_renamed_mailbox_is_known_by_its_id_whatever_is_left_in_it(tmp_pat
         async with House(tmp_path, accounts={"work": account}, devices=DEVICES) as house:
             await house.settle()
             before = [_inodes(replica) for replica in house.replicas("Work")]
+            rows = await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Work"))
             asked = len(tap.bodies)
             await house.__aexit__()
 
@@ -85,6 +87,7 @@ async def test_renamed_mailbox_is_known_by_its_id_whatever_is_left_in_it(tmp_pat
             after = [_inodes(replica) for replica in house.replicas("Job")]
             assert all(now.items() <= then.items() for now, then in zip(after, before, strict=True))
             assert sum(map(len, tap.bodies[asked:])) == 1, "only the new message is fetched"
+            assert rows == await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Job"))
 
 
 async def test_swapped_and_replaced_mailboxes_each_keep_their_files(tmp_path: Path, user: Provider) -> None:
@@ -172,12 +175,13 @@ async def test_directory_that_somebody_has_renamed_before_loses_nothing(
 def _tell_ids(tap: Tap) -> dict[bytes, bytes]:
     """Let the server tell a MAILBOXID of each mailbox, as none does that we test with; return them by name."""
     ids: dict[bytes, bytes] = {}
+    numbers = count(1)
 
     def says(line: bytes) -> bytes:
         line = line.replace(b"CAPABILITY IMAP4rev1 ", b"CAPABILITY IMAP4rev1 OBJECTID ")
         if (found := _STATUS.match(line)) is None:
             return line
-        id_ = ids.setdefault(found[1], b"F%d" % (len(ids) + 1))
+        id_ = ids.setdefault(found[1], b"F%d" % next(numbers))
         return found[0] + b"MAILBOXID (" + id_ + b") " + line[found.end() :]
 
     tap.alters = lambda line: line.replace(b" MAILBOXID", b"").replace(b" EMAILID", b"")
