@@ -82,7 +82,9 @@ class MailboxSteps:
         device = self._device()
         if device is not None:
             name = self._new_name(self._world.mailboxes_of_device(device))
-            if name is not None and not (directory := self._directory(device, name)).exists():
+            if name is None or not self._world.takes(device, name):
+                return
+            if not (directory := self._directory(device, name)).exists():
                 for subdir in _SUBDIRS:
                     (directory / subdir).mkdir(parents=True)
                 self._deed(MailboxDeed(device, MailboxVerb.MAKE, name))
@@ -91,6 +93,8 @@ class MailboxSteps:
         device = self._device()
         if device is not None and (name := self._chosen_on(device)) is not None:
             to = self._fresh_name()
+            if not self._world.takes(device, to):
+                return
             if not self._moved(self._directories(device, name, to)):
                 return
             self._deed(MailboxDeed(device, MailboxVerb.RENAME, name, to))
