@@ -55,7 +55,10 @@ class MailboxDirectories:
             if step is None:
                 break
             renaming = await self._rename(device_id, step)
-            if renaming in _WHY_NOT:
+            if renaming is Renaming.MISSING and step.replica_id in {one.replica_id for one in places if one.has_left}:
+                move = partial(directories.move_left, replica_id=step.replica_id, target=step.target)
+                await self._db.write(move)
+            elif renaming in _WHY_NOT:
                 stuck[step.replica_id] = _WHY_NOT[renaming]
             else:
                 moved |= {one.account for one in places if one.replica_id == step.replica_id}
