@@ -316,10 +316,18 @@ class DirectoryChanges:
 
 
 def _may_go(one: Served) -> bool:
-    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on."""
-    if not one.mailbox.is_listed or one.replica.listed_at is None or one.replica.is_leaving:
+    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
+
+    Or one that its server had so short a time that nothing of it was read.
+    """
+    was_compared = one.mailbox.is_listed and one.replica.listed_at is not None
+    if one.replica.is_leaving or not (was_compared or _came_and_went(one)):
         return False
     return not is_kept(one.mailbox.name, one.mailbox.special_use)
+
+
+def _came_and_went(one: Served) -> bool:
+    return not (one.mailbox.is_there or one.mailbox.is_listed)
 
 
 def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone: Set[int]) -> bool:

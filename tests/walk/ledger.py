@@ -147,8 +147,8 @@ class Entry:
                 found |= _outcomes(self.begun, [*deeds[:at], *_undone(deed), *deeds[at + 1 :]])
         (first, *_), verbs = self.deeds or (None,), {deed.verb for deed in self.deeds}
         is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
-        if is_own and {Verb.ADD, Verb.DELETE} <= verbs:
-            found |= {()}  # it went before it was a message
+        if is_own and Verb.ADD in verbs and (Verb.DELETE in verbs or self.is_frozen):
+            found |= {()}  # it went, or was edited, before it was a message
         if is_interrupted and deeds and len({deed.actor for deed in self.deeds}) > 1:
             # What was begun, and not known to be done, is done again after the other moved or removed it.
             found |= _outcomes(self.begun, [*deeds[:-1], *_undone(deeds[-1])])
