@@ -2,10 +2,11 @@
 
 import hashlib
 import imaplib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from syncd.config.model import Layout
@@ -20,6 +21,7 @@ from tests.servers.delivery import quoted
 
 MAILBOXES = ("INBOX", "Archive", "Drafts", "Sent", "Trash", "Projects/2026")
 ANCHOR = "anchor"
+_SUBDIRS = ("cur", "new", "tmp")
 _LISTED = re.compile(rb'\(([^)]*)\) "/" "?([^"]+)"?')
 _ROW = re.compile(rb"UID (\d+) FLAGS \(([^)]*)\)")
 _NOTES = re.compile(rb"(?m)^(?:Content-Length: 36|Lines: 3)\n")
@@ -89,10 +91,13 @@ class World:
 
     def directories_of(self, device: str) -> frozenset[str]:
         """Return the names of the mailboxes that have a directory on a device, whether it selects them or not."""
-        root, layout = self.house.config.devices[device].path, self.layout(device)
-        directories = (PurePosixPath(cur.parent.relative_to(root)) for cur in root.glob("**/cur"))
-        places = filter(None, map(layout.mailbox, directories))
-        return frozenset(str(name) for _, name in places)
+        root, layout, found = self.house.config.devices[device].path, self.layout(device), set[str]()
+        for path, inside, _ in os.walk(root):
+            place = layout.mailbox(PurePosixPath(Path(path).relative_to(root)))
+            if "cur" in inside and place is not None:
+                found.add(str(place[1]))
+            inside[:] = [one for one in inside if one not in _SUBDIRS]
+        return frozenset(found)
 
     def layout(self, device: str) -> Fs | MaildirPlusPlus:
         """Return how a device keeps mailboxes."""
