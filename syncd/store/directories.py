@@ -12,31 +12,33 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
+from syncd.store.devices import LEFT
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
 
 
 class Place(NamedTuple):
-    """Where a replica is, and the mailbox that it is of."""
+    """Where a replica is, and the mailbox that it is of. has_left: it has no directory there that is ours."""
 
     replica_id: int
     mailbox_id: int
     account: str
     name: MailboxName
     directory: PurePosixPath
+    has_left: bool
 
 
 def places(conn: Connection, *, device_id: int) -> tuple[Place, ...]:
     """Return the places of all replicas of a device."""
     query = (
-        select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory)
+        select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory, replica.c.selection)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .join(account, account.c.id == mailbox.c.account_id)
         .where(replica.c.device_id == device_id)
         .order_by(replica.c.id)
     )
     return tuple(
-        Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory))
-        for id_, mailbox_id, owner, name, directory in conn.execute(query)
+        Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory), selection == LEFT)
+        for id_, mailbox_id, owner, name, directory, selection in conn.execute(query)
     )
 
 
@@ -60,6 +62,11 @@ def settle_move(
         old = PurePosixPath(conn.execute(select(replica.c.directory).where(where)).scalar_one())
         new = target / old.relative_to(source)
         conn.execute(update(replica).where(where).values(directory=str(new), listed_at=since))
+
+
+def move_left(conn: Connection, *, replica_id: int, target: PurePosixPath) -> None:
+    """Record where the directory of a replica that has left would be."""
+    conn.execute(update(replica).where(replica.c.id == replica_id).values(directory=str(target)))
 
 
 def is_without_messages(conn: Connection, *, replica_id: int) -> bool:

@@ -101,13 +101,16 @@ def _record_changes(conn: Connection, replica_id: int, changes: Iterable[Change]
                 _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
             case Rewritten(file_id, seen):
                 # NOTE: what is on its way arrives; then this is a message that its device rewrote.
-                state = ReplicaState.EDITED if _is_begun(conn, file_id) else ReplicaState.NEW
-                facts = {"size_bytes": seen.size_bytes, "mtime": seen.mtime}
+                # So is what has arrived since the look began, whose size and time stay those of the message.
+                is_message = _is_message(conn, file_id)
+                state = ReplicaState.EDITED if is_message or _is_begun(conn, file_id) else ReplicaState.NEW
+                facts = {} if is_message else {"size_bytes": seen.size_bytes, "mtime": seen.mtime}
                 _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen), **facts)
                 if state is ReplicaState.NEW:
                     _drop_upload(conn, file_id)
             case Vanished(file_id, is_own):
-                if is_own and not _is_begun(conn, file_id):
+                # NOTE: what was on its way when the look began may have arrived since.
+                if is_own and not (_is_message(conn, file_id) or _is_begun(conn, file_id)):
                     _drop_upload(conn, file_id)
                     conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
                 else:
@@ -282,6 +285,11 @@ def _state_of(conn: Connection, file_id: int) -> ReplicaState:
     if message_id is not None:
         return ReplicaState.PRESENT
     return ReplicaState(state) if state in _OF_ITS_OWN else ReplicaState.NEW
+
+
+def _is_message(conn: Connection, file_id: int) -> bool:
+    query = select(replica_message.c.message_id).where(replica_message.c.id == file_id)
+    return conn.execute(query).scalar_one_or_none() is not None
 
 
 def _is_begun(conn: Connection, file_id: int) -> bool:

@@ -281,7 +281,7 @@ class DirectoryChanges:
         with ReplicaRoot(self._config.path) as root:
             prove(root)
             places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
-            gone = {one.mailbox.id for one in known.served if self._may_go(one) and _is_absent(root, one)}
+            gone = {one.mailbox.id for one in known.served if _may_go(one) and self._is_absent(root, one)}
             gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
         unlooked = {
@@ -294,18 +294,16 @@ class DirectoryChanges:
         }
         return _Look(unlooked, frozenset(gone))
 
-    def _may_go(self, one: Served) -> bool:
-        """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
-
-        Not where the directory is still to follow the name of its mailbox.
-        """
-        if not one.mailbox.is_listed or one.replica.listed_at is None or one.replica.is_leaving:
-            return False
-        if is_kept(one.mailbox.name, one.mailbox.special_use):
-            return False
+    def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
+        """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
+        directory = PurePosixPath(one.replica.directory)
         try:
-            return str(self._mailboxes.layout.directory(one.account, one.mailbox.name)) == one.replica.directory
+            wanted = self._mailboxes.layout.directory(one.account, one.mailbox.name)
         except MailboxNameError:
+            wanted = directory
+        try:
+            return root.is_absent(directory) and root.is_absent(wanted)
+        except FileError:
             return False
 
     def _file_names(self, directories: Iterable[PurePosixPath]) -> frozenset[str]:
@@ -317,11 +315,19 @@ class DirectoryChanges:
         return frozenset(names)
 
 
-def _is_absent(root: ReplicaRoot, one: Served) -> bool:
-    try:
-        return root.is_absent(PurePosixPath(one.replica.directory))
-    except FileError:
+def _may_go(one: Served) -> bool:
+    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
+
+    Or one that its server had so short a time that nothing of it was read.
+    """
+    was_compared = one.mailbox.is_listed and one.replica.listed_at is not None
+    if one.replica.is_leaving or not (was_compared or _came_and_went(one)):
         return False
+    return not is_kept(one.mailbox.name, one.mailbox.special_use)
+
+
+def _came_and_went(one: Served) -> bool:
+    return not (one.mailbox.is_there or one.mailbox.is_listed)
 
 
 def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone: Set[int]) -> bool:

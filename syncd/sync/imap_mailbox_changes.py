@@ -203,7 +203,7 @@ class ImapMailboxChanges:
                     give_back = partial(mailbox_removals.give_back, mailbox_id=row.id, device_id=one.device_id)
                     await self._db.write(give_back)
                     self._wake_devices()
-                case Verdict.DELETE if row.is_listed and row.error is None:
+                case Verdict.DELETE if (row.is_listed or not row.is_there) and row.error is None:
                     has_changed |= await self._delete(connection, row, one)
                 case _:
                     continue
@@ -219,7 +219,7 @@ class ImapMailboxChanges:
             try:
                 if row.wire_name not in listed:
                     await connection.rename(hidden, row.wire_name)  # we were interrupted
-                if not await _delete_if_empty(connection, row.wire_name, hidden):
+                if not await self._delete_if_empty(connection, row.wire_name, hidden, row.delimiter):
                     await self._db.write(partial(mailbox_changes.put_off, ids=[change.id]))
                     return True
             except RefusedError as error:
@@ -237,6 +237,34 @@ class ImapMailboxChanges:
         self._wake_devices()
         return True
 
+    async def _delete_if_empty(
+        self, connection: ImapConnection, octets: bytes, hidden: bytes, delimiter: str | None
+    ) -> bool:
+        """Delete a mailbox unless there is anything in it, and tell whether it was deleted.
+
+        NOTE: DELETE takes along what has come since one looked, and RENAME mailboxes that were made inside. Under a
+        name that nobody knows nothing comes any more.
+        """
+        if await self._is_in_use(connection, octets, delimiter):
+            return False
+        await connection.rename(octets, hidden)
+        try:
+            if not await self._is_in_use(connection, hidden, delimiter):
+                await connection.delete(hidden)
+                return True
+        except RefusedError:
+            await connection.rename(hidden, octets)
+            raise
+        await connection.rename(hidden, octets)
+        return False
+
+    async def _is_in_use(self, connection: ImapConnection, octets: bytes, delimiter: str | None) -> bool:
+        selected = await connection.select(octets, read_only=True)
+        await connection.unselect()
+        if selected.exists or delimiter is None:
+            return selected.exists > 0
+        return any(one.startswith(octets + delimiter.encode()) for one in await self._listed(connection))
+
     async def _listed(self, connection: ImapConnection) -> frozenset[bytes]:
         """Return which mailboxes the server has, and not only their names."""
         entries = await connection.list_mailboxes()
@@ -249,31 +277,6 @@ class ImapMailboxChanges:
     async def _rows(self) -> dict[MailboxName, MailboxRow]:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         return {row.name: row for row in rows}
-
-
-async def _delete_if_empty(connection: ImapConnection, octets: bytes, hidden: bytes) -> bool:
-    """Delete a mailbox unless there is anything in it, and tell whether it was deleted.
-
-    NOTE: DELETE takes along what has come since one looked. Under a name that nobody knows nothing comes any more.
-    """
-    if await _is_in_use(connection, octets):
-        return False
-    await connection.rename(octets, hidden)
-    try:
-        if not await _is_in_use(connection, hidden):
-            await connection.delete(hidden)
-            return True
-    except RefusedError:
-        await connection.rename(hidden, octets)
-        raise
-    await connection.rename(hidden, octets)
-    return False
-
-
-async def _is_in_use(connection: ImapConnection, octets: bytes) -> bool:
-    selected = await connection.select(octets, read_only=True)
-    await connection.unselect()
-    return selected.exists > 0
 
 
 def _is_there(known: dict[MailboxName, MailboxRow], name: MailboxName) -> bool:

@@ -7,10 +7,11 @@ is synced in its old directory until it can. That is no error, but it is shown.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from syncd.errors import MailboxNameError
+from syncd.errors import FileError, MailboxNameError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName
 from syncd.maildir.directories import Renaming, remove_mailbox, rename_directory
@@ -54,7 +55,10 @@ class MailboxDirectories:
             if step is None:
                 break
             renaming = await self._rename(device_id, step)
-            if renaming in _WHY_NOT:
+            if renaming is Renaming.MISSING and step.replica_id in {one.replica_id for one in places if one.has_left}:
+                move = partial(directories.move_left, replica_id=step.replica_id, target=step.target)
+                await self._db.write(move)
+            elif renaming in _WHY_NOT:
                 stuck[step.replica_id] = _WHY_NOT[renaming]
             else:
                 moved |= {one.account for one in places if one.replica_id == step.replica_id}
@@ -75,7 +79,8 @@ class MailboxDirectories:
     async def _rename(self, device_id: int, step: Step) -> Renaming:
         """Do one step; what ends it in between leaves the replicas as not looked at, and is found the next time."""
         prove = await self._prover()
-        await asyncio.to_thread(self._proved, prove)
+        if not await asyncio.to_thread(self._is_there, step, prove):
+            return Renaming.MISSING
         begin = partial(directories.begin_move, device_id=device_id, source=step.source)
         listed_at = await self._db.write(begin)
         renaming = await to_its_end(self._renamed, step, prove)
@@ -115,9 +120,13 @@ class MailboxDirectories:
                 why = _NO_NAME if wanted is None else stuck.get(one.replica_id, _NAME_TAKEN)
                 still.note(one.mailbox_id, f"{one.account}/{one.name}", why)
 
-    def _proved(self, prove: Prove) -> None:
+    def _is_there(self, step: Step, prove: Prove) -> bool:
+        """Tell whether anything has either name; a program may have removed the directory, or renamed it elsewhere."""
         with ReplicaRoot(self._path) as root:
             prove(root)
+            with suppress(FileError):
+                return not (root.is_absent(step.source) and root.is_absent(step.target))
+        return True
 
     def _renamed(self, step: Step, prove: Prove) -> Renaming:
         with ReplicaRoot(self._path) as root:

@@ -67,6 +67,7 @@ def _settle(
     house = House(directory, accounts=accounts, devices=devices, patience_s=patience_s)
     asyncio.run(_settled(house, adopts=adopts))
     report.write_text(json.dumps(faults.counted))
+    (directory / "sites.json").write_text(json.dumps(faults.by_site))
 
 
 async def _settled(house: House, *, adopts: bool) -> None:

@@ -3,18 +3,21 @@
 import asyncio.selector_events
 import os
 import signal
+import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
 from syncd.maildir import barrier, files
 
+_OURS = f"{os.sep}syncd{os.sep}"
+_FRAMES = 4
 _FILE_CALLS = ("rename", "link", "unlink", "mkdir", "write", "fsync", "utime")
 
 
@@ -42,6 +45,8 @@ class Faults:
 
     def __init__(self, fault: Fault | None) -> None:
         self.counted: Counter[Kind] = Counter()
+        self.by_site: defaultdict[str, list[int]] = defaultdict(list)
+        """The points of each kind, by what is called and by whom; those of one site do the same to another thing."""
         self._fault = fault
         self._lock = threading.Lock()
 
@@ -58,20 +63,40 @@ class Faults:
     def _on_commit(self, _: Connection) -> None:
         # NOTE: SQLAlchemy calls this before it commits; the point after it is the first of whatever comes next.
         if threading.current_thread().name == "store-writer":
-            self._pass(Kind.COMMIT)
+            self._pass(Kind.COMMIT, "before it")
 
     def _wrapped(self, kind: Kind, call: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(call)
         def counted(*arguments: Any, **named: Any) -> Any:
-            self._pass(kind)
+            self._pass(kind, f"before {call.__name__}")
             result = call(*arguments, **named)
-            self._pass(kind)
+            self._pass(kind, f"after {call.__name__}")
             return result
 
         return counted
 
-    def _pass(self, kind: Kind) -> None:
+    def _pass(self, kind: Kind, what: str) -> None:
         with self._lock:
             self.counted[kind] += 1
+            self.by_site[f"{kind} {what} {_callers()}"].append(self.counted[kind])
             if self._fault == Fault(kind, self.counted[kind]):
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _callers() -> str:
+    """Return the innermost functions of syncd that are running in this thread, and what is written by a commit."""
+    found: list[str] = []
+    frame = sys._getframe(2)
+    while frame is not None and len(found) < _FRAMES:
+        if _OURS in frame.f_code.co_filename:
+            found.append(frame.f_code.co_qualname)
+            if frame.f_code.co_name == "_commit_once":
+                found += [_name(write.function) for write in frame.f_locals["batch"]]
+        frame = frame.f_back
+    return " < ".join(found)
+
+
+def _name(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return str(function.__qualname__)

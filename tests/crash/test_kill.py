@@ -24,7 +24,7 @@ from tests.crash.faults import Fault, Kind
 from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
-POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "2"))
+POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "2").replace("all", "2"))
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {
     "laptop": {**SETTLE},

@@ -1,9 +1,11 @@
 """SIGKILL at any commit or file call while a device gives up a mailbox: the server is untouched, whatever comes next.
 
 Of 600 messages, which are two batches, at four points; SYNCD_CRASH_MESSAGES=5000 takes as many, SYNCD_CRASH_POINTS and
-SYNCD_SEED are as in `test_kill`.
+SYNCD_SEED are as in `test_kill`. SYNCD_CRASH_POINTS=all takes every point, of those that do the same to one message
+after the other (`faults.by_site`) the first, the one in the middle and the last.
 """
 
+import json
 import os
 import random
 import shutil
@@ -15,10 +17,11 @@ from tests.contract.sync.provider import Provider
 from tests.contract.sync.selecting import OTHER, as_server_has_it, names_of
 from tests.crash.child import run
 from tests.crash.faults import Fault, Kind
+from tests.crash.test_kill import POINTS
 from tests.seed import SEED
 from tests.servers.dovecot import Dovecot
 
-POINTS = int(os.environ.get("SYNCD_CRASH_POINTS", "2"))
+ARE_ALL = os.environ.get("SYNCD_CRASH_POINTS") == "all"
 MESSAGES = int(os.environ.get("SYNCD_CRASH_MESSAGES", "600"))
 PATIENCE_S = max(60.0, MESSAGES / 20)
 DEVICES: Mapping[str, Table] = {"laptop": {"settle": "20ms"}, "phone": {"settle": "20ms"}}
@@ -37,9 +40,10 @@ async def test_killed_anywhere_while_a_mailbox_is_given_up(tmp_path: Path, dovec
     before, mail = as_server_has_it(user), user.flags(OTHER)
     passed = await run(_copied(begin, tmp_path / "whole"), accounts, LESS, patience_s=PATIENCE_S)
     assert passed is not None
-    print(f"seed {SEED}, passed {passed}")
+    chosen = _at_every_site(tmp_path / "whole") if ARE_ALL else _faults(passed)
+    print(f"seed {SEED}, passed {passed}, {len(chosen)} of them tried")
 
-    for number, fault in enumerate(_faults(passed)):
+    for number, fault in enumerate(chosen):
         directory = _copied(begin, tmp_path / f"killed{number}")
         house = House(directory, accounts=accounts, devices=DEVICES)
         laptop, phone = house.replicas(OTHER)
@@ -70,4 +74,14 @@ def _faults(passed: Mapping[Kind, int]) -> list[Fault]:
         Fault(kind, draw.randint(1 + passed[kind] * part // POINTS, max(1, passed[kind] * (part + 1) // POINTS)))
         for part in range(POINTS)
         for kind in _KINDS
+    ]
+
+
+def _at_every_site(whole: Path) -> list[Fault]:
+    """Return the first point of each site, the one in the middle and the last, by what a run without a kill passed."""
+    sites: Mapping[str, list[int]] = json.loads((whole / "sites.json").read_text())
+    return [
+        Fault(Kind(site.partition(" ")[0]), number)
+        for site, numbers in sites.items()
+        for number in sorted({numbers[0], numbers[len(numbers) // 2], numbers[-1]})
     ]

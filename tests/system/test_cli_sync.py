@@ -188,12 +188,14 @@ def test_interrupted_sync_says_so_and_the_next_goes_on(
 def test_plan_shows_what_is_to_be_done_and_does_nothing(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """A flag that a device set while its server was away is planned, in words and as JSON."""
+    """A flag and a mailbox that a device set and made while its server was away are planned, in words and as JSON."""
     deliver(dovecot, mail_user, 2)
     account = imap_account(dovecot, mail_user)
     daemon = make_daemon({"work": account})
     daemon.sync()
     mark_seen(files(tmp_path / "phone", "work.INBOX")[0])
+    for subdir in ("cur", "new", "tmp"):
+        (tmp_path / "phone" / ".work.Lists" / subdir).mkdir(parents=True)
     roots = {device: {"path": str(tmp_path / device)} for device in ("laptop", "phone")}
     daemon.configure({"accounts": {"work": {**account, "port": free_ports(1)[0]}}, "devices": roots})
     assert daemon.syncd("sync").returncode == 1  # sees the device's change, and cannot tell the server
@@ -202,10 +204,12 @@ def test_plan_shows_what_is_to_be_done_and_does_nothing(
     report = json.loads(daemon.syncd("plan", "--json").stdout)
 
     assert text.returncode == 0
-    (line,) = text.stdout.splitlines()
+    made, line = text.stdout.splitlines()
+    assert made == "phone: work/Lists: make the mailbox"
     assert line.startswith("phone: work/INBOX: store flags of message ")
     assert line.endswith(" +\\Seen")
-    (effect,) = report["effects"]
+    mailbox, effect = report["effects"]
+    assert (mailbox["mailbox"], mailbox["effect"], mailbox["uid"]) == ("Lists", {"verb": "makemailbox"}, None)
     assert (effect["device"], effect["effect"]["verb"], effect["effect"]["add"]) == ("phone", "store", ["\\Seen"])
     assert report["is_whole"] is True
     with dovecot.imap(mail_user) as client:

@@ -1,4 +1,4 @@
-"""What goes wrong in a walk: the engine and its server stop and start, the wire is cut, and devices go away."""
+"""What goes wrong in a walk, or goes otherwise: restarts, cut wires, devices that go away and that select otherwise."""
 
 import random
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 
 _COMMANDS = (b" APPEND ", b"UID MOVE", b"UID COPY", b"UID STORE", b"UID EXPUNGE", b"SELECT")
+_SELECTIONS = (("*",), ("*",), ("*", "!Archive"), ("*", "!*Box*"), ("*", "!Trash*", "!Projects*"))
 _CUT_MAX_BYTES = 3000
 _STARTS_MAX = 5
 
@@ -39,6 +40,16 @@ class Faults:
         self._tell("restart")
         self._is_broken = True
         await self._house.__aexit__()
+        await self._house.__aenter__()
+
+    async def select_otherwise(self) -> None:
+        """Let a device take other mailboxes from now on; only at rest, for what it did in others may not be heard."""
+        device, patterns = self._rng.choice(list(self._house.config.devices)), self._rng.choice(_SELECTIONS)
+        self._tell(f"{device} takes {' '.join(patterns)}")
+        config = self._house.config
+        other = config.devices[device].model_copy(update={"mailboxes": patterns})
+        await self._house.__aexit__()
+        self._house.config = config.model_copy(update={"devices": {**config.devices, device: other}})
         await self._house.__aenter__()
 
     def stop_or_start(self) -> None:

@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from itertools import combinations
+from itertools import combinations, product
+
+from tests.walk.mailboxes import Mailboxes
 
 TRASH = "Trash"
 WEB = "web mail"
@@ -41,6 +43,8 @@ class Deed:
     verb: Verb
     source: str = ""
     to: str = ""
+    is_whole: bool = False
+    """Whether it was done to the mailbox with all that is in it, so that it may be carried as one deed."""
 
     @property
     def is_deletion(self) -> bool:
@@ -51,7 +55,7 @@ class Deed:
 
     def __str__(self) -> str:
         where = "".join((f" in {self.source}" if self.source else "", f" to {self.to}" if self.to else ""))
-        return f"{self.actor}: {self.verb.value}{where}"
+        return f"{self.actor}: {self.verb.value}{where}{' with its mailbox' if self.is_whole else ''}"
 
 
 _V = Verb
@@ -112,6 +116,18 @@ class Entry:
             return True
         return len(deeds) == 1 and len(self.begun) == 1
 
+    def under(self, one_name: Mapping[str, str]) -> "Entry":
+        """Return what it would be if the mailboxes that may be one had one name."""
+        deeds = [
+            replace(deed, source=one_name.get(deed.source, deed.source), to=one_name.get(deed.to, deed.to))
+            for deed in self.deeds
+        ]
+        return replace(self, places=_sorted(*(one_name.get(place, place) for place in self.places)), deeds=deeds)
+
+    def without(self, *left_out: Deed) -> "Entry":
+        """Return what it would be if some deeds had not been done."""
+        return replace(self, deeds=[deed for deed in self.deeds if not any(deed is one for one in left_out)])
+
     def outcomes(self, *, is_interrupted: bool) -> frozenset[Places]:
         """Return where it may be at rest; is_interrupted: the engine, the server or the wire failed meanwhile."""
         deeds = self.placing
@@ -124,15 +140,15 @@ class Entry:
             if deeds[at].verb is Verb.WEB_MOVE and deeds[at + 1 :]:  # it was moved on while it came back
                 found |= _outcomes(self.begun, [*deeds[:at], *_undone(deeds[at]), *deeds[at + 1 :]])
         for at, deed in enumerate(deeds):
-            if deed.verb is Verb.DELETE and self._is_wanted_by_others(deed.actor):
+            if deed.verb in {Verb.DELETE, Verb.EXPUNGE} and self._is_wanted_by_others(deed.actor):
                 for before in range(at + 1):  # of what is moved and deleted at once, only the deletion is seen
                     found |= _outcomes(self.begun, [*deeds[:before], *deeds[at + 1 :]])
             if deed.verb in {Verb.MOVE, Verb.REPLACE} and self._is_wanted_by_others(deed.actor):
                 found |= _outcomes(self.begun, [*deeds[:at], *_undone(deed), *deeds[at + 1 :]])
         (first, *_), verbs = self.deeds or (None,), {deed.verb for deed in self.deeds}
         is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
-        if is_own and {Verb.ADD, Verb.DELETE} <= verbs:
-            found |= {()}  # it went before it was a message
+        if is_own and Verb.ADD in verbs and (Verb.DELETE in verbs or self.is_frozen):
+            found |= {()}  # it went, or was edited, before it was a message
         if is_interrupted and deeds and len({deed.actor for deed in self.deeds}) > 1:
             # What was begun, and not known to be done, is done again after the other moved or removed it.
             found |= _outcomes(self.begun, [*deeds[:-1], *_undone(deeds[-1])])
@@ -142,8 +158,9 @@ class Entry:
         """Return whether each flag that was ever there may be set; nothing where that is not known."""
         if self.flags is None:
             return {}
-        may_be = {flag: {True} for flag in self.flags}
         is_contended = len({deed.actor for deed in self.placing}) > 1 or self.is_frozen
+        # A file that another's deed has taken the message from is sent, and its letters may say nothing where it is.
+        may_be = {flag: {True, not (is_contended and not flag.startswith("\\"))} for flag in self.flags}
         for actor, flag, is_set in self.marks:
             others = {who for who, what, _ in self.marks if what == flag} - {actor}
             is_keyword = not flag.startswith("\\")  # its letter says nothing where its file is moved to
@@ -169,14 +186,37 @@ class Ledger:
     def mark(self, key: str, actor: str, flag: str, *, is_set: bool) -> None:
         self.entries[key].marks.append((actor, flag, is_set))
 
-    def rest(self, found: Mapping[str, Sequence[tuple[str, frozenset[str]]]], *, is_interrupted: bool) -> list[str]:
-        """Compare with what there is of each message at rest, in sentences, and begin anew from it."""
+    def met_in(self) -> Mapping[str, set[str]]:
+        """Return who did something to single messages, by the mailbox."""
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for entry in self.entries.values():
+            for deed in (one for one in entry.deeds if not one.is_whole):
+                found[deed.source].add(deed.actor)
+                found[deed.to].add(deed.actor)
+            for place in entry.begun:
+                found[place].update(actor for actor, _, _ in entry.marks)
+        return found
+
+    def rest(
+        self,
+        found: Mapping[str, Sequence[tuple[str, frozenset[str]]]],
+        mailboxes: Mailboxes,
+        *,
+        is_interrupted: bool,
+        is_put_back: bool,
+    ) -> list[str]:
+        """Compare with what there is of each message at rest, in sentences, and begin anew from it.
+
+        is_put_back: a person put something back that was to go.
+        """
         wrong: list[str] = []
+        one_name = mailboxes.one_name()
         for key in sorted({*self.entries, *found}):
             entry, copies = self.entries[key], found.get(key, ())
             places = _sorted(*(place for place, _ in copies))
             done = "; ".join(map(str, entry.deeds))
-            if places not in (allowed := entry.outcomes(is_interrupted=is_interrupted)):
+            allowed = _allowed(entry.under(one_name), mailboxes, is_interrupted=is_interrupted, is_put_back=is_put_back)
+            if _sorted(*(one_name.get(place, place) for place in places)) not in allowed:
                 wrong.append(f"{key} is in {places}, not in one of {sorted(allowed)}; was in {entry.places}; {done}")
             flags = copies[0][1] if len(copies) == 1 else None
             if flags is not None and entry.flags is not None and len(entry.begun) == 1:
@@ -186,6 +226,24 @@ class Ledger:
                     wrong.append(f"{key} has {odd} or not: {sorted(flags)}; {entry.flags} {entry.marks}; {done}")
             self.entries[key] = Entry(places, flags)
         return wrong
+
+
+def _allowed(entry: Entry, mailboxes: Mailboxes, *, is_interrupted: bool, is_put_back: bool) -> frozenset[Places]:
+    """Return where a message may be at rest, as far as what became of mailboxes may have taken it along."""
+    optional = [deed for deed in entry.deeds if deed.is_whole or (is_put_back and deed.is_deletion)]
+    found: set[Places] = set()
+    for count in range(len(optional) + 1):
+        for left_out in combinations(optional, count):
+            found |= entry.without(*left_out).outcomes(is_interrupted=is_interrupted)
+    return frozenset(
+        _sorted(*sum(ends, ())) for one in found for ends in product(*(_ends(each, mailboxes) for each in one))
+    )
+
+
+def _ends(place: str, mailboxes: Mailboxes) -> list[Places]:
+    """Return what may become of what is in a mailbox when somebody removes that."""
+    removers = mailboxes.removers(place)
+    return [(place,), *([()] if WEB in removers else []), *([(TRASH,)] if removers - {WEB} else [])]
 
 
 def _outcomes(places: Places, deeds: Sequence[Deed]) -> frozenset[Places]:

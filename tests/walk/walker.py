@@ -7,28 +7,24 @@ not in the ledger.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import select
-
 from syncd.errors import SyncdError
-from syncd.mail.tree import ReplicaState
-from syncd.store import holds, schema
 from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.delivery import quoted
 from tests.walk.faults import Faults
 from tests.walk.ledger import WEB, Deed, Ledger, Verb
+from tests.walk.mailbox_steps import MailboxSteps, is_free
+from tests.walk.rest import Rest
 from tests.walk.world import ANCHOR, MAILBOXES, OnDevice, OnServer, World, noted
 
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered"}
 KEYWORDS = ("todo", "project", "$Junk")
-_SETTLE_S = 60.0
-_WINDOW_S = 601.0
 Step = Callable[[], Any]
 One = TypeVar("One", OnServer, OnDevice)
 
@@ -37,17 +33,16 @@ class Walker:
     """Walk in a house that was entered."""
 
     def __init__(self, world: World, tap: Tap, rng: random.Random, *, releases: bool) -> None:
-        """Release what the guard holds, if it holds anything; else it is to hold nothing."""
+        """Release what the guard holds, if it holds anything; else it is to hold nothing but whole mailboxes."""
         self.world = world
         self.house: House = world.house
         self.rng = rng
         self.ledger = Ledger()
         self.trace: list[str] = []
-        self._releases = releases
         self._number = 0
         self._faults = Faults(world.house, world.provider.server, tap, rng, tell=self._tell)
-        self._known: set[str] = set()
-        self._edited: set[str] = set()
+        steps = MailboxSteps(world, self._faults, self.ledger, rng, device=self._device, tell=self._tell)
+        self._rest = Rest(world, self._faults, self.ledger, steps.mailboxes, rng, releases=releases, tell=self._tell)
         self._steps: dict[Step, int] = {
             self._receive: 4,
             self._web_mark: 5,
@@ -64,6 +59,12 @@ class Walker:
             self._replace_draft: 3,
             self._edit: 1,
             self._rename: 2,
+            steps.web_make: 2,
+            steps.web_rename: 3,
+            steps.web_remove: 2,
+            steps.make: 3,
+            steps.rename: 4,
+            steps.remove: 3,
             self._faults.restart: 1,
             self._faults.stop_or_start: 1,
             self._faults.cut_wire: 1,
@@ -79,7 +80,7 @@ class Walker:
 
     async def walk(self, steps: int) -> None:
         """Do as many steps, and come to rest now and then."""
-        await self.rest()
+        await self._rest.come()
         for _ in range(steps):
             chosen = self.rng.choices(list(self._steps), list(self._steps.values()))[0]
             done = chosen()
@@ -87,58 +88,10 @@ class Walker:
                 await done
             await self._pace()
             if self.rng.random() < 0.12:
-                await self.rest()
-        await self.rest()
-
-    async def rest(self) -> None:
-        """Mend all that is broken, let everything be synced, and check what is to be true then."""
-        self._faults.mend()
-        self._tell("rest")
-        await self._settle()
-        if self._edited:
-            # NOTE: an edit in place changes no name, so that the engine hears of it and no listing tells it.
-            await self.house.until(lambda: self._edited <= {one.key for one in self.world.on_server()})
-            self._edited.clear()
-            await self._settle()
-        left = await self._left()
-        assert not left, f"not at rest: {left}"
-        places = self.world.assert_equal()
-        wrong = self.ledger.rest(places, is_interrupted=self._faults.take_broken())
-        assert not wrong, "\n".join(wrong)
-        self._known |= places.keys()
-        lost = await self._without_body()
-        assert not lost, f"the store has no body of {lost}"
-        self.house.shift_s += _WINDOW_S
-
-    async def _settle(self) -> None:
-        async with asyncio.timeout(_SETTLE_S):
-            while True:
-                try:
-                    await self.house.settle()
-                except SyncdError:
-                    continue  # what is left of a fault
-                waiting = await self.house.db.read(holds.holds)
-                if not waiting or not self._releases:
-                    return
-                for hold in waiting:
-                    self._tell(f"release {len(hold.effects)}")
-                    await self.house.db.write(partial(holds.release_hold, hold_id=hold.id))
-
-    async def _left(self) -> list[str]:
-        """Return what is not as it is to be at rest."""
-        file, journal = schema.replica_message.c, schema.journal.c
-        found = [str(tuple(row)) for row in await self.house.rows(select(schema.trouble))]
-        found += [str(tuple(row)) for row in await self.house.rows(select(schema.hold))]
-        unsettled = select(file.name, file.state).where(file.state != ReplicaState.PRESENT)
-        found += [str(tuple(row)) for row in await self.house.rows(unsettled)]
-        begun = select(journal.kind, journal.error).where(journal.kind != "filed")
-        found += [str(tuple(row)) for row in await self.house.rows(begun)]
-        return found
-
-    async def _without_body(self) -> list[str]:
-        """Return the messages of former rests of which the store has no body."""
-        stored = {row.digest for row in await self.house.rows(select(schema.body.c.digest))}
-        return [key for key in sorted(self._known) if not stored & self.world.octets.digests(key)]
+                await self._rest.come()
+                if self.rng.random() < 0.4:
+                    await self._faults.select_otherwise()
+        await self._rest.come()
 
     async def _pace(self) -> None:
         """Let the engine do nothing, a little, or one whole pass of one task."""
@@ -196,15 +149,17 @@ class Walker:
             return not entry.is_frozen
         return not key.startswith(ANCHOR) and entry.may_be_placed(actor)
 
-    def _other_mailbox(self, mailbox: str) -> str:
-        return self.rng.choice(sorted({*MAILBOXES} - {mailbox}))
+    def _other_mailbox(self, mailbox: str, here: Iterable[str]) -> str:
+        """Choose another mailbox of those that are here, and not about to go."""
+        return self.rng.choice(sorted(one for one in here if one != mailbox and (one in MAILBOXES or is_free(one))))
 
     # What happens on the server.
 
     def _receive(self) -> None:
         if self._faults.is_server_up:
             flags = self.rng.choice([(), (), ("\\Seen",), ("todo",), ("\\Seen", "\\Flagged")])
-            self._deliver(self._named("m"), self.rng.choice(["INBOX", "INBOX", *MAILBOXES]), flags)
+            mailbox = "INBOX" if self.rng.random() < 0.3 else self._other_mailbox("", self.world.mailboxes_of_server())
+            self._deliver(self._named("m"), mailbox, flags)
 
     def _deliver(self, key: str, mailbox: str, flags: tuple[str, ...]) -> None:
         self.world.provider.receive_raw([self.world.octets.letter(key)], mailbox=mailbox, flags=flags)
@@ -222,7 +177,7 @@ class Walker:
     def _web_transfer(self, verb: Verb, command: str) -> None:
         one = self._choose_on_server(places=True)
         if one is not None:
-            to = self._other_mailbox(one.mailbox)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_server())
             if self.world.change(one, command, quoted(to)):
                 self._deed(one.key, Deed(WEB, verb, one.mailbox, to))
 
@@ -266,7 +221,7 @@ class Walker:
     def _move(self) -> None:
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self._other_mailbox(one.mailbox)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_device(device))
             if _renamed(one.file.path, self._cur(device, to).parent / one.file.path.parent.name / one.file.path.name):
                 self._deed(one.key, Deed(device, Verb.MOVE, one.mailbox, to))
 
@@ -274,8 +229,9 @@ class Walker:
         """Move as mutt does: a copy under another name, with notes in its header, then the original is removed."""
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self._other_mailbox(one.mailbox)
-            self._write(device, to, noted(one.file.octets), letters=one.file.letters)
+            to = self._other_mailbox(one.mailbox, self.world.mailboxes_of_device(device))
+            if self._write(device, to, noted(one.file.octets), letters=one.file.letters) is None:
+                return
             copied = Deed(device, Verb.COPY, one.mailbox, to)
             if self.rng.random() < 0.4:
                 await self._pace()
@@ -289,9 +245,9 @@ class Walker:
     def _copy(self) -> None:
         if (found := self._choose_on_device(places=True)) is not None:
             device, one = found
-            to = self.rng.choice(MAILBOXES)
-            self._write(device, to, one.file.octets, letters=one.file.letters)
-            self._deed(one.key, Deed(device, Verb.COPY, one.mailbox, to))
+            to = self._other_mailbox("", self.world.mailboxes_of_device(device))
+            if self._write(device, to, one.file.octets, letters=one.file.letters) is not None:
+                self._deed(one.key, Deed(device, Verb.COPY, one.mailbox, to))
 
     def _add(self) -> None:
         device = self._device()
@@ -313,7 +269,8 @@ class Walker:
             try:
                 one.file.path.unlink()
             except FileNotFoundError:
-                copy.unlink()
+                if copy is not None:
+                    copy.unlink()
             else:
                 self._deed(one.key, Deed(device, Verb.REPLACE, "Drafts"))
                 self._deed(key, Deed(device, Verb.ADD, to="Drafts"))
@@ -335,7 +292,7 @@ class Walker:
             if one.mailbox == "Drafts":
                 self._deed(one.key, Deed(device, Verb.REPLACE, "Drafts"))
             self._deed(key, Deed(device, Verb.ADD, to=one.mailbox))
-            self._edited.add(key)
+            self._rest.edited.add(key)
             self._freeze(one.key, key)
 
     def _rename(self) -> None:
@@ -358,12 +315,15 @@ class Walker:
         for key in keys:
             self.ledger.entries[key].is_frozen = True
 
-    def _write(self, device: str, mailbox: str, octets: bytes, *, letters: str | None) -> Path:
-        """Write a file as programs do: in tmp, then renamed; None: into new/."""
+    def _write(self, device: str, mailbox: str, octets: bytes, *, letters: str | None) -> Path | None:
+        """Write a file as programs do, in tmp, then renamed, into new/ without letters; None if the mailbox went."""
         directory, name = self._cur(device, mailbox).parent, self._file_name(device, letters)
         made = directory / "tmp" / name.partition(":")[0]
-        made.write_bytes(octets.replace(b"\r\n", b"\n"))
-        return made.rename(directory / ("new" if letters is None else "cur") / name)
+        try:
+            made.write_bytes(octets.replace(b"\r\n", b"\n"))
+            return made.rename(directory / ("new" if letters is None else "cur") / name)
+        except FileNotFoundError:
+            return None
 
     def _file_name(self, device: str, letters: str | None) -> str:
         self._number += 1

@@ -215,7 +215,7 @@ class House:
                 await self.ask(*names)
         if not names:
             plan = await self.db.read(partial(planned, config=self.config, now=self.clock(), limit=_EFFECTS_SHOWN))
-            assert plan.effects == ()
+            assert plan.effects == (), plan.effects
 
     async def ask(self, *names: str) -> None:
         """Ask all tasks, or those named, for one whole pass; raises what ended one instead."""

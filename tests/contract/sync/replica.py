@@ -104,8 +104,10 @@ class Replica:
         return [*in_new, *in_cur]
 
     def _listed(self, subdir: str) -> list[Path]:
-        directory = self.directory / subdir
-        return list(directory.iterdir()) if directory.is_dir() else []
+        try:
+            return list((self.directory / subdir).iterdir())
+        except FileNotFoundError:
+            return []
 
 
 def _name(path: Path) -> str:

@@ -173,3 +173,22 @@ async def test_mailbox_of_a_pop3_account(tmp_path: Path, user: Provider) -> None
 
     await settled(full)
     assert laptop.flags() == phone.flags()
+
+
+async def test_mailbox_that_is_not_taken_and_renamed_leaves_its_name_to_another(tmp_path: Path, user: Provider) -> None:
+    """The device has no directory that could follow: that is no trouble, and one of the old name can be taken."""
+    user.receive("a", mailbox=OTHER)
+    await settled(house_of(tmp_path, user))
+    await settled(house_of(tmp_path, user, {"mailboxes": ["*", "!Other*"]}))
+    with user.server.imap(user.user) as client:
+        client.rename(OTHER, "Others")
+    house = house_of(tmp_path, user, {"mailboxes": ["*", "!Other*"]})
+    async with house:
+        await house.settle()
+        assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+    user.receive("b", mailbox=OTHER)
+    house = house_of(tmp_path, user, {"mailboxes": ["*", "!Others"]})
+    await settled(house)
+    assert [one.keys() for one in house.replicas(OTHER)] == [["b"], ["b"]]
+    assert [one.keys() for one in house.replicas("Others")] == [[], ["a"]]

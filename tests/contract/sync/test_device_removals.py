@@ -156,6 +156,47 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
         assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
+async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp_path: Path, user: Provider) -> None:
+    """A server renames what is inside as well; so the removed one comes back around it."""
+    user.receive("x", mailbox="Lists")
+    user.expunge("x", mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def make(line: bytes) -> None:
+            if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
+                tap.before_line = None
+                await asyncio.to_thread(user.receive, "new", mailbox="Lists/inner")
+
+        tap.before_line = make
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.before_line is None)
+        await house.settle()
+
+        assert user.mailboxes() == {*STANDARD, "Lists", "Lists/inner"}
+        assert [one.keys() for one in house.replicas("Lists/inner")] == [["new"]] * 3
+        assert house.replica("laptop", "Lists").directory.is_dir()
+
+
+async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, user: Provider) -> None:
+    """Nothing was in it that could be lost, so that nobody asks for its directory any more."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.refuses = lambda line: b'SELECT "Lists"' in line
+        user.receive("x", mailbox="Lists")
+        await house.ask()
+        await house.until(house.replica("laptop", "Lists").directory.is_dir)
+
+        _remove(house, "laptop", "Lists")
+        with user.server.imap(user.user) as client:
+            client.delete("Lists")
+        await house.settle()
+
+        assert not any(one.directory.exists() for one in house.replicas("Lists"))
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+        assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+
 async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: Provider) -> None:
     """Also while its deletion is held; nothing of it is delivered again."""
     keys = [f"m{number:02}" for number in range(12)]

@@ -115,6 +115,32 @@ async def test_renamed_to_what_the_server_has_by_now(tmp_path: Path, user: Provi
         assert not any(b" APPEND " in line or (b" RENAME " in line and b"removed" not in line) for line in tap.lines)
 
 
+@pytest.mark.parametrize("is_away", [True, False], ids=["removed", "renamed"])
+async def test_directory_that_went_while_the_server_renamed_its_mailbox(
+    tmp_path: Path, user: Provider, is_away: bool
+) -> None:
+    """What the device did is done to the mailbox under its new name; no message is lost or sent."""
+    user.receive(*KEYS[:9], mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        await house.__aexit__()
+        with user.server.imap(user.user) as client:
+            client.rename("Lists", "Read")
+        directory = house.replica("laptop", "Lists").directory
+        directory.rename(tmp_path / "away" if is_away else house.replica("laptop", "Old").directory)
+        await house.__aenter__()
+        await house.settle()
+        await house.settle()
+
+        name = "Trash" if is_away else "Old"
+        assert user.mailboxes() == {*STANDARD, name}
+        assert sorted(user.flags(name)) == KEYS[:9]
+        assert [one.keys() for one in house.replicas(name)] == [KEYS[:9]] * 3
+        assert not any(b" APPEND " in line for line in tap.lines)
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+        assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+
 def _is_renamed(house: House) -> bool:
     return not house.replica("laptop", "Lists").directory.exists()
 

@@ -1,11 +1,13 @@
 """The plan is what the rounds then do, changes nothing by being asked for, and says what the guard would hold."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
+from syncd.daemon.reading import read_plan, read_status
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.guard import Reason
 from syncd.store import history, holds, schema
@@ -14,7 +16,8 @@ from syncd.store.recall import recall
 from syncd.sync.planned import Plan, planned
 from tests.contract.sync.house import House, MakeDovecot, until_state
 from tests.contract.sync.provider import Provider
-from tests.contract.sync.three_devices import add, house_of, remove
+from tests.contract.sync.tap import Tap
+from tests.contract.sync.three_devices import add, house_of, make, remove
 
 
 async def test_what_is_planned_while_the_server_is_away_is_what_is_done_afterwards(
@@ -87,6 +90,52 @@ async def test_what_the_guard_would_hold_is_said_before_it_is_held(
         await house.settle()
         assert len((await house.db.read(holds.holds))[0].effects) == 27
         assert (await _plan(house)).effects == ()
+
+
+async def test_what_devices_did_to_mailboxes_is_planned_or_told_as_set_aside(tmp_path: Path, user: Provider) -> None:
+    """One made, one renamed and one removed, while the server refuses all three: with its reason and the next try."""
+    user.receive(*(f"m{number}" for number in range(9)), mailbox="Lists")
+    user.receive("x", mailbox="Empty")
+    user.expunge("x", mailbox="Empty")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.refuses = lambda line: b" CREATE " in line or b" RENAME " in line
+        make(house, "laptop", "New")
+        house.replica("phone", "Lists").directory.rename(house.replica("phone", "Old").directory)
+        shutil.rmtree(house.replica("nas", "Empty").directory)
+        await house.until_read(lambda found: len(found) == 3, select(schema.mailbox_change.c.id))
+        await house.settle()
+
+        status = await read_status(house.db, house.config, now=house.clock())
+        plan = await read_plan(house.db, house.config, now=house.clock())
+        later = await read_plan(house.db, house.config, now=house.clock() + 3600)
+
+        told = {one.mailbox: (one.device, one.uid, one.is_mailbox, one.error) for one in status.troubles}
+        refused = (None, True)
+        assert told == {
+            "New": ("laptop", *refused, "create refused by the server: not this"),
+            "Old": ("phone", *refused, "rename refused by the server: not this"),
+            "Empty": ("nas", *refused, "rename refused by the server: not this"),
+        }
+        assert all(one.retry_at is not None and one.retry_at > one.since_at for one in status.troubles)
+        assert plan.effects == ()
+        ids = {row.name: row.id for row in await house.rows(select(schema.mailbox.c.name, schema.mailbox.c.id))}
+        assert {(one.device, one.mailbox): (one.text, one.effect) for one in later.effects} == {
+            ("laptop", "New"): ("make the mailbox", {"verb": "makemailbox"}),
+            ("phone", "Old"): (
+                f"rename mailbox {ids['Lists']} to this",
+                {"verb": "renamemailbox", "mailbox_id": ids["Lists"]},
+            ),
+            ("nas", "Empty"): ("delete the mailbox", {"verb": "deletemailbox", "mailbox_id": ids["Empty"]}),
+        }
+
+        tap.refuses = lambda line: False
+        house.shift_s += 3600
+        await house.settle()
+        status = await read_status(house.db, house.config, now=house.clock())
+        assert status.troubles == ()
+        assert {"New", "Old"} <= user.mailboxes()
+        assert not {"Lists", "Empty"} & user.mailboxes()
 
 
 async def _plan(house: House) -> Plan:

@@ -1,6 +1,9 @@
 """A mailbox that is renamed on the server is renamed on every device: the same files, and nothing fetched."""
 
+import re
 import shutil
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.contract.sync.replica import Replica
 from tests.contract.sync.tap import Tap
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
+_STATUS = re.compile(rb'\* STATUS "?([^"(]+?)"? \(')
 DEVICES = {"laptop": {"settle": "20ms"}, "phone": {"settle": "20ms", "layout": "fs"}}
 
 
@@ -53,6 +57,37 @@ async def test_renamed_mailbox_keeps_its_files_and_those_inside_go_along(tmp_pat
             house.replica("phone", "Trash/Job").mark("b", add="F")
             await house.settle()
             assert provider.flags("Trash/Job")["b"] == {FLAGGED}
+
+
+async def test_renamed_mailbox_is_known_by_its_id_whatever_is_left_in_it(tmp_path: Path, user: Provider) -> None:
+    """By MAILBOXID (RFC 8474), where too few of its messages are left to prove it, and another one has its name."""
+    user.receive(*"abcdef", mailbox="Work")
+    async with Tap(user.server.imap_port) as tap:
+        ids = _tell_ids(tap)
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}, devices=DEVICES) as house:
+            await house.settle()
+            before = [_inodes(replica) for replica in house.replicas("Work")]
+            rows = await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Work"))
+            asked = len(tap.bodies)
+            await house.__aexit__()
+
+            _rename(user, "Work", "Job")
+            ids[b"Job"] = ids.pop(b"Work")
+            user.expunge(*"abcd", mailbox="Job")
+            user.receive("other", mailbox="Work")
+            await house.__aenter__()
+            await house.settle()
+            for hold in await house.db.read(holds.holds):
+                await house.db.write(partial(holds.release_hold, hold_id=hold.id))
+            await house.settle()
+
+            assert [one.keys() for one in house.replicas("Job")] == [["e", "f"]] * len(DEVICES)
+            assert [one.keys() for one in house.replicas("Work")] == [["other"]] * len(DEVICES)
+            after = [_inodes(replica) for replica in house.replicas("Job")]
+            assert all(now.items() <= then.items() for now, then in zip(after, before, strict=True))
+            assert sum(map(len, tap.bodies[asked:])) == 1, "only the new message is fetched"
+            assert rows == await house.rows(select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Job"))
 
 
 async def test_swapped_and_replaced_mailboxes_each_keep_their_files(tmp_path: Path, user: Provider) -> None:
@@ -135,6 +170,23 @@ async def test_directory_that_somebody_has_renamed_before_loses_nothing(
         assert house.replica("laptop", "Job/Sub").keys() == ["x"]
         assert len(user.flags("Job")) == 12
         assert await house.db.read(holds.holds) == ()
+
+
+def _tell_ids(tap: Tap) -> dict[bytes, bytes]:
+    """Let the server tell a MAILBOXID of each mailbox, as none does that we test with; return them by name."""
+    ids: dict[bytes, bytes] = {}
+    numbers = count(1)
+
+    def says(line: bytes) -> bytes:
+        line = line.replace(b"CAPABILITY IMAP4rev1 ", b"CAPABILITY IMAP4rev1 OBJECTID ")
+        if (found := _STATUS.match(line)) is None:
+            return line
+        id_ = ids.setdefault(found[1], b"F%d" % next(numbers))
+        return found[0] + b"MAILBOXID (" + id_ + b") " + line[found.end() :]
+
+    tap.alters = lambda line: line.replace(b" MAILBOXID", b"").replace(b" EMAILID", b"")
+    tap.says = says
+    return ids
 
 
 def _rename(user: Provider, old: str, new: str) -> None:

@@ -94,6 +94,31 @@ def test_messages_that_are_set_aside_are_listed_with_their_reason() -> None:
     assert "not by itself" in text
 
 
+def test_mailboxes_that_a_server_refused_are_told_apart_from_messages() -> None:
+    """Whose it is, and when it is tried again; a message without a UID is a new file, or in a maildrop."""
+    values = {"account": "work", "error": "create refused", "attempts": 2, "since_at": NOW - 10}
+    of_laptop = {"uid": None, "device": "laptop", **values}
+    mailbox = TroubleStatus(mailbox="Lists", retry_at=NOW + 300, is_mailbox=True, **of_laptop)  # type: ignore[arg-type]
+    file = TroubleStatus(mailbox="Lists", retry_at=NOW, **of_laptop)  # type: ignore[arg-type]
+    untaken = TroubleStatus(mailbox="INBOX", uid=None, device=None, retry_at=None, **values)  # type: ignore[arg-type]
+
+    lines = shown(troubles=(mailbox, file, untaken)).splitlines()[-3:]
+
+    assert [line.split("  ")[0].strip() for line in lines] == ["work/Lists", "work/Lists", "work/INBOX"]
+    assert [" ".join(line.split()[1:]) for line in lines] == [
+        "the mailbox laptop 2 in 5 min create refused",
+        "a new file laptop 2 now create refused",
+        "in maildrop 2 not by itself create refused",
+    ]
+
+
+def test_mailbox_without_messages_whose_removal_is_held_is_told_as_a_mailbox() -> None:
+    """There is no message to count."""
+    held = HoldStatus(5, "by_device", "laptop", "work", "Lists", 0, "mailboxes_emptied", "several", "held", NOW - 60)
+
+    assert "the removal of the mailbox by laptop  work/Lists" in shown(holds=(held,))
+
+
 def test_holds_tell_whose_how_many_why_and_how_to_go_on() -> None:
     """A person learns what waits, since when, and which command shows more."""
     held = HoldStatus(3, "device", "laptop", "work", "INBOX", 1035, "too_many", "more than allowed", "held", NOW - 7200)

@@ -63,3 +63,17 @@ def test_file_that_is_another_by_then_is_not_settled(grove: Grove, how: str) -> 
 
     rows = grove.rows(replica_message.select().where(replica_message.c.id == upload.file_id))
     assert [(row.message_id, row.state) for row in rows] == ([(None, ReplicaState.NEW)] if is_rewritten else [])
+
+
+@pytest.mark.parametrize("how", ["rewritten", "vanished"])
+def test_file_that_became_a_message_while_it_was_looked_for_keeps_that(grove: Grove, how: str) -> None:
+    """A look began before the upload was settled: what it tells is a change of the message, and no end of the file."""
+    (message,) = grove.plant(1)
+    upload = take_in(grove, b"n")
+    later = Sighting("n", None, "cur", frozenset(), 30, 600)
+
+    settle(grove, upload, message)
+    record(grove, Rewritten(upload.file_id, later) if how == "rewritten" else Vanished(upload.file_id, is_own=True))
+
+    state = grove.file(grove.laptop, message).state
+    assert state == (ReplicaState.EDITED if how == "rewritten" else ReplicaState.MISSING)
