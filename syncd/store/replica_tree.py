@@ -64,6 +64,11 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
     }
 
 
+def are_settled(conn: Connection, replica_id: int) -> bool:
+    """Tell whether every file that a replica has a row of is present, and nothing is announced of it or waits."""
+    return conn.execute(_ANY_UNSETTLED, {"of_id": replica_id}).first() is None
+
+
 def files_by_name(conn: Connection, replica_id: int, names: Iterable[str]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of a replica's files by name, of those that are named and exist."""
     query = select(*FILE_COLUMNS).where(replica_message.c.replica_id == replica_id)
@@ -307,3 +312,10 @@ def _drop_upload(conn: Connection, file_id: int) -> None:
 
 def _update(conn: Connection, file_id: int, **values: Any) -> None:
     conn.execute(update(replica_message).where(replica_message.c.id == file_id).values(**values))
+
+
+_ANY_UNSETTLED = (
+    select(replica_message.c.id)
+    .where(replica_message.c.replica_id == bindparam("of_id"), replica_message.c.state != ReplicaState.PRESENT)
+    .limit(1)
+)

@@ -196,12 +196,17 @@ class DeviceFiles:
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes.
 
-        NOTE: where all was as the rows say and no name changed since, nothing is listed. Rows change with what we do to
-        files, which changes names, or after what was seen of them; so the look takes as long for any number of files.
+        NOTE: where all was as the rows say and no name changed since, nothing is listed, so that the look takes as long
+        for any number of files. What rows say of present files changes only with what we do to them, which changes
+        names, or after what was seen of them.
         """
         await self.read_keywords(of)
         keywords, known = self.holdable_keywords(of), self._as_rows_say.get(of.id)
-        if known is not None and await asyncio.to_thread(self._is_as_listed, of, keywords, known):
+        if (
+            known is not None
+            and await self._db.read(lambda conn: replica_tree.are_settled(conn, of.id))
+            and await asyncio.to_thread(self._is_as_listed, of, keywords, known)
+        ):
             return 0
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
         suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
