@@ -75,11 +75,11 @@ def list_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> Listing:
 
 def listed(mailbox: MailboxDirectory) -> Listing:
     """List an open mailbox directory, like `list_mailbox`."""
-    before = changed_ns(mailbox)
-    if _is_recent(before):
+    before = _changed_ns(mailbox)
+    if is_recent(before):
         time.sleep(_TICK_NS / 1_000_000_000)
-        before = changed_ns(mailbox)
-    can_tell = not _is_recent(before)
+        before = _changed_ns(mailbox)
+    can_tell = not is_recent(before)
     files: list[SeenFile] = []
     odd: set[str] = set()
     # NOTE: files move from new/ to cur/: in this order one that moves meanwhile is seen twice rather than not at all.
@@ -97,7 +97,7 @@ def listed(mailbox: MailboxDirectory) -> Listing:
             if file.name not in duplicates or isinstance(mailbox.stat(file.subdir, file.filename), FileFacts)
         ]
         duplicates = _doubled(files)
-    is_complete = can_tell and before == changed_ns(mailbox)
+    is_complete = can_tell and before == _changed_ns(mailbox)
     return Listing(tuple(files), duplicates, frozenset(odd), before if is_complete else None)
 
 
@@ -111,12 +111,11 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
         return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
 
 
-def changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
-    """Return by what a look tells that the names of an open mailbox directory are as they were."""
+def _changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
     return mailbox.changed_ns(NEW), mailbox.changed_ns(CUR)
 
 
-def _is_recent(changed: Iterable[int]) -> bool:
+def is_recent(changed: Iterable[int]) -> bool:
     """Tell whether a change at this moment could leave the mtimes as they are, for they advance in ticks."""
     now_ns = time.time_ns()
     return any(0 <= now_ns - at < (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) for at in changed)

@@ -166,6 +166,17 @@ class ReplicaRoot:
         with failing("make a batch durable"):
             return syncfs(self.fd)
 
+    def changed_ns(self, directory: PurePosixPath, *names: str) -> tuple[int, ...]:
+        """Return the mtimes of what is in a directory by these names, 0 for what is not there, and open nothing."""
+        with failing("examine a mailbox directory"):
+            return tuple(self._mtime_ns(f"{directory}/{name}") for name in names)
+
+    def _mtime_ns(self, path: str) -> int:
+        try:
+            return os.stat(path, dir_fd=self.fd, follow_symlinks=False).st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+
     def device_number(self) -> int:
         """Return which file system the root is on."""
         with failing("examine the replica root"):

@@ -64,9 +64,9 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
     }
 
 
-def are_settled(conn: Connection, replica_id: int) -> bool:
-    """Tell whether every file that a replica has a row of is present, and nothing is announced of it or waits."""
-    return conn.execute(_ANY_UNSETTLED, {"of_id": replica_id}).first() is None
+def unsettled_replicas(conn: Connection, device_id: int) -> frozenset[int]:
+    """Return the replicas of a device with rows of files that are not present, or of which something waits."""
+    return frozenset(conn.execute(_WITH_UNSETTLED, {"of_device": device_id}).scalars())
 
 
 def files_by_name(conn: Connection, replica_id: int, names: Iterable[str]) -> Mapping[str, ReplicaMessage]:
@@ -314,8 +314,9 @@ def _update(conn: Connection, file_id: int, **values: Any) -> None:
     conn.execute(update(replica_message).where(replica_message.c.id == file_id).values(**values))
 
 
-_ANY_UNSETTLED = (
-    select(replica_message.c.id)
-    .where(replica_message.c.replica_id == bindparam("of_id"), replica_message.c.state != ReplicaState.PRESENT)
-    .limit(1)
+_WITH_UNSETTLED = (
+    select(replica_message.c.replica_id)
+    .join(replica, replica.c.id == replica_message.c.replica_id)
+    .where(replica.c.device_id == bindparam("of_device"), replica_message.c.state != ReplicaState.PRESENT)
+    .distinct()
 )

@@ -27,6 +27,7 @@ from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
 from syncd.sync.device_rounds import DeviceRounds
 from syncd.sync.directory_changes import DirectoryChanges
+from syncd.sync.file_effects import path_of
 from syncd.sync.intake import Intake
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -190,10 +191,14 @@ class Device:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
         count, all_served = 0, await self._mailboxes.looked_at(device_id)
+        replicas = [one.replica for one in all_served]
+        listed = await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
         for served in all_served:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
-                    count += await self._observe(served, changes, files.get(served.replica.directory, []))
+                    count += await self._observe(
+                        served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
+                    )
         if count or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
@@ -215,11 +220,12 @@ class Device:
             self._wakes.account(account).set()
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
-    async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile]) -> int:
-        replica, directory = served.replica, PurePosixPath(served.replica.directory)
+    async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile], *, is_listed: bool) -> int:
+        replica, directory = served.replica, path_of(served.replica.directory)
         if changes.is_overflow:
             self._files.examine(replica)  # what was written in place may not have been heard of
-        is_whole = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
+        is_named = any(directory.is_relative_to(one) for one in changes.mailboxes)
+        is_whole = changes.is_overflow or (is_named and not is_listed)
         if directory in changes.keyword_lists:
             is_whole |= await self._files.read_keywords(replica)
         count = 0

@@ -16,6 +16,7 @@ from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
+from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
@@ -27,7 +28,7 @@ from syncd.maildir.names import (
     unknown_letters,
     unlisted_keywords,
 )
-from syncd.maildir.observe import ChangedNs, SeenFile
+from syncd.maildir.observe import ChangedNs, SeenFile, is_recent
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Appeared, Change, Sighting, compare
@@ -49,7 +50,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import Seen, is_as_listed, place_of, see, suspects
+from syncd.sync.sightings import Seen, place_of, see, suspects
 from syncd.sync.thread import to_its_end
 
 _SMALL_BODY_BYTES = 1024 * 1024
@@ -86,20 +87,20 @@ class DeviceFiles:
         self._is_watched = is_watched
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
-        self._as_rows_say: dict[int, _AsRowsSay] = {}
+        self._listed: dict[int, _Listed] = {}
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
         self._examined.clear()
-        self._as_rows_say.clear()
+        self._listed.clear()
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
         self._examined.discard(of.id)
-        self._as_rows_say.pop(of.id, None)
+        self._listed.pop(of.id, None)
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
@@ -193,28 +194,35 @@ class DeviceFiles:
             return await self.observe_all(of) + await self._record(of, files)
         return await self._record(of, files)
 
-    async def observe_all(self, of: ReplicaRow) -> int:
-        """List a whole replica, record what the device did since the last look, and return how many changes.
+    async def as_listed(self, device_id: int, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
+        """Return those of these replicas in which no name changed since all was as their rows say.
 
-        NOTE: where all was as the rows say and no name changed since, nothing is listed, so that the look takes as long
-        for any number of files. What rows say of present files changes only with what we do to them, which changes
-        names, or after what was seen of them.
+        NOTE: these need not be listed, so that a look takes as long for any number of files. What rows say of present
+        files changes only with what we do to them, which changes names, or after what was seen of them.
         """
+        known = {
+            of.id: listed
+            for of in replicas
+            if (listed := self._listed.get(of.id)) is not None
+            and (listed.directory, listed.keywords) == (of.directory, self.holdable_keywords(of))
+        }
+        if not known:
+            return frozenset()
+        unsettled = await self._db.read(partial(replica_tree.unsettled_replicas, device_id=device_id))
+        return await asyncio.to_thread(self._unchanged, known) - unsettled
+
+    async def observe_all(self, of: ReplicaRow) -> int:
+        """List a whole replica, record what the device did since the last look, and return how many changes."""
+        self._listed.pop(of.id, None)
+        keywords_changed_ns = await asyncio.to_thread(self._changed_ns, of.directory, KEYWORDS)
         await self.read_keywords(of)
-        keywords, known = self.holdable_keywords(of), self._as_rows_say.get(of.id)
-        if (
-            known is not None
-            and await self._db.read(lambda conn: replica_tree.are_settled(conn, of.id))
-            and await asyncio.to_thread(self._is_as_listed, of, keywords, known)
-        ):
-            return 0
+        keywords = self.holdable_keywords(of)
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
         suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
         count = await self._record(of, suspects) if suspects else 0
         self._examined.add(of.id)
-        self._as_rows_say.pop(of.id, None)
-        if changed_ns is not None:
-            self._as_rows_say[of.id] = _AsRowsSay(of.directory, keywords, changed_ns)
+        if changed_ns is not None and not is_recent(keywords_changed_ns):
+            self._listed[of.id] = _Listed(of.directory, keywords, (*changed_ns, *keywords_changed_ns))
         return count
 
     async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
@@ -303,11 +311,17 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _is_as_listed(self, of: ReplicaRow, keywords: KeywordMap, known: "_AsRowsSay") -> bool:
-        if (known.directory, known.keywords) != (of.directory, keywords):
-            return False
+    def _changed_ns(self, directory: str, *names: str) -> tuple[int, ...]:
         with ReplicaRoot(self._config.path) as root:
-            return is_as_listed(root, PurePosixPath(known.directory), known.changed_ns)
+            return root.changed_ns(path_of(directory), *names)
+
+    def _unchanged(self, known: Mapping[int, "_Listed"]) -> frozenset[int]:
+        with ReplicaRoot(self._config.path) as root:
+            return frozenset(
+                replica_id
+                for replica_id, listed in known.items()
+                if root.changed_ns(path_of(listed.directory), NEW, CUR, KEYWORDS) == listed.changed_ns
+            )
 
     def _suspects(
         self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap
@@ -348,12 +362,12 @@ class DeviceFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class _AsRowsSay:
-    """Remember of a mailbox directory whose files were all as their rows say when its names changed last."""
+class _Listed:
+    """Remember of a mailbox directory whose files were all as their rows say when it and its keywords last changed."""
 
     directory: str
     keywords: KeywordMap
-    changed_ns: ChangedNs
+    changed_ns: tuple[int, ...]
 
 
 def _record_returned(conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:

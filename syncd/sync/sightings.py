@@ -14,7 +14,7 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of
-from syncd.maildir.observe import ChangedNs, SeenFile, changed_ns, list_mailbox, seen_now
+from syncd.maildir.observe import ChangedNs, SeenFile, list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
@@ -67,12 +67,6 @@ def suspects(
         log.warning("replica_files_left_alone", replica=str(directory), count=len(unclear))
     files = tuple(file for file in found if file.name not in unclear)
     return files, None if files else listing.changed_ns
-
-
-def is_as_listed(root: ReplicaRoot, directory: PurePosixPath, listed: ChangedNs) -> bool:
-    """Tell whether all names of a mailbox directory are as they were when it was listed."""
-    with root.mailbox(directory) as mailbox:
-        return changed_ns(mailbox) == listed
 
 
 def see(
