@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from syncd.errors import ConnectionLostError, Reach, SyncdError
+from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
@@ -143,19 +143,26 @@ class ImapConnection:
 
     # Mailboxes.
 
-    async def list_mailboxes(self, *, with_status: bool = False, with_news: bool = False) -> tuple[ListEntry, ...]:
-        """List all mailboxes, with special uses, and with their counts in the same round trip where offered.
+    async def list_mailboxes(self, *, with_status: bool = False) -> tuple[ListEntry, ...]:
+        """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
+        return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
 
-        with_news: the server has its moment to report of the selected mailbox as well, and in the same round trip.
+    async def list_and_select(self, octets: bytes, *, condstore: bool = False) -> tuple[ListEntry, ...]:
+        """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
+
+        A mailbox that is refused is not `selected` afterwards. NOTE: of a selected mailbox Dovecot's STATUS and NOOP
+        tell what the session has seen already, where they are pipelined.
         """
-        if not with_news:
-            return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
-        noop = asyncio.ensure_future(self._session.command("NOOP", is_pipelined=True))
         listing = asyncio.ensure_future(
-            mailbox_commands.list_mailboxes(self._session, with_status=with_status, is_pipelined=True)
+            mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
         )
-        await asyncio.gather(noop, listing, return_exceptions=True)
-        noop.result()
+        selecting = asyncio.ensure_future(self.select(octets, condstore=condstore, is_pipelined=True))
+        outcomes = await asyncio.gather(listing, selecting, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not (
+                outcome is outcomes[1] and isinstance(outcome, RefusedError)
+            ):
+                raise outcome
         return listing.result()
 
     async def status(self, octets: bytes) -> StatusRow:
@@ -195,6 +202,7 @@ class ImapConnection:
         qresync: tuple[int, int, UidSet] | None = None,
         condstore: bool = False,
         read_only: bool = False,
+        is_pipelined: bool = False,
     ) -> SelectResult:
         """Select a mailbox; the events of the one before are forgotten.
 
@@ -215,7 +223,9 @@ class ImapConnection:
         self._selected = None
         collector = Selecting()
         verb = "EXAMINE" if read_only else "SELECT"
-        end = await self._session.attempt(verb, string(octets), *parameters, collector=collector)
+        end = await self._session.attempt(
+            verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
+        )
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
         result = collector.result(end)

@@ -176,8 +176,7 @@ class ImapAccount:
             if asked or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                # NOTE: not every server reports all that changed; the regular pass does not rely on that.
-                await self._reading.run_pass(connection, believes_events=not is_due)
+                await self._reading.run_pass(connection)
                 await self._reading.look_again(connection, waits=bool(asked))
                 self.requests.answer()
             elif has_news or connection.has_events:

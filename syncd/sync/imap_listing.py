@@ -29,8 +29,8 @@ def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
     )
 
 
-def is_still_as_known(mailbox: MailboxRow, connection: ImapConnection) -> bool:
-    """Tell whether a mailbox is the selected one, was as known then, and its server has reported nothing since."""
+def is_selected_as_known(mailbox: MailboxRow, connection: ImapConnection) -> bool:
+    """Tell whether a mailbox is the selected one, and nothing in it is new; without mod-sequences flags may be."""
     selected = connection.selection if connection.selected == mailbox.wire_name else None
     if selected is None or selected.highestmodseq is None or not mailbox.is_listed:
         return False

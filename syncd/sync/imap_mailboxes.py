@@ -62,14 +62,18 @@ class ImapMailboxes:
         synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
         return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
 
-    async def list(self, connection: ImapConnection, *, with_news: bool = False) -> dict[bytes, StatusRow]:
+    async def list(self, connection: ImapConnection, *, selects_anew: bool = False) -> dict[bytes, StatusRow]:
         """Record what the server lists, and return the counts of those mailboxes for which it gave them.
 
-        with_news: let the server report of the selected mailbox as well.
+        selects_anew: select the mailbox that is selected once more, so that it is told how it is now.
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
-        entries = await connection.list_mailboxes(with_status=True, with_news=with_news)
+        if selects_anew and connection.selected is not None:
+            condstore = "CONDSTORE" in connection.capabilities
+            entries = await connection.list_and_select(connection.selected, condstore=condstore)
+        else:
+            entries = await connection.list_mailboxes(with_status=True)
         known = await self._known.get(self._account_id)
         listed = {entry.octets: listed_of(entry, self._patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())

@@ -25,7 +25,7 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.imap_identity import RenumberedError
-from syncd.sync.imap_listing import has_arrivals, is_still_as_known, is_unchanged
+from syncd.sync.imap_listing import has_arrivals, is_selected_as_known, is_unchanged
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
@@ -128,15 +128,12 @@ class ImapReading:
             return True
         return await self._is_awaited()
 
-    async def run_pass(self, connection: ImapConnection, *, believes_events: bool = False) -> None:
-        """Go once through the mailboxes, and read what changed in them.
-
-        believes_events: the selected mailbox is read only if its server reports anything of it when it is asked.
-        """
+    async def run_pass(self, connection: ImapConnection) -> None:
+        """Go once through the mailboxes, and read what changed in them."""
         self._activity.now("listing mailboxes", self._clock())
         self.push.has_made_mailboxes = False
         began = self._glanced_at = asyncio.get_running_loop().time()
-        statuses = await self.mailboxes.list(connection, with_news=believes_events)
+        statuses = await self.mailboxes.list(connection, selects_anew=True)
         rows = await self.mailboxes.synced()
         changed = [
             row
@@ -145,7 +142,7 @@ class ImapReading:
             or self._suspicions.has(row.id)
             or not (
                 is_unchanged(row, statuses.get(row.wire_name))
-                or (believes_events and row.id in self._seen and is_still_as_known(row, connection))
+                or (row.id in self._seen and is_selected_as_known(row, connection))
             )
         ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))

@@ -120,7 +120,7 @@ async def test_event_read_together_with_the_end_of_idle_is_kept() -> None:
 
 
 async def test_who_is_woken_in_idle_asks_in_the_same_round_trip() -> None:
-    """News and mailboxes are asked for before the server has said that IDLE is over; what goes alone waits for that."""
+    """Mailboxes are asked for, and one selected anew, before IDLE is over; what goes alone waits for its end."""
     done = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -130,20 +130,39 @@ async def test_who_is_woken_in_idle_asks_in_the_same_round_trip() -> None:
         await peer.send(b"+ idling\r\n")
         done.set()
         assert await peer.line() == b"DONE"
-        for command in (b"NOOP", b"LIST"):
+        for command in (b"LIST", b"SELECT"):
             await peer.expect(command)
             tags.append(peer.tag)
-        await peer.send(tags[0] + b" OK idle ended\r\n* 5 EXISTS\r\n" + tags[1] + b" OK\r\n")
-        await peer.send(b'* LIST () "/" INBOX\r\n' + tags[2] + b" OK\r\n")
+        await peer.send(b"* 1 EXPUNGE\r\n* 5 EXISTS\r\n" + tags[0] + b" OK idle ended\r\n")
+        await peer.send(b'* LIST () "/" INBOX\r\n' + tags[1] + b" OK\r\n")
+        await peer.send(SELECTED.replace(b"3 EXISTS", b"4 EXISTS") + tags[2] + b" OK [READ-WRITE] selected\r\n")
         await peer.answer(b"NOOP")
 
     async with connected(script) as connection:
         await select(connection)
         assert not await connection.idle(timeout_s=10, until=done)
-        listed = await connection.list_mailboxes(with_news=True)
+        listed = await connection.list_and_select(b"INBOX")
         assert [entry.octets for entry in listed] == [b"INBOX"]
-        assert connection.drain_events().exists == 5
+        assert connection.selection is not None
+        assert (connection.selection.exists, connection.has_events) == (4, False)
         await connection.noop()
+
+
+async def test_mailbox_that_is_refused_while_mailboxes_are_listed_is_not_selected() -> None:
+    """The list counts all the same."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"LIST")
+        tag = peer.tag
+        await peer.expect(b"SELECT")
+        await peer.send(b'* LIST () "/" INBOX\r\n' + tag + b" OK\r\n" + peer.tag + b" NO not now\r\n")
+
+    async with connected(script) as connection:
+        await select(connection)
+        listed = await connection.list_and_select(b"INBOX")
+        assert [entry.octets for entry in listed] == [b"INBOX"]
+        assert connection.selected is None
 
 
 async def test_event_before_the_server_goes_idle_ends_idle() -> None:
