@@ -4,7 +4,7 @@ import socket
 import sys
 from io import IOBase
 
-from tests.benchmarks.limits.store import Store
+from tests.benchmarks.limits.store import Intake
 
 _WINDOW = 400
 _MAILBOX = "INBOX"
@@ -21,7 +21,7 @@ def main() -> None:
         for _ in range(4):  # the greeting is the first
             _expect_ok(answers)
         count = len(_text(answers).splitlines())
-        with Store(directory, roots, (_MAILBOX,)) as store:
+        with Intake(directory, roots, (_MAILBOX,)) as intake:
             asked = 0
             for number in range(1, count + 1):
                 if asked < min(number + _WINDOW // 2, count):
@@ -29,7 +29,7 @@ def main() -> None:
                     connection.sendall("".join(f"RETR {one}\r\n" for one in more).encode())
                     asked = more[-1]
                 _expect_ok(answers)
-                store.add((_MAILBOX, number, "", _text(answers)))
+                intake.add((_MAILBOX, number, "", _text(answers)))
         connection.sendall("".join(f"DELE {number}\r\n" for number in range(1, count + 1)).encode() + b"QUIT\r\n")
         for _ in range(count + 1):
             _expect_ok(answers)

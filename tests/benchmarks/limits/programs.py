@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.benchmarks import measure
-from tests.benchmarks.measure import Effort
+from tests.benchmarks.measure import Effort, Stretch
 from tests.benchmarks.peers import Account
 
 
@@ -32,11 +32,12 @@ class Once:
 
 
 class Limit:
-    """Run a limit program that waits to be asked, until left."""
+    """Run a limit program that waits to be asked; entering starts it, leaving ends it."""
 
-    def __init__(self, name: str, directory: Path, account: Account, roots: Sequence[Path] = ()) -> None:
-        directory.mkdir(exist_ok=True)
-        self._command = _command(name, directory, account, roots)
+    def __init__(self, program: str, directory: Path, account: Account, devices: int = 0) -> None:
+        directory.mkdir()
+        self.roots = tuple(directory / f"device{number}" for number in range(1, devices + 1))
+        self._command = _command(program, directory, account, self.roots)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -49,12 +50,14 @@ class Limit:
         with self._process:
             self._process.kill()
 
-    def step(self) -> float:
-        """Have one step done, and return the seconds that it took."""
+    def step(self) -> Effort:
+        """Have one step done, and return what it took; the seconds are those of the program itself."""
         assert self._process.stdin is not None
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
-        return float(self._answer())
+        with Stretch.over(self._process.pid) as stretch:
+            self._process.stdin.write("step\n")
+            self._process.stdin.flush()
+            wall_s = float(self._answer())
+        return Effort(wall_s, stretch.effort.cpu_s, stretch.effort.peak_bytes)
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -64,7 +67,6 @@ class Limit:
         return answer
 
 
-def _command(name: str, directory: Path, account: Account, roots: Sequence[Path]) -> list[str]:
-    program = [sys.executable, "-m", f"tests.benchmarks.limits.{name}"]
+def _command(program: str, directory: Path, account: Account, roots: Sequence[Path]) -> list[str]:
     words = [account.host, str(account.port), account.user, account.password, ",".join(account.mailboxes)]
-    return [*program, *words, str(directory), *map(str, roots)]
+    return [sys.executable, "-m", f"tests.benchmarks.limits.{program}", *words, str(directory), *map(str, roots)]

@@ -12,8 +12,8 @@ def main() -> None:
     print("ready", flush=True)
     for _ in sys.stdin:
         began = time.monotonic()
-        connection.send(b'S LIST "" "*" RETURN (STATUS (UIDVALIDITY UIDNEXT MESSAGES HIGHESTMODSEQ))\r\n')
-        for _ in connection.until(b"S"):
+        connection.send('S LIST "" "*" RETURN (STATUS (UIDVALIDITY UIDNEXT MESSAGES HIGHESTMODSEQ))\r\n')
+        for _ in connection.until("S"):
             pass
         print(time.monotonic() - began, flush=True)
 

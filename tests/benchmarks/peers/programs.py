@@ -36,9 +36,9 @@ def find(name: str, *packages: str) -> Program:
             (_PYTHON, str(program)), {"PYTHONPATH": _joined(root, "usr/lib/python3/dist-packages", "usr/share")}
         )
     if b"perl" in first:
-        return Program(
-            (_PERL, str(program)), environment | {"PERL5LIB": _joined(root, "usr/share/perl5", *_perl(root))}
-        )
+        # NOTE: a program that distrusts its environment (-T) does not look at PERL5LIB.
+        distrusts = ("-T",) if b"-T" in first else ()
+        return Program((_PERL, *distrusts, *(f"-I{found}" for found in _perl(root)), str(program)), environment)
     return Program((str(program),), environment)
 
 
@@ -46,5 +46,5 @@ def _joined(root: Path, *directories: str) -> str:
     return ":".join(str(root / directory) for directory in directories)
 
 
-def _perl(root: Path) -> list[str]:
-    return [str(found.relative_to(root)) for found in root.glob("usr/lib/*/perl5/*")]
+def _perl(root: Path) -> list[Path]:
+    return [root / "usr/share/perl5", *root.glob("usr/lib/*/perl5/*")]

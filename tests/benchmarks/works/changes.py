@@ -3,13 +3,14 @@
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks import maildirs
 from tests.benchmarks.bench import Bench, alternating
 from tests.benchmarks.corpus import Corpus, digest
+from tests.benchmarks.limits.programs import Limit
 from tests.benchmarks.measure import Effort
 from tests.benchmarks.peers import Account
 from tests.benchmarks.peers.mbsync import Mbsync
@@ -22,51 +23,68 @@ from tests.servers.messages import Kind, Writer
 
 WORK = "changes"
 SETTINGS = tuple(Setting(messages, 1, rtt_ms) for messages in (10_000, 100_000) for rtt_ms in (0, 25))
+PULL, PUSH = "pull", "push"
 _FLAGS, _NEW, _GONE = 100, 50, 20
 _OLD_ENOUGH_S = 2.5  # mbsync sleeps a second when a Maildir has just changed
-_BOUNDS = {("pull", False): 0.9, ("pull", True): 0.5, ("push", False): 0.8, ("push", True): 0.5}
-_DIRECTIONS = ("pull", "push")
+_BOUNDS = {(PULL, False): 0.9, (PULL, True): 0.5, (PUSH, False): 0.8, (PUSH, True): 0.5}
+Took = dict[tuple[Setting, str, str], Sequence[float]]
+"""Seconds of each pair, by setting, direction and name."""
+
+
+def changes(bench: Bench) -> None:
+    """Measure changes to and from the server, in mailboxes of several sizes."""
+    settings = bench.options.settings(SETTINGS)
+    took: Took = {}
+    for messages in dict.fromkeys(setting.messages for setting in settings):
+        with ExitStack() as stack:
+            scene = _Scene(bench, messages, stack)
+            for setting in settings:
+                if setting.messages == messages:
+                    took |= scene.measure(setting)
+    smallest = min(setting.messages for setting in settings)
+    for (setting, direction, name), seconds in took.items():
+        base = took.get((Setting(smallest, setting.mailboxes, setting.rtt_ms), direction, name))
+        if name.startswith("syncd") and base is not None and base is not seconds:
+            what = f"{direction}, {name} / in {smallest:,}"
+            bench.row(WORK, setting, what, ratios(seconds, base), bound=1.2)
 
 
 class _Side:
-    """A contender with a mailbox of its own, which changes."""
+    """Somebody who keeps devices like a mailbox of his own; both change, and he makes them equal again."""
 
-    def __init__(self, name: str, contender: Mbsync | Syncd, mailbox: Mailbox) -> None:
+    def __init__(self, name: str, mailbox: Mailbox, roots: Sequence[Path], sync: Callable[[], Effort]) -> None:
         self.name = name
-        self.contender = contender
-        self.mailbox = mailbox
-        self.efforts: dict[str, list[Effort]] = {direction: [] for direction in _DIRECTIONS}
+        self.efforts: dict[str, list[Effort]] = {}
         self.traffic: dict[str, Traffic] = {}
+        self._mailbox = mailbox
+        self._roots = roots
+        self._sync = sync
 
     def measure(self, direction: str, change: "_Change", line: Wire) -> None:
         """Change one side, have it synced, and compare every message."""
-        if direction == "pull":
-            change.on_server(self.mailbox)
+        if direction == PULL:
+            change.on_server(self._mailbox)
         else:
-            change.on_device(self.mailbox, self._maildir)
-            if isinstance(self.contender, Mbsync):
+            change.on_device(self._mailbox, next(path.parent for path in self._roots[0].rglob("*INBOX/cur")))
+            if self.name == Mbsync.name:
                 time.sleep(_OLD_ENOUGH_S)
         before = line.traffic()
-        syncd = self.contender
-        self.efforts[direction].append(syncd.sync() if isinstance(syncd, Mbsync) else syncd.measured_ask())
+        self.efforts.setdefault(direction, []).append(self._sync())
         if before and (after := line.traffic()):
             self.traffic[direction] = after - before
-        self.mailbox.check(self.name)
-        maildirs.check(self.name, self.contender.roots, self.mailbox.held)
-
-    @property
-    def _maildir(self) -> Path:
-        return next(path.parent for path in self.contender.roots[0].rglob("cur") if "INBOX" in path.parent.name)
+        self._mailbox.check(self.name)
+        maildirs.check(self.name, self._roots, self._mailbox.held)
 
 
 class _Change:
-    """What happens in one pair, the same for every contender."""
+    """What happens in one pair, the same for everybody."""
 
     def __init__(self, seed: str, messages: int) -> None:
         self._seed = seed
         self._counts = tuple(min(count, max(1, messages // 20)) for count in (_FLAGS, _NEW, _GONE))
 
     def on_server(self, mailbox: Mailbox) -> None:
+        """Do what another mail program does."""
         chance, (flags, new, gone) = random.Random(self._seed), self._counts
         chosen = chance.sample(sorted(mailbox.messages), flags + gone)
         mailbox.change(flagged=chosen[:flags], gone=chosen[flags:], new=self._letters(new))
@@ -74,7 +92,7 @@ class _Change:
     def on_device(self, mailbox: Mailbox, maildir: Path) -> None:
         """Do what a mail program does to files, and tell the mailbox what it should hold then."""
         chance, (flags, new, gone) = random.Random(self._seed), self._counts
-        chosen = chance.sample(sorted(maildirs.mail_files(maildir.parent / maildir.name)), flags + gone)
+        chosen = chance.sample(sorted(maildirs.mail_files(maildir)), flags + gone)
         for file in chosen[:flags]:
             known, before = digest(file.read_bytes()), maildirs.flag_letters(file.name)
             after = "".join(sorted(set(before) ^ {"F"}))
@@ -94,81 +112,75 @@ class _Change:
         return list(writer.corpus(count, leave_out={Kind.NO_BODY, Kind.BARE_LF, Kind.NO_MESSAGE_ID}))
 
 
-def changes(bench: Bench) -> None:
-    """Measure changes to and from the server, in mailboxes of several sizes."""
-    settings = bench.options.settings(SETTINGS)
-    took: dict[tuple[Setting, str], Sequence[float]] = {}
-    for messages in dict.fromkeys(setting.messages for setting in settings):
-        mine = [setting for setting in settings if setting.messages == messages]
-        took |= _in_one_size(bench, mine)
-    smallest = min(setting.messages for setting in settings)
-    for (setting, direction), ours in took.items():
-        base = took.get((Setting(smallest, setting.mailboxes, setting.rtt_ms), direction))
-        if base is not None and base is not ours:
-            bench.row(WORK, setting, f"{direction} / {direction} in {smallest:,}", ratios(ours, base), bound=1.2)
+class _Scene:
+    """Mailboxes of one size, which all begin with the same messages, and who keeps devices like them."""
 
+    def __init__(self, bench: Bench, messages: int, stack: ExitStack) -> None:
+        self._bench = bench
+        self._corpus = Corpus(bench.options.seed, messages, is_light=True)
+        devices = bench.options.devices
+        self._syncds = {
+            f"syncd, {count} device{'s' * (count > 1)}": Syncd(bench.directory("syncd"), count)
+            for count in ((devices,) if bench.options.is_smoke else dict.fromkeys((1, devices)))
+        }
+        self._mbsync = bench.peer(Mbsync.name, lambda: Mbsync(bench.directory("mbsync")))
+        self._mailboxes: Mapping[str, Mailbox] = {name: self._mailbox() for name in (Mbsync.name, *self._syncds)}
+        for name, syncd in self._syncds.items():
+            stack.callback(syncd.discard)
+            syncd.configure(Account(bench.server.imap_port, self._mailboxes[name].user))
+            with syncd:
+                pass
+            maildirs.check(name, syncd.roots, self._corpus.held)
+        if self._mbsync is not None:
+            self._mbsync.configure(Account(bench.server.imap_port, self._mailboxes[Mbsync.name].user))
+            self._mbsync.sync(is_durable=False)
+            maildirs.check(Mbsync.name, self._mbsync.roots, self._corpus.held)
 
-def _in_one_size(bench: Bench, settings: Sequence[Setting]) -> dict[tuple[Setting, str], Sequence[float]]:
-    corpus = Corpus(bench.options.seed, settings[0].messages, is_light=True)
-    counts = dict.fromkeys((bench.options.devices,) if bench.options.is_smoke else (1, bench.options.devices))
-    made: list[tuple[str, Callable[[], Mbsync | Syncd]]] = [("mbsync", lambda: Mbsync(bench.directory("mbsync")))]
-    made += [(_name(count), _making(bench, count)) for count in counts]
-    took: dict[tuple[Setting, str], Sequence[float]] = {}
-    with ExitStack() as stack:
-        sides: list[_Side] = []
-        for name, make in made:
-            contender = bench.peer(name, make) if name == "mbsync" else make()
-            if contender is None:
-                continue
-            user = bench.user(corpus)
-            if isinstance(contender, Syncd):
-                stack.callback(contender.discard)
-            contender.configure(Account(bench.server.imap_port, user))
-            if isinstance(contender, Mbsync):
-                contender.sync(is_durable=False)
-            else:
-                with contender:
-                    pass
-            sides.append(_Side(name, contender, Mailbox(bench.server, user, corpus.inbox)))
-            maildirs.check(name, contender.roots, corpus.held)
-        for setting in settings:
-            took |= _in_one_setting(bench, setting, sides)
-    return took
-
-
-def _in_one_setting(
-    bench: Bench, setting: Setting, sides: Sequence[_Side]
-) -> dict[tuple[Setting, str], Sequence[float]]:
-    with wire(bench.server.imap_port, setting.rtt_ms) as line, ExitStack() as stack:
+    def measure(self, setting: Setting) -> Took:
+        """Measure both directions in one setting."""
+        with wire(self._bench.server.imap_port, setting.rtt_ms) as line, ExitStack() as stack:
+            sides = self._sides(line, stack)
+            for pair in range(self._bench.options.pairs):
+                for direction in (PULL, PUSH):
+                    change = _Change(f"{setting} {pair} {direction}", setting.messages)
+                    for side in alternating(sides, pair):
+                        if direction == PULL or side.name != "limit":
+                            side.measure(direction, change, line)
+        took: Took = {
+            (setting, direction, side.name): walls(efforts)
+            for side in sides
+            for direction, efforts in side.efforts.items()
+        }
         for side in sides:
-            side.efforts = {direction: [] for direction in _DIRECTIONS}
-            side.contender.configure(Account(line.port, side.mailbox.user))
-            if isinstance(side.contender, Syncd):
-                stack.enter_context(side.contender)
-        for pair in range(bench.options.pairs):
-            for direction in _DIRECTIONS:
-                change = _Change(f"{setting} {pair} {direction}", setting.messages)
-                for side in alternating(sides, pair):
-                    side.measure(direction, change, line)
-    theirs = next((side for side in sides if side.name == "mbsync"), None)
-    took: dict[tuple[Setting, str], Sequence[float]] = {}
-    for direction in _DIRECTIONS:
-        for side in sides:
-            bench.cost(WORK, setting, f"{side.name}, {direction}", side.efforts[direction], side.traffic.get(direction))
-            if side is theirs:
+            for direction, efforts in side.efforts.items():
+                what = f"{side.name}, {direction}"
+                self._bench.cost(WORK, setting, what, efforts, side.traffic.get(direction))
+        for (_, direction, name), seconds in took.items():
+            if not name.startswith("syncd"):
                 continue
-            ours = walls(side.efforts[direction])
-            took[setting, direction] = ours
-            if theirs is not None:
-                ratio = ratios(ours, walls(theirs.efforts[direction]))
+            if theirs := took.get((setting, direction, Mbsync.name)):
                 bound = _BOUNDS[direction, setting.rtt_ms > 0]
-                bench.row(WORK, setting, f"{direction}, {side.name} / mbsync", ratio, bound=bound)
-    return took
+                self._bench.row(WORK, setting, f"{direction}, {name} / mbsync", ratios(seconds, theirs), bound=bound)
+            if least := took.get((setting, direction, "limit")):
+                self._bench.row(WORK, setting, f"{direction}, {name} / limit", ratios(seconds, least))
+        return took
 
+    def _sides(self, line: Wire, stack: ExitStack) -> list[_Side]:
+        sides: list[_Side] = []
+        if self._mbsync is not None:
+            mailbox = self._mailboxes[Mbsync.name]
+            self._mbsync.configure(Account(line.port, mailbox.user))
+            sides.append(_Side(Mbsync.name, mailbox, self._mbsync.roots, self._mbsync.sync))
+        for name, syncd in self._syncds.items():
+            syncd.configure(Account(line.port, self._mailboxes[name].user))
+            stack.enter_context(syncd)
+            sides.append(_Side(name, self._mailboxes[name], syncd.roots, syncd.measured_ask))
+        mailbox, directory = self._mailbox(), self._bench.directory("limit")
+        account = Account(line.port, mailbox.user)
+        limit = stack.enter_context(Limit("changes", directory, account, self._bench.options.devices))
+        sides.append(_Side("limit", mailbox, limit.roots, limit.step))
+        return sides
 
-def _name(devices: int) -> str:
-    return f"syncd, {devices} device{'s' if devices > 1 else ''}"
-
-
-def _making(bench: Bench, devices: int) -> Callable[[], Syncd]:
-    return lambda: Syncd(bench.directory(f"syncd-{devices}"), devices)
+    def _mailbox(self) -> Mailbox:
+        user = self._bench.user(self._corpus)
+        return Mailbox(self._bench.server, user, self._corpus.inbox)
