@@ -1,6 +1,7 @@
 """Measure syncd against the programs of the field and against what could be done at least, on real servers."""
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(given: argparse.Namespace) -> Options:
     return Options(
         works=tuple(given.work or WORKS),
-        messages=given.messages,
+        messages=tuple(given.messages) if given.messages else None,
         mailboxes=given.mailboxes,
         rtts_ms=tuple(given.rtt) if given.rtt else None,
         devices=2 if given.smoke else given.devices,
@@ -51,7 +52,7 @@ def _options(given: argparse.Namespace) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--work", nargs="+", choices=list(WORKS), help="what to measure; all of it by default")
-    parser.add_argument("--messages", type=int, help="instead of the numbers that each work has")
+    parser.add_argument("--messages", type=int, nargs="+", help="instead of the numbers that each work has")
     parser.add_argument("--mailboxes", type=int, help="instead of the numbers that each work has")
     parser.add_argument("--rtt", type=int, nargs="+", metavar="MS", help="round trip times instead of 0 and 25 ms")
     parser.add_argument("--devices", type=int, default=3, help="of syncd (default: 3)")
@@ -65,4 +66,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with what it started, and what it wrote
     sys.exit(main())

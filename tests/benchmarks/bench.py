@@ -72,8 +72,9 @@ class Bench:
         unit: Unit = "x",
         bound: float | None = None,
         goal: float | None = None,
+        against: Setting | None = None,
     ) -> None:
-        """Add a row to the table."""
+        """Add a row to the table. against: the setting that it is compared with, if there is another one."""
         row = Row(
             work=work,
             setting=str(setting),
@@ -82,7 +83,7 @@ class Bench:
             unit=unit,
             bound=bound,
             goal=goal,
-            command=self.options.command(work, setting),
+            command=self.options.command(work, setting, *([against] if against else [])),
         )
         self._rows.append(row)
         self.say(f"{work}, {setting}: {measure}: {row.value:.4g} {unit} ({row.verdict})")

@@ -26,7 +26,7 @@ class Options:
     """What a person asked for; None: what the work itself measures."""
 
     works: tuple[str, ...]
-    messages: int | None = None
+    messages: tuple[int, ...] | None = None
     mailboxes: int | None = None
     rtts_ms: tuple[int, ...] | None = None
     devices: int = 3
@@ -44,8 +44,9 @@ class Options:
                 Setting(_SMOKE.messages, min(richest.mailboxes, _SMOKE.mailboxes), min(richest.rtt_ms, _SMOKE.rtt_ms)),
             )
         chosen = (
-            Setting(self.messages or one.messages, self.mailboxes or one.mailboxes, rtt_ms)
+            Setting(messages, self.mailboxes or one.mailboxes, rtt_ms)
             for one in usual
+            for messages in self.messages or (one.messages,)
             for rtt_ms in self.rtts_ms or (one.rtt_ms,)
         )
         return tuple(dict.fromkeys(chosen))
@@ -54,9 +55,10 @@ class Options:
         """Tell whether a peer should run."""
         return self.peers is None or peer in self.peers
 
-    def command(self, work: str, setting: Setting) -> str:
-        """Return what measures one row again."""
-        words = [f"--work {work} --messages {setting.messages} --mailboxes {setting.mailboxes} --rtt {setting.rtt_ms}"]
+    def command(self, work: str, *settings: Setting) -> str:
+        """Return what measures a row again: of one setting, or of some that differ in the number of messages only."""
+        messages = " ".join(str(one.messages) for one in sorted(settings))
+        words = [f"--work {work} --messages {messages} --mailboxes {settings[0].mailboxes} --rtt {settings[0].rtt_ms}"]
         words += [f"--pairs {self.pairs}", f"--seed {self.seed}"]
         if self.devices != 3:
             words.append(f"--devices {self.devices}")

@@ -11,12 +11,12 @@ from tests.benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[2]
 OF_SYNCD_ALONE = {
-    "first_sync": {"2 devices / 1 device", "2 devices / limit", "peak memory, 2 devices"},
+    "first_sync": {"2 devices / 1 device", "2 devices / limit", "peak memory, 2 devices", "store / mail"},
     "unchanged": {"daemon, a round", "daemon, cpu of a round", "daemon, round trips", "daemon / limit"},
     "changes": set(),
     "latency": {"from a device's flag to the server, p99", "from the announcement to all devices, p99"},
     "pop3": {"syncd / limit"},
-    "footprint": {"with 50 MB messages: store / mail", "2 accounts of 5 mailboxes: peak memory"},
+    "footprint": {"with large messages: peak memory", "2 accounts of 5 mailboxes: peak memory"},
 }
 
 

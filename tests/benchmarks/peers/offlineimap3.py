@@ -20,11 +20,13 @@ class OfflineImap3:
         self.roots = (directory / "device1",)
 
     def configure(self, account: Account) -> None:
-        (self._directory / "rc").write_text(
-            f"""
+        for name, fsync in (("rc", "true"), ("hasty-rc", "false")):
+            (self._directory / name).write_text(
+                f"""
 [general]
 accounts = mail
 metadata = {self._directory}/metadata
+fsync = {fsync}
 
 [Account mail]
 localrepository = device
@@ -45,8 +47,10 @@ starttls = no
 auth_mechanisms = LOGIN
 folderfilter = lambda name: name == "INBOX" or name.startswith("box")
 """
-        )
+            )
 
-    def sync(self) -> Effort:
-        command = (*self._program.command, "-c", str(self._directory / "rc"), "-o", "-u", "quiet")
+    def sync(self, *, is_durable: bool = True) -> Effort:
+        """Run once. is_durable: with fsync, as by default."""
+        rc = self._directory / ("rc" if is_durable else "hasty-rc")
+        command = (*self._program.command, "-c", str(rc), "-o", "-u", "quiet")
         return measure.run(command, self._directory / "log", self._program.environment)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.benchmarks import maildirs
 from tests.benchmarks.bench import Bench, alternating
 from tests.benchmarks.corpus import Corpus, digest, mailbox_names
+from tests.benchmarks.disk import disk_bytes, store_bytes
 from tests.benchmarks.limits.programs import Once
 from tests.benchmarks.measure import Effort
 from tests.benchmarks.peers import Account, Contender
@@ -23,6 +24,7 @@ WORK = "first_sync"
 SETTINGS = tuple(Setting(10_000, mailboxes, rtt_ms) for mailboxes in (1, 20) for rtt_ms in (0, 25))
 _NEWEST = 100
 _PEAK_MIB = 150
+_STORE_SHARE, _REPLICAS_SHARE = 0.7, 1.05
 
 
 def first_sync(bench: Bench) -> None:
@@ -56,6 +58,8 @@ class _Race:
         self._one_mbsync: list[float] = []
         self._newest: list[float] = []
         self._traffic: dict[str, Traffic] = {}
+        self._store_share: list[float] = []
+        self._replicas_share: list[float] = []
 
     def run(self) -> None:
         """Let all run in each pair, and add what that says."""
@@ -84,6 +88,8 @@ class _Race:
         elif isinstance(contender, Syncd) and len(contender.roots) > 1:
             newest = {known for known, _ in self._corpus.inbox[-_NEWEST:]}
             self._newest.append((_readable_at(contender.maildirs(), newest) - began_s) / effort.wall_s)
+            self._store_share.append(store_bytes(contender.store) / self._corpus.total_bytes)
+            self._replicas_share.append(disk_bytes(*contender.roots) / disk_bytes(contender.roots[0]))
         maildirs.check(name, contender.roots, self._corpus.held)
 
     def _rows(self) -> None:
@@ -99,6 +105,8 @@ class _Race:
         row(f"newest {_NEWEST} on {self._many} / all", self._newest, bound=0.1)
         peaks = [effort.peak_bytes / 2**20 for effort in self._efforts[f"syncd, {self._many}"]]
         row(f"peak memory, {self._many}", peaks, unit="MiB", bound=_PEAK_MIB)
+        row("store / mail", self._store_share, bound=_STORE_SHARE)
+        row(f"replicas of {self._many} / of one", self._replicas_share, bound=_REPLICAS_SHARE)
 
 
 def _readable_at(directories: Sequence[Path], wanted: set[bytes]) -> float:

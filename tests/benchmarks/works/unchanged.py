@@ -47,7 +47,8 @@ def unchanged(bench: Bench) -> None:
     for smaller, larger in itertools.pairwise(alike):
         if smaller.rtt_ms == larger.rtt_ms:
             ratio = round_s[larger] / round_s[smaller]
-            bench.row(WORK, larger, f"daemon / daemon with {smaller.messages:,}", [ratio], bound=1.2)
+            what = f"daemon / daemon with {smaller.messages:,}"
+            bench.row(WORK, larger, what, [ratio], bound=1.2, against=smaller)
 
 
 class _Scene:
@@ -72,7 +73,10 @@ class _Scene:
             self._all.append(self._offlineimap)
         for contender in self._all:
             contender.configure(Account(bench.server.imap_port, self._user, self._names))
-            contender.sync(is_durable=False) if isinstance(contender, Mbsync) else contender.sync()
+            if isinstance(contender, Mbsync | OfflineImap3):
+                contender.sync(is_durable=False)
+            else:
+                contender.sync()
             maildirs.check(contender.name, contender.roots, corpus.held)
 
     def measure(self, setting: Setting) -> float:

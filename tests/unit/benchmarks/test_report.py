@@ -68,14 +68,16 @@ def test_what_was_asked_for_takes_the_place_of_what_a_work_measures() -> None:
 
     assert usual == Options(works=()).settings(usual)
     assert (Setting(10, 2, 0), Setting(10, 2, 25)) == Options(works=(), mailboxes=2).settings(usual)
-    assert (Setting(5, 1, 7), Setting(5, 20, 7)) == Options(works=(), messages=5, rtts_ms=(7,)).settings(usual)
+    assert (Setting(5, 1, 7), Setting(5, 20, 7)) == Options(works=(), messages=(5,), rtts_ms=(7,)).settings(usual)
     assert len(Options(works=(), is_smoke=True).settings(usual)) == 1
 
 
-def test_the_command_of_a_row_names_its_setting() -> None:
-    """Who types it measures this setting and no other."""
-    command = Options(works=("pop3",), pairs=5, devices=2).command("pop3", Setting(10, 1, 25))
+def test_the_command_of_a_row_names_its_settings() -> None:
+    """Who types it measures these and no others."""
+    options = Options(works=("pop3",), pairs=5, devices=2)
 
-    assert (
-        command == "make bench ARGS='--work pop3 --messages 10 --mailboxes 1 --rtt 25 --pairs 5 --seed 1 --devices 2'"
-    )
+    one = options.command("pop3", Setting(10, 1, 25))
+    two = options.command("changes", Setting(100), Setting(10))
+
+    assert one == "make bench ARGS='--work pop3 --messages 10 --mailboxes 1 --rtt 25 --pairs 5 --seed 1 --devices 2'"
+    assert "--messages 10 100 --mailboxes 1 --rtt 0" in two
