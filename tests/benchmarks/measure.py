@@ -13,7 +13,7 @@ from pathlib import Path
 _SAMPLE_S = 0.05
 _TICKS = os.sysconf("SC_CLK_TCK")
 _HIGH_WATER = re.compile(r"VmHWM:\s*(\d+) kB")
-_RESIDENT = re.compile(r"VmRSS:\s*(\d+) kB")
+_RESIDENT = re.compile(r"Rss(Anon|File|Shmem):\s*(\d+) kB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Stretch:
 class _Memory:
     """The most that a process and its children held together, as far as looking now and then can tell.
 
+    Files that are mapped, such as libraries, count once, for the process that has most of them.
     NOTE: what each of them held at most is not missed, for the kernel keeps it (VmHWM); ru_maxrss will not do, it
     starts with the memory of the process that forked.
     """
@@ -77,16 +78,18 @@ class _Memory:
     peak_bytes = 0
 
     def look(self, pid: int) -> None:
-        together_kib = 0
+        own_kib, mapped_kib = 0, 0
         for one in _family(pid):
             try:
                 status = Path(f"/proc/{one}/status").read_text()
             except OSError:
                 continue
-            if (highest := _HIGH_WATER.search(status)) and (now := _RESIDENT.search(status)):
+            if highest := _HIGH_WATER.search(status):
                 self.peak_bytes = max(self.peak_bytes, int(highest[1]) * 1024)
-                together_kib += int(now[1])
-        self.peak_bytes = max(self.peak_bytes, together_kib * 1024)
+            kib = {kind: int(amount) for kind, amount in _RESIDENT.findall(status)}
+            own_kib += kib.get("Anon", 0) + kib.get("Shmem", 0)
+            mapped_kib = max(mapped_kib, kib.get("File", 0))
+        self.peak_bytes = max(self.peak_bytes, (own_kib + mapped_kib) * 1024)
 
 
 @contextmanager
