@@ -80,7 +80,8 @@ def _account(
     now: float,
 ) -> AccountStatus:
     mine = [one for one in mailboxes if row is not None and one.account_id == row.id and one.is_synced]
-    succeeded_at = row.succeeded_at if row else None
+    known = (row.succeeded_at if row else None, activity.succeeded_at if activity else None)
+    succeeded_at = max((at for at in known if at is not None), default=None)
     return AccountStatus(
         name=name,
         type=type_,

@@ -12,6 +12,12 @@ from syncd.maildir.root import ReplicaRoot
 
 _TICK_NS = 20_000_000
 """More than a tick of the clock by which file systems stamp changes (4 to 10 ms before Linux 6.13)."""
+_COARSE_NS = 10_000_000
+_COARSE_TICK_NS = 2_500_000_000
+"""More than the tick of file systems that keep whole hundredths of a second, seconds, or every other second."""
+
+ChangedNs = tuple[int, int]
+"""The mtimes of new/ and cur/, which change with every name that comes, goes or changes."""
 
 
 class SeenFile(NamedTuple):
@@ -38,12 +44,17 @@ class Listing:
     files: regular files, dot names left out. duplicates: names that more than one of them has. odd: names of
     links, FIFOs, directories and the like, which are no messages and prove nothing. is_complete: no name came,
     went or changed while the directories were read; only then does a file not in `files` count as not seen.
+    changed_ns: of a complete one, the mtimes by which a later look tells that all names are as they were.
     """
 
     files: tuple[SeenFile, ...]
     duplicates: frozenset[str]
     odd: frozenset[str]
-    is_complete: bool
+    changed_ns: ChangedNs | None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.changed_ns is not None
 
 
 class Sighting(NamedTuple):
@@ -64,10 +75,10 @@ def list_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> Listing:
 
 def listed(mailbox: MailboxDirectory) -> Listing:
     """List an open mailbox directory, like `list_mailbox`."""
-    before = _changed_ns(mailbox)
+    before = changed_ns(mailbox)
     if _is_recent(before):
         time.sleep(_TICK_NS / 1_000_000_000)
-        before = _changed_ns(mailbox)
+        before = changed_ns(mailbox)
     can_tell = not _is_recent(before)
     files: list[SeenFile] = []
     odd: set[str] = set()
@@ -86,8 +97,8 @@ def listed(mailbox: MailboxDirectory) -> Listing:
             if file.name not in duplicates or isinstance(mailbox.stat(file.subdir, file.filename), FileFacts)
         ]
         duplicates = _doubled(files)
-    is_complete = can_tell and before == _changed_ns(mailbox)
-    return Listing(tuple(files), duplicates, frozenset(odd), is_complete)
+    is_complete = can_tell and before == changed_ns(mailbox)
+    return Listing(tuple(files), duplicates, frozenset(odd), before if is_complete else None)
 
 
 def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFile]) -> tuple[Sighting, ...]:
@@ -100,14 +111,15 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
         return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
 
 
-def _changed_ns(mailbox: MailboxDirectory) -> tuple[int, int]:
+def changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
+    """Return by what a look tells that the names of an open mailbox directory are as they were."""
     return mailbox.changed_ns(NEW), mailbox.changed_ns(CUR)
 
 
-def _is_recent(changed_ns: Iterable[int]) -> bool:
+def _is_recent(changed: Iterable[int]) -> bool:
     """Tell whether a change at this moment could leave the mtimes as they are, for they advance in ticks."""
     now_ns = time.time_ns()
-    return any(0 <= now_ns - changed < _TICK_NS for changed in changed_ns)
+    return any(0 <= now_ns - at < (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) for at in changed)
 
 
 def _doubled(files: Iterable[SeenFile]) -> frozenset[str]:

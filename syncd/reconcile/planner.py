@@ -133,6 +133,11 @@ def is_wanted(server: ServerMessage, base: BaseMessage | None, replica: ReplicaM
     return is_personal(merged.server_add | merged.server_remove)
 
 
+def is_in_doubt(pair: Pair, policy: Policy) -> bool:
+    """Tell whether a message is gone, and whether its server has moved it to where the device has it is known soon."""
+    return pair.server is not None and pair.server.is_gone and _is_in_doubt(pair.server, pair.successor, policy)
+
+
 def mirror(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
     """Return what makes a replica what its server is, whatever it changed by itself."""
     undone = merge(server, replica, replica)
@@ -143,6 +148,10 @@ def mirror(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
         replica_add=undone.replica_add,
         replica_remove=undone.replica_remove,
     )
+
+
+def _is_in_doubt(server: ServerMessage, successor: Successor | None, policy: Policy) -> bool:
+    return successor is Successor.ON_ITS_WAY and policy.selection.takes(server)
 
 
 def _may_go(server: ServerMessage, policy: Policy) -> bool:
@@ -161,6 +170,8 @@ def _plan_gone(
         return (Forget(server.id),) if base or replica else ()
     if replica.state is ReplicaState.EDITED:
         return ()  # the edit exists nowhere else
+    if _is_in_doubt(server, successor, policy):
+        return ()  # what the device changed goes along, or is a wish to keep the message
     if successor is None and is_wanted(server, base, replica, policy) and server.body_id is not None:
         return (Restore(server.id, replica.id),)
     return (Remove(server.id, replica.id),)

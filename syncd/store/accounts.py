@@ -107,15 +107,12 @@ def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
 
 def left_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     """Return the account's mailboxes that its server has no more, and of which devices have directories."""
-    has_replica = exists().where(replica.c.mailbox_id == mailbox.c.id)
-    is_left = or_(mailbox.c.gone_at.is_not(None), mailbox.c.is_selectable.is_(False))
-    query = select(mailbox).where(mailbox.c.account_id == account_id, is_left, has_replica)
-    return tuple(map(_mailbox_row, conn.execute(query)))
+    return tuple(map(_mailbox_row, conn.execute(_LEFT_MAILBOXES, {"of_account": account_id})))
 
 
 def mailbox_by_id(conn: Connection, *, mailbox_id: int) -> MailboxRow:
     """Return one mailbox, listed or not."""
-    return _mailbox_row(conn.execute(select(mailbox).where(mailbox.c.id == mailbox_id)).one())
+    return _mailbox_row(conn.execute(_MAILBOX, {"of_id": mailbox_id}).one())
 
 
 def trash_of(known: Iterable[MailboxRow]) -> MailboxRow | None:
@@ -169,9 +166,7 @@ def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
 
 
-def move_cursor(
-    conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool, now: float | None = None
-) -> None:
+def move_cursor(conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool) -> None:
     """Record how far a mailbox has been read; call it in the transaction that records what was read.
 
     Where the mailbox can hold flags that it could not hold before, its replicas are planned anew.
@@ -189,7 +184,6 @@ def move_cursor(
             permanent_flags=None if flags is None else format_flags(flags),
             accepts_keywords=cursor.accepts_keywords,
             is_listed=is_listed,
-            observed_at=now,
             error=None,
         )
     )
@@ -240,7 +234,13 @@ def _columns_of(entry: Listed) -> dict[str, Any]:
     }
 
 
+_MAILBOX = select(mailbox).where(mailbox.c.id == bindparam("of_id"))
 _MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account"), mailbox.c.gone_at.is_(None))
+_LEFT_MAILBOXES = select(mailbox).where(
+    mailbox.c.account_id == bindparam("of_account"),
+    or_(mailbox.c.gone_at.is_not(None), mailbox.c.is_selectable.is_(False)),
+    exists().where(replica.c.mailbox_id == mailbox.c.id),
+)
 
 
 def _mailbox_row(row: Row[Any]) -> MailboxRow:

@@ -2,9 +2,23 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
@@ -89,23 +103,9 @@ def added_files(
 
     with_found: also those of which it is not known yet whether they are the device's own.
     """
-    file = replica_message.c
-    query = (
-        select(*file_columns())
-        .select_from(replica_message)
-        .join(replica, replica.c.id == file.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            replica.c.device_id == device_id,
-            _is_unsettled(),
-            is_added() | (file.state == ReplicaState.FOUND) if with_found else is_added(),
-        )
-        .order_by(file.id.desc())
-        .limit(limit)
-    )
-    if account_id is not None:
-        query = query.where(mailbox.c.account_id == account_id)
-    return tuple(map(added_file, conn.execute(query)))
+    query = _added(with_found=with_found, of_one_account=account_id is not None)
+    of = {"of_device": device_id} | ({} if account_id is None else {"of_account": account_id})
+    return tuple(map(added_file, conn.execute(query if limit is None else query.limit(limit), of)))
 
 
 def count_added(conn: Connection) -> Mapping[int, int]:
@@ -266,3 +266,21 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
 
 def _facts(seen: FileAsRead) -> dict[str, Any]:
     return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}
+
+
+@cache
+def _added(*, with_found: bool, of_one_account: bool) -> Select[Any]:
+    file = replica_message.c
+    query = (
+        select(*file_columns())
+        .select_from(replica_message)
+        .join(replica, replica.c.id == file.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            replica.c.device_id == bindparam("of_device"),
+            _is_unsettled(),
+            is_added() | (file.state == ReplicaState.FOUND) if with_found else is_added(),
+        )
+        .order_by(file.id.desc())
+    )
+    return query.where(mailbox.c.account_id == bindparam("of_account")) if of_one_account else query

@@ -7,9 +7,10 @@ without a row are of `found_files`, but for those that a tombstone knows: we hav
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
@@ -189,17 +190,8 @@ def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
 
 def unsettled(conn: Connection, device_id: int) -> Unsettled:
     """Return what is left to do for the files that a device had before us: mostly nothing, at the cost of one query."""
-    of_device = replica.c.device_id == device_id
-    unseen = select(replica.c.mailbox_id).where(
-        of_device, replica.c.listed_at.is_(None), replica.c.selection.not_in((UNSERVED, LEFT))
-    )
-    found = (
-        select(replica.c.mailbox_id)
-        .join(replica_message, replica_message.c.replica_id == replica.c.id)
-        .where(of_device, *is_found())
-        .distinct()
-    )
-    return Unsettled(frozenset(conn.execute(unseen).scalars()), frozenset(conn.execute(found).scalars()))
+    unseen, found = (conn.execute(query, {"of_device": device_id}).scalars() for query in _unsettled())
+    return Unsettled(frozenset(unseen), frozenset(found))
 
 
 def _differs(file: KnownFile) -> bool:
@@ -225,3 +217,19 @@ def _keep_common(conn: Connection, of: ReplicaRow, seen: Mapping[int, Flags]) ->
         if common != agreed[message_id]:
             mine = (base_message.c.replica_id == of.id, base_message.c.message_id == message_id)
             conn.execute(update(base_message).where(*mine).values(flags=format_flags(common)))
+
+
+@cache
+def _unsettled() -> tuple[Select[Any], Select[Any]]:
+    """Select mailboxes whose files nobody has looked at, and those with files that were found."""
+    of_device = replica.c.device_id == bindparam("of_device")
+    unseen = select(replica.c.mailbox_id).where(
+        of_device, replica.c.listed_at.is_(None), replica.c.selection.not_in((UNSERVED, LEFT))
+    )
+    found = (
+        select(replica.c.mailbox_id)
+        .join(replica_message, replica_message.c.replica_id == replica.c.id)
+        .where(of_device, *is_found())
+        .distinct()
+    )
+    return unseen, found

@@ -1,6 +1,7 @@
 """Floor 3: the backlog of a server: bodies that devices take of it, and changes that it refused and is asked again."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -8,6 +9,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     exists,
     false,
     func,
@@ -66,12 +68,12 @@ def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
 
 def mailboxes_with_due_stores(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
     """Return the mailboxes in which the server refused a change that is due to be tried again."""
-    return _due_mailboxes(conn, server_message.c.body_id.is_not(None), account_id=account_id, now=now)
+    return _due_mailboxes(conn, account_id=account_id, has_body=True, now=now)
 
 
 def mailboxes_with_due_bodies(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
     """Return the mailboxes in which the server did not give a body that is due to be tried again."""
-    return _due_mailboxes(conn, server_message.c.body_id.is_(None), account_id=account_id, now=now)
+    return _due_mailboxes(conn, account_id=account_id, has_body=False, now=now)
 
 
 def _is_wanted(
@@ -129,15 +131,24 @@ def _begun_below(
     )
 
 
-def _due_mailboxes(conn: Connection, which: ColumnElement[bool], *, account_id: int, now: float) -> frozenset[int]:
-    query = (
+def _due_mailboxes(conn: Connection, *, account_id: int, has_body: bool, now: float) -> frozenset[int]:
+    return frozenset(conn.execute(_due(has_body=has_body), {"of_account": account_id, "by": now}).scalars())
+
+
+@cache
+def _due(*, has_body: bool) -> Select[Any]:
+    return (
         select(trouble.c.mailbox_id)
         .join(server_message, server_message.c.id == trouble.c.message_id)
         .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
-        .where(mailbox.c.account_id == account_id, trouble.c.device_id.is_(None), trouble.c.retry_at <= now, which)
+        .where(
+            mailbox.c.account_id == bindparam("of_account"),
+            trouble.c.device_id.is_(None),
+            trouble.c.retry_at <= bindparam("by"),
+            server_message.c.body_id.is_not(None) if has_body else server_message.c.body_id.is_(None),
+        )
         .distinct()
     )
-    return frozenset(conn.execute(query).scalars())
 
 
 def _taken_by(selection: Selection) -> ColumnElement[bool]:

@@ -104,7 +104,7 @@ class Database:
     @property
     def writes(self) -> int | None:
         """Return a number that is another one as soon as something was written; None where others may write."""
-        return self._writer.tried if self._writer is not None else None
+        return self._writer.written if self._writer is not None else None
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` returns of one snapshot of the store; it must take no iterator out of it."""

@@ -6,8 +6,10 @@ not settled yet is read again in every round of its mailbox, whatever the cursor
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, func, or_, select, update
 
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 from syncd.store.devices import LEAVING, READ_ONLY, ReplicaRow
@@ -32,17 +34,7 @@ class MissingFile:
 
 def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
     """Return the files of a device that are missing, none of them concluded as deleted."""
-    columns = replica_message.c
-    query = (
-        select(replica.c.mailbox_id, columns.id, columns.missing_since)
-        .join(replica, replica.c.id == columns.replica_id)
-        .where(
-            replica.c.device_id == device_id,
-            _is_unsettled(ReplicaState.MISSING),
-            columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
-        )
-    )
-    return tuple(MissingFile(*row) for row in conn.execute(query))
+    return tuple(MissingFile(*row) for row in conn.execute(_missing(), {"of_device": device_id}))
 
 
 def count_missing(conn: Connection) -> Mapping[int, int]:
@@ -201,3 +193,17 @@ def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -
 def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
     # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
     return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
+
+
+@cache
+def _missing() -> Select[Any]:
+    columns = replica_message.c
+    return (
+        select(replica.c.mailbox_id, columns.id, columns.missing_since)
+        .join(replica, replica.c.id == columns.replica_id)
+        .where(
+            replica.c.device_id == bindparam("of_device"),
+            _is_unsettled(ReplicaState.MISSING),
+            columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
+        )
+    )

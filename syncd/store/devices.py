@@ -3,9 +3,10 @@
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of
@@ -103,12 +104,12 @@ def ensure_device(conn: Connection, name: str, *, path: str, layout: str) -> Dev
 
 def device_of(conn: Connection, device_id: int) -> DeviceRow:
     """Return the device with this row id."""
-    return _device_row(conn.execute(select(device).where(device.c.id == device_id)).one())
+    return _device_row(conn.execute(_DEVICE, {"of_id": device_id}).one())
 
 
 def device_names(conn: Connection) -> Mapping[int, str]:
     """Return the names of all devices by id."""
-    return {row.id: row.name for row in conn.execute(select(device.c.id, device.c.name))}
+    return {row.id: row.name for row in conn.execute(_NAMES)}
 
 
 def move_device(conn: Connection, device_id: int, path: str) -> None:
@@ -152,12 +153,9 @@ def replicas(
     conn: Connection, *, device_id: int | None = None, account_id: int | None = None
 ) -> tuple[ReplicaRow, ...]:
     """Return the replicas of a device, or of an account's mailboxes, or both."""
-    query = _REPLICAS
-    if device_id is not None:
-        query = query.where(replica.c.device_id == device_id)
-    if account_id is not None:
-        query = query.where(mailbox.c.account_id == account_id)
-    return tuple(_replica_row(row) for row in conn.execute(query))
+    of = {"device_id": device_id, "account_id": account_id}
+    wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
+    return tuple(_replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
 
 
 def ensure_replica(
@@ -239,6 +237,8 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     )
 
 
+_NAMES = select(device.c.id, device.c.name)
+_DEVICE = select(device).where(device.c.id == bindparam("of_id"))
 _REPLICAS = (
     select(replica, mailbox.c.version.label("mailbox_version"))
     .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
@@ -278,3 +278,10 @@ def _replica_row(row: Row[Any]) -> ReplicaRow:
         mailbox_version=row.mailbox_version,
         listed_at=row.listed_at,
     )
+
+
+@cache
+def _replicas(*of: str) -> Select[Any]:
+    """Select the replicas of what parameters of these names say."""
+    columns = {"device_id": replica.c.device_id, "account_id": mailbox.c.account_id}
+    return _REPLICAS.where(*(columns[name] == bindparam(name) for name in of))

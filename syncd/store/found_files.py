@@ -7,9 +7,10 @@ device's own, only once no message of the server can be it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, bindparam, delete, exists, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags
 from syncd.mail.mailbox import INBOX
@@ -139,17 +140,7 @@ def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now:
 
 def wait_for_reading(conn: Connection, *, account_id: int) -> bool:
     """Tell whether a device found files of an account since its server was read as a whole."""
-    since = select(account.c.succeeded_at).where(account.c.id == account_id).scalar_subquery()
-    query = (
-        select(replica_message.c.id)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            mailbox.c.account_id == account_id, mailbox.c.gone_at.is_(None), *is_found(), replica.c.listed_at > since
-        )
-        .limit(1)
-    )
-    return conn.execute(query).first() is not None
+    return conn.execute(_awaiting(), {"of_account": account_id}).first() is not None
 
 
 def is_found() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -277,3 +268,16 @@ def values_of(seen: Sighting) -> dict[str, Any]:
         "size_bytes": seen.size_bytes or 0,
         "mtime": seen.mtime or 0,
     }
+
+
+@cache
+def _awaiting() -> Select[Any]:
+    of = bindparam("of_account", type_=Integer)
+    since = select(account.c.succeeded_at).where(account.c.id == of).scalar_subquery()
+    return (
+        select(replica_message.c.id)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(mailbox.c.account_id == of, mailbox.c.gone_at.is_(None), *is_found(), replica.c.listed_at > since)
+        .limit(1)
+    )

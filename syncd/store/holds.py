@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
@@ -123,12 +123,8 @@ def lost_messages(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
 
 def mailboxes_of(conn: Connection, *, device_id: int, states: Collection[HoldState]) -> frozenset[int]:
     """Return the mailboxes in which removals on a device have holds of these states."""
-    query = select(hold.c.mailbox_id).where(
-        hold.c.scope == HoldScope.ON_DEVICE,
-        hold.c.scope_id == device_id,
-        hold.c.state.in_(state.value for state in states),
-    )
-    return frozenset(conn.execute(query).scalars())
+    wanted = {"of_device": device_id, "of_states": [state.value for state in states]}
+    return frozenset(conn.execute(_MAILBOXES_OF, wanted).scalars())
 
 
 def put_hold(
@@ -314,3 +310,10 @@ def _insert(
 
 def _as_text(effects: Iterable[Held]) -> str:
     return f"[{','.join(map(as_json, effects))}]"
+
+
+_MAILBOXES_OF = select(hold.c.mailbox_id).where(
+    hold.c.scope == HoldScope.ON_DEVICE,
+    hold.c.scope_id == bindparam("of_device"),
+    hold.c.state.in_(bindparam("of_states", expanding=True)),
+)

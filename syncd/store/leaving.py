@@ -7,7 +7,7 @@ deletion. Messages become too old by time alone, and nobody tells: they are look
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, false, or_, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
@@ -56,20 +56,7 @@ def forget_files(conn: Connection, of: ReplicaRow) -> None:
 
 def with_lost(conn: Connection, device_id: int) -> frozenset[int]:
     """Return the mailboxes of a device that are leaving and have files that are not there: nobody deletes them now."""
-    file = replica_message.c
-    query = (
-        select(replica.c.mailbox_id)
-        .join(replica_message, file.replica_id == replica.c.id)
-        .where(
-            replica.c.device_id == device_id,
-            replica.c.selection == LEAVING,
-            file.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
-            file.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
-            file.message_id.is_not(None),
-        )
-        .distinct()
-    )
-    return frozenset(conn.execute(query).scalars())
+    return frozenset(conn.execute(_WITH_LOST, {"of_device": device_id}).scalars())
 
 
 def outside(conn: Connection, device_id: int, selection: Selection) -> Mapping[int, frozenset[int]]:
@@ -110,3 +97,17 @@ def _files_of(
     for replica_id, message_id in conn.execute(query):
         found.setdefault(replica_id, set()).add(message_id)
     return {replica_id: frozenset(ids) for replica_id, ids in found.items()}
+
+
+_WITH_LOST = (
+    select(replica.c.mailbox_id)
+    .join(replica_message, replica_message.c.replica_id == replica.c.id)
+    .where(
+        replica.c.device_id == bindparam("of_device"),
+        replica.c.selection == LEAVING,
+        replica_message.c.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
+        replica_message.c.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
+        replica_message.c.message_id.is_not(None),
+    )
+    .distinct()
+)

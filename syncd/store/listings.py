@@ -53,7 +53,8 @@ def record_listing(
         put_listed(conn, account_id, entry)
     if are_listed(conn, (account_id,)):
         history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, added, now=now, origin=origin)
-    conn.execute(update(account).where(account.c.id == account_id).values(listed_at=now))
+    first = update(account).where(account.c.id == account_id, account.c.listed_at.is_(None))
+    conn.execute(first.values(listed_at=now))
 
 
 def record_gone(conn: Connection, *, mailbox_id: int, now: float) -> None:

@@ -9,9 +9,10 @@ mailbox goes, or, if anything is left in it, comes back to the device.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.store.devices import ReplicaRow
@@ -75,12 +76,9 @@ def mailbox_changes(
     conn: Connection, *, account_id: int | None = None, device_id: int | None = None
 ) -> tuple[MailboxChange, ...]:
     """Return what is to be done for an account, or because of a device, or both; the oldest first."""
-    query = select(mailbox_change).order_by(mailbox_change.c.id)
-    if account_id is not None:
-        query = query.where(mailbox_change.c.account_id == account_id)
-    if device_id is not None:
-        query = query.where(mailbox_change.c.device_id == device_id)
-    return tuple(map(_change, conn.execute(query)))
+    of = {"account_id": account_id, "device_id": device_id}
+    wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
+    return tuple(map(_change, conn.execute(_changes(*wanted), wanted)))
 
 
 def want_mailbox(
@@ -179,3 +177,10 @@ def _change(row: Row[Any]) -> MailboxChange:
         asked_at=row.asked_at,
         tried_at=row.tried_at,
     )
+
+
+@cache
+def _changes(*columns: str) -> Select[Any]:
+    """Select what has the values of these columns that parameters of their names have."""
+    where = [mailbox_change.c[name] == bindparam(name) for name in columns]
+    return select(mailbox_change).where(*where).order_by(mailbox_change.c.id)

@@ -104,7 +104,7 @@ def rebind(
             _BY_ID.values(body_id=bindparam("body"), version=raise_version(conn, mailbox_id)),
             [{"row_id": row.id, "body": bodies[row.id]} for row in group],
         )
-    move_cursor(conn, mailbox_id, cursor, is_listed=True, now=now)
+    move_cursor(conn, mailbox_id, cursor, is_listed=True)
     return Renumbered(len(taken), len(new), tuple(gone))
 
 

@@ -74,7 +74,7 @@ account = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),  # imap | pop3
     Column("identity", Text, nullable=False),  # digest of host and user: tells when the file means another account
-    Column("listed_at", Double),  # last complete LIST or UIDL
+    Column("listed_at", Double),  # first complete LIST
     Column("succeeded_at", Double),  # last complete round
     Column("failed_at", Double),
     Column("error", Text),
@@ -104,7 +104,6 @@ mailbox = Table(
     _count("exists_count"),
     Column("is_listed", Boolean, nullable=False, server_default=false()),  # every row is in the tree once
     _count("version"),
-    Column("observed_at", Double),
     Column("error", Text),
     UniqueConstraint("account_id", "wire_name"),
     sqlite_autoincrement=True,

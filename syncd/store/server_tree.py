@@ -144,9 +144,7 @@ def record_vanished(
 
 def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
     """Tell whether a message of a mailbox was recorded as gone after this version."""
-    columns = server_message.c
-    newer = and_(columns.mailbox_id == mailbox_id, columns.version > since, columns.gone_at.is_not(None))
-    return conn.execute(select(columns.id).where(newer).limit(1)).first() is not None
+    return conn.execute(_VANISHED, {"of_mailbox": mailbox_id, "since": since}).first() is not None
 
 
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
@@ -271,6 +269,15 @@ def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet
     return UidSet.of(conn.execute(query).scalars())
 
 
+_VANISHED = (
+    select(server_message.c.id)
+    .where(
+        server_message.c.mailbox_id == bindparam("of_mailbox"),
+        server_message.c.version > bindparam("since"),
+        server_message.c.gone_at.is_not(None),
+    )
+    .limit(1)
+)
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 

@@ -7,6 +7,7 @@ without knowing of shifts does what is right. Only a file that is just as it wou
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, or_, select, update
@@ -19,7 +20,7 @@ from syncd.store import pairs
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.pairs import Settled, Settlement
-from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_at_once, rows_in
 from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 
@@ -99,25 +100,6 @@ def find(
 def begun(conn: Connection, of: Sequence[ReplicaRow]) -> tuple[Shiftable, ...]:
     """Return the shifts between these replicas of one device that were announced and are not settled."""
     by_id = {row.id: row for row in of}
-    there = [column.label(f"there_{column.name}") for column in (_other.c[one.name] for one in FILE_COLUMNS)]
-    query = (
-        select(_file.c.replica_id, _other.c.replica_id.label("to_id"), base_message.c.flags.label("base_flags"))
-        .add_columns(*FILE_COLUMNS, *there, *_message_columns())
-        .join(_old, _old.c.id == _file.c.message_id)
-        .join(base_message, _is_base_of(_file))
-        .join(_other, and_(_other.c.name == _file.c.name, _other.c.replica_id != _file.c.replica_id))
-        .join(_new, _new.c.id == _other.c.message_id)
-        .where(
-            is_one_of(conn, _file.c.replica_id, by_id),
-            is_one_of(conn, _other.c.replica_id, by_id),
-            _file.c.state != ReplicaState.PRESENT,
-            _file.c.state == ReplicaState.WITHDRAWN,
-            _other.c.state == ReplicaState.DELIVERING,
-            _old.c.gone_at.is_not(None),
-            _new.c.gone_at.is_(None),
-            _is_content_of(_old, _new),
-        )
-    )
     width = len(FILE_COLUMNS)
     return tuple(
         Shiftable(
@@ -128,7 +110,7 @@ def begun(conn: Connection, of: Sequence[ReplicaRow]) -> tuple[Shiftable, ...]:
             successor=_message_of(rest[2 * width :]),
             announced=replica_message_of(rest[width : 2 * width]),
         )
-        for source_id, target_id, base, *rest in rows_at_once(conn, query)
+        for source_id, target_id, base, *rest in _begun(conn.dialect.name).rows(conn, ids=by_id)
     )
 
 
@@ -196,22 +178,7 @@ def settle(
 
 def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
     """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
-    to_go = (
-        select(_old.c.id)
-        .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
-        .where(is_one_of(conn, replica.c.id, of), _is_news(), _old.c.gone_at.is_not(None))
-    )
-    to_put_back = (
-        select(_old.c.id)
-        .join(_file, _file.c.message_id == _old.c.id)
-        .join(replica, replica.c.id == _file.c.replica_id)
-        .where(
-            is_one_of(conn, replica.c.id, of),
-            _file.c.version > replica.c.replica_cursor,
-            _old.c.gone_at.is_not(None),
-        )
-    )
-    return any(conn.execute(query.limit(1)).first() is not None for query in (to_go, to_put_back))
+    return any(conn.execute(query, {"ids": of}).first() is not None for query in _any_leaving(conn.dialect.name))
 
 
 def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select[Any]:
@@ -296,3 +263,47 @@ def _message_columns() -> tuple[ColumnElement[Any], ...]:
 def _message_of(row: Sequence[Any]) -> ServerMessage:
     id_, uid, flags, size_bytes, internaldate, body_id, version = row
     return ServerMessage(id_, uid, parse_flags(flags), size_bytes, internaldate, body_id, version)
+
+
+@cache
+def _begun(dialect: str) -> AtOnce:
+    there = [column.label(f"there_{column.name}") for column in (_other.c[one.name] for one in FILE_COLUMNS)]
+    return AtOnce(
+        select(_file.c.replica_id, _other.c.replica_id.label("to_id"), base_message.c.flags.label("base_flags"))
+        .add_columns(*FILE_COLUMNS, *there, *_message_columns())
+        .join(_old, _old.c.id == _file.c.message_id)
+        .join(base_message, _is_base_of(_file))
+        .join(_other, and_(_other.c.name == _file.c.name, _other.c.replica_id != _file.c.replica_id))
+        .join(_new, _new.c.id == _other.c.message_id)
+        .where(
+            is_listed(dialect, _file.c.replica_id, "ids"),
+            is_listed(dialect, _other.c.replica_id, "ids"),
+            _file.c.state != ReplicaState.PRESENT,
+            _file.c.state == ReplicaState.WITHDRAWN,
+            _other.c.state == ReplicaState.DELIVERING,
+            _old.c.gone_at.is_not(None),
+            _new.c.gone_at.is_(None),
+            _is_content_of(_old, _new),
+        )
+    )
+
+
+@cache
+def _any_leaving(dialect: str) -> tuple[Select[Any], Select[Any]]:
+    """Select one of the messages that are to go from the replicas in the parameter, and one that is to be put back."""
+    to_go = (
+        select(_old.c.id)
+        .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
+        .where(is_listed(dialect, replica.c.id, "ids"), _is_news(), _old.c.gone_at.is_not(None))
+    )
+    to_put_back = (
+        select(_old.c.id)
+        .join(_file, _file.c.message_id == _old.c.id)
+        .join(replica, replica.c.id == _file.c.replica_id)
+        .where(
+            is_listed(dialect, replica.c.id, "ids"),
+            _file.c.version > replica.c.replica_cursor,
+            _old.c.gone_at.is_not(None),
+        )
+    )
+    return to_go.limit(1), to_put_back.limit(1)

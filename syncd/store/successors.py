@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
 
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
-from syncd.store.devices import ReplicaRow
+from syncd.store.devices import LEAVING, LEFT, UNSERVED, ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
-from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message, trouble
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
@@ -93,7 +93,8 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
 def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) -> dict[int, Successor]:
     """Return those of these messages that the server has elsewhere now, but for its Trash: it has moved them.
 
-    What the device has a file of has been there before. Without its body a message is told by its size and date.
+    What the device has a file of has been there before. Without its body a message is told by its size and date, which
+    is no proof: where the device is to get it, that is known soon.
     """
     here = mailbox_by_id(conn, mailbox_id=of.mailbox_id)
     trash = trash_of(mailboxes(conn, account_id=here.account_id))
@@ -104,8 +105,17 @@ def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) 
         .where(base_message.c.message_id == new.c.id, replica.c.device_id == of.device_id)
     )
     is_same = or_(new.c.body_id == old.c.body_id, and_(new.c.body_id.is_(None), new.c.size_bytes == old.c.size_bytes))
+    is_to_come = and_(
+        new.c.body_id.is_(None),
+        exists().where(
+            replica.c.mailbox_id == new.c.mailbox_id,
+            replica.c.device_id == of.device_id,
+            replica.c.selection.not_in((UNSERVED, LEAVING, LEFT)),
+        ),
+        ~exists().where(trouble.c.message_id == new.c.id, trouble.c.device_id.is_(None)),
+    )
     query = (
-        select(old.c.id)
+        select(old.c.id, is_to_come)
         .join(new, and_(new.c.internaldate == old.c.internaldate, is_same))
         .join(mailbox, mailbox.c.id == new.c.mailbox_id)
         .where(
@@ -119,7 +129,9 @@ def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) 
         )
         .distinct()
     )
-    return dict.fromkeys(conn.execute(query).scalars(), Successor.THERE)
+    found = conn.execute(query).all()
+    to_come = {id_: Successor.ON_ITS_WAY for id_, is_to_come in found if is_to_come}
+    return to_come | {id_: Successor.THERE for id_, is_to_come in found if not is_to_come}
 
 
 def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[int, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Connection, Delete, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Delete, bindparam, delete, func, insert, literal, select, update
 
 from syncd.errors import Temper
 from syncd.store.queries import is_listed, is_one_of
@@ -94,13 +94,12 @@ def count_sleeping(conn: Connection, *, now: float) -> Mapping[tuple[int, int | 
 
 def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int, ...]:
     """Return the mailboxes in which a device has messages to try again."""
-    query = select(trouble.c.mailbox_id).where(trouble.c.device_id == device_id, trouble.c.retry_at <= now).distinct()
-    return tuple(conn.execute(query).scalars())
+    return tuple(conn.execute(_DUE_MAILBOXES, {"of_device": device_id, "by": now}).scalars())
 
 
 def hurry(conn: Connection, *, device_id: int) -> None:
     """Try all troubles of a device again at once, also those that were given up: somebody asks."""
-    conn.execute(update(trouble).where(trouble.c.device_id == device_id).values(retry_at=0.0))
+    conn.execute(_HURRY, {"of_device": device_id})
 
 
 def hurry_bodies(conn: Connection, *, account_id: int) -> None:
@@ -129,3 +128,15 @@ def _resolution(dialect: str, *, of_server: bool) -> Delete:
 def forget(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget all troubles of messages that are gone: there is nothing to try again."""
     conn.execute(delete(trouble).where(is_one_of(conn, trouble.c.message_id, message_ids)))
+
+
+_DUE_MAILBOXES = (
+    select(trouble.c.mailbox_id)
+    .where(trouble.c.device_id == bindparam("of_device"), trouble.c.retry_at <= bindparam("by"))
+    .distinct()
+)
+_HURRY = (
+    update(trouble)
+    .where(trouble.c.device_id == bindparam("of_device"), trouble.c.retry_at > 0)
+    .values({trouble.c.retry_at: literal(0.0)})
+)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, update
 
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import ReplicaState
@@ -168,8 +168,7 @@ def due_pages(conn: Connection, *, account_id: int, of: Bringers, now: float) ->
 
 def are_any(conn: Connection, *, account_id: int) -> bool:
     """Tell whether anything that devices added to an account is not settled."""
-    query = select(journal.c.id).where(journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY))
-    return conn.execute(query.limit(1)).first() is not None
+    return conn.execute(_ANY, {"of_account": account_id}).first() is not None
 
 
 def is_busy(conn: Connection, *, account_id: int, of: Bringers, now: float) -> bool:
@@ -217,15 +216,7 @@ def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
 
 def is_underway(conn: Connection, device_id: int) -> bool:
     """Tell whether anything that a device added is not settled."""
-    file = replica_message.c
-    query = (
-        select(journal.c.id)
-        .join(replica_message, file.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == file.replica_id)
-        .where(replica.c.device_id == device_id, journal.c.kind.in_(ON_ITS_WAY))
-        .limit(1)
-    )
-    return conn.execute(query).first() is not None
+    return conn.execute(_UNDERWAY, {"of_device": device_id}).first() is not None
 
 
 def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
@@ -334,3 +325,15 @@ def _is_due(now: float) -> ColumnElement[bool]:
     ]
     last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
     return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
+
+
+_ANY = (
+    select(journal.c.id).where(journal.c.account_id == bindparam("of_account"), journal.c.kind.in_(ON_ITS_WAY)).limit(1)
+)
+_UNDERWAY = (
+    select(journal.c.id)
+    .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+    .join(replica, replica.c.id == replica_message.c.replica_id)
+    .where(replica.c.device_id == bindparam("of_device"), journal.c.kind.in_(ON_ITS_WAY))
+    .limit(1)
+)

@@ -57,8 +57,8 @@ class Writer:
         self._engine = engine
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self.tried = 0
-        """How many transactions were tried, whatever became of them: as long as it stays, nothing was written."""
+        self.written = 0
+        """Another number as soon as a transaction changed a row, whatever became of it."""
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -115,8 +115,6 @@ class Writer:
             self._commit(batch)
         except BaseException as error:  # it belongs to whoever asked for the write, not to this thread
             return error
-        finally:
-            self.tried += 1  # before anybody hears of it
         return None
 
     def _commit(self, batch: Sequence[Write]) -> None:
@@ -133,13 +131,14 @@ class Writer:
 
     def _commit_once(self, batch: Sequence[Write]) -> None:
         with self._engine.connect() as connection:
-            transaction = connection.begin()
+            transaction, changes = connection.begin(), _rows_changed(connection)
             try:
                 for write in batch:
                     write.result = write.function(connection)
             except BaseException:
                 transaction.rollback()
                 raise
+            is_changed = changes is None or _rows_changed(connection) != changes
             try:
                 transaction.commit()
             except SQLAlchemyError as error:
@@ -148,6 +147,13 @@ class Writer:
                     raise UnknownOutcomeError("the database went away during a commit") from None
                 transaction.rollback()
                 raise
+            finally:
+                self.written += is_changed  # before anybody hears of it
+
+
+def _rows_changed(connection: Connection) -> int | None:
+    """Return how many rows the driver has changed so far; None where it does not count."""
+    return getattr(connection.connection.driver_connection, "total_changes", None)
 
 
 def retrying(run: Callable[[], T]) -> T:

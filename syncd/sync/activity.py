@@ -15,6 +15,8 @@ class Activity:
     retry_at: float | None = None
     mode: str = ""
     """How news of the server arrives: push or poll, and why."""
+    succeeded_at: float | None = None
+    """When all that a server has was read last, which the store may have of some time before."""
 
     def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and how far it is when that can be counted."""

@@ -3,10 +3,9 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
-from pathlib import Path, PurePosixPath
-from typing import assert_never
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
 
@@ -17,19 +16,18 @@ from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.files import CUR, NEW, FileFacts
+from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import (
     FileName,
-    flags_of,
     holdable,
     letters_of,
     mint,
     unknown_letters,
     unlisted_keywords,
 )
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.observe import ChangedNs, SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Appeared, Change, Sighting, compare
@@ -41,19 +39,17 @@ from syncd.store.replica_tree import FilePlace, MintedFile
 from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.contents import Content, batches, read_contents
+from syncd.sync.file_effects import effect_of, outcome_of, path_of
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
-    FileDone,
-    FileFailed,
     FileOutcome,
-    FileStale,
     FileTask,
     FileToDeliver,
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import Seen, place_of, see, suspects
+from syncd.sync.sightings import Seen, is_as_listed, place_of, see, suspects
 from syncd.sync.thread import to_its_end
 
 _SMALL_BODY_BYTES = 1024 * 1024
@@ -90,17 +86,20 @@ class DeviceFiles:
         self._is_watched = is_watched
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
+        self._as_rows_say: dict[int, _AsRowsSay] = {}
         self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
         self._examined.clear()
+        self._as_rows_say.clear()
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
         self._examined.discard(of.id)
+        self._as_rows_say.pop(of.id, None)
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
@@ -156,7 +155,7 @@ class DeviceFiles:
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
         outcomes = await to_its_end(perform, of, tasks, octets)
         return {
-            task.file.id: self._outcome(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
+            task.file.id: outcome_of(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
         }
 
     async def _octets(self, body_ids: Sequence[int]) -> Mapping[int, bytes]:
@@ -170,7 +169,7 @@ class DeviceFiles:
 
     def expect(self, of: ReplicaRow, file: SeenFile) -> None:
         """Remember that a file will appear by our own doing."""
-        self._ours[_directory(of.directory), file] = True
+        self._ours[path_of(of.directory), file] = True
 
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without the files that appeared because we have just put them there.
@@ -195,12 +194,22 @@ class DeviceFiles:
         return await self._record(of, files)
 
     async def observe_all(self, of: ReplicaRow) -> int:
-        """List a whole replica, record what the device did since the last look, and return how many changes."""
+        """List a whole replica, record what the device did since the last look, and return how many changes.
+
+        NOTE: where all was as the rows say and no name changed since, nothing is listed. Rows change with what we do to
+        files, which changes names, or after what was seen of them; so the look takes as long for any number of files.
+        """
         await self.read_keywords(of)
+        keywords, known = self.holdable_keywords(of), self._as_rows_say.get(of.id)
+        if known is not None and await asyncio.to_thread(self._is_as_listed, of, keywords, known):
+            return 0
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
-        suspects = await asyncio.to_thread(self._suspects, of, places, self.holdable_keywords(of))
+        suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
         count = await self._record(of, suspects) if suspects else 0
         self._examined.add(of.id)
+        self._as_rows_say.pop(of.id, None)
+        if changed_ns is not None:
+            self._as_rows_say[of.id] = _AsRowsSay(of.directory, keywords, changed_ns)
         return count
 
     async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
@@ -249,7 +258,7 @@ class DeviceFiles:
 
     def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> None:
         """Remember which files will appear by our own doing."""
-        directory = _directory(of.directory)
+        directory = path_of(of.directory)
         for task in tasks:
             if not isinstance(task, FileToRemove):
                 letters = letters_of(task.flags, keywords)
@@ -273,45 +282,15 @@ class DeviceFiles:
             barrier(root, touched)
             write_marker(root, self._marker(generation))
 
+        directory = path_of(of.directory)
         with ReplicaRoot(self._config.path) as root:
             prove(root)  # by the same descriptor: a disk that is another by now gets neither files nor our marker
             return verbs.perform(
                 root,
-                [self._effect(of, task, octets) for task in tasks],
+                [effect_of(task, directory, lambda body_id: self._pieces(body_id, octets)) for task in tasks],
                 keywords=lambda _: keywords,
                 barrier=made_durable,
             )
-
-    def _effect(self, of: ReplicaRow, task: FileTask, octets: Mapping[int, bytes]) -> verbs.Effect:
-        directory, file = _directory(of.directory), task.file
-        match task:
-            case FileToDeliver(body=body, source=source):
-                link = None
-                if source is not None:
-                    link = verbs.LinkSource(
-                        _path(source.origin.device_path),
-                        _directory(source.origin.directory),
-                        source.subdir,
-                        str(FileName(source.name, source.info)),
-                    )
-                return verbs.Deliver(
-                    directory,
-                    file.name,
-                    task.flags,
-                    mtime=file.mtime,
-                    form=file.form,
-                    size_bytes=file.size_bytes,
-                    body=lambda: self._pieces(body.body_id, octets),
-                    link=link,
-                    is_repeated=task.is_repeated,
-                )
-            case FileToRename(add=add, remove=remove):
-                return verbs.Rename(_place(directory, file), add, remove)
-            case FileToRemove():
-                expected = FileFacts(file.size_bytes, file.mtime)
-                return verbs.Remove(_place(directory, file), expected)
-            case _:
-                assert_never(task)
 
     def _pieces(self, body_id: int, octets: Mapping[int, bytes]) -> Iterator[bytes]:
         if body_id in octets:
@@ -319,29 +298,15 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _outcome(self, task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> FileOutcome:
-        match outcome:
-            case verbs.Failed(error):
-                return FileFailed(error)
-            case verbs.Stale():
-                return FileStale()
-            case verbs.Done(file=file):
-                if file is None:
-                    return FileDone(None, task.file.subdir)
-                expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
-                letters = letters_of(expected, keywords)
-                if file.filename == str(FileName(file.name, letters or None)):
-                    return FileDone(letters or None, file.subdir)
-                name = FileName.parse(file.filename)
-                if flags_of(name.letters, keywords) == flags_of(letters, keywords):
-                    return FileDone(name.info, file.subdir)
-                # NOTE: the name that the row gets is not the one on disk, so that every look finds what the device
-                # did, should we be stopped before the one that follows.
-                return FileDone(letters, file.subdir, is_touched=True)
-            case _:
-                assert_never(outcome)
+    def _is_as_listed(self, of: ReplicaRow, keywords: KeywordMap, known: "_AsRowsSay") -> bool:
+        if (known.directory, known.keywords) != (of.directory, keywords):
+            return False
+        with ReplicaRoot(self._config.path) as root:
+            return is_as_listed(root, PurePosixPath(known.directory), known.changed_ns)
 
-    def _suspects(self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap) -> tuple[SeenFile, ...]:
+    def _suspects(
+        self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap
+    ) -> tuple[tuple[SeenFile, ...], ChangedNs | None]:
         is_examining = of.id not in self._examined
         with ReplicaRoot(self._config.path) as root:
             return suspects(root, PurePosixPath(of.directory), places, keywords, is_examining=is_examining)
@@ -377,17 +342,17 @@ class DeviceFiles:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
 
 
+@dataclass(frozen=True, slots=True)
+class _AsRowsSay:
+    """Remember of a mailbox directory whose files were all as their rows say when its names changed last."""
+
+    directory: str
+    keywords: KeywordMap
+    changed_ns: ChangedNs
+
+
 def _record_returned(conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:
     names = adoption.record_returned(conn, of, returned)
     if names:
         adoption.doubt(conn, of.device_id)
     return names
-
-
-_path = lru_cache(maxsize=64)(Path)
-_directory = lru_cache(maxsize=1024)(PurePosixPath)
-"""Making a path costs as much as linking a file, and a batch is of one directory."""
-
-
-def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
-    return verbs.Place(directory, file.name, file.subdir, file.flags)

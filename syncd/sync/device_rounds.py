@@ -30,7 +30,7 @@ from syncd.sync.intake import Intake
 from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
-from syncd.sync.round import ReplicaRound
+from syncd.sync.round import ReplicaResult, ReplicaRound
 from syncd.sync.second_look import SecondLook
 from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
@@ -125,6 +125,7 @@ class DeviceRounds:
         due = await self._due(row)
         await self._outgrown.look(row.id)
         effects, rounds, progress = 0, Counter[int](), _Progress()
+        in_doubt: set[int] = set()
         self.is_put_off = False
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
@@ -134,7 +135,7 @@ class DeviceRounds:
             if not self._first_looks.found and (shifted := await self._shift(row, seen)):
                 effects += shifted
                 continue
-            pending = [one for one in moving if self._is_pending(one, due) and one.mailbox.id not in self._still]
+            pending = [one for one in moving if one.mailbox.id not in in_doubt and self._is_pending(one, due)]
             waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
             if pending and not waiting:
                 self.is_put_off = True
@@ -152,7 +153,10 @@ class DeviceRounds:
             due.discard(served.mailbox.id)
             with self._still.guard(served.mailbox.id, served.where):
                 progress.total = progress.total or await self._count(row)
-                effects += await self._round(row, served, progress)
+                result = await self._round(row, served, progress)
+                effects += result.effects
+                if result.is_waiting:
+                    in_doubt.add(served.mailbox.id)  # the account wakes us when it knows more
         return effects
 
     async def ensure_replicas(self, device_id: int) -> None:
@@ -162,6 +166,8 @@ class DeviceRounds:
 
     def _is_pending(self, served: Served, due: Container[int]) -> bool:
         of = served.replica
+        if served.mailbox.id in self._still:
+            return False
         if of.has_server_news or served.mailbox.id in due or self._outgrown.is_due(of.id):
             return True
         return self._config.read_only and of.has_replica_news
@@ -213,7 +219,7 @@ class DeviceRounds:
     async def _count(self, row: DeviceRow) -> int:
         return await self._db.read(partial(pairs.count_server_news, device_id=row.id))
 
-    async def _round(self, row: DeviceRow, served: Served, progress: "_Progress") -> int:
+    async def _round(self, row: DeviceRow, served: Served, progress: "_Progress") -> ReplicaResult:
         self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
@@ -242,4 +248,4 @@ class DeviceRounds:
             self._wakes.account(served.account).set()
         if result.effects and await self._db.read(partial(mailbox_removals.are_awaited, mailbox_id=served.mailbox.id)):
             self._wakes.account(served.account).set()
-        return result.effects
+        return result

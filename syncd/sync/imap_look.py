@@ -99,29 +99,22 @@ class Look:
         self, changes: ServerChanges, observed: Sequence[ObservedMessage], selected: SelectResult | None
     ) -> None:
         before, after, now = self.mailbox.cursor, changes.cursor, self.clock()
+        moved = None if after is None else _moved(before, after, selected)
 
         def record(conn: Connection) -> None:
             server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed, told_at=now)
             server_tree.record_vanished(
                 conn, self.mailbox.id, before.uidvalidity, changes.vanished, now=now, is_told=True
             )
-            if after is not None:
-                moved = MailboxCursor(
-                    uidvalidity=after.uidvalidity,
-                    uidnext=after.uidnext,
-                    highestmodseq=after.highestmodseq,
-                    exists_count=after.count,
-                    permanent_flags=selected.permanent_flags if selected else before.permanent_flags,
-                    accepts_keywords=selected.accepts_keywords if selected else before.accepts_keywords,
-                )
-                accounts.move_cursor(conn, self.mailbox.id, moved, is_listed=True, now=now)
+            if moved is not None:
+                accounts.move_cursor(conn, self.mailbox.id, moved, is_listed=True)
 
         verdict = Verdict.ORDINARY if after is None else self._judge(changes.vanished)
         if verdict is Verdict.CONFIRMED:
             self.suspicions.confirm(self.mailbox.id, record)
         elif verdict is Verdict.DOUBTED:
             self.suspicions.doubt(self.mailbox.id, before.uidvalidity, record)
-        elif observed or changes.vanished or after is not None:
+        elif observed or changes.vanished or moved not in (None, before):
             await self.db.write(record)
 
     def _judge(self, vanished: UidSet) -> Verdict:
@@ -131,6 +124,17 @@ class Look:
     async def _known_uids(self) -> UidSet:
         uidvalidity = self.mailbox.cursor.uidvalidity
         return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
+
+
+def _moved(before: MailboxCursor, after: Cursor, selected: SelectResult | None) -> MailboxCursor:
+    return MailboxCursor(
+        uidvalidity=after.uidvalidity,
+        uidnext=after.uidnext,
+        highestmodseq=after.highestmodseq,
+        exists_count=after.count,
+        permanent_flags=selected.permanent_flags if selected else before.permanent_flags,
+        accepts_keywords=selected.accepts_keywords if selected else before.accepts_keywords,
+    )
 
 
 @dataclass(slots=True)

@@ -327,7 +327,7 @@ class ImapMailbox:
             server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed)
             if observed:
                 history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=self._mailbox.id)
-            accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed, now=now)
+            accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed)
 
         await self._db.write(record)
 

@@ -24,6 +24,7 @@ from syncd.store.listings import Renamed
 from syncd.sync.imap_listing import listed_of
 from syncd.sync.imap_renames import Renames
 from syncd.sync.mailbox_failures import MailboxFailures
+from syncd.sync.remembered import Remembered
 from syncd.sync.suspicions import Suspicions
 
 
@@ -52,10 +53,12 @@ class ImapMailboxes:
         self._clock = clock
         self._on_change = on_change
         self._absent: frozenset[bytes] = frozenset()
+        self._is_recorded = False
+        self._known = Remembered(db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_))
 
     async def synced(self) -> list[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        rows = await self._known.get(self._account_id)
         synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
         return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
 
@@ -66,16 +69,18 @@ class ImapMailboxes:
         be so no more.
         """
         entries = await connection.list_mailboxes(with_status=True)
-        known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        known = await self._known.get(self._account_id)
         listed = {entry.octets: listed_of(entry, self._patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
         renamed = await Renames(self._db, connection).find(known, listed, entries, changes)
         if renamed:
             changes = _apart_from(renamed, changes, known, listed)
         missed = {name for name in changes.missed if name in listed or not await _is_there(connection, name)}
-        await self._db.write(partial(self._record, changes=changes, renamed=renamed))
+        if changes.added or changes.changed or renamed or not self._is_recorded:
+            await self._db.write(partial(self._record, changes=changes, renamed=renamed))
+            self._is_recorded = True
         if renamed:
-            known = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+            known = await self._known.get(self._account_id)
             missed |= {row.wire_name for row in known if listings.is_nowhere(row.wire_name)}
         self._absent = frozenset(missed)
         self._believe(missed, known)

@@ -40,6 +40,7 @@ from syncd.sync.wakes import Wakes
 _NEWEST_BODIES = 100
 _SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
+_RECORD_EVERY_S = 60.0
 """How long new mail in INBOX may go unnoticed during a pass."""
 
 
@@ -86,6 +87,7 @@ class ImapReading:
         self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
         self._fetched = 0
+        self._succeeded_at: float | None = None
         self.mailboxes = ImapMailboxes(
             db,
             name,
@@ -115,6 +117,7 @@ class ImapReading:
         self._quirks = quirks
         self._seen.clear()
         self._was_interrupted = True
+        self._succeeded_at = None
 
     async def is_due(self) -> bool:
         """Tell whether there is cause for a pass.
@@ -159,10 +162,17 @@ class ImapReading:
             if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
                 await self._guarded(connection, mailbox, self._read_bodies)
         if not self._suspicions:
-            is_awaited = await self._is_awaited()
-            await self._db.write(partial(_succeeded, account_id=self._account_id, now=self._clock()))
-            if is_awaited:
-                self._wake_devices()
+            await self._succeed()
+
+    async def _succeed(self) -> None:
+        """Record that a pass ended well; not each time, for it is all that a pass without news would write."""
+        self._activity.succeeded_at = now = self._clock()
+        is_awaited = await self._is_awaited()
+        if is_awaited or self._succeeded_at is None or not 0 <= now - self._succeeded_at < _RECORD_EVERY_S:
+            await self._db.write(partial(_succeeded, account_id=self._account_id, now=now))
+            self._succeeded_at = now
+        if is_awaited:
+            self._wake_devices()
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""

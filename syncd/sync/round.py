@@ -35,7 +35,7 @@ from syncd.reconcile.effects import (
     in_order,
 )
 from syncd.reconcile.guard import Rule
-from syncd.reconcile.planner import Policy, plan
+from syncd.reconcile.planner import Policy, is_in_doubt, plan
 from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
@@ -66,6 +66,7 @@ class ReplicaResult:
 
     planned: messages. stale: those that the device forestalled, to be planned again. has_device_news: it changed files
     meanwhile, which its account has to hear of. outside: messages of which it has files, though it does not take them.
+    is_waiting: what became of a message is not known yet, so that the cursor stays.
     """
 
     planned: int
@@ -73,6 +74,7 @@ class ReplicaResult:
     stale: frozenset[int]
     has_device_news: bool
     outside: frozenset[int]
+    is_waiting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,12 @@ class ReplicaRound:
                 done, linked = done | await self._end(linked), None
             done |= await self._catch_up(old)
         dropped = {effect.message_id for effect in mine if isinstance(effect, Drop)} - done.stale
+        is_waiting = any(is_in_doubt(pair, self.policy) for pair in news.pairs)
         outside = {id_ for id_, pair in planned.items() if pair.replica is not None and self._is_outside(pair)}
         rest = Settlement(
             agreed=tuple(FlagDelta(e.message_id, e.add, e.remove) for e in effects if isinstance(e, Agree)),
             forgotten=tuple(e.message_id for e in effects if isinstance(e, Forget)),
-            upto=None if done.stale else news.upto,
+            upto=None if done.stale or is_waiting else news.upto,
         )
         wanted = [effect.file_id for effect in effects if isinstance(effect, Restore)]
         upto = None if done.stale else found.replica_upto
@@ -134,7 +137,7 @@ class ReplicaRound:
             self._tell(linked)
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
         has_news = done.has_device_news or is_told
-        return ReplicaResult(len(planned), len(mine), done.stale, has_news, frozenset(outside - dropped))
+        return ReplicaResult(len(planned), len(mine), done.stale, has_news, frozenset(outside - dropped), is_waiting)
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting

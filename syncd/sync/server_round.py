@@ -19,7 +19,7 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.reconcile.planner import Policy, plan
+from syncd.reconcile.planner import Policy, is_in_doubt, plan
 from syncd.store import deletions, devices, history, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import refused_stores
@@ -79,6 +79,8 @@ def plan_changes(
         planned.cursors[of.id] = news.upto
         for pair in _with_older(conn, of, news.pairs, again=planned.troubled.due):
             planned.seen |= {pair.server.id} if pair.server is not None else set()
+            if is_in_doubt(pair, policy):
+                planned.followed |= _moved_after_all(of, pair)
             for effect in plan(pair, policy):
                 if isinstance(effect, Store):
                     planned.stores[effect].append(of.id)
@@ -235,7 +237,7 @@ def _unwanted(
 
 
 def _moved_after_all(of: ReplicaRow, pair: Pair) -> set[int]:
-    """Return a message that turned out to be moved when its device had waited already for its being put back."""
+    """Return a message that was moved, or may have been, when its device waits already for its being put back."""
     server = pair.server
     is_past = server is not None and server.version <= of.server_cursor and pair.successor is not None
     return {server.id} if server is not None and is_past else set()

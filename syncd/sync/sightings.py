@@ -14,7 +14,7 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of
-from syncd.maildir.observe import SeenFile, list_mailbox, seen_now
+from syncd.maildir.observe import ChangedNs, SeenFile, changed_ns, list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
@@ -42,10 +42,11 @@ def suspects(
     keywords: KeywordMap,
     *,
     is_examining: bool,
-) -> tuple[SeenFile, ...]:
+) -> tuple[tuple[SeenFile, ...], ChangedNs | None]:
     """Return the files of a listing that are not as their rows say, and those that rows have and it has not.
 
-    is_examining: look at size and mtime of every file as well, for an edit in place changes no name.
+    With them, where there are none, by what a later look tells that all names are as they were. is_examining: look at
+    size and mtime of every file as well, for an edit in place changes no name.
     """
     found: list[SeenFile] = []
     alike: list[SeenFile] = []
@@ -64,7 +65,14 @@ def suspects(
     unclear = listing.duplicates | listing.odd
     if unclear:
         log.warning("replica_files_left_alone", replica=str(directory), count=len(unclear))
-    return tuple(file for file in found if file.name not in unclear)
+    files = tuple(file for file in found if file.name not in unclear)
+    return files, None if files else listing.changed_ns
+
+
+def is_as_listed(root: ReplicaRoot, directory: PurePosixPath, listed: ChangedNs) -> bool:
+    """Tell whether all names of a mailbox directory are as they were when it was listed."""
+    with root.mailbox(directory) as mailbox:
+        return changed_ns(mailbox) == listed
 
 
 def see(

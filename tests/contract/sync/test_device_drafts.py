@@ -12,7 +12,7 @@ from tests.contract.sync.house import House, imap, states
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import add, assert_everywhere, house_of
 
 
 async def test_newer_versions_of_a_draft_leave_one(tmp_path: Path, provider: Provider) -> None:
@@ -96,26 +96,23 @@ async def test_file_that_is_only_touched_is_as_it_was(tmp_path: Path, user: Prov
 
 async def test_draft_that_is_discarded_while_it_is_sent(tmp_path: Path, user: Provider) -> None:
     """It is a message by then, and its deletion is one."""
-    async with Tap(user.server.imap_port) as tap:
-        account = imap(user.server, user.user, port=tap.port)
-        devices = {name: {"settle": "20ms"} for name in DEVICES}
-        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
-            await house.settle()
-            paths: list[Path] = []
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        paths: list[Path] = []
 
-            async def discard(line: bytes) -> None:
-                if b" APPEND " in line and paths:
-                    paths.pop().unlink()
+        async def discard(line: bytes) -> None:
+            if b" APPEND " in line and paths:
+                paths.pop().unlink()
 
-            tap.before_line = discard
-            paths.append(add(house, "laptop", "d", mailbox="Drafts", letters="D"))
-            await house.until(lambda: not paths)
-            await house.settle()
-            await house.until(lambda: not user.flags("Drafts"))  # while it is sent, nobody can tell that it is to go
-            await house.settle()
+        tap.before_line = discard
+        paths.append(add(house, "laptop", "d", mailbox="Drafts", letters="D"))
+        await house.until(lambda: not paths)
+        await house.settle()
+        await house.until(lambda: not user.flags("Drafts"))  # while it is sent, nobody can tell that it is to go
+        await house.settle()
 
-            assert_everywhere(house, user, "Drafts")
-            assert_everywhere(house, user, "Trash", "d")
+        assert_everywhere(house, user, "Drafts")
+        assert_everywhere(house, user, "Trash", "d")
 
 
 @pytest.mark.parametrize("before", [b" APPEND ", b" SELECT "])

@@ -12,10 +12,10 @@ from tests.contract.sync.house import House, MakeDovecot, imap, states
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of
+from tests.contract.sync.three_devices import add, assert_everywhere, house_of
 from tests.servers.capabilities import BASE, NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS
 
-DRAFT, SEEN = "\\Draft", "\\Seen"
+DRAFT, FLAGGED, SEEN = "\\Draft", "\\Flagged", "\\Seen"
 
 
 async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provider: Provider) -> None:
@@ -170,20 +170,17 @@ async def test_file_that_grows_is_sent_when_it_is_whole(tmp_path: Path, user: Pr
 @pytest.mark.parametrize("after", [b" APPEND ", b"UID SEARCH", b"BODY.PEEK[HEADER]"])
 async def test_answer_that_is_lost_leaves_one_message(tmp_path: Path, user: Provider, after: bytes) -> None:
     """Whatever the server had done by then."""
-    async with Tap(user.server.imap_port) as tap:
-        account = imap(user.server, user.user, port=tap.port)
-        devices = {name: {"settle": "20ms"} for name in DEVICES}
-        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
-            await house.settle()
-            losses = iter([True])
-            tap.drops = lambda line: after in line and next(losses, False)
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        losses = iter([True])
+        tap.drops = lambda line: after in line and next(losses, False)
 
-            add(house, "laptop", "n")
-            await house.until(lambda: house.replica("phone").keys() == ["n"], within_s=30)
-            await house.settle()
+        add(house, "laptop", "n")
+        await house.until(lambda: house.replica("phone").keys() == ["n"], within_s=30)
+        await house.settle()
 
-            assert next(losses, None) is None
-            assert_everywhere(house, user, "INBOX", "n")
+        assert next(losses, None) is None
+        assert_everywhere(house, user, "INBOX", "n")
 
 
 @pytest.mark.parametrize("cut", range(20, 1260, 155))
@@ -213,48 +210,42 @@ async def test_wire_that_breaks_anywhere_leaves_one_message(tmp_path: Path, user
 async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str) -> None:
     """One of ten is refused: nine are there, and it is tried again when somebody asks."""
     user = Provider(make_dovecot(capability=NO_LITERAL_PLUS), mail_user)
-    async with Tap(user.server.imap_port) as tap:
-        account = imap(user.server, user.user, port=tap.port)
-        devices = {name: {"settle": "20ms"} for name in DEVICES}
-        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
-            await house.settle()
-            size = b"{%d}" % len(letter("big", lines=40))
-            tap.refuses = lambda line: size in line
-            for key in (f"n{number}" for number in range(9)):
-                add(house, "laptop", key)
-            path = add(house, "laptop", "big", octets=letter("big", lines=40))
-            await house.settle()
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        size = b"{%d}" % len(letter("big", lines=40))
+        tap.refuses = lambda line: size in line
+        for key in (f"n{number}" for number in range(9)):
+            add(house, "laptop", key)
+        path = add(house, "laptop", "big", octets=letter("big", lines=40))
+        await house.settle()
 
-            assert len(user.flags()) == 9
-            assert path.exists()
-            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
-            assert [row.error for row in rows] == ["append refused by the server: not this"]
+        assert len(user.flags()) == 9
+        assert path.exists()
+        rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+        assert [row.error for row in rows] == ["append refused by the server: not this"]
 
-            tap.refuses = lambda line: False
-            await house.ask("work")
-            await house.settle()
-            assert len(user.flags()) == 10
+        tap.refuses = lambda line: False
+        await house.ask("work")
+        await house.settle()
+        assert len(user.flags()) == 10
 
 
 async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user: Provider) -> None:
     """A message counts only once it is seen; until then its file stays, and in the end the message is there once."""
-    async with Tap(user.server.imap_port) as tap:
-        account = imap(user.server, user.user, port=tap.port)
-        devices = {name: {"settle": "20ms"} for name in DEVICES}
-        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
-            await house.settle()
-            lies = iter([True])
-            tap.refuses = lambda line: b" APPEND " in line and next(lies, False)
-            tap.refusal = b"OK [APPENDUID 1 7] done"
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        lies = iter([True])
+        tap.refuses = lambda line: b" APPEND " in line and next(lies, False)
+        tap.refusal = b"OK [APPENDUID 1 7] done"
 
-            add(house, "laptop", "n")
-            await house.until(lambda: next(lies, None) is None)
-            await house.ask("work")
-            assert user.flags() == {}
-            house.shift_s = 6.0
-            await house.settle()
+        add(house, "laptop", "n")
+        await house.until(lambda: next(lies, None) is None)
+        await house.ask("work")
+        assert user.flags() == {}
+        house.shift_s = 6.0
+        await house.settle()
 
-            assert_everywhere(house, user, "INBOX", "n")
+        assert_everywhere(house, user, "INBOX", "n")
 
 
 @pytest.mark.parametrize("padding", [0, 1_200_000])
@@ -275,17 +266,39 @@ async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provid
 
 async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Provider) -> None:
     """The other devices have what the server made of it, and the one that added it keeps its file."""
-    async with Tap(user.server.imap_port) as tap:
-        account = imap(user.server, user.user, port=tap.port)
-        devices = {name: {"settle": "20ms"} for name in DEVICES}
-        async with House(tmp_path, accounts={"work": account}, devices=devices) as house:
-            await house.settle()
-            tap.alters = lambda line: line.replace(b"Subject: about n", b"Subject: SPAM? n")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.alters = lambda line: line.replace(b"Subject: about n", b"Subject: SPAM? n")
 
-            path = add(house, "laptop", "n")
-            await house.settle()
+        path = add(house, "laptop", "n")
+        await house.settle()
 
-            assert_everywhere(house, user, "INBOX", "n")
-            assert b"SPAM?" in house.replica("phone").find("n").octets
-            assert b"about" in path.read_bytes()
-            assert await states(house) == {ReplicaState.PRESENT: 3}
+        assert_everywhere(house, user, "INBOX", "n")
+        assert b"SPAM?" in house.replica("phone").find("n").octets
+        assert b"about" in path.read_bytes()
+        assert await states(house) == {ReplicaState.PRESENT: 3}
+
+
+async def test_flag_set_while_an_upload_is_in_doubt_goes_with_a_moved_message(tmp_path: Path, user: Provider) -> None:
+    """Of two new messages one is what was sent: before its body is known, nobody can say that the other was moved."""
+    user.receive("a")
+    user.receive("z", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def move_meanwhile(line: bytes) -> None:
+            if b" APPEND " in line and not tap.cuts:
+                tap.cut_after_bytes = 1
+                user.move("a", to="Archive")
+                file = house.replica("laptop").find("a").path
+                file.rename(file.parent.with_name("cur") / f"{file.name.partition(':')[0]}:2,F")
+
+        tap.before_line = move_meanwhile
+        add(house, "nas", "n", mailbox="Archive")
+        await house.until(lambda: user.flags("Archive").get("a") == {FLAGGED}, within_s=30)
+        await house.settle()
+
+        assert tap.cuts == 1
+        assert_everywhere(house, user, "Archive", "a", "n", "z")
+        assert user.flags() == {}
+        assert [one.flags()["a"] for one in house.replicas("Archive")] == [{FLAGGED}] * 3

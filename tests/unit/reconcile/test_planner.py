@@ -6,7 +6,7 @@ from syncd.mail.flags import with_delta
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
-from syncd.reconcile.planner import NOTHING, FlagChanges, Policy, Selection, merge, plan
+from syncd.reconcile.planner import NOTHING, FlagChanges, Policy, Selection, is_in_doubt, merge, plan
 from tests.unit.reconcile.builders import FILE, MESSAGE, UID, flags, pair, policy
 
 
@@ -238,6 +238,17 @@ def test_message_that_the_server_moved_is_not_put_back() -> None:
     moved = pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)
 
     assert plan(moved, policy()) == (Remove(MESSAGE, FILE),)
+
+
+@pytest.mark.parametrize("replica", ["F", "S"])
+def test_file_waits_while_its_message_may_be_about_to_be_found_elsewhere(replica: str) -> None:
+    """It takes along what the device changed, or it is put back; where the device would not have it, it goes."""
+    moved = pair("", "", replica, is_gone=True)._replace(successor=Successor.ON_ITS_WAY)
+
+    assert plan(moved, policy()) == ()
+    assert is_in_doubt(moved, policy())
+    assert plan(moved, policy(selection=NOTHING)) == (Remove(MESSAGE, FILE),)
+    assert not is_in_doubt(moved, policy(selection=NOTHING))
 
 
 def test_message_without_a_body_is_not_put_back() -> None:

@@ -1,9 +1,21 @@
 """Messages that their server deleted: told from those that it moved, and put back as if they had never gone."""
 
+from syncd.errors import Temper
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Reflagged, Sighting
-from syncd.store import pairs, replica_tree, restores, server_tree, settled_uploads, successors, uploads
+from syncd.store import (
+    devices,
+    leaving,
+    pairs,
+    replica_tree,
+    restores,
+    server_tree,
+    settled_uploads,
+    successors,
+    troubles,
+    uploads,
+)
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
@@ -39,6 +51,13 @@ def elsewhere(grove: Grove, uid: int, *, has_body: bool = True) -> None:
         grove(lambda conn: server_tree.bind_bodies(conn, grove.archive, {ids[uid]: body_id}))
 
 
+def take_archive(grove: Grove) -> None:
+    """Let the laptop select Archive."""
+    of = grove.laptop_archive
+    what = {"device_id": of.device_id, "mailbox_id": of.mailbox_id, "directory": of.directory, "selection": "all"}
+    grove(lambda conn: devices.ensure_replica(conn, **what, listed_at=NOW))
+
+
 def successor(grove: Grove, message_id: int) -> Successor | None:
     found = grove(lambda conn: pairs.pairs_of(conn, grove.laptop, [message_id]))
     ((one),) = grove(lambda conn: successors.with_successors(conn, grove.laptop, found))
@@ -46,12 +65,13 @@ def successor(grove: Grove, message_id: int) -> Successor | None:
 
 
 def test_message_that_is_elsewhere_now_was_moved(grove: Grove) -> None:
-    """Told by its octets, or by size and date while nobody has them; what the device has of it was there before."""
+    """Told by its octets; by size and date it may be, until they are known; what the device has was there before."""
     message_id = flagged_and_gone(grove)
+    take_archive(grove)
     assert successor(grove, message_id) is None
 
     elsewhere(grove, 11, has_body=False)
-    assert successor(grove, message_id) is Successor.THERE
+    assert successor(grove, message_id) is Successor.ON_ITS_WAY
 
     elsewhere(grove, 11)
     assert successor(grove, message_id) is Successor.THERE
@@ -60,6 +80,23 @@ def test_message_that_is_elsewhere_now_was_moved(grove: Grove) -> None:
     )
     grove.deliver(grove.laptop_archive, ids[11])
     assert successor(grove, message_id) is None
+
+
+def test_message_whose_octets_will_not_come_is_believed_to_be_the_one(grove: Grove) -> None:
+    """Where the device does not take it, or the server does not give it."""
+    message_id = flagged_and_gone(grove)
+    elsewhere(grove, 11, has_body=False)
+    grove(lambda conn: leaving.mark_leaving(conn, [grove.laptop_archive.id]))
+    assert successor(grove, message_id) is Successor.THERE
+
+    take_archive(grove)
+    assert successor(grove, message_id) is Successor.ON_ITS_WAY
+    ids = grove(
+        lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[11])
+    )
+    where = {"mailbox_id": grove.archive, "message_id": ids[11], "device_id": None}
+    grove(lambda conn: troubles.set_aside(conn, **where, error="no such body", temper=Temper.GIVE_UP, now=NOW))
+    assert successor(grove, message_id) is Successor.THERE
 
 
 def test_message_is_put_back_with_what_both_had_agreed_on(grove: Grove) -> None:

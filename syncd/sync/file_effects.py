@@ -1,0 +1,87 @@
+"""Floor 4: what a round wants done to files, as the maildir floor takes it, and what came of it."""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import assert_never
+
+from syncd.mail.tree import ReplicaMessage
+from syncd.maildir import perform as verbs
+from syncd.maildir.files import FileFacts
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.sync.sides import (
+    FileDone,
+    FileFailed,
+    FileOutcome,
+    FileStale,
+    FileTask,
+    FileToDeliver,
+    FileToRemove,
+    FileToRename,
+)
+
+_path = lru_cache(maxsize=64)(Path)
+path_of = lru_cache(maxsize=1024)(PurePosixPath)
+"""Making a path costs as much as linking a file, and a batch is of one directory."""
+
+
+def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], Iterator[bytes]]) -> verbs.Effect:
+    """Return what is done to a file of this directory; pieces: gives the octets of a body by its id."""
+    file = task.file
+    match task:
+        case FileToDeliver(body=body, source=source):
+            link = None
+            if source is not None:
+                link = verbs.LinkSource(
+                    _path(source.origin.device_path),
+                    path_of(source.origin.directory),
+                    source.subdir,
+                    str(FileName(source.name, source.info)),
+                )
+            return verbs.Deliver(
+                directory,
+                file.name,
+                task.flags,
+                mtime=file.mtime,
+                form=file.form,
+                size_bytes=file.size_bytes,
+                body=lambda: pieces(body.body_id),
+                link=link,
+                is_repeated=task.is_repeated,
+            )
+        case FileToRename(add=add, remove=remove):
+            return verbs.Rename(_place(directory, file), add, remove)
+        case FileToRemove():
+            expected = FileFacts(file.size_bytes, file.mtime)
+            return verbs.Remove(_place(directory, file), expected)
+        case _:
+            assert_never(task)
+
+
+def outcome_of(task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> FileOutcome:
+    """Return what became of a task; keywords: what the letters in names mean."""
+    match outcome:
+        case verbs.Failed(error):
+            return FileFailed(error)
+        case verbs.Stale():
+            return FileStale()
+        case verbs.Done(file=file):
+            if file is None:
+                return FileDone(None, task.file.subdir)
+            expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
+            letters = letters_of(expected, keywords)
+            if file.filename == str(FileName(file.name, letters or None)):
+                return FileDone(letters or None, file.subdir)
+            name = FileName.parse(file.filename)
+            if flags_of(name.letters, keywords) == flags_of(letters, keywords):
+                return FileDone(name.info, file.subdir)
+            # NOTE: the name that the row gets is not the one on disk, so that every look finds what the device
+            # did, should we be stopped before the one that follows.
+            return FileDone(letters, file.subdir, is_touched=True)
+        case _:
+            assert_never(outcome)
+
+
+def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
+    return verbs.Place(directory, file.name, file.subdir, file.flags)
