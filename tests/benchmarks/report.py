@@ -10,7 +10,6 @@ from tests.benchmarks.measure import Effort
 from tests.benchmarks.proxy import Traffic
 
 Unit = Literal["x", "ms", "s", "MiB", ""]
-_FORMATS = {"x": "{:.3g} x", "ms": "{:.3g} ms", "s": "{:.3g} s", "MiB": "{:.0f} MiB", "": "{:.3g}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +107,7 @@ def as_json(report: Report) -> str:
 def _row(row: Row) -> str:
     span = f"{_number(min(row.values))} to {_number(max(row.values))}" if len(row.values) > 1 else ""
     bound, goal = ("" if limit is None else f"{limit:g}" for limit in (row.bound, row.goal))
-    value = _FORMATS[row.unit].format(row.value)
+    value = f"{_number(row.value)} {row.unit}".strip()
     cells = (row.work, row.setting, row.measure, value, span, str(len(row.values)), bound, goal, row.verdict)
     return f"| {' | '.join(cells)} |"
 
@@ -125,4 +124,5 @@ def _cost(cost: Cost) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    """Return three digits of a number, or all that it has before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
