@@ -42,8 +42,8 @@ format: $(STAMP) ## rewrite the sources as check wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP) ## measure the first sync of 10,000 messages to three devices against mbsync
-	$(BIN)/python -m tests.benchmarks.first_sync $(ARGS)
+bench: $(STAMP) ## measure syncd against its peers and against what could be done at least; ARGS=--help
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 migration: $(STAMP) ## write a migration for what changed in the schema; M="what changes"
 	@test -n "$(M)" || { echo 'usage: make migration M="what changes"' >&2; exit 2; }
