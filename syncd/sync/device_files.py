@@ -214,15 +214,15 @@ class DeviceFiles:
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
         self._listed.pop(of.id, None)
-        keywords_changed_ns = await asyncio.to_thread(self._changed_ns, of.directory, KEYWORDS)
         await self.read_keywords(of)
         keywords = self.holdable_keywords(of)
+        listed_ns = await asyncio.to_thread(self._keywords_listed_ns, of.directory, keywords)
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
         suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
         count = await self._record(of, suspects) if suspects else 0
         self._examined.add(of.id)
-        if changed_ns is not None and not is_recent(keywords_changed_ns):
-            self._listed[of.id] = _Listed(of.directory, keywords, (*changed_ns, *keywords_changed_ns))
+        if changed_ns is not None and listed_ns is not None:
+            self._listed[of.id] = _Listed(of.directory, keywords, (*changed_ns, listed_ns))
         return count
 
     async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
@@ -311,9 +311,12 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _changed_ns(self, directory: str, *names: str) -> tuple[int, ...]:
+    def _keywords_listed_ns(self, directory: str, keywords: KeywordMap) -> int | None:
+        """Return when the list of keywords was written, None if it says something else or is being written."""
         with ReplicaRoot(self._config.path) as root:
-            return root.changed_ns(path_of(directory), *names)
+            (changed_ns,) = root.changed_ns(path_of(directory), KEYWORDS)
+            is_whole = dovecot.read_keywords(root, path_of(directory)) == keywords
+            return changed_ns if is_whole and not is_recent((changed_ns,)) else None
 
     def _unchanged(self, known: Mapping[int, "_Listed"]) -> frozenset[int]:
         with ReplicaRoot(self._config.path) as root:
