@@ -91,9 +91,6 @@ def is_transient(error: SQLAlchemyError) -> bool:
     """Say whether the same transaction may succeed if it is tried again soon."""
     if is_lost(error) or _sqlite_code(error) in _SQLITE_TRANSIENT:
         return True
-    if type(error) is InvalidRequestError:
-        # NOTE: SQLAlchemy has refused good statements in a process that had just begun and was busy; nothing was sent.
-        return True
     return _sqlstate(error) in _POSTGRES_CONFLICT
 
 

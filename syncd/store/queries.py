@@ -20,6 +20,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    FromClause,
     Insert,
     Integer,
     LargeBinary,
@@ -75,6 +76,17 @@ class _Ids(TypeDecorator[Iterable[int]]):
     def process_bind_param(self, value: Iterable[int] | None, dialect: Dialect) -> Any:
         ids = list(value or ())
         return json.dumps(ids) if dialect.name == "sqlite" else ids
+
+
+def shared_alias(table: Table, name: str) -> FromClause:
+    """Return an alias of a table that several threads may put into statements.
+
+    NOTE: SQLAlchemy makes the columns of an alias when they are first asked for. Two threads that ask at one moment get
+    two sets of them, and a statement in which both meet cannot be put together. So they are made here.
+    """
+    made = table.alias(name)
+    tuple(made.c)
+    return made
 
 
 def is_one_of(conn: Connection, column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:

@@ -20,14 +20,23 @@ from syncd.store import pairs
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.pairs import Settled, Settlement
-from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import (
+    AtOnce,
+    insert_at_once,
+    is_listed,
+    is_one_of,
+    rows_at_once,
+    rows_in,
+    shared_alias,
+)
 from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 
 _AT_ONCE = 5000
-_file, _old = replica_message, server_message.alias("old")
-_new, _of_new, _other = server_message.alias("new"), replica.alias("of_new"), replica_message.alias("other")
-_old_mailbox, _new_mailbox = mailbox.alias("old_mailbox"), mailbox.alias("new_mailbox")
+_file, _other = replica_message, shared_alias(replica_message, "other")
+_old, _new = (shared_alias(server_message, name) for name in ("old", "new"))
+_old_mailbox, _new_mailbox = (shared_alias(mailbox, name) for name in ("old_mailbox", "new_mailbox"))
+_of_new = shared_alias(replica, "of_new")
 
 
 @dataclass(frozen=True, slots=True)

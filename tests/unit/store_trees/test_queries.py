@@ -1,11 +1,26 @@
 """Many rows at once: whatever a column can hold comes back as it was, on every database."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Double, LargeBinary, MetaData, Table, Text, select
+from sqlalchemy import (
+    Alias,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    select,
+)
 
+from syncd import store
 from syncd.store.column_types import FileName, Octets
 from syncd.store.database import Database
 from syncd.store.queries import hexadecimal, insert_at_once, is_one_of, rows_at_once, update_at_once
@@ -295,3 +310,12 @@ def test_no_values_update_nothing(samples: Samples) -> None:
     samples(lambda conn: update_at_once(conn, sample, sample.c.number, {}, text="new"))
 
     assert samples.column("text") == ["old"]
+
+
+def test_aliases_that_threads_share_have_their_columns_from_the_start() -> None:
+    """Made when they are first asked for, they would be made twice where two threads ask at one moment."""
+    modules = [importlib.import_module(one.name) for one in pkgutil.iter_modules(store.__path__, "syncd.store.")]
+    aliases = {id(one): one for module in modules for one in vars(module).values() if isinstance(one, Alias)}
+
+    assert len(aliases) >= 6
+    assert [one.name for one in aliases.values() if "_columns" not in vars(one)] == []
