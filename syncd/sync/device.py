@@ -204,9 +204,12 @@ class Device:
             await self._second_look.note(device_id, all_served)
 
     async def _look_at_directories(self, device_id: int) -> None:
-        """Look which directories came and went; where one went, what went wrong there is over."""
+        """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
         await self._directories.look(device_id)
         self._still.let_go(self._mailboxes.absent)
+        for one in await self._mailboxes.all_served(device_id) if self._mailboxes.absent else ():
+            if one.mailbox.id in self._mailboxes.absent:
+                self._files.examine(one.replica)  # meanwhile nobody hears of what is written in place there
 
     async def conclude_directories(self, *, waits: bool) -> None:
         """Tell accounts which mailboxes a program made or removed, once it is time; waits: until it is."""

@@ -125,17 +125,19 @@ class DeviceRounds:
         due = await self._due(row)
         await self._outgrown.look(row.id)
         effects, rounds, progress = 0, Counter[int](), _Progress()
-        in_doubt: set[int] = set()
+        in_doubt: dict[int, Mapping[int, int]] = {}
         self.is_put_off = False
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
             staying = [each for each in moving if not each.replica.is_leaving]
             seen = [each for each in staying if self._wakes.halves.are_seen(each.account, wake=wake)]
             # NOTE: of files that were found, no move is told from a message that has its file already.
-            if not self._first_looks.found and (shifted := await self._shift(row, seen)):
+            upto = {each.replica.id: each.replica.mailbox_version for each in seen}
+            if not self._first_looks.found and (shifted := await self._shift(row, seen, upto)):
                 effects += shifted
                 continue
-            pending = [one for one in moving if one.mailbox.id not in in_doubt and self._is_pending(one, due)]
+            # NOTE: where it is about to be known what became of a message, nothing is planned before more is known.
+            pending = [one for one in moving if in_doubt.get(one.mailbox.id) != upto and self._is_pending(one, due)]
             waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
             if pending and not waiting:
                 self.is_put_off = True
@@ -153,10 +155,10 @@ class DeviceRounds:
             due.discard(served.mailbox.id)
             with self._still.guard(served.mailbox.id, served.where):
                 progress.total = progress.total or await self._count(row)
-                result = await self._round(row, served, progress)
+                result = await self._round(row, served, progress, None if self._first_looks.found else upto)
                 effects += result.effects
                 if result.is_waiting:
-                    in_doubt.add(served.mailbox.id)  # the account wakes us when it knows more
+                    in_doubt[served.mailbox.id] = upto  # the account wakes us when it knows more
         return effects
 
     async def ensure_replicas(self, device_id: int) -> None:
@@ -191,9 +193,11 @@ class DeviceRounds:
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
         return {*await self._db.read(partial(due_mailboxes, device_id=row.id, now=now, states=states))}
 
-    async def _shift(self, row: DeviceRow, all_served: Sequence[Served]) -> int:
-        """Move the files of messages that the server moved; look for such ones where the server tree changed."""
-        upto = {served.replica.id: served.replica.mailbox_version for served in all_served}
+    async def _shift(self, row: DeviceRow, all_served: Sequence[Served], upto: Mapping[int, int]) -> int:
+        """Move the files of messages that the server moved; look for such ones where the server tree changed.
+
+        upto: the versions of the server trees, by replica.
+        """
         if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
             return 0
         may_be_begun, self._shifted_upto = not self._shifted_upto, {}
@@ -219,7 +223,9 @@ class DeviceRounds:
     async def _count(self, row: DeviceRow) -> int:
         return await self._db.read(partial(pairs.count_server_news, device_id=row.id))
 
-    async def _round(self, row: DeviceRow, served: Served, progress: "_Progress") -> ReplicaResult:
+    async def _round(
+        self, row: DeviceRow, served: Served, progress: "_Progress", shifted_upto: Mapping[int, int] | None
+    ) -> ReplicaResult:
         self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
@@ -232,7 +238,7 @@ class DeviceRounds:
         )
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
-            self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless
+            self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless, shifted_upto
         )
         try:
             result = await replica_round.run()

@@ -82,7 +82,8 @@ class ReplicaRound:
     """Bring one replica up to what its server tree has, a thousand pairs at a time.
 
     Of a device that may only read, what it changed is read as well, and undone; no account hears of it.
-    hopeless: messages that were stale so often that they are set aside if they are once more.
+    hopeless: messages that were stale so often that they are set aside if they are once more. shifted_upto: by replica,
+    the versions of the server trees in which shifts were looked for.
     """
 
     db: Database
@@ -93,6 +94,7 @@ class ReplicaRound:
     rule: Rule
     now: float
     hopeless: frozenset[int] = frozenset()
+    shifted_upto: Mapping[int, int] | None = None
 
     async def run(self) -> ReplicaResult:
         """Plan and settle the next pairs; the replica row given must be a current one.
@@ -100,7 +102,8 @@ class ReplicaRound:
         A SyncdError reaches further than one message; what was done is settled then, and the cursor stays.
         """
         of = self.of
-        found = await self.db.read(partial(news_of, device=self.device, of=of, policy=self.policy, now=self.now))
+        ask = partial(news_of, device=self.device, of=of, policy=self.policy, now=self.now)
+        found = await self.db.read(partial(ask, shifted_upto=self.shifted_upto))
         news, waits, again = found.server, found.waits, found.again
         planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
         effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]

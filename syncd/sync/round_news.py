@@ -1,15 +1,16 @@
 """Floor 4: what the next round of a replica plans, read from the store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from syncd.mail.tree import Pair, Successor
 from syncd.reconcile.effects import Effect, Remove, Restore
 from syncd.reconcile.planner import Policy
 from syncd.store import deletions, pairs, troubles
-from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.devices import DeviceRow, ReplicaRow, replicas
 from syncd.store.successors import with_successors
 from syncd.sync.guarding import Waiting, waiting
 
@@ -28,8 +29,19 @@ class RoundNews(NamedTuple):
     replica_upto: int | None
 
 
-def news_of(conn: Connection, *, device: DeviceRow, of: ReplicaRow, policy: Policy, now: float) -> RoundNews:
-    """Read what the next round of a replica plans."""
+def news_of(
+    conn: Connection,
+    *,
+    device: DeviceRow,
+    of: ReplicaRow,
+    policy: Policy,
+    now: float,
+    shifted_upto: Mapping[int, int] | None = None,
+) -> RoundNews:
+    """Read what the next round of a replica plans.
+
+    shifted_upto: by replica, the versions of the server trees in which shifts were looked for.
+    """
     news = pairs.server_news(conn, of, limit=_PAIRS_PER_ROUND)
     waits = waiting(conn, device, of)
     again = troubles.due(conn, mailbox_id=of.mailbox_id, device_id=device.id, now=now)
@@ -40,7 +52,10 @@ def news_of(conn: Connection, *, device: DeviceRow, of: ReplicaRow, policy: Poli
     if policy.is_read_only:
         changed = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
         older, upto = (*older, *changed.pairs), changed.upto
-    return RoundNews(replace(news, pairs=with_successors(conn, of, (*news.pairs, *older))), waits, again, upto)
+    found = with_successors(conn, of, (*news.pairs, *older))
+    if shifted_upto is not None:
+        found = _without_unlooked(conn, device, found, shifted_upto)
+    return RoundNews(replace(news, pairs=found), waits, again, upto)
 
 
 def as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Effect]:
@@ -49,3 +64,23 @@ def as_decided(effects: Iterable[Effect], by_person: frozenset[int]) -> list[Eff
         Remove(one.message_id, one.file_id) if isinstance(one, Restore) and one.message_id in by_person else one
         for one in effects
     ]
+
+
+def _without_unlooked(
+    conn: Connection, device: DeviceRow, found: tuple[Pair, ...], shifted_upto: Mapping[int, int]
+) -> tuple[Pair, ...]:
+    """Return pairs with what came elsewhere since shifts were looked for as on its way: its file may be shifted.
+
+    Else it would be removed, and with it what the device changed and nobody has heard of.
+    """
+    moved = {pair for pair in found if _is_moved(pair)}
+    if not moved:
+        return found
+    versions = {row.id: row.mailbox_version for row in replicas(conn, device_id=device.id) if row.id in shifted_upto}
+    if versions == shifted_upto:
+        return found
+    return tuple(pair._replace(successor=Successor.ON_ITS_WAY) if pair in moved else pair for pair in found)
+
+
+def _is_moved(pair: Pair) -> bool:
+    return pair.server is not None and pair.server.is_gone and pair.successor is Successor.THERE

@@ -17,6 +17,7 @@ from tests.walk.mailboxes import Mailboxes
 from tests.walk.world import World
 
 _SETTLE_S = 60.0
+_EDITED_S = 60.0
 _WINDOW_S = 601.0
 _OF_MAILBOXES = {Reason.MAILBOX_EMPTIED, Reason.MAILBOXES_EMPTIED}
 _RELEASED = 0.7
@@ -57,7 +58,9 @@ class Rest:
         await self._settle()
         if self.edited:
             # NOTE: an edit in place changes no name, so that the engine hears of it and no listing tells it.
-            await self._house.until(lambda: self.edited <= {one.key for one in self._world.on_server()})
+            await self._house.until(
+                lambda: self.edited <= {one.key for one in self._world.on_server()}, within_s=_EDITED_S
+            )
             self.edited.clear()
             await self._settle()
         left = await self._left()

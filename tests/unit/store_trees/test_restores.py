@@ -1,5 +1,8 @@
 """Messages that their server deleted: told from those that it moved, and put back as if they had never gone."""
 
+from collections.abc import Mapping
+from functools import partial
+
 from syncd.errors import Temper
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.mail.uidset import UidSet
@@ -16,8 +19,11 @@ from syncd.store import (
     troubles,
     uploads,
 )
+from syncd.store.devices import DeviceRow
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
+from syncd.sync.round_news import news_of
+from tests.unit.reconcile.builders import policy
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED, DELETED = frozenset({"\\Seen"}), frozenset({"\\Flagged"}), frozenset({"\\Deleted"})
@@ -97,6 +103,32 @@ def test_message_whose_octets_will_not_come_is_believed_to_be_the_one(grove: Gro
     where = {"mailbox_id": grove.archive, "message_id": ids[11], "device_id": None}
     grove(lambda conn: troubles.set_aside(conn, **where, error="no such body", temper=Temper.GIVE_UP, now=NOW))
     assert successor(grove, message_id) is Successor.THERE
+
+
+def test_message_that_came_since_shifts_were_looked_for_is_looked_for_once_more(grove: Grove) -> None:
+    """Else its file would be removed instead of moved, and with it what the device changed."""
+    message_id = flagged_and_gone(grove)
+    take_archive(grove)
+    before = versions(grove)
+    elsewhere(grove, 11)
+
+    def successor_in_news(shifted_upto: Mapping[int, int]) -> Successor | None:
+        ask = partial(news_of, device=device_of(grove), of=grove.replica(grove.laptop), policy=policy(), now=NOW)
+        news = grove(lambda conn: ask(conn, shifted_upto=shifted_upto))
+        (one,) = (pair for pair in news.server.pairs if pair.server is not None and pair.server.id == message_id)
+        return one.successor
+
+    assert successor_in_news(before) is Successor.ON_ITS_WAY
+    assert successor_in_news(versions(grove)) is Successor.THERE
+
+
+def versions(grove: Grove) -> Mapping[int, int]:
+    rows = grove(lambda conn: devices.replicas(conn, device_id=grove.laptop.device_id))
+    return {row.id: row.mailbox_version for row in rows}
+
+
+def device_of(grove: Grove) -> DeviceRow:
+    return grove(lambda conn: devices.device_of(conn, grove.laptop.device_id))
 
 
 def test_message_is_put_back_with_what_both_had_agreed_on(grove: Grove) -> None:
