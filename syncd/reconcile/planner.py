@@ -174,6 +174,8 @@ def _plan_gone(
         return ()  # what the device changed goes along, or is a wish to keep the message
     if successor is None and is_wanted(server, base, replica, policy) and server.body_id is not None:
         return (Restore(server.id, replica.id),)
+    if policy.selection.takes_none and server.body_id is not None:
+        return (Drop(server.id, replica.id),)  # it would go from the device anyhow
     return (Remove(server.id, replica.id),)
 
 

@@ -239,9 +239,10 @@ class DeviceMailboxes:
                     selected.append((account, row))
                 elif row.is_selectable:
                     others.append((account, row))
-            gone = accounts.left_mailboxes(conn, account_id=account_id) if is_mine else ()
-            mine = (row for row in gone if row.is_selected and is_selected(row.name, self._config.mailboxes))
-            selected += [(account, row) for row in mine if row.id in here]
+            for row in accounts.left_mailboxes(conn, account_id=account_id):
+                is_taken = is_mine and row.is_selected and is_selected(row.name, self._config.mailboxes)
+                if row.id in here:
+                    (selected if is_taken else others).append((account, row))
         for found in (selected, others):
             found.sort(key=lambda one: sync_order(one[1].name, one[1].special_use))
         return _Known(replicas, changes, tuple(selected), tuple(others))

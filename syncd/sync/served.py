@@ -74,9 +74,13 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
                     yield ServedReplica(account, device, row, replica)
                 elif row.is_selectable and replica is not None and not replica.has_left:
                     yield ServedReplica(account, device, row, replica, is_selected=False)
-            for row in left if is_of_device else ():
-                if (of := known.get((device, row.id))) is not None and is_selected(row.name, settings.mailboxes):
+            for row in left:
+                if (of := known.get((device, row.id))) is None:
+                    continue
+                if is_of_device and row.is_selected and is_selected(row.name, settings.mailboxes):
                     yield ServedReplica(account, device, row, of)
+                elif not of.has_left:
+                    yield ServedReplica(account, device, row, of, is_selected=False)
 
 
 def leftover(

@@ -32,8 +32,14 @@ One = TypeVar("One", OnServer, OnDevice)
 class Walker:
     """Walk in a house that was entered."""
 
-    def __init__(self, world: World, tap: Tap, rng: random.Random, *, releases: bool) -> None:
-        """Release what the guard holds, if it holds anything; else it is to hold nothing but whole mailboxes."""
+    def __init__(
+        self, world: World, tap: Tap, rng: random.Random, *, releases: bool, with_mailboxes: bool = True
+    ) -> None:
+        """Release what the guard holds, if it holds anything; else it is to hold nothing but whole mailboxes.
+
+        with_mailboxes: they come, go and are renamed as well, and devices select others.
+        """
+        self._with_mailboxes = with_mailboxes
         self.world = world
         self.house: House = world.house
         self.rng = rng
@@ -59,17 +65,14 @@ class Walker:
             self._replace_draft: 3,
             self._edit: 1,
             self._rename: 2,
-            steps.web_make: 2,
-            steps.web_rename: 3,
-            steps.web_remove: 2,
-            steps.make: 3,
-            steps.rename: 4,
-            steps.remove: 3,
             self._faults.restart: 1,
             self._faults.stop_or_start: 1,
             self._faults.cut_wire: 1,
             self._faults.go_or_come: 1,
         }
+        if with_mailboxes:
+            self._steps |= {steps.web_make: 2, steps.web_rename: 3, steps.web_remove: 2}
+            self._steps |= {steps.make: 3, steps.rename: 4, steps.remove: 3}
 
     def begin(self) -> None:
         """Fill the mailboxes, each with a message that nobody takes away."""
@@ -89,7 +92,7 @@ class Walker:
             await self._pace()
             if self.rng.random() < 0.12:
                 await self._rest.come()
-                if self.rng.random() < 0.4:
+                if self._with_mailboxes and self.rng.random() < 0.4:
                     await self._faults.select_otherwise()
         await self._rest.come()
 

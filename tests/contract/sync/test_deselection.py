@@ -51,6 +51,24 @@ async def test_deselected_mailbox_goes_from_that_device_only(tmp_path: Path, use
 
 
 @pytest.mark.parametrize("key", WITHOUT)
+async def test_mailbox_that_its_server_deletes_when_a_device_gives_it_up_goes_from_that_device(
+    tmp_path: Path, user: Provider, key: str
+) -> None:
+    """Both ask for the same."""
+    user.receive("a", "b", mailbox=OTHER)
+    user.receive("in")
+    await settled(house_of(tmp_path, user))
+    laptop, account = WITHOUT[key]
+    with user.server.imap(user.user) as client:
+        client.delete(OTHER)
+
+    less = house_of(tmp_path, user, laptop, **account)
+    await settled(less)
+
+    assert not less.replica("laptop", OTHER).directory.exists()
+
+
+@pytest.mark.parametrize("key", WITHOUT)
 async def test_what_the_server_has_not_heard_of_goes_there_first(tmp_path: Path, user: Provider, key: str) -> None:
     """Flags that changed and files that were added while nobody looked are on the server before they go."""
     user.receive("a", "b", mailbox=OTHER)

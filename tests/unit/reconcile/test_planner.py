@@ -247,7 +247,7 @@ def test_file_waits_while_its_message_may_be_about_to_be_found_elsewhere(replica
 
     assert plan(moved, policy()) == ()
     assert is_in_doubt(moved, policy())
-    assert plan(moved, policy(selection=NOTHING)) == (Remove(MESSAGE, FILE),)
+    assert plan(moved, policy(selection=NOTHING)) == (Drop(MESSAGE, FILE),)
     assert not is_in_doubt(moved, policy(selection=NOTHING))
 
 
