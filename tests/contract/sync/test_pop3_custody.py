@@ -63,7 +63,7 @@ async def test_half_a_message_that_was_deleted_stays_so(tmp_path: Path) -> None:
     """The whole one is in Trash, or nowhere but in the store if it went from there."""
     async with halved(tmp_path) as (house, mend):
         remove(house, "laptop", "h", "m")
-        await house.until(lambda: on(house, "nas", "Trash").keys() == ["h", "m"])
+        await house.until(lambda: all(on(house, device, "Trash").keys() == ["h", "m"] for device in DEVICES))
         remove(house, "nas", "m", mailbox="Trash")
         await house.until(lambda: on(house, "phone", "Trash").keys() == ["h"])
         await mend()
