@@ -157,13 +157,12 @@ class ImapConnection:
             mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
         )
         selecting = asyncio.ensure_future(self.select(octets, condstore=condstore, is_pipelined=True))
-        outcomes = await asyncio.gather(listing, selecting, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not (
-                outcome is outcomes[1] and isinstance(outcome, RefusedError)
-            ):
-                raise outcome
-        return listing.result()
+        listed, selected = await asyncio.gather(listing, selecting, return_exceptions=True)
+        if isinstance(selected, BaseException) and not isinstance(selected, RefusedError):
+            raise selected
+        if isinstance(listed, BaseException):
+            raise listed
+        return listed
 
     async def status(self, octets: bytes) -> StatusRow:
         """Return the counts of a mailbox that is not the selected one (RFC 3501 §6.3.10)."""
@@ -372,9 +371,9 @@ class ImapConnection:
         deadline_s = timeout_s + self._session.limits.command_s
         command = await self._session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
         if not command.is_pipelined or self.has_events:
-            await command.wait()
-        if command.end is not None and command.end.kind != "OK":
-            raise refusal("idle", command.end)
+            end = await self._session.wire.end_of(command)
+            if end.kind != "OK":
+                raise refusal("idle", end)
         return self.has_events
 
     async def _wait_in_idle(self, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:

@@ -9,7 +9,8 @@ response: every command gets the reason, and nothing is read or sent any more. S
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from aioimaplib.aioimaplib import Command, IMAP4ClientProtocol
@@ -189,13 +190,15 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         deadline_s: float | None = None,
         converse: Callable[[WireCommand], Awaitable[None]] | None = None,
     ) -> Tagged:
-        """Send a command and return its end, as `begin` does; the connection dies with a command that is given up."""
-        command = await self.begin(name, arguments, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
-        try:
+        """Send a command as `begin` does and return its end; the connection dies with a command that is given up."""
+        return await self.end_of(
+            await self.begin(name, arguments, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
+        )
+
+    async def end_of(self, command: WireCommand) -> Tagged:
+        """Wait for the end of a command that `begin` has sent."""
+        with self._kept(command):
             await command.wait()
-        except BaseException:
-            self._give_up(command)
-            raise
         assert command.end is not None  # noqa: S101  # wait() returned: it ended, or raised why not
         return command.end
 
@@ -221,12 +224,9 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         ready: asyncio.Future[None] = self.loop.create_future()
         self._waiting.append((command, ready))
         self._admit()
-        try:
+        with self._kept(command):
             await ready
             await self._speak(command, converse)
-        except BaseException:
-            self._give_up(command)
-            raise
         return command
 
     async def continuation(self) -> bytes | None:
@@ -301,9 +301,15 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     # Sending.
 
-    def _give_up(self, command: WireCommand) -> None:
-        if command.tag in self._in_flight:
-            self.fail_all(ConnectionLostError(f"the command {command.name.lower()} was given up"))
+    @contextmanager
+    def _kept(self, command: WireCommand) -> Iterator[None]:
+        """End the connection where a command that is in flight is given up."""
+        try:
+            yield
+        except BaseException:
+            if command.tag in self._in_flight:
+                self.fail_all(ConnectionLostError(f"the command {command.name.lower()} was given up"))
+            raise
 
     def _admit(self) -> None:
         while self._waiting and self._speaker is None:

@@ -93,8 +93,8 @@ class Successor(Enum):
     """Say that what took the place of a message is known, so that it was not deleted.
 
     A device which removed a file put another one in its place, a copy elsewhere or a newer version; or a server moved
-    the message to a mailbox that is no Trash. on its way: the server does not have that one yet, or it
-    is not known yet whether it is that one. there: it does.
+    the message to a mailbox that is no Trash. on its way: the server does not have that one yet, or it is not known yet
+    whether it is that one. there: it does.
     """
 
     ON_ITS_WAY = "on its way"

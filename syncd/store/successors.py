@@ -107,6 +107,7 @@ def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) 
     is_same = or_(new.c.body_id == old.c.body_id, and_(new.c.body_id.is_(None), new.c.size_bytes == old.c.size_bytes))
     is_to_come = and_(
         new.c.body_id.is_(None),
+        mailbox.c.error.is_(None),  # nobody knows how long a mailbox that cannot be read stays so
         exists().where(
             replica.c.mailbox_id == new.c.mailbox_id,
             replica.c.device_id == of.device_id,

@@ -69,9 +69,9 @@ class ImapMailboxes:
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
-        if selects_anew and connection.selected is not None:
-            condstore = "CONDSTORE" in connection.capabilities
-            entries = await connection.list_and_select(connection.selected, condstore=condstore)
+        has_modseqs = "CONDSTORE" in connection.capabilities  # without them a SELECT cannot tell that all is as it was
+        if selects_anew and has_modseqs and connection.selected is not None:
+            entries = await connection.list_and_select(connection.selected, condstore=True)
         else:
             entries = await connection.list_mailboxes(with_status=True)
         known = await self._known.get(self._account_id)
