@@ -191,9 +191,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         converse: Callable[[WireCommand], Awaitable[None]] | None = None,
     ) -> Tagged:
         """Send a command as `begin` does and return its end; the connection dies with a command that is given up."""
-        return await self.end_of(
-            await self.begin(name, arguments, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
-        )
+        command = await self.begin(name, arguments, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
+        return await self.end_of(command)
 
     async def end_of(self, command: WireCommand) -> Tagged:
         """Wait for the end of a command that `begin` has sent."""
@@ -213,8 +212,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     ) -> WireCommand:
         """Send a command and all that `converse` says after its line, with `continuation` and `say`.
 
-        deadline_s: for all of it, to its end, from the moment it is sent; time in which reading was paused for our own
-        sake does not count.
+        deadline_s: from its being sent to its end, without the time in which reading was paused for our own sake.
         """
         if self.failure is not None:
             raise ConnectionLostError("the connection is closed") from self.failure
