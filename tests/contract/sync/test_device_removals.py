@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -141,12 +142,7 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
 
-        async def deliver(line: bytes) -> None:
-            if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
-                tap.before_line = None
-                await asyncio.to_thread(user.receive, "late", mailbox="Lists")
-
-        tap.before_line = deliver
+        _just_before_its_rename(tap, partial(user.receive, "late", mailbox="Lists"))
         _remove(house, "laptop", "Lists")
         await house.until(lambda: tap.before_line is None)
         await house.settle()
@@ -163,12 +159,7 @@ async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
 
-        async def make(line: bytes) -> None:
-            if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
-                tap.before_line = None
-                await asyncio.to_thread(user.receive, "new", mailbox="Lists/inner")
-
-        tap.before_line = make
+        _just_before_its_rename(tap, partial(user.receive, "new", mailbox="Lists/inner"))
         _remove(house, "laptop", "Lists")
         await house.until(lambda: tap.before_line is None)
         await house.settle()
@@ -244,6 +235,17 @@ async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:
         states = {row.state for row in await house.rows(select(schema.replica_message.c.state))}
         assert states == {ReplicaState.PRESENT}
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
+def _just_before_its_rename(tap: Tap, deed: Callable[[], None]) -> None:
+    """Let somebody do something when Lists is about to be renamed, and forget it then."""
+
+    async def do(line: bytes) -> None:
+        if b" RENAME " in line and b'"Lists" ' in line and tap.before_line is not None:
+            tap.before_line = None
+            await asyncio.to_thread(deed)
+
+    tap.before_line = do
 
 
 def _remove(house: House, device: str, mailbox: str) -> None:
