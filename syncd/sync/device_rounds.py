@@ -131,9 +131,10 @@ class DeviceRounds:
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
             staying = [each for each in moving if not each.replica.is_leaving]
             seen = [each for each in staying if self._wakes.halves.are_seen(each.account, wake=wake)]
-            # NOTE: of files that were found, no move is told from a message that has its file already.
-            upto = {each.replica.id: each.replica.mailbox_version for each in seen}
-            if not self._first_looks.found and (shifted := await self._shift(row, seen, upto)):
+            # NOTE: where files were found, no move is told from a message that has its file already.
+            told = [each for each in seen if each.mailbox.id not in self._first_looks.found]
+            upto = {each.replica.id: each.replica.mailbox_version for each in told}
+            if shifted := await self._shift(row, told, upto):
                 effects += shifted
                 continue
             # NOTE: where it is about to be known what became of a message, nothing is planned before more is known.
@@ -155,7 +156,7 @@ class DeviceRounds:
             due.discard(served.mailbox.id)
             with self._still.guard(served.mailbox.id, served.where):
                 progress.total = progress.total or await self._count(row)
-                result = await self._round(row, served, progress, None if self._first_looks.found else upto)
+                result = await self._round(row, served, progress, upto)
                 effects += result.effects
                 if result.is_waiting:
                     in_doubt[served.mailbox.id] = upto  # the account wakes us when it knows more
@@ -224,7 +225,7 @@ class DeviceRounds:
         return await self._db.read(partial(pairs.count_server_news, device_id=row.id))
 
     async def _round(
-        self, row: DeviceRow, served: Served, progress: "_Progress", shifted_upto: Mapping[int, int] | None
+        self, row: DeviceRow, served: Served, progress: "_Progress", shifted_upto: Mapping[int, int]
     ) -> ReplicaResult:
         self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
