@@ -40,6 +40,8 @@ _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
+_MOMENT_S = 0.1
+"""How long a file stays as it is before it is taken in for somebody who asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +121,25 @@ class Intake:
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
         now = asyncio.get_running_loop().time()
-        at = [self._due_at(file) for file in self._movable(still)]
+        at = [self._due_at(file, self._settle_s) for file in self._movable(still)]
         return min((max(one - now, 0.0) for one in at), default=None)
 
-    async def run(self, device_id: int, served: Sequence[Served], still: Standstill, *, waits: bool) -> frozenset[str]:
-        """Take in what is ripe, and return the accounts that have something to bring; waits: until all is ripe.
+    async def run(
+        self, device_id: int, served: Sequence[Served], still: Standstill, *, at_once: bool
+    ) -> frozenset[str]:
+        """Take in what is ripe, and return the accounts that have something to bring.
 
-        What could not be read is tried later.
+        at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
         accounts: set[str] = set()
         await self.note(device_id, served)
-        for _ in range(_ROUNDS_MAX if waits else 1):
-            if waits:
-                await self._ripen(still)
+        settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
+        for _ in range(_ROUNDS_MAX if at_once else 1):
+            if at_once:
+                await self._ripen(still, settle_s)
             now = asyncio.get_running_loop().time()
-            due = [file for file in self._movable(still) if self._due_at(file) <= now]
+            due = [file for file in self._movable(still) if self._due_at(file, settle_s) <= now]
             for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
                 taken = await self._take_in(batch, {one.replica.id: one for one in served})
                 accounts |= {one.account for one in served if one.replica.id in taken}
@@ -143,18 +148,18 @@ class Intake:
                 break
         return frozenset(accounts)
 
-    async def _ripen(self, still: Standstill) -> None:
+    async def _ripen(self, still: Standstill, settle_s: float) -> None:
         now = asyncio.get_running_loop().time()
-        at = [self._due_at(file) for file in self._movable(still) if not self._waiting[file].error]
+        at = [self._due_at(file, settle_s) for file in self._movable(still) if not self._waiting[file].error]
         if at and max(at) > now:
             await asyncio.sleep(max(at) - now)
 
     def _movable(self, still: Standstill) -> list[AddedFile]:
         return [file for file in self._waiting if self._mailboxes[file.replica_id] not in still]
 
-    def _due_at(self, file: AddedFile) -> float:
+    def _due_at(self, file: AddedFile, settle_s: float) -> float:
         waiting = self._waiting[file]
-        return max(waiting.since + self._settle_s, waiting.until)
+        return max(waiting.since + settle_s, waiting.until)
 
     async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
         """Take in some files, and return the replicas that have any of them."""
@@ -307,6 +312,9 @@ class Intake:
             body, digest = self._encoded(pieces, found.size_bytes)
             # NOTE: once it is in the store its file counts as there, so it must not be lost in a power cut.
             mailbox.sync_file(file.subdir, filename)
+            if mailbox.stat(file.subdir, filename) != found:
+                body.close()
+                raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
         return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
 
     def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
