@@ -44,9 +44,13 @@ class ImapPush:
         clock: Callable[[], float],
         observer: Callable[[ImapConnection, MailboxRow], ImapMailbox],
         look: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
+        is_doubted: Callable[[int], bool],
         on_change: Callable[[], None],
     ) -> None:
-        """Call `look` for a mailbox in which the server was faster, and `on_change` when something was stored."""
+        """Call `look` for a mailbox in which the server was faster, and `on_change` when something was stored.
+
+        is_doubted: tells of a mailbox, by id, whether it is to be known first what is there.
+        """
         self._db = db
         self._account = account
         self._account_id = account_id
@@ -56,6 +60,8 @@ class ImapPush:
         self._clock = clock
         self._observer = observer
         self._look = look
+        self._is_doubted = is_doubted
+        self._put_off: frozenset[int] = frozenset()
         self._on_change = on_change
         self._filled: set[int] = set()
         self._unseen: set[int] = set()
@@ -70,6 +76,11 @@ class ImapPush:
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
         return None if self._again_at is None else max(self._again_at - self._clock(), 0.0)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Tell whether a mailbox was put off because of a doubt that is over."""
+        return any(not self._is_doubted(mailbox_id) for mailbox_id in self._put_off)
 
     async def push(self, connection: ImapConnection) -> None:
         """Go through the mailboxes that devices changed until none is left but those that failed.
@@ -106,8 +117,9 @@ class ImapPush:
             changed = await self._db.read(
                 partial(self._takers.changed, account=self._account, account_id=self._account_id, now=self._clock())
             )
-            awake = (each for each in changed if each.id not in waiting)
-            ready = [each for each in awake if not self._failures.is_waiting(each.id, Work.PUSH)]
+            awake = [each for each in changed if not self._failures.is_waiting(each.id, Work.PUSH)]
+            self._put_off = frozenset(each.id for each in awake if self._is_doubted(each.id))
+            ready = [each for each in awake if each.id not in self._put_off | waiting]
             if not ready and not has_arrived:
                 return
             was_overtaken = False

@@ -108,6 +108,7 @@ class ImapReading:
             clock=clock,
             observer=self._observer,
             look=self._read_overtaken,
+            is_doubted=self._suspicions.has,
             on_change=self._wake_devices,
         )
         """The other direction: it reads where the server was faster, and goes before each mailbox that is read."""
