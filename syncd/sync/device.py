@@ -292,8 +292,8 @@ class Device:
                 await self.attach()
                 changes.add(OVERFLOW)
             await self._attachment.check()
-            asked = self.requests.take()
-            if asked is Asked.LOOK:
+            is_news = self.requests.is_news
+            if self.requests.take() is Asked.LOOK and is_news:
                 await self._hurry()
                 changes.add(_EVERY_NAME)
             if loop.time() - looked_at >= _FULL_LOOK_S:

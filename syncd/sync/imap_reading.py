@@ -385,7 +385,9 @@ class ImapReading:
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
-            self._wakes.device(device).set()
+            wake = self._wakes.device(device)
+            if self._halves.are_seen(self._name, wake=wake):  # else it is woken when they are
+                wake.set()
 
 
 def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:

@@ -168,7 +168,7 @@ class Intake:
         try:
             self._note_failures(batch, outcomes)
             ready = [one for one in found if self._is_ripe(one)]
-            known = [await self._known(one) for one in ready]
+            known = await self._known(ready)
             copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
             infos = await self._without_foreign_letters(copies, served)
             drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
@@ -202,16 +202,18 @@ class Intake:
         waiting.facts, waiting.since = facts, asyncio.get_running_loop().time()
         return False
 
-    async def _known(self, read: _Read) -> int | None:
-        """Return the body of the account that a file has, but for what programs note in it."""
-        facts = read.body.facts
-        found = await self._db.read(partial(bodies.body_ids, digests=[facts.digest]))
-        if facts.digest in found:
-            return found[facts.digest]
-        if facts.message_id is None:
-            return None
-        find = partial(added_files.alike, replica_id=read.file.replica_id, header_message_id=facts.message_id)
-        for body_id in await self._db.read(find):
+    async def _known(self, ready: Sequence[_Read]) -> list[int | None]:
+        """Return for each file the body of the account that it has, but for what programs note in it."""
+        digests = [one.body.facts.digest for one in ready]
+        same, alike = await self._db.read(partial(_alike, ready=ready)) if ready else ({}, [])
+        return [
+            same[digest] if digest in same else await self._noted_in(one, found)
+            for one, digest, found in zip(ready, digests, alike, strict=True)
+        ]
+
+    async def _noted_in(self, read: _Read, alike: Sequence[int]) -> int | None:
+        """Return the body that a file has but for notes, of some with its Message-ID."""
+        for body_id in alike:
             pieces = bodies.stream_body(self._db.read_now, body_id)
             if await asyncio.to_thread(bare_digest, pieces) == read.bare_digest:
                 return body_id
@@ -328,6 +330,17 @@ class Intake:
         except BaseException:
             spool.discard()
             raise
+
+
+def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
+    """Return the bodies that files have, by digest, and for each of the others those with its Message-ID."""
+    same = bodies.body_ids(conn, digests=[one.body.facts.digest for one in ready])
+    alike: list[Sequence[int]] = []
+    for one in ready:
+        facts = one.body.facts
+        is_open = facts.digest not in same and facts.message_id is not None
+        alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
+    return same, alike
 
 
 def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -26,6 +26,11 @@ class Requests:
         """How many passes ended well, asked for or not."""
 
     @property
+    def is_news(self) -> bool:
+        """Tell whether anybody has asked since the last pass began: who goes on with one has looked already."""
+        return self.arrived.is_set()
+
+    @property
     def are_awaited(self) -> bool:
         """Tell whether somebody waits for the pass that has begun."""
         return bool(self._taken)

@@ -183,7 +183,7 @@ class SecondLook:
         tries = self._unclear[file]
         if not tries:
             return 0.0 if at_once else self._settle_s
-        return min(max(self._settle_s, 1.0) * 2 ** min(tries, 12), _LONGEST_WAIT_S)
+        return min(max(self._settle_s, 1.0) * 2.0 ** min(tries, 12), _LONGEST_WAIT_S)
 
     def _look(self, wanted: Sequence[_Wanted], prove: Prove) -> list[Seen | SyncdError]:
         looks: list[Seen | SyncdError] = []
