@@ -301,8 +301,11 @@ class ImapReading:
             self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
-            self._wake_devices()
+        has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
+        if now_known.is_listed is not mailbox.is_listed or (
+            now_known.version != mailbox.version and await self._db.read(has_told)
+        ):
+            self._wake_devices()  # of what is new they hear when its body is there
         return True
 
     async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
