@@ -110,8 +110,7 @@ class Intake:
         now = asyncio.get_running_loop().time()
         here = {one.replica.id: one.mailbox.id for one in served}
         self._mailboxes = here
-        self._is_underway = await self._db.read(partial(uploads.is_underway, device_id=device_id))
-        found = await self._db.read(partial(added_files.added_files, device_id=device_id))
+        self._is_underway, found = await self._db.read(partial(_added, device_id=device_id))
         self._waiting = {
             file: self._waiting.get(file) or _Waiting(now)
             for file in found
@@ -330,6 +329,10 @@ class Intake:
         except BaseException:
             spool.discard()
             raise
+
+
+def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFile]]:
+    return uploads.is_underway(conn, device_id=device_id), added_files.added_files(conn, device_id)
 
 
 def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
