@@ -172,9 +172,8 @@ class ImapArrivals:
     async def _seen(
         self, target: MailboxRow, sent: Sequence[Upload], uidnext: int, hints: Mapping[int, int]
     ) -> Brought:
-        selected = await self._select(target)
-        has_come = selected.uidnext is None or selected.uidnext > uidnext
-        found_rows = await fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX)) if has_come else []
+        await self._select(target)
+        found_rows = await fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX))
         rows = {row.uid: row for row in found_rows if row.flags is not None}
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
         sizes = {one.size_bytes for one in wanted}
