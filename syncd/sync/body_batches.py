@@ -114,6 +114,7 @@ class BodyBatches:
 
     async def _committed(self, batch: Sequence[FetchedBody]) -> None:
         try:
+            await self._recent.room()
             contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
             encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
         except BaseException:

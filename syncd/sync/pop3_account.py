@@ -88,6 +88,7 @@ class Pop3Account:
                     await self._drain()
                     self.requests.answer()
                     self._encoder.rest()
+                    self._recent.rest()
                 self._activity.now("idle", self._clock())
                 with timer.waking(self._poll):
                     await self._sleep(timer.left_s)
@@ -187,6 +188,7 @@ class _Keeper:
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
     async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        await self._recent.room()
         contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in batch]
         encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
         try:
