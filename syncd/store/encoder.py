@@ -126,7 +126,8 @@ def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedB
         start += written
     _say(helper.process.stdin, [len(content) for content in contents])
     answers = [_read(answer) for answer in _answer(helper.process)]
-    stored = os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0)
+    # NOTE: of these octets there is one copy, which each body has a part of.
+    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0))
     start = 0
     for content, (facts, codec, length) in zip(contents, answers, strict=True):
         if facts.size_bytes != len(content):
