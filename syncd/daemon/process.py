@@ -57,8 +57,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _tune_interpreter() -> None:
     """Fit the process to threads that hand over often, values without cycles, and bodies that come and go."""
     try:
-        # NOTE: without the first each thread's own heap keeps the largest batch that it has ever seen. Without the others
-        # malloc takes ever larger batches from its heaps, where they leave holes that are not given back.
+        # NOTE: without the first each thread's own heap keeps the largest batch that it has ever seen, and without the
+        # others malloc takes ever larger blocks from its heaps, where they leave holes that are not given back.
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 2)
         mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
