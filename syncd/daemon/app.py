@@ -182,6 +182,8 @@ class App:
             password=self._passwords[name],
             takers=self._takers,
             wakes=self._wakes,
+            encoder=self._encoder,
+            recent=self._recent,
             activity=activity,
             clock=self.clock,
             spool_directory=self._spool_directory,

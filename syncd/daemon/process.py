@@ -18,7 +18,9 @@ _PRIVATE_UMASK = 0o077
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CUT_SHORT_S = 4.5
 _GC_THRESHOLD = 50_000
-_M_ARENA_MAX = -8  # malloc.h of glibc
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1  # malloc.h of glibc
+_MMAP_THRESHOLD_BYTES = 1024 * 1024
+_TRIM_THRESHOLD_BYTES = 4 * 1024 * 1024
 _SWITCH_INTERVAL_S = 0.001
 
 
@@ -55,8 +57,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _tune_interpreter() -> None:
     """Fit the process to threads that hand over often, values without cycles, and bodies that come and go."""
     try:
-        # NOTE: without this each thread's own heap keeps the largest batch that it has ever seen.
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        # NOTE: without the first each thread's own heap keeps the largest batch that it has ever seen, and without the
+        # others malloc takes ever larger blocks from its heaps, where they leave holes that are not given back.
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD_BYTES)
     except (OSError, AttributeError):
         pass  # another C library
     gc.freeze()

@@ -9,6 +9,7 @@ does not stuff dots "ends" a message in its middle.
 import asyncio
 import contextlib
 import re
+import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +130,8 @@ class Connection:
         An error that is a message's fault is yielded as Failed, and raised. `spool`: directory for large bodies.
         Close the generator (`contextlib.aclosing`); leaving it early drops the connection.
         """
-        window = self._window(wanted)
+        limits = self.limits
+        window = self._window(wanted, max_commands=limits.window_commands, max_bytes=limits.window_bytes)
         held: Fetched | None = None
         is_noop_sent = False
         try:
@@ -172,7 +174,7 @@ class Connection:
     async def delete(self, listed: Sequence[Listed]) -> tuple[Listed, ...]:
         """Mark messages for deletion and return those the server marked; only `quit` deletes them."""
         marked: list[Listed] = []
-        window = self._window(listed)
+        window = self._window(listed, max_commands=self.limits.window_marks)
         with self._in_step():
             for current in listed:
                 for each in window.to_send():
@@ -233,10 +235,9 @@ class Connection:
                 await sink.take(event.octets)
             return await sink.finish()
 
-    def _window(self, wanted: Sequence[Listed]) -> Window:
-        limits = self.limits
-        count = max(1, limits.window_commands) if self._is_pipelining else 1
-        return Window(wanted, max_commands=count, max_bytes=limits.window_bytes)
+    def _window(self, wanted: Sequence[Listed], *, max_commands: int, max_bytes: int = sys.maxsize) -> Window:
+        count = max(1, max_commands) if self._is_pipelining else 1
+        return Window(wanted, max_commands=count, max_bytes=max_bytes)
 
     @property
     def _is_pipelining(self) -> bool:

@@ -185,12 +185,12 @@ class Matcher:
         self._known = known
         self._taken = {candidate.key for candidate in candidates}
 
-    def decide(self, candidate: Candidate, body: Body, copies: Sequence[Known]) -> Retrieved:
+    def decide(self, candidate: Candidate, body: Body, digest: bytes, copies: Sequence[Known]) -> Retrieved:
         """Return what to commit. `copies`: the account's rows with this digest, up to the previous batch."""
         known = self._known.get(candidate.key)
         if known is None or known.state is CustodyState.UNTAKEN:
-            return self._by_content(candidate, body, copies)
-        size, digest = candidate.listed.size_bytes, body.facts.digest
+            return self._by_content(candidate, body, digest, copies)
+        size = candidate.listed.size_bytes
         if known.digest == digest:
             state = _state_again(candidate, body, known)
             # NOTE: a server that says it deleted, and lists again, must not be believed for ever.
@@ -203,12 +203,12 @@ class Matcher:
             return Retrieved(candidate, body, Verdict.REPLACES, Known(candidate.key, state, size, digest, tries))
         return Retrieved(candidate, body, Verdict.NEW, Known(candidate.key, state, size, digest))
 
-    def _by_content(self, candidate: Candidate, body: Body, copies: Sequence[Known]) -> Retrieved:
-        size, digest = candidate.listed.size_bytes, body.facts.digest
+    def _by_content(self, candidate: Candidate, body: Body, digest: bytes, copies: Sequence[Known]) -> Retrieved:
+        size = candidate.listed.size_bytes
         takes_over = {candidate.key} if candidate.is_anonymous and candidate.key in self._known else set()
         if _is_short(candidate, body):
             # NOTE: two messages cut to the same octets are two; but half of one is never all of another.
-            is_some = body.facts.size_bytes > 0
+            is_some = body.size_bytes > 0
             copies = [
                 copy
                 for copy in copies
@@ -255,13 +255,13 @@ def _state_again(candidate: Candidate, body: Body, earlier: Known) -> CustodySta
 
     A short one is believed then, if LIST says the same as before; one without any octet never is.
     """
-    is_believed = body.facts.size_bytes > 0 and earlier.size_bytes == candidate.listed.size_bytes
+    is_believed = body.size_bytes > 0 and earlier.size_bytes == candidate.listed.size_bytes
     return CustodyState.COMMITTED if is_believed else _state_of(candidate, body)
 
 
 def _is_short(candidate: Candidate, body: Body) -> bool:
     size = candidate.listed.size_bytes
-    return size is None or body.facts.size_bytes < size
+    return size is None or body.size_bytes < size
 
 
 def _is_anonymous(key: str) -> bool:

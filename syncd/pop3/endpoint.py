@@ -39,7 +39,8 @@ class Limits:
     command_s: for one answer, and one more second for each `min_rate_bytes` of it that came. inactivity_s: without
     any octet. line_bytes: a status line. listing_bytes: CAPA, LIST, UIDL, each. message_bytes: one message.
     spool_above_bytes: larger bodies go to a file. window_commands, window_bytes: commands on their way where the server
-    announces PIPELINING, and the sum of the listed sizes they ask for.
+    announces PIPELINING, and the sum of the listed sizes they ask for. window_marks: DELE commands on their way, each
+    of which is answered by a line.
     """
 
     connect_s: float = 30.0
@@ -52,3 +53,4 @@ class Limits:
     spool_above_bytes: int = MIB
     window_commands: int = 200
     window_bytes: int = 4 * MIB
+    window_marks: int = 2000

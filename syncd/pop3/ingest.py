@@ -8,7 +8,7 @@ being retrieved; the first DELE is sent after the last commit.
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,8 @@ from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
 
 MIB = 1024 * 1024
+Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
+"""Say what bodies are, by their digests and the rows of the account that have one of these digests."""
 
 
 class Custody(Protocol):
@@ -43,11 +45,8 @@ class Custody(Protocol):
     async def listed(self, keys: Collection[str]) -> None:
         """Forget the errors of all other rows: their messages are not there any more, or under another key."""
 
-    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
-        """Return all rows of the account with one of these digests."""
-
-    async def commit(self, batch: Sequence[Retrieved]) -> None:
-        """Make bodies and rows durable, all or nothing; they are when this returns.
+    async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        """Make bodies and rows durable, all or nothing, and return them as decided; they are when this returns.
 
         NEW: a new message in INBOX, also if its body equals another's. SAME: the row only; the message is there, or was
         and the person deleted it. REPLACES: a new message, and the doubtful one of this row is withdrawn. Spool files
@@ -128,7 +127,7 @@ class _Tally:
     def add(self, each: Retrieved) -> None:
         self.retrieved += 1
         self.duplicates += each.verdict is Verdict.SAME
-        self.bytes += each.body.facts.size_bytes
+        self.bytes += each.body.size_bytes
         if each.may_be_deleted:
             self.deletable[each.candidate.listed] = each.row
 
@@ -237,7 +236,7 @@ class _Session:
                 if arrival.body.path is not None:
                     self._spooled.append(arrival.body)
                 batch.append((candidate, arrival.body))
-                batch_bytes += arrival.body.facts.size_bytes
+                batch_bytes += arrival.body.size_bytes
                 if batch_bytes >= self._limits.batch_bytes or len(batch) >= self._limits.batch_messages:
                     if committing is not None:
                         await committing
@@ -252,13 +251,16 @@ class _Session:
     async def _commit(self, batch: Sequence[tuple[Candidate, Body]], matcher: Matcher) -> None:
         if not batch:
             return
-        copies: dict[bytes, list[Known]] = {}
-        for row in await self._custody.copies({body.facts.digest for _, body in batch}):
-            copies.setdefault(row.digest, []).append(row)
-        retrieved = tuple(
-            matcher.decide(candidate, body, copies.get(body.facts.digest, ())) for candidate, body in batch
-        )
-        await self._custody.commit(retrieved)
+        candidates, bodies = zip(*batch, strict=True)
+
+        def decide(digests: Sequence[bytes], rows: Sequence[Known]) -> Sequence[Retrieved]:
+            copies: dict[bytes, list[Known]] = {}
+            for row in rows:
+                copies.setdefault(row.digest, []).append(row)
+            each = zip(candidates, bodies, digests, strict=True)
+            return [matcher.decide(candidate, body, digest, copies.get(digest, ())) for candidate, body, digest in each]
+
+        retrieved = await self._custody.commit(bodies, decide)
         for each in retrieved:
             self._tally.add(each)
             if each.body.path is not None:

@@ -21,12 +21,14 @@ _WRITE_BYTES = 512 * 1024
 class Body:
     """Hold a message as the server gave it: `octets`, or `path` of a file that has them; exactly one is None.
 
-    The file belongs to whoever took the body; it is neither synced nor cleaned up after a crash.
+    The file belongs to whoever took the body; it is neither synced nor cleaned up after a crash. facts: of what is in a
+    file, gathered as it was written; those of octets in memory are left to whoever stores them, a batch at a time.
     """
 
-    facts: BodyFacts
+    size_bytes: int
     octets: bytes | None = field(repr=False)
-    path: Path | None = field(repr=False)
+    path: Path | None = field(default=None, repr=False)
+    facts: BodyFacts | None = None
 
     def pieces(self, max_bytes: int = _WRITE_BYTES) -> Iterator[bytes]:
         """Yield the octets; reads a spooled body's file, so call it on a thread."""
@@ -77,12 +79,12 @@ class BodySink:
     async def finish(self) -> Body:
         """Return the body; its file, if any, is the caller's from now on."""
         if not self._is_spooled:
-            octets = b"".join(self._pieces)
-            self._reader.feed(octets)
-            return Body(self._reader.facts(), octets, None)
+            octets = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            return Body(len(octets), octets)
         await asyncio.to_thread(self._close)
         self._is_finished = True
-        return Body(self._reader.facts(), None, self._path)
+        facts = self._reader.facts()
+        return Body(facts.size_bytes, None, self._path, facts)
 
     # On a thread. NOTE: a thread outlives the cancelled task that waited for it, hence the lock.
 

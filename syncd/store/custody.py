@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, Update, bindparam, delete, exists, insert, select, update
 
 from syncd.mail.flags import NONE, SEEN, Flags, parse_flags
 from syncd.store import history
 from syncd.store.history import Happening, Verb
-from syncd.store.queries import rows_in
+from syncd.store.queries import AtOnce, has_key, insert_at_once, rows_in
 from syncd.store.schema import mailbox, server_message, uidl
 from syncd.store.served_mailboxes import NewMessage, put_messages, take_out
 
@@ -63,16 +64,27 @@ def record_arrivals(
     message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
     told = [Happening(Verb.APPEAR, message_id) for message_id in made]
     history.tell(conn, told, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
+    # NOTE: nearly all are new, and what is asked or written for each of them costs more than all else of it. No two
+    # of them have a key in common, so that they can be looked up, and those that are new written, together.
+    found = _messages_of(
+        conn, account_id, {key for arrival in arrivals for key in (arrival.row.key, *arrival.takes_over)}
+    )
+    added: list[dict[str, Any]] = []
     for arrival in arrivals:
         row = arrival.row
-        named = _messages_of(conn, account_id, (row.key, *arrival.takes_over))
         if arrival.takes_over:
             gone = (uidl.c.account_id == account_id, uidl.c.key.in_(arrival.takes_over))
             conn.execute(delete(uidl).where(*gone))
-        message_id = next((named[key] for key in (row.key, *arrival.takes_over) if key in named), None)
+        before = (found.get(key) for key in (row.key, *arrival.takes_over))
+        message_id = next((one for one in before if one is not None), None)
         if arrival.replaces:
             message_id = _replace(conn, account_id, mailbox_id, arrival, message_id, now=now)
-        _put(conn, account_id, row, message_id=message_ids.get(row.key, message_id), now=now)
+        message_id = message_ids.get(row.key, message_id)
+        if row.key in found:
+            _put(conn, account_id, row, message_id=message_id, now=now)
+        else:
+            added.append({"account_id": account_id, "key": row.key, "message_id": message_id, **_values(row, now=now)})
+    insert_at_once(conn, uidl, added)
     return sum(arrival.body_id is not None for arrival in arrivals)
 
 
@@ -80,16 +92,12 @@ def record_deletions(
     conn: Connection, *, account_id: int, keys: Iterable[str], state: str, deleted_at: float | None
 ) -> None:
     """Record that the server was asked to delete its copies, or that it confirmed by its answer to QUIT that it did."""
-    rows = [{"gone_key": key} for key in keys]
-    if rows:
-        conn.execute(
-            update(uidl)
-            .where(uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
-            .values(state=state, deleted_at=deleted_at, error=None),
-            rows,
-        )
-    if deleted_at is not None:
-        _tell_of_taken(conn, account_id, [row["gone_key"] for row in rows], now=deleted_at)
+    told = tuple(keys)
+    if told:
+        values = {"new_state": state, "new_deleted_at": deleted_at}
+        conn.execute(_deletion(conn.dialect.name), {"of_account": account_id, "keys": told, **values})
+    if told and deleted_at is not None:
+        _tell_of_taken(conn, account_id, told, now=deleted_at)
 
 
 def record_untaken(conn: Connection, *, account_id: int, row: CustodyRow, error: str, now: float) -> None:
@@ -169,28 +177,53 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
 
 def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:
     """Tell the history which messages have no copy in their maildrop any more."""
-    query = (
-        select(uidl.c.key, uidl.c.message_id, server_message.c.mailbox_id)
-        .join(server_message, server_message.c.id == uidl.c.message_id)
-        .where(uidl.c.account_id == account_id)
-    )
     taken: dict[int, list[Happening]] = {}
-    for row in rows_in(conn, query, uidl.c.key, keys):
-        taken.setdefault(row.mailbox_id, []).append(Happening(Verb.DELE, row.message_id))
+    for message_id, in_mailbox in _taken(conn.dialect.name).rows(conn, of_account=account_id, keys=keys):
+        taken.setdefault(in_mailbox, []).append(Happening(Verb.DELE, message_id))
     for mailbox_id, told in taken.items():
         history.tell(conn, told, now=now, origin=history.SYNCD, mailbox_id=mailbox_id)
 
 
-def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int]:
-    query = select(uidl.c.key, uidl.c.message_id).where(uidl.c.account_id == account_id)
-    found = rows_in(conn, query, uidl.c.key, keys)
-    return {row.key: row.message_id for row in found if row.message_id is not None}
+def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int | None]:
+    """Return the messages of those of these keys that have a row; None: of none."""
+    rows = _messages(conn.dialect.name).rows(conn, of_account=account_id, keys=keys)
+    return {key: message_id for key, message_id in rows}  # noqa: C416 - a row need not be a pair to a type checker
+
+
+@cache
+def _messages(dialect: str) -> AtOnce:
+    return AtOnce(select(uidl.c.key, uidl.c.message_id).where(*_with_keys(dialect)))
+
+
+@cache
+def _taken(dialect: str) -> AtOnce:
+    query = select(uidl.c.message_id, server_message.c.mailbox_id)
+    return AtOnce(query.join(server_message, server_message.c.id == uidl.c.message_id).where(*_with_keys(dialect)))
+
+
+@cache
+def _deletion(dialect: str) -> Update:
+    values: dict[str, Any] = {"state": bindparam("new_state"), "deleted_at": bindparam("new_deleted_at"), "error": None}
+    return update(uidl).where(*_with_keys(dialect)).values(values)
+
+
+def _with_keys(dialect: str) -> tuple[ColumnElement[bool], ...]:
+    return uidl.c.account_id == bindparam("of_account"), has_key(dialect, uidl.c.key, "keys")
 
 
 def _put(
     conn: Connection, account_id: int, row: CustodyRow, *, message_id: int | None, now: float, error: str | None = None
 ) -> None:
-    values: dict[str, Any] = {
+    values = _values(row, now=now, error=error)
+    if message_id is not None:
+        values["message_id"] = message_id
+    where = (uidl.c.account_id == account_id, uidl.c.key == row.key)
+    if conn.execute(update(uidl).where(*where).values(**values)).rowcount == 0:
+        conn.execute(insert(uidl).values(account_id=account_id, key=row.key, **values))
+
+
+def _values(row: CustodyRow, *, now: float, error: str | None = None) -> dict[str, Any]:
+    return {
         "state": row.state,
         "size_bytes": row.size_bytes,
         "digest": row.digest,
@@ -198,8 +231,3 @@ def _put(
         "error": error,
         "seen_at": now,
     }
-    if message_id is not None:
-        values["message_id"] = message_id
-    where = (uidl.c.account_id == account_id, uidl.c.key == row.key)
-    if conn.execute(update(uidl).where(*where).values(**values)).rowcount == 0:
-        conn.execute(insert(uidl).values(account_id=account_id, key=row.key, **values))

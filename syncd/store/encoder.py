@@ -1,10 +1,10 @@
 """Floor 3: encoding bodies in a process beside this one, so that two processors share a first sync.
 
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
-octets that nothing else looks at. The helper is this module run as a program: it has no store and no files, and none of
-our variables but those that Python needs. It reads octets from a file in memory that both have open, and writes what is
-to be stored in their place, which is never longer. It ends when its standard input does, so it cannot outlive us.
-Without it (few octets, a helper that fails, a place where there can be none) the same function encodes here.
+octets that nothing else looks at. The helper is a program of its own (`encoding_helper`): it has no store and no files,
+and none of our variables but those that Python needs. It reads octets from a file in memory that both have open, and
+writes what is to be stored in their place, which is never longer. It ends when its standard input does, so it cannot
+outlive us. Without it (few octets, a helper that fails, a place without one) the same function encodes here.
 
 NOTE: to copy octets by a system call leaves the other threads running, to copy them to mapped memory does not.
 """
@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from syncd.log import log
 from syncd.mail.message import BodyFacts
+from syncd.store import encoding_helper
 from syncd.store.encoding import Codec, EncodedBody, encode_octets
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
@@ -102,8 +103,8 @@ class Encoder:
 def _started() -> _Helper:
     memory_fd = os.memfd_create("syncd-bodies", os.MFD_CLOEXEC)
     try:
-        process = subprocess.Popen(  # noqa: S603 - this very module
-            (sys.executable, "-P", "-m", __name__, str(memory_fd)),
+        process = subprocess.Popen(  # noqa: S603 - a module of ours
+            (sys.executable, "-P", "-m", encoding_helper.__name__, str(memory_fd)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(memory_fd,),
@@ -124,9 +125,11 @@ def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedB
         if written != sum(map(len, group)):
             raise EOFError("there is no memory for so many octets")
         start += written
-    _say(helper.process.stdin, [len(content) for content in contents])
+    if helper.process.stdin is not None:
+        encoding_helper.say(helper.process.stdin, [len(content) for content in contents])
     answers = [_read(answer) for answer in _answer(helper.process)]
-    stored = os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0)
+    # NOTE: of these octets there is one copy, which each body has a part of.
+    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0))
     start = 0
     for content, (facts, codec, length) in zip(contents, answers, strict=True):
         if facts.size_bytes != len(content):
@@ -163,39 +166,3 @@ def _read(answer: list[str | int | None]) -> tuple[BodyFacts, Codec, int]:
         is_crlf=bool(is_crlf),
     )
     return facts, Codec(str(codec)), int(length or 0)
-
-
-def _say(pipe: IO[bytes] | None, value: object) -> None:
-    if pipe is not None:
-        pipe.write(json.dumps(value).encode() + b"\n")
-        pipe.flush()
-
-
-def _help(memory_fd: int) -> None:
-    """Answer each line of lengths with a line of facts, until there is no more."""
-    for line in sys.stdin.buffer:
-        rows = []
-        start = end = 0
-        for length in json.loads(line):
-            body = encode_octets(os.pread(memory_fd, length, start))
-            start += length
-            stored_bytes = sum(os.pwrite(memory_fd, chunk, end) for chunk in body.chunks())
-            end += stored_bytes
-            facts = body.facts
-            rows.append(
-                (
-                    facts.digest.hex(),
-                    facts.header_digest.hex(),
-                    facts.message_id,
-                    facts.size_bytes,
-                    facts.lf_size_bytes,
-                    facts.is_crlf,
-                    body.codec.value,
-                    stored_bytes,
-                )
-            )
-        _say(sys.stdout.buffer, rows)
-
-
-if __name__ == "__main__":
-    _help(int(sys.argv[1]))

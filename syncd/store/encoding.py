@@ -38,7 +38,9 @@ class Codec(StrEnum):
 class EncodedBody:
     """A body as its rows will hold it, ready for `put_bodies`; close it when it is committed."""
 
-    def __init__(self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: bytes | IO[bytes]) -> None:
+    def __init__(
+        self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: bytes | memoryview | IO[bytes]
+    ) -> None:
         """Take the joined chunks: octets of one chunk, or a file, which is then owned."""
         self.facts = facts
         self.codec = codec
@@ -55,9 +57,9 @@ class EncodedBody:
         """Return the number of chunks."""
         return len(self._lengths)
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes | memoryview]:
         """Yield the chunks, from the first one each time this is called."""
-        if isinstance(self._octets, bytes):
+        if isinstance(self._octets, bytes | memoryview):
             if self._lengths:
                 yield self._octets
             return
@@ -66,7 +68,7 @@ class EncodedBody:
             yield self._octets.read(length)
 
     def close(self) -> None:
-        if not isinstance(self._octets, bytes):
+        if not isinstance(self._octets, bytes | memoryview):
             self._octets.close()
 
     def __enter__(self) -> Self:

@@ -20,6 +20,8 @@ from syncd.errors import StoreError, Temper
 
 BUSY_TIMEOUT_MS = 10_000
 _CACHE_KIB = 8 * 1024
+_READER_CACHE_KIB = 2 * 1024
+"""Of each reader: what a round reads it reads once, and the pages are in the system's cache anyhow."""
 _PAGE_BYTES = 16 * 1024
 _CHECKPOINT_PAGES = 2000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -145,7 +147,7 @@ def _prepare_sqlite_migration(connection: Any) -> None:
 
 def _prepare_sqlite_reader(connection: Any) -> None:
     connection.execute("PRAGMA query_only=ON")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
 
 
 def _postgres_engine(

@@ -64,18 +64,26 @@ def rows_in(
         yield from conn.execute(query.where(column.in_(group)))
 
 
-class _Ids(TypeDecorator[Iterable[int]]):
+class _Ids(TypeDecorator[Iterable[Any]]):
     """Any number of ids as one parameter, so that the statement stays the same."""
 
     impl = Text
     cache_ok = True
+    element: type[TypeEngine[Any]] = BigInteger
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger))
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(self.element))
 
-    def process_bind_param(self, value: Iterable[int] | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         ids = list(value or ())
         return json.dumps(ids) if dialect.name == "sqlite" else ids
+
+
+class _Keys(_Ids):
+    """Any number of texts without NUL as one parameter."""
+
+    cache_ok = True
+    element = Text
 
 
 def shared_alias(table: Table, name: str) -> FromClause:
@@ -97,6 +105,11 @@ def is_one_of(conn: Connection, column: ColumnElement[int], ids: Iterable[int]) 
 def is_listed(dialect: str, column: ColumnElement[int], name: str) -> ColumnElement[bool]:
     """Return the condition that `column` is one of the ids that the parameter called `name` then lists."""
     return _is_in(dialect, column, bindparam(name, type_=_Ids))
+
+
+def has_key(dialect: str, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Return the condition that `column` is one of the texts that the parameter called `name` then lists."""
+    return _is_in(dialect, column, bindparam(name, type_=_Keys))
 
 
 class AtOnce:
@@ -161,7 +174,7 @@ def hexadecimal(dialect: str, column: ColumnElement[bytes]) -> ColumnElement[str
     return func.hex(column) if dialect == "sqlite" else func.encode(column, "hex")
 
 
-def _is_in(dialect: str, column: ColumnElement[int], ids: ColumnElement[Any]) -> ColumnElement[bool]:
+def _is_in(dialect: str, column: ColumnElement[Any], ids: ColumnElement[Any]) -> ColumnElement[bool]:
     if dialect == "sqlite":
         return column.in_(select(func.json_each(ids).table_valued("value").c.value))
     return column == any_(ids)

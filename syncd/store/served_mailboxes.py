@@ -8,7 +8,7 @@ another place or other octets are another row with a UID of its own. UIDs ascend
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, select, update
 
 from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
@@ -18,7 +18,7 @@ from syncd.store import accounts, deletions, history, listings, server_tree
 from syncd.store.accounts import MailboxCursor
 from syncd.store.history import Origin, Verb
 from syncd.store.listings import Renamed
-from syncd.store.queries import is_one_of
+from syncd.store.queries import insert_at_once, is_one_of
 from syncd.store.schema import account, mailbox, server_message
 
 _DELIMITER = "/"
@@ -94,8 +94,9 @@ def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -
     )
     uidvalidity, uidnext, version = conn.execute(taken).one()
     uids = range(uidnext - count, uidnext)
-    conn.execute(
-        insert(server_message),
+    insert_at_once(
+        conn,
+        server_message,
         [
             {
                 "mailbox_id": mailbox_id,

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -113,7 +114,9 @@ class BodyBatches:
 
     async def _committed(self, batch: Sequence[FetchedBody]) -> None:
         try:
-            encoded = await encoded_on_thread(lambda: self._encode(batch))
+            await self._recent.room()
+            contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
+            encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
         except BaseException:
             _discard(batch)
             raise
@@ -128,10 +131,6 @@ class BodyBatches:
                 self._recent.put(body_id, body.content)
         self._on_commit(len(batch))
 
-    def _encode(self, batch: Sequence[FetchedBody]) -> tuple[EncodedBody, ...]:
-        small = iter(self._encoder.encode([body.content for body in batch if isinstance(body.content, bytes)]))
-        return tuple(next(small) if isinstance(body.content, bytes) else body.content.encoded() for body in batch)
-
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())
         message_ids = [body.message_id for body in batch]
@@ -144,6 +143,20 @@ def _discard(bodies_left: Iterable[FetchedBody]) -> None:
     for body in bodies_left:
         if isinstance(body.content, FileSpool):
             body.content.discard()
+
+
+def encode_all(encoder: Encoder, contents: Sequence[bytes | Callable[[], EncodedBody]]) -> tuple[EncodedBody, ...]:
+    """Return bodies as the store wants them, in their order; what is not in memory says itself how it is encoded."""
+    small = iter(encoder.encode([content for content in contents if isinstance(content, bytes)]))
+    made: list[EncodedBody] = []
+    try:
+        for content in contents:
+            made.append(next(small) if isinstance(content, bytes) else content())  # noqa: PERF401 - closed below
+    except BaseException:
+        for body in made:
+            body.close()
+        raise
+    return tuple(made)
 
 
 async def encoded_on_thread(encode: Callable[[], tuple[EncodedBody, ...]]) -> tuple[EncodedBody, ...]:

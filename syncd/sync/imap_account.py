@@ -221,7 +221,7 @@ class ImapAccount:
     def _let_go(self) -> None:
         """Give back what only a busy account needs."""
         self._encoder.rest()
-        self._recent.clear()
+        self._recent.rest()
 
 
 def _hurry(conn: Connection, *, account_id: int) -> None:

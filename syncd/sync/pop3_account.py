@@ -18,17 +18,20 @@ from syncd.log import log
 from syncd.pop3 import connection as wire
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
-from syncd.pop3.ingest import IngestLimits, ingest
+from syncd.pop3.ingest import Decide, IngestLimits, ingest
+from syncd.pop3.spool import Body
 from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxRow
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
+from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Activity
-from syncd.sync.body_batches import encoded_on_thread
+from syncd.sync.body_batches import encode_all, encoded_on_thread
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
 from syncd.sync.pop3_mailboxes import Pop3Mailboxes
+from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.wakes import Wakes
 
@@ -49,6 +52,8 @@ class Pop3Account:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        encoder: Encoder,
+        recent: RecentBodies,
         activity: Activity,
         clock: Callable[[], float],
         spool_directory: Path,
@@ -59,6 +64,8 @@ class Pop3Account:
         self._config = config
         self._account_id = account_id
         self._password = password
+        self._encoder = encoder
+        self._recent = recent
         self._activity = activity
         self._clock = clock
         self._spool_directory = spool_directory
@@ -80,6 +87,8 @@ class Pop3Account:
                     timer.begin()
                     await self._drain()
                     self.requests.answer()
+                    self._encoder.rest()
+                    self._recent.rest()
                 self._activity.now("idle", self._clock())
                 with timer.waking(self._poll):
                     await self._sleep(timer.left_s)
@@ -116,7 +125,15 @@ class Pop3Account:
             await connection.login(self._config.username, await self._password())
             self._activity.error = self._activity.retry_at = None
             inbox = await self._inbox()
-            keeper = _Keeper(self._db, self._account_id, inbox.id, on_commit=self._on_commit, clock=self._clock)
+            keeper = _Keeper(
+                self._db,
+                self._account_id,
+                inbox.id,
+                encoder=self._encoder,
+                recent=self._recent,
+                on_commit=self._on_commit,
+                clock=self._clock,
+            )
             limits = IngestLimits(max_tries=custody.TRIES_MAX)
             report = await ingest(connection, keeper, spool=self._spool_directory, limits=limits)
         return report.waiting
@@ -148,12 +165,16 @@ class _Keeper:
         account_id: int,
         mailbox_id: int,
         *,
+        encoder: Encoder,
+        recent: RecentBodies,
         on_commit: Callable[[int], None],
         clock: Callable[[], float],
     ) -> None:
         self._db = db
         self._account_id = account_id
         self._mailbox_id = mailbox_id
+        self._encoder = encoder
+        self._recent = recent
         self._on_commit = on_commit
         self._clock = clock
 
@@ -166,20 +187,28 @@ class _Keeper:
         if gone := troubled.difference(keys):
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
-    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
-        rows = await self._db.read(partial(custody.rows_of_digests, account_id=self._account_id, digests=digests))
-        return tuple(map(_known, rows))
-
-    async def commit(self, batch: Sequence[Retrieved]) -> None:
-        new = [each for each in batch if each.verdict is not Verdict.SAME]
-        encoded = await encoded_on_thread(lambda: _encode_all(new))
+    async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        await self._recent.room()
+        contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in batch]
+        encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
         try:
-            weight_bytes = sum(one.stored_bytes for one in encoded)
-            write = partial(self._write, batch=batch, new=new, encoded=encoded)
-            self._on_commit(await self._db.write(write, weight_bytes=weight_bytes))
+            digests = [one.facts.digest for one in encoded]
+            rows = await self._db.read(
+                partial(custody.rows_of_digests, account_id=self._account_id, digests=set(digests))
+            )
+            retrieved = decide(digests, tuple(map(_known, rows)))
+            new = [one for one, each in zip(encoded, retrieved, strict=True) if _is_new(each)]
+            weight_bytes = sum(one.stored_bytes for one in new)
+            write = partial(self._write, batch=retrieved, new=new)
+            ids, count = await self._db.write(write, weight_bytes=weight_bytes)
         finally:
             for one in encoded:
                 one.close()
+        for body_id, each in zip(ids, filter(_is_new, retrieved), strict=True):
+            if each.body.octets is not None:
+                self._recent.put(body_id, each.body.octets)
+        self._on_commit(count)
+        return retrieved
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
         await self._record_deletions(keys, CustodyState.ASKED)
@@ -208,27 +237,37 @@ class _Keeper:
         await self._db.write(record)
 
     def _write(
-        self, conn: Connection, *, batch: Sequence[Retrieved], new: Sequence[Retrieved], encoded: Sequence[EncodedBody]
-    ) -> int:
+        self, conn: Connection, *, batch: Sequence[Retrieved], new: Sequence[EncodedBody]
+    ) -> tuple[Sequence[int], int]:
+        """Return the rows of the new bodies, and how many messages came."""
         now = self._clock()
-        ids = dict(zip([each.row.key for each in new], bodies.put_bodies(conn, encoded, now=now), strict=True))
+        body_ids = bodies.put_bodies(conn, new, now=now)
+        ids = iter(body_ids)
         arrivals = [
             Arrival(
                 row=_custody_row(each.row),
-                body_id=ids.get(each.row.key),
-                size_bytes=each.body.facts.size_bytes,
+                body_id=next(ids) if _is_new(each) else None,
+                size_bytes=each.body.size_bytes,
                 replaces=each.verdict is Verdict.REPLACES,
                 takes_over=each.takes_over,
             )
             for each in batch
         ]
-        return custody.record_arrivals(
+        count = custody.record_arrivals(
             conn, account_id=self._account_id, mailbox_id=self._mailbox_id, arrivals=arrivals, now=now
         )
+        return body_ids, count
 
 
-def _encode_all(batch: Sequence[Retrieved]) -> tuple[EncodedBody, ...]:
-    return tuple(encode(each.body.facts, each.body.pieces()) for each in batch)
+def _is_new(each: Retrieved) -> bool:
+    return each.verdict is not Verdict.SAME
+
+
+def _encoded(body: Body) -> EncodedBody:
+    """Return a body that lies in a file as the store wants it."""
+    if body.facts is None:
+        raise ValueError("a body in a file without its facts")
+    return encode(body.facts, body.pieces())
 
 
 def _known(row: CustodyRow) -> Known:

@@ -1,8 +1,14 @@
-"""Floor 4: bodies that were just committed, for the device that writes them: it need not read them again."""
+"""Floor 4: bodies that were just committed, for the device that writes them: it need not read them again.
 
+Theory. Fetching and writing share processors. Who fetches runs ahead of who writes by no more than what is kept here:
+further on, each body would be read from the store and decoded again, and everything would be in memory twice.
+"""
+
+import asyncio
 from collections.abc import Iterable, Mapping
 
 MAX_BYTES = 16 * 1024 * 1024
+PATIENCE_S = 2.0
 
 
 class RecentBodies:
@@ -14,6 +20,9 @@ class RecentBodies:
     def __init__(self) -> None:
         self._octets: dict[int, bytes] = {}
         self._size_bytes = 0
+        self._taken = asyncio.Event()
+        self._is_patient = True
+        self._rest: asyncio.TimerHandle | None = None
 
     def put(self, body_id: int, octets: bytes) -> None:
         """Keep a body that is durably in the store, if there is room."""
@@ -25,9 +34,33 @@ class RecentBodies:
         """Return those of these bodies that are kept, and keep them no longer: other devices link the file."""
         taken = {body_id: octets for body_id in body_ids if (octets := self._octets.pop(body_id, None)) is not None}
         self._size_bytes -= sum(map(len, taken.values()))
+        self._taken.set()
         return taken
 
+    async def room(self) -> None:
+        """Wait until half of the room is free; not for long, and then not again before all was let go of.
+
+        The devices may be away, or slower than anybody would wait for.
+        """
+        while self._is_patient and self._size_bytes > MAX_BYTES // 2:
+            self._taken.clear()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._taken.wait()
+            except TimeoutError:
+                self._is_patient = False
+
+    def rest(self) -> None:
+        """Let go soon of what nobody takes: its devices are away, or have it already."""
+        if self._rest is None:
+            self._rest = asyncio.get_running_loop().call_later(PATIENCE_S, self.clear)
+
     def clear(self) -> None:
-        """Let go of what nobody took: its devices are away, or have it already."""
+        """Let go of everything."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         self._octets.clear()
         self._size_bytes = 0
+        self._is_patient = True
+        self._taken.set()

@@ -1,11 +1,14 @@
 """Measure syncd against the programs of the field and against what could be done at least, on real servers."""
 
 import argparse
+import compileall
 import signal
 import sys
 import tempfile
 from pathlib import Path
 
+import syncd
+from syncd.store.migrate import migrations_directory
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.report import as_json, markdown
 from tests.benchmarks.settings import Options
@@ -20,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     options = _options(given)
+    for package in (Path(syncd.__file__).parent, migrations_directory()):
+        compileall.compile_dir(package, quiet=1)  # as what is installed has been
     with tempfile.TemporaryDirectory(prefix="syncd-bench-", dir=options.directory) as temporary:
         home = Path(temporary)
         home.chmod(0o755)  # a server runs as somebody else when we are root

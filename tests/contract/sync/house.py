@@ -142,12 +142,12 @@ class House:
                     self.db,
                     name,
                     account,
-                    encoder=self.encoder,
-                    recent=recent,
                     second_look_s=self._second_look_s,
                 )
             self.accounts[name] = make(
                 account_id=ids[name],
+                encoder=self.encoder,
+                recent=recent,
                 password=_password,
                 takers=takers,
                 wakes=self.wakes,

@@ -1,12 +1,15 @@
 """A custody for tests: one account's INBOX and rows in memory, outliving any number of sessions."""
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from syncd.errors import SyncdError
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
+from syncd.pop3.ingest import Decide
+from syncd.pop3.spool import Body
 
 
 class Ledger:
@@ -31,11 +34,10 @@ class Ledger:
     async def listed(self, keys: Collection[str]) -> None:
         pass
 
-    async def copies(self, digests: Collection[bytes]) -> Sequence[Known]:
-        return [row for row in self.rows.values() if row.digest in digests]
-
-    async def commit(self, batch: Sequence[Retrieved]) -> None:
-        octets = [await asyncio.to_thread(lambda each=each: b"".join(each.body.pieces())) for each in batch]
+    async def commit(self, bodies: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        octets = [await asyncio.to_thread(lambda one=one: b"".join(one.pieces())) for one in bodies]
+        digests = [hashlib.sha256(each).digest() for each in octets]
+        batch = decide(digests, [row for row in self.rows.values() if row.digest in digests])
         self.batches.append(len(batch))
         for each, body in zip(batch, octets, strict=True):
             if each.verdict is Verdict.REPLACES:
@@ -49,6 +51,7 @@ class Ledger:
                 if key in self.message_of:
                     self.message_of[each.row.key] = self.message_of.pop(key)
             self.rows[each.row.key] = each.row
+        return batch
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
         for key in keys:

@@ -138,7 +138,8 @@ async def test_large_bodies_are_spooled_and_small_ones_are_not(tmp_path: Path) -
     assert first.body.path is not None
     assert first.body.path.parent == tmp_path
     assert b"".join(first.body.pieces()) == big
-    assert (first.body.facts.size_bytes, first.body.facts.message_id) == (len(big), "<big@example.org>")
+    assert first.body.facts is not None
+    assert (first.body.size_bytes, first.body.facts.message_id) == (len(big), "<big@example.org>")
     assert first.body.path.stat().st_mode & 0o077 == 0
     assert second.body.path is None
 

@@ -11,7 +11,8 @@ import structlog
 
 from syncd.errors import StoreError, SyncdError
 from syncd.pop3.custody import CustodyState, Retrieved
-from syncd.pop3.ingest import IngestReport
+from syncd.pop3.ingest import Decide, IngestReport
+from syncd.pop3.spool import Body
 from tests.unit.pop3.drains import CONTENTS, Watched, has_files, mails, session, sessions
 from tests.unit.pop3.ledger import Ledger
 from tests.unit.pop3.scripted import CUT, QUICK, STALL, Mail, Reply, ScriptedServer, Session, Then
@@ -37,11 +38,11 @@ async def test_commit_of_a_batch_overlaps_the_retrieval_of_the_next_and_dele_wai
     at_dele: list[int] = []
 
     class Slow(Ledger):
-        async def commit(self, batch: Sequence[Retrieved]) -> None:
+        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
             if not self.batches:
                 async with asyncio.timeout(5):
                     await second_came.wait()
-            await super().commit(batch)
+            return await super().commit(batch, decide)
 
     ledger = Slow()
 
@@ -125,11 +126,11 @@ async def test_store_that_fails_at_any_commit_stops_the_session_and_loses_nothin
     class Full(Ledger):
         left = 0
 
-        async def commit(self, batch: Sequence[Retrieved]) -> None:
+        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
             self.left -= 1
             if self.left == 0:
                 raise StoreError("disk full")
-            await super().commit(batch)
+            return await super().commit(batch, decide)
 
     for nth in (1, 2, 3):
         ledger = Full()
@@ -155,11 +156,11 @@ async def test_cancelled_session_drops_the_connection_and_loses_nothing(tmp_path
     class Stuck(Ledger):
         is_stuck = True
 
-        async def commit(self, batch: Sequence[Retrieved]) -> None:
+        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
             if self.is_stuck:
                 committing.set()
                 await asyncio.Event().wait()
-            await super().commit(batch)
+            return await super().commit(batch, decide)
 
     ledger = Stuck()
     async with ScriptedServer(mails()) as server:

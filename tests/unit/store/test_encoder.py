@@ -136,7 +136,7 @@ def test_helper_does_not_outlive_a_killed_process() -> None:
     with subprocess.Popen((sys.executable, "-c", program), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         helper = Path(f"/proc/{int(process.stdout.readline())}")
-        assert b"syncd.store.encoder" in (helper / "cmdline").read_bytes()
+        assert b"syncd.store.encoding_helper" in (helper / "cmdline").read_bytes()
         process.kill()
 
     deadline = time.monotonic() + 10

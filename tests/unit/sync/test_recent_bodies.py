@@ -1,5 +1,7 @@
 """Bodies that were just committed: how many are kept, and for how long."""
 
+import asyncio
+
 import pytest
 
 from syncd.sync import recent_bodies
@@ -74,3 +76,46 @@ def test_cleared_has_nothing_and_all_its_room() -> None:
 
     recent.put(2, b"1234567890")
     assert recent.take([1, 2]) == {2: b"1234567890"}
+
+
+async def test_who_fetches_waits_for_who_writes() -> None:
+    """Not while there is room; and no longer than until enough was taken."""
+    recent = RecentBodies()
+    recent.put(1, b"12345")
+    await recent.room()
+    recent.put(2, b"12345")
+
+    waiting = asyncio.create_task(recent.room())
+    recent.take([77])
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    recent.take([2])
+    await waiting
+
+
+async def test_nobody_waits_twice_for_devices_that_take_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is away costs one wait, until all was let go of; what is kept stays for one that is slow."""
+    monkeypatch.setattr(recent_bodies, "PATIENCE_S", 0.0)
+    recent = RecentBodies()
+    recent.put(1, b"1234567890")
+    await recent.room()
+    monkeypatch.setattr(recent_bodies, "PATIENCE_S", 60.0)
+
+    await recent.room()
+
+    assert recent.take([1]) == {1: b"1234567890"}
+
+
+async def test_what_nobody_takes_is_let_go_of_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account that has nothing more to fetch gives back the memory, but not before devices had their time."""
+    recent = RecentBodies()
+    monkeypatch.setattr(recent_bodies, "PATIENCE_S", 0.0)
+    recent.put(1, b"1")
+    recent.put(2, b"2")
+    recent.rest()
+    assert recent.take([1]) == {1: b"1"}
+
+    async with asyncio.timeout(10):
+        while recent.take([2]):  # once it is taken it would be away
+            recent.put(2, b"2")
+            await asyncio.sleep(0)
