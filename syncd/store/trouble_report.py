@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.store.custody import TRIES_MAX
@@ -156,12 +156,12 @@ def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
 
 
 def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
-    """Yield the files that devices added and that a server did not take."""
+    """Yield what devices added, or a person wants back, and that a server did not take."""
     query = (
         select(journal, replica.c.device_id)
-        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .where(_is_refused())
+        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
+        .where(_is_refused(), or_(replica.c.id.is_not(None), journal.c.message_id.is_not(None)))
         .order_by(journal.c.id.desc())
         .limit(limit)
     )
