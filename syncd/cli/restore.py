@@ -73,27 +73,28 @@ def restore(
 
         typer.echo(RESTORED_JSON.dump_json(report, indent=2, ensure_ascii=True))
     else:
-        _tell(report, is_running=is_running)
+        _tell(report, has_names=bool(messages), is_running=is_running)
     if messages and report.counts.get("swept"):
         raise typer.Exit(1)
 
 
-def _tell(report: "RestoreReport", *, is_running: bool) -> None:
+def _tell(report: "RestoreReport", *, has_names: bool, is_running: bool) -> None:
     if report.lines:
         for line in aligned([_HEADS, *map(_cells, report.lines)]):
             say(line)
     if not report.is_whole:
-        complain(f"only the last {len(report.lines)} of {sum(report.counts.values())} messages are shown")
+        complain(f"only the last {len(report.lines):,} are shown")
+    if not has_names and (swept := report.counts.get("swept")):
+        say(f"{swept:,} more cannot come back: they were deleted longer ago than the store keeps them (retention)")
     count = sum(report.counts.get(fate, 0) for fate in _COMING)
     messages = f"{count:,} message{'' if count == 1 else 's'}"
     if not count:
         say("nothing is to be restored")
     elif report.is_dry:
         say(f"{messages} would be restored; nothing was done")
-    elif is_running:
-        say(f"{messages} on the way back")
     else:
         say(f"{messages} on the way back")
+    if count and not report.is_dry and not is_running:
         say("the daemon is not running: it happens with the next syncd sync or syncd run")
 
 

@@ -152,15 +152,16 @@ class RestoreLine:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """Hold what becomes of the first messages, and of how many in all, by fate."""
+    """Hold what becomes of messages, the last deleted at the end, and of how many, by fate.
+
+    lines: of those that are named, or of those that come back; is_whole: these are all of them. is_dry: nothing was
+    done.
+    """
 
     lines: tuple[RestoreLine, ...]
     counts: dict[str, int]
     is_dry: bool
-
-    @property
-    def is_whole(self) -> bool:
-        return sum(self.counts.values()) == len(self.lines)
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

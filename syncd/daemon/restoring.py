@@ -51,14 +51,14 @@ class _Choice:
 def read_deleted(conn: Connection, config: Config, *, wanted: RestoreRequest) -> RestoreReport:
     """Return what `restore` would do."""
     names = _Names.read(conn, config, wanted)
-    return _report(conn, names, _chosen(conn, names, wanted), is_dry=True)
+    return _report(conn, names, _chosen(conn, names, wanted), wanted, is_dry=True)
 
 
 def restore(conn: Connection, config: Config, *, wanted: RestoreRequest, now: float) -> RestoreReport:
     """Bring back what is named and can be; NotRestorableError, and nothing is, where a name means nothing."""
     names = _Names.read(conn, config, wanted)
     choices = _chosen(conn, names, wanted)
-    report = _report(conn, names, choices, is_dry=False)
+    report = _report(conn, names, choices, wanted, is_dry=False)
     by_target: dict[int, list[_Choice]] = defaultdict(list)
     for one in choices:
         if one.fate is Fate.KEPT:
@@ -137,7 +137,7 @@ def _chosen(conn: Connection, names: _Names, wanted: RestoreRequest) -> list[_Ch
                     f"{names.place_of(target)} is not synced: name another mailbox by --to, or let the account take it"
                 )
             choices.append(_Choice(one, fate, target, place))
-    return choices
+    return sorted(choices, key=lambda one: (one.message.row.gone_at or 0.0, one.message.row.message_id))
 
 
 def _named(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequence[DeletedMessage]:
@@ -197,9 +197,14 @@ def _put(conn: Connection, target: MailboxRow, ones: Sequence[_Choice], *, now: 
     history.tell(conn, told, now=now, origin=PERSON, mailbox_id=target.id)
 
 
-def _report(conn: Connection, names: _Names, choices: Sequence[_Choice], *, is_dry: bool) -> RestoreReport:
+def _report(
+    conn: Connection, names: _Names, choices: Sequence[_Choice], wanted: RestoreRequest, *, is_dry: bool
+) -> RestoreReport:
     counts = Counter(one.fate.value for one in choices)
-    return RestoreReport(tuple(_lines(conn, names, choices[-_LINES_MAX:])), dict(counts), is_dry)
+    # NOTE: of a whole mailbox all that was ever moved out of it is there, and all that was ever deleted is swept.
+    told = [one for one in choices if wanted.messages or one.fate in COMING or one.fate is Fate.UNDERWAY]
+    lines = tuple(_lines(conn, names, told[-_LINES_MAX:]))
+    return RestoreReport(lines, dict(counts), is_dry, len(lines) == len(told))
 
 
 def _lines(conn: Connection, names: _Names, choices: Sequence[_Choice]) -> Iterator[RestoreLine]:

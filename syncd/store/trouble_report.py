@@ -29,8 +29,8 @@ class TroubleReport:
     """Describe a message that is set aside.
 
     device_id None: server side. uid None: it has none yet, being in a maildrop still, whose next session is the first
-    after retry_at, or, with a device, a file that it added and that the server did not take. retry_at None: not by
-    itself.
+    after retry_at, or, with a device, a file that it added and that the server did not take. Of a deleted message that
+    a person wants back it is the one that it had. retry_at None: not by itself.
     """
 
     mailbox_id: int
@@ -158,7 +158,8 @@ def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
 def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
     """Yield what devices added, or a person wants back, and that a server did not take."""
     query = (
-        select(journal, replica.c.device_id)
+        select(journal, replica.c.device_id, server_message.c.uid)
+        .outerjoin(server_message, server_message.c.id == journal.c.message_id)
         .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
         .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
         .where(_is_refused(), or_(replica.c.id.is_not(None), journal.c.message_id.is_not(None)))
@@ -169,7 +170,7 @@ def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
         yield TroubleReport(
             mailbox_id=row.mailbox_id,
             device_id=row.device_id,
-            uid=None,
+            uid=row.uid,
             error=row.error,
             attempts=row.attempts,
             since_at=row.begun_at,

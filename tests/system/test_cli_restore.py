@@ -62,7 +62,7 @@ def test_deleted_mail_is_shown_and_restored_with_the_daemon_up_and_down(
     daemon.sync()
     assert [inbox("laptop"), inbox("phone")] == [4, 4]
     assert daemon.syncd("plan").stdout == "nothing to do\n"
-    for slip in ((), ("1", "--mailbox", "INBOX"), ("--account", "wrok"), ("--since", "yesterday")):
+    for slip in ((), ("1", "--mailbox", "INBOX"), ("--account", "wrok")):
         assert daemon.syncd("restore", *slip).returncode == 2, slip
     unknown = daemon.syncd("restore", "--mailbox", "Nowhere")
     assert (unknown.returncode, "there is no mailbox Nowhere" in unknown.stderr) == (1, True)
