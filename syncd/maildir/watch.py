@@ -13,7 +13,8 @@ import asyncio
 import logging
 import stat
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -165,6 +166,57 @@ def changes_of(
     return Changes(frozenset(files), frozenset(mailboxes), frozenset(keyword_lists))
 
 
+class _Watcher:
+    """Listen to the directories that are there now."""
+
+    def __init__(self, path: Path, queue_bound: int, halt: threading.Event) -> None:
+        """Listen from the first call of `heard` on; OSError or RuntimeError when that is not possible."""
+        self.place = _identity(path)
+        """Which directory is the root; another may be mounted or put in its place, and inotify stays with the old."""
+        self._path = path
+        self._queue_bound = queue_bound
+        self._watched = _directories_to_watch(path)
+        self._found = watchfiles.watch(
+            *self._watched,
+            watch_filter=None,
+            debounce=_DEBOUNCE_MS,
+            step=_STEP_MS,
+            stop_event=halt,
+            rust_timeout=_IDLE_MS,
+            yield_on_timeout=True,
+            debug=False,
+            raise_interrupt=False,
+            force_polling=False,
+            recursive=False,
+            # NOTE: with True, watchfiles 1.3 also ignores that the limit of watches was reached, and hears nothing.
+            ignore_permission_denied=False,
+        )
+        self.hears = True
+        """Whether it listens still."""
+        self.hears_all = True
+        """Whether it listens to all there is."""
+
+    def heard(self) -> Changes:
+        """Return what changed since the last call, nothing if nothing did for a while."""
+        found = next(self._found, None)
+        if found is None:
+            self.hears = self.hears_all = False
+            return Changes()
+        changes = changes_of(
+            found, root=str(self._path), is_directory=self._is_directory, queue_bound=self._queue_bound
+        )
+        if changes.mailboxes or changes.is_overflow or _identity(self._path) != self.place:
+            self.hears_all = False
+        return changes
+
+    def close(self) -> None:
+        self._found.close()
+
+    def _is_directory(self, relative: PurePosixPath) -> bool:
+        path = self._path / relative
+        return str(path) in self._watched or _is_directory(path)
+
+
 class _Pump:
     """Run watchfiles in a thread and gather what it says in the event loop."""
 
@@ -204,56 +256,38 @@ class _Pump:
 
     def _run(self) -> None:
         """Watch until halted; a watcher that ends (a new directory, a name that is no UTF-8, …) is made anew."""
-        failures = 0
+        failures, watcher = 0, None
         try:
             while failures < _FAILURES_MAX and not self._halt.is_set():
                 try:
-                    for changes in self._seen_by_one_watcher():
-                        self._post(changes)
-                        failures = 0
+                    with closing(watcher) if watcher else nullcontext() as old:
+                        watcher = None
+                        watcher = _Watcher(self._path, self._queue_bound, self._halt)
+                        self._relieve(old, watcher)
+                    failures = 0
+                    while watcher.hears_all:
+                        self._post(watcher.heard())
                 except (OSError, RuntimeError) as error:
                     self.failure = type(error).__name__  # its text may hold a path
                     failures += 1
                 self._halt.wait(_RESTART_DELAY_S)
         finally:
+            if watcher:
+                watcher.close()
             self._call(self._end_of_changes)
 
-    def _seen_by_one_watcher(self) -> Iterator[Changes]:
-        """Yield changes, empty ones too, until the watcher no longer watches all there is."""
-        place = _identity(self._path)
-        watched = _directories_to_watch(self._path)
-        is_armed = False
-        for found in watchfiles.watch(
-            *watched,
-            watch_filter=None,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            stop_event=self._halt,
-            rust_timeout=_IDLE_MS,
-            yield_on_timeout=True,
-            debug=False,
-            raise_interrupt=False,
-            force_polling=False,
-            recursive=False,
-            # NOTE: with True, watchfiles 1.3 also ignores that the limit of watches was reached, and hears nothing.
-            ignore_permission_denied=False,
-        ):
-            if not is_armed:
-                missed = self._sweep.changed()
-                yield Changes(mailboxes=missed) if place == self._place else OVERFLOW
-                self._place, is_armed = place, True
-            changes = changes_of(
-                found,
-                root=str(self._path),
-                is_directory=lambda relative: (
-                    str(self._path / relative) in watched or _is_directory(self._path / relative)
-                ),
-                queue_bound=self._queue_bound,
-            )
-            yield changes
-            # NOTE: inotify stays with the old directory when another is mounted or put in its place.
-            if changes.mailboxes or changes.is_overflow or _identity(self._path) != place:
-                return
+    def _relieve(self, old: "_Watcher | None", watcher: "_Watcher") -> None:
+        """Post what came until a watcher listens, and what was missed between it and the one before.
+
+        NOTE: the one before listens until the new one does: no sweep tells what was written in place meanwhile.
+        """
+        found = watcher.heard()
+        if old is not None and old.hears:
+            self._post(old.heard())
+        missed = self._sweep.changed()
+        self._post(Changes(mailboxes=missed) if watcher.place == self._place else OVERFLOW)
+        self._place = watcher.place
+        self._post(found)
 
     def _post(self, changes: Changes) -> None:
         if changes:

@@ -1,7 +1,7 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, assert_never
 
 from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, select, update
@@ -160,10 +160,15 @@ def announce_deliveries(
 ) -> Mapping[int, ReplicaMessage]:
     """Commit the names of files before they are written, so that none is ever delivered under two.
 
-    Returns the rows by message.
+    Returns the rows by message, without those that have a file by now: one that the device added was bound meanwhile.
     """
     if not minted:
         return {}
+    ask = partial(
+        _ids(conn.dialect.name).rows, conn, of_id=replica_id, message_ids=[file.message_id for file in minted]
+    )
+    bound = {message_id for message_id, _ in ask()}
+    minted = [file for file in minted if file.message_id not in bound]
     insert_at_once(
         conn,
         replica_message,
@@ -184,8 +189,7 @@ def announce_deliveries(
             for file in minted
         ],
     )
-    files = _ids(conn.dialect.name).rows(conn, of_id=replica_id, message_ids=[file.message_id for file in minted])
-    ids = {int(message_id): int(file_id) for message_id, file_id in files}
+    ids = {int(message_id): int(file_id) for message_id, file_id in ask()}
     return {
         file.message_id: ReplicaMessage(
             id=ids[file.message_id],

@@ -44,11 +44,15 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A batch whose names, targets and withdrawals are committed."""
+    """A batch whose names, targets and withdrawals are committed.
+
+    bound: messages that need no file any more, for one that the device added has become theirs since they were planned.
+    """
 
     effects: tuple[ReplicaEffect, ...]
     tasks: tuple[FileTask, ...]
     generation: int
+    bound: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class Performed:
 
     @property
     def stale(self) -> frozenset[int]:
-        """Return the messages at which the device forestalled us."""
-        return frozenset(message_of(task) for task, outcome in self.odd if isinstance(outcome, FileStale))
+        """Return the messages at which the device, or their account, forestalled us."""
+        stale = (message_of(task) for task, outcome in self.odd if isinstance(outcome, FileStale))
+        return self.announced.bound.union(stale)
 
     @property
     def widest_error(self) -> SyncdError | None:

@@ -7,7 +7,8 @@ mailbox is committed, and its account does the rest. A directory is removed only
 root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands still, and
 so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are missing, which
 again proves nothing until the second look of files. Where a device may only read, a directory that went is made again,
-and one that came is nobody's.
+and one that came is nobody's. Where nobody has looked since the root came from a backup, or the directory was renamed,
+nothing was deleted: what is missing is made again.
 """
 
 import asyncio
@@ -135,6 +136,11 @@ class DirectoryChanges:
         if self._since.keys() - before:
             return frozenset()
         gone = [one for one in known.served if one.mailbox.id in self._since]
+        unknown = [one for one in gone if _is_unknown(one)]
+        for one in unknown:
+            await self._mailboxes.restore(one)
+            log.info("directory_made_again", replica=one.replica.directory)
+        gone = [one for one in gone if one not in unknown]
         moved = {} if self._config.read_only else await self._moved(known, gone)
         came = {(one.account, moved[one.mailbox.id]) for one in gone if one.mailbox.id in moved}
         made = sorted(key for key in self._since if not isinstance(key, int) and key not in came)
@@ -145,7 +151,7 @@ class DirectoryChanges:
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
-        return frozenset(account for account, _ in made).union(one.account for one in gone)
+        return frozenset(account for account, _ in made).union(one.account for one in (*gone, *unknown))
 
     async def give_back(
         self, device_id: int, still: Standstill, *, follow: Callable[[], Awaitable[None]]
@@ -316,14 +322,23 @@ class DirectoryChanges:
 
 
 def _may_go(one: Served) -> bool:
-    """Tell whether a device may remove a mailbox: one that was compared with its server, and that nobody relies on.
+    """Tell whether something follows when a directory is gone: its mailbox is removed, or it is made again.
 
-    Or one that its server had so short a time that nothing of it was read.
+    A device may remove a mailbox that was compared with its server, and that nobody relies on. Or one that its server
+    had so short a time that nothing of it was read.
     """
-    was_compared = one.mailbox.is_listed and one.replica.listed_at is not None
-    if one.replica.is_leaving or not (was_compared or _came_and_went(one)):
+    if one.replica.is_leaving:
+        return False
+    if _is_unknown(one):
+        return not one.mailbox.name.is_inbox
+    if not (one.mailbox.is_listed or _came_and_went(one)):
         return False
     return not is_kept(one.mailbox.name, one.mailbox.special_use)
+
+
+def _is_unknown(one: Served) -> bool:
+    """Tell whether nobody has looked at a mailbox since its directory may be another."""
+    return one.replica.listed_at is None and not _came_and_went(one)
 
 
 def _came_and_went(one: Served) -> bool:

@@ -187,7 +187,7 @@ class ReplicaRound:
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
                 linked = await self._begin(batch, also=linked)
-                if linked.odd:
+                if linked.odd or linked.stale:
                     done, linked = done | await self._end(linked), None
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
@@ -288,6 +288,7 @@ class ReplicaRound:
     def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
         """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
         made = replica_tree.announce_deliveries(conn, self.of.id, minted)
+        bound = frozenset(file.message_id for file in minted) - made.keys()
         again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
         deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
         lost = deleted - replica_tree.announce_returns(conn, deleted) if deleted else frozenset[int]()
@@ -311,7 +312,7 @@ class ReplicaRound:
         replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
         replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
         effects = tuple(job.effect for job in batch)
-        return Announced(effects, tuple(tasks), devices.begin_barrier(conn, self.device.id))
+        return Announced(effects, tuple(tasks), devices.begin_barrier(conn, self.device.id), bound)
 
     def _settle(self, conn: Connection, *, performed: Performed) -> None:
         announced, outcomes = performed.announced, performed.outcomes

@@ -7,6 +7,7 @@ not in the ledger.
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -26,6 +27,7 @@ from tests.walk.world import ANCHOR, MAILBOXES, OnDevice, OnServer, World, noted
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered"}
 KEYWORDS = ("todo", "project", "$Junk")
 Step = Callable[[], Any]
+_BATCH_S = 0.5
 One = TypeVar("One", OnServer, OnDevice)
 
 
@@ -284,8 +286,10 @@ class Walker:
         found = self._choose_on_device(places=True)
         if found is not None and self._is_single(found[0], found[1].key):
             device, one = found
-            key, octets = self._newer(one)
             path = one.file.path
+            if _is_news(path):
+                return
+            key, octets = self._newer(one)
             try:
                 with path.open("r+b") as file:
                     file.write(octets)
@@ -335,6 +339,14 @@ class Walker:
 
     def _cur(self, device: str, mailbox: str) -> Path:
         return self.house.replica(device, mailbox).directory / "cur"
+
+
+def _is_news(path: Path) -> bool:
+    """Tell whether the watch may tell that a file came, or got another name, at once with what is written into it."""
+    try:
+        return time.time() - path.stat().st_ctime < _BATCH_S
+    except FileNotFoundError:
+        return True
 
 
 def _renamed(path: Path, to: Path) -> bool:

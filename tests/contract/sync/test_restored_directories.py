@@ -1,6 +1,7 @@
 """A directory from a backup takes nothing back that was done since, and nothing away."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,32 @@ async def test_directory_from_a_backup_is_adopted(tmp_path: Path, user: Provider
             house.replica("laptop").find("d").path.unlink()
             await house.settle()
             assert sorted(user.flags("Trash")) == ["d"]
+
+
+async def test_mailbox_of_which_the_backup_has_no_directory_is_delivered_again(tmp_path: Path, user: Provider) -> None:
+    """Nobody looked there since, so that its absence says nothing; another one that is removed then goes as always."""
+    user.receive("a")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        copied(tmp_path / "laptop", tmp_path / "backup")
+        user.receive("p", mailbox="Later")
+        user.receive("q", mailbox="Later/Inside")
+        await house.settle()
+    copied(tmp_path / "backup", tmp_path / "laptop")
+
+    async with house:
+        await assert_refused(house, "laptop", saying="older marker")
+        await adopt(house, "laptop")
+        await house.settle()
+
+        assert house.replica("laptop", "Later").keys() == ["p"]
+        assert house.replica("laptop", "Later/Inside").keys() == ["q"]
+        assert {"Later", "Later/Inside"} <= {*user.mailboxes()}
+        assert await device_states(house) == {"laptop": "active", "phone": "active"}
+
+        shutil.rmtree(house.replica("laptop", "Later/Inside").directory)
+        await house.until(lambda: "Later/Inside" not in user.mailboxes())
 
 
 async def test_what_was_done_after_the_restore_is_kept(tmp_path: Path, user: Provider) -> None:

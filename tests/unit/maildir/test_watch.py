@@ -141,6 +141,22 @@ async def test_mailbox_made_later_is_to_be_listed_and_is_watched(root: ReplicaRo
         await watcher.until_files_come(root.path / later / "cur")
 
 
+async def test_what_is_written_while_a_mailbox_is_made_is_heard_of(root: ReplicaRoot, box: Path) -> None:
+    """An edit in place leaves no trace in its directory, so that there is no moment in which nobody listens."""
+    names = [f"a{number}" for number in range(120)]
+    for name in names:
+        (box / "cur" / name).touch()
+    async with watching(root.path) as watcher:
+        for at, name in enumerate(names):
+            if at % 40 == 20:
+                root.create(PurePosixPath(f".work.Later{at}")).close()
+            (box / "cur" / name).write_bytes(b"edited")
+            await asyncio.sleep(0.005)
+
+        written = {changed("cur", name)._replace(is_written=True) for name in names}
+        await watcher.until(lambda seen: written <= seen.all.files)
+
+
 async def test_name_that_is_no_utf8_costs_a_listing_not_the_watch(root: ReplicaRoot, box: Path) -> None:
     """The library stops at such a name; the watch asks for a listing of that mailbox and goes on."""
     async with watching(root.path) as watcher:

@@ -32,6 +32,19 @@ def test_announced_delivery_is_nobodys_news(grove: Grove) -> None:
     assert not grove.replica(grove.laptop).has_replica_news
 
 
+def test_message_that_has_got_a_file_since_it_was_planned_is_not_delivered(grove: Grove) -> None:
+    """One that the device added may be bound to it at the last moment: it has no second one then."""
+    bound, other = grove.plant(1, 2)
+    grove.deliver(grove.laptop, bound)
+    planned = [grove.minted(grove.laptop, id_)._replace(name=f"planned{id_}") for id_ in (bound, other)]
+
+    made = grove(lambda conn: replica_tree.announce_deliveries(conn, grove.laptop.id, planned))
+
+    assert made.keys() == {other}
+    assert grove.file(grove.laptop, bound).state == ReplicaState.PRESENT
+    assert grove.file(grove.laptop, other).name == f"planned{other}"
+
+
 def test_announced_move_and_withdrawal_can_be_taken_back(grove: Grove) -> None:
     """What was announced and not done is as before; the rows of other files are not touched."""
     one, other = grove.plant(1, 2)
