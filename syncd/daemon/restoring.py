@@ -5,7 +5,7 @@ mailboxes of a POP3 account have it then; what an IMAP server is to get is in th
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.parser import BytesHeaderParser
@@ -60,11 +60,14 @@ def restore(conn: Connection, config: Config, *, wanted: RestoreRequest, now: fl
     choices = _chosen(conn, names, wanted)
     report = _report(conn, names, choices, wanted, is_dry=False)
     by_target: dict[int, list[_Choice]] = defaultdict(list)
+    kept: dict[int, list[int]] = defaultdict(list)
     for one in choices:
         if one.fate is Fate.KEPT:
-            put_back(conn, one.message.row.mailbox_id, [one.message.row.message_id], now=now)
+            kept[one.message.row.mailbox_id].append(one.message.row.message_id)
         elif one.fate in COMING:
             by_target[one.target.id].append(one)
+    for mailbox_id, message_ids in kept.items():
+        put_back(conn, mailbox_id, message_ids, now=now)
     for ones in by_target.values():
         target = ones[0].target
         if names.is_served(target):
@@ -104,8 +107,9 @@ class _Names:
     def of_account(self, account_id: int) -> tuple[MailboxRow, ...]:
         return tuple(row for row in self.mailboxes.values() if row.account_id == account_id)
 
-    def trash_of(self, account_id: int) -> MailboxRow | None:
-        return accounts.trash_of(row for row in self.of_account(account_id) if not row.is_gone)
+    def trash_of(self, account_id: int) -> int | None:
+        trash = accounts.trash_of(row for row in self.of_account(account_id) if not row.is_gone)
+        return None if trash is None else trash.id
 
     def is_served(self, row: MailboxRow) -> bool:
         return row.account_id in self.served
@@ -114,19 +118,15 @@ class _Names:
 def _chosen(conn: Connection, names: _Names, wanted: RestoreRequest) -> list[_Choice]:
     found = _named(conn, names, wanted) if wanted.messages else _searched(conn, names, wanted)
     lives = recoveries.lives_of(conn, found)
-    by_account: dict[int, list[DeletedMessage]] = defaultdict(list)
-    for one in found:
-        by_account[one.account_id].append(one)
     choices: list[_Choice] = []
-    for account_id, messages in by_account.items():
-        trash = names.trash_of(account_id)
-        trash_id = None if trash is None else trash.id
+    for account_id, messages in _by_account(found).items():
+        trash_id = names.trash_of(account_id)
         body_ids = {one.row.body_id for one in messages if one.row.body_id is not None}
         there = group_by_body(recoveries.places_of(conn, account_id, body_ids))
         taken: set[int] = set()
         for one in messages:
             body_id = one.row.body_id or 0
-            to = home(one.row, lives.get((account_id, body_id), ()), trash_id=trash_id)
+            to = home(one.row, lives.get(account_id, {}).get(body_id, ()), trash_id=trash_id)
             target = _target(names, one, to, wanted.to)
             left = [place for place in there.get(body_id, ()) if place.message_id not in taken]
             is_elsewhere = wanted.to is not None and target.id != to
@@ -146,8 +146,8 @@ def _named(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequence[
         rows = recoveries.named(conn, name, account_ids=names.accounts, devices=names.devices)
         if not rows:
             raise NotRestorableError(f"there is no message {name}; syncd history tells their numbers")
-        last = {one.message_id for one in last_lives(one.row for one in rows)}
-        found |= {one.row.message_id: one for one in rows if one.row.message_id in last}
+        last = rows if len(rows) == 1 else _last(conn, names, rows)
+        found |= {one.row.message_id: one for one in last}
     return tuple(found.values())
 
 
@@ -163,11 +163,24 @@ def _searched(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequen
         drafts=[row.id for row in names.mailboxes.values() if row.is_drafts],
         since=wanted.since,
     )
-    of_account: dict[int, list[DeletedMessage]] = defaultdict(list)
-    for one in found:
-        of_account[one.account_id].append(one)
-    last = {one.message_id for ones in of_account.values() for one in last_lives(one.row for one in ones)}
+    return _last(conn, names, found)
+
+
+def _last(conn: Connection, names: _Names, found: Sequence[DeletedMessage]) -> Sequence[DeletedMessage]:
+    """Return those of these rows that tell where messages were last."""
+    lives, last = recoveries.lives_of(conn, found), set[int]()
+    for account_id, ones in _by_account(found).items():
+        rows = (one.row for one in ones)
+        kept = last_lives(rows, lives.get(account_id, {}), trash_id=names.trash_of(account_id))
+        last |= {one.message_id for one in kept}
     return tuple(one for one in found if one.row.message_id in last)
+
+
+def _by_account(found: Iterable[DeletedMessage]) -> Mapping[int, Sequence[DeletedMessage]]:
+    by_account: dict[int, list[DeletedMessage]] = defaultdict(list)
+    for one in found:
+        by_account[one.account_id].append(one)
+    return by_account
 
 
 def _target(names: _Names, one: DeletedMessage, home_id: int | None, to: str | None) -> MailboxRow:

@@ -1,8 +1,8 @@
 """Floor 2: recoveries: which deleted messages can come back, where to, and how.
 
 Theory. A message is followed by its octets: one whose octets the account has still was moved, and is not deleted, but
-for the Trash, from where it comes back. Of rows with equal octets the newest tells what was deleted last; those before
-are earlier places of the same message, but for those that went in the same instant, which were as many messages.
+for the Trash, from where it comes back. Of rows with equal octets the newest outside the Trash tells from where it was
+deleted; those before are earlier places of the same message. Those that went in one instant were as many messages.
 
 House rules. No I/O, no clock: the same rows give the same answer.
 """
@@ -70,18 +70,27 @@ class WantedBack:
     body_id: int
 
 
-def last_lives(deleted: Iterable[Deleted]) -> tuple[Deleted, ...]:
-    """Return the rows that tell which messages were deleted, without the earlier places of each; oldest first."""
+def last_lives(
+    deleted: Iterable[Deleted], lives: Mapping[int, Iterable[Deleted]], *, trash_id: int | None
+) -> tuple[Deleted, ...]:
+    """Return those of these rows that tell where messages were last, before the Trash if they were put there.
+
+    lives: everything that the account ever had, by octets. What went along with its mailbox was there last whatever
+    else there was; of what is only known to have been in the Trash, that is the last place.
+    """
     found: list[Deleted] = []
     by_body: dict[int, list[Deleted]] = defaultdict(list)
     for one in deleted:
-        if one.body_id is None:
+        if one.body_id is None or one.went_along:
             found.append(one)
         else:
             by_body[one.body_id].append(one)
-    for rows in by_body.values():
-        last = max(rows, key=_newest)
-        found += [one for one in rows if (one.gone_at, one.mailbox_id) == (last.gone_at, last.mailbox_id)]
+    for body_id, rows in by_body.items():
+        outside = [life for life in lives.get(body_id, ()) if life.mailbox_id != trash_id]
+        of_last = [one for one in rows if outside and _when(one) == _when(max(outside, key=_newest))]
+        trashed = [one for one in rows if one.mailbox_id == trash_id]
+        last_trashed = [one for one in trashed if _when(one) == _when(max(trashed, key=_newest))]
+        found += of_last or last_trashed
     return tuple(sorted(found, key=_newest))
 
 
@@ -159,6 +168,10 @@ def group_by_body(rows: Iterable[Place]) -> Mapping[int, Sequence[Place]]:
     for row in rows:
         found[row.body_id].append(row)
     return found
+
+
+def _when(one: Deleted) -> tuple[float | None, int]:
+    return one.gone_at, one.mailbox_id
 
 
 def _newest(one: Deleted) -> tuple[bool, float, int]:

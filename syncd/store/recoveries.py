@@ -5,6 +5,7 @@ Theory. A message that its server had stays as a row that is gone, and keeps its
 before anything is sent, looked for after an answer that was lost, and a message of its mailbox once it is seen there.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +52,8 @@ def search(
         wanted.append(is_one_of(conn, columns.mailbox_id, mailbox_ids))
     if since is not None:
         wanted.append(columns.gone_at >= since)
-    rows = [_deleted(row) for row in conn.execute(_messages(conn, devices).where(*wanted).order_by(columns.id))]
-    return _without_versions(conn, rows, drafts)
+    found = _found(conn, _messages(conn, devices).where(*wanted))
+    return _without_versions(conn, found, drafts)
 
 
 def named(
@@ -65,10 +66,10 @@ def named(
     else:
         bare = name.strip().removeprefix("<").removesuffix(">")
         query = query.where(body.c.message_id.in_((bare, f"<{bare}>")))
-    return tuple(_deleted(row) for row in conn.execute(query.order_by(server_message.c.id)))
+    return _found(conn, query)
 
 
-def lives_of(conn: Connection, found: Iterable[DeletedMessage]) -> Mapping[tuple[int, int], Sequence[Deleted]]:
+def lives_of(conn: Connection, found: Iterable[DeletedMessage]) -> Mapping[int, Mapping[int, Sequence[Deleted]]]:
     """Return by account and body everything that an account ever had with the octets of these messages."""
     body_ids = {one.row.body_id for one in found if one.row.body_id is not None}
     query = select(
@@ -78,10 +79,9 @@ def lives_of(conn: Connection, found: Iterable[DeletedMessage]) -> Mapping[tuple
         server_message.c.body_id,
         server_message.c.gone_at,
     ).join(mailbox, mailbox.c.id == server_message.c.mailbox_id)
-    lives: dict[tuple[int, int], list[Deleted]] = {}
+    lives: defaultdict[int, defaultdict[int, list[Deleted]]] = defaultdict(lambda: defaultdict(list))
     for row in rows_in(conn, query, server_message.c.body_id, body_ids):
-        life = Deleted(row.id, row.mailbox_id, row.body_id, row.gone_at)
-        lives.setdefault((row.account_id, row.body_id), []).append(life)
+        lives[row.account_id][row.body_id].append(Deleted(row.id, row.mailbox_id, row.body_id, row.gone_at))
     return lives
 
 
@@ -140,15 +140,6 @@ def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
         )
         .correlate(server_message)
     )
-    is_underway = exists(
-        select(journal.c.id)
-        .where(
-            journal.c.account_id == mailbox.c.account_id,
-            journal.c.kind.in_(ON_ITS_WAY),
-            journal.c.message_id == message.id,
-        )
-        .correlate(server_message, mailbox)
-    )
     return (
         select(
             message.id,
@@ -160,14 +151,19 @@ def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
             mailbox.c.gone_at.label("mailbox_gone_at"),
             body.c.message_id.label("header_id"),
             and_(message.gone_at.is_not(None), has_file).label("has_file"),
-            is_underway.label("is_underway"),
         )
         .join(mailbox, mailbox.c.id == message.mailbox_id)
         .outerjoin(body, body.c.id == message.body_id)
     )
 
 
-def _deleted(row: Any) -> DeletedMessage:
+def _found(conn: Connection, query: Select[Any]) -> tuple[DeletedMessage, ...]:
+    wanted = select(journal.c.message_id).where(journal.c.kind.in_(ON_ITS_WAY), journal.c.message_id.is_not(None))
+    underway = frozenset(conn.execute(wanted).scalars())
+    return tuple(_deleted(row, underway) for row in conn.execute(query.order_by(server_message.c.id)))
+
+
+def _deleted(row: Any, underway: Collection[int]) -> DeletedMessage:
     one = Deleted(
         message_id=row.id,
         mailbox_id=row.mailbox_id,
@@ -175,7 +171,7 @@ def _deleted(row: Any) -> DeletedMessage:
         gone_at=row.gone_at,
         went_along=row.gone_at is not None and row.gone_at == row.mailbox_gone_at,
         has_file=bool(row.has_file),
-        is_underway=bool(row.is_underway),
+        is_underway=row.id in underway,
     )
     return DeletedMessage(one, row.account_id, row.size_bytes, row.header_id)
 

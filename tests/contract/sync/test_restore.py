@@ -1,6 +1,7 @@
 """A deleted message comes back where it was, as it was, exactly once, on the server and so on every device."""
 
 import datetime
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from sqlalchemy import func, select
 from syncd.daemon.answers import RestoreReport, RestoreRequest
 from syncd.daemon.restoring import read_deleted, restore
 from syncd.store import holds, schema
+from syncd.store.entries import Question
+from syncd.store.recall import recall
+from syncd.store.trouble_report import troubles
 from tests.contract.sync import pop3_devices
 from tests.contract.sync.house import House
 from tests.contract.sync.letters import letter
@@ -57,7 +61,7 @@ async def test_message_that_was_expunged_comes_back_as_it_was(tmp_path: Path, us
         assert_everywhere(house, user, "INBOX", "b")
         asked = len(tap.bodies)
         (line,) = (await look(house, "<a@example.org>")).lines
-        assert (line.mailbox, line.to, line.fate) == ("Trash", "INBOX", "sent")
+        assert (line.mailbox, line.to, line.fate) == ("INBOX", "INBOX", "sent")
         assert line.subject
 
         for _ in range(2):
@@ -114,7 +118,7 @@ async def test_whole_deleted_mailbox_comes_back(tmp_path: Path, user: Provider) 
         report = await bring_back(house, account="work", mailbox="Projects")
         await house.settle()
 
-        assert report.counts == {"sent": 4, "there": 1}
+        assert report.counts == {"sent": 4}
         assert_everywhere(house, user, "INBOX", "moved")
         assert [one.keys() for one in house.replicas("Projects")] == [["a", "b", "same", "same"]] * 3
         assert sorted(user.flags("Projects")) == ["a", "b", "same"]
@@ -141,15 +145,26 @@ async def test_removals_that_are_held_come_back_by_the_files_of_the_devices(tmp_
 
 
 async def test_another_mailbox_may_have_it_and_a_refusal_is_tried_again(tmp_path: Path, user: Provider) -> None:
-    """Into the one that is named; what is not a message, or a mailbox, is refused before anything is done."""
+    """Into the one that is named; refused, it is told and waits, and is no second time wanted."""
     user.receive("a")
     user.receive("x", mailbox="Archive")
-    async with house_of(tmp_path, user) as house:
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
         user.expunge("a")
         await house.settle()
+        tap.refuses = lambda line: b" APPEND " in line
 
         await bring_back(house, "<a@example.org>", to="work/Archive")
+        await house.settle()
+        assert list(fates(await bring_back(house, "<a@example.org>")).values()) == ["underway"]
+        (refused,) = await house.db.read(partial(troubles, limit=9))
+        assert (refused.device_id, refused.uid, "not this" in refused.error) == (None, 1, True)
+        assert ("restore", "person", "refused") in [
+            (one.verb, one.origin, one.outcome) for one in await house.db.read(partial(recall, question=Question()))
+        ]
+
+        tap.refuses = lambda line: False
+        await house.ask("work")
         await house.settle()
 
         assert_everywhere(house, user, "Archive", "a", "x")
@@ -158,8 +173,8 @@ async def test_another_mailbox_may_have_it_and_a_refusal_is_tried_again(tmp_path
 
 
 async def test_pop3_mail_comes_back_by_the_store(tmp_path: Path, user: Provider) -> None:
-    """Deleted on a device and from its Trash on another: in the transaction that was asked for, on all devices."""
-    user.receive("a", "b")
+    """Deleted on a device, and from its Trash on another, or with its mailbox: in one transaction, on all devices."""
+    user.receive("a", "b", "c")
     async with pop3_devices.house_of(tmp_path, user) as house:
         await house.settle()
         pop3_devices.on(house, "laptop").mark("a", add="F")
@@ -170,11 +185,23 @@ async def test_pop3_mail_comes_back_by_the_store(tmp_path: Path, user: Provider)
         await house.settle()
         pop3_devices.assert_everywhere(house, "Trash", "b")
 
+        lists = pop3_devices.make(house, "phone", "Lists")
+        pop3_devices.move(house, "phone", "c", "Lists")
+        await house.settle()
+        await house.settle()
+        shutil.rmtree(lists.directory)
+        await house.settle()
+        await house.settle()
+        pop3_devices.assert_everywhere(house, "Trash", "b", "c")
+        assert not pop3_devices.on(house, "nas", "Lists").directory.exists()
+
         report = await bring_back(house, account="isp", mailbox="INBOX")
+        await bring_back(house, mailbox="isp/Lists")
         await house.settle()
 
         assert report.counts == {"sent": 1, "moved": 1}
         pop3_devices.assert_everywhere(house, "INBOX", "a", "b")
+        pop3_devices.assert_everywhere(house, "Lists", "c")
         pop3_devices.assert_everywhere(house, "Trash")
         assert "\\Flagged" in pop3_devices.on(house, "nas").flags()["a"]
         assert await journal(house) == 0

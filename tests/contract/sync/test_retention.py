@@ -28,9 +28,13 @@ def wrapped(octets: bytes) -> list[bytes]:
     return base64.encodebytes(octets).split(b"\n")
 
 
+def sweeper_of(house: House) -> Sweeper:
+    return Sweeper(house.db, retention_s=RETENTION_S, clock=house.clock, pause_s=0.0)
+
+
 async def sweep(house: House) -> Swept:
     """Sweep as a daemon does in two nights."""
-    sweeper = Sweeper(house.db, retention_s=RETENTION_S, clock=house.clock, pause_s=0.0)
+    sweeper = sweeper_of(house)
     first = await sweeper.sweep()
     house.shift_s += EVERY_S
     return first + await sweeper.sweep()
@@ -63,10 +67,12 @@ async def test_deleted_mail_is_swept_after_the_retention(tmp_path: Path, user: P
         assert await stored(house) == 2
 
         house.shift_s += 2 * DAY_S
-        swept = await sweep(house)
+        for left in (2, 1):
+            for _ in range(2):
+                await sweeper_of(house).sweep_if_due()
+            assert await stored(house) == left
+            house.shift_s += EVERY_S
 
-        assert swept.bodies == 1
-        assert await stored(house) == 1
         after = await pages(house)
         assert after[0] < before[0]
         assert after[1] == 0

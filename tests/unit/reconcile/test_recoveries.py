@@ -49,11 +49,25 @@ def test_another_mailbox_that_is_named_gets_it_whatever_others_have() -> None:
 
 def test_of_a_message_that_moved_only_its_last_place_counts() -> None:
     """In INBOX, in Archive, deleted: one message; two that went in the same instant were two."""
-    moved, last = deleted(1, INBOX, 5.0), deleted(2, ARCHIVE, 9.0)
-    assert last_lives([last, moved]) == (last,)
+    moved, last, in_trash = deleted(1, INBOX, 5.0), deleted(2, ARCHIVE, 9.0), deleted(3, TRASH, 12.0)
+    lives = [moved, last, in_trash]
+    assert last_of([last, moved, in_trash], lives) == (last,)
+    assert last_of([moved], lives) == ()
+    assert last_of([in_trash], lives) == (in_trash,)
 
-    twins = deleted(3, INBOX, 9.5), deleted(4, INBOX, 9.5)
-    assert last_lives([*twins, last, moved]) == twins
+    twins = deleted(4, INBOX, 9.5), deleted(5, INBOX, 9.5)
+    assert last_of([*twins, *lives], [*twins, *lives]) == twins
+
+
+def test_what_went_along_with_its_mailbox_was_in_it() -> None:
+    """Whatever other mailboxes had of it; so were those of which nothing is known any more but that they went."""
+    along, later = deleted(1, ARCHIVE, 5.0, went_along=True), deleted(2, INBOX, 9.0)
+    swept = Deleted(3, INBOX, None, 1.0)
+    assert last_of([along, swept], [along, later]) == (swept, along)
+
+
+def last_of(rows: list[Deleted], lives: list[Deleted]) -> tuple[Deleted, ...]:
+    return last_lives(rows, {BODY: lives}, trash_id=TRASH)
 
 
 def test_home_is_where_it_was_before_the_trash() -> None:
