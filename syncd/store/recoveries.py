@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, insert, select
+from sqlalchemy import Connection, Select, and_, exists, select
 
 from syncd.mail.flags import DELETED, format_flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.recoveries import Deleted, Place
 from syncd.store.accounts import MailboxRow
 from syncd.store.journal import ON_ITS_WAY, UploadState
-from syncd.store.queries import is_one_of, rows_in
+from syncd.store.queries import insert_at_once, is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 
 _THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
@@ -104,23 +104,24 @@ def want_back(conn: Connection, message_ids: Iterable[int], target: MailboxRow, 
         .where(is_one_of(conn, server_message.c.id, message_ids))
         .order_by(server_message.c.uid, server_message.c.id)
     )
-    for row in conn.execute(query).all():
-        conn.execute(
-            insert(journal).values(
-                account_id=target.account_id,
-                mailbox_id=target.id,
-                message_id=row.id,
-                kind=UploadState.TAKEN_IN.value,
-                digest=row.digest,
-                header_digest=row.header_digest,
-                size_bytes=row.size_bytes,
-                uidvalidity=0,
-                uidnext=0,
-                begun_at=now,
-                # NOTE: with the mark of those who expunged it, others would expunge it again.
-                restored_flags=format_flags(parse_flags(row.flags) - {DELETED}),
-            )
-        )
+    rows = [
+        {
+            "account_id": target.account_id,
+            "mailbox_id": target.id,
+            "message_id": row.id,
+            "kind": UploadState.TAKEN_IN.value,
+            "digest": row.digest,
+            "header_digest": row.header_digest,
+            "size_bytes": row.size_bytes,
+            "uidvalidity": 0,
+            "uidnext": 0,
+            "begun_at": now,
+            # NOTE: with the mark of those who expunged it, others would expunge it again.
+            "restored_flags": format_flags(parse_flags(row.flags) - {DELETED}),
+        }
+        for row in conn.execute(query)
+    ]
+    insert_at_once(conn, journal, rows)
 
 
 def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
