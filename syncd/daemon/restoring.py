@@ -6,7 +6,7 @@ mailboxes of a POP3 account have it then; what an IMAP server is to get is in th
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.errors import MessageError
 from email.parser import BytesHeaderParser
 from email.policy import default
@@ -123,6 +123,7 @@ def _chosen(conn: Connection, names: _Names, wanted: RestoreRequest) -> list[_Ch
         trash_id = names.trash_of(account_id)
         body_ids = {one.row.body_id for one in messages if one.row.body_id is not None}
         there = group_by_body(recoveries.places_of(conn, account_id, body_ids))
+        arriving = recoveries.arriving(conn, account_id)
         taken: set[int] = set()
         for one in messages:
             body_id = one.row.body_id or 0
@@ -130,7 +131,8 @@ def _chosen(conn: Connection, names: _Names, wanted: RestoreRequest) -> list[_Ch
             target = _target(names, one, to, wanted.to)
             left = [place for place in there.get(body_id, ()) if place.message_id not in taken]
             is_elsewhere = wanted.to is not None and target.id != to
-            fate, place = fate_of(one.row, left, trash_id=trash_id, to_id=target.id, is_elsewhere=is_elsewhere)
+            row = replace(one.row, is_underway=one.row.is_underway or (target.id, body_id) in arriving)
+            fate, place = fate_of(row, left, trash_id=trash_id, to_id=target.id, is_elsewhere=is_elsewhere)
             taken |= {place.message_id} if fate is Fate.MOVED and place is not None else set()
             if fate in COMING and not target.is_selected:
                 raise NotRestorableError(

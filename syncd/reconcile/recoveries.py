@@ -127,7 +127,7 @@ def fate_of(
         return Fate.THERE, others[-1]
     if one.body_id is None:
         return Fate.SWEPT, None
-    if one.has_file and not is_elsewhere:
+    if one.has_file and to_id == one.mailbox_id:
         return Fate.KEPT, None
     if trashed:
         return Fate.MOVED, next((place for place in trashed if place.message_id == one.message_id), trashed[-1])

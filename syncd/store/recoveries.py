@@ -96,6 +96,21 @@ def places_of(conn: Connection, account_id: int, body_ids: Iterable[int]) -> tup
     return tuple(Place(row.id, row.mailbox_id, row.body_id) for row in rows)
 
 
+def arriving(conn: Connection, account_id: int) -> frozenset[tuple[int, int]]:
+    """Return the mailboxes and bodies of files that are about to be messages there: some were put back before."""
+    query = (
+        select(journal.c.mailbox_id, body.c.id)
+        .join(body, body.c.digest == journal.c.digest)
+        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .where(
+            journal.c.account_id == account_id,
+            journal.c.kind.in_(ON_ITS_WAY),
+            replica_message.c.message_id.is_(None),
+        )
+    )
+    return frozenset((row.mailbox_id, row.id) for row in conn.execute(query))
+
+
 def want_back(conn: Connection, message_ids: Iterable[int], target: MailboxRow, *, now: float) -> None:
     """Commit that messages are to be brought into a mailbox of their server, with flags and date as they were."""
     query = (

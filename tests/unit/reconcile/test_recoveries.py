@@ -44,6 +44,7 @@ def test_another_mailbox_that_is_named_gets_it_whatever_others_have() -> None:
     asked = {"trash_id": TRASH, "to_id": 4, "is_elsewhere": True}
     assert fate_of(deleted(), [place(ARCHIVE)], **asked)[0] is Fate.SENT  # type: ignore[arg-type]
     assert fate_of(deleted(has_file=True), [place(4)], **asked)[0] is Fate.THERE  # type: ignore[arg-type]
+    assert fate_of(deleted(has_file=True), [], **asked)[0] is Fate.SENT  # type: ignore[arg-type]
     assert fate_of(deleted(gone_at=None), [place(INBOX, 1)], **asked)[0] is Fate.THERE  # type: ignore[arg-type]
 
 
