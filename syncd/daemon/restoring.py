@@ -18,7 +18,7 @@ from syncd.daemon.answers import RestoreLine, RestoreReport, RestoreRequest
 from syncd.errors import StoreError, SyncdError, Temper
 from syncd.mail.mailbox import INBOX
 from syncd.mail.message import HEADER_MAX_BYTES
-from syncd.reconcile.recoveries import COMING, Fate, Place, fate_of, group_by_body, home, last_lives
+from syncd.reconcile.recoveries import COMING, Fate, Place, fate_of, group_by_body, home, last_lives, without_trash
 from syncd.store import accounts, bodies, history, recoveries, served_mailboxes
 from syncd.store.accounts import MailboxRow
 from syncd.store.devices import device_names
@@ -96,6 +96,10 @@ class _Names:
         devices = frozenset(id_ for id_, name in device_names(conn).items() if name in config.devices)
         return cls(chosen, rows, devices, served_mailboxes.served_accounts(conn))
 
+    @property
+    def drafts(self) -> frozenset[int]:
+        return frozenset(row.id for row in self.mailboxes.values() if row.is_drafts)
+
     def named(self, name: str) -> tuple[MailboxRow, ...]:
         """Return the mailboxes of this name, with or without an account before it; those that are there first."""
         found = [row for row in self.mailboxes.values() if name in {str(row.name), self.place_of(row)}]
@@ -145,12 +149,16 @@ def _chosen(conn: Connection, names: _Names, wanted: RestoreRequest) -> list[_Ch
 def _named(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequence[DeletedMessage]:
     found: dict[int, DeletedMessage] = {}
     for name in wanted.messages:
-        rows = recoveries.named(conn, name, account_ids=names.accounts, devices=names.devices)
+        rows = recoveries.named(conn, name, account_ids=names.accounts, devices=names.devices, drafts=names.drafts)
         if not rows:
             raise NotRestorableError(f"there is no message {name}; syncd history tells their numbers")
         last = rows if len(rows) == 1 else _last(conn, names, rows)
         found |= {one.row.message_id: one for one in last}
-    return tuple(found.values())
+    return [
+        found[row.message_id]
+        for account_id, ones in _by_account(found.values()).items()
+        for row in without_trash((one.row for one in ones), trash_id=names.trash_of(account_id))
+    ]
 
 
 def _searched(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequence[DeletedMessage]:
@@ -162,7 +170,7 @@ def _searched(conn: Connection, names: _Names, wanted: RestoreRequest) -> Sequen
         account_ids=names.accounts,
         devices=names.devices,
         mailbox_ids=None if rows is None else [row.id for row in rows],
-        drafts=[row.id for row in names.mailboxes.values() if row.is_drafts],
+        drafts=names.drafts,
         since=wanted.since,
     )
     return _last(conn, names, found)

@@ -94,6 +94,13 @@ def last_lives(
     return tuple(sorted(found, key=_newest))
 
 
+def without_trash(named: Iterable[Deleted], *, trash_id: int | None) -> tuple[Deleted, ...]:
+    """Return these without those of the Trash whose place before is among them: a person named one message twice."""
+    rows = tuple(named)
+    outside = {one.body_id for one in rows if one.mailbox_id != trash_id and one.body_id is not None}
+    return tuple(one for one in rows if one.mailbox_id != trash_id or one.body_id not in outside)
+
+
 def home(one: Deleted, lives: Iterable[Deleted], *, trash_id: int | None) -> int | None:
     """Return the mailbox that a message comes back to; None: it was in no other than the Trash, as far as is known.
 

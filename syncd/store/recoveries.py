@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, exists, select
+from sqlalchemy import Connection, Select, and_, exists, or_, select
 
 from syncd.mail.flags import DELETED, format_flags, parse_flags
 from syncd.mail.tree import ReplicaState
@@ -57,16 +57,17 @@ def search(
 
 
 def named(
-    conn: Connection, name: str, *, account_ids: Collection[int], devices: Collection[int]
+    conn: Connection, name: str, *, account_ids: Collection[int], devices: Collection[int], drafts: Collection[int] = ()
 ) -> tuple[DeletedMessage, ...]:
-    """Return the message of this number, or all that have this Message-ID, be they gone or there."""
+    """Return the message of this number, or all that have this Message-ID, be they gone or there.
+
+    By their Message-ID older versions in drafts are not meant.
+    """
     query = _messages(conn, devices).where(is_one_of(conn, mailbox.c.account_id, account_ids))
     if name.isascii() and name.isdecimal():
-        query = query.where(server_message.c.id == int(name[:18]))
-    else:
-        bare = name.strip().removeprefix("<").removesuffix(">")
-        query = query.where(body.c.message_id.in_((bare, f"<{bare}>")))
-    return _found(conn, query)
+        return _found(conn, query.where(server_message.c.id == int(name[:18])))
+    bare = name.strip().removeprefix("<").removesuffix(">")
+    return _without_versions(conn, _found(conn, query.where(body.c.message_id.in_((bare, f"<{bare}>")))), drafts)
 
 
 def lives_of(conn: Connection, found: Iterable[DeletedMessage]) -> Mapping[int, Mapping[int, Sequence[Deleted]]]:
@@ -97,15 +98,18 @@ def places_of(conn: Connection, account_id: int, body_ids: Iterable[int]) -> tup
 
 
 def arriving(conn: Connection, account_id: int) -> frozenset[tuple[int, int]]:
-    """Return the mailboxes and bodies of files that are about to be messages there: some were put back before."""
+    """Return what is about to be a message where, by mailbox and body: what a person wanted before is among it."""
     query = (
         select(journal.c.mailbox_id, body.c.id)
         .join(body, body.c.digest == journal.c.digest)
-        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
         .where(
             journal.c.account_id == account_id,
             journal.c.kind.in_(ON_ITS_WAY),
-            replica_message.c.message_id.is_(None),
+            or_(
+                journal.c.message_id.is_not(None),
+                and_(replica_message.c.id.is_not(None), replica_message.c.message_id.is_(None)),
+            ),
         )
     )
     return frozenset((row.mailbox_id, row.id) for row in conn.execute(query))

@@ -3,7 +3,17 @@
 import pytest
 
 from syncd.reconcile.moves import Candidate, Origin, Way
-from syncd.reconcile.recoveries import Deleted, Fate, Place, WantedBack, fate_of, home, last_lives, ways_back
+from syncd.reconcile.recoveries import (
+    Deleted,
+    Fate,
+    Place,
+    WantedBack,
+    fate_of,
+    home,
+    last_lives,
+    ways_back,
+    without_trash,
+)
 
 INBOX, ARCHIVE, TRASH = 1, 2, 3
 BODY = 7
@@ -69,6 +79,13 @@ def test_what_went_along_with_its_mailbox_was_in_it() -> None:
 
 def last_of(rows: list[Deleted], lives: list[Deleted]) -> tuple[Deleted, ...]:
     return last_lives(rows, {BODY: lives}, trash_id=TRASH)
+
+
+def test_message_that_is_named_by_both_of_its_places_comes_back_once() -> None:
+    """The history shows it in INBOX, and then in Trash under another number."""
+    one, in_trash = deleted(1, INBOX, 5.0), deleted(2, TRASH, 9.0)
+    assert without_trash([in_trash, one], trash_id=TRASH) == (one,)
+    assert without_trash([in_trash], trash_id=TRASH) == (in_trash,)
 
 
 def test_home_is_where_it_was_before_the_trash() -> None:
