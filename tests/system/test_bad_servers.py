@@ -6,11 +6,9 @@ Real servers as far as they can be brought to it; a tap in between, or a script,
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.contract.sync.tap import Tap
 from tests.servers.daemon import Daemon, wait_until
@@ -134,50 +132,55 @@ def at_the_door(greeting: bytes) -> Script:
     return script
 
 
-@pytest.mark.parametrize(
-    ("script", "said"),
-    [
-        (at_the_door(b""), "the server closed the connection"),
-        (at_the_door(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "the server sent a line that is no response"),
-        (
-            at_the_door(b"* BYE \x1b]0;owned\x07\x9b31mask ana@example.org\r\n"),
-            "the server turned the connection away: ?]0;owned??31mask <address>",
-        ),
-        (after_login(b"\x1b[2J\xff\x00 no answer\r\n"), "the server sent a line that is no response"),
-        (after_login(b'* LIST (\\HasNoChildren) "/" Arch'), "the server closed the connection"),
-        (after_login(b'* LIST () "/" {9999999999}\r\n'), "the server announced a literal that is malformed"),
-        (after_login(then=b"x" * 65536), "the server sent a line beyond our limit"),
-        (after_login(then=b"* OK\r\n" * 40000), "the server sent more responses than our limit"),
-    ],
-    ids=["silent", "other-protocol", "bye", "garbage", "truncated", "oversized", "endless-line", "endless-answers"],
-)
+ANSWERS: dict[str, tuple[Script, str]] = {
+    "silent": (at_the_door(b""), "the server closed the connection"),
+    "other": (at_the_door(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "the server sent a line that is no response"),
+    "bye": (
+        at_the_door(b"* BYE \x1b]0;owned\x07\x9b31mask ana@example.org\r\n"),
+        "the server turned the connection away: ?]0;owned??31mask <address>",
+    ),
+    "garbage": (after_login(b"\x1b[2J\xff\x00 no answer\r\n"), "the server sent a line that is no response"),
+    "truncated": (after_login(b'* LIST (\\HasNoChildren) "/" Arch'), "the server closed the connection"),
+    "oversized": (
+        after_login(b'* LIST () "/" {9999999999}\r\n'),
+        "the server announced a literal that is malformed",
+    ),
+    "endless": (after_login(then=b"x" * 65536), "the server sent a line beyond our limit"),
+}
+
+
 def test_answer_that_is_none_is_told_and_the_other_account_is_served(
-    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, script: Script, said: str
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """One account says what its server did, with nothing in it that a terminal obeys; it is tried again later."""
+    """Each account says what its server did, with nothing in it that a terminal obeys; it is tried again later."""
     is_up = threading.Event()
 
-    async def once_up(peer: Peer) -> None:
-        while not is_up.is_set():  # noqa: ASYNC110  # another thread sets it
-            await asyncio.sleep(0.01)
-        await script(peer)
+    def once_up(script: Script) -> Script:
+        async def waiting(peer: Peer) -> None:
+            while not is_up.is_set():  # noqa: ASYNC110  # another thread sets it
+                await asyncio.sleep(0.01)
+            await script(peer)
+
+        return waiting
 
     deliver(dovecot, mail_user, 2)
-    with in_background(serve(once_up)) as served:
-        accounts = {
-            "bad": imap_account(dovecot, "ana", port=served.port),
-            "work": imap_account(dovecot, mail_user),
-        }
+    accounts: dict[str, object] = {"work": imap_account(dovecot, mail_user)}
+    with ExitStack() as stack:
+        for name, (script, _) in ANSWERS.items():
+            served = stack.enter_context(in_background(serve(once_up(script))))
+            accounts[name] = imap_account(dovecot, "ana", port=served.port)
         with make_daemon(accounts, devices=("laptop",)) as daemon:
             is_up.set()
             ended = daemon.syncd("sync")
-            shown, bad = daemon.syncd("status").stdout, daemon.account("bad")
+            shown, bad = daemon.syncd("status").stdout, {name: daemon.account(name) for name in ANSWERS}
 
-    assert (ended.returncode, ended.stdout) == (1, "")
     # NOTE: what takes more than ten seconds is told to be under way first.
-    assert ended.stderr.splitlines()[-1].startswith(f"account bad: {said}")
-    assert bad["error"].startswith(said)
-    assert bad["retry_at"] is not None
+    told = dict(line.removeprefix("account ").split(": ", 1) for line in ended.stderr.splitlines() if ": " in line)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    for name, (_, said) in ANSWERS.items():
+        assert told[name].startswith(said)
+        assert bad[name]["error"].startswith(said)
+        assert bad[name]["retry_at"] is not None
     assert not set(ended.stderr + shown + daemon.log()) & set("\x1b\x07\x9b\x00")
     assert "ana@example.org" not in ended.stderr + shown + daemon.log()
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
@@ -215,54 +218,62 @@ CUT = b"* 2 FETCH (UID 2 BODY[] {500}\r\nSubject: only a part\r\n"
 HUGE = b"* 2 FETCH (UID 2 BODY[] {99999999999}\r\nSubject: huge\r\n"
 
 
-@pytest.mark.parametrize(
-    ("hooks", "said"),
-    [
-        ({"refuses": asks_for_second}, "the server refused to give the message: not this"),
-        (
-            {"alters": without_second, "precedes": instead(b"* 2 FETCH (UID 2 BODY[] NIL)\r\n")},
-            "the server gave NIL instead of the message",
-        ),
-        ({"alters": without_second}, "the server lists the message but did not give it"),
-        (
-            {"alters": without_second, "precedes": instead(HALF)},
-            "the server gave only 22 of 1,014 bytes of the message",
-        ),
-        (
-            {"drops": asks_for_second, "precedes": instead(CUT)},
-            "the connection ended in the middle of the message: the server closed the connection",
-        ),
-        ({"precedes": instead(HUGE)}, "the connection ended in the middle of the message: the server announced"),
-        ({"precedes": instead(b"\x1b[2J\xff garbage\r\n")}, "the connection ended in the middle of the message: the"),
-    ],
-    ids=["no", "nil", "nothing", "half", "cut", "huge", "garbage"],
-)
+ODD_MESSAGES: dict[str, tuple[dict[str, Any], str]] = {
+    "no": ({"refuses": asks_for_second}, "the server refused to give the message: not this"),
+    "nil": (
+        {"alters": without_second, "precedes": instead(b"* 2 FETCH (UID 2 BODY[] NIL)\r\n")},
+        "the server gave NIL instead of the message",
+    ),
+    "nothing": ({"alters": without_second}, "the server lists the message but did not give it"),
+    "half": (
+        {"alters": without_second, "precedes": instead(HALF)},
+        "the server gave only 22 of 1,014 bytes of the message",
+    ),
+    "cut": (
+        {"drops": asks_for_second, "precedes": instead(CUT)},
+        "the connection ended in the middle of the message: the server closed the connection",
+    ),
+    "huge": ({"precedes": instead(HUGE)}, "the connection ended in the middle of the message: the server announced"),
+    "garbage": (
+        {"precedes": instead(b"\x1b[2J\xff garbage\r\n")},
+        "the connection ended in the middle of the message: the",
+    ),
+}
+
+
 def test_message_that_does_not_come_whole_is_set_aside_and_holds_up_nothing(
-    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, hooks: dict[str, Any], said: str
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
     """The message is named with the reason and the next try; all others come; when it comes whole, all is well."""
-    for number in range(3):
-        dovecot.deliver(mail_user, "INBOX", letter(number, body_bytes=1000))
-    deliver(dovecot, mail_user, 1, mailbox="Old", first=3)
-    with tapped(dovecot, **hooks) as tap:
-        daemon = make_daemon({"work": imap_account(dovecot, mail_user, port=tap.port)}, devices=("laptop",))
+    with ExitStack() as stack:
+        taps = {name: stack.enter_context(tapped(dovecot, **hooks)) for name, (hooks, _) in ODD_MESSAGES.items()}
+        accounts: dict[str, object] = {}
+        for name, tap in taps.items():
+            for number in range(3):
+                dovecot.deliver(mail_user + name, "INBOX", letter(number, body_bytes=1000))
+            deliver(dovecot, mail_user + name, 1, mailbox="Old", first=3)
+            accounts[name] = imap_account(dovecot, mail_user + name, port=tap.port)
+        daemon = make_daemon(accounts, devices=("laptop",))
 
         ended = daemon.syncd("sync")
-        (trouble,) = daemon.status()["troubles"]
+        troubles = {one["account"]: one for one in daemon.status()["troubles"]}
         shown = daemon.syncd("status").stdout
-        came = [len(files(tmp_path / "laptop", box)) for box in ("work.INBOX", "work.Old")]
-        for name in hooks:
-            setattr(tap, name, getattr(Tap(0), name))
+        came = [len(files(tmp_path / "laptop", f"{name}.{box}")) for name in taps for box in ("INBOX", "Old")]
+        for tap in taps.values():
+            for name in ("refuses", "alters", "precedes", "drops"):
+                setattr(tap, name, getattr(Tap(0), name))
         daemon.sync()
 
-    assert (ended.returncode, ended.stderr) == (1, "messages set aside: 1; see syncd status\n")
-    assert (trouble["account"], trouble["mailbox"], trouble["uid"]) == ("work", "INBOX", 2)
-    assert trouble["error"].startswith(said)
-    assert trouble["retry_at"] is not None
-    assert "work/INBOX" in shown
+    assert (ended.returncode, ended.stderr) == (1, f"messages set aside: {len(taps)}; see syncd status\n")
+    assert troubles.keys() == taps.keys()
+    for name, trouble in troubles.items():
+        assert (trouble["mailbox"], trouble["uid"]) == ("INBOX", 2)
+        assert trouble["error"].startswith(ODD_MESSAGES[name][1])
+        assert trouble["retry_at"] is not None
+        assert f"{name}/INBOX" in shown
     assert "\x1b" not in shown
-    assert came == [2, 1]
-    assert len(files(tmp_path / "laptop", "work.INBOX")) == 3
+    assert came == [2, 1] * len(taps)
+    assert [len(files(tmp_path / "laptop", f"{name}.INBOX")) for name in taps] == [3] * len(taps)
     assert daemon.status()["troubles"] == []
 
 

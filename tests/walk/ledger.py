@@ -235,15 +235,22 @@ def _allowed(entry: Entry, mailboxes: Mailboxes, *, is_interrupted: bool, is_put
     for count in range(len(optional) + 1):
         for left_out in combinations(optional, count):
             found |= entry.without(*left_out).outcomes(is_interrupted=is_interrupted)
+    moved = {deed.to for deed in entry.deeds if deed.verb is Verb.MOVE}
     return frozenset(
-        _sorted(*sum(ends, ())) for one in found for ends in product(*(_ends(each, mailboxes) for each in one))
+        _sorted(*sum(ends, ()))
+        for one in found
+        for ends in product(*(_ends(each, mailboxes, is_moved=each in moved) for each in one))
     )
 
 
-def _ends(place: str, mailboxes: Mailboxes) -> list[Places]:
-    """Return what may become of what is in a mailbox when somebody removes that."""
+def _ends(place: str, mailboxes: Mailboxes, *, is_moved: bool) -> list[Places]:
+    """Return what may become of what is in a mailbox when somebody removes that.
+
+    is_moved: a device moved it there, which may be seen as its deletion where it was.
+    """
     removers = mailboxes.removers(place)
-    return [(place,), *([()] if WEB in removers else []), *([(TRASH,)] if removers - {WEB} else [])]
+    is_in_trash = removers - {WEB} or (removers and is_moved)
+    return [(place,), *([()] if WEB in removers else []), *([(TRASH,)] if is_in_trash else [])]
 
 
 def _outcomes(places: Places, deeds: Sequence[Deed]) -> frozenset[Places]:

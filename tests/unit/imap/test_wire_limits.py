@@ -59,6 +59,24 @@ async def test_trickling_server_meets_the_overall_deadline() -> None:
     assert time.monotonic() - begun < 5
 
 
+async def test_answers_without_end_end_the_connection() -> None:
+    """Small responses, each well within its limits, are counted for each command."""
+
+    async def script(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.expect(b"NOOP")
+            await peer.ok(b"* OK still here\r\n" * 100)
+        await peer.expect(b"NOOP")
+        await peer.send(b"* OK still here\r\n" * 101)
+        await peer.gone()
+
+    async with connected(script, limits=Limits(untagged_max=100)) as connection:
+        for _ in range(2):
+            await connection.noop()
+        with pytest.raises(ProtocolError, match="sent more responses than our limit"):
+            await connection.noop()
+
+
 async def test_silent_server_is_noticed_before_the_deadline() -> None:
     """A command without any answer fails after the time of inactivity."""
 
