@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption, complain, configuration, say
+from syncd.cli.options import ConfigOption, aligned, complain, configuration, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -111,9 +111,7 @@ def _refuse_unknown(kind: str, name: str | None, known: Collection[str]) -> None
 
 def table_of(entries: "tuple[Entry, ...]") -> list[str]:
     """Return the lines of a table, escaped; none of nothing."""
-    rows = [_HEADS, *map(_cells, entries)] if entries else []
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned([_HEADS, *map(_cells, entries)]) if entries else []
 
 
 def _cells(one: "Entry") -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What several commands take on the command line, and how all of them speak to a person."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,3 +37,9 @@ def complain(text: str) -> None:
     from syncd.config.problems import printable
 
     typer.echo(printable(text), err=True)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines in which each column has the width of its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

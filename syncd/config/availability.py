@@ -18,7 +18,6 @@ class NotYet:
 
 
 NOT_YET = (
-    NotYet(("store", "retention"), ("30d",), "deleted messages stay in the store, nothing is swept yet"),
     NotYet(("accounts", "*", "provider")),
     NotYet(("accounts", "*", "pin_sha256")),
     NotYet(("accounts", "*", "client_cert")),

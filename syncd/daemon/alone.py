@@ -45,6 +45,7 @@ async def _sync_once(
                 if failure in done:
                     raise failure.result()
                 if whole in done:
+                    await app.sweeper.sweep_if_due()  # else who has no daemon would keep everything for ever
                     break
                 status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
                 on_progress(progress_of(status))

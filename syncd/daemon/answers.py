@@ -1,6 +1,6 @@
 """Floor 5: what the control socket answers, as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from syncd.daemon.status import HoldStatus
 from syncd.store.entries import Entry
@@ -112,6 +112,56 @@ class Decision:
 
     ids: tuple[int, ...] = ()
     is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """Name deleted messages: by number or Message-ID, or all of an account, a mailbox and a time.
+
+    mailbox: where they were; with or without its account before it. since: when they were deleted at the earliest.
+    to: the mailbox that gets them, None for that where each was. is_dry: only say what would be done.
+    """
+
+    messages: tuple[str, ...] = ()
+    account: str | None = None
+    mailbox: str | None = None
+    since: float | None = None
+    to: str | None = None
+    is_dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreLine:
+    """Say what becomes of one message: `fate` is a `reconcile.recoveries.Fate`.
+
+    mailbox: where it was. to: where it is to be. there: where its octets are now. deleted_at: None of one that is
+    there. sender, subject: as its header has them.
+    """
+
+    message: int
+    account: str
+    mailbox: str
+    to: str
+    fate: str
+    there: str | None
+    deleted_at: float | None
+    size_bytes: int
+    sender: str = field(default="", repr=False)
+    subject: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """Hold what becomes of messages, the last deleted at the end, and of how many, by fate.
+
+    lines: of those that are named, or of those that come back; is_whole: these are all of them. is_dry: nothing was
+    done.
+    """
+
+    lines: tuple[RestoreLine, ...]
+    counts: dict[str, int]
+    is_dry: bool
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

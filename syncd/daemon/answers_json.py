@@ -10,6 +10,8 @@ from syncd.daemon.answers import (
     HoldDetail,
     HoldsReport,
     PlanReport,
+    RestoreReport,
+    RestoreRequest,
     SyncReport,
     SyncRequest,
 )
@@ -26,5 +28,7 @@ ENTRY_JSON = TypeAdapter(Entry)
 QUESTION_JSON = TypeAdapter(Question)
 HOLD_JSON = TypeAdapter(HoldDetail)
 DECISION_JSON = TypeAdapter(Decision)
+RESTORE_JSON = TypeAdapter(RestoreRequest)
+RESTORED_JSON = TypeAdapter(RestoreReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
 ADOPTED_JSON = TypeAdapter(AdoptReport)

@@ -36,6 +36,7 @@ from syncd.sync.device import Device
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
+from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class App:
         self._encoder = Encoder()
         self._passwords = {name: Password(account) for name, account in config.accounts.items()}
         self._takers = Takers(config)
+        self.sweeper = Sweeper(db, retention_s=config.store.retention_s, clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
         for name, account in config.accounts.items():
             self.accounts[name] = self._account(name, account, held.get(name))
@@ -89,12 +91,14 @@ class App:
             self.devices[name] = self._device(name)
 
     def start(self, of_accounts: Collection[str] | None = None) -> None:
-        """Start the tasks of these accounts, by default all, and of every device that selects one of them."""
+        """Start the tasks of these accounts and of every device that selects one of them; by default all there are."""
         names = self.config.accounts if of_accounts is None else of_accounts
         chosen = [supervisor for name, supervisor in self.accounts.items() if name in names]
         chosen += [supervisor for name, supervisor in self._mailboxes.items() if name in names]
         chosen += [supervisor for name, supervisor in self.devices.items() if name in self.devices_of(names)]
         self._tasks = [asyncio.create_task(one.run(), name=f"{one.kind} {one.name}") for one in chosen]
+        if of_accounts is None:
+            self._tasks.append(asyncio.create_task(self.sweeper.run(), name="sweeper"))
 
     def devices_of(self, account_names: Collection[str]) -> tuple[str, ...]:
         """Return the devices that select at least one of these accounts, or no account at all."""

@@ -25,14 +25,18 @@ from syncd.daemon.answers_json import (
     QUESTION_JSON,
     REPORT_JSON,
     REQUEST_JSON,
+    RESTORE_JSON,
+    RESTORED_JSON,
     STATUS_JSON,
 )
 from syncd.daemon.app import App
 from syncd.daemon.completion import sync
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
+from syncd.daemon.restoring import read_deleted, restore
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
+from syncd.reconcile.recoveries import COMING
 from syncd.store.entries import LIMIT_MAX
 from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
 
@@ -100,6 +104,7 @@ class _Control:
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
         application.router.add_post("/holds/release", self.release)
         application.router.add_post("/holds/discard", self.discard)
+        application.router.add_post("/restore", self.restore)
         application.router.add_post("/adopt", self.adopt)
         return application
 
@@ -163,6 +168,21 @@ class _Control:
         self._app.wake_accounts({one.account for one in report.holds})
         log.info(event, ids=[one.id for one in report.holds])
         return _json(HOLDS_JSON, report)
+
+    async def restore(self, request: web.Request) -> web.Response:
+        """Bring deleted messages back, or say what would be; their accounts are woken, so that it happens at once."""
+        try:
+            wanted = RESTORE_JSON.validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name deleted messages") from error
+        app = self._app
+        if wanted.is_dry:
+            return _json(RESTORED_JSON, await app.db.read(partial(read_deleted, config=app.config, wanted=wanted)))
+        report = await app.db.write(partial(restore, config=app.config, wanted=wanted, now=app.clock()))
+        app.wake_devices(app.config.devices.keys())
+        app.wake_accounts(app.config.accounts.keys())
+        log.info("messages_wanted_back", count=sum(report.counts.get(fate, 0) for fate in COMING))
+        return _json(RESTORED_JSON, report)
 
     async def adopt(self, request: web.Request) -> web.Response:
         """Make a directory its device's as it is; what follows of that happens at once."""

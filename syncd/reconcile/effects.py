@@ -94,6 +94,13 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Recover:
+    """Bring back a deleted message that a person wants, out of the Trash or from the store."""
+
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """Send a message that a device added to the server."""
 
@@ -164,9 +171,9 @@ class Forget:
 ReplicaEffect = Deliver | Rename | Remove | Drop
 Departure = Move | Expunge
 """What takes a message out of a mailbox of the server because a device removed its file."""
-Arrival = Append | Copy | Move | Bind
-"""What makes a message of a file that a device added."""
-ServerEffect = Store | Restore | Departure | Append | Copy
+Arrival = Append | Copy | Move | Bind | Recover
+"""What makes a message of a file that a device added, or of one that was deleted."""
+ServerEffect = Store | Restore | Departure | Append | Copy | Recover
 BaseEffect = Agree | Forget | Bind
 MailboxEffect = MakeMailbox | RenameMailbox | DeleteMailbox | RestoreMailbox
 Effect = ReplicaEffect | Shift | ServerEffect | BaseEffect | MailboxEffect
@@ -176,6 +183,7 @@ ORDER: tuple[type[Effect], ...] = (
     RenameMailbox,
     Append,
     Copy,
+    Recover,
     Store,
     Restore,
     Move,
@@ -228,6 +236,8 @@ def as_text(effect: Effect) -> str:
             return f"expunge message {message_id} (uid {uid})" + (", which was replaced" if is_replaced else "")
         case Restore(message_id, _):
             return f"restore message {message_id}, which its server deleted"
+        case Recover(message_id):
+            return f"restore message {message_id}, which a person wants back"
         case Append(file_id, size_bytes):
             return f"append file {file_id} ({size_bytes:,} bytes)"
         case Copy(message_id, uid, _, to):

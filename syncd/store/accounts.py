@@ -12,7 +12,7 @@ from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import Listed
 from syncd.store.queries import is_one_of
-from syncd.store.schema import account, mailbox, replica
+from syncd.store.schema import account, journal, mailbox, replica
 
 TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
 """What the Trash is called where no mailbox has that use, the likeliest first."""
@@ -105,8 +105,13 @@ def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))
 
 
+def all_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
+    """Return every mailbox that the account has or had."""
+    return tuple(map(_mailbox_row, conn.execute(select(mailbox).where(mailbox.c.account_id == account_id))))
+
+
 def left_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
-    """Return the account's mailboxes that its server has no more, and of which devices have directories."""
+    """Return the account's mailboxes that its server has no more, but devices have, or that a person wants mail in."""
     return tuple(map(_mailbox_row, conn.execute(_LEFT_MAILBOXES, {"of_account": account_id})))
 
 
@@ -239,7 +244,10 @@ _MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account
 _LEFT_MAILBOXES = select(mailbox).where(
     mailbox.c.account_id == bindparam("of_account"),
     or_(mailbox.c.gone_at.is_not(None), mailbox.c.is_selectable.is_(False)),
-    exists().where(replica.c.mailbox_id == mailbox.c.id),
+    or_(
+        exists().where(replica.c.mailbox_id == mailbox.c.id),
+        exists().where(journal.c.mailbox_id == mailbox.c.id, journal.c.message_id.is_not(None)),
+    ),
 )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
@@ -43,10 +43,14 @@ class KnownFile(NamedTuple):
 
 
 class Returned(NamedTuple):
-    """What is known of a file that we removed: the body that it had, and the row of its message."""
+    """What is known of a file that we removed: the body that it had, and the row of its message.
+
+    is_swept: the store does not have that body any more.
+    """
 
     digest: bytes
     message_id: int
+    is_swept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +115,14 @@ def digests_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, byt
 def removed_by_us(
     conn: Connection, of: ReplicaRow, names: Iterable[str], *, is_first: bool = True
 ) -> Mapping[str, Returned]:
-    """Return those of these names that a tombstone has, if the store has body and message still.
+    """Return those of these names that a tombstone has, if its message is as it was then: that was deleted.
 
     is_first: nobody has looked at the files before, so they may be a copy of another device's. Else a name that
     another mailbox of the device has is left out: that is a file that was moved, perhaps back again.
     """
     message, places = server_message.c, replica.alias()
     query = (
-        select(tombstone.c.name, tombstone.c.digest, message.id)
+        select(tombstone.c.name, tombstone.c.digest, message.id, message.body_id)
         .join(
             server_message,
             and_(
@@ -128,20 +132,32 @@ def removed_by_us(
                 message.gone_at.is_not(None),
             ),
         )
-        .join(body, and_(body.c.id == message.body_id, body.c.digest == tombstone.c.digest))
+        .outerjoin(body, body.c.id == message.body_id)
+        .where(
+            tombstone.c.digest.is_not(None),
+            or_(message.body_id.is_(None), body.c.digest == tombstone.c.digest),
+        )
     )
     if is_first:
         everywhere = select(places.c.id).where(places.c.mailbox_id == of.mailbox_id)
         query = query.where(tombstone.c.replica_id.in_(everywhere))
     else:
         query = query.where(tombstone.c.replica_id == of.id)
-    found = {row.name: Returned(row.digest, row.id) for row in rows_in(conn, query, tombstone.c.name, names)}
+    rows = rows_in(conn, query, tombstone.c.name, names)
+    found = {row.name: Returned(row.digest, row.id, is_swept=row.body_id is None) for row in rows}
     if found and not is_first:
         mine = select(places.c.id).where(places.c.device_id == of.device_id)
         query = select(replica_message.c.name).where(replica_message.c.replica_id.in_(mine))
         for row in rows_in(conn, query, replica_message.c.name, list(found)):
             del found[row.name]
     return found
+
+
+def bind_again(conn: Connection, bodies: Mapping[int, int]) -> None:
+    """Give messages that are gone the bodies that they had before these were swept, by row id."""
+    for message_id, body_id in bodies.items():
+        swept = (server_message.c.id == message_id, server_message.c.body_id.is_(None))
+        conn.execute(update(server_message).where(*swept).values(body_id=body_id))
 
 
 def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:

@@ -81,6 +81,17 @@ def read_body(conn: Connection, body_id: int) -> Iterator[bytes]:
     return stream_body(read, body_id)
 
 
+def read_begin(conn: Connection, body_id: int) -> bytes:
+    """Return the first octets of a body, a MiB at most, unproved: for a person to see its header.
+
+    StoreError if it is not there.
+    """
+    row = conn.execute(select(body.c.codec).where(body.c.id == body_id)).one_or_none()
+    if row is None:
+        raise StoreError(f"body {body_id} is not in the store", reach=Reach.MESSAGE)
+    return _decoded(body_id, row.codec, _chunk_reader(body_id, 0)(conn))
+
+
 def stream_body(read: Read, body_id: int) -> Iterator[bytes]:
     """Yield a body like `read_body`, each piece by a `read` of its own: no transaction is open between two pieces."""
     row = read(lambda conn: conn.execute(select(body).where(body.c.id == body_id)).one_or_none())

@@ -161,8 +161,8 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
     message = server_message.c
     of_row: Select[Any] = select(message.id, message.mailbox_id, message.flags, message.body_id, message.gone_at)
     row = conn.execute(of_row.where(message.id == message_id)).one()
-    if row.gone_at is None:
-        return row
+    if row.gone_at is None or row.body_id is None:
+        return row if row.gone_at is None else None
     retrieved = exists().where(uidl.c.account_id == account_id, uidl.c.message_id == message.id)
     moved = (
         of_row.join(mailbox, mailbox.c.id == message.mailbox_id)

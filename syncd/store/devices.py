@@ -89,7 +89,7 @@ def store_id(conn: Connection, *, now: float) -> str:
     if known is not None:
         return str(known)
     made = secrets.token_hex(16)
-    conn.execute(insert(store).values(id=1, store_id=made, created_at=now))
+    conn.execute(insert(store).values(id=1, store_id=made, created_at=now, swept_at=now))
     return made
 
 

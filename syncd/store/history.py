@@ -41,6 +41,7 @@ class Verb(StrEnum):
     RELEASE = "release"
     DISCARD = "discard"
     ADOPT = "adopt"
+    RESTORE = "restore"  # a deleted message that a person wanted back
     CREATE_MAILBOX = "create mailbox"
     RENAME_MAILBOX = "rename mailbox"
     DELETE_MAILBOX = "delete mailbox"

@@ -65,6 +65,7 @@ store = Table(
     Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
     Column("store_id", Text, nullable=False),  # random; every replica marker names it
     Column("created_at", Double, nullable=False),
+    Column("swept_at", Double, nullable=False, server_default=text("0")),  # when a sweep came to its end last
 )
 
 account = Table(
@@ -256,8 +257,10 @@ journal = Table(
     _count("attempts"),
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
-    Column("restored_flags", Text),  # of a message that its server deleted, and a device puts back: as it had them
+    Column("restored_flags", Text),  # of a message that was deleted, and is put back: as its server had them
     Column("base_flags", Text),  # of the same: what both had last agreed on
+    # NOTE: no foreign key, for the row of a message goes with its account only.
+    Column("message_id", Id),  # of a deleted message that a person wants back; no device has a file of it
     Index("ix_journal_account_id_kind", "account_id", "kind"),
     Index("ix_journal_replica_message_id", "replica_message_id"),
     Index("ix_journal_digest", "digest"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select, update
 
-from syncd.mail.flags import NONE, SYSTEM, Flags, format_flags, parse_flags
+from syncd.mail.flags import DELETED, NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.mailboxes import ListChanges, Listed
@@ -123,6 +123,19 @@ def copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewM
     )
     return {
         id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags))
+        for id_, body_id, size_bytes, internaldate, flags in conn.execute(query)
+    }
+
+
+def old_copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewMessage]:
+    """Return what a copy of each of these messages would be, of those whose body the store has, be they gone or not."""
+    columns = server_message.c
+    query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
+        is_one_of(conn, columns.id, message_ids), columns.body_id.is_not(None)
+    )
+    return {
+        # NOTE: with the mark of those who expunged it, others would expunge it again.
+        id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags) - {DELETED})
         for id_, body_id, size_bytes, internaldate, flags in conn.execute(query)
     }
 

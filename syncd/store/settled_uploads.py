@@ -45,12 +45,15 @@ def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> froze
 def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     """Forget what was settled so long ago that a file removed now is removed for itself."""
     old = and_(journal.c.kind == UploadState.FILED.value, journal.c.begun_at < now - _FILED_S)
-    lost = and_(journal.c.kind.in_(list(UploadState)), journal.c.replica_message_id.is_(None))
+    is_of_nobody = and_(journal.c.replica_message_id.is_(None), journal.c.message_id.is_(None))
+    lost = and_(journal.c.kind.in_(list(UploadState)), is_of_nobody)
     conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
 
 
 def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     upload, file = one.upload, replica_message.c
+    if upload.wanted_id is not None:  # no file of it, and so nothing to remember it by
+        return conn.execute(delete(journal).where(journal.c.id == upload.id)).rowcount == 1
     # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
     row = conn.execute(
         select(file.replica_id, file.flags, file.info, file.state, journal.c.base_flags)

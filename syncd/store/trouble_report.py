@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.store.custody import TRIES_MAX
@@ -29,8 +29,8 @@ class TroubleReport:
     """Describe a message that is set aside.
 
     device_id None: server side. uid None: it has none yet, being in a maildrop still, whose next session is the first
-    after retry_at, or, with a device, a file that it added and that the server did not take. retry_at None: not by
-    itself.
+    after retry_at, or, with a device, a file that it added and that the server did not take. Of a deleted message that
+    a person wants back it is the one that it had. retry_at None: not by itself.
     """
 
     mailbox_id: int
@@ -156,12 +156,13 @@ def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
 
 
 def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
-    """Yield the files that devices added and that a server did not take."""
+    """Yield what devices added, or a person wants back, and that a server did not take."""
     query = (
-        select(journal, replica.c.device_id)
-        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .where(_is_refused())
+        select(journal, replica.c.device_id, server_message.c.uid)
+        .outerjoin(server_message, server_message.c.id == journal.c.message_id)
+        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
+        .where(_is_refused(), or_(replica.c.id.is_not(None), journal.c.message_id.is_not(None)))
         .order_by(journal.c.id.desc())
         .limit(limit)
     )
@@ -169,7 +170,7 @@ def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
         yield TroubleReport(
             mailbox_id=row.mailbox_id,
             device_id=row.device_id,
-            uid=None,
+            uid=row.uid,
             error=row.error,
             attempts=row.attempts,
             since_at=row.begun_at,

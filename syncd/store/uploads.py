@@ -4,7 +4,8 @@ Theory. What a device added is its own until the server has it: its row names no
 body of the store and the journal has a row for it, so that neither a restart nor the loss of the file loses it. The row
 says `begun` before anything is sent, with what the mailbox had by then; after an answer that was lost the message is
 looked for from there. Settled, the row stays for a while: by it a file that the device removes afterwards is known as
-the second half of a move, or as the old version of a draft.
+the second half of a move, or as the old version of a draft. A deleted message that a person wants back goes the same
+way, but for that nobody has a file of it (`recoveries`).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func,
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
+from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
@@ -31,12 +33,13 @@ _PAGE = 1000
 class Upload:
     """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
 
-    is_restored: its server deleted its message; flags are then those that the message had there.
+    is_restored: its server deleted its message; flags are then those that the message had there. wanted_id: of a
+    deleted message that a person wants back; there is no file of it, and no device.
     """
 
     id: int
-    file_id: int
-    device_id: int
+    file_id: int | None
+    device_id: int | None
     mailbox_id: int
     name: str
     flags: Flags
@@ -52,6 +55,7 @@ class Upload:
     attempts: int
     error: str | None
     is_restored: bool = False
+    wanted_id: int | None = None
 
     @property
     def due_at(self) -> float:
@@ -59,18 +63,28 @@ class Upload:
         return 0.0 if self.error is None else due_at(self.begun_at, self.attempts)
 
     @property
-    def own(self) -> OwnFile:
+    def own(self) -> OwnFile | None:
+        """Return the device's file; None of what a person wants back."""
+        if self.file_id is None or self.device_id is None:
+            return None
         return OwnFile(self.file_id, self.device_id, self.mailbox_id, self.body_id, self.name, self.is_restored)
+
+    @property
+    def wanted(self) -> WantedBack | None:
+        """Return the deleted message that a person wants back; None of a file."""
+        return None if self.wanted_id is None else WantedBack(self.id, self.wanted_id, self.mailbox_id, self.body_id)
 
 
 class Bringers(NamedTuple):
     """Name the replicas whose added files go to their server.
 
-    writing: what they add is new mail. served: what was begun of them is looked for there.
+    writing: what they add is new mail. served: what was begun of them is looked for there. mailboxes: into which what
+    a person wants back can be brought.
     """
 
     writing: frozenset[int]
     served: frozenset[int]
+    mailboxes: frozenset[int] = frozenset()
 
 
 def uploads(
@@ -109,9 +123,12 @@ def uploads(
             journal.c.attempts,
             journal.c.error,
             journal.c.restored_flags,
+            journal.c.message_id.label("wanted_id"),
+            server_message.c.internaldate,
         )
-        .join(replica_message, file.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == file.replica_id)
+        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == file.replica_id)
+        .outerjoin(server_message, server_message.c.id == journal.c.message_id)
         .join(body, body.c.digest == journal.c.digest)
         .where(*_is_on_its_way(account_id), journal.c.id > after)
         .order_by(journal.c.id)
@@ -135,9 +152,9 @@ def _upload(row: Any) -> Upload:
         file_id=row.file_id,
         device_id=row.device_id,
         mailbox_id=row.mailbox_id,
-        name=row.name,
+        name=row.name or "",
         flags=parse_flags(row.restored_flags if is_restored else row.flags),
-        mtime=row.mtime,
+        mtime=row.mtime if row.wanted_id is None else row.internaldate,
         body_id=row.body_id,
         size_bytes=row.size_bytes,
         header_digest=row.header_digest,
@@ -149,6 +166,7 @@ def _upload(row: Any) -> Upload:
         attempts=row.attempts,
         error=row.error,
         is_restored=is_restored,
+        wanted_id=row.wanted_id,
     )
 
 
@@ -186,7 +204,7 @@ def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float)
     file, is_begun = replica_message.c, journal.c.kind == UploadState.BEGUN.value
     query = (
         select(is_begun, journal.c.error.is_not(None), journal.c.attempts, func.min(journal.c.begun_at))
-        .join(replica_message, file.id == journal.c.replica_message_id)
+        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
         .where(*_is_on_its_way(account_id), _is_of(conn, of))
         .group_by(is_begun, journal.c.error.is_not(None), journal.c.attempts)
     )
@@ -197,12 +215,12 @@ def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float)
     return min(at, default=None)
 
 
-def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[tuple[int, int], int]:
-    """Count by mailbox and device what was refused and is to be tried again later."""
+def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[tuple[int, int | None], int]:
+    """Count by mailbox and device what was refused and is to be tried again later; None: a person wants it back."""
     query = (
         select(journal.c.mailbox_id, replica.c.device_id, func.count())
-        .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
         .where(*_is_on_its_way(account_id), journal.c.kind == UploadState.TAKEN_IN.value, ~_is_due(now))
         .group_by(journal.c.mailbox_id, replica.c.device_id)
     )
@@ -211,7 +229,11 @@ def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[t
 
 def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
     is_begun, replica_id = journal.c.kind == UploadState.BEGUN.value, replica_message.c.replica_id
-    return or_(is_one_of(conn, replica_id, of.writing), and_(is_begun, is_one_of(conn, replica_id, of.served)))
+    return or_(
+        is_one_of(conn, replica_id, of.writing),
+        and_(is_begun, is_one_of(conn, replica_id, of.served)),
+        and_(journal.c.message_id.is_not(None), is_one_of(conn, journal.c.mailbox_id, of.mailboxes)),
+    )
 
 
 def is_underway(conn: Connection, device_id: int) -> bool:
@@ -294,7 +316,8 @@ def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
     here = is_one_of(conn, journal.c.id, [one.id for one in found])
     conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
     file = replica_message.c
-    went = and_(is_one_of(conn, file.id, [one.file_id for one in found]), file.state == ReplicaState.MISSING)
+    files = [one.file_id for one in found if one.file_id is not None]
+    went = and_(is_one_of(conn, file.id, files), file.state == ReplicaState.MISSING)
     conn.execute(delete(replica_message).where(went, file.message_id.is_(None)))
 
 
@@ -312,8 +335,9 @@ def hurry(conn: Connection, *, account_id: int) -> None:
 
 
 def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:
+    is_file = and_(replica_message.c.id.is_not(None), replica_message.c.message_id.is_(None))
     kinds = journal.c.kind.in_(ON_ITS_WAY)
-    return journal.c.account_id == account_id, kinds, replica_message.c.message_id.is_(None)
+    return journal.c.account_id == account_id, kinds, or_(is_file, journal.c.message_id.is_not(None))
 
 
 def _is_due(now: float) -> ColumnElement[bool]:

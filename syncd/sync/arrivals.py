@@ -15,12 +15,13 @@ from sqlalchemy import Connection
 
 from syncd.log import log
 from syncd.mail.uidset import UidSet
-from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move
+from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move, Recover
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
+from syncd.reconcile.recoveries import ways_back
 from syncd.store import accounts, deletions, history, holds, server_tree, settled_uploads, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
-from syncd.store.history import Outcome
+from syncd.store.history import Outcome, Verb
 from syncd.store.settled_uploads import Settled
 from syncd.store.uploads import Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
@@ -42,12 +43,14 @@ class Planned:
 
 def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tuple[Planned, ...]:
     """Return what becomes of files that were taken in, but of those of which it is not known yet."""
-    waiting = {one.file_id: one for one in found}
-    body_ids = {one.body_id for one in waiting.values()}
+    found = tuple(found)
+    waiting = {one.own.file_id: one for one in found if one.own is not None}
+    body_ids = {one.body_id for one in found}
     known = uploads.candidates(conn, account_id=account_id, body_ids=body_ids)
     trash = accounts.trash_of(accounts.mailboxes(conn, account_id=account_id)) if known else None
-    by_file = origins((one.own for one in waiting.values()), known, trash_id=None if trash is None else trash.id)
-    followers: dict[tuple[int, int], dict[int, Upload]] = defaultdict(dict)
+    trash_id = None if trash is None else trash.id
+    by_file = origins((one.own for one in waiting.values() if one.own is not None), known, trash_id=trash_id)
+    followers: dict[tuple[int, int], dict[int | None, Upload]] = defaultdict(dict)
     for file_id, origin in by_file.items():
         one = waiting[file_id]
         if origin.way is Way.WAIT:
@@ -58,7 +61,9 @@ def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tu
         if origin.way is not Way.WAIT:
             others = followers.pop((one.mailbox_id, one.body_id), {}) if origin.way is not Way.BIND else {}
             plans.append(Planned(one, origin, tuple(other for id_, other in others.items() if id_ != one.device_id)))
-    return tuple(plans)
+    wanted = {one.id: one for one in found if one.wanted_id is not None}
+    back = ways_back((one.wanted for one in wanted.values() if one.wanted is not None), known, trash_id=trash_id)
+    return (*plans, *(Planned(wanted[id_], origin) for id_, origin in back.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,11 @@ class Arrivals:
         there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
         for one in plans:
             if one.upload.id in there:
-                log.info(
-                    "file_became_message", mailbox_id=target.id, file_id=one.upload.file_id, way=one.origin.way.value
-                )
+                way, wanted_id = one.origin.way.value, one.upload.wanted_id
+                if wanted_id is None:
+                    log.info("file_became_message", mailbox_id=target.id, file_id=one.upload.file_id, way=way)
+                else:
+                    log.info("message_restored", mailbox_id=target.id, message_id=wanted_id, way=way)
         for text in {str(brought.refused[one.upload.id]) for one in plans if _is_new_refusal(one.upload, brought)}:
             log.warning("upload_refused", mailbox_id=target.id, error=text)
         return len(there)
@@ -144,6 +151,9 @@ class Arrivals:
         """Tell the history what files became, by upload, there where the message was that was moved or copied."""
         told: defaultdict[tuple[int, Outcome], list[tuple[history.Happening, tuple[int]]]] = defaultdict(list)
         for one in plans:
+            if one.upload.device_id is None:
+                self._tell_of_restored(conn, target, one, made, brought)
+                continue
             source, device = one.origin.source, (one.upload.device_id,)
             effect = arrival_of(one, str(target.name))
             where = one.upload.mailbox_id if source is None else source.mailbox_id
@@ -155,6 +165,19 @@ class Arrivals:
                 told[where, Outcome.REFUSED].append((history.of(effect, reason=reason), device))
         for (mailbox_id, outcome), those in told.items():
             history.tell_of_devices(conn, those, now=self.now, mailbox_id=mailbox_id, outcome=outcome)
+
+    def _tell_of_restored(
+        self, conn: Connection, target: MailboxRow, one: Planned, made: Mapping[int, int], brought: Brought
+    ) -> None:
+        """Tell what became of a message that a person wants back, in the mailbox that has it now."""
+        tell = partial(history.tell, conn, now=self.now, origin=history.PERSON, mailbox_id=target.id)
+        if one.upload.id in made:
+            if one.origin.way is not Way.BIND:
+                tell([history.Happening(Verb.RESTORE, made[one.upload.id])])
+        elif _is_new_refusal(one.upload, brought):
+            reason = str(brought.refused[one.upload.id])
+            refused = history.Happening(Verb.RESTORE, one.upload.wanted_id, reason=reason)
+            tell([refused], outcome=Outcome.REFUSED)
 
     def _depart(self, conn: Connection, sources: Iterable[Candidate], gone: Collection[int]) -> None:
         """Settle that messages left their mailboxes, because a device moved them."""
@@ -172,6 +195,8 @@ class Arrivals:
 def arrival_of(one: Planned, to: str) -> Arrival:
     """Return what is planned as an effect; to: the name of the file's mailbox."""
     upload, source = one.upload, one.origin.source
+    if upload.wanted_id is not None or upload.file_id is None:
+        return Recover(upload.wanted_id or 0)
     match one.origin.way:
         case Way.MOVE if source is not None:
             return Move(source.message_id, source.uid, upload.mailbox_id, to)

@@ -252,12 +252,12 @@ class DeviceFiles:
         if not removed:
             return frozenset()
         contents = await asyncio.to_thread(self._read_contents, of.directory, [new[name].seen for name in removed])
-        again = [
-            (one.seen, ours.message_id)
-            for one in contents
-            if one.form_of((ours := removed[one.seen.name]).digest) is not None
-        ]
-        names = await self._db.write(partial(_record_returned, of=of, returned=again))
+        ours = {one.seen: removed[one.seen.name] for one in contents}
+        again = [one.seen for one in contents if one.form_of(ours[one.seen].digest) is not None]
+        kept = [(seen, ours[seen].message_id) for seen in again if not ours[seen].is_swept]
+        # NOTE: what was swept is only left out here: the first look that comes now puts it into the store once more.
+        swept = frozenset(seen.name for seen in again if ours[seen].is_swept)
+        names = await self._db.write(partial(_record_returned, of=of, returned=kept, swept=swept))
         if names:
             log.info("removed_files_returned", replica=of.directory, count=len(names))
         return frozenset(new[name] for name in names)
@@ -375,8 +375,10 @@ class _Listed:
     changed_ns: tuple[int, ...]
 
 
-def _record_returned(conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:
-    names = adoption.record_returned(conn, of, returned)
+def _record_returned(
+    conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]], swept: frozenset[str]
+) -> frozenset[str]:
+    names = adoption.record_returned(conn, of, returned) | swept
     if names:
         adoption.doubt(conn, of.device_id)
     return names

@@ -77,6 +77,7 @@ class FirstLook:
         count = 0
         for batch in batches(found.to_read.values()):
             others: list[Content] = []
+            swept: list[tuple[Content, int]] = []
             for content in await asyncio.to_thread(self._read, directory, batch, prove):
                 name = content.seen.name
                 row, expected = rows.get(name), ours.get(name)
@@ -85,9 +86,11 @@ class FirstLook:
                     others.append(content)
                 elif row is None:
                     returned.append((content.seen, expected.message_id))
+                    swept += [(content, expected.message_id)] if expected.is_swept else []
                 else:
                     found.there.append(KnownFile(row, content.seen, form))
             count += await self._take_in(served, directory, others, rows, prove)
+            await self._store_again(directory, swept, prove)
         looked = Looked(found.there, returned, found.not_there, began)
         count += await self._db.write(partial(adoption.unite, of=of, looked=looked))
         if count:
@@ -155,6 +158,23 @@ class FirstLook:
             for one in made:
                 one.close()
         return len(files)
+
+    async def _store_again(self, directory: PurePosixPath, swept: Sequence[tuple[Content, int]], prove: Prove) -> None:
+        """Put the bodies of files that are to be removed once more into the store, which has swept them meanwhile."""
+        if not swept:
+            return
+        made = await encoded_on_thread(partial(self._encoded, directory, [content for content, _ in swept], prove))
+        message_ids = [message_id for _, message_id in swept]
+
+        def record(conn: Connection) -> None:
+            ids = bodies.put_bodies(conn, made, now=self._clock())
+            adoption.bind_again(conn, dict(zip(message_ids, ids, strict=True)))
+
+        try:
+            await self._db.write(record, weight_bytes=sum(one.stored_bytes for one in made))
+        finally:
+            for one in made:
+                one.close()
 
     def _record(
         self, conn: Connection, *, served: Served, files: Sequence[FoundFile], made: Sequence[EncodedBody]

@@ -206,7 +206,7 @@ class ImapPush:
     async def _make_again(self, connection: ImapConnection) -> None:
         """Make the mailboxes again that the server has no more, and to which devices add; who refuses is asked later.
 
-        A person who discards a hold of such a mailbox adds what is in it.
+        A person who discards a hold of such a mailbox adds what is in it, and one who restores what was in it as well.
         """
         lost: dict[int, list[int]] = defaultdict(list)
         rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account_id))
@@ -217,7 +217,9 @@ class ImapPush:
         names, now = await self._db.read(device_names), self._clock()
         for one in await self._db.read(find):
             row, is_begun = left.get(one.mailbox_id), one.state is UploadState.BEGUN
-            if row is None or not self._takers.writes(names[one.device_id], self._account, row.name):
+            if row is None:
+                continue
+            if one.device_id is not None and not self._takers.writes(names[one.device_id], self._account, row.name):
                 continue
             # NOTE: a server that does not list what it made would be asked without end.
             was_made = now - self._made_at.get(row.id, -_MADE_ONCE_S) < _MADE_ONCE_S

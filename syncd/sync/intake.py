@@ -271,9 +271,10 @@ class Intake:
         drafts: set[int],
     ) -> None:
         now = self._clock()
+        there = bodies.body_facts(conn, [id_ for id_ in known if id_ is not None])
         for one, known_id in zip(ready, known, strict=True):
             file = one.file
-            body_id = bodies.put_body(conn, one.body, now=now) if known_id is None else known_id
+            body_id = known_id if known_id in there else bodies.put_body(conn, one.body, now=now)  # else swept since
             if file.message_id is not None:
                 if added_files.body_of(conn, file.message_id) == body_id:
                     added_files.accept(conn, file, seen=one.seen)

@@ -36,12 +36,14 @@ from syncd.sync.server_round import ServerPlan, plan_changes
 from syncd.sync.shift_round import effect_of, plan_shifts
 from syncd.sync.waits import Wait, waits
 
+PERSON = "person"
+"""Asks for what no device does: a deleted message that is wanted back."""
 _OF_SERVERS = (Store, Move, Expunge, Append, Copy)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
-    """An effect with the device that asks for it or gets it. held: why the guard would make it wait for a person."""
+    """An effect with the device that asks for it or gets it, or `PERSON`. held: why the guard would make it wait."""
 
     account: str
     mailbox: str
@@ -272,7 +274,8 @@ def _arrivals(conn: Connection, config: Config, *, now: float) -> Iterator[Plann
                 where = target_id if source is None else source.mailbox_id
                 effect = arrival_of(one, places[target_id])
                 uid = None if source is None else source.uid
-                yield PlannedEffect(account, places[where], names[one.upload.device_id], effect, uid)
+                device = names.get(one.upload.device_id or 0, PERSON)
+                yield PlannedEffect(account, places[where], device, effect, uid)
 
 
 def _shifts(

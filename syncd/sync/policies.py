@@ -101,8 +101,8 @@ class Takers:
             and self._serves(name := names[of.device_id], account, row, of)
         ]
         writing = (of.id for of, name in served if not self._devices[name].read_only or READ_ONLY in of.selection)
-        of = Bringers(frozenset(writing), frozenset(of.id for of, _ in served))
-        return Bringable(of, {of.mailbox_id: rows[of.mailbox_id] for of, _ in served})
+        there = frozenset(id_ for id_, row in rows.items() if row.is_there)
+        return Bringable(Bringers(frozenset(writing), frozenset(of.id for of, _ in served), there), rows)
 
     async def replicas(
         self, db: Database, account: str, mailbox: MailboxRow, *, now: float
@@ -157,7 +157,7 @@ class Takers:
 
 @dataclass(frozen=True, slots=True)
 class Bringable:
-    """Say of whom what is added is to be brought, and the mailboxes that take it."""
+    """Say of whom what is added is to be brought, and the mailboxes that are there by their ids."""
 
     of: Bringers
     mailboxes: Mapping[int, MailboxRow]

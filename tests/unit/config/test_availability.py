@@ -20,7 +20,6 @@ def with_key(table: str, line: str) -> str:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ("store", 'retention = "7d"'),
         ("accounts.work", 'provider = "gmail"'),
         ("accounts.work", f'pin_sha256 = "{"0" * 64}"'),
         ("accounts.work", 'client_cert = "x.pem"'),
@@ -56,7 +55,7 @@ def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ("store", 'retention = "30d"'),
+        ("store", 'retention = "7d"'),
         ("accounts.isp", 'keep = "0d"'),
         ("accounts.work", 'delete = "trash"'),
         ("accounts.work", 'delete = "expunge"'),

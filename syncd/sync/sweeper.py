@@ -1,0 +1,80 @@
+"""Floor 4: the task that sweeps what the store keeps of deleted messages, once a day and in small steps."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from syncd.errors import Reach, StoreError, SyncdError
+from syncd.log import log
+from syncd.store import sweeping
+from syncd.store.database import Database
+from syncd.store.sweeping import Swept, Unneeded
+from syncd.sync.bounded import bounded
+
+EVERY_S = 86400.0
+_AFTER_START_S = 300.0
+_LOOK_AGAIN_S = 3600.0
+_PAUSE_S = 0.1
+_LOOKED_AT = 5000
+_BODIES = 200
+_BYTES = 8 * 1024 * 1024
+_PAGES = 256
+
+
+class Sweeper:
+    """Sweep a store; `run` for as long as a daemon has it, or `sweep_if_due` once."""
+
+    def __init__(
+        self, db: Database, *, retention_s: float, clock: Callable[[], float], pause_s: float = _PAUSE_S
+    ) -> None:
+        """Keep for that long what was deleted; between two steps everybody else has a turn."""
+        self._db = db
+        self._retention_s = retention_s
+        self._clock = clock
+        self._pause_s = pause_s
+
+    async def run(self) -> None:
+        """Sweep when it is due, until cancelled; what goes wrong is tried again later. StoreError if of the whole."""
+        await asyncio.sleep(_AFTER_START_S)
+        while True:
+            try:
+                await self.sweep_if_due()
+            except SyncdError as error:
+                if isinstance(error, StoreError) and error.reach is Reach.STORE:
+                    raise
+                log.warning("sweep_failed", error=str(error))
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def sweep_if_due(self) -> None:
+        """Sweep unless that was done less than a day ago."""
+        swept_at = await self._db.read(sweeping.swept_at)
+        if swept_at is not None and is_due(swept_at, now=self._clock()):
+            await self.sweep()
+
+    async def sweep(self) -> Swept:
+        """Go through all bodies once, and give back the space of those that are removed."""
+        before, after, swept = self._clock() - self._retention_s, 0, Swept()
+        look = partial(sweeping.unneeded_page, before=before, count=_LOOKED_AT)
+        while (page := await self._db.read(partial(look, after=after))).upto is not None:
+            after = page.upto
+            for group in bounded(page.unneeded, _size_of, count=_BODIES, size_bytes=_BYTES):
+                ids = [one.body_id for one in group]
+                swept += await self._db.write(partial(sweeping.sweep, body_ids=ids, before=before))
+                await asyncio.sleep(self._pause_s)
+        is_left = swept.bodies > 0
+        while is_left:
+            is_left = await self._db.write(partial(sweeping.give_back, pages=_PAGES))
+            await asyncio.sleep(self._pause_s)
+        await self._db.write(partial(sweeping.record_sweep, now=self._clock()))
+        if swept.bodies:
+            log.info("bodies_swept", bodies=swept.bodies, size_bytes=swept.size_bytes)
+        return swept
+
+
+def is_due(swept_at: float, *, now: float) -> bool:
+    """Tell whether a sweep is to be done; also where the clock was set back, for then nobody knows when."""
+    return not 0 <= now - swept_at < EVERY_S
+
+
+def _size_of(one: Unneeded) -> int:
+    return one.size_bytes
