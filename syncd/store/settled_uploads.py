@@ -37,7 +37,7 @@ def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> froze
     uploads of which the file is that of its message now.
     """
     done = [one.upload for one in settled if _settle(conn, one, now=now)]
-    for device_id in {upload.device_id for upload in done}:
+    for device_id in {upload.device_id for upload in done if upload.device_id is not None}:
         _wake_sources(conn, device_id)
     return frozenset(upload.id for upload in done)
 
