@@ -7,7 +7,7 @@ from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import SyncReport
 from syncd.daemon.app import open_app
-from syncd.daemon.completion import sync
+from syncd.daemon.completion import Syncs
 from syncd.daemon.process import run_interruptibly
 from syncd.daemon.reading import read_status
 from syncd.daemon.status import Progress, progress_of
@@ -33,7 +33,7 @@ async def _sync_once(
 ) -> SyncReport:
     # NOTE: a watch would hear of little but our own deliveries; what devices change meanwhile the next sync sees.
     async with open_app(config, watches_devices=False) as app:
-        whole = asyncio.create_task(sync(app, of_accounts))
+        whole = asyncio.create_task(Syncs(app).sync(of_accounts))
         await asyncio.sleep(0)  # what is asked before a task starts is asked of its first run
         app.start(of_accounts)
         failure = asyncio.create_task(app.failure())

@@ -1,7 +1,7 @@
 """Floor 5: whole rounds until there is nothing left to do, for `syncd sync`: who fails is told, the rest goes on."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from sqlalchemy import Connection
@@ -15,20 +15,47 @@ from syncd.errors import text_of
 from syncd.store.holds import HoldState
 from syncd.store.report import held
 from syncd.store.trouble_report import mailbox_errors, trouble_count
+from syncd.sync.at_rest import AtRest
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
 
 _ROUNDS_MAX = 20
+NOTHING_LEFT = SyncReport(failures=(), unfinished=(), set_aside=0, held=0)
 
 
-async def sync(app: App, of_accounts: Collection[str]) -> SyncReport:
-    """Ask these accounts and the devices that select them for whole rounds until none has anything left to do.
+class Syncs:
+    """Sync for whoever asks, and remember how the store was when nothing was left to do."""
 
-    Whoever fails is not asked again: its next try is the supervisor's business.
-    """
-    accounts = {name: app.accounts[name] for name in of_accounts}
-    devices = {name: app.devices[name] for name in app.devices_of(of_accounts)}
-    failures = await _ask([*devices.values(), *accounts.values()], Asked.LOOK)
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._at_rest: dict[frozenset[str], AtRest] = {}
+
+    async def sync(self, of_accounts: Collection[str]) -> SyncReport:
+        """Ask these accounts and the devices that select them for whole rounds until none has anything left to do.
+
+        Whoever fails is not asked again: its next try is the supervisor's business.
+        """
+        app, key = self._app, frozenset(of_accounts)
+        accounts = {name: app.accounts[name] for name in of_accounts}
+        devices = {name: app.devices[name] for name in app.devices_of(of_accounts)}
+        failures = await _ask([*devices.values(), *accounts.values()], Asked.LOOK)
+        at_rest = self._at_rest.get(key)
+        if at_rest and not failures and not _standing_still(app, devices, failures):
+            return NOTHING_LEFT
+        at_rest = AtRest(app.db)
+        at_rest.begin()
+        report = await _complete(app, accounts, devices, failures)
+        if report == NOTHING_LEFT:
+            await at_rest.end()
+            self._at_rest = {key: at_rest}
+        return report
+
+
+async def _complete(
+    app: App, accounts: Mapping[str, Supervisor], devices: Mapping[str, Supervisor], failures: tuple[Failure, ...]
+) -> SyncReport:
+    """Ask whoever has something left to do, until nobody has, and return how it ended."""
+    of_accounts = tuple(accounts)
     before: Leftover | None = None
     for _ in range(_ROUNDS_MAX):
         left = await _left(app, accounts, devices, failures)

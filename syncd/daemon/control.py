@@ -30,7 +30,7 @@ from syncd.daemon.answers_json import (
     STATUS_JSON,
 )
 from syncd.daemon.app import App
-from syncd.daemon.completion import sync
+from syncd.daemon.completion import Syncs
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
 from syncd.daemon.restoring import read_deleted, restore
@@ -91,6 +91,7 @@ class _Control:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._syncs = Syncs(app)
         self._daemon = this_daemon(started_at=app.clock())
 
     def application(self) -> web.Application:
@@ -139,7 +140,7 @@ class _Control:
             raise web.HTTPBadRequest(text="the request should name accounts in a list") from error
         if unknown := set(wanted.accounts) - set(self._app.accounts):
             raise web.HTTPBadRequest(text=f"there is no account {min(unknown)}")
-        return _json(REPORT_JSON, await sync(self._app, wanted.accounts or tuple(self._app.accounts)))
+        return _json(REPORT_JSON, await self._syncs.sync(wanted.accounts or tuple(self._app.accounts)))
 
     async def holds(self, _: web.Request) -> web.Response:
         return _json(HOLDS_JSON, await self._app.db.read(partial(read_holds, config=self._app.config)))

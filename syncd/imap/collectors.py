@@ -105,7 +105,10 @@ class Listing:
         return False
 
     def entries(self) -> tuple[ListEntry, ...]:
-        return tuple(replace(entry, status=self._rows.get(octets)) for octets, entry in self._entries.items())
+        return tuple(
+            ListEntry(octets, entry.delimiter, entry.attributes, self._rows.get(octets))
+            for octets, entry in self._entries.items()
+        )
 
 
 class Counting:

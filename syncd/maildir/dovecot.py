@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from syncd.errors import FileError, Reach, Temper
 from syncd.log import log
 from syncd.maildir.failures import failing
-from syncd.maildir.files import MailboxDirectory
+from syncd.maildir.files import MailboxDirectory, Times, times_of
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import unlisted_keywords
 from syncd.maildir.root import ReplicaRoot
@@ -48,13 +48,13 @@ def read_keywords(root: ReplicaRoot, directory: PurePosixPath) -> KeywordMap:
     return parse_keywords(root.read_control(directory, KEYWORDS) or b"")
 
 
-def keywords_changed_ns(mailbox: MailboxDirectory) -> int:
-    """Return when the list of keywords was last written; 0 when there is none."""
+def keywords_changed_ns(mailbox: MailboxDirectory) -> Times:
+    """Return the times of the list of keywords, 0 when there is none."""
     with failing("examine a control file"):
         try:
-            return os.stat(KEYWORDS, dir_fd=mailbox.fd, follow_symlinks=False).st_mtime_ns
+            return times_of(os.stat(KEYWORDS, dir_fd=mailbox.fd, follow_symlinks=False))
         except FileNotFoundError:
-            return 0
+            return 0, 0
 
 
 def read_keywords_ever_given(root: ReplicaRoot, directory: PurePosixPath, *, known: KeywordMap) -> KeywordMap:

@@ -33,6 +33,9 @@ _NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 """What opening by `_READ` says of nothing, a link, and a socket or device without a driver."""
 _MTIME_MIN, _MTIME_MAX = -(2**31), 2**34 - 1
 
+Times = tuple[int, int]
+"""The mtime and the ctime of a directory or a control file, in nanoseconds."""
+
 
 class FileFacts(NamedTuple):
     """Tell whether a file is still the one that was recorded: size, and mtime in whole seconds since 1970."""
@@ -98,10 +101,10 @@ class MailboxDirectory:
                 if not entry.name.startswith("."):
                     yield entry.name, entry.is_file(follow_symlinks=False)
 
-    def changed_ns(self, subdir: str) -> int:
-        """Return when the directory's list of names last changed, by its mtime."""
+    def changed_ns(self, subdir: str) -> Times:
+        """Return the times that change with the directory's list of names."""
         with failing("examine a mailbox directory"):
-            return os.fstat(self._fds[subdir]).st_mtime_ns
+            return times_of(os.fstat(self._fds[subdir]))
 
     def stat(self, subdir: str, filename: str) -> FileFacts | Absence:
         """Return the facts of a regular file, or why there are none; nothing is opened or followed."""
@@ -331,6 +334,11 @@ class MailboxDirectory:
                 return False
         # NOTE: mtime alone lies: a program may set it to the message's date before it is done.
         return max(found.st_atime, found.st_mtime, found.st_ctime) < now_s - _FOREIGN_TMP_AGE_S
+
+
+def times_of(found: os.stat_result) -> Times:
+    """Return mtime and ctime: programs that copy or restore trees set the one, and by that the other."""
+    return found.st_mtime_ns, found.st_ctime_ns
 
 
 def _facts(found: os.stat_result) -> FileFacts:

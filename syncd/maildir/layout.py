@@ -10,6 +10,7 @@ Names are UTF-8 on disk in `fs`, as mbsync's Verbatim and every indexer of trees
 
 import re
 import unicodedata
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -76,6 +77,7 @@ def are_nearly_equal(one: str, other: str) -> bool:
     return one != other and _folded(one) == _folded(other)
 
 
+@lru_cache(maxsize=4096)
 def _folded(directory: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", _decoded(directory)).casefold())
 

@@ -16,8 +16,8 @@ _COARSE_NS = 10_000_000
 _COARSE_TICK_NS = 2_500_000_000
 """More than the tick of file systems that keep whole hundredths of a second, seconds, or every other second."""
 
-ChangedNs = tuple[int, int]
-"""The mtimes of new/ and cur/, which change with every name that comes, goes or changes."""
+ChangedNs = tuple[int, ...]
+"""The times of new/ and cur/, which change with every name that comes, goes or changes."""
 
 
 class SeenFile(NamedTuple):
@@ -44,7 +44,7 @@ class Listing:
     files: regular files, dot names left out. duplicates: names that more than one of them has. odd: names of
     links, FIFOs, directories and the like, which are no messages and prove nothing. is_complete: no name came,
     went or changed while the directories were read; only then does a file not in `files` count as not seen.
-    changed_ns: of a complete one, the mtimes by which a later look tells that all names are as they were.
+    changed_ns: of a complete one, the times by which a later look tells that all names are as they were.
     """
 
     files: tuple[SeenFile, ...]
@@ -112,11 +112,11 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
 
 
 def _changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
-    return mailbox.changed_ns(NEW), mailbox.changed_ns(CUR)
+    return *mailbox.changed_ns(NEW), *mailbox.changed_ns(CUR)
 
 
 def is_recent(changed: Iterable[int]) -> bool:
-    """Tell whether a change at this moment could leave the mtimes as they are, for they advance in ticks."""
+    """Tell whether a change at this moment could leave the times as they are, for they advance in ticks."""
     now_ns = time.time_ns()
     return any(0 <= now_ns - at < (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) for at in changed)
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from syncd.errors import DeviceAwayError
 from syncd.maildir.failures import failing
-from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory
+from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
 from syncd.maildir.libc import syncfs
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -167,15 +167,15 @@ class ReplicaRoot:
             return syncfs(self.fd)
 
     def changed_ns(self, directory: PurePosixPath, *names: str) -> tuple[int, ...]:
-        """Return the mtimes of what is in a directory by these names, 0 for what is not there, and open nothing."""
+        """Return the times of what a directory has by these names, 0 for what is not there, and open nothing."""
         with failing("examine a mailbox directory"):
-            return tuple(self._mtime_ns(f"{directory}/{name}") for name in names)
+            return tuple(at for name in names for at in self._times(f"{directory}/{name}"))
 
-    def _mtime_ns(self, path: str) -> int:
+    def _times(self, path: str) -> Times:
         try:
-            return os.stat(path, dir_fd=self.fd, follow_symlinks=False).st_mtime_ns
+            return times_of(os.stat(path, dir_fd=self.fd, follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
-            return 0
+            return 0, 0
 
     def device_number(self) -> int:
         """Return which file system the root is on."""

@@ -1,19 +1,19 @@
-"""Noticing changes without inotify: by three mtimes of a mailbox, not by looking at every file."""
+"""Noticing changes without inotify: by three times of a mailbox, not by looking at every file."""
 
 from pathlib import Path, PurePosixPath
 
 from syncd.errors import FileError
 from syncd.maildir.dovecot import keywords_changed_ns
-from syncd.maildir.files import CUR, NEW
+from syncd.maildir.files import CUR, NEW, Times
 from syncd.maildir.root import ReplicaRoot
 
-_Times = dict[PurePosixPath, tuple[int, int, int]]
+_Times = dict[PurePosixPath, tuple[Times, Times, Times]]
 
 
 class Sweep:
     """Compare the mailbox directories of a root with how they were at the sweep before.
 
-    A file that comes, goes or is renamed changes the mtime of its directory; an edit in place does not, and is left
+    A file that comes, goes or is renamed changes the times of its directory; an edit in place does not, and is left
     to full listings. What letters mean is in a file of its own.
     """
 
@@ -26,7 +26,7 @@ class Sweep:
         """Return the mailboxes to be listed: all at the first call; DeviceAwayError when the root is not there."""
         times = self._look()
         changed = frozenset(directory for directory in times | self._times if self._differs(directory, times))
-        # NOTE: mtimes are coarse: a second change within the same tick as a sweep leaves no trace at the next one,
+        # NOTE: times are coarse: a second change within the same tick as a sweep leaves no trace at the next one,
         # so what changed is reported at the sweep after as well.
         reported = changed | self._changed
         self._times, self._changed = times, changed

@@ -88,6 +88,20 @@ OVERFLOW = Changes(is_overflow=True)
 """List every mailbox."""
 
 
+class Pending:
+    """Gather changes until somebody takes them."""
+
+    def __init__(self) -> None:
+        self.pending = Changes()
+
+    def add(self, changes: Changes) -> None:
+        self.pending |= changes
+
+    def take(self) -> Changes:
+        taken, self.pending = self.pending, Changes()
+        return taken
+
+
 async def watch(
     path: Path, *, stop: asyncio.Event, mode: WatchMode = WatchMode.AUTO, poll_interval_s: float = 2.0
 ) -> AsyncGenerator[Changes, None]:
@@ -224,7 +238,7 @@ class _Pump:
         self.failure = ""
         self._path = path
         self._stop = stop
-        self._pending = Changes()
+        self._changes = Pending()
         self._is_over = False
         self._ready = asyncio.Event()
         self._halt = threading.Event()
@@ -240,9 +254,8 @@ class _Pump:
     async def taken(self) -> Changes | None:
         """Return what came since the last call, waiting for some; None when stopped or when inotify failed."""
         while not self._stop.is_set():
-            if self._pending:
-                changes, self._pending = self._pending, Changes()
-                return changes
+            if self._changes.pending:
+                return self._changes.take()
             if self._is_over:
                 return None
             await self._ready.wait()
@@ -301,7 +314,7 @@ class _Pump:
             self._halt.set()
 
     def _gather(self, changes: Changes) -> None:
-        self._pending |= changes
+        self._changes.add(changes)
         self._ready.set()
 
     def _end_of_changes(self) -> None:

@@ -56,6 +56,11 @@ def count_wanted_bodies(
     return int(conn.execute(select(func.count()).select_from(server_message).where(is_wanted)).scalar_one())
 
 
+def mailboxes_without_bodies(conn: Connection, *, account_id: int) -> frozenset[int]:
+    """Return the mailboxes of an account that have messages without a body, wanted or not."""
+    return frozenset(conn.execute(_WITHOUT_BODIES, {"of_account": account_id}).scalars())
+
+
 def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
     """Return the messages whose change the server refused."""
     query = (
@@ -158,3 +163,14 @@ def _taken_by(selection: Selection) -> ColumnElement[bool]:
     if selection.max_size_bytes is not None:
         terms.append(server_message.c.size_bytes <= selection.max_size_bytes)
     return and_(*terms)
+
+
+_message = server_message.c
+_WITHOUT_BODIES = select(mailbox.c.id).where(
+    mailbox.c.account_id == bindparam("of_account"),
+    exists(
+        select(_message.id).where(
+            _message.mailbox_id == mailbox.c.id, _message.body_id.is_(None), _message.gone_at.is_(None)
+        )
+    ),
+)

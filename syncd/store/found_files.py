@@ -138,6 +138,11 @@ def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now:
     return conn.execute(found).first() is not None and bool(_releasable(conn, of, selection=selection, now=now))
 
 
+def with_found(conn: Connection) -> frozenset[int]:
+    """Return the replicas that have found files."""
+    return frozenset(conn.execute(select(replica_message.c.replica_id).where(*is_found()).distinct()).scalars())
+
+
 def wait_for_reading(conn: Connection, *, account_id: int) -> bool:
     """Tell whether a device found files of an account since its server was read as a whole."""
     return conn.execute(_awaiting(), {"of_account": account_id}).first() is not None

@@ -149,14 +149,17 @@ class Attachment:
 
         return prove
 
-    async def check(self) -> None:
-        """Prove once more that the root is ours before anything is concluded from it."""
-        row = await self.row()
-        found, how = await asyncio.to_thread(self._examined, row)
-        if how is not Standing.KNOWN:
-            text = self._refusal(found, how, row)
-            await self.record(AWAY, text)
-            raise DeviceAwayError(text)
+    async def check(self, look: Callable[[ReplicaRoot], bool] | None = None) -> bool:
+        """Prove once more that the root is ours before anything is concluded from it.
+
+        Return what `look` says of it by the same descriptor, False without one.
+        """
+        prove = await self.prover()
+        try:
+            return await asyncio.to_thread(self._proved, prove, look)
+        except DeviceAwayError as error:
+            await self.record(AWAY, str(error))
+            raise
 
     async def row(self) -> DeviceRow:
         """Return the device's row as it is now."""
@@ -218,6 +221,11 @@ class Attachment:
         path, layout = str(self._config.path), self._config.layout.value
         await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
         await asyncio.to_thread(self._write_marker, 0)
+
+    def _proved(self, prove: Prove, look: Callable[[ReplicaRoot], bool] | None) -> bool:
+        with ReplicaRoot(self._config.path) as root:
+            prove(root)
+            return look is not None and look(root)
 
     def _examined(self, row: DeviceRow) -> tuple[Marker | MarkerFault, Standing]:
         with ReplicaRoot(self._config.path) as root:

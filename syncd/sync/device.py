@@ -17,11 +17,14 @@ from pathlib import Path, PurePosixPath
 from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
 from syncd.log import log
-from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, watch
+from syncd.maildir.last_look import LastLook
+from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, Pending, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import leaving, troubles
 from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
 from syncd.sync.activity import Activity
+from syncd.sync.at_rest import AtRest
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
@@ -113,6 +116,8 @@ class Device:
             directories=self._directories,
         )
         self._still = Standstill(name)
+        self._at_rest = AtRest(db)
+        self._last_look = LastLook(config.path)
         self._rounds = DeviceRounds(
             db,
             name,
@@ -149,6 +154,8 @@ class Device:
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
+        self._at_rest.forget()
+        await asyncio.to_thread(self._last_look.begin_anew)
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
             for account in self._mailboxes.accounts:
@@ -172,7 +179,7 @@ class Device:
         device_id = (await self._attachment.row()).id
         follow = partial(self._rounds.ensure_replicas, device_id)
         for replica in await self._directories.give_back(device_id, self._still, follow=follow):
-            self._files.examine(replica)
+            self._examine(replica)
         effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects
@@ -204,13 +211,17 @@ class Device:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
+    def _examine(self, replica: ReplicaRow) -> None:
+        self._files.examine(replica)
+        self._last_look.forget()  # which tells of names only
+
     async def _look_at_directories(self, device_id: int) -> None:
         """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
         await self._directories.look(device_id)
         self._still.let_go(self._mailboxes.absent)
         for one in await self._mailboxes.all_served(device_id) if self._mailboxes.absent else ():
             if one.mailbox.id in self._mailboxes.absent:
-                self._files.examine(one.replica)  # meanwhile nobody hears of what is written in place there
+                self._examine(one.replica)  # meanwhile nobody hears of what is written in place there
 
     async def conclude_directories(self, *, at_once: bool) -> None:
         """Tell accounts which mailboxes a program made or removed, once it is time."""
@@ -224,7 +235,7 @@ class Device:
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile], *, is_listed: bool) -> int:
         replica, directory = served.replica, path_of(served.replica.directory)
         if changes.is_overflow:
-            self._files.examine(replica)  # what was written in place may not have been heard of
+            self._examine(replica)  # what was written in place may not have been heard of
         is_named = any(directory.is_relative_to(one) for one in changes.mailboxes)
         is_whole = changes.is_overflow or (is_named and not is_listed)
         if directory in changes.keyword_lists:
@@ -272,7 +283,7 @@ class Device:
             raise
 
     async def _run(self) -> None:
-        wake, changes = self._wakes.device(self._name), _Pending()
+        wake, changes = self._wakes.device(self._name), Pending()
         try:
             async with asyncio.TaskGroup() as tasks:
                 if self._is_watched:
@@ -283,7 +294,7 @@ class Device:
         except ExceptionGroup as errors:
             raise _first(errors) from errors
 
-    async def _serve(self, changes: "_Pending", wake: asyncio.Event) -> None:
+    async def _serve(self, changes: Pending, wake: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         looked_at = loop.time()
         while True:
@@ -291,14 +302,19 @@ class Device:
             if await self._adoptions.answer(self._attachment.adopt):
                 await self.attach()
                 changes.add(OVERFLOW)
-            await self._attachment.check()
             is_news = self.requests.is_news
-            if self.requests.take() is Asked.LOOK and is_news:
-                await self._hurry()
-                changes.add(_EVERY_NAME)
+            is_to_look = self.requests.take() is Asked.LOOK and is_news
+            is_as_it_was = await self._attachment.check(self._last_look.is_as_it_was if is_to_look else None)
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
+            if self._at_rest and self._is_quiet and not changes.pending and (is_as_it_was or not is_to_look):
+                self.requests.answer()
+                continue
+            if is_to_look:
+                await self._hurry()
+                changes.add(_EVERY_NAME)
+            self._at_rest.begin()
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
@@ -310,14 +326,25 @@ class Device:
             if changes.pending:
                 wake.set()
             elif not self._rounds.is_put_off:
+                if self._is_quiet:
+                    await self._at_rest.end()
                 self.requests.answer()
                 self._activity.now("idle", self._clock())
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Tell whether nothing that the task has in memory is waited for or wanted."""
+        is_waiting = self._second_look.wait_s(self._still) is not None
+        is_waiting |= self._intake.is_busy and not self._config.read_only
+        is_waiting |= self._directories.is_busy or bool(self._mailboxes.absent)
+        return self._rounds.is_done and self._still.error is None and not is_waiting
 
     async def _hurry(self) -> None:
         """Try again at once what waits, also what was given up: somebody asks."""
         self._still.hurry()
-        device_id = (await self._attachment.row()).id
-        await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
+        if await self._at_rest.is_anything_pending():
+            device_id = (await self._attachment.row()).id
+            await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _unseen(self) -> Changes:
         """Return the mailboxes that stood still until now, as changed anyhow."""
@@ -327,10 +354,10 @@ class Device:
         served = await self._mailboxes.served((await self._attachment.row()).id)
         unseen = [one.replica for one in served if one.mailbox.id in again]
         for replica in unseen:
-            self._files.examine(replica)
+            self._examine(replica)
         return Changes(mailboxes=frozenset(PurePosixPath(replica.directory) for replica in unseen))
 
-    async def _watch(self, changes: "_Pending", wake: asyncio.Event) -> None:
+    async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
         async with aclosing(watch(self._config.path, stop=stop, mode=mode)) as found:
@@ -360,17 +387,3 @@ def _first(errors: BaseException) -> BaseException:
     while isinstance(errors, BaseExceptionGroup):
         errors = errors.exceptions[0]
     return errors
-
-
-class _Pending:
-    """Gather changes until the task takes them."""
-
-    def __init__(self) -> None:
-        self.pending = Changes()
-
-    def add(self, changes: Changes) -> None:
-        self.pending |= changes
-
-    def take(self) -> Changes:
-        taken, self.pending = self.pending, Changes()
-        return taken

@@ -213,13 +213,12 @@ class DeviceFiles:
         self._listed.pop(of.id, None)
         await self.read_keywords(of)
         keywords = self.holdable_keywords(of)
-        listed_ns = await asyncio.to_thread(self._keywords_listed_ns, of.directory, keywords)
         places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
         suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
         count = await self._record(of, suspects) if suspects else 0
         self._examined.add(of.id)
-        if changed_ns is not None and listed_ns is not None:
-            self._listed[of.id] = _Listed(of.directory, keywords, (*changed_ns, listed_ns))
+        if changed_ns is not None:
+            self._listed[of.id] = _Listed(of.directory, keywords, changed_ns)
         return count
 
     async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
@@ -313,12 +312,13 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _keywords_listed_ns(self, directory: str, keywords: KeywordMap) -> int | None:
+    def _keywords_listed_ns(
+        self, root: ReplicaRoot, directory: PurePosixPath, keywords: KeywordMap
+    ) -> ChangedNs | None:
         """Return when the list of keywords was written, None if it says something else or is being written."""
-        with ReplicaRoot(self._config.path) as root:
-            (changed_ns,) = root.changed_ns(path_of(directory), KEYWORDS)
-            is_whole = dovecot.read_keywords(root, path_of(directory)) == keywords
-            return changed_ns if is_whole and not is_recent((changed_ns,)) else None
+        changed_ns = root.changed_ns(directory, KEYWORDS)
+        is_whole = dovecot.read_keywords(root, directory) == keywords
+        return changed_ns if is_whole and not is_recent(changed_ns) else None
 
     def _unchanged(self, known: Mapping[int, "_Listed"]) -> frozenset[int]:
         with ReplicaRoot(self._config.path) as root:
@@ -331,9 +331,12 @@ class DeviceFiles:
     def _suspects(
         self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap
     ) -> tuple[tuple[SeenFile, ...], ChangedNs | None]:
-        is_examining = of.id not in self._examined
+        """Return what is to be looked at, and the times by which a later look tells that nothing changed."""
+        is_examining, directory = of.id not in self._examined, PurePosixPath(of.directory)
         with ReplicaRoot(self._config.path) as root:
-            return suspects(root, PurePosixPath(of.directory), places, keywords, is_examining=is_examining)
+            keywords_ns = self._keywords_listed_ns(root, directory, keywords)
+            found, changed_ns = suspects(root, directory, places, keywords, is_examining=is_examining)
+        return found, None if changed_ns is None or keywords_ns is None else (*changed_ns, *keywords_ns)
 
     def _see(
         self,
@@ -372,7 +375,7 @@ class _Listed:
 
     directory: str
     keywords: KeywordMap
-    changed_ns: tuple[int, ...]
+    changed_ns: ChangedNs
 
 
 def _record_returned(

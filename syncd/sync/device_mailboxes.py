@@ -156,6 +156,7 @@ class DeviceMailboxes:
         self.is_giving_up = await self._give_up(rows) or any(one.is_leaving for one in rows.replicas)
         owners = {replica.directory: replica.mailbox_id for replica in rows.replicas}
         known = {one.mailbox_id: PurePosixPath(one.directory) for one in rows.replicas if not one.has_left}
+        selections = {one.mailbox_id: one.selection for one in rows.replicas}
         out = self.absent | rows.out()
         for account, mailbox in rows.selected:
             if (
@@ -168,10 +169,16 @@ class DeviceMailboxes:
                 directory = known.get(mailbox.id) or self.layout.directory(account, mailbox.name)
                 if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
-                # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
-                others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
-                prepare = self._clean_directory if mailbox.id in known else partial(self._make_directory, others=others)
-                is_empty = await asyncio.to_thread(prepare, directory)
+                if mailbox.id in known:
+                    # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
+                    await asyncio.to_thread(self._clean_directory, directory)
+                    is_empty = False
+                else:
+                    others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
+                    is_empty = await asyncio.to_thread(self._make_directory, directory, others=others)
+                if selections.get(mailbox.id) == text:
+                    self._selections[mailbox.id] = text
+                    continue
                 make = partial(
                     devices.ensure_replica,
                     device_id=device_id,
@@ -218,10 +225,9 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
             return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
-    def _clean_directory(self, directory: PurePosixPath) -> bool:
+    def _clean_directory(self, directory: PurePosixPath) -> None:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
-        return False
 
     async def _known(self, device_id: int) -> "_Known":
         return await self._remembered.get(device_id)

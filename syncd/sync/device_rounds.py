@@ -104,11 +104,18 @@ class DeviceRounds:
         self._are_holds_judged = False
         self.is_put_off = False
         """Whether the last rounds left out what accounts were in the middle of reading."""
+        self._is_done = False
 
     def begin_anew(self) -> None:
         """Look for what servers moved in all replicas, also where that was begun: the root was not watched."""
         self._shifted_upto = {}
+        self._is_done = False
         self._outgrown.begin_anew()
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether the last rounds left nothing, and time has not made anything due since."""
+        return self._is_done and not self._outgrown.is_any_due()
 
     async def clean(self, row: DeviceRow) -> None:
         """Remove what interruptions have left of mailboxes that the device does not take any more."""
@@ -126,7 +133,7 @@ class DeviceRounds:
         await self._outgrown.look(row.id)
         effects, rounds, progress = 0, Counter[int](), _Progress()
         in_doubt: dict[int, Mapping[int, int]] = {}
-        self.is_put_off = False
+        self.is_put_off = self._is_done = False
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
             staying = [each for each in moving if not each.replica.is_leaving]
@@ -150,6 +157,9 @@ class DeviceRounds:
                 if self._mailboxes.is_giving_up:
                     await self._leavings.end(row.id)
                 await self._mailboxes.remove_left(row.id, self._still)
+                self._is_done = not (
+                    in_doubt or self._mailboxes.is_giving_up or any(not one.mailbox.is_there for one in moving)
+                )
                 break
             served = min(waiting, key=lambda one: rounds[one.mailbox.id])
             rounds[served.mailbox.id] += 1

@@ -26,6 +26,7 @@ from syncd.store import mailbox_changes, troubles, uploads
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
+from syncd.sync.at_rest import AtRest
 from syncd.sync.imap_listing import is_as_known
 from syncd.sync.imap_mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap_reading import ImapReading
@@ -93,6 +94,7 @@ class ImapAccount:
             second_look_s=second_look_s,
         )
         self._push = self._reading.push
+        self._at_rest = AtRest(db)
         self._changes = ImapMailboxChanges(
             db,
             name,
@@ -164,19 +166,24 @@ class ImapAccount:
             wake.clear()
             asked = self.requests.take()
             is_new = not (is_first and is_again)
-            if asked and is_new:
-                self._failures.end_waits()
-            if asked is Asked.LOOK and is_new:
-                await self._db.write(partial(_hurry, account_id=self._account_id))
-            with self._halves.unseen(self._name):
-                await self._push.push(connection)
-                await self._reading.follow(connection)
-                has_changed = await self._changes.run(connection)
-            is_due = has_changed or self._timer.is_due or await self._reading.is_due()
+            rests = not is_first and bool(self._at_rest) and self._is_quiet
+            is_due = self._timer.is_due
+            if not rests:
+                if asked and is_new:
+                    self._failures.end_waits()
+                if asked is Asked.LOOK and is_new and await self._at_rest.is_anything_pending():
+                    await self._db.write(partial(_hurry, account_id=self._account_id))
+                self._at_rest.begin()
+                with self._halves.unseen(self._name):
+                    await self._push.push(connection)
+                    await self._reading.follow(connection)
+                    is_due |= await self._changes.run(connection)
+                is_due = is_due or await self._reading.is_due()
             if asked or is_first or is_due:
                 self._timer.begin()
                 is_first = False
-                await self._reading.run_pass(connection)
+                if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
+                    await self._at_rest.end()
                 await self._reading.look_again(connection, waits=bool(asked))
                 self.requests.answer()
             elif has_news or connection.has_events:
@@ -185,6 +192,11 @@ class ImapAccount:
             await self._reading.restore(connection)
             may_rest = not (wake.is_set() or self._push.has_made_mailboxes or self._push.may_go_on)
             has_news = may_rest and await self._rest(connection, wake)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Tell whether nothing that the task has in memory is waited for or wanted."""
+        return self._reading.is_quiet and self._changes.wait_s() is None
 
     async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""

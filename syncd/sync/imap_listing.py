@@ -18,6 +18,13 @@ def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     return Listed(entry.octets, name, entry.delimiter, attributes, is_selected(name, patterns), object_id)
 
 
+async def ask(connection: ImapConnection) -> tuple[ListEntry, ...]:
+    """Return what the server lists, with counts, and let it tell in the same round trip how the selected mailbox is."""
+    if "CONDSTORE" in connection.capabilities and connection.selected is not None:
+        return await connection.list_and_select(connection.selected, condstore=True)
+    return await connection.list_mailboxes(with_status=True)  # without mod-sequences a SELECT tells too little
+
+
 def is_as_known(mailbox: MailboxRow, selected: SelectResult) -> bool:
     """Tell whether a SELECT says nothing new."""
     known = mailbox.cursor

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.types import StatusRow
+from syncd.imap.types import ListEntry, StatusRow
 from syncd.log import log
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
 from syncd.store import accounts, listings, uploads
@@ -54,26 +54,33 @@ class ImapMailboxes:
         self._on_change = on_change
         self._absent: frozenset[bytes] = frozenset()
         self._is_recorded = False
+        self._synced: tuple[Sequence[MailboxRow], frozenset[bytes], Sequence[MailboxRow]] = (), frozenset(), ()
         self._known = Remembered(db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_))
 
-    async def synced(self) -> list[MailboxRow]:
+    async def synced(self) -> Sequence[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
         rows = await self._known.get(self._account_id)
-        synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
-        return sorted(synced, key=lambda row: sync_order(row.name, row.special_use))
+        if self._synced[0] is not rows or self._synced[1] != self._absent:
+            synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
+            synced.sort(key=lambda row: sync_order(row.name, row.special_use))
+            self._synced = rows, self._absent, synced
+        return self._synced[2]
 
-    async def list(self, connection: ImapConnection, *, selects_anew: bool = False) -> dict[bytes, StatusRow]:
-        """Record what the server lists, and return the counts of those mailboxes for which it gave them.
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether the last LIST missed nothing."""
+        return self._is_recorded and not self._absent
 
-        selects_anew: select the mailbox that is selected once more, so that it is told how it is now.
+    async def list(self, connection: ImapConnection) -> dict[bytes, StatusRow]:
+        """Ask what the server lists, and `record` it."""
+        return await self.record(connection, await connection.list_mailboxes(with_status=True))
+
+    async def record(self, connection: ImapConnection, entries: Sequence[ListEntry]) -> dict[bytes, StatusRow]:
+        """Record what the server has just listed, and return the counts of those mailboxes for which it gave them.
+
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
-        has_modseqs = "CONDSTORE" in connection.capabilities  # without them a SELECT cannot tell that all is as it was
-        if selects_anew and has_modseqs and connection.selected is not None:
-            entries = await connection.list_and_select(connection.selected, condstore=True)
-        else:
-            entries = await connection.list_mailboxes(with_status=True)
         known = await self._known.get(self._account_id)
         listed = {entry.octets: listed_of(entry, self._patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())

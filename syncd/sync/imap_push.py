@@ -78,6 +78,11 @@ class ImapPush:
         """Whether there are mailboxes on the server that are to be listed before what they are for can be brought."""
         self._made_at: dict[int, float] = {}
 
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether nothing that was pushed is to be followed or tried again, but for what the store says."""
+        return not (self._filled or self._unseen or self.has_made_mailboxes) and self._again_at is None
+
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
         return None if self._again_at is None else max(self._again_at - self._clock(), 0.0)

@@ -12,20 +12,18 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung
 from syncd.imap.quirks import NONE, Quirks
 from syncd.log import log
-from syncd.store import accounts, found_files, server_tree, settled_uploads
+from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.imap_identity import RenumberedError
-from syncd.sync.imap_listing import has_arrivals, is_selected_as_known, is_unchanged
+from syncd.sync.imap_listing import ask, has_arrivals, is_selected_as_known, is_unchanged
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
@@ -34,13 +32,13 @@ from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.successes import Successes
 from syncd.sync.suspicions import Suspicions
 from syncd.sync.wakes import Wakes
 
 _NEWEST_BODIES = 100
 _SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
-_RECORD_EVERY_S = 60.0
 """How long new mail in INBOX may go unnoticed during a pass."""
 
 
@@ -87,7 +85,9 @@ class ImapReading:
         self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
         self._fetched = 0
-        self._succeeded_at: float | None = None
+        self._successes = Successes(db, account_id, activity, clock=clock)
+        self._answer: tuple[object, ...] = ()
+        """What the server says of all mailboxes, and of the selected one, when nothing has changed."""
         self.mailboxes = ImapMailboxes(
             db,
             name,
@@ -118,7 +118,7 @@ class ImapReading:
         self._quirks = quirks
         self._seen.clear()
         self._was_interrupted = True
-        self._succeeded_at = None
+        self._successes.begin()
 
     async def is_due(self) -> bool:
         """Tell whether there is cause for a pass.
@@ -127,14 +127,28 @@ class ImapReading:
         """
         if self.push.has_made_mailboxes or self.second_look_s() == 0.0 or await self._latecomers.have_come():
             return True
-        return await self._is_awaited()
+        return await self._successes.are_awaited()
 
-    async def run_pass(self, connection: ImapConnection) -> None:
-        """Go once through the mailboxes, and read what changed in them."""
+    @property
+    def is_quiet(self) -> bool:
+        """Tell whether nothing is doubted, failing, left out or under way, but for what the store says."""
+        is_waiting = self._suspicions or self._failures or self._latecomers or self._was_interrupted
+        return not is_waiting and self.mailboxes.is_quiet and self.push.is_quiet
+
+    async def run_pass(self, connection: ImapConnection, *, is_at_rest: bool = False) -> bool:
+        """Go once through the mailboxes, read what changed in them, and tell whether nothing had.
+
+        is_at_rest: where the server says the very same as when nothing had, there is nothing else to be done.
+        """
         self._activity.now("listing mailboxes", self._clock())
         self.push.has_made_mailboxes = False
         began = self._glanced_at = asyncio.get_running_loop().time()
-        statuses = await self.mailboxes.list(connection, selects_anew=True)
+        entries = await ask(connection)
+        answer = (entries, connection.selected, connection.selection)
+        if is_at_rest and answer == self._answer and not connection.has_events:
+            await self._successes.record()
+            return True
+        statuses = await self.mailboxes.record(connection, entries)
         rows = await self.mailboxes.synced()
         changed = [
             row
@@ -162,23 +176,23 @@ class ImapReading:
             await self._guarded(connection, mailbox, self._read_rows)
             await self._glance_at_inbox(connection)
         self._suspicions.end_pass(began)
-        now = self._clock()
-        due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
-        for mailbox in await self.mailboxes.synced():
-            if mailbox.id in due or self._complete_at.get(mailbox.id) != mailbox.version:
-                await self._guarded(connection, mailbox, self._read_bodies)
-        if not self._suspicions:
-            await self._succeed()
-
-    async def _succeed(self) -> None:
-        """Record that a pass ended well; not each time, for it is all that a pass without news would write."""
-        self._activity.succeeded_at = now = self._clock()
-        is_awaited = await self._is_awaited()
-        if is_awaited or self._succeeded_at is None or not 0 <= now - self._succeeded_at < _RECORD_EVERY_S:
-            await self._db.write(partial(_succeeded, account_id=self._account_id, now=now))
-            self._succeeded_at = now
-        if is_awaited:
+        incomplete = await self._incomplete()
+        for mailbox in incomplete:
+            await self._guarded(connection, mailbox, self._read_bodies)
+        if not self._suspicions and await self._successes.record():
             self._wake_devices()
+        is_as_known = not (changed or has_confirmed or incomplete)
+        self._answer = answer if is_as_known else ()
+        return is_as_known
+
+    async def _incomplete(self) -> list[MailboxRow]:
+        """Return the mailboxes of which bodies may have to be fetched."""
+        synced, now = await self.mailboxes.synced(), self._clock()
+        due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
+        lacking = await self._db.read(partial(mailboxes_without_bodies, account_id=self._account_id))
+        # NOTE: read after the versions were, so that what came in between has a version of its own.
+        self._complete_at |= {row.id: row.version for row in synced if row.is_listed and row.id not in lacking}
+        return [row for row in synced if row.id in due or self._complete_at.get(row.id) != row.version]
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -221,10 +235,6 @@ class ImapReading:
     def second_look_s(self) -> float | None:
         """Return the time until the server is to be asked again for what it seems to have lost, None: for nothing."""
         return self._suspicions.wait_s(asyncio.get_running_loop().time())
-
-    async def _is_awaited(self) -> bool:
-        """Tell whether devices found files of which only a server that was read since tells whether it has them."""
-        return await self._db.read(partial(found_files.wait_for_reading, account_id=self._account_id))
 
     async def _record_confirmed(self) -> bool:
         """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it.
@@ -269,8 +279,8 @@ class ImapReading:
 
     async def _bind_bodies(self, connection: ImapConnection) -> None:
         """Bind what need not be fetched, which is what was moved."""
-        for mailbox in await self.mailboxes.synced():
-            if mailbox.is_listed and self._complete_at.get(mailbox.id) != mailbox.version:
+        for mailbox in await self._incomplete():
+            if mailbox.is_listed:
                 await self._guarded(connection, mailbox, self._read_known_bodies)
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
@@ -391,8 +401,3 @@ class ImapReading:
             wake = self._wakes.device(device)
             if self._halves.are_seen(self._name, wake=wake):  # else it is woken when they are
                 wake.set()
-
-
-def _succeeded(conn: Connection, *, account_id: int, now: float) -> None:
-    accounts.record_success(conn, account_id=account_id, now=now)
-    settled_uploads.forget_filed(conn, account_id=account_id, now=now)

@@ -18,6 +18,10 @@ class Latecomers:
         self._account = account
         self._left_out: dict[int, frozenset[str]] = {}
 
+    def __bool__(self) -> bool:
+        """Tell whether some device was left out of any mailbox."""
+        return bool(self._left_out)
+
     def __contains__(self, mailbox_id: int) -> bool:
         """Tell whether some device was left out of a mailbox when it was last asked for."""
         return mailbox_id in self._left_out

@@ -46,6 +46,10 @@ class MailboxFailures:
         self._account = account
         self._waits: dict[tuple[int, Work], _Wait] = {}
 
+    def __bool__(self) -> bool:
+        """Tell whether the last attempt failed with any mailbox."""
+        return bool(self._waits)
+
     def is_failing(self, mailbox_id: int, work: Work) -> bool:
         """Tell whether the last attempt failed."""
         return (mailbox_id, work) in self._waits

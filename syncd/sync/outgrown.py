@@ -52,6 +52,13 @@ class Outgrown:
         for replica_id, message_ids in found.items():
             self._due_at.setdefault(replica_id, {}).update(dict.fromkeys(message_ids, now))
 
+    def is_any_due(self) -> bool:
+        """Tell whether it is time to look, or for files of any replica to go."""
+        now = self._clock()
+        selection = selection_of(self._config, now=now)
+        is_time = self._looked_at is None or not 0.0 <= now - self._looked_at < _EVERY_S
+        return (selection.is_limited and is_time) or any(map(self.is_due, self._due_at))
+
     def is_due(self, replica_id: int) -> bool:
         """Tell whether files of a replica are to go now."""
         now = self._clock()

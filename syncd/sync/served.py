@@ -13,7 +13,7 @@ from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
-from syncd.store.backlog import wanted_bodies
+from syncd.store.backlog import mailboxes_without_bodies, wanted_bodies
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -105,6 +105,7 @@ def leftover(
     busy_devices |= {name for name in of_devices if ids.get(name) in returned}
     removed = {(one.device_id, one.mailbox_id) for one in changes if one.is_removal}
     positions: list[tuple[str, int, int]] = []
+    found = found_files.with_found(conn)
     for served in served_replicas(conn, config):
         if served.account not in of_accounts or served.device not in of_devices:
             continue
@@ -114,7 +115,7 @@ def leftover(
             replica is None
             or not served.is_followed
             or replica.has_server_news
-            or _is_unsettled(conn, config, served, now=now)
+            or _is_unsettled(conn, config, served, found, now=now)
         ):
             busy_devices.add(served.device)
             positions.append((served.device, served.mailbox.id, -1 if replica is None else replica.server_cursor))
@@ -157,11 +158,15 @@ def due_changes(
                     continue
 
 
-def _is_unsettled(conn: Connection, config: Config, served: ServedReplica, *, now: float) -> bool:
-    """Tell whether a device has to look at files that were there before us."""
+def _is_unsettled(
+    conn: Connection, config: Config, served: ServedReplica, found: Collection[int], *, now: float
+) -> bool:
+    """Tell whether a device has to look at files that were there before us; found: the replicas that have such."""
     of = served.replica
     if of is None or of.listed_at is None:
         return True
+    if of.id not in found:
+        return False
     selection = served.selection(config.devices[served.device], now=now)
     return found_files.is_match_due(conn, of, selection=selection, now=now)
 
@@ -184,7 +189,8 @@ def _takes_in(conn: Connection, device_id: int) -> bool:
 
 def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float) -> bool:
     account_id = account_ids(conn).get(account)
-    if account_id is None:
+    lacking = mailboxes_without_bodies(conn, account_id=account_id) if account_id is not None else frozenset()
+    if account_id is None or not lacking:
         return False
     takers = Takers(config)
     return any(
@@ -199,5 +205,5 @@ def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float)
             now=now,
         )
         for row in accounts.mailboxes(conn, account_id=account_id)
-        if row.is_synced and row.is_listed
+        if row.id in lacking and row.is_synced and row.is_listed
     )

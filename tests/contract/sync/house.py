@@ -100,7 +100,9 @@ class House:
         url: str | None = None,
         second_look_s: float = 0.02,
         patience_s: float = _SETTLE_S,
+        watches_devices: bool = True,
     ) -> None:
+        self._watches_devices = watches_devices
         self._second_look_s = second_look_s
         self._patience_s = patience_s
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
@@ -169,6 +171,7 @@ class House:
                 activity=Activity(),
                 clock=self.clock,
                 rule=rule,
+                is_watched=self._watches_devices,
             )
         self._running = [asyncio.create_task(self._keep(name, task)) for name, task in self._tasks().items()]
         served = (one for one in self.accounts.values() if isinstance(one, Pop3Account))

@@ -1,12 +1,10 @@
 """Work goes to what needs it: new mail does not wait for old, and what nobody takes costs nothing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import select
 
 from syncd.store import schema
 from syncd.sync import imap_mailbox, imap_reading
@@ -62,38 +60,3 @@ async def test_device_that_left_is_not_pushed_for(tmp_path: Path, user: Provider
             found = await house.db.write(lambda conn, raised=raised, ask=ask: (conn.execute(raised), ask(conn))[1])
 
             assert ("INBOX" in {str(row.name) for row in found}) == is_changed
-
-
-async def test_pass_without_news_writes_nothing_and_looks_at_no_row_of_a_file(tmp_path: Path, user: Provider) -> None:
-    """It costs the same for any number of files."""
-    user.receive("a", "b")
-    async with (
-        Tap(user.server.imap_port) as tap,
-        House(tmp_path, accounts={"work": imap(user.server, user.user, port=tap.port)}) as house,
-    ):
-        await house.settle()
-        await house.ask()
-        written, asked = house.db.writes, list[str]()
-        tap.lines.clear()
-
-        with statements(asked):
-            await house.ask()
-
-        assert house.db.writes == written
-        assert not [one for one in asked if one.startswith("SELECT replica_message.name")]
-        assert [line.split()[-1 if line == b"DONE" else 1] for line in tap.lines][:3] == [b"DONE", b"LIST", b"SELECT"]
-        assert sum(b"SELECT" in line for line in tap.lines) == 1
-
-
-@contextmanager
-def statements(asked: list[str]) -> Iterator[None]:
-    """Collect the statements that any database executes meanwhile."""
-
-    def collect(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        asked.append(" ".join(statement.split()))
-
-    event.listen(Engine, "before_cursor_execute", collect)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", collect)

@@ -1,0 +1,31 @@
+"""Floor 3: whether the store holds anything that comes due by itself, or that somebody may ask to be tried again."""
+
+from sqlalchemy import Connection, and_, exists, or_, select
+
+from syncd.mail.tree import ReplicaState
+from syncd.store.journal import FOUND, ON_ITS_WAY, CopyState
+from syncd.store.schema import hold, journal, mailbox_change, replica_message, trouble
+
+
+def is_anything_pending(conn: Connection) -> bool:
+    """Tell whether anything is set aside, held, wanted, under way, or not as it should be.
+
+    Where nothing is, what there is to do stays the same until somebody writes, whatever the time.
+    """
+    return bool(conn.execute(_PENDING).scalar_one())
+
+
+_OF_FILES = (FOUND, *(state.value for state in CopyState))
+_PENDING = select(
+    or_(
+        exists(select(trouble.c.id)),
+        exists(select(hold.c.id)),
+        exists(select(mailbox_change.c.id)),
+        exists(select(replica_message.c.id).where(replica_message.c.state != ReplicaState.PRESENT)),
+        exists(select(journal.c.id).where(journal.c.kind.in_(ON_ITS_WAY))),
+        # NOTE: what is left of these when their file is gone concerns nobody.
+        exists(
+            select(journal.c.id).where(and_(journal.c.kind.in_(_OF_FILES), journal.c.replica_message_id.is_not(None)))
+        ),
+    )
+)
