@@ -89,7 +89,9 @@ async def _store(session: Session, uids: UidSet, change: bytes, unchanged_since:
     for piece in uids.pieces(SET_MAX_BYTES):
         collector = Storing(piece)
         stored.append(collector)
-        end = await session.attempt("UID STORE", str(piece).encode(), condition + change, collector=collector)
+        end = await session.attempt(
+            "UID STORE", str(piece).encode(), condition + change, collector=collector, is_pipelined=True
+        )
         if end.text.code == "MODIFIED":
             modified |= _modified(end.text.arguments)
         elif end.kind != "OK":

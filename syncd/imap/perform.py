@@ -1,5 +1,6 @@
 """Floor 3, imap: flag changes of many messages as few STOREs, with an outcome for each message."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,9 +56,16 @@ async def store_changes(
     groups: dict[tuple[Flags, Flags], list[int]] = {}
     for change in changes:
         groups.setdefault((change.add, change.remove), []).append(change.uid)
+    # NOTE: no message is in two of them, so that none has to wait for the answer to another.
+    stored = await asyncio.gather(
+        *(_store(connection, UidSet.of(uids), *change, unchanged_since) for change, uids in groups.items()),
+        return_exceptions=True,
+    )
     outcomes: list[StoreOutcome] = []
-    for (add, remove), uids in groups.items():
-        outcomes += await _store(connection, UidSet.of(uids), add, remove, unchanged_since)
+    for one in stored:
+        if isinstance(one, BaseException):
+            raise one
+        outcomes += one
     return tuple(outcomes)
 
 

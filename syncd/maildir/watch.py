@@ -34,10 +34,10 @@ from syncd.maildir.sweep import Sweep
 # NOTE: at lower levels watchfiles logs the paths that changed, which tell the names of mailboxes.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
-_STEP_MS = 30
-"""The watcher wakes up this often while nothing happens, and hears of a change at most so much later."""
+_STEP_MS = 10
+"""The watcher wakes up this often while nothing happens; it tells of a change once a step has brought no other."""
 _DEBOUNCE_MS = 100
-_IDLE_MS = 100
+_IDLE_MS = 250
 _RESTART_DELAY_S = 0.1
 _FAILURES_MAX = 5
 _JOIN_S = 1.0

@@ -10,6 +10,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
     update,
 )
@@ -147,6 +148,11 @@ def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
     return conn.execute(_VANISHED, {"of_mailbox": mailbox_id, "since": since}).first() is not None
 
 
+def has_told(conn: Connection, *, mailbox_id: int, since: int) -> bool:
+    """Tell whether anything is to be told to devices after this version; of a message without a body nothing is."""
+    return conn.execute(_TOLD, {"of_mailbox": mailbox_id, "since": since}).first() is not None
+
+
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}
@@ -275,6 +281,15 @@ _VANISHED = (
         server_message.c.mailbox_id == bindparam("of_mailbox"),
         server_message.c.version > bindparam("since"),
         server_message.c.gone_at.is_not(None),
+    )
+    .limit(1)
+)
+_TOLD = (
+    select(server_message.c.id)
+    .where(
+        server_message.c.mailbox_id == bindparam("of_mailbox"),
+        server_message.c.version > bindparam("since"),
+        or_(server_message.c.gone_at.is_not(None), server_message.c.body_id.is_not(None)),
     )
     .limit(1)
 )

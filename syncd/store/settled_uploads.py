@@ -36,7 +36,10 @@ def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> froze
     A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
     uploads of which the file is that of its message now.
     """
-    return frozenset(one.upload.id for one in settled if _settle(conn, one, now=now))
+    done = [one.upload for one in settled if _settle(conn, one, now=now)]
+    for device_id in {upload.device_id for upload in done}:
+        _wake_sources(conn, device_id)
+    return frozenset(upload.id for upload in done)
 
 
 def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
@@ -78,7 +81,6 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     conn.execute(
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )
-    _wake_sources(conn, upload)
     return True
 
 
@@ -122,13 +124,11 @@ def _with_letters(flags: Flags) -> Flags:
     return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
 
 
-def _wake_sources(conn: Connection, upload: Upload) -> None:
-    """Let what the device deleted be planned once more: it may be what this file has taken the place of."""
+def _wake_sources(conn: Connection, device_id: int) -> None:
+    """Let what a device deleted be planned once more: it may be what a file of it has taken the place of."""
     deleted = exists().where(
         replica_message.c.replica_id == replica.c.id,
         replica_message.c.state != ReplicaState.PRESENT,
         replica_message.c.state == ReplicaState.DELETED,
     )
-    conn.execute(
-        update(replica).where(replica.c.device_id == upload.device_id, deleted).values(version=replica.c.version + 1)
-    )
+    conn.execute(update(replica).where(replica.c.device_id == device_id, deleted).values(version=replica.c.version + 1))

@@ -123,10 +123,10 @@ class DepartureRound:
 
     async def run(self) -> "Departures":
         """Guard, perform and settle; what could not be settled holds the cursors of those who want it."""
-        allowed: Mapping[ReplicaRow, frozenset[int]] = {}
         is_guarded = bool(self.wishes.by_replica) or await self.db.read(self._has_holds)
-        if is_guarded:
-            allowed = await self.db.write(self._admit)
+        if not is_guarded:
+            return Departures(effects=len(self.wishes.returning), is_stale=False, moved=())
+        allowed = await self.db.write(self._admit)
         effects = self._effects(frozenset().union(*allowed.values()))
         departed = await self.side.depart(self.mailbox, effects) if effects else Departed()
         overtaken = {one.message_id for one in effects} - departed.gone - departed.refused.keys()

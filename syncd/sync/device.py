@@ -2,7 +2,8 @@
 
 Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
 for a server tree that changed, and for the hourly complete look. What a look finds added is taken into the store, and
-what it misses is looked for once more and only then deleted, both after `settle`. After that come the rounds
+what it misses is looked for once more and only then deleted, both after `settle`, or at once where somebody waits for
+it: who asks for a sync says that no program is in the middle of its work. After that come the rounds
 (`device_rounds`), which end early when the device does something. A mailbox that fails stands still by itself; after
 its wait it is listed completely, for what happened in it meanwhile was not looked at.
 """
@@ -222,15 +223,12 @@ class Device:
             if one.mailbox.id in self._mailboxes.absent:
                 self._examine(one.replica)  # meanwhile nobody hears of what is written in place there
 
-    async def conclude_directories(self, *, waits: bool) -> None:
-        """Tell accounts which mailboxes a program made or removed, once it is time; waits: until it is."""
+    async def conclude_directories(self, *, at_once: bool) -> None:
+        """Tell accounts which mailboxes a program made or removed, once it is time."""
         if not self._directories.is_busy:
             return
-        wait_s = self._directories.wait_s()
-        if waits and wait_s:
-            await asyncio.sleep(wait_s)
         device_id = (await self._attachment.row()).id
-        for account in await self._directories.run(device_id):
+        for account in await self._directories.run(device_id, at_once=at_once):
             self._wakes.account(account).set()
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
@@ -252,31 +250,27 @@ class Device:
             self._wakes.account(served.account).set()
         return count
 
-    async def take_in(self, *, waits: bool) -> None:
-        """Take what the device added into the store, of that whose time has come; waits: until that of all has."""
+    async def take_in(self, *, at_once: bool) -> None:
+        """Take what the device added into the store, of that whose time has come; at_once: all, after a moment."""
         if self._config.read_only:
             return
-        if not (self._intake.is_busy or waits):
+        if not (self._intake.is_busy or at_once):
             return
         device_id = (await self._attachment.row()).id
         served = await self._mailboxes.looked_at(device_id)
-        accounts = await self._intake.run(device_id, served, self._still, waits=waits)
+        accounts = await self._intake.run(device_id, served, self._still, at_once=at_once)
         for account in accounts:
             self._wakes.account(account).set()
         await self._second_look.note(device_id, served, is_news=bool(accounts))
 
-    async def look_again(self, *, waits: bool) -> None:
-        """Conclude which missing files are deleted, of those whose time has come; waits: until that of all has."""
+    async def look_again(self, *, at_once: bool) -> None:
+        """Conclude which missing files are deleted, of those whose time has come; at_once: of all."""
         device_id = (await self._attachment.row()).id
-        for _ in range(_SECOND_LOOKS_MAX if waits else 1):
-            wait_s = self._second_look.wait_s(self._still, for_all=waits)
-            if wait_s is None:
+        for _ in range(_SECOND_LOOKS_MAX if at_once else 1):
+            if self._second_look.wait_s(self._still, at_once=at_once) != 0.0:
                 break
-            if waits:
-                self._activity.now("waiting whether missing files come back", self._clock())
-                await asyncio.sleep(wait_s)
             served = await self._mailboxes.looked_at(device_id)
-            for account in await self._second_look.run(device_id, served, self._still):
+            for account in await self._second_look.run(device_id, served, self._still, at_once=at_once):
                 self._wakes.account(account).set()
 
     async def run(self) -> None:
@@ -308,8 +302,8 @@ class Device:
             if await self._adoptions.answer(self._attachment.adopt):
                 await self.attach()
                 changes.add(OVERFLOW)
-            asked = self.requests.take()
-            is_to_look = asked is Asked.LOOK
+            is_news = self.requests.is_news
+            is_to_look = self.requests.take() is Asked.LOOK and is_news
             is_as_it_was = await self._attachment.check(self._last_look.is_as_it_was if is_to_look else None)
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
@@ -324,9 +318,10 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
-            await self.conclude_directories(waits=bool(asked))
-            await self.take_in(waits=bool(asked))  # what was moved is known before its old file is deleted
-            await self.look_again(waits=bool(asked))
+            at_once = self.requests.are_awaited
+            await self.conclude_directories(at_once=at_once)
+            await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
+            await self.look_again(at_once=at_once)
             await self.settle(until=lambda: bool(changes.pending))
             if changes.pending:
                 wake.set()

@@ -1,9 +1,8 @@
 """Floor 4: the files of one device: names are minted, tasks performed, changes observed and recorded."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -41,9 +40,11 @@ from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.contents import Content, batches, read_contents
 from syncd.sync.file_effects import effect_of, outcome_of, path_of
+from syncd.sync.own_doing import OwnDoing, Place
 from syncd.sync.policies import keyword_map, keyword_names
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
+    FileDone,
     FileOutcome,
     FileTask,
     FileToDeliver,
@@ -54,7 +55,6 @@ from syncd.sync.sightings import Seen, place_of, see, suspects
 from syncd.sync.thread import to_its_end
 
 _SMALL_BODY_BYTES = 1024 * 1024
-_OURS_MAX = 20_000
 
 
 class DeviceFiles:
@@ -88,7 +88,7 @@ class DeviceFiles:
         self._keywords: dict[str, KeywordMap] = {}
         self._examined: set[int] = set()
         self._listed: dict[int, _Listed] = {}
-        self._ours: OrderedDict[tuple[PurePosixPath, SeenFile], bool] = OrderedDict()
+        self._ours = OwnDoing()
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
@@ -151,13 +151,19 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
-        if self._is_watched:
-            self._expect(of, tasks, keywords)
+        expected = self._expect(of, tasks, keywords) if self._is_watched else {}
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
-        outcomes = await to_its_end(perform, of, tasks, octets)
-        return {
-            task.file.id: outcome_of(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
-        }
+        done: Mapping[int, FileOutcome] = {}
+        try:
+            outcomes = await to_its_end(perform, of, tasks, octets)
+            done = {
+                task.file.id: outcome_of(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
+            }
+        finally:
+            for file_id, places in expected.items():
+                if not isinstance(done.get(file_id), FileDone):
+                    self._ours.forget(places)
+        return done
 
     async def _octets(self, body_ids: Sequence[int]) -> Mapping[int, bytes]:
         recent = self._recent.take(body_ids)
@@ -170,20 +176,11 @@ class DeviceFiles:
 
     def expect(self, of: ReplicaRow, file: SeenFile) -> None:
         """Remember that a file will appear by our own doing."""
-        self._ours[path_of(of.directory), file] = True
+        self._ours.expect((path_of(of.directory), file))
 
     def unexpected(self, changes: Changes) -> Changes:
-        """Return the changes without the files that appeared because we have just put them there.
-
-        Only that they appeared: that one went or was written is somebody else's doing, and looked at. One that went
-        and comes back is not ours any more, whether its delivery was heard of or not.
-        """
-        ours, self_put = self._ours, set()
-        for changed in changes.files:
-            is_ours = ours.pop((changed.directory, changed.file), False)
-            if is_ours and not (changed.is_gone or changed.is_written):
-                self_put.add(changed)
-        return replace(changes, files=changes.files - self_put) if self_put else changes
+        """Return the changes without those that we made ourselves."""
+        return self._ours.unexpected(changes)
 
     async def observe(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         """Look at files that an event named, record what the device did, and return how many changes that were."""
@@ -268,17 +265,22 @@ class DeviceFiles:
         with ReplicaRoot(self._config.path) as root:
             return [one for batch in batches(seen) for one in read_contents(root, PurePosixPath(directory), batch)]
 
-    def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> None:
-        """Remember which files will appear by our own doing."""
+    def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> Mapping[int, Sequence[Place]]:
+        """Remember which files will come and go by our own doing, and return their places, by row id."""
         directory = path_of(of.directory)
+        expected: dict[int, list[Place]] = {}
         for task in tasks:
+            places = expected[task.file.id] = []
+            if not isinstance(task, FileToDeliver):
+                places.append((directory, place_of(task.file)))
+                self._ours.expect(places[-1], is_gone=True)
             if not isinstance(task, FileToRemove):
                 letters = letters_of(task.flags, keywords)
                 name, subdir = task.file.name, CUR if letters or isinstance(task, FileToRename) else NEW
                 info = letters if subdir == CUR else None
-                self._ours[directory, SeenFile(name, subdir, str(FileName(name, info)))] = True
-        while len(self._ours) > _OURS_MAX:
-            self._ours.popitem(last=False)
+                places.append((directory, SeenFile(name, subdir, str(FileName(name, info)))))
+                self._ours.expect(places[-1])
+        return expected
 
     def _perform(
         self,

@@ -125,9 +125,12 @@ class DirectoryChanges:
         """Look which directories there are, and forget what was wanted because of one that came or went."""
         await self._look(device_id)
 
-    async def run(self, device_id: int) -> frozenset[str]:
-        """Look again once it is time, and return the accounts that have something to do by what is still so."""
-        if self.wait_s() != 0.0:
+    async def run(self, device_id: int, *, at_once: bool = False) -> frozenset[str]:
+        """Look again once it is time, and return the accounts that have something to do by what is still so.
+
+        at_once: somebody who asks for it says that no program is in the middle of its work.
+        """
+        if not self._since or (self.wait_s() != 0.0 and not at_once):
             if self._unlooked:
                 await self._look(device_id)  # it may have been looked at by now
             return frozenset()

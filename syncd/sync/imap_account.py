@@ -190,7 +190,7 @@ class ImapAccount:
                 await self._reading.look_at_selected(connection)
             await self._reading.follow(connection)
             await self._reading.restore(connection)
-            may_rest = not (wake.is_set() or self._push.has_made_mailboxes)
+            may_rest = not (wake.is_set() or self._push.has_made_mailboxes or self._push.may_go_on)
             has_news = may_rest and await self._rest(connection, wake)
 
     @property

@@ -25,7 +25,7 @@ from syncd.imap.refusals import OF_MAILBOX
 from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.message import facts_of
-from syncd.mail.uidset import EMPTY, UidSet
+from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
 from syncd.reconcile.moves import Way
 from syncd.store import accounts, bodies, server_tree, uploads
@@ -173,9 +173,7 @@ class ImapArrivals:
         self, target: MailboxRow, sent: Sequence[Upload], uidnext: int, hints: Mapping[int, int]
     ) -> Brought:
         await self._select(target)
-        # NOTE: `n:*` names the last message even if its UID is below n.
-        uids = UidSet.of(uid for uid in await self._connection.search_uids(f"UID {uidnext}:*") if uid >= uidnext)
-        found_rows = await fetch_facts(self._connection, uids) if uids else []
+        found_rows = await fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX))
         rows = {row.uid: row for row in found_rows if row.flags is not None}
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
         sizes = {one.size_bytes for one in wanted}

@@ -1,8 +1,11 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
+
+from sqlalchemy import Connection
 
 from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
@@ -27,6 +30,7 @@ _ROUNDS_MAX = 100
 _OVERTAKEN_MAX = 4
 _MADE_FOR_MAX = 1000
 _MADE_ONCE_S = 300.0
+_NOTHING_S = 1.0
 
 
 class ImapPush:
@@ -44,9 +48,13 @@ class ImapPush:
         clock: Callable[[], float],
         observer: Callable[[ImapConnection, MailboxRow], ImapMailbox],
         look: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
+        is_doubted: Callable[[int], bool],
         on_change: Callable[[], None],
     ) -> None:
-        """Call `look` for a mailbox in which the server was faster, and `on_change` when something was stored."""
+        """Call `look` for a mailbox in which the server was faster, and `on_change` when something was stored.
+
+        is_doubted: tells of a mailbox, by id, whether it is to be known first what is there.
+        """
         self._db = db
         self._account = account
         self._account_id = account_id
@@ -56,11 +64,14 @@ class ImapPush:
         self._clock = clock
         self._observer = observer
         self._look = look
+        self._is_doubted = is_doubted
+        self._put_off: frozenset[int] = frozenset()
         self._on_change = on_change
         self._filled: set[int] = set()
         self._unseen: set[int] = set()
         self._unmoved: frozenset[int] = frozenset()
         self._is_pushing = False
+        self._nothing_at: tuple[int | None, float] = None, 0.0
         self._done = self._total = 0
         self._again_at: float | None = None
         self.has_made_mailboxes = False
@@ -70,11 +81,17 @@ class ImapPush:
     @property
     def is_quiet(self) -> bool:
         """Tell whether nothing that was pushed is to be followed or tried again, but for what the store says."""
-        return not (self._filled or self._unseen or self.has_made_mailboxes) and self._again_at is None
+        is_waiting = self._filled or self._unseen or self._put_off or self.has_made_mailboxes
+        return not is_waiting and self._again_at is None
 
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
         return None if self._again_at is None else max(self._again_at - self._clock(), 0.0)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Tell whether a mailbox was put off because of a doubt that is over."""
+        return any(not self._is_doubted(mailbox_id) for mailbox_id in self._put_off)
 
     async def push(self, connection: ImapConnection) -> None:
         """Go through the mailboxes that devices changed until none is left but those that failed.
@@ -83,11 +100,30 @@ class ImapPush:
         """
         if self._is_pushing:
             return  # whoever asks reads something on our behalf
+        if await self._has_nothing():
+            self._again_at, self._put_off = None, frozenset()
+            return
         self._is_pushing = True
         try:
             await self._push(connection)
         finally:
             self._is_pushing = False
+
+    async def _has_nothing(self) -> bool:
+        """Tell whether devices changed nothing; asked again and again between the steps of reading."""
+        # NOTE: counted before it is read. What a server refused is due at some time, which nobody needs to hit.
+        known, now_s = self._db.writes, asyncio.get_running_loop().time()
+        if known is not None and known == self._nothing_at[0] and now_s < self._nothing_at[1] + _NOTHING_S:
+            return True
+        if await self._db.read(self._is_anything_there):
+            return False
+        self._nothing_at = known, now_s
+        return True
+
+    def _is_anything_there(self, conn: Connection) -> bool:
+        if uploads.are_any(conn, account_id=self._account_id):
+            return True
+        return bool(self._takers.changed(conn, account=self._account, account_id=self._account_id, now=self._clock()))
 
     async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
         """Push, and put back those of these messages that the server did not move: it was looked for them since."""
@@ -111,8 +147,9 @@ class ImapPush:
             changed = await self._db.read(
                 partial(self._takers.changed, account=self._account, account_id=self._account_id, now=self._clock())
             )
-            awake = (each for each in changed if each.id not in waiting)
-            ready = [each for each in awake if not self._failures.is_waiting(each.id, Work.PUSH)]
+            awake = [each for each in changed if not self._failures.is_waiting(each.id, Work.PUSH)]
+            self._put_off = frozenset(each.id for each in awake if self._is_doubted(each.id))
+            ready = [each for each in awake if each.id not in self._put_off | waiting]
             if not ready and not has_arrived:
                 return
             was_overtaken = False

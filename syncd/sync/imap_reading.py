@@ -108,6 +108,7 @@ class ImapReading:
             clock=clock,
             observer=self._observer,
             look=self._read_overtaken,
+            is_doubted=self._suspicions.has,
             on_change=self._wake_devices,
         )
         """The other direction: it reads where the server was faster, and goes before each mailbox that is read."""
@@ -310,8 +311,11 @@ class ImapReading:
             self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        if (now_known.version, now_known.is_listed) != (mailbox.version, mailbox.is_listed):
-            self._wake_devices()
+        has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
+        if now_known.is_listed is not mailbox.is_listed or (
+            now_known.version != mailbox.version and await self._db.read(has_told)
+        ):
+            self._wake_devices()  # of what is new they hear when its body is there
         return True
 
     async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
@@ -394,4 +398,6 @@ class ImapReading:
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):
-            self._wakes.device(device).set()
+            wake = self._wakes.device(device)
+            if self._halves.are_seen(self._name, wake=wake):  # else it is woken when they are
+                wake.set()

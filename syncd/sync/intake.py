@@ -40,6 +40,8 @@ _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
+_MOMENT_S = 0.1
+"""How long a file stays as it is before it is taken in for somebody who asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,7 @@ class Intake:
         now = asyncio.get_running_loop().time()
         here = {one.replica.id: one.mailbox.id for one in served}
         self._mailboxes = here
-        self._is_underway = await self._db.read(partial(uploads.is_underway, device_id=device_id))
-        found = await self._db.read(partial(added_files.added_files, device_id=device_id))
+        self._is_underway, found = await self._db.read(partial(_added, device_id=device_id))
         self._waiting = {
             file: self._waiting.get(file) or _Waiting(now)
             for file in found
@@ -119,22 +120,25 @@ class Intake:
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
         now = asyncio.get_running_loop().time()
-        at = [self._due_at(file) for file in self._movable(still)]
+        at = [self._due_at(file, self._settle_s) for file in self._movable(still)]
         return min((max(one - now, 0.0) for one in at), default=None)
 
-    async def run(self, device_id: int, served: Sequence[Served], still: Standstill, *, waits: bool) -> frozenset[str]:
-        """Take in what is ripe, and return the accounts that have something to bring; waits: until all is ripe.
+    async def run(
+        self, device_id: int, served: Sequence[Served], still: Standstill, *, at_once: bool
+    ) -> frozenset[str]:
+        """Take in what is ripe, and return the accounts that have something to bring.
 
-        What could not be read is tried later.
+        at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
         accounts: set[str] = set()
         await self.note(device_id, served)
-        for _ in range(_ROUNDS_MAX if waits else 1):
-            if waits:
-                await self._ripen(still)
+        settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
+        for _ in range(_ROUNDS_MAX if at_once else 1):
+            if at_once:
+                await self._ripen(still, settle_s)
             now = asyncio.get_running_loop().time()
-            due = [file for file in self._movable(still) if self._due_at(file) <= now]
+            due = [file for file in self._movable(still) if self._due_at(file, settle_s) <= now]
             for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
                 taken = await self._take_in(batch, {one.replica.id: one for one in served})
                 accounts |= {one.account for one in served if one.replica.id in taken}
@@ -143,18 +147,18 @@ class Intake:
                 break
         return frozenset(accounts)
 
-    async def _ripen(self, still: Standstill) -> None:
+    async def _ripen(self, still: Standstill, settle_s: float) -> None:
         now = asyncio.get_running_loop().time()
-        at = [self._due_at(file) for file in self._movable(still) if not self._waiting[file].error]
+        at = [self._due_at(file, settle_s) for file in self._movable(still) if not self._waiting[file].error]
         if at and max(at) > now:
             await asyncio.sleep(max(at) - now)
 
     def _movable(self, still: Standstill) -> list[AddedFile]:
         return [file for file in self._waiting if self._mailboxes[file.replica_id] not in still]
 
-    def _due_at(self, file: AddedFile) -> float:
+    def _due_at(self, file: AddedFile, settle_s: float) -> float:
         waiting = self._waiting[file]
-        return max(waiting.since + self._settle_s, waiting.until)
+        return max(waiting.since + settle_s, waiting.until)
 
     async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
         """Take in some files, and return the replicas that have any of them."""
@@ -163,7 +167,7 @@ class Intake:
         try:
             self._note_failures(batch, outcomes)
             ready = [one for one in found if self._is_ripe(one)]
-            known = [await self._known(one) for one in ready]
+            known = await self._known(ready)
             copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
             infos = await self._without_foreign_letters(copies, served)
             drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
@@ -197,16 +201,18 @@ class Intake:
         waiting.facts, waiting.since = facts, asyncio.get_running_loop().time()
         return False
 
-    async def _known(self, read: _Read) -> int | None:
-        """Return the body of the account that a file has, but for what programs note in it."""
-        facts = read.body.facts
-        found = await self._db.read(partial(bodies.body_ids, digests=[facts.digest]))
-        if facts.digest in found:
-            return found[facts.digest]
-        if facts.message_id is None:
-            return None
-        find = partial(added_files.alike, replica_id=read.file.replica_id, header_message_id=facts.message_id)
-        for body_id in await self._db.read(find):
+    async def _known(self, ready: Sequence[_Read]) -> list[int | None]:
+        """Return for each file the body of the account that it has, but for what programs note in it."""
+        digests = [one.body.facts.digest for one in ready]
+        same, alike = await self._db.read(partial(_alike, ready=ready)) if ready else ({}, [])
+        return [
+            same[digest] if digest in same else await self._noted_in(one, found)
+            for one, digest, found in zip(ready, digests, alike, strict=True)
+        ]
+
+    async def _noted_in(self, read: _Read, alike: Sequence[int]) -> int | None:
+        """Return the body that a file has but for notes, of some with its Message-ID."""
+        for body_id in alike:
             pieces = bodies.stream_body(self._db.read_now, body_id)
             if await asyncio.to_thread(bare_digest, pieces) == read.bare_digest:
                 return body_id
@@ -307,6 +313,9 @@ class Intake:
             body, digest = self._encoded(pieces, found.size_bytes)
             # NOTE: once it is in the store its file counts as there, so it must not be lost in a power cut.
             mailbox.sync_file(file.subdir, filename)
+            if mailbox.stat(file.subdir, filename) != found:
+                body.close()
+                raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
         return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
 
     def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
@@ -320,6 +329,21 @@ class Intake:
         except BaseException:
             spool.discard()
             raise
+
+
+def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFile]]:
+    return uploads.is_underway(conn, device_id=device_id), added_files.added_files(conn, device_id)
+
+
+def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
+    """Return the bodies that files have, by digest, and for each of the others those with its Message-ID."""
+    same = bodies.body_ids(conn, digests=[one.body.facts.digest for one in ready])
+    alike: list[Sequence[int]] = []
+    for one in ready:
+        facts = one.body.facts
+        is_open = facts.digest not in same and facts.message_id is not None
+        alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
+    return same, alike
 
 
 def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:

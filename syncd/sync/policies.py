@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection
@@ -113,9 +112,10 @@ class Takers:
         Where a device is giving it up, what it changed before still counts, but nothing that it deleted.
         """
         found: list[tuple[ReplicaRow, Policy]] = []
-        rows = await db.read(partial(replicas, account_id=mailbox.account_id))
-        names = await db.read(device_names)
-        known = await db.read(partial(mailboxes, account_id=mailbox.account_id))
+        of = mailbox.account_id
+        rows, names, known = await db.read(
+            lambda conn: (replicas(conn, account_id=of), device_names(conn), mailboxes(conn, account_id=of))
+        )
         deletion = deletion_of(self._configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]

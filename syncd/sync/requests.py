@@ -25,6 +25,16 @@ class Requests:
         self.passes = 0
         """How many passes ended well, asked for or not."""
 
+    @property
+    def is_news(self) -> bool:
+        """Tell whether anybody has asked since the last pass began: who goes on with one has looked already."""
+        return self.arrived.is_set()
+
+    @property
+    def are_awaited(self) -> bool:
+        """Tell whether somebody waits for the pass that has begun."""
+        return bool(self._taken)
+
     async def ask(self, what: Asked = Asked.LOOK) -> None:
         """Return when the pass has ended; raise what ended the task instead."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

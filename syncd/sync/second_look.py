@@ -6,6 +6,9 @@ completely. What is still missing then is deleted, on all mailboxes of the devic
 sees the whole of it. A listing that is not complete, or a name that two files have, lets the wait begin again, each
 time for twice as long; so does, for the usual time, a restart or another attachment. What went because the device
 moved it is not deleted; it is looked for again when the device has done something else.
+
+`settle` is for programs that are in the middle of their work: that take a file away before they put its successor in
+place. Who asks for a sync says that none is, so that the second look follows *at once*; it proves as much.
 """
 
 import asyncio
@@ -95,22 +98,24 @@ class SecondLook:
             self._moved = frozenset()
         self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
 
-    def wait_s(self, still: Standstill, *, for_all: bool = False) -> float | None:
+    def wait_s(self, still: Standstill, *, at_once: bool = False) -> float | None:
         """Return the time until the first file may be looked for again; None: nothing is missing.
 
-        for_all: until all may, but for those of which a second look could not tell.
+        at_once: now, but for those of which a second look could not tell.
         """
         now = asyncio.get_running_loop().time()
         waits = [
-            max(since + self._wait_of(file) - now, 0.0)
+            max(since + self._wait_of(file, at_once=at_once) - now, 0.0)
             for file, since in self._since.items()
-            if self._may_be_due(file, still) and not (for_all and self._unclear[file])
+            if self._may_be_due(file, still)
         ]
-        return (max if for_all else min)(waits, default=None)
+        return min(waits, default=None)
 
-    async def run(self, device_id: int, served: Sequence[Served], still: Standstill) -> frozenset[str]:
+    async def run(
+        self, device_id: int, served: Sequence[Served], still: Standstill, *, at_once: bool = False
+    ) -> frozenset[str]:
         """Look again for the files whose time has come, and return the accounts that have something to do."""
-        due = self._due(still)
+        due = self._due(still, at_once=at_once)
         if not due:
             return frozenset()
         changed = await self._look_elsewhere(served, still)
@@ -161,12 +166,12 @@ class SecondLook:
                     accounts |= {one.account} if await self._files.observe_all(one.replica) else set()
         return frozenset(accounts)
 
-    def _due(self, still: Standstill) -> list[MissingFile]:
+    def _due(self, still: Standstill, *, at_once: bool) -> list[MissingFile]:
         now = asyncio.get_running_loop().time()
         return [
             file
             for file, since in self._since.items()
-            if since + self._wait_of(file) <= now and self._may_be_due(file, still)
+            if since + self._wait_of(file, at_once=at_once) <= now and self._may_be_due(file, still)
         ]
 
     def _may_be_due(self, file: MissingFile, still: Standstill) -> bool:
@@ -174,9 +179,11 @@ class SecondLook:
             return False
         return not self._directories.has_unlooked(self._accounts[file.mailbox_id], still)
 
-    def _wait_of(self, file: MissingFile) -> float:
+    def _wait_of(self, file: MissingFile, *, at_once: bool) -> float:
         tries = self._unclear[file]
-        return self._settle_s if not tries else min(max(self._settle_s, 1.0) * 2 ** min(tries, 12), _LONGEST_WAIT_S)
+        if not tries:
+            return 0.0 if at_once else self._settle_s
+        return min(max(self._settle_s, 1.0) * 2.0 ** min(tries, 12), _LONGEST_WAIT_S)
 
     def _look(self, wanted: Sequence[_Wanted], prove: Prove) -> list[Seen | SyncdError]:
         looks: list[Seen | SyncdError] = []

@@ -121,9 +121,9 @@ async def server_round(
     outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
     storing = {effect.message_id for effect in stores}
     idle = troubled.all.intersection(seen) - storing - wishes.message_ids
-    settled = (outcome.done - wishes.message_ids) | await db.read(
-        partial(_unwanted, replicas=replicas, message_ids=idle)
-    )
+    settled = outcome.done - wishes.message_ids
+    if idle:
+        settled |= await db.read(partial(_unwanted, replicas=replicas, message_ids=idle))
     overtaken = storing - outcome.done - outcome.refused.keys()
     refused = dict(outcome.refused)
     if sets_overtaken_aside:

@@ -145,6 +145,9 @@ class Entry:
                     found |= _outcomes(self.begun, [*deeds[:before], *deeds[at + 1 :]])
             if deed.verb in {Verb.MOVE, Verb.REPLACE} and self._is_wanted_by_others(deed.actor):
                 found |= _outcomes(self.begun, [*deeds[:at], *_undone(deed), *deeds[at + 1 :]])
+                won = [[one] if i not in losing else [] for i, one in enumerate(deeds)]
+                won[at] = _undone(deed)  # its file is where it was moved to, and the message where others want it
+                found |= _outcomes(self.begun, [one for each in won for one in each])
         (first, *_), verbs = self.deeds or (None,), {deed.verb for deed in self.deeds}
         is_own = first is not None and {deed.actor for deed in self.deeds} == {first.actor} != {WEB}
         if is_own and Verb.ADD in verbs and (Verb.DELETE in verbs or self.is_frozen):

@@ -1,5 +1,8 @@
 """What a device deletes is deleted everywhere: moved to Trash or expunged, and never on a guess."""
 
+import asyncio
+import itertools
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of, remove
 
 SEEN, FLAGGED, DELETED = "\\Seen", "\\Flagged", "\\Deleted"
 NEVER = "1h"
@@ -38,17 +41,21 @@ async def test_deleted_message_is_in_trash_everywhere(tmp_path: Path, provider: 
         assert await states(house) == {ReplicaState.PRESENT: 9}
 
 
-async def test_sync_that_is_asked_for_concludes_and_deletes_at_once(tmp_path: Path, user: Provider) -> None:
-    """Both listings are made inside of one request, however long they are apart."""
-    user.receive("a", "b")
-    house = house_of(tmp_path, user, settle="300ms")
+async def test_sync_that_is_asked_for_waits_for_nothing(tmp_path: Path, user: Provider) -> None:
+    """Whatever `settle` is, what a person did before is done after: both listings are made at once, and files sent."""
+    user.receive("a", "b", "c")
+    house = house_of(tmp_path, user, settle=NEVER)
     async with house:
         await house.settle()
-    remove(house, "laptop", "a")
+        remove(house, "laptop", "a")
+        add(house, "laptop", "n")
+        await house.settle()
+        assert_everywhere(house, user, "INBOX", "b", "c", "n")
+    remove(house, "phone", "b")
     async with house:
         await house.settle()
-
-        assert_everywhere(house, user, "INBOX", "b")
+        assert_everywhere(house, user, "INBOX", "c", "n")
+        assert_everywhere(house, user, "Trash", "a", "b")
 
 
 async def test_deletion_is_for_good_where_the_account_says_so(tmp_path: Path, provider: Provider) -> None:
@@ -230,6 +237,65 @@ async def test_file_that_comes_back_in_time_was_never_deleted(tmp_path: Path, us
         assert_everywhere(house, user, "INBOX", "a", "b")
         assert user.flags()["a"] == {SEEN}
         assert not any(b"MOVE" in line or b"EXPUNGE" in line for line in tap.lines)
+
+
+async def test_only_who_is_asked_concludes_at_once(tmp_path: Path, user: Provider) -> None:
+    """A sync of something else is no word about this device, where a file went without anybody saying so."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
+        await house.settle()
+        remove(house, "laptop", "a")
+        await until_state(house, ReplicaState.MISSING)
+        user.store("b", f"+FLAGS ({SEEN})")
+        await house.ask("work", "phone")
+        await house.until(lambda: house.replica("laptop").flags()["b"] == {SEEN})
+
+        assert (await states(house))[ReplicaState.MISSING] == 1
+        assert sorted(user.flags()) == ["a", "b"]
+
+
+async def test_file_that_is_renamed_all_the_time_is_not_deleted_by_a_sync(tmp_path: Path, user: Provider) -> None:
+    """Programs that link a file and then remove its old name leave it nowhere for no moment; two listings see that."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
+        await house.settle()
+        path, is_over = house.replica("laptop").find("a").path, threading.Event()
+        names = itertools.cycle(path.parent.parent / "cur" / f"{path.name.partition(':')[0]}:2,{one}" for one in "SF")
+
+        def rename() -> None:
+            old = path
+            while not is_over.is_set():
+                new = next(names)
+                new.hardlink_to(old)
+                old.unlink()
+                old = new
+
+        renaming = asyncio.create_task(asyncio.to_thread(rename))
+        try:
+            for _ in range(8):
+                await house.ask("laptop")
+        finally:
+            is_over.set()
+            await renaming
+        await house.settle()
+
+        assert [one.keys() for one in house.replicas()] == [["a", "b"]] * 3
+        assert user.flags("Trash") == {}
+
+
+async def test_file_that_comes_after_all_is_what_it_was(tmp_path: Path, user: Provider) -> None:
+    """Asked for while a program has taken a file away and not yet put it back, it is in Trash, and then out again."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
+        await house.settle()
+        path = house.replica("laptop").find("a").path
+        path.rename(tmp_path / "away")
+        await house.settle()
+        assert_everywhere(house, user, "Trash", "a")
+
+        (tmp_path / "away").rename(path)
+        await house.settle()
+        assert_everywhere(house, user, "INBOX", "a", "b")
 
 
 async def test_killed_between_the_looks(tmp_path: Path, user: Provider) -> None:

@@ -254,7 +254,7 @@ async def test_files_taken_away_and_put_back_are_noticed_both_times(tmp_path: Pa
             if is_unheard:  # as when the watch began after the delivery
                 for file in replica.files():
                     seen = SeenFile(file.stem, file.path.parent.name, file.path.name)
-                    files._ours[PurePosixPath(".work.INBOX"), seen] = True
+                    files._ours.expect((PurePosixPath(".work.INBOX"), seen))
             aside = tmp_path / "aside"
             aside.mkdir(exist_ok=True)
             homes = {file.path.name: file.path for file in replica.files()}

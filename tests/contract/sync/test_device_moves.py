@@ -210,6 +210,25 @@ async def test_flag_that_comes_while_a_file_is_renamed_is_on_it(tmp_path: Path, 
         assert user.flags()["a"] == {SEEN, FLAGGED}
 
 
+@pytest.mark.parametrize("how", [move, copy_and_remove])
+async def test_sync_that_waits_for_nothing_tells_a_move_from_a_deletion(
+    tmp_path: Path, user: Provider, how: Callable[[House, str], object]
+) -> None:
+    """Asked for, what went is deleted at once, but not before it is known what the file is that came."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, settle="1h", port=tap.port) as house:
+        await house.settle()
+        before = len(tap.lines)
+        how(house, "a")
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
+        assert sorted(user.flags("Archive")) == ["a", "old"]
+        assert user.flags("Trash") == {}
+        assert nothing_was_sent(tap, before=before)
+
+
 async def test_moved_there_and_back_is_where_it_was(tmp_path: Path, user: Provider) -> None:
     """A file that is moved to another mailbox and back at once was not moved."""
     user.receive("a")
@@ -329,7 +348,7 @@ async def test_move_of_which_one_half_is_heard_of_is_no_deletion(tmp_path: Path,
         move(house, "a")
         directory = PurePosixPath(house.replica("laptop").directory.name)
         await laptop.observe(Changes(mailboxes=frozenset({directory})))
-        await laptop.look_again(waits=True)
+        await laptop.look_again(at_once=True)
         await house.ask("work")
         await house.settle()
 

@@ -75,6 +75,25 @@ async def test_messages_that_are_in_another_mailbox_now_are_not_doubted(tmp_path
         assert await _holds(house) == ()
 
 
+async def test_change_of_what_seems_to_be_gone_is_asked_for_once(tmp_path: Path, user: Provider) -> None:
+    """While it is doubted that a message is gone, its flag is not stored again and again; then the message is back."""
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, tap, second_look_s=1.0) as house:
+        await house.settle()
+
+        async def expunge(line: bytes) -> None:
+            if b"UID STORE 1 " in line and user.flags():
+                user.expunge("a")
+
+        tap.before_line = expunge
+        house.replica("laptop").mark("a", add="F")
+        await house.settle()
+
+        assert user.flags() == {"a": {"\\Flagged"}}
+        assert [replica.keys() for replica in house.replicas()] == [["a"]] * 2
+        assert sum(b"UID STORE 1 " in line for line in tap.lines) == 1
+
+
 async def test_mailbox_that_stays_empty_is_held_until_its_mail_is_back(tmp_path: Path, provider: Provider) -> None:
     """A lie told again and again is recorded and held on each device, also over a restart; the truth dissolves it."""
     provider.receive(*_keys(60))

@@ -73,6 +73,26 @@ def test_vanished_message_is_gone_until_it_is_listed_again(grove: Grove) -> None
     assert (known(grove), grove.version()) == ("1,3", before + 1)
 
 
+def test_devices_are_told_of_what_they_can_have_or_had(grove: Grove) -> None:
+    """A message without a body is nothing to them; one that has one, its flags, and that it is gone, are."""
+
+    def is_told(since: int) -> bool:
+        return grove(lambda conn: server_tree.has_told(conn, mailbox_id=grove.inbox, since=since))
+
+    before = grove.version()
+    grove.plant(1)
+    grove.observe(ObservedMessage(2, SEEN, 9, size_bytes=9, internaldate=1))
+    planted = grove.version()
+    assert is_told(before)
+    grove.observe(ObservedMessage(3, SEEN, 9, size_bytes=9, internaldate=1))
+    assert not is_told(planted)
+    grove.observe(ObservedMessage(1, SEEN, 10))
+    assert is_told(planted)
+    planted = grove.version()
+    vanish(grove, 1)
+    assert is_told(planted)
+
+
 def test_same_uid_under_another_uidvalidity_is_another_message(grove: Grove) -> None:
     """UIDs mean nothing without their UIDVALIDITY."""
     grove.plant(1)
