@@ -27,6 +27,8 @@ from syncd.sync.policies import Takers
 from syncd.sync.wakes import Wakes
 
 _NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
+_AGAIN_S = 1.0
+"""When what waits for others, such as a device that has mail in a removed mailbox, is looked at again at the latest."""
 _NOT_LISTED = "the server does not list a mailbox of this name, though it did not refuse it"
 
 
@@ -75,7 +77,10 @@ class ImapMailboxChanges:
         has_changed |= bool(makes) and await self._make(connection, makes)
         has_changed |= await self._remove(connection, [one for one in due if one.is_removal])
         left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
-        self._again_at = min((one.due_at for one in left if one.state is ChangeState.WANTED), default=None)
+        # NOTE: an account that never rests would always be between two halves, and its devices put off for ever.
+        soonest = self._clock() + _AGAIN_S
+        waits = (max(one.due_at, soonest) for one in left if one.state is ChangeState.WANTED)
+        self._again_at = min(waits, default=None)
         return has_changed
 
     def _sort_out(self, conn: Connection, *, found: Iterable[MailboxChange]) -> list[MailboxChange]:

@@ -81,7 +81,8 @@ class ImapPush:
     @property
     def is_quiet(self) -> bool:
         """Tell whether nothing that was pushed is to be followed or tried again, but for what the store says."""
-        return not (self._filled or self._unseen or self.has_made_mailboxes) and self._again_at is None
+        is_waiting = self._filled or self._unseen or self._put_off or self.has_made_mailboxes
+        return not is_waiting and self._again_at is None
 
     def wait_s(self) -> float | None:
         """Return the time until something that was added is to be tried again, None when nothing is."""
