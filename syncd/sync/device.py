@@ -155,11 +155,11 @@ class Device:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
         self._activity.now("attaching", self._clock())
         self._at_rest.forget()
-        await asyncio.to_thread(self._last_look.begin_anew)
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
             for account in self._mailboxes.accounts:
                 self._wakes.account(account).set()  # nothing was fetched for us until now
+        await asyncio.to_thread(self._last_look.begin_anew)
         await self._files.arrive()
         self._second_look.begin_anew()
         self._rounds.begin_anew()

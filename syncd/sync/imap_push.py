@@ -1,6 +1,5 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
@@ -112,8 +111,8 @@ class ImapPush:
     async def _has_nothing(self) -> bool:
         """Tell whether devices changed nothing; asked again and again between the steps of reading."""
         # NOTE: counted before it is read. What a server refused is due at some time, which nobody needs to hit.
-        known, now_s = self._db.writes, asyncio.get_running_loop().time()
-        if known is not None and known == self._nothing_at[0] and now_s < self._nothing_at[1] + _NOTHING_S:
+        known, now_s = self._db.writes, self._clock()
+        if known is not None and known == self._nothing_at[0] and 0 <= now_s - self._nothing_at[1] < _NOTHING_S:
             return True
         if await self._db.read(self._is_anything_there):
             return False
