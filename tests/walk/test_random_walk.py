@@ -1,8 +1,7 @@
 """Random walks on a real server with three devices: nothing is lost, nothing is doubled, and all sides agree at rest.
 
+Mailboxes come, go and are renamed in them, and devices select others; SYNCD_WALK_MAILBOXES=0 leaves that out.
 SYNCD_SEED chooses the walks (`tests.seed`); SYNCD_WALK_STEPS and SYNCD_WALK_RUNS make them longer, and more of them.
-With SYNCD_WALK_MAILBOXES=1 mailboxes come, go and are renamed in all of them, and devices select others. Such walks
-still find what nobody has thought of: they are for looking, and not a test of every change.
 """
 
 import os
@@ -22,7 +21,7 @@ from tests.walk.world import World
 
 STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "30"))
 RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
-WITH_MAILBOXES = os.environ.get("SYNCD_WALK_MAILBOXES", "0") == "1"
+WITH_MAILBOXES = os.environ.get("SYNCD_WALK_MAILBOXES", "1") == "1"
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {
     "laptop": {**SETTLE},
