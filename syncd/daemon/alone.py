@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection
 from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import SyncReport
-from syncd.daemon.app import open_app
+from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.daemon.process import run_interruptibly
 from syncd.daemon.reading import read_status
 from syncd.daemon.status import Progress, progress_of
+from syncd.errors import SyncdError
+from syncd.log import log
 
 
 def sync_once(
@@ -45,7 +47,7 @@ async def _sync_once(
                 if failure in done:
                     raise failure.result()
                 if whole in done:
-                    await app.sweeper.sweep_if_due()  # else who has no daemon would keep everything for ever
+                    await _sweep(app)  # else who has no daemon would keep everything for ever
                     break
                 status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
                 on_progress(progress_of(status))
@@ -53,3 +55,10 @@ async def _sync_once(
         finally:
             failure.cancel()
             whole.cancel()
+
+
+async def _sweep(app: App) -> None:
+    try:
+        await app.sweeper.sweep_if_due()
+    except SyncdError as error:  # which is no matter of the sync
+        log.warning("sweep_failed", error=str(error))

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW, SUBDIRS, Times, times_of
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import is_recent
@@ -40,18 +39,17 @@ class LastLook:
 
     def is_as_it_was(self, root: ReplicaRoot) -> bool:
         """Tell whether all names are as they were at the last look; if not, another one follows and is remembered."""
-        with failing("examine the replica root"):
-            if self._known is not None and _are_unchanged(root, self._known):
-                return True
-            # NOTE: what a system remembers of directories that others change may be older than it seems.
-            self._known = None if self._is_shared else _stamps(root)
-            return False
+        if self._known is not None and _are_unchanged(root, self._known):
+            return True
+        # NOTE: what a system remembers of directories that others change may be older than it seems.
+        self._known = None if self._is_shared else _stamps(root)
+        return False
 
 
 def _are_unchanged(root: ReplicaRoot, known: Mapping[str, _Stamp]) -> bool:
     try:
         return all(_stamp(root, path) == stamp for path, stamp in known.items())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return False
 
 
@@ -70,7 +68,7 @@ def _stamps(root: ReplicaRoot) -> Mapping[str, _Stamp] | None:
                     found[path] = _stamp(root, path)
                 else:
                     pending.append(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # what cannot be looked at is left to the look that follows, which says where and why
             return None
     return None if is_recent(at for times, _ in found.values() for at in times) else found
 

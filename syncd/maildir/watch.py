@@ -223,6 +223,11 @@ class _Watcher:
             self.hears_all = False
         return changes
 
+    def look_for_others(self) -> None:
+        """Find out whether directories were made between looking which there are and listening to them."""
+        if _directories_to_watch(self._path) != self._watched:
+            self.hears_all = False
+
     def close(self) -> None:
         self._found.close()
 
@@ -301,6 +306,7 @@ class _Pump:
         self._post(Changes(mailboxes=missed) if watcher.place == self._place else OVERFLOW)
         self._place = watcher.place
         self._post(found)
+        watcher.look_for_others()
 
     def _post(self, changes: Changes) -> None:
         if changes:

@@ -52,8 +52,8 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
 
 def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     upload, file = one.upload, replica_message.c
-    if upload.wanted_id is not None:  # no file of it, and so nothing to remember it by
-        return conn.execute(delete(journal).where(journal.c.id == upload.id)).rowcount == 1
+    if upload.wanted_id is not None:
+        return _settle_wanted(conn, one)
     # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
     row = conn.execute(
         select(file.replica_id, file.flags, file.info, file.state, journal.c.base_flags)
@@ -84,6 +84,22 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
     conn.execute(
         update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
     )
+    return True
+
+
+def _settle_wanted(conn: Connection, one: Settled) -> bool:
+    """Settle what a person wanted back: there is no file of it, and so nothing to remember it by."""
+    row = journal.c
+    of = conn.execute(
+        delete(journal).where(row.id == one.upload.id).returning(row.mailbox_id, row.digest)
+    ).one_or_none()
+    if of is None:
+        return False
+    uid = conn.execute(select(server_message.c.uid).where(server_message.c.id == one.message_id)).scalar_one()
+    # NOTE: under this UID no other one came that has the same octets.
+    others = and_(row.mailbox_id == of.mailbox_id, row.digest == of.digest, row.message_id.is_not(None))
+    is_begun = and_(row.kind == UploadState.BEGUN.value, row.uidnext <= uid)
+    conn.execute(update(journal).where(others, is_begun).values(uidnext=uid + 1))
     return True
 
 

@@ -10,12 +10,14 @@ Rows of messages and tombstones stay: by them a file that comes back from a back
 years, is known as one that was deleted.
 """
 
+import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
+from syncd.errors import SyncdError
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, body, journal, replica_message, server_message, store
@@ -83,15 +85,22 @@ def sweep(conn: Connection, body_ids: Iterable[int], *, before: float) -> Swept:
 
 
 def give_back(conn: Connection, *, pages: int) -> bool:
-    """Give some free pages of a SQLite file back, and tell whether there are more; elsewhere nothing is to be done."""
-    if conn.dialect.name != "sqlite":
-        return False
-    # NOTE: each step of this statement gives one page back, and SQLAlchemy makes none of one that returns no rows.
-    driver = conn.connection.driver_connection
+    """Give some free pages of a SQLite file back, and tell whether more can be; elsewhere nothing is to be done."""
+    driver = conn.connection.driver_connection if conn.dialect.name == "sqlite" else None
     if driver is None:
         return False
-    driver.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
-    return int(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one()) > 0
+    before = _free_pages(conn)
+    try:
+        for _ in range(min(pages, before)):
+            # NOTE: a statement gives back one page each time that it is stepped, and the driver steps it once.
+            driver.execute("PRAGMA incremental_vacuum(1)").fetchall()
+    except sqlite3.Error as error:
+        raise SyncdError("the space of what was swept cannot be given back") from error
+    return 0 < _free_pages(conn) < before  # a file that was made anew by other means keeps all its pages
+
+
+def _free_pages(conn: Connection) -> int:
+    return int(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one())
 
 
 def _is_named() -> ColumnElement[bool]:

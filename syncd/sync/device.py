@@ -42,6 +42,9 @@ from syncd.sync.wakes import Wakes
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
 _SECOND_LOOKS_MAX = 5
+_HURRIES_S = 5.0
+"""For how long nothing is waited for after a look that somebody asked for; what comes later was not there then."""
+_PATIENCE_S = 10.0
 _EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
 """List every mailbox; what was heard of as written is looked at beside that."""
 
@@ -228,7 +231,7 @@ class Device:
         if not self._directories.is_busy:
             return
         device_id = (await self._attachment.row()).id
-        for account in await self._directories.run(device_id, at_once=at_once):
+        for account in await self._directories.run(device_id, self._still, at_once=at_once):
             self._wakes.account(account).set()
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
@@ -296,7 +299,7 @@ class Device:
 
     async def _serve(self, changes: Pending, wake: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
-        looked_at = loop.time()
+        looked_at = hurries_until = loop.time()
         while True:
             await self._sleep(wake)
             if await self._adoptions.answer(self._attachment.adopt):
@@ -318,7 +321,11 @@ class Device:
             changes.add(await self._unseen())
             if changes.pending:
                 await self.observe(changes.take())
-            at_once = self.requests.are_awaited
+            if is_to_look:
+                hurries_until = loop.time() + _HURRIES_S
+            at_once = self.requests.are_awaited and loop.time() < hurries_until
+            if self.requests.are_awaited and not at_once:
+                await self._let_settle()
             await self.conclude_directories(at_once=at_once)
             await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
             await self.look_again(at_once=at_once)
@@ -338,6 +345,11 @@ class Device:
         is_waiting |= self._intake.is_busy and not self._config.read_only
         is_waiting |= self._directories.is_busy or bool(self._mailboxes.absent)
         return self._rounds.is_done and self._still.error is None and not is_waiting
+
+    async def _let_settle(self) -> None:
+        """Wait, though not without end, until what somebody waits for may be concluded."""
+        waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), self._directories.wait_s())
+        await asyncio.sleep(min(max((one for one in waits_s if one is not None), default=0.0), _PATIENCE_S))
 
     async def _hurry(self) -> None:
         """Try again at once what waits, also what was given up: somebody asks."""

@@ -125,7 +125,7 @@ class DirectoryChanges:
         """Look which directories there are, and forget what was wanted because of one that came or went."""
         await self._look(device_id)
 
-    async def run(self, device_id: int, *, at_once: bool = False) -> frozenset[str]:
+    async def run(self, device_id: int, still: Standstill, *, at_once: bool = False) -> frozenset[str]:
         """Look again once it is time, and return the accounts that have something to do by what is still so.
 
         at_once: somebody who asks for it says that no program is in the middle of its work.
@@ -141,8 +141,9 @@ class DirectoryChanges:
         gone = [one for one in known.served if one.mailbox.id in self._since]
         unknown = [one for one in gone if _is_unknown(one)]
         for one in unknown:
-            await self._mailboxes.restore(one)
-            log.info("directory_made_again", replica=one.replica.directory)
+            with still.guard(one.mailbox.id, one.where):
+                await self._mailboxes.restore(one)
+                log.info("directory_made_again", replica=one.replica.directory)
         gone = [one for one in gone if one not in unknown]
         moved = {} if self._config.read_only else await self._moved(known, gone)
         came = {(one.account, moved[one.mailbox.id]) for one in gone if one.mailbox.id in moved}

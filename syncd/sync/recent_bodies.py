@@ -34,7 +34,8 @@ class RecentBodies:
         """Return those of these bodies that are kept, and keep them no longer: other devices link the file."""
         taken = {body_id: octets for body_id in body_ids if (octets := self._octets.pop(body_id, None)) is not None}
         self._size_bytes -= sum(map(len, taken.values()))
-        self._taken.set()
+        if taken:
+            self._taken.set()
         return taken
 
     async def room(self) -> None:

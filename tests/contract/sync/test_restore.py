@@ -209,6 +209,30 @@ async def test_pop3_mail_comes_back_by_the_store(tmp_path: Path, user: Provider)
         assert await journal(house) == 0
 
 
+async def test_of_two_equal_messages_both_come_back_though_the_wire_is_cut(tmp_path: Path, user: Provider) -> None:
+    """The one that came before the cut is not taken for the other as well."""
+    user.receive_raw([letter("same")] * 2)
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        tap.says = lambda line: line.replace(b" MULTIAPPEND", b"")
+        await house.settle()
+        user.expunge("same")
+        user.expunge("same")
+        await house.settle()
+        assert len(user.bodies()) == 0
+        sent: list[bytes] = []
+
+        def cuts_the_second(line: bytes) -> bool:
+            sent.extend([line] if b" APPEND " in line else [])
+            return b" APPEND " in line and len(sent) == 2
+
+        tap.drops = cuts_the_second
+        await bring_back(house, "<same@example.org>")
+        await house.settle()
+
+        assert len(user.bodies()) == 2
+        assert len(sent) == 3
+
+
 async def _release(house: House) -> None:
     for one in await house.db.read(holds.holds):
         await house.db.write(partial(holds.release_hold, hold_id=one.id))

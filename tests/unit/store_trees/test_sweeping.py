@@ -1,8 +1,10 @@
 """Bodies that nobody needs go, a sweep after they lost their name, and none that anybody may still want."""
 
+import random
 from functools import partial
+from itertools import pairwise
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 
 from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
@@ -144,3 +146,25 @@ def test_pages_cover_every_body(grove: Grove) -> None:
         seen |= {one.body_id for one in page.unneeded}
         after = page.upto
     assert body_id in seen
+
+
+def test_space_is_given_back_many_pages_at_a_time(grove: Grove) -> None:
+    """As many as are asked for, until there are no more."""
+    rng = random.Random(1)
+    ids = [grove.body(b"Subject: x\r\n\r\n" + rng.randbytes(40_000)) for _ in range(10)]
+    grove(lambda conn: conn.execute(delete(body).where(body.c.id.in_(ids))))
+    if grove(lambda conn: conn.dialect.name) != "sqlite":
+        assert not grove(partial(sweeping.give_back, pages=8))
+        return
+
+    free = [grove(_free_pages)]
+    while grove(partial(sweeping.give_back, pages=8)):
+        free.append(grove(_free_pages))
+
+    assert [one - other for one, other in pairwise(free)] == [8] * (len(free) - 1)
+    assert len(free) > 2
+    assert grove(_free_pages) == 0
+
+
+def _free_pages(conn: Connection) -> int:
+    return int(conn.exec_driver_sql("PRAGMA freelist_count").scalar_one())
