@@ -141,8 +141,12 @@ def announce(
         columns.message_id.is_not(None),
     )
     withdrawn = conn.execute(update(_file).where(*here).values(state=ReplicaState.WITHDRAWN).returning(columns.id))
-    ours = [files[file_id] for file_id in withdrawn.scalars()]
-    made = announce_deliveries(conn, target.id, ours)
+    ours = tuple(withdrawn.scalars())
+    made = announce_deliveries(conn, target.id, [files[file_id] for file_id in ours])
+    # NOTE: what has got another file there meanwhile stays, with what the device changed of it.
+    stays = [file_id for file_id in ours if files[file_id].message_id not in made]
+    if stays:
+        conn.execute(update(_file).where(is_one_of(conn, columns.id, stays)).values(state=ReplicaState.PRESENT))
     agreed = {file.message_id: bases[file_id] for file_id, file in files.items() if file.message_id in made}
     base = [{"replica_id": target.id, "message_id": id_, "flags": format_flags(one)} for id_, one in agreed.items()]
     insert_at_once(conn, base_message, base)

@@ -185,6 +185,17 @@ def test_name_in_use_and_file_that_changed_are_not_announced(grove: Grove) -> No
     assert find(grove) == ()
 
 
+def test_file_stays_where_another_one_became_its_successors_meanwhile(grove: Grove) -> None:
+    """It is as it was, with what the device changed of it; else it would go as one that nobody wants."""
+    old, new, _ = moved(grove)
+    (one,) = find(grove)
+    added = MintedFile(new, "added", "", "cur", NONE, SIZE, DATE, BodyForm.RAW)
+    grove(lambda conn: replica_tree.announce_deliveries(conn, grove.laptop_archive.id, [added]))
+
+    assert announce(grove, one) is None
+    assert grove.file(grove.laptop, old).state == ReplicaState.PRESENT
+
+
 @pytest.mark.parametrize("flags", [SEEN, SEEN | FLAGGED], ids=["as-agreed", "changed-by-the-device"])
 def test_settled_shift_is_as_if_it_had_been_delivered(grove: Grove, flags: Flags) -> None:
     """One file, its successor's; a change of the device's that was carried along is news for the account."""
