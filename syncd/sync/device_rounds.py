@@ -137,7 +137,9 @@ class DeviceRounds:
         while not until():
             moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
             staying = [each for each in moving if not each.replica.is_leaving]
-            seen = [each for each in staying if self._wakes.halves.are_seen(each.account, wake=wake)]
+            # NOTE: asked once, for what is seen only after shifts were looked for has shifts that nobody looked for.
+            accounts = {each.account for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)}
+            seen = [each for each in staying if each.account in accounts]
             # NOTE: where files were found, no move is told from a message that has its file already.
             told = [each for each in seen if each.mailbox.id not in self._first_looks.found]
             upto = {each.replica.id: each.replica.mailbox_version for each in told}
@@ -146,7 +148,7 @@ class DeviceRounds:
                 continue
             # NOTE: where it is about to be known what became of a message, nothing is planned before more is known.
             pending = [one for one in moving if in_doubt.get(one.mailbox.id) != upto and self._is_pending(one, due)]
-            waiting = [served for served in pending if self._wakes.halves.are_seen(served.account, wake=wake)]
+            waiting = [served for served in pending if served.account in accounts]
             if pending and not waiting:
                 self.is_put_off = True
                 break
