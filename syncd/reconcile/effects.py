@@ -28,10 +28,15 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a file out of a replica because the server no longer has its message."""
+    """Take a file out of a replica because the server no longer has its message.
+
+    add, remove: what the device changed of a message that the server has elsewhere; it is to be so there.
+    """
 
     message_id: int
     file_id: int
+    add: Flags = NONE
+    remove: Flags = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +227,9 @@ def as_text(effect: Effect) -> str:
             return f"deliver message {message_id}{_listed(flags)}"
         case Rename(message_id, _, add, remove):
             return f"rename file of message {message_id}{_delta(add, remove)}"
-        case Remove(message_id, _):
-            return f"remove file of message {message_id}"
+        case Remove(message_id, _, add, remove):
+            carried = _delta(add, remove)
+            return f"remove file of message {message_id}" + (f", which is elsewhere with{carried}" if carried else "")
         case Drop(message_id, _):
             return f"drop file of message {message_id}, which the device does not take"
         case Shift(message_id, _, _, _, to):

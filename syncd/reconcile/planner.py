@@ -176,7 +176,10 @@ def _plan_gone(
         return (Restore(server.id, replica.id),)
     if policy.selection.takes_none and server.body_id is not None:
         return (Drop(server.id, replica.id),)  # it would go from the device anyhow
-    return (Remove(server.id, replica.id),)
+    if successor is None or policy.is_read_only or base is None:
+        return (Remove(server.id, replica.id),)
+    changed = merge(*(_common(flags, policy) for flags in (base.flags, base.flags, replica.flags)))
+    return (Remove(server.id, replica.id, changed.server_add, changed.server_remove),)
 
 
 def _plan_deleted(

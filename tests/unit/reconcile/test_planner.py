@@ -237,7 +237,7 @@ def test_message_that_the_server_moved_is_not_put_back() -> None:
     """The file follows it, with its flags."""
     moved = pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)
 
-    assert plan(moved, policy()) == (Remove(MESSAGE, FILE),)
+    assert plan(moved, policy()) == (Remove(MESSAGE, FILE, frozenset({"\\Flagged"})),)
 
 
 @pytest.mark.parametrize("replica", ["F", "S"])
