@@ -41,10 +41,15 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Take a file out of a replica because its device does not take the message any more; the server keeps it."""
+    """Take a file out of a replica because its device does not take the message any more; the server keeps it.
+
+    add, remove: as of Remove.
+    """
 
     message_id: int
     file_id: int
+    add: Flags = NONE
+    remove: Flags = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +233,9 @@ def as_text(effect: Effect) -> str:
         case Rename(message_id, _, add, remove):
             return f"rename file of message {message_id}{_delta(add, remove)}"
         case Remove(message_id, _, add, remove):
-            carried = _delta(add, remove)
-            return f"remove file of message {message_id}" + (f", which is elsewhere with{carried}" if carried else "")
-        case Drop(message_id, _):
-            return f"drop file of message {message_id}, which the device does not take"
+            return f"remove file of message {message_id}{_carried(add, remove)}"
+        case Drop(message_id, _, add, remove):
+            return f"drop file of message {message_id}, which the device does not take{_carried(add, remove)}"
         case Shift(message_id, _, _, _, to):
             return f"move file of message {message_id} to {to}"
         case Store(message_id, uid, add, remove):
@@ -294,6 +298,10 @@ def _rank(effect: Effect) -> int:
 
 def _listed(flags: Flags) -> str:
     return f" with {format_flags(flags)}" if flags else ""
+
+
+def _carried(add: Flags, remove: Flags) -> str:
+    return f", and have it elsewhere with{_delta(add, remove)}" if add or remove else ""
 
 
 def _delta(add: Flags, remove: Flags) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, delete, exists, or_, select
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
-from syncd.reconcile.effects import Remove
+from syncd.reconcile.effects import Drop, Remove
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
 from syncd.store.schema import carried_change, mailbox, server_message, trouble
@@ -38,7 +38,7 @@ class CarriedChange:
     is_same: bool
 
 
-def carry(conn: Connection, of: ReplicaRow, removed: Iterable[Remove]) -> None:
+def carry(conn: Connection, of: ReplicaRow, removed: Iterable[Remove | Drop]) -> None:
     """Write down what the device changed of messages whose files were removed; before the rows of the files go."""
     changed = {one.message_id: one for one in removed if one.add or one.remove}
     if not changed:

@@ -85,6 +85,20 @@ async def test_refused_change_is_shown_and_tried_again(tmp_path: Path, user: Pro
             assert await house.rows(select(schema.trouble.c.id)) == []
 
 
+async def test_device_that_gives_up_a_mailbox_has_its_last_changes_stored(tmp_path: Path, user: Provider) -> None:
+    """The mailbox is deselected, and the message moved on, before anybody hears of the flag."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+    house.replica("phone").mark("a", add="F")
+    user.move("a", to="Archive")
+    async with _house(tmp_path, user, devices={"phone": {"mailboxes": ["Drafts"]}, "nas": {}}) as house:
+        await house.settle()
+        assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
+        assert not house.replica("phone").directory.exists()
+
+
 async def test_read_only_device_carries_nothing(tmp_path: Path, user: Provider) -> None:
     """Nothing that it changes reaches a server, wherever the message went."""
     user.receive("a")
@@ -103,18 +117,23 @@ async def test_read_only_device_carries_nothing(tmp_path: Path, user: Provider) 
 async def test_change_goes_where_another_device_moved_a_message_of_a_pop3_account(
     tmp_path: Path, user: Provider
 ) -> None:
-    """The store is the server there, and the same holds."""
+    """The phone is away meanwhile. The store is the server there, and the same holds."""
     user.receive("a", "b")
-    house = House(tmp_path, accounts={"isp": pop3(user.server, user.user)}, devices=DEVICES)
-    async with house:
-        await house.settle()
-    house.replica("phone", account="isp").mark("a", add="F")
-    inbox, junk = (house.replica("nas", name, account="isp") for name in ("INBOX", "Junk"))
-    inbox.find("a").path.rename(junk.directory / "cur" / inbox.find("a").path.name)
-    async with house:
-        await house.settle()
+    accounts = {"isp": pop3(user.server, user.user)}
+    both, without = (House(tmp_path, accounts=accounts, devices=devices) for devices in (DEVICES, {"nas": {}}))
+    async with both:
+        await both.settle()
+    both.replica("phone", account="isp").mark("a", add="F")
+    inbox, junk = (both.replica("nas", name, account="isp") for name in ("INBOX", "Junk"))
+    moved = inbox.find("a").path
+    async with without:
+        moved.rename(junk.directory / "cur" / moved.name)
+        await without.settle()
+        assert junk.flags() == {"a": set()}
+    async with both:
+        await both.settle()
         assert junk.flags() == {"a": {FLAGGED}}
-        assert house.replica("phone", account="isp").keys() == ["b"]
+        assert both.replica("phone", account="isp").keys() == ["b"]
 
 
 def _house(tmp_path: Path, user: Provider, *, port: int | None = None, devices: Mapping[str, Table] = DEVICES) -> House:
