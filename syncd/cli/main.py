@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from syncd.cli.adopt import adopt
+from syncd.cli.backup import backup
 from syncd.cli.check import check_config
 from syncd.cli.health import health
 from syncd.cli.history import history
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (run, sync, status, plan, history, restore, adopt, health, migrate):
+for _command in (run, sync, status, plan, history, restore, adopt, backup, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
 app.add_typer(holds, name="holds")

@@ -1,10 +1,7 @@
 """Floor 3: the schema of a store brought to the head of the migrations, under a lock, after a backup."""
 
-import os
 import re
-import sqlite3
 import threading
-from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, inspect, text
 
 from syncd.errors import StoreError, StoreVersionError
 from syncd.store import engines
+from syncd.store.backup import copy_store
 from syncd.store.failures import translated
 from syncd.store.owner import make_private_directory, make_private_file
 
@@ -102,7 +100,7 @@ def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None
             if before.standing not in _UPGRADABLE or not (may_upgrade or is_new_file):
                 raise _refusal(before)
             if path is not None and not is_new_file:
-                _back_up(path, path.with_name(f"{path.name}.before-{before.head}"))
+                copy_store(path, path.with_name(f"{path.name}.before-{before.head}"))
             with _in_process, engine.begin() as conn:
                 _upgrade(conn, directory)
             return before
@@ -168,23 +166,3 @@ def _upgrade(conn: Connection, directory: Path) -> None:
     command.upgrade(config, "head")
     if is_sqlite and conn.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
         raise StoreError("an upgrade of the store would leave rows without those they refer to; nothing was changed")
-
-
-def _back_up(path: Path, target: Path) -> None:
-    partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    make_private_file(partial)
-    try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("VACUUM INTO ?", (str(partial),))
-    except sqlite3.Error as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"the store could not be copied before its upgrade ({error.sqlite_errorname})") from error
-    for name in (partial, path.parent):
-        fd = os.open(name, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if name is partial:
-            partial.replace(target)

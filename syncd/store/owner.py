@@ -58,6 +58,19 @@ def make_private_file(path: Path) -> None:
         raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
 
 
+def refuse_stranger(path: Path) -> None:
+    """Raise StoreError unless this process runs as the user whose store it is, or if there is none."""
+    try:
+        owner = path.stat().st_uid
+    except FileNotFoundError:
+        raise StoreError(f"there is no store at {path}") from None
+    except OSError as error:
+        raise StoreError(f"the store {path} cannot be looked at: {error.strerror}") from error
+    if owner != os.geteuid():
+        # NOTE: a file that another user leaves beside it, as SQLite does, would lock its owner out.
+        raise StoreError(f"the store {path} belongs to another user (uid {owner}): only that one may do this")
+
+
 def take_postgres_lock(connection: Any) -> None:
     """Take the lock of a PostgreSQL database for the session of this driver connection.
 
