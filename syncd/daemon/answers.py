@@ -165,6 +165,32 @@ class RestoreReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PurgeRequest:
+    """Name accounts and devices that the configuration does not have; none is all of them. is_dry: only say what."""
+
+    accounts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    is_dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeLine:
+    """Say what the store has of an account, or of a device, and whether its mail is on no server."""
+
+    kind: str
+    name: str
+    messages: int
+    is_only_copy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReport:
+    """Hold what is purged, or would be."""
+
+    lines: tuple[PurgeLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AdoptRequest:
     """Name the device whose directory is to be its own as it is."""
 

@@ -10,6 +10,8 @@ from syncd.daemon.answers import (
     HoldDetail,
     HoldsReport,
     PlanReport,
+    PurgeReport,
+    PurgeRequest,
     RestoreReport,
     RestoreRequest,
     SyncReport,
@@ -30,5 +32,7 @@ HOLD_JSON = TypeAdapter(HoldDetail)
 DECISION_JSON = TypeAdapter(Decision)
 RESTORE_JSON = TypeAdapter(RestoreRequest)
 RESTORED_JSON = TypeAdapter(RestoreReport)
+PURGE_JSON = TypeAdapter(PurgeRequest)
+PURGED_JSON = TypeAdapter(PurgeReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
 ADOPTED_JSON = TypeAdapter(AdoptReport)

@@ -22,6 +22,8 @@ from syncd.daemon.answers_json import (
     HOLD_JSON,
     HOLDS_JSON,
     PLAN_JSON,
+    PURGE_JSON,
+    PURGED_JSON,
     QUESTION_JSON,
     REPORT_JSON,
     REQUEST_JSON,
@@ -32,6 +34,7 @@ from syncd.daemon.answers_json import (
 from syncd.daemon.app import App
 from syncd.daemon.completion import Syncs
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
+from syncd.daemon.purging import purge, read_left
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
 from syncd.daemon.restoring import read_deleted, restore
 from syncd.errors import SyncdError, Temper
@@ -107,6 +110,7 @@ class _Control:
         application.router.add_post("/holds/discard", self.discard)
         application.router.add_post("/restore", self.restore)
         application.router.add_post("/adopt", self.adopt)
+        application.router.add_post("/purge", self.purge)
         return application
 
     async def health(self, _: web.Request) -> web.Response:
@@ -195,6 +199,20 @@ class _Control:
             raise web.HTTPBadRequest(text=f"the daemon has no device {name}: was it started before that was added?")
         adopted = await self._app.adopt(name)
         return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
+
+    async def purge(self, request: web.Request) -> web.Response:
+        """Give up what the configuration does not have, or say what that would be; it is removed at once."""
+        try:
+            wanted = PURGE_JSON.validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name accounts and devices") from error
+        app = self._app
+        if wanted.is_dry:
+            return _json(PURGED_JSON, await app.db.read(partial(read_left, config=app.config, wanted=wanted)))
+        report = await app.db.write(partial(purge, config=app.config, wanted=wanted))
+        app.sweeper.look_now()
+        log.info("purged", names=[f"{one.kind} {one.name}" for one in report.lines])
+        return _json(PURGED_JSON, report)
 
 
 @web.middleware

@@ -1,4 +1,4 @@
-"""Floor 4: the task that sweeps what the store keeps of deleted messages, once a day and in small steps."""
+"""Floor 4: the task that sweeps what the store keeps of what was deleted and purged, once a day and in small steps."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from functools import partial
 
 from syncd.errors import Reach, StoreError, SyncdError
 from syncd.log import log
-from syncd.store import sweeping
+from syncd.store import purging, sweeping
 from syncd.store.database import Database
 from syncd.store.sweeping import Swept, Unneeded
 from syncd.sync.bounded import bounded
@@ -19,6 +19,7 @@ _LOOKED_AT = 5000
 _BODIES = 200
 _BYTES = 8 * 1024 * 1024
 _PAGES = 256
+_ROWS = 1000
 
 
 class Sweeper:
@@ -32,10 +33,11 @@ class Sweeper:
         self._retention_s = retention_s
         self._clock = clock
         self._pause_s = pause_s
+        self._is_wanted = asyncio.Event()
 
     async def run(self) -> None:
         """Sweep when it is due, until cancelled; what goes wrong is tried again later. StoreError if of the whole."""
-        await asyncio.sleep(_AFTER_START_S)
+        await self._rest(_AFTER_START_S)
         while True:
             try:
                 await self.sweep_if_due()
@@ -43,7 +45,19 @@ class Sweeper:
                 if isinstance(error, StoreError) and error.reach is Reach.STORE:
                     raise
                 log.warning("sweep_failed", error=str(error))
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await self._rest(_LOOK_AGAIN_S)
+
+    def look_now(self) -> None:
+        """Sweep at once if it is due."""
+        self._is_wanted.set()
+
+    async def _rest(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._is_wanted.wait()
+        except TimeoutError:
+            pass
+        self._is_wanted.clear()
 
     async def sweep_if_due(self) -> None:
         """Sweep unless that was done less than a day ago."""
@@ -52,7 +66,11 @@ class Sweeper:
             await self.sweep()
 
     async def sweep(self) -> Swept:
-        """Go through all bodies once, and give back the space of those that are removed."""
+        """Remove what was purged, go through all bodies once, and give back the space of those that are removed."""
+        is_left = True
+        while is_left:
+            is_left = await self._db.write(partial(purging.remove_purged, count=_ROWS))
+            await asyncio.sleep(self._pause_s if is_left else 0.0)
         before, after, swept = self._clock() - self._retention_s, 0, Swept()
         look = partial(sweeping.unneeded_page, before=before, count=_LOOKED_AT)
         while (page := await self._db.read(partial(look, after=after))).upto is not None:

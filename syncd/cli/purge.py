@@ -1,0 +1,66 @@
+"""`syncd purge`: what accounts and devices left in the store, once the configuration does not have them any more."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syncd.cli.client import Client
+from syncd.cli.options import ConfigOption, complain, configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.model import Config
+    from syncd.daemon.answers import PurgeLine, PurgeReport, PurgeRequest
+
+
+def purge(
+    *,
+    account: Annotated[list[str] | None, typer.Option("--account", metavar="ACCOUNT", help="This account.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", metavar="DEVICE", help="This device.")] = None,
+    is_meant: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove from the store what belongs to accounts and devices that are not in the configuration any more.
+
+    Without names it shows what there is. Mail on servers and files on devices are not touched.
+    """
+    if is_meant and not (account or device):
+        raise typer.BadParameter("name what is meant by --account and --device")
+    settings = configuration(config).config
+
+    from syncd.daemon.answers import PurgeRequest
+
+    report, is_running = _ask(settings, PurgeRequest(tuple(account or ()), tuple(device or ()), not is_meant))
+    for one in report.lines:
+        say(_told(one))
+    if not report.lines:
+        say("the store has nothing but what is in the configuration")
+    elif not is_meant:
+        complain("nothing was done: named, and with --yes, it is removed for good")
+    elif is_running:
+        say("it is being removed")
+    else:
+        say("it is removed")
+
+
+def _told(one: "PurgeLine") -> str:
+    what = "message" if one.kind == "account" else "file"
+    count = f"{one.messages:,} {what}{'' if one.messages == 1 else 's'}"
+    only = ", which no server has" if one.is_only_copy else ""
+    return f"{one.kind} {one.name}: {count}{only}"
+
+
+def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]":
+    """Return what the daemon says, or the store, and whether the daemon runs."""
+    client = Client(config.daemon.socket)
+    if client.get_if_running("/health") is not None:
+        from syncd.daemon.answers_json import PURGE_JSON, PURGED_JSON
+
+        return PURGED_JSON.validate_json(client.post("/purge", PURGE_JSON.dump_json(wanted))), True
+
+    from syncd.daemon.purging import purge_alone, read_left
+    from syncd.store.database import Database
+
+    with Database.open_readonly(config.store.url.get_secret_value()) as db:  # a store that is not there is not made
+        if wanted.is_dry:
+            return db.read_now(lambda conn: read_left(conn, config, wanted=wanted)), False
+    return purge_alone(config, wanted), False

@@ -1,0 +1,140 @@
+"""Floor 3: what accounts and devices left in the store that the configuration does not have any more, removed.
+
+Theory. To purge is one small transaction: the row loses its name, by which alone it is ever served, and another one
+may get that. All that belongs to it goes afterwards in small steps, as time allows (`sync/sweeper.py`); interrupted,
+the rest is found by the row without a name. Files on devices and mail on servers are not touched.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, delete, exists, func, select, update
+
+from syncd.store.queries import is_one_of
+from syncd.store.schema import (
+    account,
+    base_message,
+    body,
+    device,
+    mailbox,
+    replica,
+    replica_message,
+    server_message,
+    store,
+    tombstone,
+    uidl,
+)
+
+_NAMELESS = ".purged."
+"""What the name of a purged row begins with, before its id; no name in a configuration has a dot."""
+
+
+class Kind(StrEnum):
+    """Say what is purged."""
+
+    ACCOUNT = "account"
+    DEVICE = "device"
+
+
+class Left(NamedTuple):
+    """An account with its messages, or a device with its files, that the configuration does not have.
+
+    is_only_copy: its mail is on no server.
+    """
+
+    kind: Kind
+    name: str
+    messages: int
+    is_only_copy: bool = False
+
+
+def left_over(conn: Connection, *, accounts: Collection[str], devices: Collection[str]) -> tuple[Left, ...]:
+    """Return what is in the store of accounts and devices other than these."""
+    return (*_accounts_left(conn, accounts), *_devices_left(conn, devices))
+
+
+def purge(conn: Connection, left: Iterable[Left]) -> None:
+    """Give up accounts and devices; what belonged to them goes with the next sweep, which is due from now on."""
+    for one in left:
+        table = account if one.kind is Kind.ACCOUNT else device
+        row_id = conn.execute(select(table.c.id).where(table.c.name == one.name)).scalar_one()
+        conn.execute(update(table).where(table.c.id == row_id).values(name=f"{_NAMELESS}{row_id}"))
+    conn.execute(update(store).values(swept_at=0.0))
+
+
+def remove_purged(conn: Connection, *, count: int) -> bool:
+    """Remove about `count` rows of what was purged, and tell whether there may be more."""
+    for account_id in conn.execute(_nameless(account.c.name, account.c.id)).scalars():
+        mine = select(mailbox.c.id).where(mailbox.c.account_id == account_id)
+        message = server_message.c
+        # NOTE: what custody knows goes before its messages, for by those it is not found without reading all of it.
+        if _remove(conn, uidl.c.id, uidl.c.account_id == account_id, count=count):
+            return True
+        found = select(message.id, message.body_id).where(message.mailbox_id.in_(mine)).limit(count)
+        if rows := conn.execute(found).all():
+            conn.execute(delete(server_message).where(is_one_of(conn, message.id, [row.id for row in rows])))
+            _release(conn, {row.body_id for row in rows if row.body_id is not None})
+            return True
+        if _remove_files(conn, select(replica.c.id).where(replica.c.mailbox_id.in_(mine)), count=count):
+            return True
+        conn.execute(delete(account).where(account.c.id == account_id))
+        return True
+    for device_id in conn.execute(_nameless(device.c.name, device.c.id)).scalars():
+        if not _remove_files(conn, select(replica.c.id).where(replica.c.device_id == device_id), count=count):
+            conn.execute(delete(device).where(device.c.id == device_id))
+        return True
+    return False
+
+
+def _accounts_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
+    count = (
+        select(func.count())
+        .select_from(server_message)
+        .join(mailbox, mailbox.c.id == server_message.c.mailbox_id)
+        .where(mailbox.c.account_id == account.c.id, server_message.c.gone_at.is_(None))
+        .scalar_subquery()
+    )
+    for row in conn.execute(select(account.c.name, account.c.kind, count.label("messages")).order_by(account.c.name)):
+        if row.name not in known and not row.name.startswith(_NAMELESS):
+            yield Left(Kind.ACCOUNT, row.name, row.messages, is_only_copy=row.kind == "pop3" and row.messages > 0)
+
+
+def _devices_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
+    count = (
+        select(func.count())
+        .select_from(replica_message)
+        .join(replica, replica.c.id == replica_message.c.replica_id)
+        .where(replica.c.device_id == device.c.id)
+        .scalar_subquery()
+    )
+    for row in conn.execute(select(device.c.name, count.label("files")).order_by(device.c.name)):
+        if row.name not in known and not row.name.startswith(_NAMELESS):
+            yield Left(Kind.DEVICE, row.name, row.files)
+
+
+def _nameless(name: Column[str], row_id: Column[int]) -> Select[int]:
+    return select(row_id).where(name.startswith(_NAMELESS, autoescape=True)).order_by(row_id)
+
+
+def _remove_files(conn: Connection, replica_ids: Select[int], *, count: int) -> bool:
+    """Remove rows of these replicas, and tell whether there were any."""
+    return (
+        _remove(conn, replica_message.c.id, replica_message.c.replica_id.in_(replica_ids), count=count)
+        or _remove(conn, tombstone.c.id, tombstone.c.replica_id.in_(replica_ids), count=count)
+        or _remove(conn, base_message.c.message_id, base_message.c.replica_id.in_(replica_ids), count=count)
+    )
+
+
+def _remove(conn: Connection, key: Column[int], where: ColumnElement[bool], *, count: int) -> bool:
+    """Remove rows of the key's table, and tell whether there were any."""
+    keys = conn.execute(select(key).where(where).limit(count)).scalars().all()
+    if keys:
+        conn.execute(delete(key.table).where(where, is_one_of(conn, key, keys)))
+    return bool(keys)
+
+
+def _release(conn: Connection, body_ids: Collection[int]) -> None:
+    """Let bodies be old that no message has any more, so that the sweep does not keep them for the retention."""
+    is_named = exists().where(server_message.c.body_id == body.c.id)
+    conn.execute(update(body).where(is_one_of(conn, body.c.id, body_ids), ~is_named).values(stored_at=0.0))
