@@ -107,6 +107,15 @@ class ImapAccount:
         )
         self.requests = Requests(wakes.account(name))
 
+    def adjust(self, config: ImapConfig) -> None:
+        """Go on with this configuration, which the same connection serves, and with what devices take by now."""
+        self._config = config
+        self._timer.adjust(config.poll_interval_s)
+        self._changes.patterns = config.mailboxes
+        self._reading.adjust(config.mailboxes)
+        self._at_rest.forget()
+        self.requests.hurry()
+
     async def run(self) -> None:
         """Connect and serve the account until cancelled; raises what ended the connection."""
         try:
