@@ -10,6 +10,7 @@ from syncd.daemon.answers import (
     HoldDetail,
     HoldsReport,
     PlanReport,
+    ReloadReport,
     RestoreReport,
     RestoreRequest,
     SyncReport,
@@ -31,4 +32,5 @@ DECISION_JSON = TypeAdapter(Decision)
 RESTORE_JSON = TypeAdapter(RestoreRequest)
 RESTORED_JSON = TypeAdapter(RestoreReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
+RELOADED_JSON = TypeAdapter(ReloadReport)
 ADOPTED_JSON = TypeAdapter(AdoptReport)
