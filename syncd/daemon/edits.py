@@ -28,7 +28,7 @@ class Edits:
 
     def __init__(self, path: Path, *, poll_s: float = _POLL_S, settle_s: float = _SETTLE_S) -> None:
         """Take the file as it is now as known."""
-        self._path = path
+        self.path = path
         self._poll_s = poll_s
         self._settle_s = settle_s
         self._known = look(path)
@@ -36,7 +36,7 @@ class Edits:
 
     async def know(self) -> None:
         """Take the file as it is now as known: call it before the file is read."""
-        self._known = await asyncio.to_thread(look, self._path)
+        self._known = await asyncio.to_thread(look, self.path)
 
     async def wait(self) -> None:
         """Return when the file is another one than is known, and has stayed so for half a second."""
@@ -47,10 +47,10 @@ class Edits:
             except TimeoutError:
                 pass
             self._heard.clear()
-            seen = await asyncio.to_thread(look, self._path)
+            seen = await asyncio.to_thread(look, self.path)
             while seen != self._known:
                 await asyncio.sleep(self._settle_s)
-                before, seen = seen, await asyncio.to_thread(look, self._path)
+                before, seen = seen, await asyncio.to_thread(look, self.path)
                 if seen == before:
                     return
 
@@ -69,7 +69,7 @@ class Edits:
 
         # NOTE: at lower levels watchfiles logs the paths that changed.
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
-        directories = await asyncio.to_thread(_directories, self._path)
+        directories = await asyncio.to_thread(_directories, self.path)
         try:
             async for _ in awatch(
                 *directories, watch_filter=None, step=_STEP_MS, debounce=_STEP_MS, recursive=False, debug=False

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.changes import Changes, Difference, changes_between, devices_of
+from syncd.config.changes import (
+    Changes,
+    Difference,
+    changes_between,
+    devices_of,
+    reached,
+    with_other_passwords,
+)
 from syncd.config.model import GuardConfig
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, reading
 
@@ -136,3 +143,64 @@ def test_devices_of_accounts_are_those_that_select_one(tmp_path: Path) -> None:
     assert devices_of(config, {"work"}) == {"laptop"}
     assert devices_of(config, {"isp"}) == {"laptop", "phone"}
     assert devices_of(config, ()) == frozenset()
+
+
+PHONE = '[devices.phone]\npath = "phone"\naccounts = ["isp"]\n'
+
+
+def test_changed_device_is_served_anew_and_its_accounts_look_at_what_it_takes(
+    edited: Callable[[str, str], Changes], tmp_path: Path
+) -> None:
+    """No account is connected anew for it, and no other device begins anew."""
+    changes = edited(BOTH + PHONE, f'{BOTH}{PHONE}max_age = "90d"\n')
+
+    whom = reached(reading(tmp_path, BOTH + PHONE).config, changes, other_ids=set(), with_mail=set())
+
+    assert (whom.accounts, whom.devices, whom.adjusted) == (frozenset(), {"phone"}, {"isp"})
+
+
+def test_account_that_comes_or_goes_reaches_the_devices_that_have_or_take_its_mail(
+    edited: Callable[[str, str], Changes], tmp_path: Path
+) -> None:
+    """Those have to look at their files of it, now or when it comes back; all others go on."""
+    nas = '[devices.nas]\npath = "nas"\naccounts = ["work"]\n'
+    changes = edited(IMAP + LAPTOP + nas, BOTH + nas + PHONE)
+
+    running = reading(tmp_path, IMAP + LAPTOP + nas).config
+    whom = reached(running, changes, other_ids={"isp"}, with_mail=set())
+    with_old_files = reached(running, changes, other_ids={"isp"}, with_mail={"nas"})
+
+    assert (whom.accounts, whom.devices) == ({"isp"}, {"laptop", "phone"})
+    assert with_old_files.devices == {"laptop", "phone", "nas"}
+
+
+def test_account_that_is_held_from_now_on_is_served_anew_with_its_devices(
+    edited: Callable[[str, str], Changes], tmp_path: Path
+) -> None:
+    """So it is as after a start with this configuration."""
+    changes = edited(BOTH + PHONE, (BOTH + PHONE).replace("pop.example.net", "pop.example.com"))
+
+    whom = reached(reading(tmp_path, BOTH + PHONE).config, changes, other_ids={"isp"}, with_mail=set())
+
+    assert (whom.accounts, whom.devices, whom.adjusted) == ({"isp"}, {"laptop", "phone"}, frozenset())
+
+
+def test_another_guard_is_for_everybody_and_connects_nobody_anew(
+    edited: Callable[[str, str], Changes], tmp_path: Path
+) -> None:
+    """Devices judge what they hold by it, accounts what devices delete from now on."""
+    changes = edited(BOTH, f"{BOTH}[guard]\ncount = 5\n")
+
+    whom = reached(reading(tmp_path, BOTH).config, changes, other_ids=set(), with_mail=set())
+
+    assert (whom.accounts, whom.devices, whom.adjusted) == (frozenset(), {"laptop"}, {"work", "isp"})
+
+
+def test_another_password_in_a_file_is_a_change_of_its_account(edited: Callable[[str, str], Changes]) -> None:
+    """Also where the configuration is what it was; an account that has just come has no other password."""
+    same = with_other_passwords(edited(BOTH, BOTH), ["isp"])
+    new = with_other_passwords(edited(IMAP, BOTH), ["isp", "gone"])
+
+    assert same.accounts.changed == {"isp": ("password_file",)}
+    assert same.reconnecting == {"isp"}
+    assert new.accounts == Difference(added=("isp",))
