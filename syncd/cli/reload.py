@@ -30,15 +30,16 @@ def reload(config: ConfigOption = None) -> None:
     if report.problems:
         complain("syncd: nothing is changed: the daemon goes on with the configuration that it had")
         raise typer.Exit(_INVALID)
-    for line in _lines(report):
+    for line in told(report):
         say(line)
 
 
-def _lines(report: "ReloadReport") -> list[str]:
+def told(report: "ReloadReport") -> list[str]:
+    """Return the lines that say what of an edit counts now, and what later."""
     lines = [*_of("account", report.accounts), *_of("device", report.devices)]
     lines += [f"{key}: changed" for key in report.keys]
     if not lines:
-        lines = [f"{report.path}: nothing to change"]
+        lines = [f"{report.path}: nothing to change, what it says runs already"]
     return lines + [f"{key}: counts after a restart" for key in report.at_restart]
 
 
