@@ -203,7 +203,7 @@ class _Control:
         except ValidationError as error:
             raise web.HTTPBadRequest(text="the request should name a device") from error
         if name not in self._app.devices:
-            raise web.HTTPBadRequest(text=f"the daemon has no device {name}: was it started before that was added?")
+            raise web.HTTPBadRequest(text=f"the daemon has no device {name} yet: see syncd status, and syncd reload")
         adopted = await self._app.adopt(name)
         return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
 

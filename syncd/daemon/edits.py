@@ -13,25 +13,28 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from syncd.config.load import FileIdentity, identity_of
 from syncd.log import log
 
 _POLL_S = 5.0
 _SETTLE_S = 0.5
 _STEP_MS = 200
 
-Look = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+Look = tuple[FileIdentity | None, FileIdentity | None]
 """What a name is, and what it leads to; None: nothing."""
 
 
 class Edits:
     """Tell of edits of one file; enter `listening` to hear of them at once."""
 
-    def __init__(self, path: Path, *, poll_s: float = _POLL_S, settle_s: float = _SETTLE_S) -> None:
-        """Take the file as it is now as known."""
+    def __init__(
+        self, path: Path, *, known: FileIdentity | None, poll_s: float = _POLL_S, settle_s: float = _SETTLE_S
+    ) -> None:
+        """Take the file as known that was read before, which may be another one by now; None: there was none."""
         self.path = path
         self._poll_s = poll_s
         self._settle_s = settle_s
-        self._known = look(path)
+        self._known: Look = _identity(path, is_followed=False), known
         self._heard = asyncio.Event()
 
     async def know(self) -> None:
@@ -51,7 +54,7 @@ class Edits:
             while seen != self._known:
                 await asyncio.sleep(self._settle_s)
                 before, seen = seen, await asyncio.to_thread(look, self.path)
-                if seen == before:
+                if seen == before and seen != self._known:  # nobody has read it meanwhile
                     return
 
     @asynccontextmanager
@@ -88,9 +91,8 @@ def look(path: Path) -> Look:
     return _identity(path, is_followed=False), _identity(path, is_followed=True)
 
 
-def _identity(path: Path, *, is_followed: bool) -> tuple[int, ...] | None:
+def _identity(path: Path, *, is_followed: bool) -> FileIdentity | None:
     try:
-        found = path.stat(follow_symlinks=is_followed)
+        return identity_of(path.stat(follow_symlinks=is_followed))
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

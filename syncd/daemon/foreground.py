@@ -37,7 +37,7 @@ async def _daemon(reading: Reading) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, partial(_hang_up, hangups, sys.stderr.isatty()))
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(open_app(config))
-        reloads = Reloads(app, reading.path, asked=hangups, summary=partial(_summary, app))
+        reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
         await stack.enter_async_context(control_socket(app, reloads))
         log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
         app.start()

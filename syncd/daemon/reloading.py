@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import NoReturn
 
 from syncd.config.changes import changes_between, with_other_passwords
@@ -28,13 +27,16 @@ from syncd.log import log
 class Reloads:
     """Keep an app at its file; `run` for as long as the app runs."""
 
-    def __init__(self, app: App, path: Path, *, asked: asyncio.Event, summary: Callable[[], str]) -> None:
-        """Take `asked`, which is set where nobody waits for the outcome, and what the service manager is to be told."""
+    def __init__(self, app: App, reading: Reading, *, asked: asyncio.Event, summary: Callable[[], str]) -> None:
+        """Take what was read at the start, and `asked`, which is set where nobody waits for the outcome.
+
+        summary: what the service manager is told.
+        """
         self._app = app
-        self._path = path
+        self._path = path = reading.path
         self._asked = asked
         self._summary = summary
-        self._edits = Edits(path)
+        self._edits = Edits(path, known=reading.identity)
         self._waiting: list[asyncio.Future[ReloadReport]] = []
         app.config_state = ConfigStatus(str(path), app.clock())
 

@@ -97,6 +97,31 @@ async def test_account_that_is_not_touched_keeps_its_task(tmp_path: Path) -> Non
             assert app.devices == {}
 
 
+async def test_refused_login_is_not_tried_again_for_an_edit_that_does_not_concern_it(tmp_path: Path) -> None:
+    """Servers lock out who insists; an edit of the account itself is another matter."""
+    logins: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready\r\n")
+        while line := await reader.readline():
+            logins.append(line)
+            writer.write(line.split()[0] + b" NO [AUTHENTICATIONFAILED] no\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, running(tmp_path, account("work", port) + LAPTOP) as (app, edit):
+        await until(lambda: app.activities.accounts["work"].retry_at)
+        tried = len(logins)
+
+        await edit(f'{account("work", port)}{LAPTOP}max_age = "9d"\n')
+        await edit(f"{account('work', port, poll_interval='1m')}{LAPTOP}")
+        await Syncs(app).sync([])
+        assert len(logins) == tried
+        await edit(f"{account('work', port, ca_file='/etc/ssl/cert.pem')}{LAPTOP}")
+        await until(lambda: len(logins) > tried)
+
+
 async def test_adoption_that_is_waited_for_ends_with_its_device(tmp_path: Path) -> None:
     """Whoever asked hears what became of it, and never waits for what is not there."""
     async with running(tmp_path, LAPTOP) as (app, edit):

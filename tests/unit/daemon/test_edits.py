@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config.load import identity_of, read
 from syncd.daemon.edits import Edits
 
 DEADLINE_S = 20.0
@@ -73,7 +74,8 @@ async def until_listening(edits: Edits) -> None:
 
 
 def edits_of(file: Path, *, is_heard: bool) -> Edits:
-    return Edits(file, poll_s=NEVER_S if is_heard else 0.01, settle_s=0.01)
+    known = identity_of(file.stat()) if file.exists() else None
+    return Edits(file, known=known, poll_s=NEVER_S if is_heard else 0.01, settle_s=0.01)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +134,22 @@ async def test_file_that_is_known_and_others_beside_it_are_no_edit(tmp_path: Pat
             await edits.wait()
 
 
+async def test_edit_between_the_start_and_the_first_look_is_noticed(tmp_path: Path) -> None:
+    """To open a store may take a while."""
+    file = tmp_path / "syncd.toml"
+    file.write_text("")
+    file.chmod(0o600)
+    known = read(file, environ={"HOME": str(tmp_path)}).identity
+    rename_over(file)
+
+    async with asyncio.timeout(DEADLINE_S):
+        await Edits(file, known=known, poll_s=0.01, settle_s=0.01).wait()
+
+
 async def test_file_that_is_still_being_written_is_waited_for(tmp_path: Path) -> None:
     """A half of an edit is not read: it counts once it stayed as it is."""
     file = tmp_path / "syncd.toml"
-    edits = Edits(file, poll_s=0.01, settle_s=1.0)
+    edits = Edits(file, known=None, poll_s=0.01, settle_s=1.0)
 
     async with asyncio.timeout(DEADLINE_S):
         waiting = asyncio.create_task(edits.wait())
