@@ -20,6 +20,7 @@ from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
 from syncd.cli.plan import plan
 from syncd.cli.purge import purge
+from syncd.cli.reload import reload
 from syncd.cli.restore import restore
 from syncd.cli.run import run
 from syncd.cli.status import status
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (run, sync, status, plan, history, restore, adopt, backup, purge, health, migrate):
+for _command in (run, sync, status, plan, history, restore, adopt, reload, backup, purge, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
 app.add_typer(holds, name="holds")

@@ -25,6 +25,13 @@ def configuration(path: Path | None) -> "Reading":
     return reading
 
 
+def socket(path: Path | None) -> Path:
+    """Return where the daemon answers, also while its configuration cannot be used; ConfigError if that is not told."""
+    from syncd.config.reachable import socket_of
+
+    return socket_of(path) or configuration(path).config.daemon.socket
+
+
 def say(text: str) -> None:
     """Print a line, with what could move the cursor or forge another line escaped."""
     from syncd.config.problems import printable

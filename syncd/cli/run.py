@@ -5,8 +5,8 @@ from syncd.cli.options import ConfigOption, configuration
 
 def run(config: ConfigOption = None) -> None:
     """Serve all accounts and devices until interrupted."""
-    settings = configuration(config).config
+    reading = configuration(config)
 
     from syncd.daemon.foreground import run_daemon
 
-    run_daemon(settings)
+    run_daemon(reading)

@@ -33,7 +33,7 @@ class Screen:
 
 def rendered(status: Status) -> RenderableType:
     """Return the whole picture: daemon, accounts, devices, mailboxes, what is held, and what is set aside."""
-    parts: list[RenderableType] = [_daemon_line(status)]
+    parts: list[RenderableType] = [_daemon_line(status), *_config_lines(status)]
     if status.accounts:
         parts += [Text(), _accounts(status)]
     if status.devices:
@@ -55,6 +55,24 @@ def _daemon_line(status: Status) -> Text:
         return Text("the daemon is not running; this is what the store remembers", style="bold yellow")
     since = age(status.at - status.daemon.started_at)
     return Text(f"the daemon runs since {since} (pid {status.daemon.pid})", style="bold")
+
+
+def _config_lines(status: Status) -> list[Text]:
+    """Return what is the matter with the configuration file, if anything is."""
+    config = status.config
+    if config is None:
+        return []
+    lines = []
+    if config.problems:
+        since = age(status.at - (config.since_at or status.at))
+        runs = age(status.at - config.loaded_at)
+        lines.append(
+            _plain(f"the configuration cannot be used since {since}; the one of {runs} ago runs on:", "bold red")
+        )
+        lines += [_plain(f"  {problem}", "red") for problem in config.problems]
+    if config.at_restart:
+        lines.append(_plain(f"changed, and counts after a restart: {', '.join(config.at_restart)}", "yellow"))
+    return lines
 
 
 def _accounts(status: Status) -> Table:

@@ -41,13 +41,17 @@ _TEXTS = {
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
+FileIdentity = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Hold a configuration that can be used, the file it is from, and what is worth a warning in it."""
+    """Hold a configuration that can be used, its file, how that was, and what is worth a warning in it."""
 
     config: Config
     path: Path
     warnings: tuple[Problem, ...]
+    identity: FileIdentity
 
 
 def load(
@@ -71,7 +75,7 @@ def read(
     path: the file, None for $SYNCD_CONFIG, else /etc/syncd/syncd.toml, else syncd/syncd.toml of the XDG directory.
     """
     file = path if path is not None else _existing(config_files(environ))
-    text, mode = _content(file)
+    text, found = _content(file)
     written = _parsed(text, file)
     report = _Report(file, key_lines(text))
 
@@ -85,9 +89,14 @@ def read(
     config = _checked(values, file.absolute().parent, environ, report)
     if config is None or report.problems:
         raise ConfigError(report.in_order())
-    if mode & stat.S_IROTH and _holds_secret(written):
+    if found.st_mode & stat.S_IROTH and _holds_secret(written):
         report.warnings.append(Problem(str(file), "", "contains a password and can be read by every user (chmod o-r)"))
-    return Reading(config, file, tuple(report.warnings))
+    return Reading(config, file, tuple(report.warnings), identity_of(found))
+
+
+def identity_of(found: os.stat_result) -> FileIdentity:
+    """Return what differs once a file was edited."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class _Report:
@@ -149,11 +158,11 @@ def _existing(files: tuple[Path, ...]) -> Path:
     raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
 
 
-def _content(file: Path) -> tuple[str, int]:
+def _content(file: Path) -> tuple[str, os.stat_result]:
     try:
         with file.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            return stream.read().decode("utf-8"), mode
+            found = os.fstat(stream.fileno())
+            return stream.read().decode("utf-8"), found
     except OSError as error:
         raise ConfigError((Problem(str(file), "", f"cannot be read: {error.strerror or 'unknown'}"),)) from error
     except UnicodeDecodeError as error:

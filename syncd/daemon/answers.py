@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from syncd.config.changes import Difference
 from syncd.daemon.status import HoldStatus
 from syncd.store.entries import Entry
 
@@ -188,6 +189,27 @@ class PurgeReport:
     """Hold what is purged, or would be."""
 
     lines: tuple[PurgeLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadReport:
+    """Tell what became of the configuration file as it is: its problems, or what was started, ended or changed.
+
+    keys: others that count from now on. at_restart: those that do after a restart only. None of all: it runs already.
+    """
+
+    path: str
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    accounts: Difference = field(default_factory=Difference)
+    devices: Difference = field(default_factory=Difference)
+    keys: tuple[str, ...] = ()
+    at_restart: tuple[str, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether anything counts now that did not before."""
+        return bool(self.accounts or self.devices or self.keys)
 
 
 @dataclass(frozen=True, slots=True)

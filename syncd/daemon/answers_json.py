@@ -12,6 +12,7 @@ from syncd.daemon.answers import (
     PlanReport,
     PurgeReport,
     PurgeRequest,
+    ReloadReport,
     RestoreReport,
     RestoreRequest,
     SyncReport,
@@ -35,4 +36,5 @@ RESTORED_JSON = TypeAdapter(RestoreReport)
 PURGE_JSON = TypeAdapter(PurgeRequest)
 PURGED_JSON = TypeAdapter(PurgeReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
+RELOADED_JSON = TypeAdapter(ReloadReport)
 ADOPTED_JSON = TypeAdapter(AdoptReport)

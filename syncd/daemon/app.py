@@ -5,25 +5,24 @@ the store and wake each other by name. What ends the app is its caller, or a sto
 """
 
 import asyncio
-import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from sqlalchemy import Connection
-
+from syncd.config.changes import Changes, reached
 from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.daemon.identity import Held, ensure_accounts
 from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password
+from syncd.daemon.status import ConfigStatus
 from syncd.daemon.supervisor import Supervised, Supervisor
-from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, Temper
-from syncd.log import log
-from syncd.reconcile.guard import Rule
+from syncd.daemon.tasks import Tasks
+from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError
 from syncd.store import accounts, devices
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -38,13 +37,6 @@ from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes
-
-if TYPE_CHECKING:
-    from syncd.sync.imap_account import ImapAccount
-    from syncd.sync.pop3_account import Pop3Account
-
-_END_S = 2.5
-_LAST_WORDS_S = 0.5
 
 
 class App:
@@ -66,6 +58,8 @@ class App:
         watches_devices: hear of what they change; else it is seen when they are asked to look.
         """
         self.config = config
+        self.config_state: ConfigStatus | None = None
+        """How the configuration is that runs, compared with its file; None where nobody compares them."""
         self.db = db
         self.clock = clock
         self._watches_devices = watches_devices
@@ -74,31 +68,30 @@ class App:
         self.devices: dict[str, Supervisor] = {}
         self._mailboxes: dict[str, Supervisor] = {}
         """For a POP3 account, whose mailboxes are served here whether its maildrop can be reached or not."""
-        self._adopters: dict[str, Callable[[], Awaitable[Adopted]]] = {}
+        self._adjust: dict[str, Callable[[Any], None]] = {}
+        """What takes over another configuration of an account, where the same connection serves it."""
+        self._devices: dict[str, Device] = {}
         self._account_ids = account_ids
         self._spool_directory = spool_directory
         self._wakes = Wakes()
         self._file_systems = FileSystems()
         self._recent = RecentBodies()
         self._encoder = Encoder()
-        self._passwords = {name: Password(account) for name, account in config.accounts.items()}
+        self._passwords: dict[str, Password] = {}
         self._takers = Takers(config)
         self.sweeper = Sweeper(db, retention_s=config.store.retention_s, clock=clock)
-        self._tasks: list[asyncio.Task[None]] = []
-        for name, account in config.accounts.items():
-            self.accounts[name] = self._account(name, account, held.get(name))
+        self._tasks = Tasks()
+        for name in config.accounts:
+            self._make_account(name, held.get(name))
         for name in config.devices:
-            self.devices[name] = self._device(name)
+            self._make_device(name)
 
     def start(self, of_accounts: Collection[str] | None = None) -> None:
         """Start the tasks of these accounts and of every device that selects one of them; by default all there are."""
         names = self.config.accounts if of_accounts is None else of_accounts
-        chosen = [supervisor for name, supervisor in self.accounts.items() if name in names]
-        chosen += [supervisor for name, supervisor in self._mailboxes.items() if name in names]
-        chosen += [supervisor for name, supervisor in self.devices.items() if name in self.devices_of(names)]
-        self._tasks = [asyncio.create_task(one.run(), name=f"{one.kind} {one.name}") for one in chosen]
+        self._start(names, self.devices_of(names))
         if of_accounts is None:
-            self._tasks.append(asyncio.create_task(self.sweeper.run(), name="sweeper"))
+            self._tasks.start("sweeper", self.sweeper.run)
 
     def devices_of(self, account_names: Collection[str]) -> tuple[str, ...]:
         """Return the devices that select at least one of these accounts, or no account at all."""
@@ -110,7 +103,7 @@ class App:
 
     async def adopt(self, name: str) -> Adopted:
         """Make what is in the directory of a device its own; the rest of it is the device's next pass."""
-        return await self._adopters[name]()
+        return await self._devices[name].adopt()
 
     def wake_accounts(self, names: Iterable[str]) -> None:
         """Let these accounts run a round at once."""
@@ -122,50 +115,110 @@ class App:
         for name in names:
             self._wakes.device(name).set()
 
+    async def other_passwords(self) -> frozenset[str]:
+        """Return the accounts whose password files have another password than the one that was read from them."""
+        names, passwords = tuple(self._passwords), tuple(self._passwords.values())
+        are_others = await asyncio.gather(*(one.is_another() for one in passwords))
+        return frozenset(name for name, is_another in zip(names, are_others, strict=True) if is_another)
+
+    async def apply(self, changes: Changes) -> None:
+        """Start, end or connect anew what has changed; all others go on, and hear only of what concerns them.
+
+        Who waits for something that goes on as another task waits for that. No two may be applied at once.
+        """
+        before, config = self.config, changes.config
+        ids, held = await self.db.write(partial(ensure_accounts, config=config))
+        other_ids = {name for name in {*ids, *self._account_ids} if ids.get(name) != self._account_ids.get(name)}
+        whom = reached(before, changes, other_ids=other_ids, with_mail=await self._with_mail_of(other_ids))
+
+        # NOTE: from here to the end of the switch nothing is awaited, so nobody sees the half of it.
+        ending = [*self._drop_accounts(changes.accounts.removed), *self._drop_devices(changes.devices.removed)]
+        self.config, self._account_ids = config, ids
+        self._takers.adjust(config)
+        self.sweeper.adjust(config.store.retention_s)
+        for name in whom.adjusted & self._adjust.keys():
+            self._adjust[name](config.accounts[name])
+        for name in whom.accounts:
+            self._make_account(name, held.get(name))
+        for name in whom.devices:
+            self._make_device(name)
+
+        try:
+            await self._tasks.end([*ending, *_tasks_of(whom.accounts, whom.devices)])
+            await self.db.write(lambda _: None)  # what they wrote last is written now
+        finally:
+            self._start(whom.accounts, whom.devices)
+
     async def failure(self) -> SyncdError:
         """Return, once there is one, the error that a supervisor could not keep: nearly always that of the store."""
-        if not self._tasks:
-            await asyncio.Event().wait()
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            error = task.exception()
-            if isinstance(error, SyncdError):
-                return error
-            log.error("supervisor_failed", task=task.get_name(), exc_info=error)
-        return SyncdError("a task could not be supervised any more; the log says why")
+        return await self._tasks.failure()
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
         self._encoder.close()
-        pending: set[asyncio.Task[None]] = set(self._tasks)
-        for patience_s in (_END_S, _LAST_WORDS_S):
-            for task in pending:
-                task.cancel()
-            if pending:
-                _, pending = await asyncio.wait(pending, timeout=patience_s)
-        if pending:
-            log.warning("tasks_abandoned", tasks=sorted(task.get_name() for task in pending))
-        self._tasks = []
+        await self._tasks.stop()
 
-    def _account(self, name: str, config: ImapConfig | Pop3Config, held: SyncdError | None) -> Supervisor:
-        activity = self.activities.accounts.setdefault(name, Activity())
+    def _start(self, of_accounts: Collection[str], of_devices: Collection[str]) -> None:
+        for names, supervisors, kind in (
+            (of_accounts, self.accounts, "account"),
+            (of_accounts, self._mailboxes, "mailboxes"),
+            (of_devices, self.devices, "device"),
+        ):
+            for name in names:
+                if name in supervisors:
+                    self._tasks.start(f"{kind} {name}", supervisors[name].run)
+
+    async def _with_mail_of(self, names: Collection[str]) -> frozenset[str]:
+        """Return the devices that have mail of these accounts, whether they select them or not."""
+        if not names:
+            return frozenset()
+        return await self.db.read(partial(devices.devices_with_mail_of, accounts=names))
+
+    def _drop_accounts(self, names: Iterable[str]) -> Iterable[str]:
+        """Serve these accounts no more, and return the tasks that are to be ended."""
+        for name in names:
+            error = SyncdError(f"the account {name} is not in the configuration any more")
+            self.accounts.pop(name).task.requests.fail(error)
+            if name in self._mailboxes:
+                self._mailboxes.pop(name).task.requests.fail(error)
+            for of in (self._passwords, self._adjust, self.activities.accounts):
+                of.pop(name, None)
+            yield from _tasks_of((name,), ())
+
+    def _drop_devices(self, names: Iterable[str]) -> Iterable[str]:
+        for name in names:
+            self._devices.pop(name).let_go(SyncdError(f"the device {name} is not in the configuration any more"))
+            self.devices.pop(name)
+            self.activities.devices.pop(name, None)
+            yield from _tasks_of((), (name,))
+
+    def _make_account(self, name: str, held: SyncdError | None) -> None:
+        """Make what serves an account, for those who wait for what served it before as well."""
+        config = self.config.accounts[name]
+        before, mailboxes_before = self.accounts.get(name), self._mailboxes.pop(name, None)
+        activity = self.activities.accounts[name] = Activity()
+        self._adjust.pop(name, None)
+        password = self._passwords[name] = Password(config)
         if held is not None:
-            return self._supervisor(_Held(Requests(self._wakes.account(name)), held), name, activity)
-        if isinstance(config, ImapConfig):
-            return self._supervisor(self._imap_account(name, config, activity), name, activity)
-        task = self._pop3_account(name, config, activity)
-        self._mailboxes[name] = self._supervisor(task.mailboxes, name, Activity())
-        return self._supervisor(task, name, activity)
+            task: Supervised = Held(Requests(self._wakes.account(name)), held)
+        elif isinstance(config, ImapConfig):
+            task = self._imap_account(name, config, password, activity)
+        else:
+            task = self._pop3_account(name, config, password, activity)
+        self.accounts[name] = self._account_supervisor(task, name, activity)
+        for old, new in ((before, self.accounts[name]), (mailboxes_before, self._mailboxes.get(name))):
+            if old is not None and new is not None:
+                new.task.requests.inherit(old.task.requests)
 
-    def _imap_account(self, name: str, config: ImapConfig, activity: Activity) -> "ImapAccount":
+    def _imap_account(self, name: str, config: ImapConfig, password: Password, activity: Activity) -> Supervised:
         from syncd.sync.imap_account import ImapAccount  # noqa: PLC0415  # a tenth of `syncd sync` for POP3
 
-        return ImapAccount(
+        account = ImapAccount(
             self.db,
             name,
             config,
             account_id=self._account_ids[name],
-            password=self._passwords[name],
+            password=password,
             takers=self._takers,
             wakes=self._wakes,
             encoder=self._encoder,
@@ -174,16 +227,18 @@ class App:
             clock=self.clock,
             spool_directory=self._spool_directory,
         )
+        self._adjust[name] = account.adjust
+        return account
 
-    def _pop3_account(self, name: str, config: Pop3Config, activity: Activity) -> "Pop3Account":
+    def _pop3_account(self, name: str, config: Pop3Config, password: Password, activity: Activity) -> Supervised:
         from syncd.sync.pop3_account import Pop3Account  # noqa: PLC0415  # and half as much for IMAP
 
-        return Pop3Account(
+        account = Pop3Account(
             self.db,
             name,
             config,
             account_id=self._account_ids[name],
-            password=self._passwords[name],
+            password=password,
             takers=self._takers,
             wakes=self._wakes,
             encoder=self._encoder,
@@ -192,20 +247,23 @@ class App:
             clock=self.clock,
             spool_directory=self._spool_directory,
         )
+        self._adjust[name] = account.adjust
+        self._mailboxes[name] = self._account_supervisor(account.mailboxes, name, Activity())
+        return account
 
-    def _supervisor(self, task: Supervised, name: str, activity: Activity) -> Supervisor:
+    def _account_supervisor(self, task: Supervised, name: str, activity: Activity) -> Supervisor:
         return Supervisor(
             task,
             kind="account",
             name=name,
             activity=activity,
-            on_failure=partial(self._account_failed, name),
+            on_failure=partial(self._account_failed, self._account_ids.get(name), self._passwords[name]),
             clock=self.clock,
         )
 
-    def _device(self, name: str) -> Supervisor:
-        guard = self.config.guard
-        activity = self.activities.devices.setdefault(name, Activity())
+    def _make_device(self, name: str) -> None:
+        """Make what serves a device, for those who wait for what served it before as well."""
+        before, activity = self._devices.get(name), Activity()
         device = Device(
             self.db,
             name,
@@ -217,11 +275,15 @@ class App:
             activity=activity,
             spool_directory=self._spool_directory,
             clock=self.clock,
-            rule=Rule(count=guard.count, share=guard.share, window_s=guard.window_s),
+            rule=self._takers.rule,
             is_watched=self._watches_devices,
         )
-        self._adopters[name] = device.adopt
-        return Supervisor(
+        if before is not None:
+            device.requests.inherit(before.requests)
+            before.let_go(SyncdError(f"the configuration of the device {name} was changed meanwhile"))
+        self._devices[name] = device
+        self.activities.devices[name] = activity
+        self.devices[name] = Supervisor(
             device,
             kind="device",
             name=name,
@@ -230,11 +292,11 @@ class App:
             clock=self.clock,
         )
 
-    async def _account_failed(self, name: str, error: Exception, text: str) -> None:
+    async def _account_failed(self, account_id: int | None, password: Password, error: Exception, text: str) -> None:
         if isinstance(error, LoginRefusedError):
-            self._passwords[name].forget()
-        if name in self._account_ids:
-            record = partial(accounts.record_failure, account_id=self._account_ids[name], error=text, now=self.clock())
+            password.forget()
+        if account_id is not None:
+            record = partial(accounts.record_failure, account_id=account_id, error=text, now=self.clock())
             await self.db.write(record)
 
     async def _device_failed(self, name: str, error: Exception, text: str) -> None:
@@ -243,17 +305,6 @@ class App:
         ids = {known: id_ for id_, known in (await self.db.read(devices.device_names)).items()}
         if name in ids:
             await self.db.write(lambda conn: devices.record_device_state(conn, ids[name], state="active", error=text))
-
-
-class _Held:
-    """Stand in for an account that must not be served; every run says why."""
-
-    def __init__(self, requests: Requests, why: SyncdError) -> None:
-        self.requests = requests
-        self._why = why
-
-    async def run(self) -> None:
-        raise self._why
 
 
 @asynccontextmanager
@@ -270,7 +321,7 @@ async def open_app(
     try:
         spool_directory = await asyncio.to_thread(_empty_spool, config.store.sqlite_path)
         try:
-            ids, held = await db.write(partial(_ensure_accounts, config=config))
+            ids, held = await db.write(partial(ensure_accounts, config=config))
             app = App(
                 config,
                 db,
@@ -290,21 +341,9 @@ async def open_app(
         await asyncio.to_thread(db.close)
 
 
-def _ensure_accounts(conn: Connection, *, config: Config) -> tuple[Mapping[str, int], Mapping[str, SyncdError]]:
-    ids: dict[str, int] = {}
-    held: dict[str, SyncdError] = {}
-    for name, account in config.accounts.items():
-        try:
-            ids[name] = accounts.ensure_account(conn, name, kind=account.type, identity=identity_of(account))
-        except StoreError as error:
-            held[name] = SyncdError(str(error), temper=Temper.GIVE_UP)  # it reaches this account, not the store
-    return ids, held
-
-
-def identity_of(account: ImapConfig | Pop3Config) -> str:
-    """Return the digest that tells whether an account's mail is from the same server and user as before."""
-    parts = (account.type, account.host.lower(), account.username)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def _tasks_of(of_accounts: Iterable[str], of_devices: Iterable[str]) -> list[str]:
+    accounts = [f"{kind} {name}" for name in of_accounts for kind in ("account", "mailboxes")]
+    return accounts + [f"device {name}" for name in of_devices]
 
 
 def _empty_spool(store_path: Path | None) -> Path:

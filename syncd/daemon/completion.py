@@ -11,7 +11,7 @@ from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
 from syncd.daemon.snapshot import holds_of
 from syncd.daemon.supervisor import Supervisor
-from syncd.errors import text_of
+from syncd.errors import SyncdError, text_of
 from syncd.store.holds import HoldState
 from syncd.store.report import held
 from syncd.store.trouble_report import mailbox_errors, trouble_count
@@ -28,6 +28,7 @@ class Syncs:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._config = app.config
         self._at_rest: dict[frozenset[str], AtRest] = {}
 
     async def sync(self, of_accounts: Collection[str]) -> SyncReport:
@@ -36,15 +37,16 @@ class Syncs:
         Whoever fails is not asked again: its next try is the supervisor's business.
         """
         app, key = self._app, frozenset(of_accounts)
-        accounts = {name: app.accounts[name] for name in of_accounts}
-        devices = {name: app.devices[name] for name in app.devices_of(of_accounts)}
-        failures = await _ask([*devices.values(), *accounts.values()], Asked.LOOK)
+        devices = app.devices_of(of_accounts)
+        failures = await _ask(app, Asked.LOOK, of_accounts, devices)
+        if self._config is not app.config:
+            self._config, self._at_rest = app.config, {}  # which may give them something to do
         at_rest = self._at_rest.get(key)
         if at_rest and not failures and not _standing_still(app, devices, failures):
             return NOTHING_LEFT
         at_rest = AtRest(app.db)
         at_rest.begin()
-        report = await _complete(app, accounts, devices, failures)
+        report = await _complete(app, of_accounts, devices, failures)
         if report == NOTHING_LEFT:
             await at_rest.end()
             self._at_rest = {key: at_rest}
@@ -52,34 +54,34 @@ class Syncs:
 
 
 async def _complete(
-    app: App, accounts: Mapping[str, Supervisor], devices: Mapping[str, Supervisor], failures: tuple[Failure, ...]
+    app: App, accounts: Collection[str], devices: Collection[str], failures: tuple[Failure, ...]
 ) -> SyncReport:
     """Ask whoever has something left to do, until nobody has, and return how it ended."""
-    of_accounts = tuple(accounts)
     before: Leftover | None = None
     for _ in range(_ROUNDS_MAX):
         left = await _left(app, accounts, devices, failures)
         if not left or left == before:
             break
         before = left
-        failures += await _ask([accounts[name] for name in left.accounts], Asked.PASS)
-        failures += await _ask([devices[name] for name in left.devices], Asked.PASS)
+        failures += await _ask(app, Asked.PASS, left.accounts, ())
+        failures += await _ask(app, Asked.PASS, (), left.devices)
     failures += _standing_still(app, devices, failures)
     left = await _left(app, accounts, devices, failures)
-    unread = await app.db.read(partial(mailbox_errors, of_accounts=of_accounts))
+    unread = await app.db.read(partial(mailbox_errors, of_accounts=accounts))
     failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in unread.items())
     return SyncReport(
         failures=failures,
         unfinished=tuple(sorted({*left.accounts, *left.devices})),
-        set_aside=await app.db.read(partial(trouble_count, of_accounts=of_accounts)),
-        held=await app.db.read(partial(_count_held, config=app.config, of_accounts=of_accounts)),
+        set_aside=await app.db.read(partial(trouble_count, of_accounts=accounts)),
+        held=await app.db.read(partial(_count_held, config=app.config, of_accounts=accounts)),
     )
 
 
 def _standing_still(app: App, devices: Collection[str], failures: Collection[Failure]) -> tuple[Failure, ...]:
     """Return the devices that go on, but for mailboxes that stand still."""
     failed = {failure.name for failure in failures if failure.kind == "device"}
-    errors = {name: app.activities.devices[name].error for name in devices if name not in failed}
+    running = {name: one for name, one in app.activities.devices.items() if name in devices and name not in failed}
+    errors = {name: one.error for name, one in running.items()}
     return tuple(Failure("device", name, error) for name, error in errors.items() if error is not None)
 
 
@@ -96,19 +98,27 @@ async def _left(
         partial(
             leftover,
             config=app.config,
-            of_accounts=[name for name in accounts if ("account", name) not in failed],
-            of_devices=[name for name in devices if ("device", name) not in failed],
+            of_accounts=[name for name in accounts if name in app.accounts and ("account", name) not in failed],
+            of_devices=[name for name in devices if name in app.devices and ("device", name) not in failed],
             now=app.clock(),
         )
     )
 
 
-async def _ask(supervisors: Collection[Supervisor], what: Asked) -> tuple[Failure, ...]:
-    outcomes = await asyncio.gather(*(one.task.requests.ask(what) for one in supervisors), return_exceptions=True)
+async def _ask(app: App, what: Asked, of_accounts: Collection[str], of_devices: Collection[str]) -> tuple[Failure, ...]:
+    asked = [("device", app.devices, name) for name in of_devices]
+    asked += [("account", app.accounts, name) for name in of_accounts]
+    outcomes = await asyncio.gather(*(_ask_one(*one, what) for one in asked), return_exceptions=True)
     failures: list[Failure] = []
-    for one, outcome in zip(supervisors, outcomes, strict=True):
+    for (kind, _, name), outcome in zip(asked, outcomes, strict=True):
         if isinstance(outcome, Exception):
-            failures.append(Failure(one.kind, one.name, text_of(outcome)))
+            failures.append(Failure(kind, name, text_of(outcome)))
         elif outcome is not None:
             raise outcome
     return tuple(failures)
+
+
+async def _ask_one(kind: str, among: Mapping[str, Supervisor], name: str, what: Asked) -> None:
+    if name not in among:
+        raise SyncdError(f"the {kind} {name} is not in the configuration any more")
+    await among[name].task.requests.ask(what)

@@ -25,6 +25,7 @@ from syncd.daemon.answers_json import (
     PURGE_JSON,
     PURGED_JSON,
     QUESTION_JSON,
+    RELOADED_JSON,
     REPORT_JSON,
     REQUEST_JSON,
     RESTORE_JSON,
@@ -36,6 +37,7 @@ from syncd.daemon.completion import Syncs
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.purging import purge, read_left
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
+from syncd.daemon.reloading import Reloads
 from syncd.daemon.restoring import read_deleted, restore
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
@@ -53,12 +55,12 @@ _ANSWERS_END_S = 1.0
 
 
 @asynccontextmanager
-async def control_socket(app: App) -> AsyncIterator[None]:
+async def control_socket(app: App, reloads: Reloads) -> AsyncIterator[None]:
     """Answer on the socket of the configuration until left; SyncdError when it cannot be had."""
     path = app.config.daemon.socket
     listener = await asyncio.to_thread(_bound, path)
     inode = path.lstat().st_ino
-    runner = web.AppRunner(_Control(app).application(), access_log=None, shutdown_timeout=_ANSWERS_END_S)
+    runner = web.AppRunner(_Control(app, reloads).application(), access_log=None, shutdown_timeout=_ANSWERS_END_S)
     try:
         await runner.setup()
         await _Site(runner, listener).start()
@@ -92,8 +94,9 @@ class _Site(web.BaseSite):
 class _Control:
     """Answer the requests; each is small, checked, and does what one command of the CLI asks for."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, reloads: Reloads) -> None:
         self._app = app
+        self._reloads = reloads
         self._syncs = Syncs(app)
         self._daemon = this_daemon(started_at=app.clock())
 
@@ -111,6 +114,7 @@ class _Control:
         application.router.add_post("/restore", self.restore)
         application.router.add_post("/adopt", self.adopt)
         application.router.add_post("/purge", self.purge)
+        application.router.add_post("/reload", self.reload)
         return application
 
     async def health(self, _: web.Request) -> web.Response:
@@ -121,7 +125,14 @@ class _Control:
 
     async def status(self, _: web.Request) -> web.Response:
         app = self._app
-        status = await read_status(app.db, app.config, now=app.clock(), daemon=self._daemon, activities=app.activities)
+        status = await read_status(
+            app.db,
+            app.config,
+            now=app.clock(),
+            daemon=self._daemon,
+            activities=app.activities,
+            config_state=app.config_state,
+        )
         return _json(STATUS_JSON, status)
 
     async def plan(self, _: web.Request) -> web.Response:
@@ -196,7 +207,7 @@ class _Control:
         except ValidationError as error:
             raise web.HTTPBadRequest(text="the request should name a device") from error
         if name not in self._app.devices:
-            raise web.HTTPBadRequest(text=f"the daemon has no device {name}: was it started before that was added?")
+            raise web.HTTPBadRequest(text=f"the daemon has no device {name} yet: see syncd status, and syncd reload")
         adopted = await self._app.adopt(name)
         return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
 
@@ -213,6 +224,10 @@ class _Control:
         app.sweeper.look_now()
         log.info("purged", names=[f"{one.kind} {one.name}" for one in report.lines])
         return _json(PURGED_JSON, report)
+
+    async def reload(self, _: web.Request) -> web.Response:
+        """Read the configuration again, and tell what of it counts now; that of a file with problems is as it was."""
+        return _json(RELOADED_JSON, await self._reloads.reload())
 
 
 @web.middleware

@@ -2,40 +2,65 @@
 
 import asyncio
 import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
 
-from syncd.config.model import Config
+from syncd.config.load import Reading
 from syncd.daemon import logs
 from syncd.daemon.app import App, open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.process import Interrupted, run_interruptibly
+from syncd.daemon.reloading import Reloads
 from syncd.daemon.service import notify
 from syncd.log import log
 
 _STATUS_STEP_S = 10.0
+_LAST_WORDS_S = 1.0
 
 
-def run_daemon(config: Config) -> None:
-    """Serve the configuration until SIGTERM or SIGINT; SyncdError when that is not possible or not any more."""
-    logs.configure(config.daemon)
+def run_daemon(reading: Reading) -> None:
+    """Serve the configuration, and what becomes of it, until SIGTERM or SIGINT; SyncdError when that is not possible.
+
+    SIGHUP reads the file again; where it says that our terminal is gone, it ends us like SIGTERM.
+    """
+    logs.configure(reading.config.daemon)
     try:
-        run_interruptibly(_daemon(config), code_if_cut_short=0)
+        run_interruptibly(_daemon(reading), code_if_cut_short=0)
     except Interrupted:
         log.info("daemon_stopped")
 
 
-async def _daemon(config: Config) -> None:
-    async with open_app(config) as app, control_socket(app):
+async def _daemon(reading: Reading) -> None:
+    config, hangups = reading.config, asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, partial(_hang_up, hangups, sys.stderr.isatty()))
+    async with AsyncExitStack() as stack:
+        app = await stack.enter_async_context(open_app(config))
+        reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
+        await stack.enter_async_context(control_socket(app, reloads))
         log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
         app.start()
         notify("READY=1", f"STATUS={_summary(app)}")
         telling = asyncio.create_task(_tell_service_manager(app))
+        reloading = asyncio.create_task(reloads.run())
         try:
             raise await app.failure()
         finally:
             telling.cancel()
+            reloading.cancel()
+            await asyncio.wait({reloading}, timeout=_LAST_WORDS_S)
+            reloads.stop()
             notify("STOPPING=1")
             log.info("daemon_stopping")
             await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
+
+
+def _hang_up(hangups: asyncio.Event, had_terminal: bool) -> None:
+    if had_terminal and not sys.stderr.isatty():
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        hangups.set()
 
 
 async def _tell_service_manager(app: App) -> None:
@@ -48,4 +73,6 @@ def _summary(app: App) -> str:
     running = app.activities
     everybody = (*running.accounts.values(), *running.devices.values())
     failing = sum(activity.error is not None for activity in everybody)
-    return f"{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"
+    state = app.config_state
+    edit = f"the configuration cannot be used: {state.problems[0]}; " if state and state.problems else ""
+    return f"{edit}{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from syncd.config.model import Config
 from syncd.daemon.status import (
     AccountStatus,
+    ConfigStatus,
     DaemonStatus,
     DeviceStatus,
     HoldStatus,
@@ -29,6 +30,7 @@ def status_of(
     now: float,
     daemon: DaemonStatus | None = None,
     activities: Activities | None = None,
+    config_state: ConfigStatus | None = None,
 ) -> Status:
     """Return the status of what the configuration names."""
     running = activities or Activities()
@@ -47,6 +49,7 @@ def status_of(
         ),
         troubles=(*_troubles(config, report), *_refused_mailboxes(config, report)),
         holds=holds_of(config, report.holds)[:HOLDS_MAX],
+        config=config_state,
     )
 
 

@@ -13,6 +13,21 @@ class DaemonStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """Say which configuration a daemon runs: that of its file, as of `loaded_at`, or an earlier one.
+
+    problems: why the file cannot be used as it is now, each with its line, and since_at: since when; else it runs.
+    at_restart: keys that are others in the file, and count after a restart only.
+    """
+
+    path: str
+    loaded_at: float
+    problems: tuple[str, ...] = ()
+    since_at: float | None = None
+    at_restart: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxStatus:
     """Count a mailbox on its server; fetched: those whose body is in the store."""
 
@@ -143,7 +158,7 @@ class HoldStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Hold what `syncd status` shows. Times are seconds since 1970; daemon is None while none runs."""
+    """Hold what `syncd status` shows. Times are seconds since 1970; daemon and config are None while none runs."""
 
     at: float
     daemon: DaemonStatus | None
@@ -151,6 +166,7 @@ class Status:
     devices: tuple[DeviceStatus, ...]
     troubles: tuple[TroubleStatus, ...]
     holds: tuple[HoldStatus, ...]
+    config: ConfigStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

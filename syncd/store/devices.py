@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert,
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import (
+    account,
     base_message,
     device,
     journal,
@@ -110,6 +111,18 @@ def device_of(conn: Connection, device_id: int) -> DeviceRow:
 def device_names(conn: Connection) -> Mapping[int, str]:
     """Return the names of all devices by id."""
     return {row.id: row.name for row in conn.execute(_NAMES)}
+
+
+def devices_with_mail_of(conn: Connection, *, accounts: Iterable[str]) -> frozenset[str]:
+    """Return the devices that have replicas of mailboxes of these accounts."""
+    query = (
+        select(device.c.name)
+        .join(replica, replica.c.device_id == device.c.id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .join(account, account.c.id == mailbox.c.account_id)
+        .where(account.c.name.in_(tuple(accounts)))
+    )
+    return frozenset(conn.execute(query.distinct()).scalars())
 
 
 def move_device(conn: Connection, device_id: int, path: str) -> None:

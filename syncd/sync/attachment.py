@@ -24,6 +24,7 @@ from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
 from syncd.store.history import Happening, Verb
 from syncd.sync.remembered import Remembered
+from syncd.sync.thread import to_its_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class Adoptions:
         self._asked.append(asked)
         return asked
 
+    def fail(self, error: SyncdError) -> None:
+        """Tell whoever asked that nobody adopts anything any more."""
+        asked, self._asked = self._asked, []
+        for one in asked:
+            if not one.done():
+                one.set_exception(error)
+
     async def answer(self, adopt: Callable[[], Awaitable[Adopted]]) -> bool:
         """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure."""
         asked, self._asked = [one for one in self._asked if not one.done()], []
@@ -53,10 +61,11 @@ class Adoptions:
             return False
         try:
             adopted = await adopt()
-        except Exception as error:
+        except BaseException as error:
+            told = error if isinstance(error, Exception) else SyncdError("the device's task ended before that")
             for one in asked:
                 if not one.done():
-                    one.set_exception(error)
+                    one.set_exception(told)
             if not isinstance(error, SyncdError):
                 raise
             return False
@@ -126,7 +135,7 @@ class Attachment:
                 mailbox_removals.give_back(conn, device_id=row.id)
 
             await self._db.write(begin)
-            await asyncio.to_thread(self._write_marker, generation)
+            await to_its_end(self._write_marker, generation)
             settle = partial(devices.settle_barrier, device_id=row.id, generation=generation, now=self._clock())
             await self._db.write(settle)
             record = partial(devices.record_device_state, device_id=row.id, state=ADOPTING, error=None)
@@ -220,7 +229,7 @@ class Attachment:
     async def _begin_afresh(self, row: DeviceRow) -> None:
         path, layout = str(self._config.path), self._config.layout.value
         await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
-        await asyncio.to_thread(self._write_marker, 0)
+        await to_its_end(self._write_marker, 0)
 
     def _proved(self, prove: Prove, look: Callable[[ReplicaRoot], bool] | None) -> bool:
         with ReplicaRoot(self._config.path) as root:

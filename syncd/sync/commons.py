@@ -65,10 +65,14 @@ class FileSystems:
     def __init__(self) -> None:
         self._commons: dict[FileSystem, Commons] = {}
 
-    def join(self, root: str, file_system: FileSystem) -> Commons:
-        """Return what the devices on this file system have in common, and leave what was joined before."""
+    def leave(self, root: str) -> None:
+        """Let nobody link the files below a root any more."""
         for commons in self._commons.values():
             commons.roots.discard(root)
+
+    def join(self, root: str, file_system: FileSystem) -> Commons:
+        """Return what the devices on this file system have in common, and leave what was joined before."""
+        self.leave(root)
         joined = self._commons.setdefault(file_system, Commons())
         joined.roots.add(root)
         return joined

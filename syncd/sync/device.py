@@ -74,6 +74,7 @@ class Device:
         self._config = config
         self._is_watched = is_watched
         self._wakes = wakes
+        self._file_systems = file_systems
         self._activity = activity
         self._clock = clock
         self._attachment = Attachment(db, name, config, clock=clock)
@@ -153,6 +154,12 @@ class Device:
         asked = self._adoptions.ask()
         self.requests.hurry()
         return await asked
+
+    def let_go(self, error: SyncdError) -> None:
+        """Tell whoever waits, and who shares files with the device, that this task serves it no more."""
+        self.requests.fail(error)
+        self._adoptions.fail(error)
+        self._file_systems.leave(str(self._config.path))
 
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""

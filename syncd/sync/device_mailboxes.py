@@ -1,6 +1,5 @@
 """Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_of, selection_text
 from syncd.sync.remembered import Remembered
 from syncd.sync.standstill import Standstill
+from syncd.sync.thread import to_its_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +171,11 @@ class DeviceMailboxes:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 if mailbox.id in known:
                     # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
-                    await asyncio.to_thread(self._clean_directory, directory)
+                    await to_its_end(self._clean_directory, directory)
                     is_empty = False
                 else:
                     others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
-                    is_empty = await asyncio.to_thread(self._make_directory, directory, others=others)
+                    is_empty = await to_its_end(partial(self._make_directory, directory, others=others))
                 if selections.get(mailbox.id) == text:
                     self._selections[mailbox.id] = text
                     continue
@@ -212,7 +212,7 @@ class DeviceMailboxes:
 
     async def restore(self, one: Served) -> None:
         """Make the directory of a replica again."""
-        await asyncio.to_thread(self._make_directory, PurePosixPath(one.replica.directory), others=())
+        await to_its_end(partial(self._make_directory, PurePosixPath(one.replica.directory), others=()))
 
     def _make_directory(self, directory: PurePosixPath, *, others: Collection[PurePosixPath]) -> bool:
         """Make what is missing of a directory, and tell whether it holds no message.

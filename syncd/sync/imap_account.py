@@ -95,6 +95,7 @@ class ImapAccount:
         )
         self._push = self._reading.push
         self._at_rest = AtRest(db)
+        self._is_connected = False
         self._changes = ImapMailboxChanges(
             db,
             name,
@@ -107,6 +108,16 @@ class ImapAccount:
         )
         self.requests = Requests(wakes.account(name))
 
+    def adjust(self, config: ImapConfig) -> None:
+        """Go on with this configuration, which the same connection serves, and with what devices take by now."""
+        self._config = config
+        self._timer.adjust(config.poll_interval_s)
+        self._changes.patterns = config.mailboxes
+        self._reading.adjust(config.mailboxes)
+        self._at_rest.forget()
+        if self._is_connected:  # else a login that was refused would be tried again with each edit
+            self.requests.hurry()
+
     async def run(self) -> None:
         """Connect and serve the account until cancelled; raises what ended the connection."""
         try:
@@ -115,6 +126,7 @@ class ImapAccount:
                 # NOTE: the connection before, or the process, may have ended between two halves.
                 self._halves.begin(self._name)
                 connection = await self._connect()
+                self._is_connected = True
                 try:
                     await self._serve(connection, is_again=is_again)
                 except asyncio.CancelledError:
@@ -126,6 +138,7 @@ class ImapAccount:
                     log.warning("connection_lost", account=self._name, error=str(error))
                     is_again = True
                 finally:
+                    self._is_connected = False
                     self._let_go()
                     await connection.aclose()
         except SyncdError as error:

@@ -50,7 +50,7 @@ class ImapMailboxChanges:
         """Call `list_mailboxes` for a LIST that is recorded."""
         self._db = db
         self._account = account
-        self._patterns = patterns
+        self.patterns = patterns
         self._account_id = account_id
         self._takers = takers
         self._list_mailboxes = list_mailboxes
@@ -89,7 +89,7 @@ class ImapMailboxChanges:
         taken = [one for one in found if self._takers.writes(names[one.device_id], self._account, one.name)]
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is not ChangeKind.REMOVE and one.state is not ChangeState.RETURNED]
-        selected = [one for one in made if is_selected(one.name, self._patterns)]
+        selected = [one for one in made if is_selected(one.name, self.patterns)]
         mailbox_changes.leave(
             conn, [one for one in made if one not in selected and one.state is not ChangeState.LEFT], is_left=True
         )
@@ -273,7 +273,7 @@ class ImapMailboxChanges:
     async def _listed(self, connection: ImapConnection) -> frozenset[bytes]:
         """Return which mailboxes the server has, and not only their names."""
         entries = await connection.list_mailboxes()
-        return frozenset(one.octets for one in entries if listed_of(one, self._patterns).is_selectable)
+        return frozenset(one.octets for one in entries if listed_of(one, self.patterns).is_selectable)
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._account):

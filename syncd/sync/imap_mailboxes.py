@@ -46,7 +46,7 @@ class ImapMailboxes:
         """Call `on_change` when devices may have something to do."""
         self._db = db
         self._name = name
-        self._patterns = patterns
+        self.patterns = patterns
         self._account_id = account_id
         self._suspicions = suspicions
         self._failures = failures
@@ -82,7 +82,7 @@ class ImapMailboxes:
         be so no more.
         """
         known = await self._known.get(self._account_id)
-        listed = {entry.octets: listed_of(entry, self._patterns) for entry in entries}
+        listed = {entry.octets: listed_of(entry, self.patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
         renamed = await Renames(self._db, connection).find(known, listed, entries, changes)
         if renamed:

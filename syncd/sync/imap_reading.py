@@ -120,6 +120,12 @@ class ImapReading:
         self._was_interrupted = True
         self._successes.begin()
 
+    def adjust(self, patterns: tuple[str, ...]) -> None:
+        """Read the mailboxes that match these patterns from now on, and all again that devices may take by now."""
+        self.mailboxes.patterns = patterns
+        self._suspicions.rule = self._takers.rule
+        self._complete_at = {}
+
     async def is_due(self) -> bool:
         """Tell whether there is cause for a pass.
 
@@ -339,13 +345,14 @@ class ImapReading:
     async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         was_asked = False
         while mailbox.is_listed:
+            complete_at = self._complete_at  # another one by the end if devices take something else by then
             selections = await self._latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
                 if mailbox.id not in self._latecomers:
-                    self._complete_at[mailbox.id] = known.version
+                    complete_at[mailbox.id] = known.version
                 break
             was_asked = True
             await self.push.push(observer.connection)

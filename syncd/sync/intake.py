@@ -35,6 +35,7 @@ from syncd.sync.body_batches import FileSpool
 from syncd.sync.bounded import bounded
 from syncd.sync.device_mailboxes import Served
 from syncd.sync.standstill import Standstill
+from syncd.sync.thread import to_its_end
 
 _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
@@ -231,7 +232,7 @@ class Intake:
             keywords = self._keywords(served[one.file.replica_id].replica)
             if unknown_letters(one.name.letters, keywords):
                 renames.append((one.file, one.name.without_unknown(keywords)))
-        return await asyncio.to_thread(self._rename, renames) if renames else {}
+        return await to_its_end(self._rename, renames) if renames else {}
 
     async def _linked(self, file: AddedFile) -> Sequence[AddedFile]:
         """Return the files of other devices that are links to a rewritten one: it is theirs, too."""

@@ -18,6 +18,7 @@ from syncd.store import leaving
 from syncd.store.database import Database
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.thread import to_its_end
 
 
 class Leavings:
@@ -36,7 +37,7 @@ class Leavings:
         """Remove the directories of what has left that an interruption spared, or that had something else in them."""
         left = await self._mailboxes.have_left(device_id)
         if left:
-            await asyncio.to_thread(self._remove, [one.directory for one in left], await self._prover())
+            await to_its_end(self._remove, [one.directory for one in left], await self._prover())
 
     async def begin(self, device_id: int) -> None:
         """Forget the files of directories that are gone already."""
@@ -53,7 +54,7 @@ class Leavings:
             return
         left = [one.replica for one in await self._mailboxes.leaving(device_id) if one.replica.id in empty]
         await self._db.write(partial(leaving.mark_left, replica_ids=[one.id for one in left]))
-        await asyncio.to_thread(self._remove, [one.directory for one in left], await self._prover())
+        await to_its_end(self._remove, [one.directory for one in left], await self._prover())
         log.info("mailboxes_left", replicas=[one.directory for one in left])
 
     async def _without_directory(self, served: Sequence[Served]) -> Sequence[Served]:

@@ -70,7 +70,7 @@ class MailboxDirectories:
         if not await self._db.read(partial(directories.is_without_messages, replica_id=replica_id)):
             return False
         prove = await self._prover()
-        if not await asyncio.to_thread(self._removed, directory, prove):
+        if not await to_its_end(self._removed, directory, prove):
             return False
         await self._db.write(partial(directories.forget, replica_id=replica_id))
         log.info("directory_removed", replica=str(directory))

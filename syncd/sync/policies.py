@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, DeviceConfig, ImapConfig, Pop3Config
+from syncd.config.model import Config, DeviceConfig, GuardConfig, ImapConfig, Pop3Config
 from syncd.mail.mailbox import MailboxName, SpecialUse, is_selected
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import holdable
@@ -25,6 +26,11 @@ _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
 
 
+def rule_of(guard: GuardConfig) -> Rule:
+    """Return how many deletions are too many to be meant."""
+    return Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
+
+
 def selection_of(device: DeviceConfig, *, now: float) -> Selection:
     """Return what a device takes of its mailboxes at this moment."""
     not_before = None if device.max_age_s is None else int(now - device.max_age_s)
@@ -41,18 +47,22 @@ class Takers:
     """Tell what all devices together take of an account's mailboxes."""
 
     def __init__(self, config: Config) -> None:
-        self._devices: Mapping[str, DeviceConfig] = config.devices
-        self._accounts = {name: frozenset(config.accounts_of(name)) for name in config.devices}
-        guard = config.guard
-        self.rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
-        """Which deletions by devices are too many to be believed."""
-        self._configs: Mapping[str, ImapConfig | Pop3Config] = config.accounts
+        self._taking = _Taking.of(config)
         self._leaving: dict[str, frozenset[str]] = {}
+
+    def adjust(self, config: Config) -> None:
+        """Tell what devices take under this configuration from now on."""
+        self._taking = _Taking.of(config)
+
+    @property
+    def rule(self) -> Rule:
+        """Return which deletions by devices are too many to be believed."""
+        return self._taking.rule
 
     def devices_of(self, account: str) -> tuple[str, ...]:
         """Return the devices that select an account, or were seen to have mail of it that they do not take any more."""
-        leaving = self._leaving.get(account, ())
-        return tuple(name for name in self._devices if account in self._accounts[name] or name in leaving)
+        leaving, taking = self._leaving.get(account, ()), self._taking
+        return tuple(name for name in taking.devices if account in taking.accounts[name] or name in leaving)
 
     def selections(
         self, account: str, mailbox: MailboxName, *, now: float, without: Collection[str] = ()
@@ -61,14 +71,16 @@ class Takers:
 
         without: devices that take nothing yet.
         """
+        taking = self._taking
         return tuple(
             selection_of(device, now=now)
-            for name, device in self._devices.items()
-            if self.takes(name, account, mailbox) and name not in without
+            for name, device in taking.devices.items()
+            if taking.takes(name, account, mailbox) and name not in without
         )
 
     def changed(self, conn: Connection, *, account: str, account_id: int, now: float) -> tuple[MailboxRow, ...]:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
+        taking = self._taking
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
         due |= mailboxes_with_changes(conn, account_id=account_id, now=now)
         known = replicas(conn, account_id=account_id)
@@ -84,7 +96,7 @@ class Takers:
             if row.is_readable
             and (
                 (row.id in due and (row.is_synced or row.id in leaving))
-                or any(of.mailbox_id == row.id and self._hears(names[of.device_id], account, row, of) for of in news)
+                or any(of.mailbox_id == row.id and taking.hears(names[of.device_id], account, row, of) for of in news)
             )
         ]
         return tuple(sorted(found, key=lambda row: sync_order(row.name, row.special_use)))
@@ -94,15 +106,16 @@ class Takers:
 
         Of a device that may only read that is what may be there already, or what a person has put back.
         """
+        taking = self._taking
         names = device_names(conn)
         rows = {row.id: row for row in mailboxes(conn, account_id=account_id) if row.is_readable}
         served = [
             (of, name)
             for of in replicas(conn, account_id=account_id)
             if (row := rows.get(of.mailbox_id)) is not None
-            and self._serves(name := names[of.device_id], account, row, of)
+            and taking.serves(name := names[of.device_id], account, row, of)
         ]
-        writing = (of.id for of, name in served if not self._devices[name].read_only or READ_ONLY in of.selection)
+        writing = (of.id for of, name in served if not taking.devices[name].read_only or READ_ONLY in of.selection)
         there = frozenset(id_ for id_, row in rows.items() if row.is_there)
         return Bringable(Bringers(frozenset(writing), frozenset(of.id for of, _ in served), there), rows)
 
@@ -114,47 +127,72 @@ class Takers:
         Where a device is giving it up, what it changed before still counts, but nothing that it deleted.
         """
         found: list[tuple[ReplicaRow, Policy]] = []
-        of = mailbox.account_id
+        of, taking = mailbox.account_id, self._taking
         rows, names, known = await db.read(
             lambda conn: (replicas(conn, account_id=of), device_names(conn), mailboxes(conn, account_id=of))
         )
-        deletion = deletion_of(self._configs[account], mailbox, known)
+        deletion = deletion_of(taking.configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]
-            if row.mailbox_id != mailbox.id or not self._hears(name, account, mailbox, row):
+            if row.mailbox_id != mailbox.id or not taking.hears(name, account, mailbox, row):
                 continue
             if row.is_leaving:
                 found.append((row, policy_of(row, mailbox, NOTHING)))
             else:
-                selection = selection_of(self._devices[name], now=now)
+                selection = selection_of(taking.devices[name], now=now)
                 found.append((row, policy_of(row, mailbox, selection, deletion=deletion)))
         return tuple(found)
 
-    def _hears(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
-        """Tell whether a server hears of what a device changes."""
-        return self._serves(device, account, mailbox, of) and not self._devices[device].read_only
+    def devices_with(self, account: str, mailbox: MailboxName) -> tuple[str, ...]:
+        """Return the devices that select a mailbox and may change what is in it."""
+        taking = self._taking
+        return tuple(name for name in taking.devices if taking.writes(name, account, mailbox))
 
-    def _serves(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
+    def writes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        """Tell whether a device selects a mailbox and may change what is in it."""
+        return self._taking.writes(device, account, mailbox)
+
+    def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
+        """Tell whether a device selects a mailbox."""
+        return self._taking.takes(device, account, mailbox)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """What devices take under one configuration.
+
+    NOTE: readers of the store ask on threads of their own, so each goes on with the one with which it began.
+    """
+
+    configs: Mapping[str, ImapConfig | Pop3Config]
+    devices: Mapping[str, DeviceConfig]
+    accounts: Mapping[str, frozenset[str]]
+    rule: Rule
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        accounts = {name: frozenset(config.accounts_of(name)) for name in config.devices}
+        return cls(config.accounts, config.devices, accounts, rule_of(config.guard))
+
+    def hears(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
+        """Tell whether a server hears of what a device changes."""
+        return self.serves(device, account, mailbox, of) and not self.devices[device].read_only
+
+    def serves(self, device: str, account: str, mailbox: MailboxRow, of: ReplicaRow) -> bool:
         """Tell whether the files of a replica are known and looked at.
 
         NOTE: one that is leaving, and selected again, is not before its device has looked at it.
         """
         is_taken = mailbox.is_synced and self.takes(device, account, mailbox.name)
-        if of.listed_at is None or of.has_left or device not in self._devices:
+        if of.listed_at is None or of.has_left or device not in self.devices:
             return False
         return (of.is_leaving and mailbox.is_selectable) if not is_taken else not of.is_leaving
 
-    def devices_with(self, account: str, mailbox: MailboxName) -> tuple[str, ...]:
-        """Return the devices that select a mailbox and may change what is in it."""
-        return tuple(name for name in self._devices if self.writes(name, account, mailbox))
-
     def writes(self, device: str, account: str, mailbox: MailboxName) -> bool:
-        """Tell whether a device selects a mailbox and may change what is in it."""
-        return self.takes(device, account, mailbox) and not self._devices[device].read_only
+        return self.takes(device, account, mailbox) and not self.devices[device].read_only
 
     def takes(self, device: str, account: str, mailbox: MailboxName) -> bool:
-        """Tell whether a device selects a mailbox."""
-        return account in self._accounts.get(device, ()) and is_selected(mailbox, self._devices[device].mailboxes)
+        return account in self.accounts.get(device, ()) and is_selected(mailbox, self.devices[device].mailboxes)
 
 
 @dataclass(frozen=True, slots=True)

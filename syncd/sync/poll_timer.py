@@ -21,6 +21,10 @@ class PollTimer:
         self._clock = clock
         self._began: tuple[float, float] | None = None
 
+    def adjust(self, interval_s: float) -> None:
+        """Count up to another interval; who waits already is to be woken."""
+        self._interval_s = interval_s
+
     def begin(self) -> None:
         """Note that a poll begins now."""
         self._began = asyncio.get_running_loop().time(), self._clock()

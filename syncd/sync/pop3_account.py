@@ -69,14 +69,24 @@ class Pop3Account:
         self._activity = activity
         self._clock = clock
         self._spool_directory = spool_directory
+        self._timer = PollTimer(config.poll_interval_s, clock=clock)
         self._poll = asyncio.Event()
         self.requests = Requests(self._poll)
+
+    def adjust(self, config: Pop3Config) -> None:
+        """Go on with this configuration, which the same maildrop serves, and with what devices take by now."""
+        before, self._config = self._config, config
+        self._timer.adjust(config.poll_interval_s)
+        if config.max_message_size_bytes != before.max_message_size_bytes:
+            self.requests.hurry()
+        self._poll.set()
+        self.mailboxes.wake()
 
     async def run(self) -> None:
         """Poll the maildrop until cancelled; raises what a session ended with."""
         try:
             self._activity.mode = "poll"
-            timer = PollTimer(self._config.poll_interval_s, clock=self._clock)
+            self._timer = timer = PollTimer(self._config.poll_interval_s, clock=self._clock)
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()

@@ -58,6 +58,10 @@ class Pop3Mailboxes:
         self._turn = asyncio.Lock()
         self.requests = Requests(wakes.account(name))
 
+    def wake(self) -> None:
+        """Look at once for what devices change."""
+        self._wakes.account(self.name).set()
+
     async def run(self) -> None:
         """Make true what devices change, until cancelled."""
         wake = self._wakes.account(self.name)

@@ -61,11 +61,20 @@ class Requests:
         """End the pass for those for whom it began."""
         self.passes += 1
         taken, self._taken = self._taken, []
-        if not self._waiting:
+        if not self.is_news:  # else what was asked since is for the next pass
             self._asked = Asked.NOTHING
         for future in taken:
             if not future.done():
                 future.set_result(None)
+
+    def inherit(self, other: "Requests") -> None:
+        """Let those who wait for another task wait for this one, which takes its place."""
+        if waiting := other._taken + other._waiting:
+            other._taken, other._waiting = [], []
+            self._waiting += waiting
+            self._asked = max(self._asked, other._asked)
+            self.arrived.set()
+            self._wake.set()
 
     def fail(self, error: BaseException) -> None:
         """Tell all who wait that the task ended."""

@@ -42,7 +42,7 @@ class Suspicions:
 
     def __init__(self, account: str, *, rule: Rule, second_look_s: float = SECOND_LOOK_S) -> None:
         self._account = account
-        self._rule = rule
+        self.rule = rule
         self._second_look_s = second_look_s
         self._mailboxes: dict[int, _Missing] = {}
         self._confirmed: dict[int, Record] = {}
@@ -70,7 +70,7 @@ class Suspicions:
         self._confirmed.pop(mailbox_id, None)
         self._unrecorded.pop(mailbox_id, None)
         before = self._mailboxes.get(mailbox_id)
-        if not is_extraordinary(len(vanished), known, self._rule):
+        if not is_extraordinary(len(vanished), known, self.rule):
             if self._mailboxes.pop(mailbox_id, None) is not None:
                 log.warning("absence_not_believed", account=self._account, mailbox_id=mailbox_id)
             return Verdict.ORDINARY
@@ -81,7 +81,7 @@ class Suspicions:
         if now - max(one.since for one in self._mailboxes.values()) < self._second_look_s:
             self._mailboxes[mailbox_id] = _Missing(before.uids & vanished, known, before.since)
             return Verdict.DOUBTED
-        if is_extraordinary(len(vanished - before.uids), known, self._rule):
+        if is_extraordinary(len(vanished - before.uids), known, self.rule):
             self._mailboxes[mailbox_id] = _Missing(vanished, known, now)
             return Verdict.DOUBTED
         del self._mailboxes[mailbox_id]
@@ -133,7 +133,7 @@ class Suspicions:
         """Confirm an absence if so many of its messages have come into other mailboxes that the rest is ordinary."""
         _, record = self._unrecorded.pop(mailbox_id)
         one = self._mailboxes[mailbox_id]
-        if moved and not is_extraordinary(len(one.uids) - moved, one.known - moved, self._rule):
+        if moved and not is_extraordinary(len(one.uids) - moved, one.known - moved, self.rule):
             log.info("absence_explained", account=self._account, mailbox_id=mailbox_id, moved=moved)
             del self._mailboxes[mailbox_id]
             self._confirmed[mailbox_id] = record

@@ -35,6 +35,10 @@ class Sweeper:
         self._pause_s = pause_s
         self._is_wanted = asyncio.Event()
 
+    def adjust(self, retention_s: float) -> None:
+        """Keep for that long, from the next sweep on, what was deleted."""
+        self._retention_s = retention_s
+
     async def run(self) -> None:
         """Sweep when it is due, until cancelled; what goes wrong is tried again later. StoreError if of the whole."""
         await self._rest(_AFTER_START_S)

@@ -32,7 +32,7 @@ def test_status_is_the_same_with_the_daemon_up_and_down(
     running, stored = json.loads(up.stdout), json.loads(down.stdout)
     assert running["daemon"]["pid"] > 0
     assert stored["daemon"] is None
-    assert keys(running | {"daemon": None}) == keys(stored)
+    assert keys(running | {"daemon": None, "config": None}) == keys(stored)
     counts = [[device["replicas"] for device in status["devices"]] for status in (running, stored)]
     assert counts[0] == counts[1]
     assert "the daemon runs since" in text_up.stdout
@@ -114,7 +114,7 @@ def test_migrate_makes_a_store_and_refuses_while_the_daemon_runs(make_daemon: Ma
     assert "owns the store" in refused.stderr
 
 
-@pytest.mark.parametrize("verb", ["reload", "purge", "events", "doctor", "init"])
+@pytest.mark.parametrize("verb", ["purge", "events", "doctor", "init"])
 def test_verb_that_does_not_exist_yet_is_a_slip_of_usage(verb: str) -> None:
     """No command pretends."""
     ended = subprocess.run([sys.executable, "-m", "syncd", verb], cwd=ROOT, capture_output=True, text=True)

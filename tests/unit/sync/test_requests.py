@@ -22,6 +22,38 @@ async def test_who_goes_on_with_a_pass_has_looked_already() -> None:
     assert (requests.take(), requests.are_awaited) == (Asked.NOTHING, False)
 
 
+async def test_what_is_hurried_during_a_pass_is_for_the_next_one() -> None:
+    """The pass that has begun looked before, perhaps by another configuration."""
+    requests = Requests(asyncio.Event())
+    requests.take()
+    requests.hurry()
+    requests.answer()
+
+    assert requests.take() is Asked.LOOK
+    requests.answer()
+    assert requests.take() is Asked.NOTHING
+
+
+async def test_who_waits_for_a_task_waits_for_what_takes_its_place() -> None:
+    """Whether its pass had begun or not: it begins anew, and is answered once it has ended."""
+    wake = asyncio.Event()
+    before, after = Requests(asyncio.Event()), Requests(wake)
+    first = asyncio.create_task(before.ask(Asked.PASS))
+    await asyncio.wait_for(before.arrived.wait(), 10)
+    before.take()
+    second = asyncio.create_task(before.ask(Asked.LOOK))
+    await asyncio.wait_for(before.arrived.wait(), 10)
+
+    after.inherit(before)
+    before.fail(ValueError("ended"))
+
+    assert wake.is_set()
+    assert after.take() is Asked.LOOK
+    after.answer()
+    await asyncio.gather(first, second)
+    assert after.take() is Asked.NOTHING
+
+
 async def test_nobody_waits_for_what_is_only_hurried() -> None:
     """A pass that a command began by the way is no word of a person about what went."""
     requests = Requests(asyncio.Event())

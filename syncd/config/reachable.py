@@ -1,0 +1,61 @@
+"""Where a daemon answers, also while its configuration cannot be used: to ask it why is what people do then."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from syncd.config.model import DaemonConfig
+from syncd.config.sources import (
+    SECRETS_DIRECTORY,
+    config_files,
+    default_values,
+    from_credentials,
+    from_environment,
+    merged,
+)
+
+
+def socket_of(
+    path: Path | None = None, *, environ: Mapping[str, str] = os.environ, secrets_directory: Path = SECRETS_DIRECTORY
+) -> Path | None:
+    """Return the socket that a configuration names, whatever else is wrong in it; None if that cannot be told."""
+    files = (path,) if path is not None else config_files(environ)
+    file = next((one for one in files if one.exists()), files[0])
+    values = merged(default_values(environ), _written(file))
+    for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
+        values = merged(values, layer.values)
+    try:
+        return DaemonConfig.model_validate(
+            {"socket": values["daemon"]["socket"]}, context=file.absolute().parent
+        ).socket
+    except (ValidationError, KeyError, TypeError):
+        return None
+
+
+def _written(file: Path) -> dict[str, Any]:
+    """Return what a file says of the socket; of one that is not TOML, by the line that does."""
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return {}
+    for piece in (text, f"[daemon]\n{_line_of_socket(text)}"):
+        try:
+            daemon = tomllib.loads(piece).get("daemon")
+        except (tomllib.TOMLDecodeError, RecursionError):
+            continue
+        return {"daemon": {"socket": daemon["socket"]}} if isinstance(daemon, dict) and "socket" in daemon else {}
+    return {}
+
+
+def _line_of_socket(text: str) -> str:
+    table = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            table = line.partition("#")[0].strip()
+        elif table == "[daemon]" and line.partition("=")[0].strip() == "socket":
+            return line
+    return ""

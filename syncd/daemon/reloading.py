@@ -1,0 +1,146 @@
+"""Floor 5: the configuration of a running daemon follows its file; one that cannot be used changes nothing.
+
+Theory. An edit, SIGHUP and `syncd reload` are three ways to ask for the same: read the file, compare it with what runs,
+apply the difference. One task does that, one after the other; whoever asks before it begins to read gets its outcome.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import NoReturn
+
+from syncd.config.changes import changes_between, with_other_passwords
+from syncd.config.load import Reading, read
+from syncd.config.problems import ConfigError
+from syncd.daemon import logs
+from syncd.daemon.answers import ReloadReport
+from syncd.daemon.app import App
+from syncd.daemon.edits import Edits
+from syncd.daemon.service import notify
+from syncd.daemon.status import ConfigStatus
+from syncd.errors import SyncdError, text_of
+from syncd.log import log
+
+
+class Reloads:
+    """Keep an app at its file; `run` for as long as the app runs."""
+
+    def __init__(self, app: App, reading: Reading, *, asked: asyncio.Event, summary: Callable[[], str]) -> None:
+        """Take what was read at the start, and `asked`, which is set where nobody waits for the outcome.
+
+        summary: what the service manager is told.
+        """
+        self._app = app
+        self._path = path = reading.path
+        self._asked = asked
+        self._summary = summary
+        self._edits = Edits(path, known=reading.identity)
+        self._waiting: list[asyncio.Future[ReloadReport]] = []
+        app.config_state = ConfigStatus(str(path), app.clock())
+
+    async def reload(self) -> ReloadReport:
+        """Have the file read and applied, and return what became of that; SyncdError where it could not be applied."""
+        outcome: asyncio.Future[ReloadReport] = asyncio.get_running_loop().create_future()
+        self._waiting.append(outcome)
+        self._asked.set()
+        return await outcome
+
+    async def run(self) -> NoReturn:
+        """Reload whenever somebody asks or the file was edited, until cancelled."""
+        async with self._edits.listening(), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                waiting, self._waiting = self._waiting, []
+                try:
+                    report = await self._reload()
+                except Exception as error:
+                    self._fail(waiting, error)
+                except BaseException:
+                    self._waiting += waiting
+                    raise
+                else:
+                    for one in waiting:
+                        if not one.done():
+                            one.set_result(report)
+
+    def stop(self) -> None:
+        """Tell whoever waits that nothing is reloaded any more."""
+        for one in self._waiting:
+            if not one.done():
+                one.set_exception(SyncdError("syncd is stopping"))
+
+    async def _follow(self) -> NoReturn:
+        while True:
+            await self._edits.wait()
+            with contextlib.suppress(SyncdError):  # which the state of the configuration tells
+                await self.reload()
+
+    async def _reload(self) -> ReloadReport:
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            await self._edits.know()
+            try:
+                reading = await asyncio.to_thread(read, self._path)
+            except ConfigError as error:
+                return self._refuse(error)
+            return await self._apply(reading)
+        finally:
+            notify("READY=1", f"STATUS={self._summary()}")
+
+    def _refuse(self, error: ConfigError) -> ReloadReport:
+        """Go on with what runs, and say why."""
+        state = self._state
+        problems = tuple(map(str, error.problems))
+        since_at = self._app.clock() if state.since_at is None else state.since_at
+        self._app.config_state = replace(state, problems=problems, since_at=since_at)
+        for problem in problems:
+            log.error("config_refused", problem=problem)
+        return ReloadReport(str(self._path), problems)
+
+    def _fail(self, waiting: Iterable[asyncio.Future[ReloadReport]], error: Exception) -> None:
+        """Tell everybody of an error that is not one of the file."""
+        text = f"it could not be applied: {text_of(error)}"
+        log.error("reload_failed", error=text, exc_info=None if isinstance(error, SyncdError) else error)
+        self._app.config_state = replace(self._state, problems=(text,), since_at=self._app.clock())
+        for one in waiting:
+            if not one.done():
+                one.set_exception(SyncdError(text))
+
+    async def _apply(self, reading: Reading) -> ReloadReport:
+        app = self._app
+        changes = changes_between(app.config, reading.config)
+        changes = with_other_passwords(changes, await app.other_passwords())
+        report = ReloadReport(
+            str(self._path),
+            warnings=tuple(map(str, reading.warnings)),
+            accounts=changes.accounts,
+            devices=changes.devices,
+            keys=changes.keys,
+            at_restart=changes.at_restart,
+        )
+        if changes:
+            await app.apply(changes)
+            if any(key.startswith("daemon.log_") for key in changes.keys):
+                logs.configure(app.config.daemon)
+        app.config_state = ConfigStatus(str(self._path), app.clock(), at_restart=changes.at_restart)
+        for warning in report.warnings:
+            log.warning("config_doubted", warning=warning)
+        _log(report)
+        return report
+
+    @property
+    def _state(self) -> ConfigStatus:
+        return self._app.config_state or ConfigStatus(str(self._path), self._app.clock())
+
+
+def _log(report: ReloadReport) -> None:
+    kinds = {"accounts": report.accounts, "devices": report.devices}
+    found = {
+        f"{kind}_{how}": getattr(one, how) for kind, one in kinds.items() for how in ("added", "removed", "changed")
+    }
+    found |= {"keys": report.keys, "at_restart": report.at_restart}
+    log.info("config_reloaded", **{key: value for key, value in found.items() if value})

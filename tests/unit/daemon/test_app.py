@@ -1,0 +1,140 @@
+"""An app that goes on with another configuration while somebody waits for a sync."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from syncd.config.changes import changes_between
+from syncd.daemon.app import App, open_app
+from syncd.daemon.completion import Syncs
+from syncd.errors import SyncdError
+from syncd.sync.attachment import Adopted
+from tests.unit.config.builders import LAPTOP, reading
+
+DEADLINE_S = 20.0
+EMPTY = "# nothing\n"
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[int]:
+    """Yield the port of a server that takes connections and never says a word."""
+    ending = asyncio.Event()
+
+    async def keep(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ending.wait()
+        writer.close()
+
+    server = await asyncio.start_server(keep, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        ending.set()
+        server.close()
+
+
+@asynccontextmanager
+async def running(directory: Path, text: str) -> AsyncIterator[tuple[App, Callable[[str], "asyncio.Task[None]"]]]:
+    """Yield an app and what edits its configuration."""
+    async with asyncio.timeout(DEADLINE_S), open_app(reading(directory, text).config) as app:
+        app.start()
+
+        def edit(after: str) -> "asyncio.Task[None]":
+            changes = changes_between(app.config, reading(directory, after).config)
+            return asyncio.create_task(app.apply(changes))
+
+        yield app, edit
+
+
+def account(name: str, port: int, **keys: str) -> str:
+    lines = [f'{key} = "{value}"' for key, value in keys.items()]
+    head = f'[accounts.{name}]\ntype = "imap"\nhost = "127.0.0.1"\ntls = "none"\nport = {port}\n'
+    return "\n".join([f'{head}username = "{name}"\npassword = "secret"', *lines, ""])
+
+
+async def test_who_waits_for_an_account_that_is_removed_is_told_so(tmp_path: Path) -> None:
+    """Nobody waits for ever for what is served no more, and the accounts beside it are synced all the same."""
+    async with silent_server() as port, running(tmp_path, account("work", port) + LAPTOP) as (app, edit):
+        whole = asyncio.create_task(Syncs(app).sync(["work"]))
+        await until(lambda: app.activities.accounts["work"].doing == "connecting")
+
+        await edit(LAPTOP)
+        report = await whole
+
+        assert [(one.kind, one.name, one.error) for one in report.failures] == [
+            ("account", "work", "the account work is not in the configuration any more")
+        ]
+        assert (tuple(app.accounts), tuple(app.devices)) == ((), ("laptop",))
+
+
+async def test_who_waits_for_a_device_that_is_changed_waits_for_what_it_becomes(tmp_path: Path) -> None:
+    """An edit is no failure of what it is about."""
+    async with running(tmp_path, LAPTOP) as (app, edit):
+        whole = asyncio.create_task(Syncs(app).sync([]))
+        await asyncio.sleep(0)
+        before = app.devices["laptop"]
+
+        await edit(f'{LAPTOP}settle = "2s"\n')
+        report = await whole
+
+        assert app.devices["laptop"] is not before
+        assert report.is_complete, report
+
+
+async def test_account_that_is_not_touched_keeps_its_task(tmp_path: Path) -> None:
+    """What comes, goes and changes beside it is no matter of its connection; nor is its own poll interval."""
+    async with silent_server() as port:
+        work = account("work", port)
+        async with running(tmp_path, work + account("other", port)) as (app, edit):
+            supervisors = dict(app.accounts)
+
+            await edit(account("work", port, poll_interval="1m") + account("new", port) + LAPTOP)
+            await edit(account("work", port) + account("other", port, ca_file="/etc/ssl/cert.pem"))
+
+            assert app.accounts["work"] is supervisors["work"]
+            assert app.accounts["other"] is not supervisors["other"]
+            assert set(app.accounts) == {"work", "other"}
+            assert app.devices == {}
+
+
+async def test_refused_login_is_not_tried_again_for_an_edit_that_does_not_concern_it(tmp_path: Path) -> None:
+    """Servers lock out who insists; an edit of the account itself is another matter."""
+    logins: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN SASL-IR] ready\r\n")
+        while line := await reader.readline():
+            logins.append(line)
+            writer.write(line.split()[0] + b" NO [AUTHENTICATIONFAILED] no\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, running(tmp_path, account("work", port) + LAPTOP) as (app, edit):
+        await until(lambda: app.activities.accounts["work"].retry_at)
+        tried = len(logins)
+
+        await edit(f'{account("work", port)}{LAPTOP}max_age = "9d"\n')
+        await edit(f"{account('work', port, poll_interval='1m')}{LAPTOP}")
+        await Syncs(app).sync([])
+        assert len(logins) == tried
+        await edit(f"{account('work', port, ca_file='/etc/ssl/cert.pem')}{LAPTOP}")
+        await until(lambda: len(logins) > tried)
+
+
+async def test_adoption_that_is_waited_for_ends_with_its_device(tmp_path: Path) -> None:
+    """Whoever asked hears what became of it, and never waits for what is not there."""
+    async with running(tmp_path, LAPTOP) as (app, edit):
+        await Syncs(app).sync([])
+        asked = asyncio.create_task(app.adopt("laptop"))
+        await asyncio.sleep(0)
+
+        await edit(EMPTY)
+
+        outcome = (await asyncio.gather(asked, return_exceptions=True))[0]
+        assert isinstance(outcome, Adopted | SyncdError), outcome
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - nothing signals what a test looks at
+        await asyncio.sleep(0.01)
