@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from syncd.cli.account import account
 from syncd.cli.adopt import adopt
 from syncd.cli.backup import backup
 from syncd.cli.check import check_config
@@ -44,6 +45,7 @@ for _command in (run, sync, status, plan, history, restore, adopt, reload, backu
     app.command()(_command)
 app.command("check-config")(check_config)
 app.add_typer(holds, name="holds")
+app.add_typer(account, name="account")
 
 
 def _print_version(wanted: bool) -> None:

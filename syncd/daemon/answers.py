@@ -192,6 +192,14 @@ class PurgeReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RenameRequest:
+    """Name an account as the store has it, and as the configuration has it now."""
+
+    account: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadReport:
     """Tell what became of the configuration file as it is: its problems, or what was started, ended or changed.
 

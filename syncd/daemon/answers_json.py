@@ -13,6 +13,7 @@ from syncd.daemon.answers import (
     PurgeReport,
     PurgeRequest,
     ReloadReport,
+    RenameRequest,
     RestoreReport,
     RestoreRequest,
     SyncReport,
@@ -36,5 +37,6 @@ RESTORED_JSON = TypeAdapter(RestoreReport)
 PURGE_JSON = TypeAdapter(PurgeRequest)
 PURGED_JSON = TypeAdapter(PurgeReport)
 ADOPT_JSON = TypeAdapter(AdoptRequest)
+RENAME_JSON = TypeAdapter(RenameRequest)
 RELOADED_JSON = TypeAdapter(ReloadReport)
 ADOPTED_JSON = TypeAdapter(AdoptReport)

@@ -101,6 +101,11 @@ class App:
             if not (selected := self.config.accounts_of(name)) or not set(selected).isdisjoint(account_names)
         )
 
+    @property
+    def is_any_held(self) -> bool:
+        """Tell whether an account must not be served, which may be over when it is looked at again."""
+        return not self.config.accounts.keys() <= self._account_ids.keys()
+
     async def adopt(self, name: str) -> Adopted:
         """Make what is in the directory of a device its own; the rest of it is the device's next pass."""
         return await self._devices[name].adopt()

@@ -26,6 +26,7 @@ from syncd.daemon.answers_json import (
     PURGED_JSON,
     QUESTION_JSON,
     RELOADED_JSON,
+    RENAME_JSON,
     REPORT_JSON,
     REQUEST_JSON,
     RESTORE_JSON,
@@ -35,6 +36,7 @@ from syncd.daemon.answers_json import (
 from syncd.daemon.app import App
 from syncd.daemon.completion import Syncs
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
+from syncd.daemon.identity import rename_account
 from syncd.daemon.purging import purge, read_left
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
 from syncd.daemon.reloading import Reloads
@@ -114,6 +116,7 @@ class _Control:
         application.router.add_post("/restore", self.restore)
         application.router.add_post("/adopt", self.adopt)
         application.router.add_post("/purge", self.purge)
+        application.router.add_post("/account/rename", self.rename)
         application.router.add_post("/reload", self.reload)
         return application
 
@@ -222,8 +225,21 @@ class _Control:
             return _json(PURGED_JSON, await app.db.read(partial(read_left, config=app.config, wanted=wanted)))
         report = await app.db.write(partial(purge, config=app.config, wanted=wanted))
         app.sweeper.look_now()
-        log.info("purged", names=[f"{one.kind} {one.name}" for one in report.lines])
+        self._reloads.ask()  # one that was held because of its old name is served then
+        log.info("data_purged", names=[f"{one.kind} {one.name}" for one in report.lines])
         return _json(PURGED_JSON, report)
+
+    async def rename(self, request: web.Request) -> web.Response:
+        """Let an account go on under the name that it has in the configuration now."""
+        try:
+            wanted = RENAME_JSON.validate_json(await request.read())
+        except ValidationError as error:
+            raise web.HTTPBadRequest(text="the request should name an account, and what it is called now") from error
+        app = self._app
+        await app.db.write(partial(rename_account, config=app.config, name=wanted.account, to=wanted.to))
+        log.info("account_renamed", account=wanted.account, to=wanted.to)
+        await self._reloads.reload()
+        return web.json_response({})
 
     async def reload(self, _: web.Request) -> web.Response:
         """Read the configuration again, and tell what of it counts now; that of a file with problems is as it was."""

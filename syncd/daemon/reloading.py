@@ -40,6 +40,10 @@ class Reloads:
         self._waiting: list[asyncio.Future[ReloadReport]] = []
         app.config_state = ConfigStatus(str(path), app.clock())
 
+    def ask(self) -> None:
+        """Have the file read and applied soon, without waiting for what becomes of that."""
+        self._asked.set()
+
     async def reload(self) -> ReloadReport:
         """Have the file read and applied, and return what became of that; SyncdError where it could not be applied."""
         outcome: asyncio.Future[ReloadReport] = asyncio.get_running_loop().create_future()
@@ -122,7 +126,7 @@ class Reloads:
             keys=changes.keys,
             at_restart=changes.at_restart,
         )
-        if changes:
+        if changes or app.is_any_held:
             await app.apply(changes)
             if any(key.startswith("daemon.log_") for key in changes.keys):
                 logs.configure(app.config.daemon)

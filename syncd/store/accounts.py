@@ -100,6 +100,22 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
     return int(row.id)
 
 
+def account_names(conn: Connection, *, kind: str, identity: str) -> tuple[str, ...]:
+    """Return the names of the accounts that are this server and user."""
+    query = select(account.c.name).where(account.c.kind == kind, account.c.identity == identity)
+    return tuple(conn.execute(query.order_by(account.c.id)).scalars())
+
+
+def is_account(conn: Connection, name: str) -> bool:
+    """Tell whether the store has an account of this name."""
+    return conn.execute(select(account.c.id).where(account.c.name == name)).first() is not None
+
+
+def rename_account(conn: Connection, name: str, to: str) -> None:
+    """Give an account another name, which none has; the directories of its mailboxes follow on each device."""
+    conn.execute(update(account).where(account.c.name == name).values(name=to))
+
+
 def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     """Return the account's mailboxes that its server still lists."""
     return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))

@@ -26,7 +26,7 @@ from syncd.store.schema import (
     uidl,
 )
 
-_NAMELESS = ".purged."
+NAMELESS = ".purged."
 """What the name of a purged row begins with, before its id; no name in a configuration has a dot."""
 
 
@@ -59,7 +59,7 @@ def purge(conn: Connection, left: Iterable[Left]) -> None:
     for one in left:
         table = account if one.kind is Kind.ACCOUNT else device
         row_id = conn.execute(select(table.c.id).where(table.c.name == one.name)).scalar_one()
-        conn.execute(update(table).where(table.c.id == row_id).values(name=f"{_NAMELESS}{row_id}"))
+        conn.execute(update(table).where(table.c.id == row_id).values(name=f"{NAMELESS}{row_id}"))
     conn.execute(update(store).values(swept_at=0.0))
 
 
@@ -96,7 +96,7 @@ def _accounts_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
         .scalar_subquery()
     )
     for row in conn.execute(select(account.c.name, account.c.kind, count.label("messages")).order_by(account.c.name)):
-        if row.name not in known and not row.name.startswith(_NAMELESS):
+        if row.name not in known and not row.name.startswith(NAMELESS):
             yield Left(Kind.ACCOUNT, row.name, row.messages, is_only_copy=row.kind == "pop3" and row.messages > 0)
 
 
@@ -109,12 +109,12 @@ def _devices_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
         .scalar_subquery()
     )
     for row in conn.execute(select(device.c.name, count.label("files")).order_by(device.c.name)):
-        if row.name not in known and not row.name.startswith(_NAMELESS):
+        if row.name not in known and not row.name.startswith(NAMELESS):
             yield Left(Kind.DEVICE, row.name, row.files)
 
 
 def _nameless(name: Column[str], row_id: Column[int]) -> Select[int]:
-    return select(row_id).where(name.startswith(_NAMELESS, autoescape=True)).order_by(row_id)
+    return select(row_id).where(name.startswith(NAMELESS, autoescape=True)).order_by(row_id)
 
 
 def _remove_files(conn: Connection, replica_ids: Select[int], *, count: int) -> bool:
