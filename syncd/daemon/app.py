@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.daemon.config_state import ConfigState
 from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password
 from syncd.daemon.supervisor import Supervised, Supervisor
@@ -70,6 +71,7 @@ class App:
         self.clock = clock
         self._watches_devices = watches_devices
         self.activities = Activities()
+        self.config_state = ConfigState(clock())
         self.accounts: dict[str, Supervisor] = {}
         self.devices: dict[str, Supervisor] = {}
         self._mailboxes: dict[str, Supervisor] = {}
@@ -85,6 +87,8 @@ class App:
         self._takers = Takers(config)
         self.sweeper = Sweeper(db, retention_s=config.store.retention_s, clock=clock)
         self._tasks: list[asyncio.Task[None]] = []
+        self.is_serving = False
+        """Whether its tasks were started, and are not being ended."""
         for name, account in config.accounts.items():
             self.accounts[name] = self._account(name, account, held.get(name))
         for name in config.devices:
@@ -99,6 +103,7 @@ class App:
         self._tasks = [asyncio.create_task(one.run(), name=f"{one.kind} {one.name}") for one in chosen]
         if of_accounts is None:
             self._tasks.append(asyncio.create_task(self.sweeper.run(), name="sweeper"))
+        self.is_serving = True
 
     def devices_of(self, account_names: Collection[str]) -> tuple[str, ...]:
         """Return the devices that select at least one of these accounts, or no account at all."""
@@ -136,6 +141,7 @@ class App:
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
+        self.is_serving = False
         self._encoder.close()
         pending: set[asyncio.Task[None]] = set(self._tasks)
         for patience_s in (_END_S, _LAST_WORDS_S):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from syncd.config.model import Config
 from syncd.daemon import logs
@@ -24,7 +25,7 @@ def run_daemon(config: Config) -> None:
 
 
 async def _daemon(config: Config) -> None:
-    async with open_app(config) as app, control_socket(app):
+    async with open_app(config) as app, control_socket(app), _listener(app):
         log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
         app.start()
         notify("READY=1", f"STATUS={_summary(app)}")
@@ -36,6 +37,16 @@ async def _daemon(config: Config) -> None:
             notify("STOPPING=1")
             log.info("daemon_stopping")
             await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
+
+
+def _listener(app: App) -> AbstractAsyncContextManager[None]:
+    at = app.config.daemon.listen_at
+    if at is None:
+        return nullcontext()
+
+    from syncd.daemon.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
+
+    return listening(app, *at)
 
 
 async def _tell_service_manager(app: App) -> None:
