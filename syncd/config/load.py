@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from syncd.config.availability import unavailable
 from syncd.config.checks import disagreements
 from syncd.config.locate import key_lines
-from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
+from syncd.config.model import Config, DaemonConfig, ImapConfig, Pop3Config, keys_of, table_at
 from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
@@ -88,6 +88,32 @@ def read(
     if mode & stat.S_IROTH and _holds_secret(written):
         report.warnings.append(Problem(str(file), "", "contains a password and can be read by every user (chmod o-r)"))
     return Reading(config, file, tuple(report.warnings))
+
+
+def socket_path(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets_directory: Path = SECRETS_DIRECTORY,
+) -> Path:
+    """Return where a daemon listens, whatever else is wrong in its file: it may run on what the file said before.
+
+    ConfigError when there is no file that can be read.
+    """
+    file = path if path is not None else _existing(config_files(environ))
+    text, _ = _content(file)
+    values = default_values(environ)
+    try:
+        values = merged(values, _parsed(text, file))
+    except ConfigError:
+        pass  # then it is where it is by default
+    for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
+        values = merged(values, layer.values)
+    socket = {"socket": _mapping_at(("daemon",), values).get("socket")}
+    try:
+        return DaemonConfig.model_validate(socket, context=file.absolute().parent).socket
+    except ValidationError:
+        return Path(default_values(environ)["daemon"]["socket"])
 
 
 class _Report:
