@@ -134,9 +134,10 @@ class Counted:
 class Meter:
     """Gather the figures of an app, again and again; what was done is counted from when this is made."""
 
-    def __init__(self, app: App, after: int) -> None:
+    def __init__(self, app: App, after: int, *, fresh_s: float) -> None:
         """Use `of`."""
         self._app = app
+        self._fresh_s = fresh_s
         self._version = this_daemon(started_at=0.0).version
         self._counted = Counted()
         self._tallies = Tallies({}, {}, (), after, 0)
@@ -145,9 +146,9 @@ class Meter:
         self._reading = asyncio.Lock()
 
     @classmethod
-    async def of(cls, app: App) -> Self:
-        """Begin to count; call it before the app starts."""
-        return cls(app, await app.db.read(last_deed))
+    async def of(cls, app: App, *, fresh_s: float = _FRESH_S) -> Self:
+        """Begin to count; call it before the app starts. fresh_s: for how long what the store said is good enough."""
+        return cls(app, await app.db.read(last_deed), fresh_s=fresh_s)
 
     async def read(self) -> Figures:
         """Return the figures as they are now, those of the store as they were a moment ago."""
@@ -167,7 +168,7 @@ class Meter:
 
     async def _read_store(self, db: Database) -> None:
         writes, now = db.writes, time.monotonic()
-        if self._read_at is not None and (now - self._read_at < _FRESH_S or self._writes == writes):
+        if self._read_at is not None and (now - self._read_at < self._fresh_s or self._writes == writes):
             return
         self._tallies = await db.read(partial(tallies, after=self._tallies.upto))
         self._read_at, self._writes = now, writes  # counted before it is read: a write in between is read next time

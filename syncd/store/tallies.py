@@ -95,7 +95,7 @@ def _accounts(conn: Connection) -> Mapping[str, AccountTally]:
 
 
 def _devices(conn: Connection) -> Mapping[str, DeviceTally]:
-    devices = dict(conn.execute(select(replica.c.id, replica.c.device_id)).tuples().all())
+    devices = {row.id: row.device_id for row in conn.execute(select(replica.c.id, replica.c.device_id))}
     waiting = _by_device(devices, waiting_by_replica(conn).items())
     states = unsynced_by_replica(conn).items()
     unsynced = _by_device(devices, ((replica_id, sum(by_state.values())) for replica_id, by_state in states))
