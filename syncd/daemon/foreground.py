@@ -25,7 +25,7 @@ def run_daemon(config: Config) -> None:
 
 
 async def _daemon(config: Config) -> None:
-    async with open_app(config) as app, control_socket(app), _listener(app):
+    async with open_app(config) as app, _listener(app), control_socket(app):
         log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
         app.start()
         notify("READY=1", f"STATUS={_summary(app)}")
