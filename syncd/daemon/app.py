@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from syncd.config.model import Config, ImapConfig, Pop3Config
-from syncd.daemon.config_state import ConfigState
 from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password
+from syncd.daemon.status import ConfigStatus
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, Temper
 from syncd.log import log
@@ -71,7 +71,7 @@ class App:
         self.clock = clock
         self._watches_devices = watches_devices
         self.activities = Activities()
-        self.config_state = ConfigState(clock())
+        self.config_state = ConfigStatus(clock())
         self.accounts: dict[str, Supervisor] = {}
         self.devices: dict[str, Supervisor] = {}
         self._mailboxes: dict[str, Supervisor] = {}

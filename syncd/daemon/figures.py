@@ -89,7 +89,7 @@ class Figures:
 
     version: str
     is_config_good: bool
-    config_applied_at: float
+    config_loaded_at: float
     store_bytes: int
     commits: tuple[int, ...]
     commits_s: float
@@ -157,8 +157,8 @@ class Meter:
         app, commits = self._app, self._app.db.commit_times
         return Figures(
             version=self._version,
-            is_config_good=app.config_state.is_good,
-            config_applied_at=app.config_state.applied_at,
+            is_config_good=not app.config_state.problems,
+            config_loaded_at=app.config_state.loaded_at,
             store_bytes=self._tallies.size_bytes,
             commits=tuple(commits.counts),
             commits_s=commits.total_s,

@@ -137,7 +137,7 @@ def _of_daemon(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "syncd_config_last_reload_success_timestamp_seconds",
         "When a configuration was applied last.",
-        value=figures.config_applied_at,
+        value=figures.config_loaded_at,
     )
     yield GaugeMetricFamily("syncd_store_bytes", "What the store takes on its disk.", value=figures.store_bytes)
     bounds = [*(str(bound) for bound in BOUNDS_S), "+Inf"]

@@ -13,6 +13,17 @@ class DaemonStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigStatus:
+    """Say which configuration a daemon runs: that of its file, as of `loaded_at`, or an earlier one.
+
+    problems: why the file cannot be used as it is now; else it runs.
+    """
+
+    loaded_at: float
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxStatus:
     """Count a mailbox on its server; fetched: those whose body is in the store."""
 

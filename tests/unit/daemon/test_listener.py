@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from syncd.config.model import Config
 from syncd.daemon.app import App, open_app
 from syncd.daemon.figures import Meter
 from syncd.daemon.listener import listening
+from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError
 from tests.servers.ports import free_ports
 
@@ -179,9 +181,9 @@ async def test_state_of_the_configuration_is_told(tmp_path: Path) -> None:
     name = "syncd_config_last_reload_success"
     async with watched(tmp_path) as (app, port):
         at_start = await scraped(port)
-        app.config_state.refused()
+        app.config_state = replace(app.config_state, problems=("syncd.toml:1: gaurd: unknown key",))
         refused = await scraped(port)
-        app.config_state.applied(2e9)
+        app.config_state = ConfigStatus(2e9)
         good = await scraped(port)
 
     assert at_start[f"{name}ful"] == 1
