@@ -19,6 +19,7 @@ from syncd.daemon.answers_json import (
     ADOPT_JSON,
     ADOPTED_JSON,
     DECISION_JSON,
+    EVENT_JSON,
     HISTORY_JSON,
     HOLD_JSON,
     HOLDS_JSON,
@@ -32,6 +33,7 @@ from syncd.daemon.answers_json import (
 )
 from syncd.daemon.app import App
 from syncd.daemon.completion import Syncs
+from syncd.daemon.happening import Tail
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
 from syncd.daemon.restoring import read_deleted, restore
@@ -47,6 +49,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _BODY_MAX_BYTES = 64 * 1024
 _PROBE_S = 1.0
 _ANSWERS_END_S = 1.0
+_LISTEN_STEP_S = 0.2
 
 
 @asynccontextmanager
@@ -100,6 +103,7 @@ class _Control:
         application.router.add_get("/status", self.status)
         application.router.add_get("/plan", self.plan)
         application.router.add_get("/history", self.history)
+        application.router.add_get("/events", self.events)
         application.router.add_post("/sync", self.sync)
         application.router.add_get("/holds", self.holds)
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
@@ -131,6 +135,20 @@ class _Control:
         if not 1 <= question.limit <= LIMIT_MAX:
             raise web.HTTPBadRequest(text=f"the limit should be between 1 and {LIMIT_MAX}")
         return _json(HISTORY_JSON, await read_history(self._app.db, question))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Tell what happens from now on, a line for each, until the listener goes or the daemon stops."""
+        tail = await Tail.of(self._app)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError, SyncdError):  # it has begun to answer: all it can do is to end
+            # NOTE: without a transport the listener is gone, which nobody else would notice while nothing happens.
+            while self._app.is_serving and request.transport is not None:
+                if news := await tail.news():
+                    await response.write(b"".join(EVENT_JSON.dump_json(one) + b"\n" for one in news))
+                else:
+                    await asyncio.sleep(_LISTEN_STEP_S)
+        return response
 
     async def sync(self, request: web.Request) -> web.Response:
         try:
