@@ -1,6 +1,7 @@
 """The daemon as the commands reach it: requests on its unix socket, without any heavy library."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from syncd.errors import SyncdError
@@ -32,6 +33,19 @@ class Client:
     def post(self, target: str, body: bytes) -> bytes:
         """Do what `get` does, for a request that may take as long as it takes."""
         return self._ask("POST", target, body, timeout_s=None)
+
+    def follow(self, target: str) -> Iterator[bytes]:
+        """Yield the lines of an answer as they come, until the daemon ends it; DaemonDownError if no daemon runs."""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                _connect(channel, self._path)
+                channel.settimeout(None)
+
+                from syncd.cli.exchange import lines
+
+                yield from lines(channel, target)
+        except OSError as error:
+            raise SyncdError("the daemon went away") from error
 
     def _ask(self, method: str, target: str, body: bytes | None, *, timeout_s: float | None) -> bytes:
         try:

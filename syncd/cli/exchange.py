@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Iterator
 
 from syncd.errors import SyncdError
 
@@ -25,6 +26,25 @@ def exchange(channel: socket.socket, method: str, target: str, body: bytes | Non
     if response.status != http.client.OK:
         raise SyncdError(_reason(answer))
     return answer
+
+
+def lines(channel: socket.socket, target: str) -> Iterator[bytes]:
+    """Yield the lines of an answer as they come.
+
+    SyncdError with what the daemon says went wrong, OSError if it ends in the middle.
+    """
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = channel
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise SyncdError(_reason(response.read()))
+        yield from response
+    except http.client.HTTPException as error:
+        raise ConnectionError("the answer is not HTTP, or not all of it") from error
+    finally:
+        connection.close()
 
 
 def _reason(answer: bytes) -> str:

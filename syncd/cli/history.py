@@ -115,27 +115,38 @@ def table_of(entries: "tuple[Entry, ...]") -> list[str]:
 
 
 def _cells(one: "Entry") -> tuple[str, ...]:
-    from datetime import datetime
-
     from syncd.config.problems import brief, printable
 
-    what = [
-        one.verb,
-        *([f"{one.messages:,} messages"] if one.message is None and one.messages != 1 else []),
-        one.detail,
-    ]
     where = f"{one.account}/{one.mailbox}" if one.mailbox is not None else ""
     cells = (
-        datetime.fromtimestamp(one.at).isoformat(" ", "seconds"),  # noqa: DTZ006  # the clock on the wall
+        clock(one.at),
         one.device or "server",
         where,
         "" if one.message is None else str(one.message),
         "" if one.uid is None else str(one.uid),
-        " ".join(part for part in what if part),
+        deed_of(one),
         one.origin,
-        one.outcome + (f": {_why(one)}" if one.reason else ""),
+        outcome_of(one),
     )
     return tuple(brief(printable(cell)) for cell in cells)
+
+
+def clock(at: float) -> str:
+    """Return a time as the clock on the wall shows it."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(at).isoformat(" ", "seconds")  # noqa: DTZ006
+
+
+def deed_of(one: "Entry") -> str:
+    """Say what was done, and to how many messages if to several."""
+    several = [f"{one.messages:,} messages"] if one.message is None and one.messages != 1 else []
+    return " ".join(part for part in (one.verb, *several, one.detail) if part)
+
+
+def outcome_of(one: "Entry") -> str:
+    """Say how it ended, and why so."""
+    return one.outcome + (f": {_why(one)}" if one.reason else "")
 
 
 def _why(one: "Entry") -> str:

@@ -115,6 +115,12 @@ def _like(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _has_port(listen: str) -> str:
+    if not 1 <= int(listen.rpartition(":")[2]) <= 65535:
+        raise ValueError("should have a port between 1 and 65535")
+    return listen
+
+
 Name = Annotated[str, _like(r"[a-z0-9_-]{1,64}", 'a name of "a" to "z", "0" to "9", "_" and "-"')]
 Text = Annotated[str, _like(r"[^\0]+", "a text that is not empty")]
 Host = Annotated[str, _like(r"[^\s/@\x00-\x1f\x7f]{1,255}", "a host name or an address")]
@@ -127,7 +133,11 @@ Bytes = Annotated[int, BeforeValidator(_size)]
 Command = Annotated[tuple[Text, ...], Field(min_length=1)]
 Patterns = tuple[Annotated[str, _like(r"(?!!\Z)[^\0]+", "a pattern that is not empty")], ...]
 Fingerprint = Annotated[str, _like(r"[0-9a-fA-F]{64}", "a SHA-256 fingerprint of 64 hexadecimal digits")]
-Listen = Annotated[str, _like(r"(\[[0-9a-fA-F:]+\]|[^\s:]+):[0-9]{1,5}", 'an address with a port, "127.0.0.1:9464"')]
+Listen = Annotated[
+    str,
+    _like(r"(\[[0-9a-fA-F:.]+\]|[^\s:]+):[0-9]{1,5}", 'an address with a port, "127.0.0.1:9464"'),
+    AfterValidator(_has_port),
+]
 Target = Annotated[str, _like(r"[a-z0-9_-]+/[^\0]+", 'an account and a mailbox, "work/INBOX"')]
 
 
@@ -270,6 +280,14 @@ class DaemonConfig(_Table):
     listen: Listen | None = None
     log_format: LogFormat = LogFormat.AUTO
     log_level: LogLevel = LogLevel.INFO
+
+    @property
+    def listen_at(self) -> tuple[str, int] | None:
+        """Return host and port of `listen`."""
+        if self.listen is None:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 class Config(_Table):

@@ -84,6 +84,22 @@ class HistoryReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Tell that something happened, as `kind` says (`daemon.happening.Kind`).
+
+    entry: the line of the history, for the kind history only. error: why, where something failed. state: of a device.
+    """
+
+    at: float
+    kind: str
+    account: str | None = None
+    device: str | None = None
+    state: str | None = None
+    error: str | None = None
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SyncRequest:
     """Name the accounts to sync; none: all."""
 

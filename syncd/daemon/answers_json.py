@@ -6,6 +6,7 @@ from syncd.daemon.answers import (
     AdoptReport,
     AdoptRequest,
     Decision,
+    Event,
     HistoryReport,
     HoldDetail,
     HoldsReport,
@@ -29,6 +30,7 @@ REQUEST_JSON = TypeAdapter(SyncRequest)
 HOLDS_JSON = TypeAdapter(HoldsReport)
 HISTORY_JSON = TypeAdapter(HistoryReport)
 ENTRY_JSON = TypeAdapter(Entry)
+EVENT_JSON = TypeAdapter(Event)
 QUESTION_JSON = TypeAdapter(Question)
 HOLD_JSON = TypeAdapter(HoldDetail)
 DECISION_JSON = TypeAdapter(Decision)

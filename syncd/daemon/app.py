@@ -58,8 +58,8 @@ class App:
         watches_devices: hear of what they change; else it is seen when they are asked to look.
         """
         self.config = config
-        self.config_state: ConfigStatus | None = None
-        """How the configuration is that runs, compared with its file; None where nobody compares them."""
+        self.config_state = ConfigStatus(clock())
+        """How the configuration is that runs, compared with its file where somebody compares them."""
         self.db = db
         self.clock = clock
         self._watches_devices = watches_devices
@@ -81,6 +81,8 @@ class App:
         self._takers = Takers(config)
         self.sweeper = Sweeper(db, retention_s=config.store.retention_s, clock=clock)
         self._tasks = Tasks()
+        self.is_serving = False
+        """Whether its tasks were started, and are not being ended."""
         for name in config.accounts:
             self._make_account(name, held.get(name))
         for name in config.devices:
@@ -92,6 +94,7 @@ class App:
         self._start(names, self.devices_of(names))
         if of_accounts is None:
             self._tasks.start("sweeper", self.sweeper.run)
+        self.is_serving = True
 
     def devices_of(self, account_names: Collection[str]) -> tuple[str, ...]:
         """Return the devices that select at least one of these accounts, or no account at all."""
@@ -160,6 +163,7 @@ class App:
 
     async def stop(self) -> None:
         """End all tasks, each with its connection closed, within three seconds."""
+        self.is_serving = False
         self._encoder.close()
         await self._tasks.stop()
 

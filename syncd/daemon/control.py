@@ -13,11 +13,13 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
+from syncd.daemon import health
 from syncd.daemon.answers import AdoptReport, HoldsReport
 from syncd.daemon.answers_json import (
     ADOPT_JSON,
     ADOPTED_JSON,
     DECISION_JSON,
+    EVENT_JSON,
     HISTORY_JSON,
     HOLD_JSON,
     HOLDS_JSON,
@@ -35,6 +37,7 @@ from syncd.daemon.answers_json import (
 )
 from syncd.daemon.app import App
 from syncd.daemon.completion import Syncs
+from syncd.daemon.happening import Tail
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.identity import rename_account
 from syncd.daemon.purging import purge, read_left
@@ -52,8 +55,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BODY_MAX_BYTES = 64 * 1024
 _PROBE_S = 1.0
-_STORE_ANSWERS_S = 10.0
 _ANSWERS_END_S = 1.0
+_LISTEN_STEP_S = 0.2
 
 
 @asynccontextmanager
@@ -108,6 +111,7 @@ class _Control:
         application.router.add_get("/status", self.status)
         application.router.add_get("/plan", self.plan)
         application.router.add_get("/history", self.history)
+        application.router.add_get("/events", self.events)
         application.router.add_post("/sync", self.sync)
         application.router.add_get("/holds", self.holds)
         application.router.add_get(r"/holds/{id:[0-9]{1,18}}", self.hold)
@@ -122,8 +126,7 @@ class _Control:
 
     async def health(self, _: web.Request) -> web.Response:
         """Say that event loop and store answer."""
-        async with asyncio.timeout(_STORE_ANSWERS_S):
-            await self._app.db.write(lambda _: None)
+        await health.check(self._app)
         return web.json_response({"health": "ok"})
 
     async def status(self, _: web.Request) -> web.Response:
@@ -150,6 +153,20 @@ class _Control:
         if not 1 <= question.limit <= LIMIT_MAX:
             raise web.HTTPBadRequest(text=f"the limit should be between 1 and {LIMIT_MAX}")
         return _json(HISTORY_JSON, await read_history(self._app.db, question))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Tell what happens from now on, a line for each, until the listener goes or the daemon stops."""
+        tail = await Tail.of(self._app)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError, SyncdError):  # it has begun to answer: all it can do is to end
+            # NOTE: without a transport the listener is gone, which nobody else would notice while nothing happens.
+            while self._app.is_serving and request.transport is not None:
+                if news := await tail.news():
+                    await response.write(b"".join(EVENT_JSON.dump_json(one) + b"\n" for one in news))
+                else:
+                    await asyncio.sleep(_LISTEN_STEP_S)
+        return response
 
     async def sync(self, request: web.Request) -> web.Response:
         try:
@@ -257,8 +274,6 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=404)
     except SyncdError as error:
         return web.json_response({"error": str(error)}, status=503)
-    except TimeoutError:
-        return web.json_response({"error": "the store does not answer"}, status=503)
     except Exception as error:
         log.error("request_failed", path=request.path, exc_info=error)
         return web.json_response({"error": f"unexpected error: {type(error).__name__}"}, status=500)

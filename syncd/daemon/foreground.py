@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 
 from syncd.config.load import Reading
@@ -37,6 +37,7 @@ async def _daemon(reading: Reading) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, partial(_hang_up, hangups, sys.stderr.isatty()))
     async with AsyncExitStack() as stack:
         app = await stack.enter_async_context(open_app(config))
+        await stack.enter_async_context(_listener(app))
         reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
         await stack.enter_async_context(control_socket(app, reloads))
         log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
@@ -63,6 +64,16 @@ def _hang_up(hangups: asyncio.Event, had_terminal: bool) -> None:
         hangups.set()
 
 
+def _listener(app: App) -> AbstractAsyncContextManager[None]:
+    at = app.config.daemon.listen_at
+    if at is None:
+        return nullcontext()
+
+    from syncd.daemon.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
+
+    return listening(app, *at)
+
+
 async def _tell_service_manager(app: App) -> None:
     while True:
         notify(f"STATUS={_summary(app)}")
@@ -73,6 +84,6 @@ def _summary(app: App) -> str:
     running = app.activities
     everybody = (*running.accounts.values(), *running.devices.values())
     failing = sum(activity.error is not None for activity in everybody)
-    state = app.config_state
-    edit = f"the configuration cannot be used: {state.problems[0]}; " if state and state.problems else ""
+    problems = app.config_state.problems
+    edit = f"the configuration cannot be used: {problems[0]}; " if problems else ""
     return f"{edit}{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"

@@ -38,7 +38,7 @@ class Reloads:
         self._summary = summary
         self._edits = Edits(path, known=reading.identity)
         self._waiting: list[asyncio.Future[ReloadReport]] = []
-        app.config_state = ConfigStatus(str(path), app.clock())
+        app.config_state = ConfigStatus(app.clock(), str(path))
 
     def ask(self) -> None:
         """Have the file read and applied soon, without waiting for what becomes of that."""
@@ -97,7 +97,7 @@ class Reloads:
 
     def _refuse(self, error: ConfigError) -> ReloadReport:
         """Go on with what runs, and say why."""
-        state = self._state
+        state = self._app.config_state
         problems = tuple(map(str, error.problems))
         since_at = self._app.clock() if state.since_at is None else state.since_at
         self._app.config_state = replace(state, problems=problems, since_at=since_at)
@@ -109,7 +109,7 @@ class Reloads:
         """Tell everybody of an error that is not one of the file."""
         text = f"it could not be applied: {text_of(error)}"
         log.error("reload_failed", error=text, exc_info=None if isinstance(error, SyncdError) else error)
-        self._app.config_state = replace(self._state, problems=(text,), since_at=self._app.clock())
+        self._app.config_state = replace(self._app.config_state, problems=(text,), since_at=self._app.clock())
         for one in waiting:
             if not one.done():
                 one.set_exception(SyncdError(text))
@@ -130,15 +130,11 @@ class Reloads:
             await app.apply(changes)
             if any(key.startswith("daemon.log_") for key in changes.keys):
                 logs.configure(app.config.daemon)
-        app.config_state = ConfigStatus(str(self._path), app.clock(), at_restart=changes.at_restart)
+        app.config_state = ConfigStatus(app.clock(), str(self._path), at_restart=changes.at_restart)
         for warning in report.warnings:
             log.warning("config_doubted", warning=warning)
         _log(report)
         return report
-
-    @property
-    def _state(self) -> ConfigStatus:
-        return self._app.config_state or ConfigStatus(str(self._path), self._app.clock())
 
 
 def _log(report: ReloadReport) -> None:

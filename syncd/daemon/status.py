@@ -20,8 +20,8 @@ class ConfigStatus:
     at_restart: keys that are others in the file, and count after a restart only.
     """
 
-    path: str
     loaded_at: float
+    path: str = ""
     problems: tuple[str, ...] = ()
     since_at: float | None = None
     at_restart: tuple[str, ...] = ()

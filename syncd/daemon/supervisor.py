@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
-from syncd.errors import Reach, StoreError, SyncdError, text_of
+from syncd.errors import LoginRefusedError, Reach, StoreError, SyncdError, text_of
 from syncd.log import log
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
@@ -79,7 +79,7 @@ class Supervisor:
             log.error(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1), exc_info=error)
         now = self._clock()
         self._activity.now("waiting to try again", now)
-        self._activity.error, self._activity.retry_at = text, now + wait_s
+        self._activity.failed(text, retry_at=now + wait_s, is_refusal=isinstance(error, LoginRefusedError))
         await self._on_failure(error, text)
         try:
             async with asyncio.timeout(wait_s):

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from syncd.errors import StoreError
 from syncd.store import engines, migrate
+from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import translated
 from syncd.store.owner import FileOwner, make_private_directory, make_private_file, take_postgres_lock
 from syncd.store.writer import Write, Writer, retrying
@@ -105,6 +106,11 @@ class Database:
     def writes(self) -> int | None:
         """Return a number that is another one as soon as something was written; None where others may write."""
         return self._writer.written if self._writer is not None else None
+
+    @property
+    def commit_times(self) -> CommitTimes:
+        """Return how long the commits took; of a store that is open for reading only there are none."""
+        return self._writer.commit_times if self._writer is not None else CommitTimes()
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` returns of one snapshot of the store; it must take no iterator out of it."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true
 
 from syncd.store.entries import Entry, Question
 from syncd.store.schema import account, body, device, history, mailbox, server_message
@@ -14,9 +14,19 @@ def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
 
     A message is each that has its body in the same account: what it was before it was moved, what it was copied to.
     """
-    by = device.alias("origin_device")
+    newest = _LINES.where(_is_asked_for(question)).order_by(history.c.id.desc()).limit(question.limit + 1)
+    return tuple(_entry(row._mapping) for row in reversed(conn.execute(newest).all()))
+
+
+def recall_after(conn: Connection, after: int, *, limit: int) -> tuple[Entry, ...]:
+    """Return the oldest lines that came after the one of this number, oldest first."""
+    oldest = _LINES.where(history.c.id > after).order_by(history.c.id).limit(limit)
+    return tuple(_entry(row._mapping) for row in conn.execute(oldest))
+
+
+def _lines() -> Select[Any]:
     columns = history.c
-    query = (
+    return (
         select(
             columns.id,
             columns.at,
@@ -27,7 +37,7 @@ def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
             server_message.c.uid,
             columns.messages,
             columns.origin,
-            by.c.name.label("origin_name"),
+            _BY.c.name.label("origin_name"),
             columns.verb,
             columns.detail,
             columns.outcome,
@@ -37,16 +47,16 @@ def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
         .outerjoin(mailbox, mailbox.c.id == columns.mailbox_id)
         .outerjoin(account, account.c.id == mailbox.c.account_id)
         .outerjoin(device, device.c.id == columns.device_id)
-        .outerjoin(by, by.c.id == columns.origin_device_id)
+        .outerjoin(_BY, _BY.c.id == columns.origin_device_id)
         .outerjoin(server_message, server_message.c.id == columns.message_id)
-        .where(_is_asked_for(question, by.c.name))
-        .order_by(columns.id.desc())
-        .limit(question.limit + 1)
     )
-    return tuple(_entry(row._mapping) for row in reversed(conn.execute(query).all()))
 
 
-def _is_asked_for(question: Question, origin_name: ColumnElement[str]) -> ColumnElement[bool]:
+_BY = device.alias("origin_device")
+_LINES = _lines()
+
+
+def _is_asked_for(question: Question) -> ColumnElement[bool]:
     wanted: list[ColumnElement[bool]] = [true()]
     if question.account is not None:
         wanted.append(account.c.name == question.account)
@@ -54,7 +64,7 @@ def _is_asked_for(question: Question, origin_name: ColumnElement[str]) -> Column
         place = account.c.name + "/" + mailbox.c.name
         wanted.append(or_(mailbox.c.name == question.mailbox, place == question.mailbox))
     if question.device is not None:
-        wanted.append(or_(device.c.name == question.device, origin_name == question.device))
+        wanted.append(or_(device.c.name == question.device, _BY.c.name == question.device))
     if question.since is not None:
         wanted.append(history.c.at >= question.since)
     if question.message is not None:

@@ -101,9 +101,9 @@ class StoreReport:
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
     """Return the whole report; of the troubles the newest."""
     return StoreReport(
-        accounts=tuple(_accounts(conn)),
+        accounts=tuple(account_reports(conn)),
         mailboxes=tuple(_mailboxes(conn)),
-        devices=tuple(_devices(conn)),
+        devices=tuple(device_reports(conn)),
         replicas=tuple(_replicas(conn)),
         troubles=troubles(conn, limit=troubles_max),
         holds=held(conn),
@@ -137,7 +137,8 @@ def account_ids(conn: Connection) -> Mapping[str, int]:
     return {row.name: row.id for row in conn.execute(select(account.c.name, account.c.id))}
 
 
-def _accounts(conn: Connection) -> Iterator[AccountReport]:
+def account_reports(conn: Connection) -> Iterator[AccountReport]:
+    """Yield how each account fared."""
     for row in conn.execute(select(account)):
         yield AccountReport(
             row.id, row.name, row.kind, row.succeeded_at, row.failed_at, row.error, failures=row.failures
@@ -174,14 +175,15 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
         )
 
 
-def _devices(conn: Connection) -> Iterator[DeviceReport]:
+def device_reports(conn: Connection) -> Iterator[DeviceReport]:
+    """Yield where each device stands."""
     for row in conn.execute(select(device)):
         yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error)
 
 
 def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
-    waiting = _waiting(conn)
-    unsynced = _unsynced(conn)
+    waiting = waiting_by_replica(conn)
+    unsynced = unsynced_by_replica(conn)
     delivered = func.sum(_one_where(replica_message.c.state.in_({ReplicaState.PRESENT, ReplicaState.MOVING})))
     query = (
         select(replica.c.id, replica.c.device_id, replica.c.mailbox_id, delivered.label("delivered"))
@@ -203,7 +205,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
         )
 
 
-def _waiting(conn: Connection) -> dict[int, int]:
+def waiting_by_replica(conn: Connection) -> Mapping[int, int]:
     """Count by replica the server rows that changed since its cursor."""
     query = (
         select(replica.c.id, func.count().label("number"))
@@ -215,7 +217,8 @@ def _waiting(conn: Connection) -> dict[int, int]:
     return {row.id: row.number for row in conn.execute(query)}
 
 
-def _unsynced(conn: Connection) -> dict[int, dict[str, int]]:
+def unsynced_by_replica(conn: Connection) -> Mapping[int, Mapping[str, int]]:
+    """Count by replica and state the files with what its device did on its own."""
     query = (
         select(replica_message.c.replica_id, replica_message.c.state, func.count().label("number"))
         .where(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(UNSYNCED))

@@ -1,5 +1,6 @@
 """Floor 3: what went wrong, for `syncd status`: what is set aside, refused, or left in a maildrop, and why."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -59,37 +60,32 @@ class RefusedMailbox:
 
 
 def trouble_count(conn: Connection, *, of_accounts: Collection[str]) -> int:
-    """Return how many messages of these accounts are set aside, each counted once for every side.
+    """Return how many messages of these accounts are set aside."""
+    counts = trouble_counts(conn)
+    return sum(counts.get(name, 0) for name in of_accounts)
+
+
+def trouble_counts(conn: Connection) -> Mapping[str, int]:
+    """Return by account how many messages are set aside, each counted once for every side.
 
     Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files and mailboxes
     that devices added and that a server did not take.
     """
-    query = (
-        select(func.count())
-        .select_from(trouble)
-        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
-        .join(account, account.c.id == mailbox.c.account_id)
-        .where(account.c.name.in_(of_accounts))
+    of_account = select(account.c.name, func.count().label("number")).group_by(account.c.name)
+    queries = (
+        of_account.join(mailbox, mailbox.c.account_id == account.c.id).join(
+            trouble, trouble.c.mailbox_id == mailbox.c.id
+        ),
+        of_account.join(uidl, uidl.c.account_id == account.c.id).where(uidl.c.error.is_not(None)),
+        of_account.join(journal, journal.c.account_id == account.c.id).where(_is_refused()),
+        of_account.join(mailbox_change, mailbox_change.c.account_id == account.c.id).where(
+            mailbox_change.c.error.is_not(None)
+        ),
     )
-    in_maildrops = (
-        select(func.count())
-        .select_from(uidl)
-        .join(account, account.c.id == uidl.c.account_id)
-        .where(uidl.c.error.is_not(None), account.c.name.in_(of_accounts))
-    )
-    refused = (
-        select(func.count())
-        .select_from(journal)
-        .join(account, account.c.id == journal.c.account_id)
-        .where(_is_refused(), account.c.name.in_(of_accounts))
-    )
-    mailboxes = (
-        select(func.count())
-        .select_from(mailbox_change)
-        .join(account, account.c.id == mailbox_change.c.account_id)
-        .where(mailbox_change.c.error.is_not(None), account.c.name.in_(of_accounts))
-    )
-    return sum(int(conn.execute(each).scalar_one()) for each in (query, in_maildrops, refused, mailboxes))
+    counts: Counter[str] = Counter()
+    for query in queries:
+        counts.update({row.name: row.number for row in conn.execute(query)})
+    return counts
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from syncd.errors import StoreError
 from syncd.log import log
+from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import UnknownOutcomeError, concerns_everybody, is_lost, is_transient, store_error
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Writer:
         self._closing = threading.Event()
         self.written = 0
         """Another number as soon as a transaction changed a row, whatever became of it."""
+        self.commit_times = CommitTimes()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -140,7 +142,10 @@ class Writer:
                 raise
             is_changed = changes is None or _rows_changed(connection) != changes
             try:
+                began = time.perf_counter()
                 transaction.commit()
+                if is_changed:
+                    self.commit_times.add(time.perf_counter() - began)
             except SQLAlchemyError as error:
                 if is_lost(error):
                     # NOTE: the server may have committed before it went away; running the batch again could repeat it.

@@ -1,4 +1,4 @@
-"""Floor 4: what each task is doing right now, for `syncd status`; nothing is decided by it."""
+"""Floor 4: what each task is doing, and how it has fared, for status and metrics; nothing is decided by it."""
 
 from dataclasses import dataclass, field
 
@@ -17,10 +17,27 @@ class Activity:
     """How news of the server arrives: push or poll, and why."""
     succeeded_at: float | None = None
     """When all that a server has was read last, which the store may have of some time before."""
+    is_refused: bool = False
+    """Whether the last failure was a login that the server refused."""
+    logins: int = 0
+    refusals: int = 0
+    failures: int = 0
+    """How often it was let in, was not, and a run ended with an error of any kind."""
 
     def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and how far it is when that can be counted."""
         self.doing, self.since, self.done, self.total = doing, at, done, total
+
+    def logged_in(self) -> None:
+        """Note that a server let it in: what went wrong before is over."""
+        self.logins += 1
+        self.error = self.retry_at = None
+
+    def failed(self, error: str, *, retry_at: float, is_refusal: bool) -> None:
+        """Note that a run ended with an error; is_refusal: with a login that the server refused."""
+        self.error, self.retry_at, self.is_refused = error, retry_at, is_refusal
+        self.failures += 1
+        self.refusals += is_refusal
 
 
 @dataclass(slots=True)

@@ -167,7 +167,7 @@ class ImapAccount:
             raise
         self._reading.begin(quirks_of(config.host, connection.capabilities))
         self._activity.mode = "push" if "IDLE" in connection.capabilities else "poll: no IDLE"
-        self._activity.error = self._activity.retry_at = None
+        self._activity.logged_in()
         log.info("account_connected", account=self._name)
         return connection
 

@@ -133,7 +133,7 @@ class Pop3Account:
         connection = await wire.Connection.open(await self._endpoint(), self._limits())
         async with connection:
             await connection.login(self._config.username, await self._password())
-            self._activity.error = self._activity.retry_at = None
+            self._activity.logged_in()
             inbox = await self._inbox()
             keeper = _Keeper(
                 self._db,

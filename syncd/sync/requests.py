@@ -1,6 +1,7 @@
 """Floor 4: asking a task for one whole pass, and waiting until it has ended."""
 
 import asyncio
+import time
 from enum import IntEnum
 
 
@@ -23,7 +24,9 @@ class Requests:
         self._asked = Asked.NOTHING
         self.arrived = asyncio.Event()
         self.passes = 0
-        """How many passes ended well, asked for or not."""
+        self.passes_s = 0.0
+        """How many passes ended well, asked for or not, and how long they took together."""
+        self._began = time.monotonic()
 
     @property
     def is_news(self) -> bool:
@@ -52,6 +55,7 @@ class Requests:
 
     def take(self) -> Asked:
         """Begin a pass for all who wait so far; tell what they asked for, or those whose pass has not ended."""
+        self._began = time.monotonic()
         self._taken += self._waiting
         self._waiting = []
         self.arrived.clear()
@@ -60,6 +64,7 @@ class Requests:
     def answer(self) -> None:
         """End the pass for those for whom it began."""
         self.passes += 1
+        self.passes_s += time.monotonic() - self._began
         taken, self._taken = self._taken, []
         if not self.is_news:  # else what was asked since is for the next pass
             self._asked = Asked.NOTHING

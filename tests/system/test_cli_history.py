@@ -1,10 +1,13 @@
 """`syncd history` and `syncd plan` as processes: what was done, and what is left to do, with a daemon and without."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.servers.daemon import Daemon
+from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.system.mail import deliver, files, imap_account, mark_seen
 
@@ -99,3 +102,47 @@ def test_plan_is_shown_with_the_server_away(
 
 def _is_of(file: Path, number: int) -> bool:
     return f"<{number}@example.org>".encode() in file.read_bytes()
+
+
+def test_events_are_told_as_they_happen_until_interrupted(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Who listens hears of new mail, of a flag that a device sets, and of a device that goes."""
+    deliver(dovecot, mail_user, 1)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    down = daemon.syncd("events")
+    with daemon, (tmp_path / "heard").open("wb") as heard:
+        daemon.sync()
+        command = [sys.executable, "-m", "syncd", "events", "--json", "--config", str(daemon.config_file)]
+        listener = subprocess.Popen(command, cwd=ROOT, env={}, stdout=heard, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: "daemon_joined" in _heard(tmp_path), 30, "somebody listens")
+            dovecot.deliver(mail_user, "INBOX", b"From: a@example.org\r\nSubject: new\r\n\r\nnew\r\n")
+            wait_until(lambda: _heard(tmp_path).count("deliver") == 2, 30, "mail is heard of")
+            mark_seen(files(tmp_path / "laptop", "work.INBOX")[0])
+            wait_until(lambda: "store" in _heard(tmp_path), 30, "the flag is heard of")
+            (tmp_path / "phone").rename(tmp_path / "gone")
+            daemon.syncd("sync")
+            wait_until(lambda: "away" in _heard(tmp_path), 30, "the device is heard of")
+            listener.send_signal(signal.SIGINT)
+            interrupted = listener.wait(10)
+        finally:
+            listener.kill()
+            listener.wait()
+        to_the_end = subprocess.Popen(command, cwd=ROOT, env={}, stdout=heard, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: _heard(tmp_path).count("device_failed") >= 2, 30, "what is wrong already is told first")
+        daemon.stop()
+        _, said = to_the_end.communicate(timeout=10)
+
+    events = [json.loads(line) for line in (tmp_path / "heard").read_text().splitlines()]
+    assert (down.returncode, down.stderr) == (1, "syncd: the daemon is not running\n")
+    assert interrupted == 0
+    assert (to_the_end.returncode, said) == (1, "syncd: the daemon has stopped\n")
+    deeds = [(one["entry"]["device"], one["entry"]["verb"]) for one in events if one["kind"] == "history"]
+    assert {(None, "appear"), ("laptop", "deliver"), (None, "store"), ("phone", "rename")} <= set(deeds)
+    assert [one["state"] for one in events if one["kind"] == "device_changed"] == ["away"]
+    assert {one["device"] for one in events if one["kind"] == "device_failed"} == {"phone"}
+
+
+def _heard(directory: Path) -> str:
+    return (directory / "heard").read_text()

@@ -88,11 +88,12 @@ def test_status_before_the_first_run_says_that_there_is_no_store(make_daemon: Ma
 
 
 def test_health_tells_by_its_exit_code(make_daemon: MakeDaemon) -> None:
-    """0 while the daemon answers, 1 when it does not run."""
+    """0 while the daemon answers, whatever its file says since; 1 when it does not run."""
     daemon = make_daemon({})
 
     before = daemon.syncd("health")
     with daemon:
+        daemon.config_file.write_text(daemon.config_file.read_text() + "[gaurd]\ncount = 3\n")
         during = daemon.syncd("health")
 
     assert (before.returncode, before.stderr) == (1, "syncd: the daemon is not running\n")

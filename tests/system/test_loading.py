@@ -55,3 +55,19 @@ def test_command_that_needs_no_store_loads_none(make_daemon: MakeDaemon) -> None
         assert loaded & {"sqlalchemy", "asyncio", "http.client", "structlog", "rich", "pydantic_settings"} == set(), (
             command
         )
+
+
+def test_daemon_loads_what_watches_it_only_if_it_is_watched(make_daemon: MakeDaemon) -> None:
+    """Metrics cost nothing, not even memory, where nobody asked for them."""
+    port = free_ports(1)[0]
+    daemon = make_daemon({})
+    daemon.socket.parent.mkdir()
+    daemon.socket.write_text("in the place of the socket, so that the daemon ends once it has loaded all")
+
+    loaded = loaded_by("run", "--config", str(daemon.config_file))
+    daemon.configure({"daemon": {"listen": f"127.0.0.1:{port}"}})
+    loaded_watched = loaded_by("run", "--config", str(daemon.config_file))
+
+    assert loaded > {"aiohttp", "syncd.daemon.control", "syncd.daemon.app"}
+    assert loaded & {"prometheus_client", "syncd.daemon.figures", "syncd.daemon.listener"} == set()
+    assert loaded_watched > {"prometheus_client", "syncd.daemon.figures", "syncd.daemon.listener"}

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.mail.tree import ReplicaState
+from syncd.store import history
 from syncd.store.database import Database
 from syncd.store.report import account_ids, store_report
 from syncd.store.schema import (
@@ -19,6 +20,7 @@ from syncd.store.schema import (
     server_message,
     trouble,
 )
+from syncd.store.tallies import AccountTally, Deeds, DeviceTally, tallies
 from syncd.store.trouble_report import mailbox_errors, trouble_count
 
 NOW = 1_700_000_000.0
@@ -189,3 +191,47 @@ def test_empty_store_gives_an_empty_report(database: Database) -> None:
 
     assert (report.accounts, report.mailboxes, report.devices, report.replicas, report.troubles) == ((), (), (), (), ())
     assert database.read_now(account_ids) == {}
+
+
+def test_tallies_count_by_names_what_is_not_well(filled: Database) -> None:
+    """What metrics show of accounts and devices is what status shows, summed up."""
+    found = filled.read_now(lambda conn: tallies(conn, after=0))
+    report = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    (copy,) = report.replicas
+    assert found.accounts == {"work": AccountTally(NOW, failing_mailboxes=0, set_aside=2, held=0)}
+    unsynced = copy.new + copy.missing + copy.deleted + copy.edited
+    assert found.devices == {"laptop": DeviceTally("active", NOW, waiting=copy.waiting, unsynced=unsynced)}
+    assert copy.waiting
+    assert unsynced
+    assert found.size_bytes > 50_000
+
+
+def test_deeds_are_counted_once_by_who_and_what(filled: Database) -> None:
+    """A count goes on from where the last one ended; what was held or refused was not done."""
+
+    def tell(conn: Connection, verb: str, messages: int, **where: Any) -> None:
+        history.tell(conn, [history.Happening(verb, messages=messages)], now=NOW, **where)
+
+    def act(conn: Connection) -> None:
+        inbox, laptop = (conn.execute(select(table.c.id)).scalars().first() for table in (mailbox, device))
+        tell(conn, "list", 300, origin=history.SERVER, mailbox_id=inbox)
+        tell(conn, "appear", 2, origin=history.SERVER, mailbox_id=inbox)
+        tell(conn, "deliver", 302, origin=history.SERVER, mailbox_id=inbox, device_id=laptop)
+        tell(conn, "store", 1, origin=history.DEVICES, mailbox_id=inbox)
+        tell(conn, "store", 9, origin=history.DEVICES, mailbox_id=inbox, outcome=history.Outcome.REFUSED)
+
+    filled.write_now(act)
+    first = filled.read_now(lambda conn: tallies(conn, after=0))
+    filled.write_now(act)
+    second = filled.read_now(lambda conn: tallies(conn, after=first.upto))
+    third = filled.read_now(lambda conn: tallies(conn, after=second.upto))
+
+    assert set(first.deeds) == {
+        Deeds("work", None, "server", "list", 300),
+        Deeds("work", None, "server", "appear", 2),
+        Deeds("work", "laptop", "server", "deliver", 302),
+        Deeds("work", None, "device", "store", 1),
+    }
+    assert set(second.deeds) == set(first.deeds)
+    assert (third.deeds, third.upto) == ((), second.upto)

@@ -27,7 +27,6 @@ def with_key(table: str, line: str) -> str:
         ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),
         ("hooks", 'on_new_mail = ["notmuch", "new"]'),
-        ("daemon", 'listen = "127.0.0.1:9464"'),
         ("daemon", 'log_format = "journald"'),
     ],
 )

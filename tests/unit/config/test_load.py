@@ -8,7 +8,7 @@ from syncd.config import sources
 from syncd.config.load import load, read
 from syncd.config.model import ImapConfig, Layout, LogFormat, Pop3Config, Tls, Watch
 from syncd.config.problems import ConfigError
-from tests.unit.config.builders import IMAP, LAPTOP, POP3, reading
+from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems, reading
 
 
 def test_shortest_configuration_has_the_defaults_of_the_contract(tmp_path: Path) -> None:
@@ -180,3 +180,27 @@ def test_configuration_cannot_be_changed(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         config.guard.count = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("listen", "at"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:65535", ("::1", 65535)),
+        ("[::ffff:127.0.0.1]:1", ("::ffff:127.0.0.1", 1)),
+        ("localhost:80", ("localhost", 80)),
+    ],
+)
+def test_address_to_listen_on_is_host_and_port(tmp_path: Path, listen: str, at: tuple[str, int]) -> None:
+    """IPv6 addresses stand in brackets, as in any URL."""
+    config = reading(tmp_path, f'[daemon]\nlisten = "{listen}"').config
+
+    assert config.daemon.listen_at == at
+
+
+@pytest.mark.parametrize("listen", ["9464", ":9464", "::1:9464", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:x"])
+def test_address_that_is_none_is_an_error_of_its_key(tmp_path: Path, listen: str) -> None:
+    """Nothing is guessed: each is refused before anybody listens anywhere."""
+    (report,) = problems(tmp_path, f'[daemon]\nlisten = "{listen}"')
+
+    assert report.startswith("syncd.toml:2: daemon.listen: should ")

@@ -37,7 +37,8 @@ accounts = ["wrok"]
 count = 3
 
 [daemon]
-listen = "127.0.0.1:9464"
+listen = "127.0.0.1:94640"
+log_format = "journald"
 """
     assert problems(tmp_path, text) == [
         'syncd.toml:5: accounts.work.pasword: unknown key (did you mean "password"?)',
@@ -48,7 +49,9 @@ listen = "127.0.0.1:9464"
         "syncd.toml:19: devices.nas.path: inside of devices.phone.path",
         'syncd.toml:20: devices.nas.accounts: there is no account "wrok" (did you mean "work"?)',
         'syncd.toml:22: gaurd: unknown key (did you mean "guard"?)',
-        "syncd.toml:26: daemon.listen: not available in this version of syncd; remove the key",
+        "syncd.toml:26: daemon.listen: should have a port between 1 and 65535",
+        "syncd.toml:27: daemon.log_format: not available in this version of syncd; remove the key"
+        " (auto, console and json are available)",
     ]
 
 
