@@ -2,16 +2,16 @@
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 
 from syncd.config.model import Config
 from syncd.daemon import logs
 from syncd.daemon.app import App, open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.process import Interrupted, run_interruptibly
-from syncd.daemon.service import notify
+from syncd.daemon.service import feed_watchdog, keep_told, notify, notify_status, starting
+from syncd.errors import SyncdError
 from syncd.log import log
-
-_STATUS_STEP_S = 10.0
 
 
 def run_daemon(config: Config) -> None:
@@ -24,28 +24,29 @@ def run_daemon(config: Config) -> None:
 
 
 async def _daemon(config: Config) -> None:
-    async with open_app(config) as app, control_socket(app):
-        log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
-        app.start()
-        notify("READY=1", f"STATUS={_summary(app)}")
-        telling = asyncio.create_task(_tell_service_manager(app))
-        try:
-            raise await app.failure()
-        finally:
-            telling.cancel()
-            notify("STOPPING=1")
-            log.info("daemon_stopping")
-            await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
+    try:
+        async with AsyncExitStack() as stack:
+            async with starting():
+                app = await stack.enter_async_context(open_app(config))
+                await stack.enter_async_context(control_socket(app))
+            await _serve(app)
+    except SyncdError as error:
+        notify_status(f"failed: {error}")
+        raise
 
 
-async def _tell_service_manager(app: App) -> None:
-    while True:
-        notify(f"STATUS={_summary(app)}")
-        await asyncio.sleep(_STATUS_STEP_S)
-
-
-def _summary(app: App) -> str:
-    running = app.activities
-    everybody = (*running.accounts.values(), *running.devices.values())
-    failing = sum(activity.error is not None for activity in everybody)
-    return f"{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"
+async def _serve(app: App) -> None:
+    config = app.config
+    log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
+    app.start()
+    notify("READY=1")
+    telling = asyncio.create_task(keep_told(app.activities))
+    feeding = asyncio.create_task(feed_watchdog(app.db, app.activities))
+    try:
+        raise await app.failure()
+    finally:
+        telling.cancel()
+        feeding.cancel()
+        notify_status("stopping", "STOPPING=1")
+        log.info("daemon_stop_began")
+        await app.stop()  # before the socket is closed, so that whoever waits for a sync is told

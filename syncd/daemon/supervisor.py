@@ -82,7 +82,8 @@ class Supervisor:
         self._activity.error, self._activity.retry_at = text, now + wait_s
         await self._on_failure(error, text)
         try:
-            async with asyncio.timeout(wait_s):
-                await self.task.requests.arrived.wait()
+            with self._activity.resting("waiting to try again", now, at_most_s=wait_s):
+                async with asyncio.timeout(wait_s):
+                    await self.task.requests.arrived.wait()
         except TimeoutError:
             pass

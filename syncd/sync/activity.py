@@ -1,5 +1,7 @@
-"""Floor 4: what each task is doing right now, for `syncd status`; nothing is decided by it."""
+"""Floor 4: what each task is doing right now, for `syncd status` and the watchdog; no mail depends on it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -17,10 +19,22 @@ class Activity:
     """How news of the server arrives: push or poll, and why."""
     succeeded_at: float | None = None
     """When all that a server has was read last, which the store may have of some time before."""
+    rests_s: float | None = None
+    """How long it waits at most for something to do, from `since` on; None while it works."""
 
     def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and how far it is when that can be counted."""
         self.doing, self.since, self.done, self.total = doing, at, done, total
+
+    @contextmanager
+    def resting(self, doing: str, at: float, *, at_most_s: float) -> Iterator[None]:
+        """Say that nothing is done inside, and for how long at most; a task that is still there much later hangs."""
+        self.now(doing, at)
+        self.rests_s = at_most_s
+        try:
+            yield
+        finally:
+            self.rests_s = None
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ def test_every_line_is_json_where_there_is_no_terminal(
 
     lines = [json.loads(line) for line in daemon.log().splitlines()]
     events = [line["event"] for line in lines]
-    assert (events[0], events[-2:]) == ("daemon_started", ["daemon_stopping", "daemon_stopped"])
+    assert (events[0], events[-2:]) == ("daemon_started", ["daemon_stop_began", "daemon_stopped"])
     assert {"account_connected", "device_attached"} < set(events)
     assert all(line["timestamp"].endswith("Z") and line["level"] == "info" for line in lines)
 
