@@ -1,6 +1,7 @@
 """Floor 5: one account's or device's task, run again and again: its failures are recorded, waited out, and its own."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
@@ -73,11 +74,13 @@ class Supervisor:
     async def _wait_after(self, error: Exception) -> None:
         wait_s = self._backoff.failed(error)
         text = text_of(error)
-        who = {self.kind: self.name}
-        if isinstance(error, SyncdError):
-            log.warning(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1))
+        unexpected = None if isinstance(error, SyncdError) else error
+        level = logging.WARNING if unexpected is None else logging.ERROR
+        keys = {self.kind: self.name, "error": text, "retry_in_s": round(wait_s, 1), "exc_info": unexpected}
+        if self.kind == "account":
+            log.log(level, "account_failed", **keys)
         else:
-            log.error(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1), exc_info=error)
+            log.log(level, "device_failed", **keys)
         now = self._clock()
         self._activity.now("waiting to try again", now)
         self._activity.error, self._activity.retry_at = text, now + wait_s
