@@ -26,7 +26,7 @@ def journal_at(received: journal.Journal) -> tuple[str, ...]:
 def test_no_password_subject_or_address_is_logged_at_any_level(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, log_format: str
 ) -> None:
-    """At debug level, with refused logins and mail moving, the log holds no password in any form, and no mail."""
+    """At debug level, with wires traced and logins refused, the log holds no password in any form, and no mail."""
     work, isp, wrong = (f"{mail_user}{kind}@example.org" for kind in "wpx")
     deliver(dovecot, work, 3)
     deliver(dovecot, isp, 1)
@@ -39,7 +39,10 @@ def test_no_password_subject_or_address_is_logged_at_any_level(
 
     with journal.temporary() as received:
         through = journal_at(received)
-        with make_daemon(accounts, through=through, log_level="debug", log_format=log_format) as daemon:
+        traced = {"SYNCD_WIRE_TRACE": "*"}
+        with make_daemon(
+            accounts, through=through, environment=traced, log_level="debug", log_format=log_format
+        ) as daemon:
             daemon.syncd("sync")
             mark_seen(files(tmp_path / "laptop", "work.INBOX")[0])
             daemon.syncd("sync")
@@ -47,6 +50,8 @@ def test_no_password_subject_or_address_is_logged_at_any_level(
 
     assert "account_failed" in log
     assert "effect_settled" in log
+    assert "UID FETCH" in log
+    assert "RETR 1" in log
     plain = base64.b64encode(f"\0{wrong}\0{WRONG}".encode()).decode()
     for secret in (WRONG, base64.b64encode(WRONG.encode()).decode(), plain, dovecot.password):
         assert secret not in log

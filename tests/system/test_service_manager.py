@@ -1,6 +1,7 @@
 """What a service manager hears of the daemon, on the socket that it named: sd_notify(3), sd_watchdog_enabled(3)."""
 
 import os
+import re
 import secrets
 import select
 import signal
@@ -153,12 +154,14 @@ def test_watchdog_is_fed_only_while_store_and_event_loop_go_on(
         deliver(dovecot, mail_user, 1, first=1)
         heard.wait_for_silence_of("WATCHDOG=1")
     heard.wait_for("WATCHDOG=1")
+    limits = Path(f"/proc/{daemon.pid}/limits").read_text()
     os.kill(daemon.pid, signal.SIGABRT)  # as systemd does
     code = daemon.wait()
     os.close(log)
     with os.fdopen(reading) as lines:
         last_words = lines.read()
 
+    assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE), "a core dump would hold passwords"
     assert code == -signal.SIGABRT
     assert "most recent call first" in last_words
     assert "store/writer.py" in last_words
