@@ -21,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 help: ## show this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP) ## make the virtual environment (every other target does so by itself)
 
@@ -34,11 +34,12 @@ run: $(STAMP) ## run the daemon in the foreground; CONFIG=file.toml names its co
 test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes to pytest (-n0: one by one)
 	$(BIN)/python -m pytest -p no:cacheprovider --numprocesses auto --dist worksteal $(ARGS) $(T)
 
-check: $(STAMP) ## format, lint, types, the floors of the house, migrations at head
+check: $(STAMP) ## format, lint, types, the floors of the house, the units of systemd, migrations at head
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo
 	$(BIN)/lint-imports
+	deploy/systemd/check.sh
 	$(BIN)/python -m tests.contract.store.migrations_at_head
 
 format: $(STAMP) ## rewrite the sources as check wants them
@@ -59,6 +60,8 @@ requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+include deploy/install.mk
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'

@@ -26,7 +26,6 @@ NOT_YET = (
     NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),
     NotYet(("accounts", "*", "forward_to")),
     NotYet(("hooks", "on_new_mail")),
-    NotYet(("daemon", "log_format"), ("auto", "console", "json"), "auto, console and json are available"),
 )
 """One row for each key whose feature does not exist yet; a feature that arrives deletes its row."""
 

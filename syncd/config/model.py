@@ -56,7 +56,7 @@ class Watch(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """Say what a line of the log looks like; auto: console in a terminal, else JSON."""
+    """Say what the log looks like; auto: console in a terminal, journald where systemd reads it, else JSON."""
 
     AUTO = "auto"
     CONSOLE = "console"

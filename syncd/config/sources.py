@@ -16,6 +16,8 @@ from syncd.config.problems import Problem, did_you_mean
 PREFIX = "SYNCD_"
 NESTED = "__"
 CONFIG_VARIABLE = "SYNCD_CONFIG"
+_NO_KEYS = frozenset({CONFIG_VARIABLE, "SYNCD_WIRE_TRACE"})
+"""The second is that of syncd.trace, which loads more than is needed to read a configuration."""
 SECRETS_DIRECTORY = Path("/run/secrets")
 SYSTEM_FILE = Path("/etc/syncd/syncd.toml")
 
@@ -53,7 +55,7 @@ def default_values(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
     """Return what SYNCD_ variables say."""
-    given = {name: text for name, text in environ.items() if name != CONFIG_VARIABLE}
+    given = {name: text for name, text in environ.items() if name not in _NO_KEYS}
     return _layer(given, {name: f"environment variable {name}" for name in given})
 
 

@@ -186,24 +186,27 @@ class _Control:
 
     async def release(self, request: web.Request) -> web.Response:
         """Release what is named, and wake whoever does it, so that it happens at once."""
-        return await self._decide(request, partial(release, now=self._app.clock()), "holds_released")
+        report = await self._decide(request, partial(release, now=self._app.clock()))
+        log.info("holds_released", ids=[one.id for one in report.holds])
+        return _json(HOLDS_JSON, report)
 
     async def discard(self, request: web.Request) -> web.Response:
         """Put back what is named, and wake whoever does it, so that it happens at once."""
-        return await self._decide(request, partial(discard, now=self._app.clock()), "holds_discarded")
+        report = await self._decide(request, partial(discard, now=self._app.clock()))
+        log.info("holds_discarded", ids=[one.id for one in report.holds])
+        return _json(HOLDS_JSON, report)
 
-    async def _decide(self, request: web.Request, decide: Callable[..., HoldsReport], event: str) -> web.Response:
+    async def _decide(self, request: web.Request, decide: Callable[..., HoldsReport]) -> HoldsReport:
         try:
             wanted = DECISION_JSON.validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text="the request should name holds by their numbers") from error
         if bool(wanted.ids) == wanted.is_all:
             raise web.HTTPBadRequest(text="the request should name holds, or all of them")
-        report = await self._app.db.write(partial(decide, config=self._app.config, wanted=wanted))
+        report: HoldsReport = await self._app.db.write(partial(decide, config=self._app.config, wanted=wanted))
         self._app.wake_devices(self._app.config.devices.keys())
         self._app.wake_accounts({one.account for one in report.holds})
-        log.info(event, ids=[one.id for one in report.holds])
-        return _json(HOLDS_JSON, report)
+        return report
 
     async def restore(self, request: web.Request) -> web.Response:
         """Bring deleted messages back, or say what would be; their accounts are woken, so that it happens at once."""

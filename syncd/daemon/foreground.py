@@ -13,10 +13,10 @@ from syncd.daemon.app import App, open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.process import Interrupted, run_interruptibly
 from syncd.daemon.reloading import Reloads
-from syncd.daemon.service import notify
+from syncd.daemon.service import feed_watchdog, keep_told, notify, notify_status, starting, summary_of
+from syncd.errors import SyncdError
 from syncd.log import log
 
-_STATUS_STEP_S = 10.0
 _LAST_WORDS_S = 1.0
 
 
@@ -33,28 +33,40 @@ def run_daemon(reading: Reading) -> None:
 
 
 async def _daemon(reading: Reading) -> None:
-    config, hangups = reading.config, asyncio.Event()
+    hangups = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, partial(_hang_up, hangups, sys.stderr.isatty()))
-    async with AsyncExitStack() as stack:
-        app = await stack.enter_async_context(open_app(config))
-        await stack.enter_async_context(_listener(app))
-        reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
-        await stack.enter_async_context(control_socket(app, reloads))
-        log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
-        app.start()
-        notify("READY=1", f"STATUS={_summary(app)}")
-        telling = asyncio.create_task(_tell_service_manager(app))
-        reloading = asyncio.create_task(reloads.run())
-        try:
-            raise await app.failure()
-        finally:
-            telling.cancel()
-            reloading.cancel()
-            await asyncio.wait({reloading}, timeout=_LAST_WORDS_S)
-            reloads.stop()
-            notify("STOPPING=1")
-            log.info("daemon_stopping")
-            await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
+    try:
+        async with AsyncExitStack() as stack:
+            async with starting():
+                app = await stack.enter_async_context(open_app(reading.config))
+                await stack.enter_async_context(_listener(app))
+                reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
+                await stack.enter_async_context(control_socket(app, reloads))
+            await _serve(app, reloads)
+    except SyncdError as error:
+        notify_status(f"failed: {error}")
+        raise
+
+
+async def _serve(app: App, reloads: Reloads) -> None:
+    config = app.config
+    log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
+    app.start()
+    notify("READY=1")
+    telling = asyncio.create_task(keep_told(partial(_summary, app)))
+    feeding = asyncio.create_task(feed_watchdog(app.db, app.activities))
+    reloading = asyncio.create_task(reloads.run())
+    try:
+        raise await app.failure()
+    finally:
+        telling.cancel()
+        feeding.cancel()
+        reloading.cancel()
+        await asyncio.wait({reloading}, timeout=_LAST_WORDS_S)
+        reloads.stop()
+        notify_status("stopping", "STOPPING=1")
+        log.info("daemon_stop_began")
+        await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
 
 
 def _hang_up(hangups: asyncio.Event, had_terminal: bool) -> None:
@@ -74,16 +86,5 @@ def _listener(app: App) -> AbstractAsyncContextManager[None]:
     return listening(app, *at)
 
 
-async def _tell_service_manager(app: App) -> None:
-    while True:
-        notify(f"STATUS={_summary(app)}")
-        await asyncio.sleep(_STATUS_STEP_S)
-
-
 def _summary(app: App) -> str:
-    running = app.activities
-    everybody = (*running.accounts.values(), *running.devices.values())
-    failing = sum(activity.error is not None for activity in everybody)
-    problems = app.config_state.problems
-    edit = f"the configuration cannot be used: {problems[0]}; " if problems else ""
-    return f"{edit}{len(running.accounts)} accounts, {len(running.devices)} devices; {failing or 'none'} failing"
+    return summary_of(app.activities, app.config_state.problems)

@@ -2,8 +2,10 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -35,6 +37,10 @@ def run_interruptibly(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -
     is cut short with the process: it may stop at any instant anyway (law 3).
     """
     os.umask(_PRIVATE_UMASK)
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
+    )  # it would hold passwords
+    faulthandler.enable(file=2)  # so that a kill by the watchdog says where each thread was; it shows no values
     _tune_interpreter()
     watchdog = threading.Timer(_CUT_SHORT_S, _cut_short, (code_if_cut_short,))
     watchdog.daemon = True

@@ -1,35 +1,55 @@
 """Floor 5: what keeps secrets and control characters out of the log, whatever is put into it."""
 
 import base64
+import json
 import re
 from collections.abc import Mapping
+from urllib.parse import quote, quote_plus
 
 from syncd.config.problems import printable
 
 REDACTED = "[redacted]"
 _SECRET_KEY = re.compile(r"passw|secret|token|authorization|credential|cookie|api_?key", re.IGNORECASE)
+_URL_SAFE = str.maketrans("+/", "-_")
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 _SHORTEST = 4
 """A shorter secret is not searched for: it would be found in every word."""
 
 
 class Secrets:
-    """Know the secrets of this process, to take them out of texts."""
+    """Know the secrets of this process, to take them out of texts.
+
+    However many there are, a text costs one look-up for each of its characters.
+    """
 
     def __init__(self) -> None:
-        self._pattern: re.Pattern[str] | None = None
-        self._forms: frozenset[str] = frozenset()
+        self._by_start: dict[str, tuple[str, ...]] = {}
+        """The forms of all secrets by their first characters, each time the longest first."""
 
     def add(self, secret: str) -> None:
-        """Redact a value from now on, also as base64, alone or among other octets."""
+        """Redact a value from now on, in every form in which it is sent, quoted or shown."""
         if len(secret) < _SHORTEST:
             return
-        self._forms |= {secret, *_base64_forms(secret)}
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        for form in _forms(secret):
+            start = form[:_SHORTEST]
+            self._by_start[start] = tuple(sorted({*self._by_start.get(start, ()), form}, key=len, reverse=True))
 
     def redacted(self, text: str) -> str:
         """Return a text without any known secret."""
-        return self._pattern.sub(REDACTED, text) if self._pattern else text
+        if not self._by_start:
+            return text
+        parts: list[str] = []
+        begin, by_start = 0, self._by_start
+        for at in range(len(text) - _SHORTEST + 1):
+            forms = by_start.get(text[at : at + _SHORTEST])
+            if forms is None or at < begin:
+                continue
+            for form in forms:
+                if text.startswith(form, at):
+                    parts += text[begin:at], REDACTED
+                    begin = at + len(form)
+                    break
+        return "".join((*parts, text[begin:]))
 
     def cleaned(self, key: str, value: object) -> object:
         """Return a value of a log record as it may be shown: redacted, and without control characters."""
@@ -52,6 +72,35 @@ class Secrets:
         return "\n".join(f"  {printable(line)}" for line in self.redacted(text).split("\n"))
 
 
+def _forms(secret: str) -> frozenset[str]:
+    encoded = _base64_forms(secret)
+    encoded |= {form.translate(_URL_SAFE) for form in encoded}
+    escaped = _escaped_forms(secret)
+    forms = {secret, *escaped, *encoded}
+    forms |= {twice for form in escaped for twice in _escaped_forms(form)}  # a repr of what was sent, for one
+    forms |= {quoted for form in (secret, *encoded) for quoted in _url_forms(form)}
+    return frozenset(form for form in forms if len(form) >= _SHORTEST)
+
+
+def _escaped_forms(secret: str) -> set[str]:
+    """Return how it stands between quotes: in a command of IMAP, in JSON, in a repr of text or of octets."""
+    by_backslash = secret.replace("\\", "\\\\")
+    return {
+        by_backslash,
+        by_backslash.replace('"', '\\"'),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        repr(secret.encode())[2:-1],
+    }
+
+
+def _url_forms(secret: str) -> set[str]:
+    """Return how it stands in a URL or a form, with the digits of its escapes in either case."""
+    forms = {quote(secret, safe=safe) for safe in ("", "/", " +")} | {quote_plus(secret)}
+    return forms | {_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in forms}
+
+
 def _base64_forms(secret: str) -> set[str]:
     """Return what is the same in every base64 that contains the secret, for each of its three positions."""
     octets = secret.encode()
@@ -62,4 +111,4 @@ def _base64_forms(secret: str) -> set[str]:
         first = (before * 8 + 5) // 6
         last = (before + len(octets)) * 8 // 6
         forms.add(encoded[first:last])
-    return {form for form in forms if len(form) >= _SHORTEST}
+    return forms

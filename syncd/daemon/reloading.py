@@ -18,7 +18,7 @@ from syncd.daemon import logs
 from syncd.daemon.answers import ReloadReport
 from syncd.daemon.app import App
 from syncd.daemon.edits import Edits
-from syncd.daemon.service import notify
+from syncd.daemon.service import notify, notify_status
 from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError, text_of
 from syncd.log import log
@@ -93,7 +93,7 @@ class Reloads:
                 return self._refuse(error)
             return await self._apply(reading)
         finally:
-            notify("READY=1", f"STATUS={self._summary()}")
+            notify_status(self._summary(), "READY=1")
 
     def _refuse(self, error: ConfigError) -> ReloadReport:
         """Go on with what runs, and say why."""

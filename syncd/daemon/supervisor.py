@@ -1,11 +1,12 @@
 """Floor 5: one account's or device's task, run again and again: its failures are recorded, waited out, and its own."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 from syncd.errors import LoginRefusedError, Reach, StoreError, SyncdError, text_of
-from syncd.log import log
+from syncd.log import log, structlog
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
 from syncd.sync.requests import Requests
@@ -48,6 +49,7 @@ class Supervisor:
 
     async def run(self) -> NoReturn:
         """Run the task until cancelled. StoreError when the store cannot be used: nobody can go on."""
+        structlog.contextvars.bind_contextvars(**{self.kind: self.name})  # for all that is logged in this task
         try:
             while True:
                 error = await self._run_once()
@@ -72,17 +74,20 @@ class Supervisor:
     async def _wait_after(self, error: Exception) -> None:
         wait_s = self._backoff.failed(error)
         text = text_of(error)
-        who = {self.kind: self.name}
-        if isinstance(error, SyncdError):
-            log.warning(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1))
+        unexpected = None if isinstance(error, SyncdError) else error
+        level = logging.WARNING if unexpected is None else logging.ERROR
+        keys = {self.kind: self.name, "error": text, "retry_in_s": round(wait_s, 1), "exc_info": unexpected}
+        if self.kind == "account":
+            log.log(level, "account_failed", **keys)
         else:
-            log.error(f"{self.kind}_failed", **who, error=text, retry_in_s=round(wait_s, 1), exc_info=error)
+            log.log(level, "device_failed", **keys)
         now = self._clock()
         self._activity.now("waiting to try again", now)
         self._activity.failed(text, retry_at=now + wait_s, is_refusal=isinstance(error, LoginRefusedError))
         await self._on_failure(error, text)
         try:
-            async with asyncio.timeout(wait_s):
-                await self.task.requests.arrived.wait()
+            with self._activity.resting("waiting to try again", now, at_most_s=wait_s):
+                async with asyncio.timeout(wait_s):
+                    await self.task.requests.arrived.wait()
         except TimeoutError:
             pass

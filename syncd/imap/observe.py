@@ -117,7 +117,7 @@ async def list_uids(connection: ImapConnection) -> UidListing:
     except RefusedError:
         found = EMPTY
     if len(found) < connection.exists:
-        log.info("search_incomplete", listed=len(found), exists=connection.exists)
+        log.info("search_cut_short", listed=len(found), exists=connection.exists)
         seen = [row.uid async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.FLAGS)]
         found = UidSet.of(seen)
     return UidListing(found, is_complete=len(found) >= connection.exists)

@@ -16,12 +16,14 @@ from typing import Protocol
 from aioimaplib.aioimaplib import Command, IMAP4ClientProtocol
 
 from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
+from syncd.imap import trace
 from syncd.imap.arguments import Argument, Literal
 from syncd.imap.limits import Limits
 from syncd.imap.parse import parse_tagged, parse_untagged
 from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
 from syncd.log import log
+from syncd.trace import is_wanted
 
 _SLICE_BYTES = 256 * 1024
 
@@ -102,6 +104,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._paused_s = 0.0
         self._active_at = self.loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
+        self._is_traced = is_wanted()
 
     # What asyncio calls.
 
@@ -138,6 +141,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     # What the tokenizer calls.
 
     def on_untagged(self, pieces: tuple[Octets, ...]) -> None:
+        if self._is_traced:
+            trace.received(pieces)
         response = parse_untagged(pieces)
         if not self.greeting.done():
             if not isinstance(response, Status):
@@ -152,6 +157,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._receiver.on_response(response)
 
     def on_tagged(self, line: bytes) -> None:
+        if self._is_traced:
+            trace.ended(line)
         end = parse_tagged(line)
         if end is None or not self.greeting.done():
             raise ProtocolError("the server sent a line that is no response")
@@ -335,6 +342,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self._admit()
 
     async def _send(self, command: WireCommand) -> bool:
+        if self._is_traced:
+            trace.sent(command.tag, command.name, command.arguments)
         line = bytearray(f"{command.tag} {command.name}".encode())
         line += b" " if command.arguments else b""
         for argument in command.arguments:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from syncd import trace
 from syncd.errors import (
     ConnectionLostError,
     LoginRefusedError,
@@ -37,6 +38,7 @@ from syncd.pop3.wire import Wire
 _CLOSE_S = 2.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
+_SECRET = frozenset({"USER", "PASS"})
 _GIVE_UP_CODES = frozenset({"SYS/PERM"})
 
 
@@ -67,6 +69,7 @@ class Connection:
         self._outgoing = bytearray()
         self._began = 0.0
         self._received = 0
+        self._is_traced = trace.is_wanted()
         self.capabilities: frozenset[str] = frozenset()
         """First words of CAPA's lines, as last announced; empty where the server has no CAPA."""
 
@@ -259,6 +262,9 @@ class Connection:
         self._write(line)
 
     def _write(self, line: str) -> None:
+        if self._is_traced:
+            command, space, _ = line.partition(" ")
+            trace.sent(f"{command}{space}…" if command in _SECRET else line)
         self._outgoing += line.encode() + b"\r\n"
 
     async def _status(self) -> Status:
@@ -272,6 +278,9 @@ class Connection:
         event = await self._event()
         if not isinstance(event, Status):
             raise ProtocolError("a multi-line answer where a status line was due")
+        if self._is_traced:
+            code = f" [{event.code}]" if event.code else ""
+            trace.received(f"{'+OK' if event.is_ok else '-ERR'}{code} {trace.text_of(event.text)}")
         return event
 
     async def _event(self) -> Event:

@@ -13,7 +13,7 @@ from syncd.store import engines, migrate
 from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import translated
 from syncd.store.owner import FileOwner, make_private_directory, make_private_file, take_postgres_lock
-from syncd.store.writer import Write, Writer, retrying
+from syncd.store.writer import Write, Writer, nothing, retrying
 
 T = TypeVar("T")
 
@@ -101,6 +101,13 @@ class Database:
         future: Future[T] = Future()
         self._put(Write(function, weight_bytes=weight_bytes, future=future, loop=None))
         return future.result()
+
+    async def answered(self) -> None:
+        """Return once the writer thread has ended what was asked of it before, well or not; the store is left alone."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._put(Write(nothing, weight_bytes=0, future=future, loop=loop))
+        await future
 
     @property
     def writes(self) -> int | None:

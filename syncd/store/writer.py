@@ -51,6 +51,10 @@ class Write:
         self.error: BaseException | None = None
 
 
+def nothing(_: Connection) -> None:
+    """Write nothing: who asks for that waits for its turn only, and no transaction is begun for it alone."""
+
+
 class Writer:
     """Run writes one batch after the other until closed; waiters may be on any event loop or thread."""
 
@@ -84,7 +88,8 @@ class Writer:
 
     def _run(self) -> None:
         for batch in self._batches():
-            self._write_all(batch)
+            if any(write.function is not nothing for write in batch):
+                self._write_all(batch)
             _wake(batch)
 
     def _batches(self) -> Iterator[list[Write]]:

@@ -1,5 +1,7 @@
-"""Floor 4: what each task is doing, and how it has fared, for status and metrics; nothing is decided by it."""
+"""Floor 4: what each task is doing, and how it has fared, for status, metrics and watchdog; no mail depends on it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -23,6 +25,8 @@ class Activity:
     refusals: int = 0
     failures: int = 0
     """How often it was let in, was not, and a run ended with an error of any kind."""
+    rests_s: float | None = None
+    """How long it waits at most for something to do, from `since` on; None while it works."""
 
     def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and how far it is when that can be counted."""
@@ -38,6 +42,16 @@ class Activity:
         self.error, self.retry_at, self.is_refused = error, retry_at, is_refusal
         self.failures += 1
         self.refusals += is_refusal
+
+    @contextmanager
+    def resting(self, doing: str, at: float, *, at_most_s: float) -> Iterator[None]:
+        """Say that nothing is done inside, and for how long at most; a task that is still there much later hangs."""
+        self.now(doing, at)
+        self.rests_s = at_most_s
+        try:
+            yield
+        finally:
+            self.rests_s = None
 
 
 @dataclass(slots=True)

@@ -179,7 +179,7 @@ class DirectoryChanges:
                     await self._mailboxes.restore(one)
                 await self._db.write(partial(mailbox_removals.take_back, change=change))
                 restored.append(one.replica)
-                log.info("directory_is_back", replica=one.replica.directory)
+                log.info("directory_came_back", replica=one.replica.directory)
         if returned:  # the device has nothing of these any more
             await self._db.write(partial(mailbox_removals.forget, changes=tuple(returned.values())))
         await self._look(device_id)

@@ -215,7 +215,6 @@ class ImapAccount:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""
         if await self._select_inbox(connection):
             return True
-        self._activity.now("idle", self._clock())
         self._let_go()
         waits_s = (
             self._timer.left_s,
@@ -224,8 +223,8 @@ class ImapAccount:
             self._changes.wait_s(),
             self._reading.second_look_s(),
         )
-        with self._timer.waking(wake):
-            timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
+        timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
+        with self._timer.waking(wake), self._activity.resting("idle", self._clock(), at_most_s=timeout_s):
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
         return False
 

@@ -108,7 +108,7 @@ class ImapMailbox:
         for window in missing.windows_newest_first(_ROWS_AT_ONCE):
             await self._record_rows(window, cursor, is_listed=False)
         if not here.is_complete:
-            log.warning("listing_incomplete", mailbox_id=self._mailbox.id, listed=len(here.uids))
+            log.warning("listing_cut_short", mailbox_id=self._mailbox.id, listed=len(here.uids))
         count = await self._db.read(
             partial(server_tree.count_messages, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
         )

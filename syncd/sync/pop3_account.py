@@ -99,9 +99,9 @@ class Pop3Account:
                     self.requests.answer()
                     self._encoder.rest()
                     self._recent.rest()
-                self._activity.now("idle", self._clock())
-                with timer.waking(self._poll):
-                    await self._sleep(timer.left_s)
+                left_s = timer.left_s
+                with timer.waking(self._poll), self._activity.resting("idle", self._clock(), at_most_s=left_s):
+                    await self._sleep(left_s)
         except SyncdError as error:
             self.requests.fail(error)
             raise

@@ -86,17 +86,17 @@ class Daemon:
         if self._running().poll() is not None:
             raise AssertionError(f"the daemon ended: {self.log()[-3000:]}")
 
-    def launch(self) -> None:
-        """Start the daemon without waiting for anything."""
+    def launch(self, *, log: int | None = None) -> None:
+        """Start the daemon without waiting for anything; log: a descriptor to write to instead of the log's file."""
         assert self._process is None, "it runs already"
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as file:
             self._process = subprocess.Popen(
                 [*self._through, sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=log or file,
+                stderr=log or file,
             )
 
     def stop(self) -> int | None:

@@ -1,6 +1,6 @@
 """Daemons for the tests of commands and processes; each ends with its test."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,11 +21,12 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             accounts: dict[str, object],
             devices: tuple[str, ...] = ("laptop", "phone"),
             through: Sequence[str] = (),
+            environment: Mapping[str, str] | None = None,
             **daemon_keys: object,
         ) -> Daemon:
             roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
             config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys}
-            daemon = Daemon(tmp_path / "syncd", config, through=through)
+            daemon = Daemon(tmp_path / "syncd", config, through=through, environment=environment)
             stack.callback(daemon.discard)
             return daemon
 

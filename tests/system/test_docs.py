@@ -142,8 +142,8 @@ def test_readme_names_the_keys_that_there_are() -> None:
         key
         for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, GuardConfig, DaemonConfig)
         for key in keys_of(one)
-        if key not in unavailable or key == "log_format"
+        if key not in unavailable
     }
 
     assert known - named == set()
-    assert unavailable & named == {"log_format"}
+    assert unavailable & named == set()

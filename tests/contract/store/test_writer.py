@@ -51,6 +51,21 @@ def held_writer(database: Database) -> Iterator[None]:
         waiter.join()
 
 
+async def test_writer_answers_when_it_has_ended_what_came_before_and_writes_nothing(database: Database) -> None:
+    """Whoever asks whether the thread still turns is no write: none is begun, and nobody at rest is disturbed."""
+    with counted_commits() as commits:
+        before = database.writes
+        await database.answered()
+        assert before == database.writes
+        with held_writer(database):
+            answered = asyncio.ensure_future(database.answered())
+            await asyncio.to_thread(lambda: None)
+            assert not answered.done()
+        await answered
+
+    assert len(commits) == 1, "that of the write that held the writer"
+
+
 async def test_writes_asked_for_together_share_commits(database: Database) -> None:
     """A thousand writes at once cost a handful of flushes."""
     with counted_commits() as commits:

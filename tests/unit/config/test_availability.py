@@ -27,7 +27,6 @@ def with_key(table: str, line: str) -> str:
         ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),
         ("hooks", 'on_new_mail = ["notmuch", "new"]'),
-        ("daemon", 'log_format = "journald"'),
     ],
 )
 def test_key_without_its_feature_is_an_error_that_says_so(tmp_path: Path, table: str, line: str) -> None:
@@ -60,7 +59,6 @@ def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line
         ("accounts.work", 'delete = "expunge"'),
         ("devices.laptop", 'settle = "10s"'),
         ("devices.laptop", "read_only = true"),
-        ("daemon", 'log_format = "json"'),
         ("hooks", ""),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from syncd import trace
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems, reading
 
 
@@ -113,6 +114,7 @@ def test_variables_of_others_are_not_ours(tmp_path: Path) -> None:
     """What Kubernetes sets for a service called syncd is a warning; other names and files are nothing at all."""
     credential(tmp_path / "secrets", "isp", "x")
     environ = {"SYNCD_PORT": "tcp://10.0.0.1:9464", "SYNCD_CONFIG": "/elsewhere", "SYNCDX": "1", "PATH": "/bin"}
+    environ[trace.VARIABLE] = "work"
 
     (warning,) = reading(tmp_path, IMAP, environ).warnings
 

@@ -15,7 +15,7 @@ from syncd.daemon import logs
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def as_before() -> Iterator[None]:
     """Leave logging as it was found."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level

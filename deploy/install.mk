@@ -1,0 +1,60 @@
+# make install: the program in a virtual environment of its own, the units of systemd that start it, an example.
+#
+# DESTDIR is put before every path while installing, and nothing that is installed knows of it. SYSTEMD is where units,
+# users and directories are announced: beside the program where systemd looks there, else in /etc.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+HOME_PREFIX := $(HOME)/.local
+IS_HOME := $(filter $(HOME_PREFIX),$(PREFIX))
+ifneq ($(IS_HOME),)
+SYSTEMD ?= $(PREFIX)/share
+else
+SYSTEMD ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
+endif
+
+PROGRAM := $(DESTDIR)$(PREFIX)/lib/syncd
+INSTALL := install -D -m 0644
+UNIT := sed 's|^\(Exec[A-Za-z]*=\)[^ ]*|\1$(PREFIX)/bin/syncd|'
+WHEEL := build/wheel
+
+.PHONY: install uninstall files wheel
+
+install: wheel files ## install for the whole machine; PREFIX=$HOME/.local: for you only; DESTDIR: for a package
+	rm -rf "$(PROGRAM)"
+	$(PYTHON) -B -m tests.servers.environment "$(PROGRAM)"
+	"$(PROGRAM)/bin/python" -m pip --quiet --disable-pip-version-check --no-input install --no-compile \
+		--require-hashes --requirement requirements.txt
+	"$(PROGRAM)/bin/python" -m pip --quiet --disable-pip-version-check --no-input install --no-compile \
+		--no-deps --no-index $(WHEEL)/*.whl
+	rm -f "$(PROGRAM)"/lib/python*/site-packages/syncd-*.dist-info/direct_url.json
+ifneq ($(DESTDIR),)
+	grep -rlIF "$(PROGRAM)" "$(PROGRAM)/bin" "$(PROGRAM)/pyvenv.cfg" | xargs sed -i 's|$(PROGRAM)|$(PREFIX)/lib/syncd|g'
+endif
+	"$(PROGRAM)/bin/python" -m compileall -q -f $(if $(DESTDIR),-s "$(DESTDIR)" -p /) "$(PROGRAM)/lib"
+	mkdir -p "$(DESTDIR)$(PREFIX)/bin"
+	ln -sfn ../lib/syncd/bin/syncd "$(DESTDIR)$(PREFIX)/bin/syncd"
+
+uninstall: ## remove what make install has put in place, with the same PREFIX; no mail, no configuration
+	rm -rf "$(PROGRAM)" "$(DESTDIR)$(PREFIX)/share/syncd"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/syncd" "$(DESTDIR)$(SYSTEMD)/systemd/user/syncd.service"
+ifeq ($(IS_HOME),)
+	rm -f "$(DESTDIR)$(SYSTEMD)/systemd/system/syncd.service"
+	rm -f "$(DESTDIR)$(SYSTEMD)/sysusers.d/syncd.conf" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/syncd.conf"
+endif
+
+# What is installed beside the program.
+files:
+	$(INSTALL) deploy/syncd.example.toml "$(DESTDIR)$(PREFIX)/share/syncd/syncd.example.toml"
+	mkdir -p "$(DESTDIR)$(SYSTEMD)/systemd/user"
+	$(UNIT) deploy/systemd/user/syncd.service >"$(DESTDIR)$(SYSTEMD)/systemd/user/syncd.service"
+ifeq ($(IS_HOME),)
+	mkdir -p "$(DESTDIR)$(SYSTEMD)/systemd/system"
+	$(UNIT) deploy/systemd/syncd.service >"$(DESTDIR)$(SYSTEMD)/systemd/system/syncd.service"
+	$(INSTALL) deploy/systemd/sysusers.d/syncd.conf "$(DESTDIR)$(SYSTEMD)/sysusers.d/syncd.conf"
+	$(INSTALL) deploy/systemd/tmpfiles.d/syncd.conf "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/syncd.conf"
+endif
+
+wheel: $(STAMP)
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL) . >/dev/null
