@@ -72,6 +72,8 @@ class Engine:
         done = subprocess.run((*command, *arguments, str(CHECKOUT)), stdin=subprocess.DEVNULL, timeout=_BUILD_S)
         if done.returncode != 0:
             raise EngineError(f"{self.name} build ended with {done.returncode}")
+        if not self.has_bases:
+            self.attempt("image", "prune", "--force")  # what had this name before, in a store that is ours alone
         return tag
 
 
