@@ -10,18 +10,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	--no-emit-index-url --no-emit-find-links pyproject.toml
+	--no-emit-index-url --no-emit-find-links
 
 # Tests start hundreds of processes: without byte code each would compile all of syncd again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format bench migration requirements clean
+.PHONY: help setup demo run test check format bench image image-test migration requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP) ## make the virtual environment (every other target does so by itself)
 
@@ -37,7 +37,7 @@ test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes 
 check: $(STAMP) ## format, lint, types, the floors of the house, the units of systemd, migrations at head
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo
+	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image
 	$(BIN)/lint-imports
 	deploy/systemd/check.sh
 	$(BIN)/python -m tests.contract.store.migrations_at_head
@@ -49,13 +49,21 @@ format: $(STAMP) ## rewrite the sources as check wants them
 bench: $(STAMP) ## measure syncd against its peers and against what could be done at least; ARGS=--help
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
+image: $(STAMP) ## build the container image syncd with docker, else podman; BASE=image:tag chooses what it is built on
+	$(BIN)/python -m tests.image build
+
+image-test: $(STAMP) ## build the images, run them for real against real servers, and kill them; ARGS=--help
+	$(BIN)/python -m tests.image test $(ARGS)
+
 migration: $(STAMP) ## write a migration for what changed in the schema; M="what changes"
 	@test -n "$(M)" || { echo 'usage: make migration M="what changes"' >&2; exit 2; }
 	$(BIN)/python -m tests.contract.store.migrations_at_head "$(M)"
 
 requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
-	$(COMPILE) --upgrade --all-extras --output-file requirements.txt
-	$(COMPILE) --upgrade --all-extras --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --upgrade --all-extras --output-file requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --all-extras --group dev --constraints requirements.txt --output-file requirements-dev.txt \
+		pyproject.toml
+	$(COMPILE) --upgrade --group build --constraints requirements-dev.txt --output-file requirements-build.txt
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

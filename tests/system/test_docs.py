@@ -1,4 +1,4 @@
-"""What docs/ tells people to write, in use."""
+"""What docs/ tells people to write, or to copy from deploy/, in use."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.identity import server_identity
 
 ROOT = Path(__file__).parents[2]
-DOVECOT = ROOT / "docs" / "dovecot.md"
+DOVECOT = ROOT / "deploy" / "dovecot"
 README = ROOT / "README.md"
 MESSAGE = b"From: a@example.org\r\nSubject: %d\r\nMessage-ID: <%d@example.org>\r\n\r\nHello\r\n"
 
@@ -41,14 +41,14 @@ def ends() -> Iterator[ExitStack]:
 
 
 def serving(phone: Path) -> str:
-    """Return the Dovecot configuration of the page, with the places and the user of a test."""
-    conf, acl = blocks(DOVECOT, "")
-    (phone.parent / "syncd.acl").write_text(acl)
+    """Return the Dovecot configuration that docs/dovecot.md names, with the places and the user of a test."""
+    conf = (DOVECOT / "syncd.conf").read_text()
+    (phone.parent / "syncd.acl").write_bytes((DOVECOT / "syncd.acl").read_bytes())
     (phone.parent / "syncd.acl").chmod(0o644)
     for written, ours in (
         ("/srv/mail/phone", str(phone)),
         ("/var/lib/dovecot/syncd", str(phone / ".index")),
-        ("/etc/dovecot/syncd.acl", str(phone.parent / "syncd.acl")),
+        ("/etc/dovecot/syncd/syncd.acl", str(phone.parent / "syncd.acl")),
         ("mail_uid = syncd\nmail_gid = syncd\nfirst_valid_uid = 100\n", ""),
     ):
         assert written in conf
