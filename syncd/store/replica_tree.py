@@ -1,6 +1,6 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, assert_never
 
@@ -45,12 +45,20 @@ class FilePlace(NamedTuple):
     is_settled: bool
 
 
-def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
-    """Return where the rows of a replica have their files, by name: enough to compare with a listing."""
+def places(conn: Connection, replica_id: int, *, names: Collection[str] | None = None) -> Mapping[str, FilePlace]:
+    """Return where the rows of a replica have their files, by name: enough to compare with a listing.
+
+    names: of these files only, and of those that are not settled; None: of all.
+    """
     columns = replica_message.c
     query = select(
         columns.name, columns.subdir, columns.info, columns.flags, columns.size_bytes, columns.mtime, columns.state
     ).where(columns.replica_id == replica_id)
+    if names is None:
+        rows: Iterable[Sequence[Any]] = conn.execute(query)
+    else:
+        unsettled = conn.execute(query.where(columns.state != ReplicaState.PRESENT))  # the term of a partial index
+        rows = (*unsettled, *rows_in(conn, query, columns.name, names))
     return {
         name: FilePlace(
             subdir,
@@ -60,7 +68,7 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
             mtime,
             state == ReplicaState.PRESENT,
         )
-        for name, subdir, info, flags, size_bytes, mtime, state in conn.execute(query)
+        for name, subdir, info, flags, size_bytes, mtime, state in rows
     }
 
 
