@@ -230,7 +230,7 @@ class _Listings:
             self._heard = None
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self._heard is not None and event == "os.scandir" and isinstance(arguments[0], int):
+        if self._heard is not None and event in {"os.scandir", "os.listdir"} and isinstance(arguments[0], int):
             path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
             if path.name in {"cur", "new"}:
                 self._heard.append(str(path))
