@@ -214,7 +214,7 @@ class DeviceFiles:
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
         await self.read_keywords(of)
-        look = await self._whole_looks.look(of, self.holdable_keywords(of))
+        look = await self._whole_looks.look(of, self.holdable_keywords(of), await self._prover())
         count = await self._record(of, look.suspects, names=look.names) if look.suspects else 0
         self._whole_looks.conclude(of, look)
         return count

@@ -22,6 +22,7 @@ from syncd.store import replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import FilePlace
+from syncd.sync.attachment import Prove
 from syncd.sync.file_effects import path_of
 from syncd.sync.own_doing import OwnDoing
 from syncd.sync.roll import Roll, Rolls
@@ -78,33 +79,28 @@ class WholeLooks:
         """Compare these files with their rows at the next whole look; call it before either is changed."""
         self._rolls.open(of.id, files)
 
-    async def look(self, of: ReplicaRow, keywords: KeywordMap) -> WholeLook:
+    async def look(self, of: ReplicaRow, keywords: KeywordMap, prove: Prove) -> WholeLook:
         """List a replica, and tell what of it is to be looked at one by one; call it after keywords were read."""
         roll, now = self._rolls.get(of, keywords), asyncio.get_running_loop().time()
         self._rolls.drop(of.id)  # until all went well: `conclude`
-        listed, went, keywords_ns = await asyncio.to_thread(self._list, of, roll, keywords)
+        listed, went, keywords_ns = await asyncio.to_thread(self._list, of, roll, keywords, prove)
         wanted = None
         if roll is not None:
             files = (*listed.came, *listed.odd, *went, *roll.open)
             wanted = {file.name for file in files}
         rows = await self._db.read(partial(replica_tree.places, replica_id=of.id, names=wanted))
-        suspects, alone = compared(listed, rows, keywords)
-        if of.id not in self._examined:
-            known = {*suspects, *alone}
-            alike = [file for file in listed.came if file not in known]
-            edited = await asyncio.to_thread(self._edited, of, alike, rows)
-            suspects = [*suspects, *edited]
+        suspects, alone = await asyncio.to_thread(self._judged, of, listed, rows, keywords)
         if alone:
             log.warning("replica_files_left_alone", replica=of.directory, count=len({file.name for file in alone}))
-        self._examined.add(of.id)
         listed_ns = listed.names.changed_ns
         changed_ns = None if listed_ns is None or keywords_ns is None else (*listed_ns, *keywords_ns)
         made = Roll(of.directory, keywords, changed_ns, now)
-        made.remember(listed.names, without=(*suspects, *alone))
+        await asyncio.to_thread(made.remember, listed.names, without=(*suspects, *alone))
         return WholeLook(suspects, listed.names, made)
 
     def conclude(self, of: ReplicaRow, look: WholeLook) -> None:
         """Remember a look, of which all that was to be looked at is recorded by now."""
+        self._examined.add(of.id)
         self._rolls.put(of.id, look.roll)
 
     async def unchanged(
@@ -143,7 +139,7 @@ class WholeLooks:
             )
 
     def _list(
-        self, of: ReplicaRow, roll: Roll | None, keywords: KeywordMap
+        self, of: ReplicaRow, roll: Roll | None, keywords: KeywordMap, prove: Prove
     ) -> tuple[Listed, Sequence[SeenFile], ChangedNs | None]:
         """Return what there is beside what a roll has, what it has and is not there, and since when letters mean that.
 
@@ -156,20 +152,31 @@ class WholeLooks:
             since_ns = keywords_ns if is_whole and not is_recent(keywords_ns) else None
             if roll is None:
                 listing = list_mailbox(root, directory)
+                prove(root)  # by the same descriptor: what is not listed is missing only in a root that is ours
                 new, cur = (frozenset(one.filename for one in listing.files if one.subdir == at) for at in (NEW, CUR))
                 odd = [SeenFile.of(CUR, name) for name in listing.odd]
                 return Listed(Names(new, cur, listing.changed_ns), listing.files, odd), (), since_ns
             names = names_in(root, directory)
+            prove(root)
             came, went = roll.differences(names)
             seen = seen_now(root, directory, came)
             files = [one.file for one in seen if one.facts is not Absence.NOT_A_FILE]
             odd = [one.file for one in seen if one.facts is Absence.NOT_A_FILE]
             return Listed(names, files, odd), went, since_ns
 
-    def _edited(self, of: ReplicaRow, files: Sequence[SeenFile], rows: Mapping[str, FilePlace]) -> Sequence[SeenFile]:
+    def _judged(
+        self, of: ReplicaRow, listed: Listed, rows: Mapping[str, FilePlace], keywords: KeywordMap
+    ) -> tuple[Sequence[SeenFile], Sequence[SeenFile]]:
+        """Return what is to be looked at, and what is left alone; by size and time as well, if it is examined."""
+        suspects, alone = compared(listed, rows, keywords)
+        if of.id in self._examined:
+            return suspects, alone
+        known = {*suspects, *alone}
+        alike = [file for file in listed.came if file not in known]
         with ReplicaRoot(self._path) as root:
-            return [
+            edited = [
                 file
-                for file, facts in seen_now(root, PurePosixPath(of.directory), files)
+                for file, facts in seen_now(root, PurePosixPath(of.directory), alike)
                 if facts != FileFacts(rows[file.name].size_bytes, rows[file.name].mtime)
             ]
+        return [*suspects, *edited], alone

@@ -159,9 +159,9 @@ class World:
         if roll is None:
             return
         as_listed = await self.files.as_listed(of.device_id, [of])
-        remembered = await looks.look(of, keywords)
+        remembered = await looks.look(of, keywords, lambda _: None)
         looks.forget(of)
-        fresh = await looks.look(of, keywords)
+        fresh = await looks.look(of, keywords, lambda _: None)
         looks._rolls.put(of.id, roll)
 
         assert set(remembered.suspects) == set(fresh.suspects)
