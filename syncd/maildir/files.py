@@ -101,6 +101,11 @@ class MailboxDirectory:
                 if not entry.name.startswith("."):
                     yield entry.name, entry.is_file(follow_symlinks=False)
 
+    def names(self, subdir: str) -> list[str]:
+        """Return each name, whatever has it, dot names too; nothing is asked about any of them."""
+        with failing("list a mailbox directory"):
+            return os.listdir(self._fds[subdir])  # noqa: PTH208
+
     def changed_ns(self, subdir: str) -> Times:
         """Return the times that change with the directory's list of names."""
         with failing("examine a mailbox directory"):

@@ -33,6 +33,12 @@ class FileName(NamedTuple):
         name, mark, info = text.rpartition(_MARK)
         return cls(name, info) if mark else cls(text)
 
+    @staticmethod
+    def name_of(text: str) -> str:
+        """Return the unchanging part alone; for the hundred thousand names of a directory."""
+        name, mark, _ = text.rpartition(_MARK)
+        return name if mark else text
+
     def __str__(self) -> str:
         return self.name if self.info is None else f"{self.name}{_MARK}{self.info}"
 

@@ -1,7 +1,7 @@
 """Observing a replica: complete listings of a mailbox, and a second look at files that an event named."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -57,6 +57,35 @@ class Listing:
         return self.changed_ns is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Hold all names in new/ and cur/ of one mailbox, whatever has them; to be compared by the set, not one by one.
+
+    changed_ns: as of a `Listing`.
+    """
+
+    new: frozenset[str]
+    cur: frozenset[str]
+    changed_ns: ChangedNs | None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.changed_ns is not None
+
+    def has(self, subdir: str, filename: str) -> bool:
+        """Tell whether anything has this name."""
+        return filename in (self.new if subdir == NEW else self.cur)
+
+    def called(self, wanted: Collection[str]) -> list[SeenFile]:
+        """Return what has one of these unchanging names, with whatever flag letters."""
+        return [
+            SeenFile(name, subdir, filename)
+            for subdir, filenames in ((NEW, self.new), (CUR, self.cur))
+            for filename in filenames
+            if (name := FileName.name_of(filename)) in wanted
+        ]
+
+
 class Sighting(NamedTuple):
     """Say what a second look at a file found."""
 
@@ -75,11 +104,7 @@ def list_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> Listing:
 
 def listed(mailbox: MailboxDirectory) -> Listing:
     """List an open mailbox directory, like `list_mailbox`."""
-    before = _changed_ns(mailbox)
-    if is_recent(before):
-        time.sleep(_TICK_NS / 1_000_000_000)
-        before = _changed_ns(mailbox)
-    can_tell = not is_recent(before)
+    before = _settled_ns(mailbox)
     files: list[SeenFile] = []
     odd: set[str] = set()
     # NOTE: files move from new/ to cur/: in this order one that moves meanwhile is seen twice rather than not at all.
@@ -97,8 +122,19 @@ def listed(mailbox: MailboxDirectory) -> Listing:
             if file.name not in duplicates or isinstance(mailbox.stat(file.subdir, file.filename), FileFacts)
         ]
         duplicates = _doubled(files)
-    is_complete = can_tell and before == _changed_ns(mailbox)
+    is_complete = before == _changed_ns(mailbox)
     return Listing(tuple(files), duplicates, frozenset(odd), before if is_complete else None)
+
+
+def names_in(root: ReplicaRoot, directory: PurePosixPath) -> Names:
+    """Do what `list_mailbox` does without a look at any single name: that takes a tenth of the time.
+
+    NOTE: what has a name need not be a file, and two files may have one unchanging name.
+    """
+    with root.mailbox(directory) as mailbox:
+        before = _settled_ns(mailbox)
+        new, cur = (frozenset(mailbox.names(subdir)) for subdir in (NEW, CUR))  # in this order: see `listed`
+        return Names(new, cur, before if before == _changed_ns(mailbox) else None)
 
 
 def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFile]) -> tuple[Sighting, ...]:
@@ -109,6 +145,15 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
     """
     with root.mailbox(directory) as mailbox:
         return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
+
+
+def _settled_ns(mailbox: MailboxDirectory) -> ChangedNs | None:
+    """Return the times of a directory that is about to be listed; None when the next change could leave them so."""
+    before = _changed_ns(mailbox)
+    if is_recent(before):
+        time.sleep(_TICK_NS / 1_000_000_000)
+        before = _changed_ns(mailbox)
+    return None if is_recent(before) else before
 
 
 def _changed_ns(mailbox: MailboxDirectory) -> ChangedNs:

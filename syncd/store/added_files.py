@@ -1,6 +1,6 @@
 """Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,8 +21,11 @@ from sqlalchemy import (
 )
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
+from syncd.mail.message import BodyFacts
 from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.store.bodies import body_facts
 from syncd.store.journal import ON_ITS_WAY, UploadState
+from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
@@ -48,6 +51,7 @@ class AddedFile:
 
 
 _UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
+_AS_READ = (ReplicaState.NEW, *_UNKNOWING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,16 @@ class Restored:
 
     flags: Flags
     base: Flags
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """A file whose octets are a body of the store. restored: of one whose message the server deleted."""
+
+    file: AddedFile
+    seen: FileAsRead
+    body_id: int
+    restored: Restored | None = None
 
 
 def file_columns() -> tuple[Column[Any], ...]:
@@ -124,6 +138,12 @@ def is_added() -> ColumnElement[bool]:
     return (is_own & ~is_known) | is_rewritten
 
 
+def known_message_ids(conn: Connection, header_message_ids: Iterable[str]) -> frozenset[str]:
+    """Return those of these Message-IDs that any body has: mostly none, of new mail."""
+    query = select(body.c.message_id).distinct()
+    return frozenset(row[0] for row in rows_in(conn, query, body.c.message_id, set(header_message_ids)))
+
+
 def alike(conn: Connection, replica_id: int, header_message_id: str) -> tuple[int, ...]:
     """Return the bodies with this Message-ID of messages of the account that a replica is of: a few, the newest."""
     account_id = (
@@ -170,52 +190,41 @@ def body_of(conn: Connection, message_id: int) -> int | None:
     return conn.execute(select(server_message.c.body_id).where(server_message.c.id == message_id)).scalar_one_or_none()
 
 
-def take_in(
-    conn: Connection,
-    file: AddedFile,
-    *,
-    seen: FileAsRead,
-    body_id: int,
-    now: float,
-    restored: Restored | None = None,
-) -> bool:
-    """Record that a file's octets are a body of the store; False if its row changed meanwhile.
+def take_in(conn: Connection, taken: Sequence[TakenIn], *, now: float) -> frozenset[int]:
+    """Record that the octets of files are bodies of the store; return the files whose rows have not changed meanwhile.
 
-    restored: of a file whose message the server deleted.
+    At most as many as one version may have.
     """
+    ids = [one.file.file_id for one in taken]
     columns = replica_message.c
-    version = raise_replica_version(conn, file.replica_id)
-    taken = (
-        update(replica_message)
-        .where(_is_as_read(file), columns.message_id.is_(None))
-        .values(state=ReplicaState.NEW, version=version, **_facts(seen))
+    query = select(columns.id, columns.state, columns.size_bytes, columns.mtime).where(
+        is_one_of(conn, columns.id, ids), columns.message_id.is_(None)
     )
-    if conn.execute(taken).rowcount == 0:
-        return False
-    conn.execute(delete(journal).where(journal.c.replica_message_id == file.file_id))
-    facts = conn.execute(select(body).where(body.c.id == body_id)).one()
-    account_id, mailbox_id = conn.execute(
-        select(mailbox.c.account_id, mailbox.c.id)
-        .join(replica, replica.c.mailbox_id == mailbox.c.id)
-        .where(replica.c.id == file.replica_id)
-    ).one()
+    rows = {id_: row for id_, *row in rows_at_once(conn, query)}
+    still = [one for one in taken if _is_still_as_read(one.file, rows.get(one.file.file_id))]
+    if not still:
+        return frozenset()
+    of = {one.file.replica_id for one in still}
+    versions = {replica_id: raise_replica_version(conn, replica_id) for replica_id in of}
+    values = {"state": ReplicaState.NEW, "version": bindparam("at_version"), **_FACTS_OF_MANY}
     conn.execute(
-        insert(journal).values(
-            account_id=account_id,
-            mailbox_id=mailbox_id,
-            replica_message_id=file.file_id,
-            kind=UploadState.TAKEN_IN.value,
-            digest=facts.digest,
-            header_digest=facts.header_digest,
-            size_bytes=facts.size_bytes,
-            uidvalidity=0,
-            uidnext=0,
-            begun_at=now,
-            restored_flags=None if restored is None else format_flags(restored.flags),
-            base_flags=None if restored is None else format_flags(restored.base),
-        )
+        update(replica_message).where(columns.id == bindparam("file_id")).values(values),
+        [
+            {"file_id": one.file.file_id, "at_version": versions[one.file.replica_id]}
+            | {f"new_{name}": value for name, value in _facts(one.seen).items()}
+            for one in still
+        ],
     )
-    return True
+    conn.execute(
+        delete(journal).where(is_one_of(conn, journal.c.replica_message_id, [one.file.file_id for one in still]))
+    )
+    facts = body_facts(conn, {one.body_id for one in still})
+    mailboxes = select(replica.c.id, mailbox.c.account_id, mailbox.c.id).join(mailbox)
+    places = {id_: place for id_, *place in conn.execute(mailboxes.where(is_one_of(conn, replica.c.id, of)))}
+    insert_at_once(
+        conn, journal, [_taken_in(one, places[one.file.replica_id], facts[one.body_id], now) for one in still]
+    )
+    return frozenset(one.file.file_id for one in still)
 
 
 def accept(conn: Connection, file: AddedFile, *, seen: FileAsRead) -> None:
@@ -258,14 +267,41 @@ def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
     columns = replica_message.c
     return and_(
         columns.id == file.file_id,
-        columns.state.in_((ReplicaState.NEW, *_UNKNOWING)),
+        columns.state.in_(_AS_READ),
         columns.size_bytes == file.size_bytes,
         columns.mtime == file.mtime,
     )
 
 
+def _is_still_as_read(file: AddedFile, row: Sequence[Any] | None) -> bool:
+    return row is not None and row[0] in _AS_READ and (row[1], row[2]) == (file.size_bytes, file.mtime)
+
+
+def _taken_in(one: TakenIn, place: Sequence[int], facts: BodyFacts, now: float) -> dict[str, Any]:
+    """Return the row of the journal for a file in a mailbox of an account."""
+    account_id, mailbox_id = place
+    restored = one.restored
+    return {
+        "account_id": account_id,
+        "mailbox_id": mailbox_id,
+        "replica_message_id": one.file.file_id,
+        "kind": UploadState.TAKEN_IN.value,
+        "digest": facts.digest,
+        "header_digest": facts.header_digest,
+        "size_bytes": facts.size_bytes,
+        "uidvalidity": 0,
+        "uidnext": 0,
+        "begun_at": now,
+        "restored_flags": None if restored is None else format_flags(restored.flags),
+        "base_flags": None if restored is None else format_flags(restored.base),
+    }
+
+
 def _facts(seen: FileAsRead) -> dict[str, Any]:
     return {"size_bytes": seen.size_bytes, "mtime": seen.mtime, "form": seen.form, "info": seen.info}
+
+
+_FACTS_OF_MANY: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("size_bytes", "mtime", "form", "info")}
 
 
 @cache

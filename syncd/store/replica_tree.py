@@ -1,16 +1,16 @@
 """Floor 3: the replica tree: files as confirmed or announced, with a version on what their device did."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, assert_never
 
-from sqlalchemy import Connection, Update, and_, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, delete, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
-from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
+from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_at_once, rows_in
 from syncd.store.schema import base_message, journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
@@ -45,12 +45,20 @@ class FilePlace(NamedTuple):
     is_settled: bool
 
 
-def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
-    """Return where the rows of a replica have their files, by name: enough to compare with a listing."""
+def places(conn: Connection, replica_id: int, *, names: Collection[str] | None = None) -> Mapping[str, FilePlace]:
+    """Return where the rows of a replica have their files, by name: enough to compare with a listing.
+
+    names: of these files only, and of those that are not settled; None: of all.
+    """
     columns = replica_message.c
     query = select(
         columns.name, columns.subdir, columns.info, columns.flags, columns.size_bytes, columns.mtime, columns.state
     ).where(columns.replica_id == replica_id)
+    if names is None:
+        rows: Iterable[Sequence[Any]] = conn.execute(query)
+    else:
+        unsettled = conn.execute(query.where(columns.state != ReplicaState.PRESENT))  # the term of a partial index
+        rows = (*unsettled, *rows_in(conn, query, columns.name, names))
     return {
         name: FilePlace(
             subdir,
@@ -60,7 +68,7 @@ def places(conn: Connection, replica_id: int) -> Mapping[str, FilePlace]:
             mtime,
             state == ReplicaState.PRESENT,
         )
-        for name, subdir, info, flags, size_bytes, mtime, state in conn.execute(query)
+        for name, subdir, info, flags, size_bytes, mtime, state in rows
     }
 
 
@@ -82,26 +90,15 @@ def record_changes(conn: Connection, replica_id: int, changes: Sequence[Change],
         _record_changes(conn, replica_id, group, now=now)
 
 
-def _record_changes(conn: Connection, replica_id: int, changes: Iterable[Change], *, now: float) -> None:
+def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change], *, now: float) -> None:
     version = raise_replica_version(conn, replica_id)
+    # NOTE: of these there are often hundreds.
+    _add(conn, replica_id, [change.seen for change in changes if isinstance(change, Appeared)], version=version)
+    _reflag(conn, {one.file_id: one.seen for one in changes if isinstance(one, Reflagged)}, version=version)
     for change in changes:
         match change:
-            case Appeared(seen):
-                conn.execute(
-                    insert(replica_message).values(
-                        replica_id=replica_id,
-                        version=version,
-                        state=ReplicaState.NEW,
-                        name=seen.name,
-                        form=BodyForm.RAW,
-                        size_bytes=seen.size_bytes or 0,
-                        mtime=seen.mtime or 0,
-                        **_seen_columns(seen),
-                    )
-                )
-            case Reflagged(file_id, seen):
-                state = _state_of(conn, file_id)
-                _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen))
+            case Appeared() | Reflagged():
+                continue
             case Edited(file_id, seen):
                 _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
             case Rewritten(file_id, seen):
@@ -271,6 +268,14 @@ _MOVING, _WITHDRAWN, _PRESENT = (
 )
 
 
+_REFLAG = _BY_ID.values(
+    version=bindparam("at_version"),
+    state=bindparam("new_state"),
+    missing_since=None,
+    **{name: bindparam(f"new_{name}") for name in ("info", "subdir", "flags")},
+)
+
+
 @cache
 def _ids(dialect: str) -> AtOnce:
     columns = replica_message.c
@@ -287,10 +292,37 @@ def _seen_columns(seen: Sighting) -> dict[str, Any]:
     return {"info": seen.info, "subdir": seen.subdir, "flags": format_flags(seen.flags)}
 
 
-def _state_of(conn: Connection, file_id: int) -> ReplicaState:
-    """Return the state of a file that is there, one of the device's own as it is."""
-    query = select(replica_message.c.message_id, replica_message.c.state).where(replica_message.c.id == file_id)
-    message_id, state = conn.execute(query).one()
+def _add(conn: Connection, replica_id: int, seen: Iterable[Sighting], *, version: int) -> None:
+    """Make a row for each file that no row knew."""
+    of = {"replica_id": replica_id, "version": version, "state": ReplicaState.NEW, "form": BodyForm.RAW}
+    rows = [
+        {**of, "name": one.name, "size_bytes": one.size_bytes or 0, "mtime": one.mtime or 0, **_seen_columns(one)}
+        for one in seen
+    ]
+    insert_at_once(conn, replica_message, rows)
+
+
+def _reflag(conn: Connection, seen: Mapping[int, Sighting], *, version: int) -> None:
+    """Let the rows of files that are there say what is seen of them; one of the device's own stays as it is."""
+    if not seen:
+        return
+    columns = replica_message.c
+    query = select(columns.id, columns.message_id, columns.state).where(is_one_of(conn, columns.id, seen))
+    values = [
+        {
+            "file_id": file_id,
+            "at_version": version,
+            "new_state": _state_of(message_id, state),
+            **{f"new_{name}": value for name, value in _seen_columns(seen[file_id]).items()},
+        }
+        for file_id, message_id, state in rows_at_once(conn, query)
+    ]
+    if values:
+        conn.execute(_REFLAG, values)
+
+
+def _state_of(message_id: int | None, state: str) -> ReplicaState:
+    """Return the state of a file that is there."""
     if message_id is not None:
         return ReplicaState.PRESENT
     return ReplicaState(state) if state in _OF_ITS_OWN else ReplicaState.NEW

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, and_, delete, select, update
 
 from syncd.mail.flags import DELETED, parse_flags
 from syncd.mail.tree import ReplicaState
-from syncd.store.added_files import FileAsRead, Restored, added_file, file_columns, take_in
+from syncd.store.added_files import FileAsRead, Restored, TakenIn, added_file, file_columns, take_in
 from syncd.store.holds import HoldScope, holds, take_out
-from syncd.store.queries import is_one_of
+from syncd.store.queries import PER_VERSION, groups, is_one_of
 from syncd.store.schema import base_message, replica, replica_message, server_message
 
 _THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
@@ -37,6 +37,7 @@ def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *,
         )
         .order_by(columns.id)
     )
+    taken: list[TakenIn] = []
     for body_id, flags, base_flags, form, *row in [tuple(row) for row in conn.execute(query)]:
         file = added_file(row)
         own = update(replica_message).where(columns.id == file.file_id)
@@ -45,6 +46,8 @@ def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *,
         # NOTE: with the mark of those who expunged it, others would expunge it again.
         restored = Restored(parse_flags(flags) - {DELETED}, parse_flags(base_flags))
         seen = FileAsRead(file.size_bytes, file.mtime, form, file.info)
-        take_in(conn, file, seen=seen, body_id=body_id, now=now, restored=restored)
+        taken.append(TakenIn(file, seen, body_id, restored))
+    for group in groups(taken, PER_VERSION):
+        take_in(conn, group, now=now)
     for one in holds(conn, mailbox_id=mailbox_id, scope=HoldScope.ON_DEVICE):
         take_out(conn, mailbox_id=mailbox_id, message_ids=message_ids, of=(one.scope, one.scope_id))

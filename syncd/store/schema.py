@@ -124,6 +124,7 @@ body = Table(
     Column("dictionary_id", BigInteger),
     Column("chunks", Integer, nullable=False),
     Column("stored_at", Double, nullable=False),
+    Index("ix_body_message_id", "message_id"),
     sqlite_autoincrement=True,
 )
 

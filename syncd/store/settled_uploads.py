@@ -36,7 +36,8 @@ def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> froze
     A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
     uploads of which the file is that of its message now.
     """
-    done = [one.upload for one in settled if _settle(conn, one, now=now)]
+    versions: dict[int, int] = {}
+    done = [one.upload for one in settled if _settle(conn, one, versions, now=now)]
     for device_id in {upload.device_id for upload in done if upload.device_id is not None}:
         _wake_sources(conn, device_id)
     return frozenset(upload.id for upload in done)
@@ -50,7 +51,8 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
 
 
-def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
+def _settle(conn: Connection, one: Settled, versions: dict[int, int], *, now: float) -> bool:
+    """Settle one upload; versions: those that replicas have in this transaction."""
     upload, file = one.upload, replica_message.c
     if upload.wanted_id is not None:
         return _settle_wanted(conn, one)
@@ -68,7 +70,9 @@ def _settle(conn: Connection, one: Settled, *, now: float) -> bool:
         return False  # the device has another file of it by now: decide anew
     if old is not None:
         conn.execute(delete(replica_message).where(file.id == old.id))
-    version = raise_replica_version(conn, row.replica_id)
+    if row.replica_id not in versions:
+        versions[row.replica_id] = raise_replica_version(conn, row.replica_id)
+    version = versions[row.replica_id]
     values: dict[str, Any] = {"message_id": one.message_id, "version": version}
     if row.state == ReplicaState.NEW:
         values["state"] = ReplicaState.PRESENT

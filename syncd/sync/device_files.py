@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -15,7 +14,6 @@ from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
@@ -27,7 +25,7 @@ from syncd.maildir.names import (
     unknown_letters,
     unlisted_keywords,
 )
-from syncd.maildir.observe import ChangedNs, SeenFile, is_recent
+from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Appeared, Change, Sighting, compare
@@ -35,7 +33,7 @@ from syncd.store import adoption, bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
-from syncd.store.replica_tree import FilePlace, MintedFile
+from syncd.store.replica_tree import MintedFile
 from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.contents import Content, batches, read_contents
@@ -51,8 +49,9 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import Seen, place_of, see, suspects
+from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.thread import to_its_end
+from syncd.sync.whole_looks import WholeLooks, names_changed_ns
 
 _SMALL_BODY_BYTES = 1024 * 1024
 
@@ -86,21 +85,22 @@ class DeviceFiles:
         self._clock = clock
         self._is_watched = is_watched
         self._keywords: dict[str, KeywordMap] = {}
-        self._examined: set[int] = set()
-        self._listed: dict[int, _Listed] = {}
         self._ours = OwnDoing()
+        self._whole_looks = WholeLooks(db, config.path, self._ours)
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
-        self._examined.clear()
-        self._listed.clear()
+        self._whole_looks.begin_anew()
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
-        self._examined.discard(of.id)
-        self._listed.pop(of.id, None)
+        self._whole_looks.examine(of)
+
+    def forget(self, of: ReplicaRow) -> None:
+        """Compare all of a replica with its rows at the next whole look: somebody else looked, and wrote rows."""
+        self._whole_looks.forget(of)
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
@@ -151,11 +151,12 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
+        self._whole_looks.open(of, [place_of(task.file) for task in tasks])
         expected = self._expect(of, tasks, keywords) if self._is_watched else {}
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
         done: Mapping[int, FileOutcome] = {}
         try:
-            outcomes = await to_its_end(perform, of, tasks, octets)
+            outcomes, before, after = await to_its_end(perform, of, tasks, octets)
             done = {
                 task.file.id: outcome_of(task, outcome, keywords) for task, outcome in zip(tasks, outcomes, strict=True)
             }
@@ -163,6 +164,9 @@ class DeviceFiles:
             for file_id, places in expected.items():
                 if not isinstance(done.get(file_id), FileDone):
                     self._ours.forget(places)
+        # NOTE: without a watch nobody tells what others did meanwhile.
+        as_meant = self._is_watched and all(isinstance(one, FileDone) and not one.is_touched for one in done.values())
+        self._whole_looks.we_changed(of, before=before, after=after if as_meant else None)
         return done
 
     async def _octets(self, body_ids: Sequence[int]) -> Mapping[int, bytes]:
@@ -176,6 +180,7 @@ class DeviceFiles:
 
     def expect(self, of: ReplicaRow, file: SeenFile) -> None:
         """Remember that a file will appear by our own doing."""
+        self._whole_looks.open(of, [file])
         self._ours.expect((path_of(of.directory), file))
 
     def unexpected(self, changes: Changes) -> Changes:
@@ -192,40 +197,36 @@ class DeviceFiles:
         return await self._record(of, files)
 
     async def as_listed(self, device_id: int, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
-        """Return those of these replicas in which no name changed since all was as their rows say.
+        """Return those of these replicas that need not be listed: all is as their rows say, and nothing waits.
 
-        NOTE: these need not be listed, so that a look takes as long for any number of files. What rows say of present
-        files changes only with what we do to them, which changes names, or after what was seen of them.
+        NOTE: a look then takes as long for any number of files. What rows say of present files changes only with what
+        we do to them, or after what was seen of them.
         """
-        known = {
-            of.id: listed
-            for of in replicas
-            if (listed := self._listed.get(of.id)) is not None
-            and (listed.directory, listed.keywords) == (of.directory, self.holdable_keywords(of))
-        }
-        if not known:
-            return frozenset()
-        unsettled = await self._db.read(partial(replica_tree.unsettled_replicas, device_id=device_id))
-        return await asyncio.to_thread(self._unchanged, known) - unsettled
+        unchanged = await self.unchanged(replicas)
+        if not unchanged:
+            return unchanged
+        return unchanged - await self._db.read(partial(replica_tree.unsettled_replicas, device_id=device_id))
+
+    async def unchanged(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
+        """Return those of these replicas in which no name changed since they were listed, but by our own doing."""
+        return await self._whole_looks.unchanged(replicas, self.holdable_keywords)
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
-        self._listed.pop(of.id, None)
         await self.read_keywords(of)
-        keywords = self.holdable_keywords(of)
-        places = await self._db.read(lambda conn: replica_tree.places(conn, of.id))
-        suspects, changed_ns = await asyncio.to_thread(self._suspects, of, places, keywords)
-        count = await self._record(of, suspects) if suspects else 0
-        self._examined.add(of.id)
-        if changed_ns is not None:
-            self._listed[of.id] = _Listed(of.directory, keywords, changed_ns)
+        look = await self._whole_looks.look(of, self.holdable_keywords(of), await self._prover())
+        count = await self._record(of, look.suspects, names=look.names) if look.suspects else 0
+        self._whole_looks.conclude(of, look)
         return count
 
-    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
+    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile], *, names: Names | None = None) -> int:
+        """Look at files and record what changed; names: of a listing that was just made."""
         keywords = self.holdable_keywords(of)
-        names = {file.name for file in files}
-        rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        seen = await asyncio.to_thread(self._see, of, files, rows, keywords, await self._prover())
+        wanted = {file.name for file in files}
+        rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
+        self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
+        look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
+        seen = await asyncio.to_thread(look, of, files, rows)
         changes = compare(rows, seen.found, sorted(seen.looked_for))
         returned = await self._returned(of, changes)
         changes = tuple(change for change in changes if change not in returned)
@@ -291,7 +292,9 @@ class DeviceFiles:
         keywords: KeywordMap,
         generation: int,
         prove: Callable[[ReplicaRoot], None],
-    ) -> tuple[verbs.Outcome, ...]:
+    ) -> tuple[tuple[verbs.Outcome, ...], ChangedNs, ChangedNs]:
+        """Return the outcomes, and the times of the directory before and after that."""
+
         def made_durable(root: ReplicaRoot, touched: Iterable[Touched]) -> None:
             barrier(root, touched)
             write_marker(root, self._marker(generation))
@@ -299,12 +302,14 @@ class DeviceFiles:
         directory = path_of(of.directory)
         with ReplicaRoot(self._config.path) as root:
             prove(root)  # by the same descriptor: a disk that is another by now gets neither files nor our marker
-            return verbs.perform(
+            before = names_changed_ns(root, of)
+            outcomes = verbs.perform(
                 root,
                 [effect_of(task, directory, lambda body_id: self._pieces(body_id, octets)) for task in tasks],
                 keywords=lambda _: keywords,
                 barrier=made_durable,
             )
+            return outcomes, before, names_changed_ns(root, of)
 
     def _pieces(self, body_id: int, octets: Mapping[int, bytes]) -> Iterator[bytes]:
         if body_id in octets:
@@ -312,42 +317,18 @@ class DeviceFiles:
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 
-    def _keywords_listed_ns(
-        self, root: ReplicaRoot, directory: PurePosixPath, keywords: KeywordMap
-    ) -> ChangedNs | None:
-        """Return when the list of keywords was written, None if it says something else or is being written."""
-        changed_ns = root.changed_ns(directory, KEYWORDS)
-        is_whole = dovecot.read_keywords(root, directory) == keywords
-        return changed_ns if is_whole and not is_recent(changed_ns) else None
-
-    def _unchanged(self, known: Mapping[int, "_Listed"]) -> frozenset[int]:
-        with ReplicaRoot(self._config.path) as root:
-            return frozenset(
-                replica_id
-                for replica_id, listed in known.items()
-                if root.changed_ns(path_of(listed.directory), NEW, CUR, KEYWORDS) == listed.changed_ns
-            )
-
-    def _suspects(
-        self, of: ReplicaRow, places: Mapping[str, FilePlace], keywords: KeywordMap
-    ) -> tuple[tuple[SeenFile, ...], ChangedNs | None]:
-        """Return what is to be looked at, and the times by which a later look tells that nothing changed."""
-        is_examining, directory = of.id not in self._examined, PurePosixPath(of.directory)
-        with ReplicaRoot(self._config.path) as root:
-            keywords_ns = self._keywords_listed_ns(root, directory, keywords)
-            found, changed_ns = suspects(root, directory, places, keywords, is_examining=is_examining)
-        return found, None if changed_ns is None or keywords_ns is None else (*changed_ns, *keywords_ns)
-
     def _see(
         self,
         of: ReplicaRow,
         files: Sequence[SeenFile],
         rows: Mapping[str, ReplicaMessage],
+        *,
         keywords: KeywordMap,
         prove: Prove,
+        names: Names | None,
     ) -> Seen:
         with ReplicaRoot(self._config.path) as root:
-            seen = see(root, PurePosixPath(of.directory), files, rows, keywords)
+            seen = see(root, PurePosixPath(of.directory), files, rows, keywords, names=names)
             if seen.looked_for - seen.found.keys():
                 prove(root)  # by the same descriptor: a file is missing only in a root that is ours
             return seen
@@ -367,15 +348,6 @@ class DeviceFiles:
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """Remember of a mailbox directory whose files were all as their rows say when it and its keywords last changed."""
-
-    directory: str
-    keywords: KeywordMap
-    changed_ns: ChangedNs
 
 
 def _record_returned(

@@ -48,6 +48,7 @@ class FirstLooks:
             if served.mailbox.id in left.unseen and served.mailbox.id not in still:
                 self._activity.now(f"comparing {served.where}", self._clock())
                 with still.guard(served.mailbox.id, served.where):
+                    self._files.forget(served.replica)
                     await self._look.run(served)
                     await self._files.observe_all(served.replica)
                     accounts.add(served.account)

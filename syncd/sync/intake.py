@@ -25,10 +25,11 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import added_files, bodies, uploads
-from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.store.queries import PER_VERSION, groups
 from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
@@ -273,9 +274,13 @@ class Intake:
     ) -> None:
         now = self._clock()
         there = bodies.body_facts(conn, [id_ for id_ in known if id_ is not None])
-        for one, known_id in zip(ready, known, strict=True):
-            file = one.file
-            body_id = known_id if known_id in there else bodies.put_body(conn, one.body, now=now)  # else swept since
+        ids: list[int | None] = [id_ if id_ in there else None for id_ in known]  # else swept since
+        made = bodies.put_bodies(conn, [one.body for one, id_ in zip(ready, ids, strict=True) if id_ is None], now=now)
+        new = iter(made)
+        exact = bodies.body_ids(conn, [one.body.facts.digest for one in ready])
+        taken: list[TakenIn] = []
+        for one, known_id in zip(ready, ids, strict=True):
+            file, body_id = one.file, known_id if known_id is not None else next(new)
             if file.message_id is not None:
                 if added_files.body_of(conn, file.message_id) == body_id:
                     added_files.accept(conn, file, seen=one.seen)
@@ -283,11 +288,12 @@ class Intake:
                 for each in (file, *linked[file]):
                     twin = self._twin(one.body.facts) if file.replica_id in drafts else None
                     added_files.detach(conn, each, twin=twin, now=now)
-            is_exact = bodies.body_ids(conn, [one.body.facts.digest]).get(one.body.facts.digest) == body_id
-            form = one.seen.form if is_exact else BodyForm.OWN
+            form = one.seen.form if exact.get(one.body.facts.digest) == body_id else BodyForm.OWN
             for each in (file, *linked.get(file, ())):
                 seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))
-                added_files.take_in(conn, each, seen=seen, body_id=body_id, now=now)
+                taken.append(TakenIn(each, seen, body_id))
+        for group in groups(taken, PER_VERSION):
+            added_files.take_in(conn, group, now=now)
 
     def _twin(self, facts: BodyFacts) -> str:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
@@ -340,10 +346,12 @@ def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFil
 def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
     """Return the bodies that files have, by digest, and for each of the others those with its Message-ID."""
     same = bodies.body_ids(conn, digests=[one.body.facts.digest for one in ready])
+    open_ = {one.body.facts.message_id for one in ready if one.body.facts.digest not in same}
+    there = added_files.known_message_ids(conn, (id_ for id_ in open_ if id_ is not None))
     alike: list[Sequence[int]] = []
     for one in ready:
         facts = one.body.facts
-        is_open = facts.digest not in same and facts.message_id is not None
+        is_open = facts.digest not in same and facts.message_id in there
         alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
     return same, alike
 

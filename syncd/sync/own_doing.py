@@ -39,6 +39,13 @@ class OwnDoing:
         for place in places:
             self._expected.pop(place, None)
 
+    def is_awaited(self, directory: PurePosixPath, *, since: float) -> bool:
+        """Tell whether the watch has yet to tell of anything that was expected in a directory since then.
+
+        When it has told of all, it has told of what others did before our last change, for it tells in that order.
+        """
+        return any(place[0] == directory and one.since >= since for place, one in self._expected.items())
+
     def unexpected(self, changes: Changes) -> Changes:
         """Return the changes without those that we made.
 

@@ -160,8 +160,10 @@ class SecondLook:
         """Record what the device did in other mailboxes, and return the accounts that have something to do by that."""
         swept = await asyncio.to_thread(self._sweep.changed)
         accounts: set[str] = set()
-        for one in served:
-            if PurePosixPath(one.replica.directory) in swept and one.mailbox.id not in still:
+        changed = [one for one in served if PurePosixPath(one.replica.directory) in swept]
+        seen = await self._files.unchanged(one.replica for one in changed) if changed else frozenset()
+        for one in changed:
+            if one.replica.id not in seen and one.mailbox.id not in still:
                 with still.guard(one.mailbox.id, one.where):
                     accounts |= {one.account} if await self._files.observe_all(one.replica) else set()
         return frozenset(accounts)

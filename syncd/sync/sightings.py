@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of
-from syncd.maildir.observe import ChangedNs, SeenFile, list_mailbox, seen_now
+from syncd.maildir.observe import Names, SeenFile, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
@@ -30,43 +29,49 @@ class Seen:
     looked_for: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing has beside names that are known: files that came, and what is no file under such names."""
+
+    names: Names
+    came: Sequence[SeenFile]
+    odd: Sequence[SeenFile] = ()
+
+
 def place_of(row: ReplicaMessage) -> SeenFile:
     """Return where a row has its file."""
     return SeenFile(row.name, row.subdir, str(FileName(row.name, row.info)))
 
 
-def suspects(
-    root: ReplicaRoot,
-    directory: PurePosixPath,
-    places: Mapping[str, FilePlace],
-    keywords: KeywordMap,
-    *,
-    is_examining: bool,
-) -> tuple[tuple[SeenFile, ...], ChangedNs | None]:
-    """Return the files of a listing that are not as their rows say, and those that rows have and it has not.
+def compared(
+    listed: Listed, rows: Mapping[str, FilePlace], keywords: KeywordMap
+) -> tuple[Sequence[SeenFile], Sequence[SeenFile]]:
+    """Return the files that are to be looked at, and those that are left alone: odd ones, and two of one name.
 
-    With them, where there are none, by what a later look tells that all names are as they were. is_examining: look at
-    size and mtime of every file as well, for an edit in place changes no name.
+    To be looked at are files that are not as their rows say, and those that rows have and the listing has not.
     """
     found: list[SeenFile] = []
-    alike: list[SeenFile] = []
-    listing = list_mailbox(root, directory)
-    for file in listing.files:
-        place = places.get(file.name)
-        (alike if place and _is_at(place, file, keywords) else found).append(file)
-    if is_examining:
-        found += [
-            file
-            for file, facts in seen_now(root, directory, alike)
-            if facts != FileFacts(places[file.name].size_bytes, places[file.name].mtime)
-        ]
-    listed = {file.name for file in listing.files}
-    found += [SeenFile(name, place.subdir, place.filename) for name, place in places.items() if name not in listed]
-    unclear = listing.duplicates | listing.odd
-    if unclear:
-        log.warning("replica_files_left_alone", replica=str(directory), count=len(unclear))
-    files = tuple(file for file in found if file.name not in unclear)
-    return files, None if files else listing.changed_ns
+    names: set[str] = set()
+    doubled: set[str] = set()
+    for file in listed.came:
+        (doubled if file.name in names else names).add(file.name)
+        place = rows.get(file.name)
+        if place is not None and _is_at(place, file, keywords):
+            continue
+        found.append(file)
+        if place is not None and place.filename != file.filename and listed.names.has(place.subdir, place.filename):
+            doubled.add(file.name)  # with one whose name was known
+    for name, place in rows.items():
+        if name not in names:
+            file = SeenFile(name, place.subdir, place.filename)
+            if not (listed.names.has(file.subdir, file.filename) and _is_at(place, file, keywords)):
+                found.append(file)
+    unclear = doubled.union(file.name for file in listed.odd)
+    if not unclear:
+        return found, ()
+    places = [SeenFile(name, rows[name].subdir, rows[name].filename) for name in unclear & rows.keys()]
+    alone = [*listed.odd, *places, *(file for file in listed.came if file.name in unclear)]
+    return [file for file in found if file.name not in unclear], alone
 
 
 def see(
@@ -75,23 +80,26 @@ def see(
     files: Sequence[SeenFile],
     rows: Mapping[str, ReplicaMessage],
     keywords: KeywordMap,
+    *,
+    names: Names | None = None,
 ) -> Seen:
     """Look at files at the places given and where their rows have them; list only for a row whose file is at neither.
 
-    A file without a row that is not where it was is left to the event of its new name.
+    names: of a listing since the rows were as they are. A file without a row that is not where it was is left to the
+    event of its new name.
     """
     found, doubled = _found(root, directory, {*files, *map(place_of, rows.values())}, keywords)
     wanted = rows.keys() - found.keys() - doubled
     if not wanted:
         return Seen(found, frozenset(found))
     for _ in range(_LISTINGS_MAX):
-        listing = list_mailbox(root, directory)
-        if listing.is_complete:
+        if names is not None and names.is_complete:
             break
-    elsewhere = [file for file in listing.files if file.name in wanted]
+        names = names_in(root, directory)
+    elsewhere = names.called(wanted) if names is not None else []
     found_elsewhere, _ = _found(root, directory, elsewhere, keywords)
     found |= found_elsewhere
-    gone = wanted - {file.name for file in elsewhere} - listing.odd if listing.is_complete else set()
+    gone = wanted - {file.name for file in elsewhere} if names is not None and names.is_complete else set()
     return Seen(found, frozenset(found.keys() | gone))
 
 

@@ -14,7 +14,7 @@ from syncd.config.model import Config
 from syncd.reconcile.changes import Reflagged, Sighting
 from syncd.reconcile.deletions import ToTrash
 from syncd.reconcile.planner import Selection
-from syncd.store import pairs, replica_tree, schema, uploads
+from syncd.store import added_files, pairs, replica_tree, schema, uploads
 from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
 from syncd.sync.round_news import news_of
@@ -79,7 +79,19 @@ def of_uploads(large: Large, directory: Path) -> Callable[[Connection], Any]:
     return partial(uploads.due, account_id=large.account_id, of=uploads.Bringers(mine, mine), now=NOW)
 
 
-@pytest.mark.parametrize("of", [of_replica, of_server, of_everything, of_rest, of_uploads])
+def of_names(large: Large, directory: Path) -> Callable[[Connection], Any]:
+    return partial(replica_tree.places, replica_id=large.of.id, names={"m1", "m7", "nobody"})
+
+
+def of_added(large: Large, directory: Path) -> Callable[[Connection], Any]:
+    def of_header(conn: Connection) -> Any:
+        known = added_files.known_message_ids(conn, ["<a@example.org>", "<b@example.org>"])
+        return known, added_files.alike(conn, large.of.id, "<a@example.org>")
+
+    return of_header
+
+
+@pytest.mark.parametrize("of", [of_replica, of_server, of_everything, of_rest, of_uploads, of_names, of_added])
 def test_one_changed_row_costs_the_same_among_a_hundred_and_a_hundred_thousand(
     pair: tuple[Large, Large], tmp_path: Path, of: Callable[[Large, Path], Callable[[Connection], Any]]
 ) -> None:

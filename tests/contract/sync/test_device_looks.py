@@ -19,6 +19,7 @@ from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
+from syncd.sync import whole_looks
 from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.recent_bodies import RecentBodies
@@ -151,6 +152,40 @@ async def test_flag_of_a_device_lists_no_directory(tmp_path: Path, user: Provide
         assert listed == []
 
 
+async def test_sync_lists_nothing_that_only_we_ourselves_changed(
+    tmp_path: Path, user: Provider, listings: "_Listings", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the watch has told of what we did, whoever asks has no directory listed for it; and programs' doing is."""
+    monkeypatch.setattr(whole_looks, "_HEARD_OF_S", 0.0)
+    user.receive("a", "b", "c", "d")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        await _changes_are_seen(house, user)
+        await _rest(house)
+        user.store("a", "+FLAGS (\\Flagged)")
+        user.expunge("c")
+        user.receive("e")
+        await house.until(lambda: all(one.flags() == user.flags() for one in house.replicas()))
+        await house.until(lambda: not any(one._files._ours._expected for one in house.devices.values()))
+
+        with listings.heard() as listed:
+            await house.settle()
+
+        assert listed == []
+        assert [one.flags() for one in house.replicas()] == [user.flags()] * 2
+
+        house.replica("phone").find("b").path.unlink()
+        await house.settle()
+
+        assert sorted(user.flags()) == ["a", "d", "e"]
+
+
+async def _rest(house: House) -> None:
+    """Let all be listed, so that what comes is what is new."""
+    for _ in range(2):
+        await house.settle()
+
+
 # Cancelled work.
 
 
@@ -230,7 +265,7 @@ class _Listings:
             self._heard = None
 
     def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self._heard is not None and event == "os.scandir" and isinstance(arguments[0], int):
+        if self._heard is not None and event in {"os.scandir", "os.listdir"} and isinstance(arguments[0], int):
             path = Path(f"/proc/self/fd/{arguments[0]}").readlink()
             if path.name in {"cur", "new"}:
                 self._heard.append(str(path))

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.errors import FileError, Reach
 from syncd.maildir.files import Absence, FileFacts
-from syncd.maildir.observe import SeenFile, Sighting, list_mailbox, seen_now
+from syncd.maildir.observe import SeenFile, Sighting, list_mailbox, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 
 BOX = PurePosixPath(".work.INBOX")
@@ -39,6 +39,22 @@ def test_listing_names_every_message_once(root: ReplicaRoot, box: Path) -> None:
     }
     assert listing.is_complete
     assert (listing.duplicates, listing.odd) == (frozenset(), frozenset())
+
+
+def test_names_alone_are_found_by_their_unchanging_part(root: ReplicaRoot, box: Path) -> None:
+    """With whatever letters, in new/ or cur/, and whatever has the name: what is not found has no name here."""
+    for path in ("new/a", "cur/b:2,FS", "cur/c:2,", "cur/d:2,S:2,"):
+        (box / path).touch()
+    (box / "cur" / "e:2,S").symlink_to("/etc/passwd")
+
+    found = names_in(root, BOX)
+
+    assert found.is_complete
+    assert found.changed_ns == list_mailbox(root, BOX).changed_ns
+    wanted = {"a", "b", "d:2,S", "e", "nobody"}
+    assert {file.filename for file in found.called(wanted)} == {"a", "b:2,FS", "d:2,S:2,", "e:2,S"}
+    assert found.has("cur", "c:2,")
+    assert not found.has("new", "c:2,")
 
 
 @pytest.mark.parametrize("missing", ["cur", "new", "."])

@@ -5,7 +5,7 @@ import pytest
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Rewritten, Sighting, Vanished
 from syncd.store import added_files, replica_tree, settled_uploads, uploads
-from syncd.store.added_files import FileAsRead
+from syncd.store.added_files import FileAsRead, TakenIn
 from syncd.store.schema import replica_message
 from syncd.store.settled_uploads import Settled
 from syncd.store.uploads import Upload
@@ -20,7 +20,7 @@ def take_in(grove: Grove, octets: bytes) -> Upload:
     body_id = grove.body(octets)
     [file] = grove(lambda conn: added_files.added_files(conn, grove.laptop.device_id))
     seen = FileAsRead(20, 500, BodyForm.RAW, None)
-    assert grove(lambda conn: added_files.take_in(conn, file, seen=seen, body_id=body_id, now=NOW))
+    assert grove(lambda conn: added_files.take_in(conn, [TakenIn(file, seen, body_id)], now=NOW))
     [upload] = grove(lambda conn: uploads.uploads(conn, account_id=grove.account_id))
     return upload
 

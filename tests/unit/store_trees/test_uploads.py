@@ -9,7 +9,7 @@ from syncd.mail.flags import Flags
 from syncd.mail.tree import BodyForm, ReplicaState, Successor
 from syncd.reconcile.changes import Appeared, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store import added_files, deletions, pairs, replica_tree, server_tree, settled_uploads, successors, uploads
-from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
 from syncd.store.schema import base_message, journal, replica_message
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
@@ -37,7 +37,7 @@ def added(grove: Grove) -> tuple[AddedFile, ...]:
 def take_in(grove: Grove, file: AddedFile, octets: bytes = OCTETS) -> bool:
     body_id = grove.body(octets)
     read = FileAsRead(file.size_bytes, file.mtime, BodyForm.LF, file.info)
-    return grove(lambda conn: added_files.take_in(conn, file, seen=read, body_id=body_id, now=NOW))
+    return bool(grove(lambda conn: added_files.take_in(conn, [TakenIn(file, read, body_id)], now=NOW)))
 
 
 def underway(grove: Grove) -> tuple[Upload, ...]:

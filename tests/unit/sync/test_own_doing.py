@@ -1,5 +1,6 @@
 """What the watch tells of our own doing is looked at by nobody, and what others do always."""
 
+import asyncio
 from pathlib import PurePosixPath
 
 from syncd.maildir.observe import SeenFile
@@ -58,3 +59,15 @@ async def test_what_was_not_done_is_not_expected() -> None:
     own.forget([place("a")])
 
     assert own.unexpected(told(went="a")) == told(went="a")
+
+
+async def test_what_is_expected_is_awaited_until_the_watch_has_told_of_it() -> None:
+    """By then it has told of what others did before; what was expected before a listing is not waited for."""
+    own, since = OwnDoing(), asyncio.get_running_loop().time()
+    own.expect(place("a"))
+
+    assert own.is_awaited(INBOX, since=since)
+    assert not own.is_awaited(INBOX, since=asyncio.get_running_loop().time() + 1.0)
+    assert not own.is_awaited(PurePosixPath(".work.Archive"), since=since)
+    own.unexpected(told(came="a"))
+    assert not own.is_awaited(INBOX, since=since)

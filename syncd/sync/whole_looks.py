@@ -1,0 +1,182 @@
+"""Floor 4: whole looks at the replicas of one device: each listed as a whole, and compared with its rows.
+
+Theory (law 5). A directory is not listed when its times say that no name changed since all files were as their rows
+say, or since nobody but we ourselves changed it. Of one that is listed, only what differs from its roll is compared
+(`roll`), but for the first time, or when files are to be examined; then all of it is.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from syncd.log import log
+from syncd.maildir import dovecot
+from syncd.maildir.dovecot import KEYWORDS
+from syncd.maildir.files import CUR, NEW, Absence, FileFacts
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
+from syncd.maildir.root import ReplicaRoot
+from syncd.store import replica_tree
+from syncd.store.database import Database
+from syncd.store.devices import ReplicaRow
+from syncd.store.replica_tree import FilePlace
+from syncd.sync.attachment import Prove
+from syncd.sync.file_effects import path_of
+from syncd.sync.own_doing import OwnDoing
+from syncd.sync.roll import Roll, Rolls
+from syncd.sync.sightings import Listed, compared
+
+_HEARD_OF_S = 1.0
+"""By then the watch has told of what others did while we changed a directory; it takes some hundredths of a second."""
+
+
+_TELLING = (NEW, CUR, KEYWORDS)
+"""What of a directory has other times when a name changes, or what its letters mean."""
+
+
+def names_changed_ns(root: ReplicaRoot, of: ReplicaRow) -> ChangedNs:
+    """Return the times that change with the names of a replica, and with what their letters mean."""
+    return root.changed_ns(path_of(of.directory), *_TELLING)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeLook:
+    """What a listing says: the files that are to be looked at, and all names that there are."""
+
+    suspects: Sequence[SeenFile]
+    names: Names
+    roll: Roll
+
+
+class WholeLooks:
+    """Remember what the directories of one device had when they were listed; for its task."""
+
+    def __init__(self, db: Database, path: Path, ours: OwnDoing) -> None:
+        """Ask `ours` what the watch has told of our own doing."""
+        self._db = db
+        self._path = path
+        self._ours = ours
+        self._examined: set[int] = set()
+        self._rolls = Rolls()
+
+    def begin_anew(self) -> None:
+        """Forget everything: who knows what happened meanwhile."""
+        self._examined.clear()
+        self._rolls.clear()
+
+    def examine(self, of: ReplicaRow) -> None:
+        """Examine every file of a replica, not only its name, at the next whole look."""
+        self._examined.discard(of.id)
+        self._rolls.drop(of.id)
+
+    def forget(self, of: ReplicaRow) -> None:
+        """Compare all of a replica with its rows at the next whole look."""
+        self._rolls.drop(of.id)
+
+    def open(self, of: ReplicaRow, files: Iterable[SeenFile]) -> None:
+        """Compare these files with their rows at the next whole look; call it before either is changed."""
+        self._rolls.open(of.id, files)
+
+    async def look(self, of: ReplicaRow, keywords: KeywordMap, prove: Prove) -> WholeLook:
+        """List a replica, and tell what of it is to be looked at one by one; call it after keywords were read."""
+        roll, now = self._rolls.get(of, keywords), asyncio.get_running_loop().time()
+        self._rolls.drop(of.id)  # until all went well: `conclude`
+        listed, went, keywords_ns = await asyncio.to_thread(self._list, of, roll, keywords, prove)
+        wanted = None
+        if roll is not None:
+            files = (*listed.came, *listed.odd, *went, *roll.open)
+            wanted = {file.name for file in files}
+        rows = await self._db.read(partial(replica_tree.places, replica_id=of.id, names=wanted))
+        suspects, alone = await asyncio.to_thread(self._judged, of, listed, rows, keywords)
+        if alone:
+            log.warning("replica_files_left_alone", replica=of.directory, count=len({file.name for file in alone}))
+        listed_ns = listed.names.changed_ns
+        changed_ns = None if listed_ns is None or keywords_ns is None else (*listed_ns, *keywords_ns)
+        made = Roll(of.directory, keywords, changed_ns, now)
+        await asyncio.to_thread(made.remember, listed.names, without=(*suspects, *alone))
+        return WholeLook(suspects, listed.names, made)
+
+    def conclude(self, of: ReplicaRow, look: WholeLook) -> None:
+        """Remember a look, of which all that was to be looked at is recorded by now."""
+        self._examined.add(of.id)
+        self._rolls.put(of.id, look.roll)
+
+    async def unchanged(
+        self, replicas: Iterable[ReplicaRow], keywords: Callable[[ReplicaRow], KeywordMap]
+    ) -> frozenset[int]:
+        """Return those of these replicas in which no name changed since they were listed, or only by our own doing.
+
+        NOTE: what others do while we change a directory leaves no trace in its times. But the watch tells of it before
+        it tells of our last change, or soon after.
+        """
+        now, known = asyncio.get_running_loop().time(), dict[int, Roll]()
+        for of in replicas:
+            roll = self._rolls.get(of, keywords(of))
+            if roll is None or roll.changed_ns is None:
+                continue
+            if roll.ours_at is not None and (
+                now - roll.ours_at < _HEARD_OF_S or self._ours.is_awaited(path_of(of.directory), since=roll.listed_at)
+            ):
+                continue
+            known[of.id] = roll
+        return await asyncio.to_thread(self._unchanged, known) if known else frozenset()
+
+    def we_changed(self, of: ReplicaRow, *, before: ChangedNs, after: ChangedNs | None) -> None:
+        """Hear that we changed a directory between these times; None: not all of that went as it was meant to."""
+        roll = self._rolls.kept(of.id)
+        if roll is not None:
+            roll.changed_ns = after if roll.changed_ns == before else None
+            roll.ours_at = asyncio.get_running_loop().time()
+
+    def _unchanged(self, known: Mapping[int, Roll]) -> frozenset[int]:
+        with ReplicaRoot(self._path) as root:
+            return frozenset(
+                replica_id
+                for replica_id, roll in known.items()
+                if root.changed_ns(path_of(roll.directory), *_TELLING) == roll.changed_ns
+            )
+
+    def _list(
+        self, of: ReplicaRow, roll: Roll | None, keywords: KeywordMap, prove: Prove
+    ) -> tuple[Listed, Sequence[SeenFile], ChangedNs | None]:
+        """Return what there is beside what a roll has, what it has and is not there, and since when letters mean that.
+
+        None: the list of keywords says something else, or is being written.
+        """
+        directory = PurePosixPath(of.directory)
+        with ReplicaRoot(self._path) as root:
+            keywords_ns = root.changed_ns(directory, KEYWORDS)
+            is_whole = dovecot.read_keywords(root, directory) == keywords
+            since_ns = keywords_ns if is_whole and not is_recent(keywords_ns) else None
+            if roll is None:
+                listing = list_mailbox(root, directory)
+                prove(root)  # by the same descriptor: what is not listed is missing only in a root that is ours
+                new, cur = (frozenset(one.filename for one in listing.files if one.subdir == at) for at in (NEW, CUR))
+                odd = [SeenFile.of(CUR, name) for name in listing.odd]
+                return Listed(Names(new, cur, listing.changed_ns), listing.files, odd), (), since_ns
+            names = names_in(root, directory)
+            prove(root)
+            came, went = roll.differences(names)
+            seen = seen_now(root, directory, came)
+            files = [one.file for one in seen if one.facts is not Absence.NOT_A_FILE]
+            odd = [one.file for one in seen if one.facts is Absence.NOT_A_FILE]
+            return Listed(names, files, odd), went, since_ns
+
+    def _judged(
+        self, of: ReplicaRow, listed: Listed, rows: Mapping[str, FilePlace], keywords: KeywordMap
+    ) -> tuple[Sequence[SeenFile], Sequence[SeenFile]]:
+        """Return what is to be looked at, and what is left alone; by size and time as well, if it is examined."""
+        suspects, alone = compared(listed, rows, keywords)
+        if of.id in self._examined:
+            return suspects, alone
+        known = {*suspects, *alone}
+        alike = [file for file in listed.came if file not in known]
+        with ReplicaRoot(self._path) as root:
+            edited = [
+                file
+                for file, facts in seen_now(root, PurePosixPath(of.directory), alike)
+                if facts != FileFacts(rows[file.name].size_bytes, rows[file.name].mtime)
+            ]
+        return [*suspects, *edited], alone
