@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.options import ConfigOption, say, socket
 
 if TYPE_CHECKING:
     from syncd.daemon.answers import Event
@@ -15,7 +15,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line
 
 def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what changes on servers and devices, and who fails or recovers, as it happens; the daemon has to run."""
-    client = Client(configuration(config).config.daemon.socket)
+    client = Client(socket(config))
 
     from syncd.daemon.answers_json import EVENT_JSON
     from syncd.errors import SyncdError
