@@ -14,7 +14,7 @@ from tests.servers.daemon import Daemon, wait_until
 from tests.servers.delivery import Delivery, append_all
 from tests.servers.dovecot import Dovecot
 from tests.system.mail import deliver, files, imap_account, letter, mark_seen, pop3_account
-from tests.system.reloading import Tables, connections, logged, put_in_place
+from tests.system.reloading import Tables, connections, logged, put_in_place, sync
 
 EDITS = 50
 _INBOX = 40
@@ -36,7 +36,7 @@ def test_fifty_edits_under_load_lose_nothing_and_connect_nobody_needlessly(
     tables = Edited(dovecot, mail_user, tmp_path)
 
     with make_daemon({"work": tables.work}, devices=("laptop", "nas")) as daemon:
-        daemon.sync()
+        sync(daemon)
         with dovecot.imap(mail_user) as client, Load(client, tmp_path / "nas", draw) as load:
             for number, (edit, is_valid) in enumerate(tables.edits(draw)):
                 if number % 2:
@@ -49,7 +49,7 @@ def test_fifty_edits_under_load_lose_nothing_and_connect_nobody_needlessly(
                 wait_until(lambda n=number: load.steps > 2 * n, 20, "mail changes meanwhile")
         put_in_place(daemon, tables.whole)
         wait_until(lambda: logged(daemon, "config_reloaded") and is_served(daemon), 20, "the last edit counts")
-        daemon.sync()
+        sync(daemon)
         status = daemon.status()
 
         inbox = {*range(_INBOX + load.delivered), *load.added} - load.deleted

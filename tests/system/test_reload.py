@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.servers.daemon import Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account
-from tests.system.reloading import connections, logged, put_in_place, reloaded
+from tests.system.reloading import connections, logged, put_in_place, reloaded, sync
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -27,7 +27,7 @@ def test_only_what_an_edit_changes_is_started_ended_or_connected_anew(
     deliver(dovecot, mail_user, 2, mailbox="Archive", first=50)
 
     with make_daemon({"work": work}, devices=("laptop",)) as daemon:
-        daemon.sync()
+        sync(daemon)
         unchanged = daemon.syncd("reload")
         assert unchanged.stdout.endswith("syncd.toml: nothing to change, what it says runs already\n")
         assert unchanged.returncode == 0
@@ -37,7 +37,7 @@ def test_only_what_an_edit_changes_is_started_ended_or_connected_anew(
             {"accounts": {"work": work, "other": other, "isp": isp}, "devices": {"laptop": laptop, "phone": phone}},
         )
         assert told == "account other: added\naccount isp: added\ndevice phone: added\n"
-        daemon.sync()
+        sync(daemon)
         for device in ("laptop", "phone"):
             assert [len(files(tmp_path / device, f"{name}.INBOX")) for name in ("work", "other", "isp")] == [3, 3, 3]
         assert files(tmp_path / "phone", "work.Archive") == []
@@ -63,7 +63,7 @@ def test_only_what_an_edit_changes_is_started_ended_or_connected_anew(
         ]
         wait_until(lambda: daemon.account("other")["error"], 20, "the wrong password is refused")
         deliver(dovecot, f"{mail_user}p", 1, first=3)
-        assert daemon.syncd("sync", "work").returncode == 0
+        sync(daemon, "work")
         assert len(files(tmp_path / "phone", "work.Archive")) == 2
         assert len(files(tmp_path / "laptop", "isp.INBOX")) == 3
         assert daemon.status()["config"]["at_restart"] == ["store.auto_migrate"]
@@ -71,7 +71,7 @@ def test_only_what_an_edit_changes_is_started_ended_or_connected_anew(
 
         both = {"laptop": laptop, "phone": phone}
         reloaded(daemon, {"accounts": {"work": work, "other": other, "isp": isp}, "devices": both})
-        daemon.sync()
+        sync(daemon)
         assert len(files(tmp_path / "laptop", "isp.INBOX")) == 4
         assert files(tmp_path / "phone", "work.Archive") == []
         assert connections(daemon) == {"work": 1, "other": 2}
@@ -86,13 +86,13 @@ def test_account_that_an_edit_makes_another_one_is_held_until_it_is_put_back(
     deliver(dovecot, mail_user, 2)
 
     with make_daemon({"work": work}, devices=("laptop",)) as daemon:
-        daemon.sync()
+        sync(daemon)
         reloaded(daemon, {"accounts": {"work": imap_account(dovecot, f"{mail_user}x")}, "devices": laptop})
         wait_until(lambda: daemon.account("work")["error"], 20, "it is held")
         assert "another server or user" in daemon.account("work")["error"]
         mark_seen(files(tmp_path / "laptop", "work.INBOX")[0])
         reloaded(daemon, {"accounts": {"work": work}, "devices": laptop})
-        daemon.sync()
+        sync(daemon)
 
         assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
         with dovecot.imap(mail_user) as client:
@@ -111,7 +111,7 @@ def test_edit_that_cannot_be_used_changes_nothing_and_is_told_everywhere(
     through = ("env", f"NOTIFY_SOCKET={manager.getsockname()}")
 
     with manager, make_daemon({"work": work}, devices=("laptop",), through=through) as daemon:
-        daemon.sync()
+        sync(daemon)
         heard(manager)
         file = daemon.config_file
         bad = {"accounts": {"work": {**work, "pasword": "s3cret", "port": 99999}}, "devices": {"laptop": laptop}}
