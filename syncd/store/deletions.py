@@ -47,7 +47,8 @@ def count_missing(conn: Connection) -> Mapping[int, int]:
 def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of those of these files that are missing, by name."""
     columns = replica_message.c
-    query = select(*FILE_COLUMNS).where(columns.replica_id == of.id, columns.state == ReplicaState.MISSING)
+    # NOTE: without the sum SQLite begins with all files of the replica instead of the ids.
+    query = select(*FILE_COLUMNS).where(columns.replica_id + 0 == of.id, columns.state == ReplicaState.MISSING)
     files = map(replica_message_of, rows_at_once(conn, query.where(is_one_of(conn, columns.id, file_ids))))
     return {file.name: file for file in files}
 
@@ -70,7 +71,8 @@ def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, liste
     conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=listed_at))
     columns, count = replica_message.c, 0
     for group in groups(file_ids, PER_VERSION):
-        here = (columns.replica_id == of.id, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, group))
+        of_replica = columns.replica_id + 0 == of.id  # the sum: see `missing_rows`
+        here = (of_replica, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, group))
         version = raise_replica_version(conn, of.id)
         deleted = update(replica_message).where(*here).values(state=ReplicaState.DELETED, version=version)
         count += conn.execute(deleted).rowcount

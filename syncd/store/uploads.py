@@ -249,7 +249,8 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
         .join(mailbox, mailbox.c.id == message.mailbox_id)
         .where(
             is_one_of(conn, message.body_id, body_ids),
-            mailbox.c.account_id == account_id,
+            # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
+            mailbox.c.account_id + 0 == account_id,
             mailbox.c.gone_at.is_(None),
             message.gone_at.is_(None),
             message.uidvalidity == mailbox.c.uidvalidity,
@@ -358,6 +359,11 @@ _UNDERWAY = (
     select(journal.c.id)
     .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
     .join(replica, replica.c.id == replica_message.c.replica_id)
-    .where(replica.c.device_id == bindparam("of_device"), journal.c.kind.in_(ON_ITS_WAY))
+    .where(
+        replica.c.device_id == bindparam("of_device"),
+        # NOTE: what is on its way is none of these, and by this term the index of the unsettled is used.
+        replica_message.c.state != ReplicaState.PRESENT,
+        journal.c.kind.in_(ON_ITS_WAY),
+    )
     .limit(1)
 )

@@ -1,0 +1,83 @@
+"""What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event
+
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
+from tests.contract.sync.provider import Provider
+from tests.servers.dovecot import Dovecot
+
+FEW, MANY = 60, 1060
+_AT_ONCE = 100
+_FOR_EACH = 80
+"""What the guard counts, a search of the server's is compared with, and shifts are looked for in takes some sixty."""
+
+
+async def test_push_of_a_few_changes_reads_no_rows_of_other_messages(
+    tmp_path: Path, make_dovecot: Any, mail_user: str
+) -> None:
+    """Flags, new files and deletions of a device, by explicit sync, in instructions of the database.
+
+    What is counted by the database itself is few of them for each message, and a row that is read takes many.
+    """
+    server: Dovecot = make_dovecot()
+    costs = {count: await _cost_of_push(tmp_path / str(count), server, count) for count in (FEW, MANY)}
+
+    assert costs[MANY] - costs[FEW] < (MANY - FEW) * _FOR_EACH, costs
+
+
+async def _cost_of_push(directory: Path, server: Dovecot, count: int) -> int:
+    """Return what the second of two equal pushes costs."""
+    user = Provider(server, f"push{count}")
+    user.receive(*(f"m{number}" for number in range(count)))
+    async with House(directory, accounts={"work": imap(server, user.user)}) as house:
+        await house.settle()
+        cost = 0
+        for push in range(2):
+            with _counted(house) as steps:
+                _change(house, push)
+                await house.settle()
+            cost = steps[0]
+        assert len(user.flags()) == count + 2
+    return cost
+
+
+def _change(house: House, push: int) -> None:
+    directory = house.replica("laptop").directory
+    paths = sorted(path for subdir in ("new", "cur") for path in (directory / subdir).iterdir())
+    for path in paths[:5]:
+        path.rename(directory / "cur" / f"{path.name.partition(':2,')[0]}:2,{'FS' if push else 'F'}")
+    for path in paths[5:7]:
+        path.unlink()
+    for number in range(3):
+        octets = letter(f"new{push}{number}").replace(b"\r\n", b"\n")
+        (directory / "tmp" / "x").write_bytes(octets)
+        (directory / "tmp" / "x").rename(directory / "cur" / f"own{push}{number}:2,S")
+
+
+@contextmanager
+def _counted(house: House) -> Iterator[list[int]]:
+    """Count the instructions that SQLite runs for the whole engine."""
+    steps = [0]
+
+    def count() -> int:
+        steps[0] += _AT_ONCE
+        return 0
+
+    def begin(conn: Connection) -> None:
+        driver: Any = conn.connection.driver_connection
+        driver.set_progress_handler(count, _AT_ONCE)
+
+    engines = [house.db._reader_engine, house.db._writer_engine]
+    for engine in engines:
+        event.listen(engine, "begin", begin)
+    try:
+        yield steps
+    finally:
+        for engine in engines:
+            event.remove(engine, "begin", begin)
