@@ -196,6 +196,6 @@ async def test_many_removed_files_that_come_back_wait_for_a_person(tmp_path: Pat
         await house.settle()
 
         (hold,) = await house.rows(select(schema.hold))
-        assert (hold.scope, hold.effects.count("remove")) == ("device", 40)
+        assert (hold.scope, hold.effects.count('"verb": "remove"')) == ("device", 40)
         assert house.replica("laptop").keys() == keys
         assert len(user.flags()) == 20
