@@ -28,18 +28,28 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take a file out of a replica because the server no longer has its message."""
+    """Take a file out of a replica because the server no longer has its message.
+
+    add, remove: what the device changed of a message that the server has elsewhere; it is to be so there.
+    """
 
     message_id: int
     file_id: int
+    add: Flags = NONE
+    remove: Flags = NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Take a file out of a replica because its device does not take the message any more; the server keeps it."""
+    """Take a file out of a replica because its device does not take the message any more; the server keeps it.
+
+    add, remove: as of Remove.
+    """
 
     message_id: int
     file_id: int
+    add: Flags = NONE
+    remove: Flags = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +232,10 @@ def as_text(effect: Effect) -> str:
             return f"deliver message {message_id}{_listed(flags)}"
         case Rename(message_id, _, add, remove):
             return f"rename file of message {message_id}{_delta(add, remove)}"
-        case Remove(message_id, _):
-            return f"remove file of message {message_id}"
-        case Drop(message_id, _):
-            return f"drop file of message {message_id}, which the device does not take"
+        case Remove(message_id, _, add, remove):
+            return f"remove file of message {message_id}{_carried(add, remove)}"
+        case Drop(message_id, _, add, remove):
+            return f"drop file of message {message_id}, which the device does not take{_carried(add, remove)}"
         case Shift(message_id, _, _, _, to):
             return f"move file of message {message_id} to {to}"
         case Store(message_id, uid, add, remove):
@@ -288,6 +298,10 @@ def _rank(effect: Effect) -> int:
 
 def _listed(flags: Flags) -> str:
     return f" with {format_flags(flags)}" if flags else ""
+
+
+def _carried(add: Flags, remove: Flags) -> str:
+    return f", and have it elsewhere with{_delta(add, remove)}" if add or remove else ""
 
 
 def _delta(add: Flags, remove: Flags) -> str:

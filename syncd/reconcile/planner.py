@@ -174,9 +174,13 @@ def _plan_gone(
         return ()  # what the device changed goes along, or is a wish to keep the message
     if successor is None and is_wanted(server, base, replica, policy) and server.body_id is not None:
         return (Restore(server.id, replica.id),)
+    changes = (NONE, NONE)
+    if successor is not None and base is not None and not policy.is_read_only:
+        changed = merge(*(_common(flags, policy) for flags in (base.flags, base.flags, replica.flags)))
+        changes = (changed.server_add, changed.server_remove)
     if policy.selection.takes_none and server.body_id is not None:
-        return (Drop(server.id, replica.id),)  # it would go from the device anyhow
-    return (Remove(server.id, replica.id),)
+        return (Drop(server.id, replica.id, *changes),)  # it would go from the device anyhow
+    return (Remove(server.id, replica.id, *changes),)
 
 
 def _plan_deleted(

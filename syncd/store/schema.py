@@ -268,6 +268,20 @@ journal = Table(
     sqlite_autoincrement=True,
 )
 
+carried_change = Table(
+    "carried_change",
+    metadata,
+    _id(),
+    _ref("device_id", "device"),
+    _ref("message_id", "server_message"),  # where the server has the message now
+    # NOTE: no foreign key, for what is carried needs no octets.
+    Column("body_id", Id),  # of the file that the device had
+    _flags("flags_add"),
+    _flags("flags_remove"),
+    Index("ix_carried_change_message_id", "message_id"),
+    sqlite_autoincrement=True,
+)
+
 tombstone = Table(
     "tombstone",
     metadata,

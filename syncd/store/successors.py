@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, or_, select
 
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
@@ -42,6 +42,12 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
         pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
     )
+
+
+def moved_to(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> Mapping[int, int]:
+    """Return where the server has messages now that went from this mailbox, by their ids: the newest for each."""
+    rows = conn.execute(_elsewhere(conn, of, gone)).all()
+    return {row.id: row.new_id for row in sorted(rows, key=lambda row: int(row.new_id))}
 
 
 def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
@@ -90,8 +96,15 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
     return found
 
 
-def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) -> dict[int, Successor]:
-    """Return those of these messages that the server has elsewhere now, but for its Trash: it has moved them.
+def _moved(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> dict[int, Successor]:
+    """Return those of these messages that the server has elsewhere now: it has moved them."""
+    found = conn.execute(_elsewhere(conn, of, gone)).all()
+    to_come = {row.id: Successor.ON_ITS_WAY for row in found if row.is_to_come}
+    return to_come | {row.id: Successor.THERE for row in found if not row.is_to_come}
+
+
+def _elsewhere(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> Select[Any]:
+    """Select those of these messages that the server has in another mailbox now, but for its Trash.
 
     What the device has a file of has been there before. Without its body a message is told by its size and date, which
     is no proof: where the device is to get it, that is known soon.
@@ -115,8 +128,8 @@ def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) 
         ),
         ~exists().where(trouble.c.message_id == new.c.id, trouble.c.device_id.is_(None)),
     )
-    query = (
-        select(old.c.id, is_to_come)
+    return (
+        select(old.c.id, new.c.id.label("new_id"), is_to_come.label("is_to_come"))
         .join(new, and_(new.c.internaldate == old.c.internaldate, is_same))
         .join(mailbox, mailbox.c.id == new.c.mailbox_id)
         .where(
@@ -130,9 +143,6 @@ def _moved(conn: Connection, of: ReplicaRow, gone: Mapping[int, ServerMessage]) 
         )
         .distinct()
     )
-    found = conn.execute(query).all()
-    to_come = {id_: Successor.ON_ITS_WAY for id_, is_to_come in found if is_to_come}
-    return to_come | {id_: Successor.THERE for id_, is_to_come in found if not is_to_come}
 
 
 def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[int, str]:

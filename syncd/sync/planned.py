@@ -21,6 +21,7 @@ from syncd.reconcile.planner import Policy, plan
 from syncd.store import accounts, devices, leaving, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_stores
+from syncd.store.carried_changes import mailboxes_with_changes
 from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
 from syncd.sync.arrivals import arrival_of
@@ -179,6 +180,7 @@ def _of_servers(
         account_id = mailbox.account_id
         if account_id not in all_due:
             all_due[account_id] = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
+            all_due[account_id] |= mailboxes_with_changes(conn, account_id=account_id, now=now)
         has_news = any(one.replica is not None and one.replica.has_replica_news for one in mine)
         if mailbox.is_readable and (has_news or mailbox_id in all_due[account_id]):
             deletion = deletion_of(config.accounts[account], mailbox, accounts.mailboxes(conn, account_id=account_id))
@@ -212,15 +214,17 @@ def _of_server(
     rule: Rule,
     now: float,
 ) -> Iterator[_Wanted]:
-    seen: set[tuple[int, Effect]] = set()
+    seen: set[tuple[str, Effect]] = set()
+    of_all = device_names(conn)
     barred = frozenset[int]()
     while True:
         found = plan_changes(conn, mailbox=mailbox, replicas=replicas, now=now)
         for effect, replica_ids in found.stores.items():
-            for replica_id in replica_ids:
-                if (replica_id, effect) not in seen:
-                    seen.add((replica_id, effect))
-                    yield names[replica_id], effect, effect.uid, None
+            carried = (of_all[one.device_id] for one in found.carried.get(effect, ()))
+            for device in (*(names[replica_id] for replica_id in replica_ids), *carried):
+                if (device, effect) not in seen:
+                    seen.add((device, effect))
+                    yield device, effect, effect.uid, None
         for message_id, wanted_by in found.wanted_back.items():
             for replica_id, file_id in wanted_by.items():
                 yield names[replica_id], Restore(message_id, file_id), None, None

@@ -36,7 +36,7 @@ from syncd.reconcile.effects import (
 )
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import deliveries, devices, history, holds, pairs, replica_tree, troubles
+from syncd.store import carried_changes, deliveries, devices, history, holds, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Outcome
@@ -139,6 +139,7 @@ class ReplicaRound:
         if linked is not None:
             self._tell(linked)
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
+        is_told |= any(isinstance(effect, Remove | Drop) and (effect.add or effect.remove) for effect in mine)
         has_news = done.has_device_news or is_told
         return ReplicaResult(len(planned), len(mine), done.stale, has_news, frozenset(outside - dropped), is_waiting)
 
@@ -317,8 +318,10 @@ class ReplicaRound:
     def _settle(self, conn: Connection, *, performed: Performed) -> None:
         announced, outcomes = performed.announced, performed.outcomes
         done = performed.settlement()
-        removes = (one.message_id for one in announced.effects if isinstance(one, Remove))
-        lost = frozenset(done.removed).intersection(removes)  # what is dropped is lost to nobody
+        effects = {effect.message_id: effect for effect in announced.effects}
+        gone = [effect for id_ in done.removed if isinstance(effect := effects[id_], Remove | Drop)]
+        carried_changes.carry(conn, self.of, gone)
+        lost = frozenset(one.message_id for one in gone if isinstance(one, Remove))  # what is dropped is lost to nobody
         if lost:
             count_removals(conn, self.device, self.of, lost, rule=self.rule, now=self.now)
         pairs.settle(conn, self.of, done, now=self.now)
@@ -327,7 +330,6 @@ class ReplicaRound:
         again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
         replica_tree.tell_changed(conn, self.of.id, again)
         devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
-        effects = {effect.message_id: effect for effect in announced.effects}
         well: list[int] = []
         undone: list[int] = []
         for task in announced.tasks:

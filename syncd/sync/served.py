@@ -14,6 +14,7 @@ from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
 from syncd.store.backlog import mailboxes_without_bodies, wanted_bodies
+from syncd.store.carried_changes import mailboxes_with_changes
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -91,6 +92,10 @@ def leftover(
         name
         for name in of_accounts
         if _wants_bodies(conn, config, name, now=now) or _brings(conn, config, name, now=now)
+    }
+    known = account_ids(conn)
+    busy_accounts |= {
+        name for name in of_accounts if name in known and mailboxes_with_changes(conn, account_id=known[name], now=now)
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     writing = {name for name, device in config.devices.items() if not device.read_only}

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
@@ -19,10 +20,11 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import deletions, devices, history, pairs, troubles
+from syncd.reconcile.planner import Policy, is_in_doubt, merge, plan
+from syncd.store import carried_changes, deletions, devices, history, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import refused_stores
+from syncd.store.carried_changes import CarriedChange
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
@@ -49,13 +51,17 @@ class _Troubled:
 class ServerPlan:
     """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
 
-    agreed: where both sides changed the same, by replica id. wanted_back: for each message that is to be put back, the
-    files that want it by replica id. followed: what turned out to be moved. seen: the messages that were planned.
+    carried: what of the flags is from devices that had the message in another mailbox. heard: of such, by id, what says
+    nothing new. agreed: where both sides changed the same, by replica id. wanted_back: for each message that is to be
+    put back, the files that want it by replica id. followed: what turned out to be moved. seen: the messages that were
+    planned.
     """
 
     troubled: _Troubled = field(default_factory=_Troubled)
     stores: dict[Store, list[int]] = field(default_factory=lambda: defaultdict(list))
     agreed: dict[int, list[FlagDelta]] = field(default_factory=lambda: defaultdict(list))
+    carried: dict[Store, list[CarriedChange]] = field(default_factory=lambda: defaultdict(list))
+    heard: set[int] = field(default_factory=set)
     wishes: Wishes = field(default_factory=Wishes)
     wanted_back: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     followed: set[int] = field(default_factory=set)
@@ -92,6 +98,7 @@ def plan_changes(
                     planned.followed |= _moved_after_all(of, pair)
                 else:
                     planned.wishes.take(of, pair, effect)
+    _take_carried(conn, mailbox, planned)
     for of, _ in replicas if planned.wanted_back else ():
         for message_id in decided(conn, of).intersection(planned.wanted_back):
             planned.wanted_back[message_id].pop(of.id, None)
@@ -163,8 +170,10 @@ async def server_round(
             )
             if is_news:
                 fresh[message_id] = str(error)
-        _tell(conn, mailbox, replicas, done, now=now)
-        _tell(conn, mailbox, replicas, stores, now=now, refused=fresh)
+        stored = [one.id for effect in done for one in planned.carried.get(effect, ())]
+        carried_changes.drop(conn, (*planned.heard, *stored))
+        _tell(conn, mailbox, replicas, done, now=now, carried=planned.carried)
+        _tell(conn, mailbox, replicas, stores, now=now, refused=fresh, carried=planned.carried)
         troubles.resolve(conn, settled, device_id=None)
         deletions.touch(conn, mailbox.id, wishes.returning | planned.followed)
         put_back(conn, mailbox.id, restored, now=now)
@@ -204,12 +213,19 @@ def _tell(
     *,
     now: float,
     refused: Mapping[int, str] | None = None,
+    carried: Mapping[Store, Sequence[CarriedChange]] = MappingProxyType({}),
 ) -> None:
     """Tell the history what was done for whom, or what of it was refused and why."""
     device_of = {of.id: of.device_id for of, _ in replicas}
+    by_devices: dict[Store | Restore, list[int]] = {
+        effect: [device_of[id_] for id_ in replica_ids] for effect, replica_ids in effects.items()
+    }
+    for effect, ones in carried.items():
+        if effect in by_devices:
+            by_devices[effect] += [one.device_id for one in ones]
     told = [
-        (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), [device_of[id_] for id_ in replica_ids])
-        for effect, replica_ids in effects.items()
+        (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), device_ids)
+        for effect, device_ids in by_devices.items()
         if refused is None or effect.message_id in refused
     ]
     outcome = Outcome.DONE if refused is None else Outcome.REFUSED
@@ -234,6 +250,23 @@ def _unwanted(
         if isinstance(effect, Store | Move | Expunge)
     }
     return message_ids - wanted
+
+
+def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan) -> None:
+    """Plan what devices changed of messages that they had elsewhere; what was refused waits for its time."""
+    sleeping = planned.troubled.all.difference(planned.troubled.due)
+    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id):
+        if one.message_id in sleeping:
+            continue
+        planned.seen.add(one.message_id)
+        # NOTE: as if both had last agreed on what was taken back, and the device had what was set.
+        merged = merge(one.flags, *map(mailbox.holdable.part_of, (one.remove, one.add)))
+        effect = Store(one.message_id, one.uid, merged.server_add, merged.server_remove)
+        if one.is_same and (effect.add or effect.remove):
+            planned.stores.setdefault(effect, [])
+            planned.carried[effect].append(one)
+        else:
+            planned.heard.add(one.id)
 
 
 def _moved_after_all(of: ReplicaRow, pair: Pair) -> set[int]:

@@ -1,15 +1,20 @@
 """What a server moves between its mailboxes, each device does to its own file: the same file, under the same name."""
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from syncd.reconcile.effects import as_text
 from syncd.store import holds, schema
+from syncd.sync import shift_round
 from syncd.sync.planned import planned
+from syncd.sync.shift_round import ShiftBatch, plan_shifts
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -376,6 +381,58 @@ async def test_flag_goes_with_what_is_moved_just_before_it_is_stored(tmp_path: P
         assert next(moves, None) is None
         assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
         assert _identities(house) == before
+
+
+async def test_what_is_seen_while_shifts_are_looked_for_waits_for_the_next_look(
+    tmp_path: Path, user: Provider, make_dovecot: Callable[..., Dovecot], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second half of a move comes just then: the file goes with its message, and so does its flag."""
+    other = Provider(make_dovecot(), "other")
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    other.receive("k")
+    is_looking, may_look, may_list = threading.Event(), threading.Event(), asyncio.Event()
+
+    def plan_at_leisure(conn: Connection, **more: Any) -> tuple[ShiftBatch, ...]:
+        found = plan_shifts(conn, **more)
+        is_looking.set()
+        assert may_look.wait(30)
+        return found
+
+    async with Tap(user.server.imap_port) as tap:
+        accounts = {
+            "work": imap(user.server, user.user, port=tap.port),
+            "other": imap(other.server, other.user),
+        }
+        async with House(tmp_path, accounts=accounts) as house:
+            await house.settle()
+            before = _identities(house)
+            tap.refuses = lambda line: b"UID STORE" in line
+
+            async def hold(line: bytes) -> None:
+                if b"LIST" in line:
+                    await may_list.wait()
+
+            tap.before_line = hold
+            house.replica("laptop").mark("a", add="F")
+            await house.ask("laptop")
+            user.move("a", to="Archive")
+            gone = select(schema.server_message.c.id).where(schema.server_message.c.gone_at.is_not(None))
+            await house.until_read(lambda found: len(found) == 1, gone)
+
+            monkeypatch.setattr(shift_round, "plan_shifts", plan_at_leisure)
+            other.receive("l")
+            await house.until(is_looking.is_set)
+            may_list.set()
+            await house.until(lambda: house.wakes.halves.are_seen("work", wake=asyncio.Event()))
+            may_look.set()
+            tap.refuses = lambda _: False
+
+            await house.until(lambda: house.replica("laptop", "Archive").keys() == ["a", "old"])
+            await house.settle()
+            assert before["laptop"] <= _identities(house)["laptop"]
+            assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
+            assert house.replica("laptop", account="other").keys() == ["k", "l"]
 
 
 def _house(tmp_path: Path, user: Provider, *, tap: Tap | None = None, devices: Mapping[str, Table] = DEVICES) -> House:

@@ -106,7 +106,9 @@ def both_deleted() -> None:
 
 
 def moved_and_flagged() -> None:
-    assert told(pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)) == (Remove(MESSAGE, FILE),)
+    assert told(pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)) == (
+        Remove(MESSAGE, FILE, frozenset({FLAGGED})),
+    )
     content = (1, BODY, 1000)
     leaving, arriving = Leaving(INBOX, UID, FILE, "n", content), Arriving(ARCHIVE, 7, 8, content)
     assert match([leaving], [arriving]) == ((leaving, arriving),)

@@ -237,17 +237,17 @@ def test_message_that_the_server_moved_is_not_put_back() -> None:
     """The file follows it, with its flags."""
     moved = pair("", "", "F", is_gone=True)._replace(successor=Successor.THERE)
 
-    assert plan(moved, policy()) == (Remove(MESSAGE, FILE),)
+    assert plan(moved, policy()) == (Remove(MESSAGE, FILE, frozenset({"\\Flagged"})),)
 
 
-@pytest.mark.parametrize("replica", ["F", "S"])
-def test_file_waits_while_its_message_may_be_about_to_be_found_elsewhere(replica: str) -> None:
-    """It takes along what the device changed, or it is put back; where the device would not have it, it goes."""
+@pytest.mark.parametrize(("replica", "flag"), [("F", "\\Flagged"), ("S", "\\Seen")])
+def test_file_waits_while_its_message_may_be_about_to_be_found_elsewhere(replica: str, flag: str) -> None:
+    """It takes along what the device changed, or it is put back; if the device would not have it, the change goes."""
     moved = pair("", "", replica, is_gone=True)._replace(successor=Successor.ON_ITS_WAY)
 
     assert plan(moved, policy()) == ()
     assert is_in_doubt(moved, policy())
-    assert plan(moved, policy(selection=NOTHING)) == (Drop(MESSAGE, FILE),)
+    assert plan(moved, policy(selection=NOTHING)) == (Drop(MESSAGE, FILE, frozenset({flag})),)
     assert not is_in_doubt(moved, policy(selection=NOTHING))
 
 
