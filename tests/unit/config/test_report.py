@@ -38,7 +38,9 @@ count = 3
 
 [daemon]
 listen = "127.0.0.1:94640"
-log_format = "journald"
+
+[hooks]
+on_new_mail = ["notmuch", "new"]
 """
     assert problems(tmp_path, text) == [
         'syncd.toml:5: accounts.work.pasword: unknown key (did you mean "password"?)',
@@ -50,8 +52,7 @@ log_format = "journald"
         'syncd.toml:20: devices.nas.accounts: there is no account "wrok" (did you mean "work"?)',
         'syncd.toml:22: gaurd: unknown key (did you mean "guard"?)',
         "syncd.toml:26: daemon.listen: should have a port between 1 and 65535",
-        "syncd.toml:27: daemon.log_format: not available in this version of syncd; remove the key"
-        " (auto, console and json are available)",
+        "syncd.toml:29: hooks.on_new_mail: not available in this version of syncd; remove the key",
     ]
 
 
