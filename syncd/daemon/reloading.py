@@ -107,7 +107,7 @@ class Reloads:
 
     def _fail(self, waiting: Iterable[asyncio.Future[ReloadReport]], error: Exception) -> None:
         """Tell everybody of an error that is not one of the file."""
-        text = f"it could not be applied: {text_of(error)}"
+        text = f"it could not be applied: {text_of(error)} (syncd reload tries again)"
         log.error("reload_failed", error=text, exc_info=None if isinstance(error, SyncdError) else error)
         self._app.config_state = replace(self._app.config_state, problems=(text,), since_at=self._app.clock())
         for one in waiting:
