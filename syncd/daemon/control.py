@@ -126,7 +126,7 @@ class _Control:
 
     async def health(self, _: web.Request) -> web.Response:
         """Say that event loop and store answer."""
-        await health.check(self._app)
+        await health.check(self._app.db)
         return web.json_response({"health": "ok"})
 
     async def status(self, _: web.Request) -> web.Response:
