@@ -127,18 +127,28 @@ def test_user_is_made_with_the_store_as_its_home(tmp_path: Path) -> None:
 
 
 def test_directories_are_made_with_their_rights(tmp_path: Path) -> None:
-    """Configuration that may hold passwords, and mail, are for nobody else; only root can give them away."""
+    """Configuration that may hold passwords, and mail, are for nobody else; only root can give them away. What is there stays."""
     for name, line in (("passwd", "syncd:x:0:0::/:/bin/false\n"), ("group", "syncd:x:0:\n")):
         (tmp_path / "etc").mkdir(exist_ok=True)
         (tmp_path / "etc" / name).write_text(line)
-    (tmp_path / "etc" / "syncd").mkdir(mode=0o755)
-    (tmp_path / "etc" / "syncd" / "syncd.toml").touch(mode=0o644)
+    make = ("systemd-tmpfiles", "--create", f"--root={tmp_path}", SYSTEMD / "tmpfiles.d" / "syncd.conf")
 
-    verdict = judged("systemd-tmpfiles", "--create", f"--root={tmp_path}", SYSTEMD / "tmpfiles.d" / "syncd.conf")
+    verdict = judged(*make)
 
     if verdict.returncode != 0:
         pytest.skip(f"systemd-tmpfiles makes no directories here: {verdict.stderr.strip()}")
-    modes = {
-        path: (tmp_path / path).stat().st_mode & 0o7777 for path in ("etc/syncd", "etc/syncd/syncd.toml", "srv/mail")
-    }
-    assert modes == {"etc/syncd": 0o750, "etc/syncd/syncd.toml": 0o640, "srv/mail": 0o700}
+    directories = (tmp_path / "etc" / "syncd", tmp_path / "srv" / "mail")
+    file = directories[0] / "syncd.toml"
+    assert [mode_of(path) for path in directories] == [0o750, 0o700]
+
+    file.touch(mode=0o644)
+    for path in directories:
+        path.chmod(0o755)
+    judged(*make)
+
+    assert mode_of(file) == 0o640
+    assert [mode_of(path) for path in directories] == [0o755, 0o755], "somebody else's directory was taken over"
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
