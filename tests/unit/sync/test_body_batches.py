@@ -70,7 +70,8 @@ def test_body_for_which_there_is_no_room_is_an_error_of_its_own_and_discarded_in
     """What is in a buffer cannot be written, at the first try or when the file is closed."""
     spool, other = FileSpool(tmp_path), FileSpool(tmp_path)
     for one in (spool, other):
-        one._file = Path("/dev/full").open("r+b")
+        one._file.close()
+        one._file = Path("/dev/full").open("r+b")  # noqa: SIM115 - closed by the spool
         one.write(b"Subject: x\r\n\r\n")
     with pytest.raises(FileError, match="no space left"):
         spool.encoded()
