@@ -22,6 +22,7 @@ from syncd.config.sources import (
     KeyPath,
     config_files,
     default_values,
+    existing,
     from_credentials,
     from_environment,
     merged,
@@ -74,7 +75,10 @@ def read(
 
     path: the file, None for $SYNCD_CONFIG, else /etc/syncd/syncd.toml, else syncd/syncd.toml of the XDG directory.
     """
-    file = path if path is not None else _existing(config_files(environ))
+    file = path if path is not None else existing(config_files(environ))
+    if file is None:
+        places = " or ".join(map(str, config_files(environ)))
+        raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
     text, found = _content(file)
     written = _parsed(text, file)
     report = _Report(file, key_lines(text))
@@ -146,16 +150,6 @@ class _Report:
 def _place(where: str, file: str) -> tuple[bool, int]:
     line = where.removeprefix(f"{file}:")
     return (False, int(line)) if line.isdecimal() else (where != file, 0)
-
-
-def _existing(files: tuple[Path, ...]) -> Path:
-    # A file of the system that is not for us does not keep us from our own.
-    for usable in (lambda file: os.access(file, os.R_OK), os.path.exists):
-        for file in files:
-            if usable(file):
-                return file
-    places = " or ".join(map(str, files))
-    raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
 
 
 def _content(file: Path) -> tuple[str, os.stat_result]:

@@ -13,6 +13,7 @@ from syncd.config.sources import (
     SECRETS_DIRECTORY,
     config_files,
     default_values,
+    existing,
     from_credentials,
     from_environment,
     merged,
@@ -23,8 +24,8 @@ def socket_of(
     path: Path | None = None, *, environ: Mapping[str, str] = os.environ, secrets_directory: Path = SECRETS_DIRECTORY
 ) -> Path | None:
     """Return the socket that a configuration names, whatever else is wrong in it; None if that cannot be told."""
-    files = (path,) if path is not None else config_files(environ)
-    file = next((one for one in files if one.exists()), files[0])
+    files = config_files(environ)
+    file = path or existing(files) or files[0]
     values = merged(default_values(environ), _written(file))
     for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
         values = merged(values, layer.values)

@@ -5,6 +5,7 @@ same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_account
 override credentials, credentials override the file.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,17 @@ def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     if environ.get(CONFIG_VARIABLE):
         return (Path(environ[CONFIG_VARIABLE]),)
     return SYSTEM_FILE, _xdg(environ, "XDG_CONFIG_HOME", ".config") / "syncd" / "syncd.toml"
+
+
+def existing(files: tuple[Path, ...]) -> Path | None:
+    """Return the first of these that can be read, else the first that is there at all; None where none is."""
+    # A file of the system that is not for us does not keep us from our own.
+    # NOTE: Path.exists() raises below a directory that may not be searched, up to Python 3.11.
+    for usable in (lambda file: os.access(file, os.R_OK), os.path.exists):
+        for file in files:
+            if usable(file):
+                return file
+    return None
 
 
 def default_values(environ: Mapping[str, str]) -> dict[str, Any]:

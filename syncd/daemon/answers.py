@@ -183,11 +183,11 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class PurgeRequest:
-    """Name accounts and devices that the configuration does not have; none is all of them. is_dry: only say what."""
+    """Name accounts and devices that the configuration does not have. is_dry: only say what; none is all of them."""
 
     accounts: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
-    is_dry: bool = False
+    is_dry: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,8 +152,8 @@ class App:
             self._make_device(name)
 
         try:
-            await self._tasks.end([*ending, *_tasks_of(whom.accounts, whom.devices)])
-            await self.db.write(lambda _: None)  # what they wrote last is written now
+            self._wait_for(await self._tasks.end([*ending, *_tasks_of(whom.accounts, whom.devices)]))
+            await self.db.answered()  # what they wrote last is written now, or failed without them
         finally:
             self._start(whom.accounts, whom.devices)
 
@@ -176,6 +176,13 @@ class App:
             for name in names:
                 if name in supervisors:
                     self._tasks.start(f"{kind} {name}", supervisors[name].run)
+
+    def _wait_for(self, tasks: Iterable[str]) -> None:
+        """Say of those that take the place of these tasks why they have not begun."""
+        of = {"account": self.activities.accounts, "device": self.activities.devices}
+        for kind, _, name in (task.partition(" ") for task in tasks):
+            if kind in of and name in of[kind]:
+                of[kind][name].now("waiting for what served it before to end", self.clock())
 
     async def _with_mail_of(self, names: Collection[str]) -> frozenset[str]:
         """Return the devices that have mail of these accounts, whether they select them or not."""
@@ -205,7 +212,7 @@ class App:
         """Make what serves an account, for those who wait for what served it before as well."""
         config = self.config.accounts[name]
         before, mailboxes_before = self.accounts.get(name), self._mailboxes.pop(name, None)
-        activity = self.activities.accounts[name] = Activity()
+        activity = self.activities.accounts[name] = _after(self.activities.accounts.get(name))
         self._adjust.pop(name, None)
         password = self._passwords[name] = Password(config)
         if held is not None:
@@ -272,7 +279,7 @@ class App:
 
     def _make_device(self, name: str) -> None:
         """Make what serves a device, for those who wait for what served it before as well."""
-        before, activity = self._devices.get(name), Activity()
+        before, activity = self._devices.get(name), _after(self.activities.devices.get(name))
         device = Device(
             self.db,
             name,
@@ -348,6 +355,10 @@ async def open_app(
             await asyncio.to_thread(shutil.rmtree, spool_directory, ignore_errors=True)
     finally:
         await asyncio.to_thread(db.close)
+
+
+def _after(before: Activity | None) -> Activity:
+    return Activity() if before is None else before.successor()
 
 
 def _tasks_of(of_accounts: Iterable[str], of_devices: Iterable[str]) -> list[str]:

@@ -126,7 +126,7 @@ class _Control:
 
     async def health(self, _: web.Request) -> web.Response:
         """Say that event loop and store answer."""
-        await health.check(self._app)
+        await health.check(self._app.db)
         return web.json_response({"health": "ok"})
 
     async def status(self, _: web.Request) -> web.Response:
@@ -243,6 +243,8 @@ class _Control:
         app = self._app
         if wanted.is_dry:
             return _json(PURGED_JSON, await app.db.read(partial(read_left, config=app.config, wanted=wanted)))
+        if not (wanted.accounts or wanted.devices):
+            raise web.HTTPBadRequest(text="the request should name accounts or devices")
         report = await app.db.write(partial(purge, config=app.config, wanted=wanted))
         app.sweeper.look_now()
         self._reloads.ask()  # one that was held because of its old name is served then

@@ -17,7 +17,7 @@ from syncd.config.load import FileIdentity, identity_of
 from syncd.log import log
 
 _POLL_S = 5.0
-_SETTLE_S = 0.5
+_SETTLE_S = 1.0
 _STEP_MS = 200
 
 Look = tuple[FileIdentity | None, FileIdentity | None]
@@ -42,7 +42,7 @@ class Edits:
         self._known = await asyncio.to_thread(look, self.path)
 
     async def wait(self) -> None:
-        """Return when the file is another one than is known, and has stayed so for half a second."""
+        """Return when the file is another one than is known, and has stayed so for a second."""
         while True:
             try:
                 async with asyncio.timeout(self._poll_s):

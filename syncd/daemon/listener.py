@@ -19,9 +19,10 @@ from syncd.daemon.metrics import CONTENT_TYPE, exposition
 from syncd.errors import SyncdError, Temper, why_unreachable
 from syncd.log import log
 
-Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _CONNECTIONS_MAX = 64
+_FIRST_REQUEST_S = 10.0
 _IDLE_S = 120.0
 _ANSWERS_END_S = 1.0
 _READABLE = "names of accounts and devices, how they are, and how much mail comes and goes"
@@ -73,7 +74,7 @@ class _Answers:
     async def healthz(self, _: web.BaseRequest) -> web.Response:
         """Say that event loop and store answer: who does not hear that should start the daemon again."""
         try:
-            await health.check(self._app)
+            await health.check(self._app.db)
         except SyncdError as error:
             return _plain(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         return _plain(HTTPStatus.OK)
@@ -86,12 +87,45 @@ class _Answers:
 
 
 class _Server(web.Server):
-    """Take connections, but never so many that none are left for accounts and the store."""
+    """Take connections, but never so many that none are left for accounts and the store.
+
+    Of too many the one goes that asks for nothing and came first, so whoever keeps some open shuts nobody out.
+    """
+
+    def __init__(self, answers: Answer) -> None:
+        super().__init__(self._answer)
+        self._answers = answers
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        """Those that have asked for nothing yet, and what ends them."""
+        self._answering: set[web.RequestHandler] = set()
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > _CONNECTIONS_MAX:
-            transport.abort()
+        self._open[handler] = transport
+        # NOTE: aiohttp ends by itself only what is idle after a first request.
+        self._silent[handler] = asyncio.get_running_loop().call_later(_FIRST_REQUEST_S, transport.abort)
+        if len(self._open) > _CONNECTIONS_MAX:
+            idle = next(one for one in self._open if one not in self._answering)
+            self._open.pop(idle).abort()
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
+        self._is_heard(handler)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        handler = request.protocol
+        self._is_heard(handler)
+        self._answering.add(handler)
+        try:
+            return await self._answers(request)
+        finally:
+            self._answering.discard(handler)
+
+    def _is_heard(self, handler: web.RequestHandler) -> None:
+        if handler in self._silent:
+            self._silent.pop(handler).cancel()
 
     def __call__(self) -> web.RequestHandler:
         loop = asyncio.get_running_loop()

@@ -17,9 +17,11 @@ class Password:
         self._config = config
         self._known: str | None = None
         self._last: str | None = None
+        self._is_asked = False
 
     async def __call__(self) -> str:
         if self._known is None:
+            self._is_asked = True
             known = (await password_of(self._config)).get_secret_value()
             secrets.add(known)
             secrets.add(f"\0{self._config.username}\0{known}")  # as SASL PLAIN sends it (RFC 4616)
@@ -29,9 +31,10 @@ class Password:
     async def is_another(self) -> bool:
         """Tell whether the file that holds it has another one than was last read from there, refused or not.
 
-        A command is not asked: it may make a person touch a key. Where there is none to be had now, the old one stays.
+        One where there was none so far is another one. A command is not asked: it may make a person touch a key. Where
+        there is none to be had now, the old one stays.
         """
-        if self._config.password_file is None or self._last is None:
+        if self._config.password_file is None or not self._is_asked:
             return False
         try:
             async with asyncio.timeout(_FILE_S):

@@ -1,19 +1,22 @@
 """Floor 5: the configuration of a running daemon follows its file; one that cannot be used changes nothing.
 
-Theory. An edit, SIGHUP and `syncd reload` are three ways to ask for the same: read the file, compare it with what runs,
-apply the difference. One task does that, one after the other; whoever asks before it begins to read gets its outcome.
+Theory. An edit, SIGHUP and `syncd reload` are three ways to the same: read the file, compare it with what runs, apply
+the difference. That is done one after the other; whoever asks before the file is read gets the outcome. An edit alone
+is not believed that takes away every account or every device: a file that is empty or cut says that, too.
 """
 
 import asyncio
-import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NoReturn
 
 from syncd.config.changes import changes_between, with_other_passwords
+from syncd.config.checks import disagreements
 from syncd.config.load import Reading, read
-from syncd.config.problems import ConfigError
+from syncd.config.model import Config
+from syncd.config.problems import ConfigError, Problem, dotted
 from syncd.daemon import logs
 from syncd.daemon.answers import ReloadReport
 from syncd.daemon.app import App
@@ -37,6 +40,7 @@ class Reloads:
         self._asked = asked
         self._summary = summary
         self._edits = Edits(path, known=reading.identity)
+        self._turn = asyncio.Lock()
         self._waiting: list[asyncio.Future[ReloadReport]] = []
         app.config_state = ConfigStatus(app.clock(), str(path))
 
@@ -58,18 +62,23 @@ class Reloads:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                waiting, self._waiting = self._waiting, []
-                try:
-                    report = await self._reload()
-                except Exception as error:
-                    self._fail(waiting, error)
-                except BaseException:
-                    self._waiting += waiting
-                    raise
-                else:
-                    for one in waiting:
-                        if not one.done():
-                            one.set_result(report)
+                async with self._turn:
+                    await self._answer()
+
+    async def _answer(self) -> None:
+        """Reload for those who asked so far."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            report = await self._reload(is_asked=True)
+        except Exception as error:
+            self._fail(waiting, error)
+        except BaseException:
+            self._waiting += waiting
+            raise
+        else:
+            for one in waiting:
+                if not one.done():
+                    one.set_result(report)
 
     def stop(self) -> None:
         """Tell whoever waits that nothing is reloaded any more."""
@@ -80,18 +89,21 @@ class Reloads:
     async def _follow(self) -> NoReturn:
         while True:
             await self._edits.wait()
-            with contextlib.suppress(SyncdError):  # which the state of the configuration tells
-                await self.reload()
+            async with self._turn:
+                try:
+                    await self._reload(is_asked=False)
+                except Exception as error:
+                    self._fail((), error)
 
-    async def _reload(self) -> ReloadReport:
+    async def _reload(self, *, is_asked: bool) -> ReloadReport:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             await self._edits.know()
             try:
                 reading = await asyncio.to_thread(read, self._path)
+                return await self._apply(reading, is_asked=is_asked)
             except ConfigError as error:
                 return self._refuse(error)
-            return await self._apply(reading)
         finally:
             notify_status(self._summary(), "READY=1")
 
@@ -107,16 +119,18 @@ class Reloads:
 
     def _fail(self, waiting: Iterable[asyncio.Future[ReloadReport]], error: Exception) -> None:
         """Tell everybody of an error that is not one of the file."""
-        text = f"it could not be applied: {text_of(error)}"
+        text = f"it could not be applied: {text_of(error)} (syncd reload tries again)"
         log.error("reload_failed", error=text, exc_info=None if isinstance(error, SyncdError) else error)
         self._app.config_state = replace(self._app.config_state, problems=(text,), since_at=self._app.clock())
         for one in waiting:
             if not one.done():
                 one.set_exception(SyncdError(text))
 
-    async def _apply(self, reading: Reading) -> ReloadReport:
+    async def _apply(self, reading: Reading, *, is_asked: bool) -> ReloadReport:
         app = self._app
         changes = changes_between(app.config, reading.config)
+        if problems := await asyncio.to_thread(self._objections, changes.config, is_asked=is_asked):
+            raise ConfigError(problems)
         changes = with_other_passwords(changes, await app.other_passwords())
         report = ReloadReport(
             str(self._path),
@@ -136,6 +150,21 @@ class Reloads:
         _log(report)
         return report
 
+    def _objections(self, wanted: Config, *, is_asked: bool) -> tuple[Problem, ...]:
+        """Return what speaks against going on with this; blocks."""
+        # NOTE: it is of two files: what counts at a restart only, such as the store, is still that of the old one.
+        found = disagreements(wanted, accounts=wanted.accounts)
+        problems = [Problem(str(self._path), dotted(key), f"{text} that runs") for key, text in found]
+        running = self._app.config
+        for kind, before, after in (
+            ("account", running.accounts, wanted.accounts),
+            ("device", running.devices, wanted.devices),
+        ):
+            if before and not after and not is_asked:
+                text = f"no {kind} is left: syncd reload applies it if it is meant"
+                problems.append(Problem(str(self._path), "", text))
+        return tuple(problems)
+
 
 def _log(report: ReloadReport) -> None:
     kinds = {"accounts": report.accounts, "devices": report.devices}
@@ -143,4 +172,5 @@ def _log(report: ReloadReport) -> None:
         f"{kind}_{how}": getattr(one, how) for kind, one in kinds.items() for how in ("added", "removed", "changed")
     }
     found |= {"keys": report.keys, "at_restart": report.at_restart}
-    log.info("config_reloaded", **{key: value for key, value in found.items() if value})
+    level = logging.WARNING if report.accounts.removed or report.devices.removed else logging.INFO
+    log.log(level, "config_reloaded", **{key: value for key, value in found.items() if value})

@@ -26,16 +26,16 @@ class Tasks:
         self._alive.add(task)
         task.add_done_callback(self._done)
 
-    async def end(self, names: Collection[str]) -> None:
-        """End what has these names, and return when it has ended, or after three seconds."""
-        await self._end(self._named(names))
+    async def end(self, names: Collection[str]) -> tuple[str, ...]:
+        """End what has these names, and return when it has ended, or after three seconds with the names of the rest."""
+        return _told(await self._end(self._named(names)))
 
     async def stop(self) -> None:
         """End everything within three seconds, and start nothing any more."""
         self._is_stopped = True
-        if pending := await self._end(set(self._alive)):
-            log.warning("tasks_abandoned", tasks=sorted(task.get_name() for task in pending))
-            self._alive -= pending
+        pending = await self._end(set(self._alive))
+        _told(pending)
+        self._alive -= pending
 
     async def failure(self) -> SyncdError:
         """Return, once there is one, the error that a task could not keep."""
@@ -61,6 +61,13 @@ class Tasks:
             log.error("supervisor_failed", task=task.get_name(), exc_info=error)
             error = SyncdError("a task could not be supervised any more; the log says why")
         self._failure.set_result(error)
+
+
+def _told(abandoned: Collection[asyncio.Task[None]]) -> tuple[str, ...]:
+    names = tuple(sorted(task.get_name() for task in abandoned))
+    if names:
+        log.warning("tasks_abandoned", tasks=names)
+    return names
 
 
 async def _run_after(before: Collection[asyncio.Task[None]], run: Callable[[], Awaitable[None]]) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 
 @dataclass(slots=True)
@@ -42,6 +43,10 @@ class Activity:
         self.error, self.retry_at, self.is_refused = error, retry_at, is_refusal
         self.failures += 1
         self.refusals += is_refusal
+
+    def successor(self) -> Self:
+        """Return what describes the task that takes its place: it begins, and what was so far is no less true."""
+        return replace(self, doing="starting", since=0.0, done=0, total=0, retry_at=None, mode="", rests_s=None)
 
     @contextmanager
     def resting(self, doing: str, at: float, *, at_most_s: float) -> Iterator[None]:

@@ -73,7 +73,8 @@ class Requests:
                 future.set_result(None)
 
     def inherit(self, other: "Requests") -> None:
-        """Let those who wait for another task wait for this one, which takes its place."""
+        """Let those who wait for another task wait for this one, which takes its place and counts on."""
+        self.passes, self.passes_s = other.passes, other.passes_s
         if waiting := other._taken + other._waiting:
             other._taken, other._waiting = [], []
             self._waiting += waiting

@@ -44,6 +44,9 @@ def test_what_is_not_configured_any_more_is_shown_and_purged(
     daemon.configure({"accounts": {"work": accounts["work"]}, "devices": {"laptop": roots["laptop"]}})
     with daemon:
         assert daemon.syncd("purge").stdout == "account isp: 2 messages, which no server has\n"
+        assert daemon.request("POST", "/purge", b'{"is_dry": false}')[0] == 400
+        assert daemon.request("POST", "/purge", b"{}")[0] == 200
+        assert daemon.syncd("purge").stdout == "account isp: 2 messages, which no server has\n"
         asked = daemon.syncd("purge", "--account", "isp", "--yes")
         assert asked.stdout == "account isp: 2 messages, which no server has\nit is being removed\n"
         wait_until(lambda: "bodies_swept" in daemon.log(), 20, "the sweep does not wait for its day")

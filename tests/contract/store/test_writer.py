@@ -11,6 +11,7 @@ from itertools import islice
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from syncd.daemon import health
 from syncd.errors import Reach, StoreError
 from syncd.store import writer as writer_module
 from syncd.store.database import Database
@@ -64,6 +65,15 @@ async def test_writer_answers_when_it_has_ended_what_came_before_and_writes_noth
         await answered
 
     assert len(commits) == 1, "that of the write that held the writer"
+
+
+async def test_question_whether_the_store_answers_is_no_write(database: Database) -> None:
+    """Or a probe every few seconds would end the rest of a daemon with nothing to do."""
+    before = database.writes
+
+    await health.check(database)
+
+    assert database.writes == before
 
 
 async def test_writes_asked_for_together_share_commits(database: Database) -> None:

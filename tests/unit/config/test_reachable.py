@@ -1,11 +1,16 @@
 """Where the daemon answers, whatever is wrong in its configuration."""
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from syncd.config.reachable import socket_of
 
+NOBODY = 65534
 SOCKET = '[daemon]\n# where\nsocket = "/run/mine.sock" # mine\n'
 
 
@@ -43,6 +48,34 @@ def test_variable_is_stronger_and_relative_paths_begin_at_the_file(tmp_path: Pat
 def test_socket_that_is_no_path_is_not_known(tmp_path: Path) -> None:
     """Then the problems of the file are all that can be told."""
     assert socket_in(tmp_path, "[daemon]\nsocket = 7\n") is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(
+    "mode", [0o750, 0o755], ids=["directory that may not be searched", "file that may not be read"]
+)
+@pytest.mark.parametrize("has_own", [True, False])
+def test_file_of_the_system_that_is_not_for_us_does_not_keep_us_from_our_own(mode: int, has_own: bool) -> None:
+    """`syncd status` of an ordinary user asks his own daemon; the same file is chosen as by `syncd run`."""
+    program = (
+        "import os, sys; from pathlib import Path; from syncd.config import reachable, sources\n"
+        "sources.SYSTEM_FILE = Path(sys.argv[1], 'etc', 'syncd.toml')\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "print(reachable.socket_of(environ={'HOME': sys.argv[1]}))\n"
+    )
+    with tempfile.TemporaryDirectory(dir="/tmp") as home:
+        Path(home).chmod(0o755)
+        system, own = Path(home, "etc", "syncd.toml"), Path(home, ".config", "syncd", "syncd.toml")
+        for file, socket in ((system, "/run/system.sock"), *([(own, "/run/own.sock")] if has_own else ())):
+            file.parent.mkdir(parents=True)
+            file.write_text(f'[daemon]\nsocket = "{socket}"\n')
+        system.chmod(0o640)
+        system.parent.chmod(mode)
+
+        said = subprocess.run([sys.executable, "-c", program, home], capture_output=True, text=True, timeout=60)
+
+        found = "/run/own.sock" if has_own else f"{home}/.local/state/syncd/syncd.sock"
+        assert (said.stdout, said.stderr) == (f"{found}\n", "")
 
 
 def socket_in(directory: Path, text: str, **variables: str) -> Path | None:

@@ -1,9 +1,14 @@
 """An app that goes on with another configuration while somebody waits for a sync."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+
+from sqlalchemy import Engine, event
 
 from syncd.config.changes import changes_between
 from syncd.daemon.app import App, open_app
@@ -31,6 +36,13 @@ async def silent_server() -> AsyncIterator[int]:
     finally:
         ending.set()
         server.close()
+
+
+@asynccontextmanager
+async def closing_server() -> AsyncIterator[int]:
+    """Yield the port of a server that hangs up on everybody."""
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
 
 
 @asynccontextmanager
@@ -120,6 +132,68 @@ async def test_refused_login_is_not_tried_again_for_an_edit_that_does_not_concer
         assert len(logins) == tried
         await edit(f"{account('work', port, ca_file='/etc/ssl/cert.pem')}{LAPTOP}")
         await until(lambda: len(logins) > tried)
+
+
+async def test_who_fails_is_no_better_for_an_edit(tmp_path: Path) -> None:
+    """Nobody hears of a recovery, and no counter begins anew, before its server has let it in again."""
+    (tmp_path / "laptop").write_text("a file where a directory should be")
+    async with closing_server() as port, running(tmp_path, account("work", port) + LAPTOP) as (app, edit):
+        activities = app.activities
+        await until(lambda: activities.accounts["work"].error and activities.devices["laptop"].error)
+        before = replace(activities.accounts["work"]), replace(activities.devices["laptop"])
+        app.devices["laptop"].task.requests.passes = 7
+
+        editing = edit(f'{account("work", port, ca_file="/etc/ssl/cert.pem")}{LAPTOP}max_age = "9d"\n')
+        while not editing.done():
+            assert activities.accounts["work"].error is not None
+            assert activities.devices["laptop"].error is not None
+            await asyncio.sleep(0)
+        await editing
+
+        after = activities.accounts["work"], activities.devices["laptop"]
+        assert all(new.failures >= old.failures >= 1 for old, new in zip(before, after, strict=True))
+        assert app.devices["laptop"].task.requests.passes == 7
+
+
+async def test_edit_counts_whole_although_the_store_fails_meanwhile(tmp_path: Path) -> None:
+    """What was switched is not taken for what could not be applied."""
+
+    def fail(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if "work" in app.accounts and statement.startswith("BEGIN IMMEDIATE"):
+            raise sqlite3.OperationalError("disk I/O error")
+
+    async with silent_server() as port, running(tmp_path, EMPTY) as (app, edit):
+        event.listen(Engine, "before_cursor_execute", fail)
+        try:
+            await edit(account("work", port))
+        finally:
+            event.remove(Engine, "before_cursor_execute", fail)
+
+        await until(lambda: app.activities.accounts["work"].doing == "connecting")
+
+
+async def test_device_whose_former_task_does_not_end_says_that_it_waits(tmp_path: Path) -> None:
+    """A file system that hangs keeps a task; status says why the one in its place does not begin."""
+    may_end = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    async with running(tmp_path, EMPTY) as (app, edit):
+        app._tasks.start("device laptop", stubborn)
+        await asyncio.sleep(0)
+
+        try:
+            await edit(LAPTOP)
+            doing = app.activities.devices["laptop"].doing
+        finally:
+            may_end.set()
+
+        assert doing == "waiting for what served it before to end"
+        await Syncs(app).sync([])
+        assert app.activities.devices["laptop"].doing == "idle"
 
 
 async def test_adoption_that_is_waited_for_ends_with_its_device(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
+from syncd.daemon import listener
 from syncd.daemon.app import App, open_app
 from syncd.daemon.figures import Meter
 from syncd.daemon.listener import listening
@@ -129,22 +130,35 @@ async def test_nothing_else_is_answered_and_nothing_is_said_of_what_answers(
 
 
 async def test_many_connections_leave_room_for_accounts_and_store(tmp_path: Path) -> None:
-    """Whoever opens connections without end is left standing, and those that are open are answered."""
+    """Whoever opens connections without end shuts out himself: the oldest idle ones end, the newest are answered."""
     async with watched(tmp_path) as (_, port):
         streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(80)]
         async with asyncio.timeout(READY_S):
-            closed = [await _is_closed(reader) for reader, _ in streams[64:]]
-        reader, writer = streams[0]
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        first = await reader.read()
+            closed = [await _is_closed(reader) for reader, _ in streams[:16]]
+        answers = []
+        for reader, writer in (streams[16], streams[79]):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answers.append(await reader.read())
         for _, writer in streams:
             writer.close()
 
-        again = await get(port, "/healthz")
-
     assert closed == [True] * 16
-    assert first.startswith(b"HTTP/1.1 200")
-    assert again[0] == 200
+    assert all(one.startswith(b"HTTP/1.1 200") for one in answers)
+
+
+async def test_connection_that_asks_for_nothing_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has asked once may wait longer for its next request."""
+    monkeypatch.setattr(listener, "_FIRST_REQUEST_S", 0.3)
+    async with watched(tmp_path) as (_, port), asyncio.timeout(READY_S):
+        asking, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asking.readuntil(b"stopping\n")
+        silent, _ = await asyncio.open_connection("127.0.0.1", port)
+        assert await _is_closed(silent)
+
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await asking.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503")
+        writer.close()
 
 
 async def _is_closed(reader: asyncio.StreamReader) -> bool:
@@ -170,7 +184,7 @@ async def test_watching_costs_the_store_nothing_while_nothing_is_written(tmp_pat
             await get(port, "/healthz")
             await get(port, "/readyz")
 
-    assert (of_scrape, of_probes) == ([], ["BEGIN IMMEDIATE"])
+    assert (of_scrape, of_probes) == ([], ["BEGIN", "SELECT 1"])
     assert app.db.writes == writes
     (laptop,) = figures.devices
     assert (laptop.tally.state, laptop.runs.rounds >= 2) == ("active", True)

@@ -6,6 +6,7 @@ import pytest
 
 from syncd.config.model import ImapConfig
 from syncd.daemon.passwords import Password
+from syncd.errors import SecretError
 
 
 def password_of(**keys: object) -> Password:
@@ -32,6 +33,20 @@ async def test_file_with_another_password_is_told_from_one_that_is_only_written_
     assert await password.is_another()
     file.unlink()
     assert not await password.is_another()
+
+
+async def test_file_that_is_made_after_it_was_missed_is_another_one(tmp_path: Path) -> None:
+    """Its account need not wait until it is tried again."""
+    file = tmp_path / "password"
+    password = password_of(password_file=str(file))
+    with pytest.raises(SecretError):
+        await password()
+    assert not await password.is_another()
+
+    file.write_text("new\n")
+    file.chmod(0o600)
+
+    assert await password.is_another()
 
 
 async def test_command_is_not_run_to_find_out(tmp_path: Path) -> None:
