@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import stat
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +57,8 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BODY_MAX_BYTES = 64 * 1024
+_PEER = struct.Struct("3i")
+"""Process, user and group of who connected (ucred of unix(7))."""
 _PROBE_S = 1.0
 _ANSWERS_END_S = 1.0
 _LISTEN_STEP_S = 0.2
@@ -106,7 +111,7 @@ class _Control:
         self._daemon = this_daemon(started_at=app.clock())
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_told])
+        application = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_owned, _told])
         application.router.add_get("/health", self.health)
         application.router.add_get("/status", self.status)
         application.router.add_get("/plan", self.plan)
@@ -266,6 +271,18 @@ class _Control:
     async def reload(self, _: web.Request) -> web.Response:
         """Read the configuration again, and tell what of it counts now; that of a file with problems is as it was."""
         return _json(RELOADED_JSON, await self._reloads.reload())
+
+
+@web.middleware
+async def _owned(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer nobody but the owner and root, whatever has become of the rights of the socket."""
+    credentials = request.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    _, uid, _ = _PEER.unpack(credentials)
+    if uid in (0, os.geteuid()):
+        return await handler(request)
+    answer = web.json_response({"error": "only the owner of the daemon may ask"}, status=HTTPStatus.FORBIDDEN)
+    answer.force_close()
+    return answer
 
 
 @web.middleware

@@ -1,0 +1,52 @@
+"""Who may ask on the control socket."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from syncd.daemon.app import open_app
+from syncd.daemon.control import control_socket
+from syncd.daemon.reloading import Reloads
+from tests.unit.config.builders import reading
+
+DEADLINE_S = 30.0
+NOBODY = 65534
+ASK = """
+import os, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+channel = socket.socket(socket.AF_UNIX); channel.connect(sys.argv[1])
+channel.sendall(b"GET /health HTTP/1.1\\r\\nHost: x\\r\\n" + sys.argv[3].encode() + b"\\r\\n")
+answer = b""
+while piece := channel.recv(4096): answer += piece
+print(answer.decode())
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+async def test_nobody_but_owner_and_root_is_answered() -> None:
+    """Also where a person has given the socket to everybody; and the connection is over."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        path = Path(place, "sock")
+        was = reading(Path(place), f'[daemon]\nsocket = "{path}"\n')
+        async with asyncio.timeout(DEADLINE_S), open_app(was.config) as app:
+            async with control_socket(app, Reloads(app, was, asked=asyncio.Event(), summary=str)):
+                path.chmod(0o666)
+                refused = await asked(path, NOBODY, "")
+                answered = await asked(path, os.getuid(), "Connection: close\r\n")
+
+    assert refused.startswith("HTTP/1.1 403")
+    assert "only the owner of the daemon may ask" in refused
+    assert answered.startswith("HTTP/1.1 200")
+
+
+async def asked(path: Path, uid: int, header: str) -> str:
+    """Return all that this user is told before the connection is closed."""
+    asking = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ASK, str(path), str(uid), header, stdout=asyncio.subprocess.PIPE
+    )
+    return (await asking.communicate())[0].decode()
