@@ -40,7 +40,8 @@ def run_interruptibly(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -
     resource.setrlimit(
         resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1])
     )  # it would hold passwords
-    faulthandler.enable(file=2)  # so that a kill by the watchdog says where each thread was; it shows no values
+    faulthandler.enable(file=2)  # a crash says where each thread was; it shows no values
+    signal.signal(signal.SIGABRT, _say_where_and_end)
     _tune_interpreter()
     watchdog = threading.Timer(_CUT_SHORT_S, _cut_short, (code_if_cut_short,))
     watchdog.daemon = True
@@ -49,6 +50,17 @@ def run_interruptibly(work: Coroutine[Any, Any, T], *, code_if_cut_short: int) -
             return runner.run(_interruptible(work, on_signal=watchdog.start))
     finally:
         watchdog.cancel()
+
+
+def _say_where_and_end(signum: int, _: object) -> None:
+    """End as a watchdog wants it, and say where each thread is.
+
+    NOTE: here, where no other thread runs Python, and not by what `faulthandler` has for this signal: that reads the
+    frames of threads that go on, and may crash over it.
+    """
+    faulthandler.dump_traceback(file=2, all_threads=True)
+    signal.signal(signum, signal.SIG_DFL)
+    signal.raise_signal(signum)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -17,7 +17,10 @@ _COARSE_TICK_NS = 2_500_000_000
 """More than the tick of file systems that keep whole hundredths of a second, seconds, or every other second."""
 
 ChangedNs = tuple[int, ...]
-"""The times of new/ and cur/, which change with every name that comes, goes or changes."""
+"""The times of new/ and cur/, which change with every name that comes, goes or changes.
+
+Whoever asks what letters mean, too, has those of the list of keywords beside them.
+"""
 
 
 class SeenFile(NamedTuple):

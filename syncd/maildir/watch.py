@@ -103,19 +103,28 @@ class Pending:
 
 
 async def watch(
-    path: Path, *, stop: asyncio.Event, mode: WatchMode = WatchMode.AUTO, poll_interval_s: float = 2.0
+    path: Path,
+    *,
+    stop: asyncio.Event,
+    mode: WatchMode = WatchMode.AUTO,
+    poll_interval_s: float = 2.0,
+    names_files: Callable[[bool], None] = lambda _: None,
 ) -> AsyncGenerator[Changes, None]:
     """Yield changes below a device root until `stop` is set; the first is OVERFLOW, once nothing can be missed.
 
     Our own changes are among them. DeviceAwayError when the root is not there. Close it (contextlib.aclosing)
     when leaving early.
+
+    names_files: told when files are named from now on, and when no more: sweeps name mailboxes.
     """
     if mode is WatchMode.AUTO and not await asyncio.to_thread(is_shared, path):
         pump = _Pump(path, stop)
+        names_files(True)
         try:
             while changes := await pump.taken():
                 yield changes
         finally:
+            names_files(False)
             await pump.end()
         if stop.is_set():
             return

@@ -20,9 +20,10 @@ from sqlalchemy import (
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
+from syncd.store import carried_changes
 from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import rows_at_once
-from syncd.store.schema import journal, mailbox, replica, replica_message, server_message, trouble
+from syncd.store.schema import carried_change, journal, mailbox, replica, replica_message, server_message, trouble
 
 
 class WantedBody(NamedTuple):
@@ -38,8 +39,8 @@ def wanted_bodies(
 ) -> tuple[WantedBody, ...]:
     """Return messages without a body that at least one of `selections` takes, newest UIDs first.
 
-    Or of which a device may have the file already, by its size. Those set aside wait for the retry of their trouble,
-    and those that may be what a device added, until that is known.
+    Or of which a device may have the file already, by its size, or to which a change was carried. Those set aside wait
+    for the retry of their trouble, and those that may be what a device added, until that is known.
     """
     is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
     query = select(server_message.c.id, server_message.c.uid, server_message.c.size_bytes).where(is_wanted)
@@ -72,13 +73,15 @@ def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
 
 
 def mailboxes_with_due_stores(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
-    """Return the mailboxes in which the server refused a change that is due to be tried again."""
-    return _due_mailboxes(conn, account_id=account_id, has_body=True, now=now)
+    """Return the mailboxes in which a change is to be stored that the server refused before, or that was carried."""
+    due = _due_mailboxes(conn, account_id=account_id, has_body=True, now=now)
+    return due | carried_changes.mailboxes_with_changes(conn, account_id=account_id, now=now)
 
 
 def mailboxes_with_due_bodies(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
-    """Return the mailboxes in which the server did not give a body that is due to be tried again."""
-    return _due_mailboxes(conn, account_id=account_id, has_body=False, now=now)
+    """Return the mailboxes of which a body is due that was not given before, or that tells where a change belongs."""
+    due = _due_mailboxes(conn, account_id=account_id, has_body=False, now=now)
+    return due | carried_changes.mailboxes_without_bodies(conn, account_id=account_id, now=now)
 
 
 def _is_wanted(
@@ -95,6 +98,7 @@ def _is_wanted(
         ~exists(_begun_below(message.mailbox_id, message.uidvalidity, message.uid)),
         or_(
             message.size_bytes.in_(_sizes_found(mailbox_id)),
+            message.id.in_(select(carried_change.c.message_id)),
             *(_taken_by(selection) for selection in selections),
         ),
     )

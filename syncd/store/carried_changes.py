@@ -3,13 +3,15 @@
 Theory. Where the device takes that mailbox, its file goes along, and what it changed stays a difference (`shifts`).
 Where it does not, or the file cannot go along, the file is removed, and with it what nobody has heard of. So the
 transaction that removes the row writes the change down for the message as it is elsewhere, and the account stores it
-there like any other. A row waits until it is known that it is the same message, and goes once it says nothing new.
+there like any other, once it has the body that tells that it is the same message. A row goes once it says nothing new,
+or when its message is nowhere any more; what lies in a mailbox that is not synced waits until it is.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.reconcile.effects import Drop, Remove
@@ -25,7 +27,7 @@ _row = carried_change.c
 class CarriedChange:
     """A change that a device made of a message in one mailbox, to be stored in another.
 
-    flags: of the message there. is_same: it has the body that the file had; else it is another one, or gone.
+    flags: of the message there. is_same: it has the body that the file had; else it is another one.
     """
 
     id: int
@@ -43,20 +45,34 @@ def carry(conn: Connection, of: ReplicaRow, removed: Iterable[Remove | Drop]) ->
     changed = {one.message_id: one for one in removed if one.add or one.remove}
     if not changed:
         return
-    there = moved_to(conn, of, changed)
-    bodies = select(server_message.c.id, server_message.c.body_id)
-    body_of = {row.id: row.body_id for row in rows_in(conn, bodies, server_message.c.id, there)}
+    follow(conn)
+    there = moved_to(conn, changed, mailbox_id=of.mailbox_id, device_id=of.device_id)
+    bodies = select(_message.id, _message.body_id)
+    body_of = {row.id: row.body_id for row in rows_in(conn, bodies, _message.id, changed)}
     rows = [
         {
             "device_id": of.device_id,
-            "message_id": new_id,
-            "body_id": body_of[old_id],
-            "flags_add": format_flags(changed[old_id].add),
-            "flags_remove": format_flags(changed[old_id].remove),
+            "message_id": there.get(id_, id_),  # gone on in this very moment: it is looked for again
+            "body_id": body_of[id_],
+            "flags_add": format_flags(one.add),
+            "flags_remove": format_flags(one.remove),
         }
-        for old_id, new_id in there.items()
+        for id_, one in changed.items()
     ]
     insert_at_once(conn, carried_change, rows)
+
+
+def follow(conn: Connection) -> None:
+    """Carry on what was carried to messages that went on since, and forget it of those that are nowhere any more."""
+    by_place: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for row in conn.execute(_GONE):
+        by_place[row.mailbox_id, row.device_id].append((row.message_id, row.id))
+    for (mailbox_id, device_id), gone in by_place.items():
+        there = moved_to(conn, {id_ for id_, _ in gone}, mailbox_id=mailbox_id, device_id=device_id)
+        for message_id, row_id in gone:
+            if message_id in there:
+                conn.execute(update(carried_change).where(_row.id == row_id).values(message_id=there[message_id]))
+        drop(conn, [row_id for message_id, row_id in gone if message_id not in there])
 
 
 def mailboxes_with_changes(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
@@ -64,8 +80,14 @@ def mailboxes_with_changes(conn: Connection, *, account_id: int, now: float) -> 
     return frozenset(conn.execute(_MAILBOXES, {"of_account": account_id, "by": now}).scalars())
 
 
-def carried_changes(conn: Connection, *, mailbox_id: int) -> tuple[CarriedChange, ...]:
-    """Return what was carried to the messages of a mailbox, oldest first, but for those whose body is not known."""
+def mailboxes_without_bodies(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
+    """Return the mailboxes with messages of which only the body tells whether a change is for them."""
+    return frozenset(conn.execute(_MAILBOXES_WITHOUT_BODIES, {"of_account": account_id, "by": now}).scalars())
+
+
+def carried_changes(conn: Connection, *, mailbox_id: int, limit: int, now: float) -> tuple[CarriedChange, ...]:
+    """Return what was carried to the messages of a mailbox, oldest first, but for what waits."""
+    found = conn.execute(_OF_MAILBOX.limit(limit), {"of_mailbox": mailbox_id, "by": now})
     return tuple(
         CarriedChange(
             id=row.id,
@@ -75,9 +97,9 @@ def carried_changes(conn: Connection, *, mailbox_id: int) -> tuple[CarriedChange
             flags=parse_flags(row.flags),
             add=parse_flags(row.flags_add),
             remove=parse_flags(row.flags_remove),
-            is_same=row.gone_at is None and row.new_body_id == row.body_id,
+            is_same=row.new_body_id == row.body_id,
         )
-        for row in conn.execute(_OF_MAILBOX, {"of_mailbox": mailbox_id})
+        for row in found
     )
 
 
@@ -87,22 +109,43 @@ def drop(conn: Connection, ids: Iterable[int]) -> None:
         conn.execute(delete(carried_change).where(is_one_of(conn, _row.id, ids)))
 
 
+def is_live() -> ColumnElement[bool]:
+    """Say of a carried change that its message is there, in a mailbox that is synced."""
+    is_synced = and_(mailbox.c.gone_at.is_(None), mailbox.c.is_selectable, mailbox.c.is_selected)
+    of_mailbox = exists().where(mailbox.c.id == _message.mailbox_id, is_synced)
+    return exists().where(_message.id == _row.message_id, _message.gone_at.is_(None), of_mailbox)
+
+
 _message = server_message.c
 # NOTE: without the sum SQLite reads whole mailboxes instead of the few rows that are carried.
 _mailbox_id = _message.mailbox_id + 0
-_known = (_message.body_id.is_not(None), _message.gone_at.is_not(None))
-_OF_MAILBOX = (
-    select(*_row, _message.uid, _message.flags, _message.gone_at, _message.body_id.label("new_body_id"))
-    .join(server_message, _message.id == _row.message_id)
-    .where(_mailbox_id == bindparam("of_mailbox"), or_(*_known))
-    .order_by(_row.id)
-)
-_waits = exists().where(
+_awake = ~exists().where(
     trouble.c.message_id == _message.id, trouble.c.device_id.is_(None), trouble.c.retry_at > bindparam("by")
 )
-_MAILBOXES = select(mailbox.c.id).where(
-    mailbox.c.account_id == bindparam("of_account"),
-    mailbox.c.id.in_(
-        select(_message.mailbox_id).where(_message.id.in_(select(_row.message_id)), or_(*_known), ~_waits)
-    ),
+_OF_MAILBOX = (
+    select(*_row, _message.uid, _message.flags, _message.body_id.label("new_body_id"))
+    .join(server_message, _message.id == _row.message_id)
+    .where(_mailbox_id == bindparam("of_mailbox"), _message.body_id.is_not(None), _message.gone_at.is_(None), _awake)
+    .order_by(_row.id)
 )
+_GONE = (
+    select(_row.id, _row.device_id, _row.message_id, _message.mailbox_id)
+    .join(server_message, _message.id == _row.message_id)
+    .where(_message.gone_at.is_not(None))
+)
+
+
+def _mailboxes(is_known: ColumnElement[bool]) -> Select[int]:
+    carried = select(_row.message_id)
+    mine = select(_message.mailbox_id).where(_message.id.in_(carried), _message.gone_at.is_(None), is_known, _awake)
+    return select(mailbox.c.id).where(
+        mailbox.c.account_id == bindparam("of_account"),
+        mailbox.c.gone_at.is_(None),
+        mailbox.c.is_selectable,
+        mailbox.c.is_selected,
+        mailbox.c.id.in_(mine),
+    )
+
+
+_MAILBOXES = _mailboxes(_message.body_id.is_not(None))
+_MAILBOXES_WITHOUT_BODIES = _mailboxes(_message.body_id.is_(None))

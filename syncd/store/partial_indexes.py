@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Column, Index, text
 
-from syncd.store.schema import metadata, replica_message, server_message
+from syncd.store.schema import metadata, replica_message, server_message, uidl
 
 __all__ = ["metadata"]
 
@@ -23,4 +23,5 @@ _partial_index(
     "ix_server_message_wanted", _message.mailbox_id, _message.uid, where="body_id IS NULL AND gone_at IS NULL"
 )
 _partial_index("ix_server_message_email_id", _message.email_id, where="email_id IS NOT NULL")
+_partial_index("ix_uidl_message_id", uidl.c.message_id, where="message_id IS NOT NULL")
 _partial_index("ix_replica_message_unsettled", _file.replica_id, _file.state, where="state <> 'present'")

@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, delete, exists, func, select, update
 
+from syncd.store.holds import HoldScope
 from syncd.store.queries import is_one_of
 from syncd.store.schema import (
     account,
     base_message,
     body,
     device,
+    guard_removal,
+    hold,
     mailbox,
     replica,
     replica_message,
@@ -63,12 +66,17 @@ def purge(conn: Connection, left: Iterable[Left]) -> None:
     conn.execute(update(store).values(swept_at=0.0))
 
 
+def is_any_purged(conn: Connection) -> bool:
+    """Tell whether anything that was purged is still to be removed."""
+    found = (_nameless(table.c.name, table.c.id).limit(1) for table in (account, device))
+    return any(conn.execute(query).first() is not None for query in found)
+
+
 def remove_purged(conn: Connection, *, count: int) -> bool:
     """Remove about `count` rows of what was purged, and tell whether there may be more."""
     for account_id in conn.execute(_nameless(account.c.name, account.c.id)).scalars():
         mine = select(mailbox.c.id).where(mailbox.c.account_id == account_id)
         message = server_message.c
-        # NOTE: what custody knows goes before its messages, for by those it is not found without reading all of it.
         if _remove(conn, uidl.c.id, uidl.c.account_id == account_id, count=count):
             return True
         found = select(message.id, message.body_id).where(message.mailbox_id.in_(mine)).limit(count)
@@ -78,10 +86,12 @@ def remove_purged(conn: Connection, *, count: int) -> bool:
             return True
         if _remove_files(conn, select(replica.c.id).where(replica.c.mailbox_id.in_(mine)), count=count):
             return True
+        _remove_of_guard(conn, (HoldScope.OF_ACCOUNT,), account_id)
         conn.execute(delete(account).where(account.c.id == account_id))
         return True
     for device_id in conn.execute(_nameless(device.c.name, device.c.id)).scalars():
         if not _remove_files(conn, select(replica.c.id).where(replica.c.device_id == device_id), count=count):
+            _remove_of_guard(conn, (HoldScope.ON_DEVICE, HoldScope.BY_DEVICE), device_id)
             conn.execute(delete(device).where(device.c.id == device_id))
         return True
     return False
@@ -95,9 +105,9 @@ def _accounts_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
         .where(mailbox.c.account_id == account.c.id, server_message.c.gone_at.is_(None))
         .scalar_subquery()
     )
-    for row in conn.execute(select(account.c.name, account.c.kind, count.label("messages")).order_by(account.c.name)):
-        if row.name not in known and not row.name.startswith(NAMELESS):
-            yield Left(Kind.ACCOUNT, row.name, row.messages, is_only_copy=row.kind == "pop3" and row.messages > 0)
+    query = select(account.c.name, account.c.kind, count.label("messages")).order_by(account.c.name)
+    for row in conn.execute(query.where(*_is_left(account.c.name, known))):
+        yield Left(Kind.ACCOUNT, row.name, row.messages, is_only_copy=row.kind == "pop3" and row.messages > 0)
 
 
 def _devices_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
@@ -108,9 +118,13 @@ def _devices_left(conn: Connection, known: Collection[str]) -> Iterator[Left]:
         .where(replica.c.device_id == device.c.id)
         .scalar_subquery()
     )
-    for row in conn.execute(select(device.c.name, count.label("files")).order_by(device.c.name)):
-        if row.name not in known and not row.name.startswith(NAMELESS):
-            yield Left(Kind.DEVICE, row.name, row.files)
+    query = select(device.c.name, count.label("files")).order_by(device.c.name)
+    for row in conn.execute(query.where(*_is_left(device.c.name, known))):
+        yield Left(Kind.DEVICE, row.name, row.files)
+
+
+def _is_left(name: Column[str], known: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    return name.not_in(known), ~name.startswith(NAMELESS, autoescape=True)
 
 
 def _nameless(name: Column[str], row_id: Column[int]) -> Select[int]:
@@ -124,6 +138,13 @@ def _remove_files(conn: Connection, replica_ids: Select[int], *, count: int) -> 
         or _remove(conn, tombstone.c.id, tombstone.c.replica_id.in_(replica_ids), count=count)
         or _remove(conn, base_message.c.message_id, base_message.c.replica_id.in_(replica_ids), count=count)
     )
+
+
+def _remove_of_guard(conn: Connection, scopes: Collection[HoldScope], scope_id: int) -> None:
+    """Remove what the guard counted and held of one device or account; no foreign key does."""
+    for table in (hold, guard_removal):
+        mine = (table.c.scope.in_([scope.value for scope in scopes]), table.c.scope_id == scope_id)
+        conn.execute(delete(table).where(*mine))
 
 
 def _remove(conn: Connection, key: Column[int], where: ColumnElement[bool], *, count: int) -> bool:

@@ -6,7 +6,7 @@ A file that the device removed as well takes nobody's place, or copies of one me
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, or_, select
@@ -37,17 +37,29 @@ def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> 
         elif server.is_gone and base is not None and base.flags != file.flags:
             gone[server.id] = server
     known = _successors(conn, of, deleted) if deleted else {}
-    known |= _moved(conn, of, gone) if gone else {}
+    known |= _moved(conn, gone, mailbox_id=of.mailbox_id, device_id=of.device_id) if gone else {}
     return tuple(
         pair._replace(successor=known[pair.server.id]) if pair.server is not None and pair.server.id in known else pair
         for pair in pairs
     )
 
 
-def moved_to(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> Mapping[int, int]:
-    """Return where the server has messages now that went from this mailbox, by their ids: the newest for each."""
-    rows = conn.execute(_elsewhere(conn, of, gone)).all()
-    return {row.id: row.new_id for row in sorted(rows, key=lambda row: int(row.new_id))}
+def moved_to(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_id: int) -> Mapping[int, int]:
+    """Return where the server has messages now that went from a mailbox, by their ids, each another one.
+
+    What has the same body comes before what may have it, and of the rest the newest: that came last.
+    """
+    candidates: defaultdict[int, list[tuple[bool, int]]] = defaultdict(list)
+    for row in conn.execute(_elsewhere(conn, gone, mailbox_id=mailbox_id, device_id=device_id)):
+        candidates[row.id].append((bool(row.is_proved), row.new_id))
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for old_id in sorted(candidates, reverse=True):
+        free = [one for one in candidates[old_id] if one[1] not in taken]
+        if free:
+            found[old_id] = max(free)[1]
+            taken.add(found[old_id])
+    return found
 
 
 def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
@@ -96,26 +108,26 @@ def _successors(conn: Connection, of: ReplicaRow, deleted: Mapping[int, ServerMe
     return found
 
 
-def _moved(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> dict[int, Successor]:
+def _moved(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_id: int) -> dict[int, Successor]:
     """Return those of these messages that the server has elsewhere now: it has moved them."""
-    found = conn.execute(_elsewhere(conn, of, gone)).all()
+    found = conn.execute(_elsewhere(conn, gone, mailbox_id=mailbox_id, device_id=device_id)).all()
     to_come = {row.id: Successor.ON_ITS_WAY for row in found if row.is_to_come}
     return to_come | {row.id: Successor.THERE for row in found if not row.is_to_come}
 
 
-def _elsewhere(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> Select[Any]:
+def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_id: int) -> Select[Any]:
     """Select those of these messages that the server has in another mailbox now, but for its Trash.
 
     What the device has a file of has been there before. Without its body a message is told by its size and date, which
     is no proof: where the device is to get it, that is known soon.
     """
-    here = mailbox_by_id(conn, mailbox_id=of.mailbox_id)
+    here = mailbox_by_id(conn, mailbox_id=mailbox_id)
     trash = trash_of(mailboxes(conn, account_id=here.account_id))
     old, new = server_message.alias("old"), server_message.alias("new")
     has_file = (
         select(base_message.c.message_id)
         .join(replica, replica.c.id == base_message.c.replica_id)
-        .where(base_message.c.message_id == new.c.id, replica.c.device_id == of.device_id)
+        .where(base_message.c.message_id == new.c.id, replica.c.device_id == device_id)
     )
     is_same = or_(new.c.body_id == old.c.body_id, and_(new.c.body_id.is_(None), new.c.size_bytes == old.c.size_bytes))
     is_to_come = and_(
@@ -123,13 +135,14 @@ def _elsewhere(conn: Connection, of: ReplicaRow, gone: Iterable[int]) -> Select[
         mailbox.c.error.is_(None),  # nobody knows how long a mailbox that cannot be read stays so
         exists().where(
             replica.c.mailbox_id == new.c.mailbox_id,
-            replica.c.device_id == of.device_id,
+            replica.c.device_id == device_id,
             replica.c.selection.not_in((UNSERVED, LEAVING, LEFT)),
         ),
         ~exists().where(trouble.c.message_id == new.c.id, trouble.c.device_id.is_(None)),
     )
     return (
         select(old.c.id, new.c.id.label("new_id"), is_to_come.label("is_to_come"))
+        .add_columns(new.c.body_id.is_not(None).label("is_proved"))
         .join(new, and_(new.c.internaldate == old.c.internaldate, is_same))
         .join(mailbox, mailbox.c.id == new.c.mailbox_id)
         .where(

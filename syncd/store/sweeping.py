@@ -55,9 +55,9 @@ def swept_at(conn: Connection) -> float | None:
     return None if at is None else float(at)
 
 
-def record_sweep(conn: Connection, *, now: float) -> None:
-    """Record that a sweep came to its end."""
-    conn.execute(update(store).values(swept_at=now))
+def record_sweep(conn: Connection, *, began_at: float | None, now: float) -> None:
+    """Record that a sweep came to its end, unless another one was asked for since; began_at: `swept_at` before it."""
+    conn.execute(update(store).where(store.c.swept_at == began_at).values(swept_at=now))
 
 
 def unneeded_page(conn: Connection, *, after: int, before: float, count: int) -> Page:

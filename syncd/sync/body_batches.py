@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,17 +37,20 @@ class FileSpool:
         self._reader.feed(piece)
 
     def discard(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # to close it writes what is still in its buffer, for which there may be no room
+            self._file.close()
 
     def encoded(self) -> EncodedBody:
         """Return the body as the store wants it, and forget the file."""
-        with self._file:
+        try:
             try:
                 self._file.seek(0)  # writes what is still in its buffer
             except OSError as error:
                 raise FileError(no_room(error), reach=Reach.ACCOUNT) from error
             pieces = iter(lambda: self._file.read(CHUNK_BYTES), b"")
             return encode(self._reader.facts(), pieces)
+        finally:
+            self.discard()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

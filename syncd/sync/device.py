@@ -86,7 +86,6 @@ class Device:
             file_systems=file_systems,
             recent=recent,
             clock=clock,
-            is_watched=is_watched,
         )
         self._intake = Intake(
             db,
@@ -379,7 +378,8 @@ class Device:
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
-        async with aclosing(watch(self._config.path, stop=stop, mode=mode)) as found:
+        hear = self._files.hear_names
+        async with aclosing(watch(self._config.path, stop=stop, mode=mode, names_files=hear)) as found:
             async for changed in found:
                 unexpected = self._files.unexpected(changed)
                 if unexpected:

@@ -69,11 +69,10 @@ class DeviceFiles:
         file_systems: FileSystems,
         recent: RecentBodies,
         clock: Callable[[], float],
-        is_watched: bool,
     ) -> None:
         """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open.
 
-        file_systems: what devices share. is_watched: somebody asks what is `unexpected`.
+        file_systems: what devices share.
         """
         self._db = db
         self._config = config
@@ -83,7 +82,7 @@ class DeviceFiles:
         self._recent = recent
         self.commons = Commons()
         self._clock = clock
-        self._is_watched = is_watched
+        self._hears_names = False
         self._keywords: dict[str, KeywordMap] = {}
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours)
@@ -151,8 +150,9 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
-        self._whole_looks.open(of, [place_of(task.file) for task in tasks])
-        expected = self._expect(of, tasks, keywords) if self._is_watched else {}
+        self._whole_looks.we_change(of, [place_of(task.file) for task in tasks])
+        hears_names = self._hears_names
+        expected = self._expect(of, tasks, keywords) if hears_names else {}
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
         done: Mapping[int, FileOutcome] = {}
         try:
@@ -164,8 +164,9 @@ class DeviceFiles:
             for file_id, places in expected.items():
                 if not isinstance(done.get(file_id), FileDone):
                     self._ours.forget(places)
-        # NOTE: without a watch nobody tells what others did meanwhile.
-        as_meant = self._is_watched and all(isinstance(one, FileDone) and not one.is_touched for one in done.values())
+        # NOTE: without a watch that names files nobody tells what others did meanwhile.
+        hears_names &= self._hears_names
+        as_meant = hears_names and all(isinstance(one, FileDone) and not one.is_touched for one in done.values())
         self._whole_looks.we_changed(of, before=before, after=after if as_meant else None)
         return done
 
@@ -181,11 +182,19 @@ class DeviceFiles:
     def expect(self, of: ReplicaRow, file: SeenFile) -> None:
         """Remember that a file will appear by our own doing."""
         self._whole_looks.open(of, [file])
-        self._ours.expect((path_of(of.directory), file))
+        if self._hears_names:
+            self._ours.expect((path_of(of.directory), file))
+
+    def hear_names(self, hears_names: bool) -> None:
+        """Hear whether there is a watch from now on that names files, and somebody who asks what is `unexpected`."""
+        self._hears_names = hears_names
 
     def unexpected(self, changes: Changes) -> Changes:
-        """Return the changes without those that we made ourselves."""
-        return self._ours.unexpected(changes)
+        """Return the changes without those that we made ourselves; give it all that the watch tells, at once."""
+        unexpected = self._ours.unexpected(changes)
+        if unexpected:
+            self._whole_looks.heard(unexpected)
+        return unexpected
 
     async def observe(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
         """Look at files that an event named, record what the device did, and return how many changes that were."""

@@ -21,7 +21,6 @@ from syncd.reconcile.planner import Policy, plan
 from syncd.store import accounts, devices, leaving, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_stores
-from syncd.store.carried_changes import mailboxes_with_changes
 from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
 from syncd.sync.arrivals import arrival_of
@@ -180,7 +179,6 @@ def _of_servers(
         account_id = mailbox.account_id
         if account_id not in all_due:
             all_due[account_id] = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
-            all_due[account_id] |= mailboxes_with_changes(conn, account_id=account_id, now=now)
         has_news = any(one.replica is not None and one.replica.has_replica_news for one in mine)
         if mailbox.is_readable and (has_news or mailbox_id in all_due[account_id]):
             deletion = deletion_of(config.accounts[account], mailbox, accounts.mailboxes(conn, account_id=account_id))

@@ -17,7 +17,6 @@ from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Policy, Selection
 from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
 from syncd.store.backlog import mailboxes_with_due_stores
-from syncd.store.carried_changes import mailboxes_with_changes
 from syncd.store.database import Database
 from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.store.uploads import Bringers
@@ -82,7 +81,6 @@ class Takers:
         """Return the mailboxes in which devices changed something, or a refused change is due again, in sync order."""
         taking = self._taking
         due = mailboxes_with_due_stores(conn, account_id=account_id, now=now)
-        due |= mailboxes_with_changes(conn, account_id=account_id, now=now)
         known = replicas(conn, account_id=account_id)
         leaving = {row.mailbox_id for row in known if row.is_leaving}
         news = [row for row in known if row.has_replica_news]

@@ -12,7 +12,7 @@ A roll is never stored, and of two minds about it there is none: then all rows a
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from syncd.maildir.files import CUR, NEW
@@ -21,7 +21,7 @@ from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.store.devices import ReplicaRow
 
 _OPEN_MAX = 5_000
-"""With more open names, all rows are read as fast."""
+"""With more open names, all rows are read as fast: there is no such roll."""
 _NAMES_MAX = 250_000
 """How many names are remembered of one device: about 15 MB."""
 
@@ -42,6 +42,11 @@ class Roll:
     count: int = 0
     open: set[SeenFile] = field(default_factory=set)
     _packed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Return how many names it keeps, the open ones beside the others."""
+        return self.count + len(self.open)
 
     def remember(self, names: Names, *, without: Iterable[SeenFile]) -> None:
         """Remember names, but for those that are not as their rows say, or are no files: they stay open."""
@@ -77,6 +82,9 @@ class Rolls:
     def __init__(self) -> None:
         self._rolls: OrderedDict[int, Roll] = OrderedDict()
 
+    def __iter__(self) -> Iterator[Roll]:
+        return iter(self._rolls.values())
+
     def clear(self) -> None:
         self._rolls.clear()
 
@@ -93,12 +101,14 @@ class Rolls:
         return self._rolls.get(replica_id)
 
     def put(self, replica_id: int, roll: Roll) -> None:
-        """Keep a roll in place of the one before."""
+        """Keep a roll in place of the one before, if it is worth it."""
+        self.drop(replica_id)
+        if len(roll.open) > _OPEN_MAX:
+            return
         self._rolls[replica_id] = roll
-        self._rolls.move_to_end(replica_id)
-        count = sum(each.count for each in self._rolls.values())
-        while count > _NAMES_MAX and self._rolls:
-            count -= self._rolls.popitem(last=False)[1].count
+        size = sum(each.size for each in self)
+        while size > _NAMES_MAX:
+            size -= self._rolls.popitem(last=False)[1].size
 
     def open(self, replica_id: int, files: Iterable[SeenFile]) -> None:
         """Let these files be compared with their rows at the next listing, whatever is known of them."""

@@ -98,7 +98,7 @@ def plan_changes(
                     planned.followed |= _moved_after_all(of, pair)
                 else:
                     planned.wishes.take(of, pair, effect)
-    _take_carried(conn, mailbox, planned)
+    _take_carried(conn, mailbox, planned, now=now)
     for of, _ in replicas if planned.wanted_back else ():
         for message_id in decided(conn, of).intersection(planned.wanted_back):
             planned.wanted_back[message_id].pop(of.id, None)
@@ -252,12 +252,9 @@ def _unwanted(
     return message_ids - wanted
 
 
-def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan) -> None:
-    """Plan what devices changed of messages that they had elsewhere; what was refused waits for its time."""
-    sleeping = planned.troubled.all.difference(planned.troubled.due)
-    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id):
-        if one.message_id in sleeping:
-            continue
+def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan, *, now: float) -> None:
+    """Plan a thousand changes by devices of messages that they had elsewhere; what was refused waits for its time."""
+    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id, limit=_PAIRS_PER_ROUND, now=now):
         planned.seen.add(one.message_id)
         # NOTE: as if both had last agreed on what was taken back, and the device had what was set.
         merged = merge(one.flags, *map(mailbox.holdable.part_of, (one.remove, one.add)))

@@ -6,7 +6,7 @@ from functools import partial
 
 from syncd.errors import Reach, StoreError, SyncdError
 from syncd.log import log
-from syncd.store import purging, sweeping
+from syncd.store import carried_changes, purging, sweeping
 from syncd.store.database import Database
 from syncd.store.sweeping import Swept, Unneeded
 from syncd.sync.bounded import bounded
@@ -64,17 +64,16 @@ class Sweeper:
         self._is_wanted.clear()
 
     async def sweep_if_due(self) -> None:
-        """Sweep unless that was done less than a day ago."""
+        """Remove what was purged, and sweep unless that was done less than a day ago."""
+        await self._remove_purged()
         swept_at = await self._db.read(sweeping.swept_at)
         if swept_at is not None and is_due(swept_at, now=self._clock()):
             await self.sweep()
 
     async def sweep(self) -> Swept:
-        """Remove what was purged, go through all bodies once, and give back the space of those that are removed."""
-        is_left = True
-        while is_left:
-            is_left = await self._db.write(partial(purging.remove_purged, count=_ROWS))
-            await asyncio.sleep(self._pause_s if is_left else 0.0)
+        """Go through all bodies once, and give back the space of those that are removed."""
+        began_at = await self._db.read(sweeping.swept_at)
+        await self._db.write(carried_changes.follow)
         before, after, swept = self._clock() - self._retention_s, 0, Swept()
         look = partial(sweeping.unneeded_page, before=before, count=_LOOKED_AT)
         while (page := await self._db.read(partial(look, after=after))).upto is not None:
@@ -87,10 +86,15 @@ class Sweeper:
         while is_left:
             is_left = await self._db.write(partial(sweeping.give_back, pages=_PAGES))
             await asyncio.sleep(self._pause_s)
-        await self._db.write(partial(sweeping.record_sweep, now=self._clock()))
+        await self._db.write(partial(sweeping.record_sweep, began_at=began_at, now=self._clock()))
         if swept.bodies:
             log.info("bodies_swept", bodies=swept.bodies, size_bytes=swept.size_bytes)
         return swept
+
+    async def _remove_purged(self) -> None:
+        while await self._db.read(purging.is_any_purged):
+            await self._db.write(partial(purging.remove_purged, count=_ROWS))
+            await asyncio.sleep(self._pause_s)
 
 
 def is_due(swept_at: float, *, now: float) -> bool:

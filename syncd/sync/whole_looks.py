@@ -18,6 +18,7 @@ from syncd.maildir.files import CUR, NEW, Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.watch import Changes
 from syncd.store import replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
@@ -109,7 +110,7 @@ class WholeLooks:
         """Return those of these replicas in which no name changed since they were listed, or only by our own doing.
 
         NOTE: what others do while we change a directory leaves no trace in its times. But the watch tells of it before
-        it tells of our last change, or soon after.
+        it tells of our last change, or soon after (`heard`).
         """
         now, known = asyncio.get_running_loop().time(), dict[int, Roll]()
         for of in replicas:
@@ -123,10 +124,30 @@ class WholeLooks:
             known[of.id] = roll
         return await asyncio.to_thread(self._unchanged, known) if known else frozenset()
 
+    def we_change(self, of: ReplicaRow, files: Iterable[SeenFile]) -> None:
+        """Hear that we are about to change these files."""
+        self.open(of, files)
+        if (roll := self._rolls.kept(of.id)) is not None:
+            roll.ours_at = asyncio.get_running_loop().time()
+
+    def heard(self, changes: Changes) -> None:
+        """Hear what others did, or may have done, as soon as it is told, whenever it will be looked at.
+
+        Where it may have been while we changed a directory, its times say nothing until it is listed.
+        """
+        named = changes.keyword_lists.union(changed.directory for changed in changes.files)
+        for roll in self._rolls:
+            if roll.ours_at is None:
+                continue  # then its times tell of all
+            directory = path_of(roll.directory)
+            is_named = directory in named or any(directory.is_relative_to(one) for one in changes.mailboxes)
+            if is_named or changes.is_overflow:
+                roll.changed_ns = None
+
     def we_changed(self, of: ReplicaRow, *, before: ChangedNs, after: ChangedNs | None) -> None:
         """Hear that we changed a directory between these times; None: not all of that went as it was meant to."""
         roll = self._rolls.kept(of.id)
-        if roll is not None:
+        if roll is not None:  # its times are None if anything was heard of meanwhile
             roll.changed_ns = after if roll.changed_ns == before else None
             roll.ours_at = asyncio.get_running_loop().time()
 

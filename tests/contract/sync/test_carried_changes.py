@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from syncd.reconcile.effects import as_text
 from syncd.store import schema
+from syncd.store.pending import is_anything_pending
 from syncd.sync.planned import planned
 from tests.contract.sync.house import House, Table, imap, pop3
 from tests.contract.sync.provider import Provider
@@ -36,6 +37,45 @@ async def test_change_is_stored_where_the_server_moved_the_message(tmp_path: Pat
         assert house.replica("nas", "Archive").flags() == wanted
         assert house.replica("phone").keys() == house.replica("nas").keys() == []
         assert (await house.rows(CARRIED))[0][0] == 0
+
+
+async def test_change_is_stored_though_no_device_takes_where_the_message_went(tmp_path: Path, user: Provider) -> None:
+    """The phone alone: one message is fetched to tell that it is the same, and nothing else of that mailbox."""
+    user.receive("a", "b")
+    user.receive("old", "older", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap:
+        house = _house(tmp_path, user, port=tap.port, devices={"phone": {"mailboxes": ["INBOX"]}})
+        async with house:
+            await house.settle()
+        house.replica("phone").mark("a", add="F")
+        user.move("a", to="Archive")
+        asked = len(tap.bodies)
+        async with house:
+            await house.settle()
+            assert user.flags("Archive") == {"a": {FLAGGED}, "old": set(), "older": set()}
+            assert (await house.rows(CARRIED))[0][0] == 0
+            assert not await house.db.read(is_anything_pending)
+        assert sum(len(uids) for uids in tap.bodies[asked:]) <= 1
+
+
+async def test_change_whose_mailbox_goes_keeps_nobody_busy(tmp_path: Path, user: Provider) -> None:
+    """The store of the flag is cut, and then Archive is deleted, with the message in it."""
+    user.receive("a")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap:
+        house = _house(tmp_path, user, port=tap.port)
+        async with house:
+            await house.settle()
+        house.replica("phone").mark("a", add="F")
+        user.move("a", to="Archive")
+        tap.drops = lambda line: b"UID STORE" in line
+        async with house:
+            await house.until_read(lambda found: found == [1], CARRIED)
+        with user.server.imap(user.user) as client:
+            client.delete("Archive")
+        tap.drops = lambda _: False
+        async with house:
+            await house.settle()
 
 
 async def test_change_is_carried_though_everything_ends_in_between(tmp_path: Path, user: Provider) -> None:

@@ -211,7 +211,6 @@ async def test_cancelled_work_is_over_when_the_cancellation_passes(tmp_path: Pat
             file_systems=FileSystems(),
             recent=RecentBodies(),
             clock=time.time,
-            is_watched=True,
         )
         tasks = [FileToRename(row, frozenset({SEEN}), frozenset()) for row in rows.values()]
         assert len(tasks) == count

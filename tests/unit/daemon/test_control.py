@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,17 @@ print(answer.decode())
 async def test_nobody_but_owner_and_root_is_answered() -> None:
     """Also where a person has given the socket to everybody; and the connection is over."""
     with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        Path(place).chmod(0o755)
+        os.chmod(place, 0o755)  # noqa: PTH101
         path = Path(place, "sock")
         was = reading(Path(place), f'[daemon]\nsocket = "{path}"\n')
-        async with asyncio.timeout(DEADLINE_S), open_app(was.config) as app:
-            async with control_socket(app, Reloads(app, was, asked=asyncio.Event(), summary=str)):
-                path.chmod(0o666)
-                refused = await asked(path, NOBODY, "")
-                answered = await asked(path, os.getuid(), "Connection: close\r\n")
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(asyncio.timeout(DEADLINE_S))
+            app = await stack.enter_async_context(open_app(was.config))
+            reloads = Reloads(app, was, asked=asyncio.Event(), summary=str)
+            await stack.enter_async_context(control_socket(app, reloads))
+            os.chmod(path, 0o666)  # noqa: PTH101
+            refused = await asked(path, NOBODY, "")
+            answered = await asked(path, os.getuid(), "Connection: close\r\n")
 
     assert refused.startswith("HTTP/1.1 403")
     assert "only the owner of the daemon may ask" in refused

@@ -245,6 +245,17 @@ async def test_cancelled_watch_passes_the_cancellation_on(root: ReplicaRoot, mod
             await waiting
 
 
+@pytest.mark.parametrize(("mode", "expected"), [(WatchMode.AUTO, [True, False]), (WatchMode.POLL, [])])
+async def test_whether_files_are_named_is_told(root: ReplicaRoot, mode: WatchMode, expected: list[bool]) -> None:
+    """From when on, and from when on no more, however the watch ends."""
+    said: list[bool] = []
+    async with aclosing(watch(root.path, stop=asyncio.Event(), mode=mode, names_files=said.append)) as changes:
+        await anext(changes)
+        assert said == expected[:1]
+
+    assert said == expected
+
+
 async def test_polling_names_the_mailboxes_to_list(root: ReplicaRoot, box: Path) -> None:
     """Without inotify a rename, a new mailbox and a removed one are found by the mtimes of directories."""
     async with watching(root.path, WatchMode.POLL) as watcher:
@@ -264,10 +275,11 @@ _FALLBACK = """
     async def main():
         stop = asyncio.Event()
         root = Path(sys.argv[1])
-        async for changes in watch(root, stop=stop, poll_interval_s=0.02):
+        said = []
+        async for changes in watch(root, stop=stop, poll_interval_s=0.02, names_files=said.append):
             (root / ".work.INBOX" / "cur" / "a").touch()
             if changes.mailboxes:
-                print(changes)
+                print(changes, said)
                 stop.set()
 
     asyncio.run(asyncio.wait_for(main(), 20))
@@ -294,6 +306,7 @@ def test_reached_inotify_limit_falls_back_to_sweeps(root: ReplicaRoot, box: Path
     assert ended.returncode == 0, ended.stderr
     assert "watch_fell_back" in ended.stdout
     assert str(BOX) in ended.stdout
+    assert "[True, False]" in ended.stdout
 
 
 def test_sweep_reports_twice_what_changed_once(root: ReplicaRoot, box: Path) -> None:

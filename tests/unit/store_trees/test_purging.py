@@ -4,7 +4,10 @@ from functools import partial
 
 from sqlalchemy import func, select
 
-from syncd.store import accounts, purging, sweeping
+from syncd.reconcile.effects import Remove
+from syncd.reconcile.guard import Reason
+from syncd.store import accounts, holds, purging, sweeping
+from syncd.store.holds import HoldScope
 from syncd.store.purging import Kind, Left
 from syncd.store.schema import account, body, device, metadata, server_message
 from tests.unit.store_trees.grove import NOW, Grove
@@ -61,6 +64,28 @@ def test_device_goes_and_the_account_stays(grove: Grove) -> None:
     assert grove.rows(select(device.c.id).where(device.c.id == grove.phone.device_id)) == []
     assert [grove.pair(grove.laptop, id_).replica is not None for id_ in ids] == [True] * 3
     assert grove.message(1).body_id is not None
+
+
+def test_what_the_guard_held_of_a_device_goes_with_it(grove: Grove) -> None:
+    """Nobody could release it any more; what is held of others stays."""
+    ids = grove.plant(1)
+    for scope, scope_id in (
+        (HoldScope.ON_DEVICE, grove.phone.device_id),
+        (HoldScope.BY_DEVICE, grove.phone.device_id),
+        (HoldScope.ON_DEVICE, grove.laptop.device_id),
+        (HoldScope.OF_ACCOUNT, grove.account_id),
+    ):
+        where = {"scope": scope, "scope_id": scope_id, "mailbox_id": grove.inbox}
+        hold = partial(holds.put_hold, **where, reason=Reason.TOO_MANY, effects=[Remove(ids[0], 1)], now=NOW)
+        grove(hold)
+    name = str(grove.rows(select(device.c.name).where(device.c.id == grove.phone.device_id))[0][0])
+    grove(partial(purging.purge, left=[Left(Kind.DEVICE, name, 0)]))
+    remove(grove)
+    left_of = [(one.scope, one.scope_id) for one in grove(lambda conn: holds.holds(conn, mailbox_id=grove.inbox))]
+    assert sorted(left_of) == [
+        (HoldScope.OF_ACCOUNT, grove.account_id),
+        (HoldScope.ON_DEVICE, grove.laptop.device_id),
+    ]
 
 
 def test_nothing_is_left_of_what_was_purged(grove: Grove) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.errors import FileError
 from syncd.mail.message import facts_of
 from syncd.store import encoding
 from syncd.store.database import Database
@@ -63,3 +64,16 @@ async def test_bodies_that_a_cancelled_task_had_encoded_are_closed() -> None:
     (body,) = made
     with pytest.raises(ValueError, match="closed"):
         list(body.chunks())
+
+
+def test_body_for_which_there_is_no_room_is_an_error_of_its_own_and_discarded_in_silence(tmp_path: Path) -> None:
+    """What is in a buffer cannot be written, at the first try or when the file is closed."""
+    spool, other = FileSpool(tmp_path), FileSpool(tmp_path)
+    for one in (spool, other):
+        one._file.close()
+        one._file = Path("/dev/full").open("r+b")  # noqa: SIM115 - closed by the spool
+        one.write(b"Subject: x\r\n\r\n")
+    with pytest.raises(FileError, match="no space left"):
+        spool.encoded()
+    other.discard()
+    assert (spool._file.closed, other._file.closed) == (True, True)

@@ -3,8 +3,11 @@
 import asyncio
 from pathlib import PurePosixPath
 
+import pytest
+
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.watch import ChangedFile, Changes
+from syncd.sync import own_doing as module
 from syncd.sync.own_doing import OwnDoing, Place
 
 INBOX = PurePosixPath(".work.INBOX")
@@ -71,3 +74,32 @@ async def test_what_is_expected_is_awaited_until_the_watch_has_told_of_it() -> N
     assert not own.is_awaited(PurePosixPath(".work.Archive"), since=since)
     own.unexpected(told(came="a"))
     assert not own.is_awaited(INBOX, since=since)
+
+
+async def test_what_is_expected_again_is_awaited_since_then() -> None:
+    """Also where more was expected in between."""
+    own = OwnDoing()
+    for name in "ab":
+        own.expect(place(name))
+    await asyncio.sleep(0.001)
+    since = asyncio.get_running_loop().time()
+    own.expect(place("a"), is_gone=True)
+
+    assert own.is_awaited(INBOX, since=since)
+    own.unexpected(told(came="b"))
+    assert own.is_awaited(INBOX, since=since)
+    own.unexpected(told(went="a"))
+    assert not own.is_awaited(INBOX, since=since)
+
+
+async def test_what_was_forgotten_untold_is_awaited_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many places are no proof that the watch has told of them; a listing is."""
+    monkeypatch.setattr(module, "_PLACES_MAX", 2)
+    own, since = OwnDoing(), asyncio.get_running_loop().time()
+    for name in "abc":
+        own.expect(place(name))
+
+    assert own.unexpected(told(came="abc")) == told(came="a")
+
+    assert own.is_awaited(INBOX, since=since)
+    assert not own.is_awaited(INBOX, since=asyncio.get_running_loop().time() + 1.0)

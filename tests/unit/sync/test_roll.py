@@ -84,3 +84,17 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     rolls.open(2, [file(f"cur/{number}") for number in range(3)])
     assert rolls.kept(2) is None
+
+
+def test_open_names_are_bounded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing of which too much is not as its rows say leaves no roll; what is open counts as what is known."""
+    monkeypatch.setattr(module, "_NAMES_MAX", 5)
+    monkeypatch.setattr(module, "_OPEN_MAX", 3)
+    rolls, there = Rolls(), names(cur="a b c d")
+    rolls.put(1, roll_of(there))
+    rolls.put(1, roll_of(there, "cur/a", "cur/b", "cur/c", "cur/d"))
+    assert rolls.kept(1) is None
+
+    rolls.put(2, roll_of(names(cur="a b c"), "cur/a", "cur/b", "cur/c"))
+    rolls.put(3, roll_of(names(cur="a b c"), "cur/a", "cur/b", "cur/c"))
+    assert [rolls.kept(id_) is not None for id_ in (2, 3)] == [False, True]
