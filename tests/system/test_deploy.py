@@ -127,7 +127,7 @@ def test_user_is_made_with_the_store_as_its_home(tmp_path: Path) -> None:
 
 
 def test_directories_are_made_with_their_rights(tmp_path: Path) -> None:
-    """Configuration that may hold passwords, and mail, are for nobody else; only root can give them away. What is there stays."""
+    """What may hold passwords, and mail, are for nobody else; directories that are there stay as they are."""
     for name, line in (("passwd", "syncd:x:0:0::/:/bin/false\n"), ("group", "syncd:x:0:\n")):
         (tmp_path / "etc").mkdir(exist_ok=True)
         (tmp_path / "etc" / name).write_text(line)
