@@ -60,17 +60,8 @@ async def test_change_is_stored_though_no_device_takes_where_the_message_went(tm
 
 async def test_change_whose_mailbox_goes_keeps_nobody_busy(tmp_path: Path, user: Provider) -> None:
     """The store of the flag is cut, and then Archive is deleted, with the message in it."""
-    user.receive("a")
-    user.receive("old", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap:
-        house = _house(tmp_path, user, port=tap.port)
-        async with house:
-            await house.settle()
-        house.replica("phone").mark("a", add="F")
-        user.move("a", to="Archive")
-        tap.drops = lambda line: b"UID STORE" in line
-        async with house:
-            await house.until_read(lambda found: found == [1], CARRIED)
+        house = await _cut_off(tmp_path, user, tap)
         with user.server.imap(user.user) as client:
             client.delete("Archive")
         tap.drops = lambda _: False
@@ -80,18 +71,9 @@ async def test_change_whose_mailbox_goes_keeps_nobody_busy(tmp_path: Path, user:
 
 async def test_change_is_carried_though_everything_ends_in_between(tmp_path: Path, user: Provider) -> None:
     """The phone's file is gone already, and the server not yet told: the store remembers, and the plan says it."""
-    user.receive("a")
-    user.receive("old", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap:
-        house = _house(tmp_path, user, port=tap.port)
-        async with house:
-            await house.settle()
-        house.replica("phone").mark("a", add="F")
-        user.move("a", to="Archive")
-        tap.drops = lambda line: b"UID STORE" in line
-        async with house:
-            await house.until(lambda: house.replica("phone").keys() == [])
-            await house.until_read(lambda found: found == [1], CARRIED)
+        house = await _cut_off(tmp_path, user, tap)
+        assert house.replica("phone").keys() == []
         async with house:
             plan = await house.db.read(lambda conn: planned(conn, house.config, now=house.clock(), limit=9))
             ((mailbox, text),) = ((one.mailbox, as_text(one.effect)) for one in plan.effects if one.device == "phone")
@@ -174,6 +156,21 @@ async def test_change_goes_where_another_device_moved_a_message_of_a_pop3_accoun
         await both.settle()
         assert junk.flags() == {"a": {FLAGGED}}
         assert both.replica("phone", account="isp").keys() == ["b"]
+
+
+async def _cut_off(tmp_path: Path, user: Provider, tap: Tap) -> House:
+    """Return a house, left, whose phone flagged a message that is in Archive now; each store of a flag is cut."""
+    user.receive("a")
+    user.receive("old", mailbox="Archive")
+    house = _house(tmp_path, user, port=tap.port)
+    async with house:
+        await house.settle()
+    house.replica("phone").mark("a", add="F")
+    user.move("a", to="Archive")
+    tap.drops = lambda line: b"UID STORE" in line
+    async with house:
+        await house.until_read(lambda found: found == [1], CARRIED)
+    return house
 
 
 def _house(tmp_path: Path, user: Provider, *, port: int | None = None, devices: Mapping[str, Table] = DEVICES) -> House:
