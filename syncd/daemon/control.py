@@ -252,7 +252,7 @@ class _Control:
             raise web.HTTPBadRequest(text="the request should name accounts or devices")
         report = await app.db.write(partial(purge, config=app.config, wanted=wanted))
         app.sweeper.look_now()
-        self._reloads.ask()  # one that was held because of its old name is served then
+        self._reloads.look_again()  # one that was held because of its old name is served then
         log.info("data_purged", names=[f"{one.kind} {one.name}" for one in report.lines])
         return _json(PURGED_JSON, report)
 
@@ -265,7 +265,7 @@ class _Control:
         app = self._app
         await app.db.write(partial(rename_account, config=app.config, name=wanted.account, to=wanted.to))
         log.info("account_renamed", account=wanted.account, to=wanted.to)
-        await self._reloads.reload()
+        self._reloads.look_again()
         return web.json_response({})
 
     async def reload(self, _: web.Request) -> web.Response:

@@ -41,12 +41,13 @@ class Reloads:
         self._summary = summary
         self._edits = Edits(path, known=reading.identity)
         self._turn = asyncio.Lock()
+        self._again = asyncio.Event()
         self._waiting: list[asyncio.Future[ReloadReport]] = []
         app.config_state = ConfigStatus(app.clock(), str(path))
 
-    def ask(self) -> None:
-        """Have the file read and applied soon, without waiting for what becomes of that."""
-        self._asked.set()
+    def look_again(self) -> None:
+        """Have what runs compared with the file soon, as if that had been edited: who was held may be served by now."""
+        self._again.set()
 
     async def reload(self) -> ReloadReport:
         """Have the file read and applied, and return what became of that; SyncdError where it could not be applied."""
@@ -59,6 +60,7 @@ class Reloads:
         """Reload whenever somebody asks or the file was edited, until cancelled."""
         async with self._edits.listening(), asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
+            tasks.create_task(self._look_again())
             while True:
                 await self._asked.wait()
                 self._asked.clear()
@@ -89,11 +91,20 @@ class Reloads:
     async def _follow(self) -> NoReturn:
         while True:
             await self._edits.wait()
-            async with self._turn:
-                try:
-                    await self._reload(is_asked=False)
-                except Exception as error:
-                    self._fail((), error)
+            await self._reload_by_itself()
+
+    async def _look_again(self) -> NoReturn:
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            await self._reload_by_itself()
+
+    async def _reload_by_itself(self) -> None:
+        async with self._turn:
+            try:
+                await self._reload(is_asked=False)
+            except Exception as error:
+                self._fail((), error)
 
     async def _reload(self, *, is_asked: bool) -> ReloadReport:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

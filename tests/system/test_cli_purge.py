@@ -47,9 +47,14 @@ def test_what_is_not_configured_any_more_is_shown_and_purged(
         assert daemon.request("POST", "/purge", b'{"is_dry": false}')[0] == 400
         assert daemon.request("POST", "/purge", b"{}")[0] == 200
         assert daemon.syncd("purge").stdout == "account isp: 2 messages, which no server has\n"
+        daemon.configure({"accounts": {}, "devices": {"laptop": roots["laptop"]}})  # as an editor that was cut short
+        wait_until(lambda: daemon.status()["config"]["problems"], 20, "nobody is left, so the edit is refused")
         asked = daemon.syncd("purge", "--account", "isp", "--yes")
         assert asked.stdout == "account isp: 2 messages, which no server has\nit is being removed\n"
         wait_until(lambda: "bodies_swept" in daemon.log(), 20, "the sweep does not wait for its day")
+        wait_until(lambda: daemon.log().count("config_refused") == 2, 20, "the file is looked at again")
+        assert [one["name"] for one in daemon.status()["accounts"]] == ["work"]
+        daemon.configure({"accounts": {"work": accounts["work"]}, "devices": {"laptop": roots["laptop"]}})
         daemon.sync()
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 4
     assert len(files(tmp_path / "laptop", "isp.INBOX")) == 2
