@@ -1,48 +1,45 @@
 """Watching a device root: which files changed, within tens of milliseconds, and when to list again in full.
 
-Theory. watchfiles reads inotify in a thread of its own; a second thread asks it for what changed, turns paths into
-`Changes` and posts them to the event loop, where they are merged until somebody takes them. Directories are watched
-one by one, found without following links, and without tmp/; the library's own recursion would follow a link out of
-the root. So when a directory appears the watcher is made anew, and what was missed meanwhile is found by a sweep.
-Everything is to be listed at the start, when another root is in the old one's place, and when so much came at once
-that the kernel's queue may have run over, which the library does not tell. Where inotify cannot be had, or others
-than this kernel change the files, there are sweeps only.
+Theory. A thread sleeps until inotify has something to tell, gathers until it has been silent for a moment, turns paths
+into `Changes` and posts them to the event loop, where they are merged until somebody takes them. Directories are
+watched one by one, found without following links, and without tmp/. When a directory appears the watcher is made anew,
+and what was missed meanwhile is found by a sweep. Everything is to be listed at the start, when another root is in the
+old one's place, and when the kernel's queue ran over. Where inotify cannot be had, or others than this kernel change
+the files, there are sweeps only.
 """
 
 import asyncio
-import logging
+import os
+import select
 import stat
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import watchfiles
-from watchfiles import Change
-
 from syncd.log import log
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, TMP
+from syncd.maildir.inotify import CAME, WRITTEN, Event, Inotify
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
 
-# NOTE: at lower levels watchfiles logs the paths that changed, which tell the names of mailboxes.
-logging.getLogger("watchfiles").setLevel(logging.WARNING)
-
 _STEP_MS = 10
-"""The watcher wakes up this often while nothing happens; it tells of a change once a step has brought no other."""
-_DEBOUNCE_MS = 100
-_IDLE_MS = 250
+"""Once something happened it is told when so long nothing else has."""
+_DEBOUNCE_S = 0.1
+"""But it is not kept back for longer than this."""
+_LOOK_MS = 1000
+"""How often it is looked whether the root is still the same directory, of which inotify does not tell."""
 _RESTART_DELAY_S = 0.1
 _FAILURES_MAX = 5
 _JOIN_S = 1.0
 _PENDING_MAX = 20_000
-_QUEUE_DEFAULT = 16_384
 
 
 class WatchMode(StrEnum):
@@ -148,39 +145,37 @@ async def _swept(path: Path, stop: asyncio.Event, interval_s: float) -> AsyncGen
             continue
 
 
-def changes_of(
-    found: Iterable[tuple[Change, str]],
-    *,
-    root: str,
-    is_directory: Callable[[PurePosixPath], bool],
-    queue_bound: int,
-) -> Changes:
-    """Return what paths below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
+def changes_of(events: Iterable[Event], *, root: str, is_directory: Callable[[PurePosixPath], bool]) -> Changes:
+    """Return what events below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
 
-    is_directory: asked of what appeared or went outside cur/ and new/. queue_bound: from this many paths on, the
-    kernel may have dropped some more.
+    is_directory: asked of what appeared or went outside cur/ and new/.
     """
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
     keyword_lists: set[PurePosixPath] = set()
     directories: dict[str, PurePosixPath] = {}
-    count = 0
-    for change, path in found:
-        count += 1
-        relative = path[len(root) :].lstrip("/")
+    for directory, mask, name in events:
+        if directory is None:
+            return OVERFLOW
+        relative = f"{directory}/{name}"[len(root) :].strip("/")
         head, _, filename = relative.rpartition("/")
         outer, _, subdir = head.rpartition("/")
-        if not relative or count >= queue_bound:
+        if not relative:
+            if mask & WRITTEN:
+                continue  # times and rights of the root itself
             return OVERFLOW
         if outer and subdir in {CUR, NEW}:
-            if not filename.startswith("."):
-                directory = directories.setdefault(outer, PurePosixPath(outer))
-                file = SeenFile.of(subdir, filename)
-                is_gone, is_written = change is Change.deleted, change is Change.modified
-                files.add(ChangedFile(directory, file, is_gone, is_written))
+            if filename.startswith("."):
+                continue
+            mailbox = directories.setdefault(outer, PurePosixPath(outer))
+            if not _is_utf8(filename):
+                mailboxes.add(mailbox)  # a listing says what is wrong with it
+                continue
+            is_gone, is_written = not mask & (CAME | WRITTEN), bool(mask & WRITTEN)
+            files.add(ChangedFile(mailbox, SeenFile.of(subdir, filename), is_gone, is_written))
         elif head and filename == KEYWORDS:
             keyword_lists.add(PurePosixPath(head))
-        elif (outer and subdir == TMP) or change is Change.modified:
+        elif (outer and subdir == TMP) or mask & WRITTEN:
             continue
         elif head and filename in {CUR, NEW}:
             mailboxes.add(PurePosixPath(head))
@@ -192,53 +187,53 @@ def changes_of(
 class _Watcher:
     """Listen to the directories that are there now."""
 
-    def __init__(self, path: Path, queue_bound: int, halt: threading.Event) -> None:
-        """Listen from the first call of `heard` on; OSError or RuntimeError when that is not possible."""
+    def __init__(self, path: Path, halted_fd: int) -> None:
+        """Listen from now on, until `halted_fd` is readable; OSError when that is not possible."""
         self.place = _identity(path)
         """Which directory is the root; another may be mounted or put in its place, and inotify stays with the old."""
         self._path = path
-        self._queue_bound = queue_bound
-        self._watched = _directories_to_watch(path)
-        self._found = watchfiles.watch(
-            *self._watched,
-            watch_filter=None,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            stop_event=halt,
-            rust_timeout=_IDLE_MS,
-            yield_on_timeout=True,
-            debug=False,
-            raise_interrupt=False,
-            force_polling=False,
-            recursive=False,
-            # NOTE: with True, watchfiles 1.3 also ignores that the limit of watches was reached, and hears nothing.
-            ignore_permission_denied=False,
-        )
-        self.hears = True
-        """Whether it listens still."""
+        self._watched = directories_to_watch(path)
         self.hears_all = True
         """Whether it listens to all there is."""
+        self._inotify = Inotify()
+        self._poll = select.poll()
+        try:
+            for directory in self._watched:
+                try:
+                    self._inotify.add(directory, is_followed=directory == str(path))
+                except (FileNotFoundError, NotADirectoryError):
+                    self.hears_all = False  # it went this moment, or another thing is in its place
+        except BaseException:
+            self._inotify.close()
+            raise
+        for fd in (self._inotify.fileno(), halted_fd):
+            self._poll.register(fd, select.POLLIN)
+        self._halted_fd = halted_fd
 
-    def heard(self) -> Changes:
-        """Return what changed since the last call, nothing if nothing did for a while."""
-        found = next(self._found, None)
-        if found is None:
-            self.hears = self.hears_all = False
-            return Changes()
-        changes = changes_of(
-            found, root=str(self._path), is_directory=self._is_directory, queue_bound=self._queue_bound
-        )
+    def heard(self, *, waits: bool = True) -> Changes:
+        """Return what changed since the last call, once something did; nothing if nothing does for a while."""
+        events = list(self._gathered(_LOOK_MS if waits else 0))
+        changes = changes_of(events, root=str(self._path), is_directory=self._is_directory)
         if changes.mailboxes or changes.is_overflow or _identity(self._path) != self.place:
             self.hears_all = False
         return changes
 
     def look_for_others(self) -> None:
         """Find out whether directories were made between looking which there are and listening to them."""
-        if _directories_to_watch(self._path) != self._watched:
+        if directories_to_watch(self._path) != self._watched:
             self.hears_all = False
 
     def close(self) -> None:
-        self._found.close()
+        self._inotify.close()
+
+    def _gathered(self, timeout_ms: int) -> Iterator[Event]:
+        until = None
+        while (ready := {fd for fd, _ in self._poll.poll(timeout_ms)}) and self._halted_fd not in ready:
+            yield from self._inotify.read()
+            until = time.monotonic() + _DEBOUNCE_S if until is None else until
+            if time.monotonic() > until:
+                return
+            timeout_ms = min(timeout_ms, _STEP_MS)
 
     def _is_directory(self, relative: PurePosixPath) -> bool:
         path = self._path / relative
@@ -246,7 +241,7 @@ class _Watcher:
 
 
 class _Pump:
-    """Run watchfiles in a thread and gather what it says in the event loop."""
+    """Run watchers in a thread and gather what they say in the event loop."""
 
     def __init__(self, path: Path, stop: asyncio.Event) -> None:
         self.failure = ""
@@ -261,7 +256,8 @@ class _Pump:
         self._stopping.add_done_callback(lambda _: self._ready.set())
         self._sweep = Sweep(path)
         self._place: tuple[int, int] | None = None
-        self._queue_bound = _queue_length() // 4
+        # NOTE: each side closes its own end, and nobody else's: the number may be that of another file by then.
+        self._halted_fd, self._halting_fd = os.pipe()
         self._thread = threading.Thread(target=self._run, name="syncd-watch", daemon=True)
         self._thread.start()
 
@@ -277,44 +273,45 @@ class _Pump:
         return None
 
     async def end(self) -> None:
+        """End the thread; call it once."""
         self._halt.set()
+        os.close(self._halting_fd)
         self._stopping.cancel()
         await asyncio.to_thread(self._thread.join, _JOIN_S)
 
     def _run(self) -> None:
-        """Watch until halted; a watcher that ends (a new directory, a name that is no UTF-8, …) is made anew."""
+        """Watch until halted; a watcher that does not hear all, such as of a new directory, is made anew."""
         failures, watcher = 0, None
         try:
             while failures < _FAILURES_MAX and not self._halt.is_set():
                 try:
                     with closing(watcher) if watcher else nullcontext() as old:
                         watcher = None
-                        watcher = _Watcher(self._path, self._queue_bound, self._halt)
+                        watcher = _Watcher(self._path, self._halted_fd)
                         self._relieve(old, watcher)
                     failures = 0
-                    while watcher.hears_all:
+                    while watcher.hears_all and not self._halt.is_set():
                         self._post(watcher.heard())
-                except (OSError, RuntimeError) as error:
+                except OSError as error:
                     self.failure = type(error).__name__  # its text may hold a path
                     failures += 1
                 self._halt.wait(_RESTART_DELAY_S)
         finally:
             if watcher:
                 watcher.close()
+            os.close(self._halted_fd)
             self._call(self._end_of_changes)
 
     def _relieve(self, old: "_Watcher | None", watcher: "_Watcher") -> None:
-        """Post what came until a watcher listens, and what was missed between it and the one before.
+        """Post what came until a watcher listened, and what was missed between it and the one before.
 
         NOTE: the one before listens until the new one does: no sweep tells what was written in place meanwhile.
         """
-        found = watcher.heard()
-        if old is not None and old.hears:
-            self._post(old.heard())
+        if old is not None:
+            self._post(old.heard(waits=False))
         missed = self._sweep.changed()
         self._post(Changes(mailboxes=missed) if watcher.place == self._place else OVERFLOW)
         self._place = watcher.place
-        self._post(found)
         watcher.look_for_others()
 
     def _post(self, changes: Changes) -> None:
@@ -337,7 +334,8 @@ class _Pump:
         self._ready.set()
 
 
-def _directories_to_watch(path: Path) -> frozenset[str]:
+def directories_to_watch(path: Path) -> frozenset[str]:
+    """Return the directories that a watch of a device root watches; DeviceAwayError when it is not there."""
     watched: list[str] = []
     with ReplicaRoot(path) as root:
         for directory, inside in root.walk():
@@ -359,8 +357,9 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _queue_length() -> int:
+def _is_utf8(name: str) -> bool:
     try:
-        return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    except (OSError, ValueError):
-        return _QUEUE_DEFAULT
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -13,9 +13,22 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
-from watchfiles import Change
 
 from syncd.errors import DeviceAwayError
+from syncd.maildir.inotify import (
+    IN_ATTRIB,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_MODIFY,
+    IN_MOVE_SELF,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+    Event,
+    Inotify,
+)
 from syncd.maildir.mounts import file_system_of, is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
@@ -158,7 +171,7 @@ async def test_what_is_written_while_a_mailbox_is_made_is_heard_of(root: Replica
 
 
 async def test_name_that_is_no_utf8_costs_a_listing_not_the_watch(root: ReplicaRoot, box: Path) -> None:
-    """The library stops at such a name; the watch asks for a listing of that mailbox and goes on."""
+    """Such a file has no name to be told; the watch asks for a listing of that mailbox and goes on."""
     async with watching(root.path) as watcher:
         (box / "cur" / os.fsdecode(b"\xff:2,S")).touch()
         await watcher.until(lambda seen: BOX in seen.all.mailboxes)
@@ -322,26 +335,29 @@ def test_sweep_reports_twice_what_changed_once(root: ReplicaRoot, box: Path) -> 
     assert [sweep.changed() for _ in range(3)] == [{BOX}, {BOX}, frozenset()]
 
 
-def test_paths_mean_files_mailboxes_or_nothing() -> None:
-    """Each path of an event has one meaning, by its place below the root."""
-    added, modified, deleted = Change.added, Change.modified, Change.deleted
+def test_events_mean_files_mailboxes_or_nothing() -> None:
+    """Each event has one meaning, by its place below the root."""
     root = "/srv/mail/laptop"
     found = [
-        (added, f"{root}/.work.A/cur/1:2,S"),
-        (deleted, f"{root}/work/B/new/2"),
-        (modified, f"{root}/work/B/new/3"),
-        (added, f"{root}/work/B/tmp/4"),
-        (added, f"{root}/work/C/cur"),
-        (added, f"{root}/work/D/tmp"),
-        (deleted, f"{root}/.work.E"),
-        (modified, f"{root}/.work.F"),
-        (added, f"{root}/.work.G/dovecot-uidlist"),
-        (added, f"{root}/.syncd~"),
-        (added, f"{root}/.syncd.INBOX"),
+        Event(f"{root}/.work.A/cur", IN_MOVED_TO, "1:2,S"),
+        Event(f"{root}/work/B/new", IN_DELETE, "2"),
+        Event(f"{root}/work/B/new", IN_MODIFY, "3"),
+        Event(f"{root}/work/B/tmp", IN_CREATE, "4"),
+        Event(f"{root}/work/C", IN_CREATE, "cur"),
+        Event(f"{root}/work/D", IN_CREATE, "tmp"),
+        Event(root, IN_MOVED_FROM, ".work.E"),
+        Event(root, IN_ATTRIB, ".work.F"),
+        Event(f"{root}/.work.G", IN_CREATE, "dovecot-uidlist"),
+        Event(f"{root}/.work.H", IN_CREATE, "dovecot-keywords"),
+        Event(f"{root}/.work.I/cur", IN_MOVE_SELF, ""),
+        Event(f"{root}/.work.J/cur", IN_CREATE, "\udcff"),
+        Event(root, IN_CREATE, ".syncd~"),
+        Event(root, IN_CREATE, ".syncd.INBOX"),
+        Event(root, IN_ATTRIB, ""),
     ]
     files = {".work.G/dovecot-uidlist", ".syncd~"}
 
-    assert changes_of(found, root=root, is_directory=lambda path: str(path) not in files, queue_bound=100) == Changes(
+    assert changes_of(found, root=root, is_directory=lambda path: str(path) not in files) == Changes(
         files=frozenset(
             {
                 changed("cur", "1:2,S", PurePosixPath(".work.A")),
@@ -349,20 +365,33 @@ def test_paths_mean_files_mailboxes_or_nothing() -> None:
                 changed("new", "3", PurePosixPath("work/B"))._replace(is_written=True),
             }
         ),
-        mailboxes=frozenset({PurePosixPath("work/C"), PurePosixPath(".work.E"), PurePosixPath(".syncd.INBOX")}),
+        mailboxes=frozenset(map(PurePosixPath, ("work/C", ".work.E", ".work.I", ".work.J", ".syncd.INBOX"))),
+        keyword_lists=frozenset({PurePosixPath(".work.H")}),
     )
 
 
-def test_more_than_the_queue_may_hold_is_an_overflow() -> None:
-    """When the kernel may have dropped events, everything is to be listed."""
-    found = [(Change.added, f"/r/.a.b/cur/{number}") for number in range(50)]
+def test_overflow_and_loss_of_the_root_mean_everything() -> None:
+    """When the kernel has dropped events, and when the root itself went, everything is to be listed."""
 
-    def meaning(paths: list[tuple[Change, str]], queue_bound: int) -> Changes:
-        return changes_of(paths, root="/r", is_directory=lambda _: True, queue_bound=queue_bound)
+    def meaning(event: Event) -> Changes:
+        return changes_of([event], root="/r", is_directory=lambda _: True)
 
-    assert meaning(found, 51).files
-    assert meaning(found, 50) == OVERFLOW
-    assert meaning([(Change.deleted, "/r")], 50) == OVERFLOW
+    assert meaning(Event(None, IN_Q_OVERFLOW, "")) == OVERFLOW
+    assert meaning(Event("/r", IN_DELETE_SELF, "")) == OVERFLOW
+    assert meaning(Event("/r", IN_UNMOUNT, "")) == OVERFLOW
+
+
+def test_more_than_the_queue_holds_is_told_as_overflow(box: Path) -> None:
+    """The kernel says itself that its queue ran over, once somebody reads what it kept."""
+    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if kept > 100_000:
+        pytest.skip(f"the kernel keeps {kept} events, which takes long to fill")
+    with Inotify() as inotify:
+        inotify.add(str(box / "cur"))
+        for number in range(kept + 1):
+            (box / "cur" / f"{number % 2}").touch()
+
+        assert any(event.directory is None for event in inotify.read())
 
 
 def test_changes_add_up() -> None:
