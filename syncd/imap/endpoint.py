@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from syncd.errors import TrustError
+from syncd.tls import client_context
 
 Tls = Literal["implicit", "starttls", "none"]
 
@@ -46,17 +47,7 @@ def check_plaintext(endpoint: Endpoint) -> None:
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """Return the TLS settings; it reads files, so it belongs on a thread. TrustError for files that are unusable."""
-    try:
-        context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file else None)
-        if endpoint.client_cert is not None:
-            context.load_cert_chain(str(endpoint.client_cert))
-    except (OSError, ssl.SSLError) as error:
-        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
-        raise TrustError(f"a certificate file cannot be used: {reason}") from error
-    if endpoint.pin_sha256:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return client_context(endpoint.ca_file, client_cert=endpoint.client_cert, verifies=not endpoint.pin_sha256)
 
 
 def check_pin(endpoint: Endpoint, certificate: bytes | None) -> None:

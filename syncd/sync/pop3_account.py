@@ -5,7 +5,6 @@ session is a chain of custody (`pop3.ingest`) whose links are the transactions b
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from syncd.config.model import Pop3Config, Tls
-from syncd.errors import SyncdError, TrustError
+from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.pop3 import connection as wire
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
@@ -34,6 +33,7 @@ from syncd.sync.pop3_mailboxes import Pop3Mailboxes
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.wakes import Wakes
+from syncd.tls import client_context
 
 _SESSIONS_MAX = 20
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
@@ -151,7 +151,7 @@ class Pop3Account:
     async def _endpoint(self) -> Endpoint:
         config = self._config
         security = _SECURITY[config.tls]
-        context = None if security is Security.PLAIN else await asyncio.to_thread(_tls_context, config.ca_file)
+        context = None if security is Security.PLAIN else await asyncio.to_thread(client_context, config.ca_file)
         return Endpoint(config.host, config.port, security, context)
 
     def _limits(self) -> Limits:
@@ -286,11 +286,3 @@ def _known(row: CustodyRow) -> Known:
 
 def _custody_row(known: Known) -> CustodyRow:
     return CustodyRow(known.key, known.state.value, known.size_bytes, known.digest, known.tries)
-
-
-def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
-        raise TrustError(f"a certificate file cannot be used: {reason}") from error

@@ -1,0 +1,58 @@
+"""Floor 1: whom a client trusts: all connections that trust the same files share one context.
+
+To read the authorities of a system takes ten milliseconds and most of a megabyte, for each context again.
+"""
+
+import ssl
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from syncd.errors import TrustError
+
+_KEPT = 16
+
+_Identity = tuple[int, int, int] | None
+_lock = threading.Lock()
+
+
+def client_context(
+    ca_file: Path | None = None, *, client_cert: Path | None = None, verifies: bool = True
+) -> ssl.SSLContext:
+    """Return the settings for a connection, which others may use as well: change nothing of them.
+
+    They are those of the files as they are now; it reads them, so it belongs on a thread. TrustError when a file cannot
+    be used. ca_file: trusted instead of the system's authorities. client_cert: PEM with certificate and key. verifies:
+    else any certificate will do, and the caller looks at it.
+    """
+    system = ssl.get_default_verify_paths()
+    files = (system.cafile, system.capath) if ca_file is None else (ca_file,)
+    # NOTE: looked at before they are read, so that an edit in between is noticed the next time.
+    identities = tuple(_identity(path) for path in (*files, client_cert))
+    try:
+        with _lock:
+            return _made(ca_file, client_cert, verifies, identities)
+    except (OSError, ssl.SSLError) as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
+        raise TrustError(f"a certificate file cannot be used: {reason}") from error
+
+
+@lru_cache(maxsize=_KEPT)
+def _made(ca_file: Path | None, client_cert: Path | None, verifies: bool, _: tuple[_Identity, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    if client_cert is not None:
+        context.load_cert_chain(str(client_cert))
+    if not verifies:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _identity(path: str | Path | None) -> _Identity:
+    if path is None:
+        return None
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
