@@ -42,7 +42,10 @@ class MailboxName:
     @classmethod
     def parse(cls, text: str) -> "MailboxName":
         """Return the name that `str()` gave this text."""
-        return cls(tuple(_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in text.split("/")))
+        parts = text.split("/")
+        if "%" in text:
+            parts = [_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in parts]
+        return cls(tuple(parts))
 
     def __str__(self) -> str:
         """Return the parts joined by `/`; a `/` or `%` inside a part is written %2F, %25."""

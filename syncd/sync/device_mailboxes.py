@@ -238,14 +238,16 @@ class DeviceMailboxes:
         selected: list[tuple[str, MailboxRow]] = []
         others: list[tuple[str, MailboxRow]] = []
         here = {replica.mailbox_id for replica in replicas}
+        ids = tuple(self._account_ids.values())
+        there, left = accounts.mailboxes_of(conn, ids), accounts.left_mailboxes_of(conn, ids)
         for account, account_id in self._account_ids.items():
             is_mine = account in self._selected_ids
-            for row in accounts.mailboxes(conn, account_id=account_id):
+            for row in there[account_id]:
                 if is_mine and row.is_synced and is_selected(row.name, self._config.mailboxes):
                     selected.append((account, row))
                 elif row.is_selectable:
                     others.append((account, row))
-            for row in accounts.left_mailboxes(conn, account_id=account_id):
+            for row in left[account_id]:
                 is_taken = is_mine and row.is_selected and is_selected(row.name, self._config.mailboxes)
                 if row.id in here:
                     (selected if is_taken else others).append((account, row))
