@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format bench image image-test migration requirements clean
+.PHONY: help setup demo run test check format bench soak idle image image-test migration requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -37,7 +37,7 @@ test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes 
 check: $(STAMP) ## format, lint, types, the floors of the house, the units of systemd, migrations at head
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image
+	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image -p tests.soak
 	$(BIN)/lint-imports
 	deploy/systemd/check.sh
 	$(BIN)/python -m tests.contract.store.migrations_at_head
@@ -48,6 +48,12 @@ format: $(STAMP) ## rewrite the sources as check wants them
 
 bench: $(STAMP) ## measure syncd against its peers and against what could be done at least; ARGS=--help
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(STAMP) ## let a daemon live long in a short time, on a real server, and see whether it stays as it was; ARGS=--help
+	$(BIN)/python -m tests.soak $(ARGS)
+
+idle: $(STAMP) ## measure what a thousand accounts cost at rest; ARGS=--help
+	$(BIN)/python -m tests.soak.idle $(ARGS)
 
 image: $(STAMP) ## build the container image syncd with docker, else podman; BASE=image:tag chooses what it is built on
 	$(BIN)/python -m tests.image build

@@ -61,9 +61,9 @@ class Stretch:
         stretch = cls()
         _forget_peaks(pid)
         with _sampled(pid) as memory:
-            cpu_s, began = _cpu_s(pid), time.monotonic()
+            cpu_s, began = processor_s(pid), time.monotonic()
             yield stretch
-            wall_s, cpu_s = time.monotonic() - began, _cpu_s(pid) - cpu_s
+            wall_s, cpu_s = time.monotonic() - began, processor_s(pid) - cpu_s
         stretch.effort = Effort(wall_s, cpu_s, memory.peak_bytes)
 
 
@@ -79,7 +79,7 @@ class _Memory:
 
     def look(self, pid: int) -> None:
         own_kib, mapped_kib = 0, 0
-        for one in _family(pid):
+        for one in family_of(pid):
             try:
                 status = Path(f"/proc/{one}/status").read_text()
             except OSError:
@@ -111,7 +111,7 @@ def _sampled(pid: int) -> Iterator[_Memory]:
         memory.look(pid)
 
 
-def _family(pid: int) -> list[int]:
+def family_of(pid: int) -> list[int]:
     """Return a process and all that descend from it."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -120,13 +120,13 @@ def _family(pid: int) -> list[int]:
             children.update(int(child) for child in (task / "children").read_text().split())
     except OSError:
         return [pid]
-    return [pid, *(one for child in sorted(children) for one in _family(child))]
+    return [pid, *(one for child in sorted(children) for one in family_of(child))]
 
 
-def _cpu_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
     """Return what a process and its children, also those that have ended, have used."""
     ticks = 0
-    for one in _family(pid):
+    for one in family_of(pid):
         # NOTE: the second field is the name in parentheses, which may hold blanks.
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         ticks += sum(map(int, fields[11:15]))
@@ -134,5 +134,5 @@ def _cpu_s(pid: int) -> float:
 
 
 def _forget_peaks(pid: int) -> None:
-    for one in _family(pid):
+    for one in family_of(pid):
         Path(f"/proc/{one}/clear_refs").write_text("5")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.servers.daemon import Daemon, wait_until
 from tests.servers.dovecot import Dovecot
+from tests.soak.samples import switches_of
 from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account, seen
 
 MakeDaemon = Callable[..., Daemon]
@@ -153,7 +154,7 @@ def test_killed_daemon_goes_on_where_it_was(
 def test_daemon_at_rest_does_nothing(
     make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon
 ) -> None:
-    """Once all is synced it sleeps: no loop turns, also while an account and a device wait for their next try."""
+    """Once all is synced it sleeps: no loop turns, no thread polls, also while somebody waits for the next try."""
     server = make_dovecot()
     deliver(server, mail_user, 10)
     accounts = {
@@ -163,10 +164,11 @@ def test_daemon_at_rest_does_nothing(
     }
     with make_daemon(accounts) as daemon:
         daemon.syncd("sync")
-        began, before = time.monotonic(), processor_s(daemon.pid)
+        began, before, woken = time.monotonic(), processor_s(daemon.pid), switches_of(daemon.pid)
         wait_until(lambda: time.monotonic() - began > 3, 5, "three seconds have passed")
 
         assert processor_s(daemon.pid) - before < 0.6
+        assert switches_of(daemon.pid) - woken < 100
 
 
 def test_socket_and_store_are_for_the_owner_only(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:
