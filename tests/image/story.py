@@ -125,6 +125,7 @@ class Story:
         self._stop(self._syncd)
         before = self._fetched()
         self._syncd.start()
+        self._until("it is there again", self._syncd.is_healthy)
         self._until("everything is synced", lambda: self._is_synced(self._syncd))
         logins = self._house.logins()
         devices = {"laptop": _LAPTOP, "phone": _PHONE}
