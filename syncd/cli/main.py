@@ -18,6 +18,7 @@ from syncd.cli.events import events
 from syncd.cli.health import health
 from syncd.cli.history import history
 from syncd.cli.holds import holds
+from syncd.cli.init import init
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
 from syncd.cli.plan import plan
@@ -45,6 +46,7 @@ app = typer.Typer(
 for _command in (run, sync, status, plan, history, events, restore, adopt, reload, backup, purge, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
+app.command()(init)
 app.add_typer(holds, name="holds")
 app.add_typer(account, name="account")
 
