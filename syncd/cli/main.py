@@ -78,6 +78,12 @@ def main() -> None:
     from syncd.config.problems import ConfigError
 
     try:
+        if sys.argv[1:2] == ["names"]:
+            from syncd.cli.names import names
+
+            for name in names(sys.argv[2:]):
+                typer.echo(name)
+            return
         app()
     except ConfigError as error:
         for problem in error.problems:

@@ -131,7 +131,7 @@ class _Account(_Table):
         description="A provider that is known, which fills in `host`, `port` and `tls`.",
         examples=["gmail", "outlook", "fastmail", "icloud", "yahoo"],
     )
-    host: Host = Field(description="The server, by its name or its address.", examples=["imap.example.org"])
+    host: Host = Field(description="The server, by its name or its address.", examples=["mail.example.org"])
     tls: Tls = Field(
         default=Tls.IMPLICIT,
         description="How the connection is encrypted: from its beginning (`implicit`), after the command STARTTLS "
@@ -186,13 +186,19 @@ class _Account(_Table):
         return self
 
 
+_PORT = "The port of the server. Default: 993 with IMAP, 995 with POP3; 143 and 110 unless `tls` is `implicit`."
+_POLL_INTERVAL = (
+    "How often the server is asked for what it does not tell by itself. Default: `5m` with IMAP, `2m` with POP3."
+)
+
+
 class ImapConfig(_Account):
     """Describe an account on an IMAP server."""
 
-    type: Literal["imap"] = Field(description="What the server speaks.")
+    type: Literal["imap"] = Field(description="What the server speaks, `imap` or `pop3`.")
     port: Port = Field(
         default_factory=lambda given: 993 if given["tls"] is Tls.IMPLICIT else 143,
-        description='The port of the server. Default: 993, or 143 unless `tls = "implicit"`.',
+        description=_PORT,
     )
     mailboxes: Patterns = Field(
         default=("*",),
@@ -206,20 +212,16 @@ class ImapConfig(_Account):
         "deleted for good (`expunge`), of which the store of syncd keeps a copy for `retention`. "
         "Default: `trash` where the server has one.",
     )
-    poll_interval_s: PositiveSeconds = Field(
-        default=300.0,
-        alias="poll_interval",
-        description="How often the server is asked for what it does not tell by itself.",
-    )
+    poll_interval_s: PositiveSeconds = Field(default=300.0, alias="poll_interval", description=_POLL_INTERVAL)
 
 
 class Pop3Config(_Account):
     """Describe an account on a POP3 server; its mailboxes live in the store."""
 
-    type: Literal["pop3"] = Field(description="What the server speaks.")
+    type: Literal["pop3"] = Field(description="What the server speaks, `imap` or `pop3`.")
     port: Port = Field(
         default_factory=lambda given: 995 if given["tls"] is Tls.IMPLICIT else 110,
-        description='The port of the server. Default: 995, or 110 unless `tls = "implicit"`.',
+        description=_PORT,
     )
     keep_s: Keep = Field(
         default=0.0,
@@ -227,9 +229,7 @@ class Pop3Config(_Account):
         description="How long a message stays on the server once it is safe in the store: `0d` deletes it at once.",
     )
     """None: for ever."""
-    poll_interval_s: PositiveSeconds = Field(
-        default=120.0, alias="poll_interval", description="How often the maildrop is looked at."
-    )
+    poll_interval_s: PositiveSeconds = Field(default=120.0, alias="poll_interval", description=_POLL_INTERVAL)
     max_message_size_bytes: PositiveBytes = Field(
         default=100 * 10**6,
         alias="max_message_size",
