@@ -53,6 +53,7 @@ def init(
     """Write a first configuration, and check it; in a terminal it asks for what no option says.
 
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
+    Without a terminal only server, user name and password have to be said; the rest is what would be offered.
     """
     if password_file is not None and password_command is not None:
         raise typer.BadParameter("--password-file and --password-command exclude each other")

@@ -114,7 +114,7 @@ def _only(name: str, table: Schema) -> str | None:
 def _kind(value: Schema) -> str:
     if "enum" in value:
         return " or ".join(f"`{_written(one)}`" for one in value["enum"])
-    return f"*{value['title']}*" if "title" in value else _KINDS[value["type"]]
+    return f"*{value['title']}*" if "title" in value else _KINDS.get(value.get("type", ""), "*value*")
 
 
 def _written(value: object) -> str:

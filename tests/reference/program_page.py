@@ -1,11 +1,10 @@
 """syncd(1): every command as its own help has it, and what is true of all of them."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 
 from tests.reference.commands import HELP, Command, Option, all_of, program
 from tests.reference.roff import example, indented, item, page, paragraph, section
-
-_EVERYWHERE = ("--config", *HELP.names)
 
 
 def program_page(version: str) -> str:
@@ -30,17 +29,19 @@ def _body(syncd: Command) -> Iterator[str]:
         "by `syncd init`; syncd.toml(5) explains it."
     )
     yield section("COMMANDS")
-    yield from (_command(one) for one in all_of(syncd) if one.words and not one.needs_command)
+    commands = [one for one in all_of(syncd) if one.words and not one.needs_command]
+    counts = Counter(option for one in commands for option in one.options)
+    everywhere = [option for option, count in counts.items() if count > len(commands) / 2]
+    yield from (_command(one, everywhere) for one in commands)
     yield section("OPTIONS")
     yield paragraph("Every command that reads the configuration has `--config`, and all have `--help`.")
-    known = {name: option for one in all_of(syncd) for option in one.options for name in option.names}
-    yield from (_option(known[name]) for name in _EVERYWHERE)
+    yield from (_option(option) for option in everywhere)
     yield from (_option(option) for option in syncd.options if option is not HELP)
     yield from _surroundings()
 
 
-def _command(command: Command) -> str:
-    own = [option for option in command.options if option.names[0] not in _EVERYWHERE]
+def _command(command: Command, everywhere: Collection[Option]) -> str:
+    own = [option for option in command.options if option not in everywhere]
     synopsis = [f"`syncd {' '.join(command.words)}`", *(f"[{_synopsis(option)}]" for option in own)]
     synopsis += [f"*{one.word}*".join(one.shown.split(one.word)) for one in command.arguments]
     explained = [item(f"*{one.word}*", one.help) for one in command.arguments if one.help]
@@ -53,7 +54,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _synopsis(option: Option) -> str:
-    return f"`{option.names[0]}`" + (f" {_value(option)}" if option.value else "")
+    return f"`{option.names[0]}`" + (f"\u00a0{_value(option)}" if option.value else "")
 
 
 def _option(option: Option) -> str:

@@ -4,7 +4,16 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-_SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"}
+_SPECIAL = {
+    "\u00a0": r"\ ",
+    "\\": r"\e",
+    "-": r"\-",
+    "'": r"\(aq",
+    "`": r"\(ga",
+    "^": r"\(ha",
+    "~": r"\(ti",
+    '"': r"\(dq",
+}
 _WIDTH = 78
 
 

@@ -30,6 +30,8 @@ def config_schema() -> Schema:
     for table in (whole, *tables.values()):
         del table["description"], table["title"]  # which are for who reads the code
         table["properties"] = {key: _of_file(value, kinds) for key, value in table["properties"].items()}
+        if silent := [key for key, value in table["properties"].items() if "description" not in value]:
+            raise ValueError(f"a person is not told what these keys mean: {', '.join(silent)} (Field(description=...))")
     _leave_out_unavailable(tables)
     _require_no_places(whole, tables)
     tables[_ACCOUNT] = _account(tables.pop(ImapConfig.__name__), tables.pop(Pop3Config.__name__))
