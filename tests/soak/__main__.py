@@ -31,11 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
             given.seed, 12 if given.smoke else given.messages, home, rounds, given.minutes, traces=given.trace
         )
         life = Life(options)
-        life.run()
+        try:
+            life.run()
+        finally:
+            if given.json is not None:
+                given.json.write_text(json.dumps([asdict(one) for one in life.samples], indent=1))
     verdict = verdict_of(life.samples)
     print(verdict.markdown(), end="")
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(one) for one in life.samples], indent=1))
     if given.trace or not verdict.is_flat:
         print(verdict.grown(), end="", file=sys.stderr)
     return int(not given.smoke and not verdict.is_flat)
