@@ -63,6 +63,22 @@ def test_mailbox_that_is_gone_and_back_is_told_anew(grove: Grove) -> None:
     assert back.cursor.uidvalidity != UIDVALIDITY
 
 
+def test_mailboxes_of_many_accounts_are_those_of_each(grove: Grove) -> None:
+    """Read in one statement, what is there and what is left stay apart, and an account without any has none."""
+    grove.plant(1)
+    grove(lambda conn: listings.record_gone(conn, mailbox_id=grove.inbox, now=NOW))
+    empty = grove(lambda conn: accounts.ensure_account(conn, f"none{grove.account_id}", kind="imap", identity="none"))
+    ids = (empty, grove.account_id)
+
+    there = grove(lambda conn: accounts.mailboxes_of(conn, ids))
+    left = grove(lambda conn: accounts.left_mailboxes_of(conn, ids))
+
+    assert {id_: [row.id for row in rows] for id_, rows in there.items()} == {empty: [], ids[1]: [grove.archive]}
+    assert there[ids[1]] == grove(lambda conn: accounts.mailboxes(conn, account_id=ids[1]))
+    assert left == {empty: (), ids[1]: grove(lambda conn: accounts.left_mailboxes(conn, account_id=ids[1]))}
+    assert [row.id for row in left[ids[1]]] == [grove.inbox]
+
+
 def test_directory_on_its_way_counts_as_not_looked_at(grove: Grove) -> None:
     """With what is inside; then each is where it is."""
     (device_id,) = {one.device_id for one in (grove.laptop, grove.laptop_archive)}
