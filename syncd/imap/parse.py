@@ -30,7 +30,7 @@ from syncd.imap.types import (
     Untagged,
     Vanished,
 )
-from syncd.mail.flags import Flags, flags_of
+from syncd.mail.flags import Flags, flags_of, remembered
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import UID_MAX, UidSet
 
@@ -159,7 +159,7 @@ def internaldate(octets: bytes) -> int | None:
     return calendar.timegm((year, month, day, hour, minute, second)) - offset
 
 
-@lru_cache(maxsize=4096)
+@remembered(most=_SAID_AGAIN_MAX_BYTES)
 def flag_list(octets: bytes) -> Flags:
     """Return the flags of a flag list's inside; equal texts give the same object."""
     return flags_of(octets.decode("ascii", "replace").split())

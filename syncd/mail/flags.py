@@ -1,7 +1,8 @@
 """Flags and keywords of a message, and the three-way merge of two sides that changed them."""
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 Flags = frozenset[str]
 """System flags with their backslash in canonical case, keywords as first seen; never \\Recent."""
@@ -21,7 +22,33 @@ _NOT_IN_ATOM = frozenset('(){%*"\\] ')
 _MAX_KEYWORD_BYTES = 255
 
 
-@lru_cache(maxsize=4096)
+_REMEMBERED = 4096
+_TEXT_MAX = 512
+_FLAGS_MAX = 32
+
+S = TypeVar("S", str, bytes, Flags)
+T = TypeVar("T")
+
+
+def remembered(*, most: int) -> Callable[[Callable[[S], T]], Callable[[S], T]]:
+    """Remember what a function returns of the last arguments, of those that are no longer than `most`.
+
+    NOTE: they come from servers, and one that makes up long ones would fill the memory of all accounts.
+    """
+
+    def remembering(function: Callable[[S], T]) -> Callable[[S], T]:
+        known = lru_cache(maxsize=_REMEMBERED)(function)
+
+        @wraps(function)
+        def asked(argument: S) -> T:
+            return known(argument) if len(argument) <= most else function(argument)
+
+        return asked
+
+    return remembering
+
+
+@remembered(most=_TEXT_MAX)
 def canonical(flag: str) -> str | None:
     """Return the one spelling of a flag, or None for what is not kept.
 
@@ -48,13 +75,13 @@ def flags_of(names: Iterable[str]) -> Flags:
     return frozenset(kept.values())
 
 
-@lru_cache(maxsize=4096)
+@remembered(most=_TEXT_MAX)
 def parse_flags(text: str) -> Flags:
     """Return the flags of `format_flags`'s text; equal texts give the same object."""
     return frozenset(text.split())
 
 
-@lru_cache(maxsize=4096)
+@remembered(most=_FLAGS_MAX)
 def format_flags(flags: Flags) -> str:
     """Return flags as the one space-joined text that the store keeps and compares."""
     return " ".join(sorted(flags))

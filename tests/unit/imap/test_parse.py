@@ -1,6 +1,7 @@
 """Responses become values, by the fast path and by the tokenizer alike, and bad input is ProtocolError at worst."""
 
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -301,3 +302,17 @@ def test_deep_nesting_costs_no_stack() -> None:
     """A hundred thousand parentheses are refused, not recursed into."""
     with pytest.raises(ProtocolError):
         items((b"(" * 100_000 + b")" * 100_000,))
+
+
+def test_flag_lists_that_are_long_are_not_remembered() -> None:
+    """A server that makes up keywords fills no memory with them: what is remembered of its lines is short."""
+    lines = [b"%d FETCH (UID %d FLAGS (%s))" % (uid, uid, b"k%d " % uid * 10_000) for uid in range(1, 101)]
+    tracemalloc.start()
+    try:
+        for line in lines:
+            parse_untagged((line,))
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept_bytes < 500_000
