@@ -10,7 +10,6 @@ _GROWN = 15
 
 _FIGURES: Sequence[tuple[Bound, Callable[[Sample], float]]] = (
     (Bound("memory of its own", "MiB", slope=0.1), lambda one: one.memory.uss_kib / 1024),
-    (Bound("proportional memory", "MiB", slope=0.1), lambda one: one.memory.pss_kib / 1024),
     (Bound("descriptors", "", slope=0.0), lambda one: one.descriptors),
     (Bound("threads", "", slope=0.0), lambda one: one.threads),
     (Bound("processes it started", "", most=0), lambda one: one.children),
@@ -55,8 +54,8 @@ class Verdict:
 
 
 def verdict_of(samples: Sequence[Sample]) -> Verdict:
-    """Judge the last two thirds of the samples: until then everything has happened that does."""
-    kept = tuple(samples[len(samples) // 3 :])
+    """Judge the second half of the samples: until then all has happened that does, and what is bounded is full."""
+    kept = tuple(samples[len(samples) // 2 :])
     return Verdict(
         kept,
         tuple(judge(bound, [(one.messages / 1000, figure(one)) for one in kept]) for bound, figure in _FIGURES),
