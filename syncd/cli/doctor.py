@@ -1,5 +1,7 @@
 """`syncd doctor`: what is wrong around syncd, or soon will be, and what to do about each."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,12 +38,13 @@ def doctor(
     from syncd.daemon.doctor.examination import examine
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
-    found = examine(
-        config,
-        ask=lambda socket: Client(socket).get_if_running("/status", timeout_s=_ASK_S),
-        is_offline=is_offline,
-        logs_in=logs_in,
-    )
+    with _patience():
+        found = examine(
+            config,
+            ask=lambda socket: Client(socket).get_if_running("/status", timeout_s=_ASK_S),
+            is_offline=is_offline,
+            logs_in=logs_in,
+        )
     if as_json:
         from syncd.daemon.doctor.findings_json import DIAGNOSIS_JSON, as_answer
 
@@ -51,6 +54,16 @@ def doctor(
 
         show(found, shows_all=shows_all)
     _exit(found)
+
+
+def _patience() -> AbstractContextManager[object]:
+    """Say, to a person who waits, that it may take some seconds."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+
+    from rich.console import Console
+
+    return Console(stderr=True).status("looking at servers and store")
 
 
 def _exit(found: "Diagnosis") -> None:

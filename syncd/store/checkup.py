@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from syncd.store import engines
-from syncd.store.failures import translated
+from syncd.store.failures import store_error, translated
 from syncd.store.schema import account, device, history
 
-_DAMAGES_MAX = 5
+QUICK_CHECK = "PRAGMA quick_check(5)"
+"""Looks through all pages, and tells of the first few that are damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,6 @@ class Checkup:
 
     damages: tuple[str, ...]
     is_whole: bool
-    journal_mode: str
     newest_at: float | None
     devices: dict[str, Path]
 
@@ -42,10 +42,9 @@ def check_up(url: str, *, timeout_s: float) -> Checkup:
             newest_at = _newest_at(conn)
             devices = {row.name: Path(row.path) for row in conn.execute(select(device.c.name, device.c.path))}
             if engines.sqlite_path(parsed) is None:
-                return Checkup((), is_whole=True, journal_mode="wal", newest_at=newest_at, devices=devices)
-            mode = str(conn.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+                return Checkup((), is_whole=True, newest_at=newest_at, devices=devices)
             damages, is_whole = _damages(conn, timeout_s)
-            return Checkup(damages, is_whole=is_whole, journal_mode=mode, newest_at=newest_at, devices=devices)
+            return Checkup(damages, is_whole=is_whole, newest_at=newest_at, devices=devices)
     finally:
         engine.dispose()
 
@@ -61,11 +60,9 @@ def _newest_at(conn: Connection) -> float | None:
 def _damages(conn: Connection, timeout_s: float) -> tuple[tuple[str, ...], bool]:
     with _interrupted_after(conn, timeout_s) as is_cut:
         try:
-            found = conn.exec_driver_sql(f"PRAGMA quick_check({_DAMAGES_MAX})").scalars().all()
-        except OperationalError:
-            if not is_cut.is_set():
-                raise
-            return (), False
+            found = conn.exec_driver_sql(QUICK_CHECK).scalars().all()
+        except DatabaseError as error:
+            return ((), False) if is_cut.is_set() else ((str(store_error(error)),), True)
     return tuple(str(line) for line in found if line != "ok"), True
 
 

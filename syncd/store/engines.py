@@ -75,7 +75,11 @@ def observer_engine(url: URL) -> Engine:
     path = sqlite_path(url)
     if path is None:
         return reader_engine(url, connections=1)
-    uri = URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+    query = {"mode": "ro", "uri": "true"}
+    # NOTE: whoever has it open keeps a log beside it; where there is none, SQLite would make one, and leave it.
+    if not path.with_name(f"{path.name}-wal").exists():
+        query["immutable"] = "1"
+    uri = URL.create("sqlite", database=path.as_uri(), query=query)
     return _sqlite_engine(uri, _prepare_sqlite_reader, begin="BEGIN", pool_size=1)
 
 

@@ -104,20 +104,20 @@ def _with_config(reading: Reading, ask: Ask, *, is_offline: bool, logs_in: bool)
     yield from judge_user(user)
     yield from judge_software(machine.software(version), needs_postgres=config.store.sqlite_path is None)
     yield from _config(reading)
-    if user.is_us or user.is_root:  # others see too little of the files to say anything
+    if user.is_us or user.is_root:  # others see too little to say anything of it
         yield from _files(reading, look, user, daemon)
         for device in devices:
             yield from judge_device(device, user)
+        yield from judge_daemon(daemon, config=str(file), version=version)
     if store is not None:
         yield from judge_store(store, auto_migrate=config.store.auto_migrate)
-    yield from judge_daemon(daemon, config=str(file), version=version)
     yield from judge_links(devices)
     yield from judge_watches(devices, limits)
     yield from judge_descriptors(limits, accounts=len(config.accounts), devices=len(devices))
     yield from judge_disk(kept, store_bytes=store.size_bytes if store is not None else 0)
     yield from judge_clock(machine.clock(checkup.newest_at if checkup is not None else None))
     if (unit := machine.unit(daemon.pid, is_system_config=file == SYSTEM_FILE)) is not None:
-        yield from judge_unit(unit, kept, user)
+        yield from judge_unit(unit, (*kept, ("daemon.socket", daemon.socket_directory)), user)
     yield from _around(look, file, kept)
     for server in servers:
         yield from judge_server(server, time.time())

@@ -181,7 +181,6 @@ class StoreFacts:
     wal_bytes: int = 0
     damages: tuple[str, ...] = ()
     is_whole: bool = True
-    journal_mode: str = "wal"
 
 
 @dataclass(frozen=True, slots=True)

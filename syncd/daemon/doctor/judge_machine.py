@@ -14,6 +14,9 @@ _SQLITE_MENDED = (3, 51, 3)
 _CLOCK_SLACK_S = 60.0
 _AHEAD_S = 86400.0
 _LAYERS = frozenset({"overlay", "aufs", "overlayfs"})
+"""What the own layers of a container are on."""
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+"""What ProtectHome keeps away."""
 
 
 def judge_software(software: Software, *, needs_postgres: bool) -> Iterator[Finding]:
@@ -82,9 +85,6 @@ def judge_unit(unit: Unit, places: Iterable[tuple[str, Place]], user: User) -> I
         yield ok("unit_paths", unit.name, "it may write wherever the configuration says")
 
 
-_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-
-
 def judge_container(container: Container, config: Place | None, kept: Iterable[tuple[str, Place]]) -> Iterator[Finding]:
     """Judge what is mounted into a container. kept: what has to outlive it, by its key."""
     yield note("container", container.kind, "this is a container: what is not mounted into it goes with it")
@@ -96,10 +96,8 @@ def judge_container(container: Container, config: Place | None, kept: Iterable[t
     for key, place in kept:
         system = place.file_system
         if system is not None and system.kind in _LAYERS and system.mount_point == "/":
-            where = f"{key}: {place.path}"
-            parent = place.path if key != "store" else place.path.parent
             what = "it is in the container's own layer, and is gone when the container is made anew"
-            yield error("container_volume", where, what, f"mount a volume: -v NAME:{parent}")
+            yield warning("container_volume", f"{key}: {place.path}", what, f"mount a volume: -v NAME:{place.path}")
 
 
 def _day(at: float, form: str) -> str:

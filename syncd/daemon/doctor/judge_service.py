@@ -14,9 +14,8 @@ def judge_store(store: StoreFacts, *, auto_migrate: bool) -> Iterator[Finding]:
     """Judge a store as it was read beside its owner."""
     where = store.where
     if store.error:
-        yield error(
-            "store", where, store.error, "see docs: a backup is put back by stopping syncd and copying it there"
-        )
+        remedy = "see what is said of its files, or whether PostgreSQL runs; a damaged one: put back a backup (README)"
+        yield error("store", where, store.error, remedy)
         return
     yield from _schema(store, auto_migrate=auto_migrate)
     if store.standing == "empty":
@@ -35,8 +34,6 @@ def judge_store(store: StoreFacts, *, auto_migrate: bool) -> Iterator[Finding]:
         )
     else:
         yield ok("store", where, f"it is whole{_sized(store)}")
-    if store.journal_mode != "wal":
-        yield warning("store", where, f"its journal mode is {store.journal_mode}", "syncd run sets it to wal again")
     if store.wal_bytes > _WAL_BYTES:
         what = f"its log has {size(store.wal_bytes)}: something reads in it for very long"
         yield warning("store", where, what, f"find and end what has it open: fuser -v {quote(where)}")

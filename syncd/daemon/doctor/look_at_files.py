@@ -125,20 +125,13 @@ class Looker:
 
     def _may(self, path: Path, mode: int) -> bool:
         if self._user.is_us:
-            return os.access(path, mode, effective_ids=True)
+            return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
         real = Path(os.path.realpath(path))
-        return all(self._has_right(above, os.X_OK) for above in real.parents) and self._has_right(real, mode)
-
-    def _has_right(self, path: Path, mode: int) -> bool:
-        """Tell what owner and rights of a path say; access control lists are not looked at."""
-        if self._user.uid == 0:
-            return True
         try:
-            found = path.stat()
+            above = all(has_right(one.stat(), self._user.uid, self._groups, os.X_OK) for one in real.parents)
+            return above and has_right(real.stat(), self._user.uid, self._groups, mode)
         except OSError:
             return False
-        shift = 6 if found.st_uid == self._user.uid else 3 if found.st_gid in self._groups else 0
-        return (stat.S_IMODE(found.st_mode) >> shift) & mode == mode
 
     def _file_system(self, path: Path) -> FileSystem | None:
         try:
@@ -163,6 +156,14 @@ class Looker:
             total_inodes=found.f_files,
             free_inodes=found.f_favail,
         )
+
+
+def has_right(found: os.stat_result, uid: int, groups: frozenset[int], mode: int) -> bool:
+    """Tell what owner and rights of a file say to a user of these groups; access control lists are not looked at."""
+    if uid == 0:
+        return True
+    shift = 6 if found.st_uid == uid else 3 if found.st_gid in groups else 0
+    return (stat.S_IMODE(found.st_mode) >> shift) & mode == mode
 
 
 def _is_case_blind(directory: Path) -> bool:

@@ -32,7 +32,6 @@ def look_at_store(config: Config, *, timeout_s: float) -> tuple[StoreFacts, Chec
         wal_bytes=_size_of(path.with_name(f"{path.name}-wal") if path is not None else None),
         damages=seen.damages if seen is not None else (),
         is_whole=seen.is_whole if seen is not None else True,
-        journal_mode=seen.journal_mode if seen is not None else "wal",
     )
     return facts, seen
 
