@@ -36,7 +36,7 @@ def check_up(url: str, *, timeout_s: float) -> Checkup:
     timeout_s: for looking through all of it, which a large one takes longer for.
     """
     parsed = engines.parse_url(url)
-    engine = engines.observer_engine(parsed)
+    engine = engines.observer_engine(parsed, is_for_a_moment=True)
     try:
         with translated(), engine.connect() as conn:
             newest_at = _newest_at(conn)

@@ -34,7 +34,7 @@ from syncd.daemon.doctor.judge_files import (
 )
 from syncd.daemon.doctor.judge_machine import judge_clock, judge_container, judge_software, judge_unit
 from syncd.daemon.doctor.judge_servers import judge_server
-from syncd.daemon.doctor.judge_service import is_its_own, judge_daemon, judge_store
+from syncd.daemon.doctor.judge_service import daemon_can_use, judge_daemon, judge_store
 from syncd.daemon.doctor.look_at_files import Looker, user_of
 from syncd.daemon.doctor.look_at_servers import look_at_servers
 from syncd.daemon.doctor.look_at_service import daemon_facts, look_at_store
@@ -58,12 +58,12 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     places = config_files(os.environ)
     file = (path or existing(places) or places[0]).absolute()
     try:
-        reading = read(file)
+        reading = read(path)
     except ConfigError as found:
         findings = tuple(_without_config(file, found, ask, socket_of(path)))
         is_usable = not any(one.check == "config" for one in findings)
     else:
-        findings = tuple(_with_config(reading, ask, is_offline=is_offline, logs_in=logs_in))
+        findings = tuple(_with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in))
         is_usable = True
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
 
@@ -78,7 +78,7 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
     if daemon is not None:
         yield from judge_socket(daemon.socket, daemon.socket_directory, user)
         yield from judge_daemon(daemon, config=str(file), version=version)
-    can_daemon = daemon is not None and daemon.is_running and is_its_own(daemon, str(file)) and not daemon.problems
+    can_daemon = daemon is not None and daemon_can_use(daemon, str(file), edited_at=_edited_at(file))
     for problem in found.problems:
         where, what = problem.where or str(file), f"{problem.key}: {problem.text}" if problem.key else problem.text
         if can_daemon:
@@ -90,8 +90,15 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
     yield from _around(look, file, ())
 
 
-def _with_config(reading: Reading, ask: Ask, *, is_offline: bool, logs_in: bool) -> Iterator[Finding]:
-    config, file = reading.config, reading.path
+def _edited_at(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, logs_in: bool) -> Iterator[Finding]:
+    config = reading.config
     user = user_of(config)
     look = Looker(user)
     version = installed_version()
@@ -105,7 +112,7 @@ def _with_config(reading: Reading, ask: Ask, *, is_offline: bool, logs_in: bool)
     yield from judge_software(machine.software(version), needs_postgres=config.store.sqlite_path is None)
     yield from _config(reading)
     if user.is_us or user.is_root:  # others see too little to say anything of it
-        yield from _files(reading, look, user, daemon)
+        yield from _files(config, file, look, user, daemon)
         for device in devices:
             yield from judge_device(device, user)
         yield from judge_daemon(daemon, config=str(file), version=version)
@@ -123,8 +130,7 @@ def _with_config(reading: Reading, ask: Ask, *, is_offline: bool, logs_in: bool)
         yield from judge_server(server, time.time())
 
 
-def _files(reading: Reading, look: Looker, user: User, daemon: DaemonFacts) -> Iterator[Finding]:
-    config, file = reading.config, reading.path
+def _files(config: Config, file: Path, look: Looker, user: User, daemon: DaemonFacts) -> Iterator[Finding]:
     yield from judge_config_file(look.place(file), look.place(file.parent), user)
     for secret in look.secrets(config):
         yield from judge_secret(secret, user)

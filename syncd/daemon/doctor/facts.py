@@ -97,13 +97,16 @@ class DeviceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Software:
-    """Name versions. libraries: of those that are installed; missing: those that are not and should be."""
+    """Name versions. libraries: of those that are installed; missing: those that are not and should be.
+
+    sqlite_lacks: what SQLite was compiled without, of what the store needs.
+    """
 
     syncd: str
     python: str
     system: str
     sqlite: tuple[int, ...]
-    sqlite_is_thread_safe: bool
+    sqlite_lacks: tuple[str, ...]
     openssl: str
     libraries: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -196,7 +199,8 @@ class Failing:
 class DaemonFacts:
     """Describe the daemon. error: why it does not answer though it runs; other_owner: who else has the store.
 
-    config: the file that it follows. problems: why that cannot be used. at_restart: what of it waits for a restart.
+    config: the file that it follows, loaded_at: since when. problems: why that cannot be used. at_restart: what of it
+    waits for a restart.
     """
 
     socket: Place
@@ -206,6 +210,7 @@ class DaemonFacts:
     pid: int = 0
     version: str = ""
     config: str = ""
+    loaded_at: float = 0.0
     problems: tuple[str, ...] = ()
     at_restart: tuple[str, ...] = ()
     failing: tuple[Failing, ...] = ()

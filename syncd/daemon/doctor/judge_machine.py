@@ -30,10 +30,10 @@ def judge_software(software: Software, *, needs_postgres: bool) -> Iterator[Find
             yield error("libraries", name, "it is not installed", extra)
     version = ".".join(map(str, software.sqlite))
     where = f"SQLite {version}"
-    if software.sqlite < _SQLITE_FIRST or not software.sqlite_is_thread_safe:
-        what = "too old" if software.sqlite_is_thread_safe else "compiled without THREADSAFE"
+    if software.sqlite < _SQLITE_FIRST or software.sqlite_lacks:
+        lacking = f"it was compiled without {' and '.join(software.sqlite_lacks)}" if software.sqlite_lacks else ""
         first = ".".join(map(str, _SQLITE_FIRST))
-        yield error("sqlite", where, what, f"a Python with SQLite {first} or newer that is safe for threads")
+        yield error("sqlite", where, lacking or "it is too old", f"a Python with a complete SQLite, {first} or newer")
     elif software.sqlite < _SQLITE_MENDED:
         what = "it can be used; before 3.51.3 two programs that write at one instant can damage a file"
         yield ok("sqlite", where, f"{what}, so let none but syncd write to the store")

@@ -73,7 +73,7 @@ def judge_daemon(daemon: DaemonFacts, *, config: str, version: str) -> Iterator[
     if daemon.version != version:
         what = f"it is syncd {daemon.version}, and {version} is installed"
         yield warning("daemon_version", where, what, "systemctl restart syncd")
-    if not is_its_own(daemon, config):
+    if not _is_its_own(daemon, config):
         what = f"it follows {daemon.config}, and this is {config}"
         yield warning("daemon_config", where, what, f"syncd doctor --config {quote(daemon.config)}")
     elif daemon.problems:
@@ -91,8 +91,13 @@ def judge_daemon(daemon: DaemonFacts, *, config: str, version: str) -> Iterator[
         yield note("daemon_holds", where, what, "syncd holds shows them, and syncd holds release or discard decides")
 
 
-def is_its_own(daemon: DaemonFacts, config: str) -> bool:
-    """Tell whether a running daemon follows this file, as far as it says."""
+def daemon_can_use(daemon: DaemonFacts, config: str, *, edited_at: float) -> bool:
+    """Tell whether a running daemon found nothing wrong in this file since it was edited."""
+    is_known = daemon.is_running and _is_its_own(daemon, config) and edited_at <= daemon.loaded_at
+    return is_known and not daemon.problems
+
+
+def _is_its_own(daemon: DaemonFacts, config: str) -> bool:
     return not daemon.config.startswith("/") or daemon.config == config
 
 

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def software(syncd: str) -> Software:
         f"{platform.python_implementation()} {platform.python_version()}",
         _system(),
         sqlite3.sqlite_version_info,
-        sqlite_is_thread_safe=sqlite3.threadsafety > 0,
-        openssl=ssl.OPENSSL_VERSION,
+        _lacks_of_sqlite(),
+        ssl.OPENSSL_VERSION,
         libraries=found,
         missing=tuple(name for name in (*_LIBRARIES, "psycopg") if name not in found),
     )
@@ -151,6 +152,16 @@ def _system() -> str:
         name = ""
     kernel = f"{platform.system()} {platform.release()}"
     return f"{name}, {kernel}" if name else kernel
+
+
+def _lacks_of_sqlite() -> tuple[str, ...]:
+    lacks = [] if sqlite3.threadsafety > 0 else ["THREADSAFE"]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            connection.execute("SELECT value FROM json_each('[1]')")
+        except sqlite3.OperationalError:
+            lacks.append("JSON")
+    return tuple(lacks)
 
 
 def _is_synchronized() -> bool | None:

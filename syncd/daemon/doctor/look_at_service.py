@@ -54,6 +54,7 @@ def daemon_facts(
         pid=status.daemon.pid,
         version=status.daemon.version,
         config=config.path if config is not None else "",
+        loaded_at=config.loaded_at if config is not None else 0.0,
         problems=config.problems if config is not None else (),
         at_restart=config.at_restart if config is not None else (),
         failing=failing,

@@ -40,7 +40,7 @@ from syncd.daemon.doctor.judge_files import (
 )
 from syncd.daemon.doctor.judge_machine import judge_clock, judge_container, judge_software, judge_unit
 from syncd.daemon.doctor.judge_servers import judge_server
-from syncd.daemon.doctor.judge_service import judge_daemon, judge_store
+from syncd.daemon.doctor.judge_service import daemon_can_use, judge_daemon, judge_store
 
 SYNCD = User(990, "syncd")
 ROOT_ASKS = User(990, "syncd", is_us=False, is_root=True)
@@ -302,7 +302,7 @@ def test_descriptors_are_enough_for_accounts_and_devices() -> None:
     assert list(judge_descriptors(Limits(), accounts=400, devices=3)) == []
 
 
-SOFTWARE = Software("0.1.0", "CPython 3.11.7", "Debian", (3, 51, 3), sqlite_is_thread_safe=True, openssl="OpenSSL 3")
+SOFTWARE = Software("0.1.0", "CPython 3.11.7", "Debian", (3, 51, 3), (), "OpenSSL 3")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ SOFTWARE = Software("0.1.0", "CPython 3.11.7", "Debian", (3, 51, 3), sqlite_is_t
     [
         (SOFTWARE, False, ("OK", "version")),
         (replace(SOFTWARE, sqlite=(3, 34, 1)), False, ("ERROR", "sqlite")),
-        (replace(SOFTWARE, sqlite_is_thread_safe=False), False, ("ERROR", "sqlite")),
+        (replace(SOFTWARE, sqlite_lacks=("THREADSAFE",)), False, ("ERROR", "sqlite")),
         (replace(SOFTWARE, sqlite=(3, 40, 1)), False, ("OK", "version")),
         (replace(SOFTWARE, missing=("psycopg",)), False, ("OK", "version")),
         (replace(SOFTWARE, missing=("psycopg",)), True, ("ERROR", "libraries")),
@@ -472,6 +472,17 @@ UP = DaemonFacts(SOCKET, RUN, is_running=True, pid=7, version="0.1.0", config="/
 def test_daemon_is_held_against_what_is_installed_and_written(daemon: DaemonFacts, expected: tuple[str, str]) -> None:
     """One that does not run is a choice; one that was killed, or runs something else, is told."""
     assert worst(judge_daemon(daemon, config="/c/f", version="0.1.0"))[:2] == expected
+
+
+def test_file_that_the_daemon_has_not_read_since_an_edit_is_not_called_usable() -> None:
+    """It may be about to say the same of it."""
+    known = replace(UP, loaded_at=NOW)
+
+    assert daemon_can_use(known, "/c/f", edited_at=NOW - 1)
+    assert not daemon_can_use(known, "/c/f", edited_at=NOW + 1)
+    assert not daemon_can_use(known, "/c/g", edited_at=NOW - 1)
+    assert not daemon_can_use(replace(known, problems=("no",)), "/c/f", edited_at=NOW - 1)
+    assert not daemon_can_use(DaemonFacts(SOCKET, RUN), "/c/f", edited_at=0.0)
 
 
 def test_worst_is_what_a_person_sees_last() -> None:
