@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DatabaseError
 
 from syncd.store import engines
+from syncd.store.devices import NEW
 from syncd.store.failures import store_error, translated
 from syncd.store.schema import account, device, history
 
@@ -21,7 +22,8 @@ QUICK_CHECK = "PRAGMA quick_check(5)"
 class Checkup:
     """Say how a store is. damages: none where it is whole as far as it was looked at; is_whole: that was all of it.
 
-    newest_at: when the last of what it tells happened. devices: their paths, by their names.
+    newest_at: when the last of what it tells happened. devices: the paths of those that had theirs, by
+    their names.
     """
 
     damages: tuple[str, ...]
@@ -40,7 +42,8 @@ def check_up(url: str, *, timeout_s: float) -> Checkup:
     try:
         with translated(), engine.connect() as conn:
             newest_at = _newest_at(conn)
-            devices = {row.name: Path(row.path) for row in conn.execute(select(device.c.name, device.c.path))}
+            attached = select(device.c.name, device.c.path).where(device.c.state != NEW)
+            devices = {row.name: Path(row.path) for row in conn.execute(attached)}
             if engines.sqlite_path(parsed) is None:
                 return Checkup((), is_whole=True, newest_at=newest_at, devices=devices)
             damages, is_whole = _damages(conn, timeout_s)

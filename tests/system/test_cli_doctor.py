@@ -108,7 +108,9 @@ def test_what_goes_wrong_for_people_is_named_with_a_remedy(
     }
     daemon = make_daemon({})
     daemon.sync()
-    (tmp_path / "phone").rename(tmp_path / "elsewhere")
+    for name in ("laptop", "phone"):
+        (tmp_path / name).rename(tmp_path / f"unmounted-{name}")
+    (tmp_path / "laptop").mkdir(0o700)
     devices = {name: {"path": str(tmp_path / name)} for name in ("laptop", "phone")}
     daemon.configure({"accounts": accounts, "devices": devices})
     daemon.directory.chmod(0o700)
@@ -124,6 +126,7 @@ def test_what_goes_wrong_for_people_is_named_with_a_remedy(
         ("error", "server", "accounts.closed"),
         ("error", "login", "accounts.unmade"),
         ("error", "secret_missing", "accounts.unmade.password_file"),
+        ("error", "device_missing", "devices.laptop"),
         ("error", "device_missing", "devices.phone"),
         ("warning", "store_rights", str(daemon.store)),
     }

@@ -85,11 +85,15 @@ class StoreFiles:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFacts:
-    """Describe a device. is_known: the store has it with that path. directories: what a watch has to watch."""
+    """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
+
+    directories: what a watch has to watch.
+    """
 
     name: str
     place: Place
     is_known: bool = False
+    is_marked: bool = True
     is_linking: bool = True
     is_watching: bool = True
     directories: int = 0

@@ -9,7 +9,7 @@ from syncd.daemon.doctor.facts import DeviceFacts, Kind, Limits, User
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
 from syncd.daemon.doctor.judge_files import unwritable
 
-_WITHOUT_COLONS = frozenset({"exfat", "fuseblk", "msdos", "ntfs", "ntfs3", "vfat"})
+_WITHOUT_COLONS = frozenset({"exfat", "msdos", "vfat"})
 """What takes no `:` in names, which those of a Maildir have."""
 _WATCHES_SHARE = 0.8
 _OURS = 1
@@ -36,6 +36,10 @@ def judge_device(device: DeviceFacts, user: User) -> Iterator[Finding]:
         yield warning("device_rights", named, "others can write in it", f"chmod go-w {quote(str(place.path))}")
     else:
         yield ok("device_rights", named, f"{user.name} can write in it")
+    if device.is_known and place.kind is Kind.DIRECTORY and not device.is_marked:
+        what = "there is no marker (.syncd) in it any more: it is unmounted, or was emptied, and its mail is left alone"
+        remedy = f"mount what belongs there; or syncd adopt {device.name}, which goes on with what is there now"
+        yield error("device_missing", named, what, remedy)
     yield from _file_system(device, named)
 
 

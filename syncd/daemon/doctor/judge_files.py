@@ -21,7 +21,7 @@ def judge_user(user: User) -> Iterator[Finding]:
     if user.is_us:
         yield ok("user", user.name, "the doctor runs as the user of the daemon")
         return
-    remedy = f"sudo -u {user.name} syncd doctor"
+    remedy = f"sudo -u {user.name if not user.name.isdigit() else quote(f'#{user.uid}')} syncd doctor"
     what = f"the store belongs to {user.name}: what that user may do was read off owners and rights"
     yield (note if user.is_root else warning)("user", user.name, f"{what}; the store itself was left alone", remedy)
 

@@ -76,7 +76,7 @@ def judge_unit(unit: Unit, places: Iterable[tuple[str, Place]], user: User) -> I
         yield error(
             "unit_paths", f"{key}: {path}", f"{shuts} of {unit.name} keeps the daemon from writing there", remedy
         )
-    if unit.user and unit.user != user.name:
+    if unit.user and unit.user != user.name and not user.name.isdigit():  # a dynamic user has no name to be known by
         what = f"it runs as {unit.user}, and the store belongs to {user.name}"
         yield warning(
             "unit_user", unit.name, what, f"{edit}: [Service] User={user.name}; or give the files to {unit.user}"

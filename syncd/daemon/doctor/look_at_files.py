@@ -12,11 +12,10 @@ from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Secret, StoreFiles, User
 from syncd.errors import SyncdError
+from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import MOUNTS, mount_of
 
-_CASE_BLIND = frozenset(
-    {"apfs", "cifs", "exfat", "fuseblk", "hfs", "hfsplus", "msdos", "ntfs", "ntfs3", "smb3", "vfat"}
-)
+_CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
 _NAMES_TRIED = 20
 
 
@@ -104,6 +103,7 @@ class Looker:
                 name,
                 self.place(device.path),
                 is_known=known.get(name) == device.path,
+                is_marked=os.path.lexists(device.path / MARKER),
                 is_linking=device.link,
                 is_watching=device.watch == "auto",
                 directories=directories,
@@ -191,7 +191,7 @@ def _name_of(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"#{uid}"
+        return str(uid)  # which chown and install take as well
 
 
 def _groups_of(uid: int) -> frozenset[int]:

@@ -24,6 +24,7 @@ def test_checkup_tells_what_the_store_knows_beside_its_owner(database: Database,
         conn.execute(insert(account).values(name="work", kind="imap", identity="x", succeeded_at=NOW))
         conn.execute(insert(history).values(at=NOW + 5, origin="server", verb="appear", outcome="done"))
         conn.execute(insert(device).values(name="laptop", path="/srv/laptop", layout="fs", state="active"))
+        conn.execute(insert(device).values(name="phone", path="/srv/phone", layout="fs", state="new"))
 
     database.write_now(fill)
 

@@ -208,6 +208,7 @@ def test_who_asks_for_another_user_is_told_how_to_see_more() -> None:
     assert worst(judge_user(SYNCD))[0] == "OK"
     assert worst(judge_user(ROOT_ASKS)) == ("NOTE", "user", "sudo -u syncd syncd doctor")
     assert worst(judge_user(User(990, "syncd", is_us=False)))[0] == "WARNING"
+    assert worst(judge_user(User(10001, "10001", is_us=False))) == ("WARNING", "user", "sudo -u '#10001' syncd doctor")
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,8 @@ def test_file_system_is_judged_once_and_an_upgrade_needs_room_for_a_copy() -> No
         (DeviceFacts("laptop", missing("/srv/l", may_write=True)), ("OK", "device_rights")),
         (DeviceFacts("laptop", missing("/srv/l")), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", missing("/srv/l", may_write=True), is_known=True), ("ERROR", "device_missing")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_known=True, is_marked=False), ("ERROR", "device_missing")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_marked=False), ("OK", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", place("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", 0o777)), ("WARNING", "device_rights")),
