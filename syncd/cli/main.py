@@ -19,6 +19,7 @@ from syncd.cli.events import events
 from syncd.cli.health import health
 from syncd.cli.history import history
 from syncd.cli.holds import holds
+from syncd.cli.init import init
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
 from syncd.cli.plan import plan
@@ -61,6 +62,7 @@ for _command in (
 ):
     app.command()(_command)
 app.command("check-config")(check_config)
+app.command()(init)
 app.add_typer(holds, name="holds")
 app.add_typer(account, name="account")
 
@@ -92,6 +94,12 @@ def main() -> None:
     from syncd.config.problems import ConfigError
 
     try:
+        if sys.argv[1:2] == ["names"]:
+            from syncd.cli.names import names
+
+            for name in names(sys.argv[2:]):
+                typer.echo(name)
+            return
         app()
     except ConfigError as error:
         for problem in error.problems:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from syncd.config.load import Reading, read
 from syncd.config.model import Config
+from syncd.config.places import SYSTEM_FILE, config_files, existing
 from syncd.config.problems import ConfigError
 from syncd.config.reachable import socket_of
-from syncd.config.sources import SYSTEM_FILE, config_files, existing
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.doctor import look_at_machine as machine
 from syncd.daemon.doctor.facts import DaemonFacts, Place, ServerFacts, StoreFacts, User
