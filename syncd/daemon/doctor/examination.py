@@ -68,6 +68,14 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
 
 
+def probe(reading: Reading) -> Diagnosis:
+    """Return how the servers of all accounts are, and whether each can be logged in at; nothing else is looked at."""
+    now = time.time()
+    servers = look_at_servers(reading.config, logs_in=True, deadline_s=_SERVERS_S)
+    found = [one for server in servers for one in judge_server(server, now)]
+    return diagnosis(found, at=now, config=str(reading.path), is_usable=True, is_offline=False)
+
+
 def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | None) -> Iterator[Finding]:
     user = user_of(None)
     look = Looker(user)
