@@ -76,6 +76,7 @@ class Dovecot:
         separator: Literal["/", "."] = "/",
         storage: Storage = "sdbox",
         extra_config: str = "",
+        certificate_left: datetime.timedelta = datetime.timedelta(days=1),
     ) -> None:
         self._identity = server_identity()
         self._program = find_program()
@@ -89,7 +90,7 @@ class Dovecot:
         self.mail_dir = self._make_mail_dir(root_dir)
         self.log_file = self._home / "dovecot.log"
         self.ca_file = self._home / "ca.pem"
-        write_certificates(self._home)
+        write_certificates(self._home, left=certificate_left)
         for name in ("modules", "doveconf"):
             (self._base_dir / name).symlink_to(getattr(self._program, name))
         self._config = self._home / "dovecot.conf"
