@@ -7,7 +7,6 @@ their targets are only says that it is time to look: it tells at once, where the
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -15,10 +14,11 @@ from pathlib import Path
 
 from syncd.config.sources import FileIdentity, identity_of
 from syncd.log import log
+from syncd.maildir.inotify import WRITTEN, Inotify
 
 _POLL_S = 5.0
 _SETTLE_S = 1.0
-_STEP_MS = 200
+_STEP_S = 0.2
 
 Look = tuple[FileIdentity | None, FileIdentity | None]
 """What a name is, and what it leads to; None: nothing."""
@@ -83,28 +83,49 @@ class Edits:
 @asynccontextmanager
 async def listening(*edits: Edits) -> AsyncIterator[None]:
     """Let these hear of edits at once until left, in the directories that they have now."""
-    task = asyncio.create_task(_listen(edits))
+    try:
+        inotify, names = await asyncio.to_thread(_watching, edits)
+    except OSError as error:
+        log.warning("config_watch_fell_back", error=type(error).__name__)
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    telling: asyncio.TimerHandle | None = None
+
+    def tell() -> None:
+        nonlocal telling
+        telling = None
+        for one in edits:
+            one.hear()
+
+    def read() -> None:
+        nonlocal telling
+        # NOTE: a store or a log beside the file is written all the time.
+        events = list(inotify.read())
+        if telling is None and any(one.name in names or not one.mask & WRITTEN for one in events):
+            telling = loop.call_later(_STEP_S, tell)
+
+    loop.add_reader(inotify.fileno(), read)
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        loop.remove_reader(inotify.fileno())
+        inotify.close()
+        if telling is not None:
+            telling.cancel()
 
 
-async def _listen(edits: tuple[Edits, ...]) -> None:
-    from watchfiles import awatch  # noqa: PLC0415  # not for `syncd sync`
-
-    # NOTE: at lower levels watchfiles logs the paths that changed.
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)
-    directories = await asyncio.to_thread(_directories, edits)
+def _watching(edits: Iterable[Edits]) -> tuple[Inotify, frozenset[str]]:
+    """Watch the directories, and return how files in them are called; OSError when that is not possible."""
+    names = {name for one in edits for path in one.names for name in (path.name, Path(os.path.realpath(path)).name)}
+    inotify = Inotify()
     try:
-        async for _ in awatch(
-            *directories, watch_filter=None, step=_STEP_MS, debounce=_STEP_MS, recursive=False, debug=False
-        ):
-            for one in edits:
-                one.hear()
-    except (OSError, RuntimeError) as error:
-        log.warning("config_watch_fell_back", error=type(error).__name__)
+        for place in _directories(edits):
+            inotify.add(str(place), is_followed=True)
+    except BaseException:
+        inotify.close()
+        raise
+    return inotify, frozenset(names)
 
 
 def _directories(edits: Iterable[Edits]) -> set[Path]:

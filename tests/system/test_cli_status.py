@@ -139,7 +139,7 @@ def test_commands_that_ask_the_daemon_load_no_heavy_library(make_daemon: MakeDae
             )
             loaded = set(ended.stdout.splitlines()[-1].split())
             assert "syncd.cli.main" in loaded
-            assert loaded & {"sqlalchemy", "aiohttp", "aioimaplib", "alembic", "watchfiles"} == set(), command
+            assert loaded & {"sqlalchemy", "aiohttp", "aioimaplib", "alembic"} == set(), command
 
 
 def keys(value: object) -> object:

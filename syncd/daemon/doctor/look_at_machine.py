@@ -27,7 +27,6 @@ _LIBRARIES = (
     "scramp",
     "sqlalchemy",
     "structlog",
-    "watchfiles",
 )
 _OPTIONAL = ("psycopg", "uvloop")
 _PROC = Path("/proc")
