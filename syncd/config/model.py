@@ -268,9 +268,19 @@ class GuardConfig(_Table):
 
 
 class HooksConfig(_Table):
-    """Name commands that run when something happened."""
+    """Name commands that run when something happened, and how long one may take."""
 
     on_new_mail: Command | None = None
+    on_auth_error: Command | None = None
+    on_hold: Command | None = None
+    on_error: Command | None = None
+    timeout_s: PositiveSeconds = Field(default=60.0, alias="timeout")
+
+    @property
+    def commands(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the commands that there are, by the key of their hook."""
+        named = {key: getattr(self, key) for key in keys_of(HooksConfig) if key.startswith("on_")}
+        return {key: command for key, command in named.items() if command is not None}
 
 
 class DaemonConfig(_Table):
