@@ -7,18 +7,22 @@ before anything is sent, looked for after an answer that was lost, and a message
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, exists, or_, select
 
-from syncd.mail.flags import DELETED, format_flags, parse_flags
+from syncd.mail.flags import DELETED, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.recoveries import Deleted, Place
-from syncd.store.accounts import MailboxRow
+from syncd.store import history, served_mailboxes
+from syncd.store.accounts import MailboxRow, mailbox_by_id
+from syncd.store.history import Happening, Verb
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.server_tree import FlagDelta
 
 _THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
@@ -115,8 +119,18 @@ def arriving(conn: Connection, account_id: int) -> frozenset[tuple[int, int]]:
     return frozenset((row.mailbox_id, row.id) for row in conn.execute(query))
 
 
-def want_back(conn: Connection, message_ids: Iterable[int], target: MailboxRow, *, now: float) -> None:
-    """Commit that messages are to be brought into a mailbox of their server, with flags and date as they were."""
+def want_back(
+    conn: Connection,
+    message_ids: Iterable[int],
+    target: MailboxRow,
+    *,
+    now: float,
+    changes: Mapping[int, FlagDelta] = MappingProxyType({}),
+) -> None:
+    """Commit that messages are to be brought into a mailbox of their server, with flags and date as they were.
+
+    changes: what a device changed of their flags before they went, by message.
+    """
     query = (
         select(server_message.c.id, server_message.c.flags, body.c.digest, body.c.header_digest, body.c.size_bytes)
         .join(body, body.c.id == server_message.c.body_id)
@@ -136,11 +150,39 @@ def want_back(conn: Connection, message_ids: Iterable[int], target: MailboxRow, 
             "uidnext": 0,
             "begun_at": now,
             # NOTE: with the mark of those who expunged it, others would expunge it again.
-            "restored_flags": format_flags(parse_flags(row.flags) - {DELETED}),
+            "restored_flags": format_flags(_changed(parse_flags(row.flags), changes.get(row.id)) - {DELETED}),
         }
         for row in conn.execute(query)
     ]
     insert_at_once(conn, journal, rows)
+
+
+def bring_back(conn: Connection, changes: Iterable[FlagDelta], *, now: float) -> None:
+    """Have messages again in their mailboxes that went from there, with what devices changed of them before.
+
+    What is not gone, or has no octets any more, is left.
+    """
+    wanted = {change.message_id: change for change in changes}
+    columns = server_message.c
+    query = select(columns.mailbox_id, columns.id).where(columns.gone_at.is_not(None), columns.body_id.is_not(None))
+    by_mailbox: defaultdict[int, list[int]] = defaultdict(list)
+    for row in rows_in(conn, query, columns.id, wanted):
+        by_mailbox[row.mailbox_id].append(row.id)
+    served = served_mailboxes.served_accounts(conn) if by_mailbox else frozenset()
+    for mailbox_id, message_ids in by_mailbox.items():
+        target = mailbox_by_id(conn, mailbox_id=mailbox_id)
+        if target.account_id in served:
+            copies = served_mailboxes.old_copies_of(conn, message_ids)
+            put = [replace(copies[id_], flags=_changed(copies[id_].flags, wanted[id_])) for id_ in message_ids]
+            served_mailboxes.put_messages(conn, mailbox_id, put)
+        else:
+            want_back(conn, message_ids, target, now=now, changes=wanted)
+        told = [Happening(Verb.RESTORE, id_) for id_ in message_ids]
+        history.tell(conn, told, now=now, origin=history.DEVICES, mailbox_id=mailbox_id)
+
+
+def _changed(flags: Flags, change: FlagDelta | None) -> Flags:
+    return flags if change is None else with_delta(flags, add=change.add, remove=change.remove)
 
 
 def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:

@@ -274,8 +274,9 @@ carried_change = Table(
     _id(),
     _ref("device_id", "device"),
     _ref("message_id", "server_message"),  # where the server has the message now
-    # NOTE: no foreign key, for what is carried needs no octets.
-    Column("body_id", Id),  # of the file that the device had
+    # NOTE: no foreign keys, for what is carried needs neither octets nor the row that it came from.
+    Column("origin_id", Id),  # the message of which the device had a file, None where that is not known
+    Column("body_id", Id),  # of that file
     _flags("flags_add"),
     _flags("flags_remove"),
     Index("ix_carried_change_message_id", "message_id"),

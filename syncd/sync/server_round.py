@@ -52,9 +52,9 @@ class ServerPlan:
     """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
 
     carried: what of the flags is from devices that had the message in another mailbox. heard: of such, by id, what says
-    nothing new. agreed: where both sides changed the same, by replica id. wanted_back: for each message that is to be
-    put back, the files that want it by replica id. followed: what turned out to be moved. seen: the messages that were
-    planned.
+    nothing new; mistaken: what is for another message. agreed: where both sides changed the same, by replica id.
+    wanted_back: for each message that is to be put back, the files that want it by replica id. followed: what turned
+    out to be moved. seen: the messages that were planned.
     """
 
     troubled: _Troubled = field(default_factory=_Troubled)
@@ -62,6 +62,7 @@ class ServerPlan:
     agreed: dict[int, list[FlagDelta]] = field(default_factory=lambda: defaultdict(list))
     carried: dict[Store, list[CarriedChange]] = field(default_factory=lambda: defaultdict(list))
     heard: set[int] = field(default_factory=set)
+    mistaken: set[int] = field(default_factory=set)
     wishes: Wishes = field(default_factory=Wishes)
     wanted_back: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     followed: set[int] = field(default_factory=set)
@@ -172,6 +173,8 @@ async def server_round(
                 fresh[message_id] = str(error)
         stored = [one.id for effect in done for one in planned.carried.get(effect, ())]
         carried_changes.drop(conn, (*planned.heard, *stored))
+        if planned.mistaken:
+            carried_changes.follow(conn, now=now, mistaken=planned.mistaken)
         _tell(conn, mailbox, replicas, done, now=now, carried=planned.carried)
         _tell(conn, mailbox, replicas, stores, now=now, refused=fresh, carried=planned.carried)
         troubles.resolve(conn, settled, device_id=None)
@@ -259,7 +262,9 @@ def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan, *,
         # NOTE: as if both had last agreed on what was taken back, and the device had what was set.
         merged = merge(one.flags, *map(mailbox.holdable.part_of, (one.remove, one.add)))
         effect = Store(one.message_id, one.uid, merged.server_add, merged.server_remove)
-        if one.is_same and (effect.add or effect.remove):
+        if not one.is_same:
+            planned.mistaken.add(one.id)
+        elif effect.add or effect.remove:
             planned.stores.setdefault(effect, [])
             planned.carried[effect].append(one)
         else:

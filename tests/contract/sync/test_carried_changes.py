@@ -1,5 +1,6 @@
 """What a device changed of a message that meanwhile went where the device has no mailbox: it is so there."""
 
+import datetime
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,6 +120,27 @@ async def test_device_that_gives_up_a_mailbox_has_its_last_changes_stored(tmp_pa
         await house.settle()
         assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
         assert not house.replica("phone").directory.exists()
+
+
+async def test_flagged_message_that_only_seemed_to_be_moved_is_put_back(tmp_path: Path, user: Provider) -> None:
+    """It was deleted, and Archive got another one of the same size and date; only the body tells, which comes late."""
+    date = datetime.datetime(2024, 5, 6, 7, 8, tzinfo=datetime.UTC)
+    user.receive("a", "b", date=date, flags=(ANSWERED,))
+    user.receive("old", mailbox="Archive")
+    house = _house(tmp_path, user, devices={"phone": {"mailboxes": ["INBOX"]}})
+    async with house:
+        await house.settle()
+    house.replica("phone").mark("a", add="F")
+    house.replica("phone").mark("b", add="S")  # in passing: no cause to keep it
+    user.expunge("a", "b")
+    user.receive("c", "d", mailbox="Archive", date=date)
+    async with house:
+        await house.settle()
+        assert user.flags() == {"a": {ANSWERED, FLAGGED}}
+        assert user.flags("Archive") == {"c": set(), "d": set(), "old": set()}
+        assert house.replica("phone").flags() == {"a": {ANSWERED, FLAGGED}}
+        assert (await house.rows(CARRIED))[0][0] == 0
+        assert not await house.db.read(is_anything_pending)
 
 
 async def test_read_only_device_carries_nothing(tmp_path: Path, user: Provider) -> None:
