@@ -52,16 +52,16 @@ async def run_command(
 
     patience_s: between being asked to end, by SIGTERM, and being ended.
     """
-    with os.fdopen(os.memfd_create("syncd-hook"), "w+b") as stdin, _Heard() as stdout, _Heard() as stderr:
-        stdin.write(document)
-        stdin.seek(0)
-        try:
+    try:
+        with os.fdopen(os.memfd_create("syncd-hook"), "w+b") as stdin, _Heard() as stdout, _Heard() as stderr:
+            stdin.write(document)
+            stdin.seek(0)
             process = await _started(command, stdin, stdout, stderr, environment)
-        except (OSError, ValueError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-            return Ended(f"it cannot be run: {reason.lower()}")
-        problem = await _end_of(process, timeout_s, patience_s)
-        return Ended(problem, stdout.text(), stderr.text())
+            problem = await _end_of(process, timeout_s, patience_s)
+            return Ended(problem, stdout.text(), stderr.text())
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        return Ended(f"it cannot be run: {reason.lower()}")
 
 
 class _Heard:

@@ -17,7 +17,7 @@ from syncd.config.model import HooksConfig
 from syncd.daemon.commands import Ended, environment_of, run_command
 from syncd.daemon.hook_news import AuthErrors, Holds, NewMailSource, News, OtherErrors, Outside, Source
 from syncd.daemon.status import HookStatus
-from syncd.errors import Reach, StoreError, SyncdError
+from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log
 
 _SOURCES: Mapping[str, Callable[[str, Outside], Source]] = {
@@ -100,24 +100,26 @@ class Hooks:
         while True:
             try:
                 await self._follow(name, _SOURCES[name](name, self._app))
-            except SyncdError as error:
+            except Exception as error:  # whatever it is: nobody's mail depends on it
                 if isinstance(error, StoreError) and error.reach is Reach.STORE:
                     raise
-                log.warning("hook_look_failed", hook=name, error=str(error))
+                unexpected = None if isinstance(error, SyncdError) else error
+                log.warning("hook_look_failed", hook=name, error=text_of(error), exc_info=unexpected)
             await asyncio.sleep(self._retries_s[0])
 
     async def _follow(self, name: str, source: Source) -> NoReturn:
         gathering, tries, now = Gathering(self._step_s), 0, asyncio.get_running_loop().time
         while True:
             news = await source.look()
-            is_over = gathering.is_over(news.upto if news is not None else None, now=now())
-            if news is None or not (is_over or tries):
+            is_gathered = gathering.is_over(news.upto if news is not None else None, now=now())
+            if news is None or not (is_gathered or tries):
                 await asyncio.sleep(self._step_s)
                 tries = tries if news is not None else 0
                 continue
             wait_s = await self._tell(name, news, tries)
             gathering, tries = Gathering(self._step_s), tries + 1 if wait_s else 0
             await asyncio.sleep(wait_s)
+            self.states[name].retry_at = None
 
     async def _tell(self, name: str, news: News, tries: int) -> float:
         """Run the command once, and return how long to wait before it is told the same again; 0: it is not."""

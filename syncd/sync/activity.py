@@ -42,7 +42,12 @@ class Activity:
     def logged_in(self) -> None:
         """Note that a server let it in: what went wrong before is over."""
         self.logins += 1
+        self.recovered()
+
+    def recovered(self) -> None:
+        """Note that what went wrong before is over."""
         self.error = self.retry_at = None
+        self.is_lasting = self.lacks_password = False
 
     def failed(self, error: Exception, text: str, *, retry_at: float) -> None:
         """Note that a run ended with an error, and its text for people."""

@@ -50,7 +50,7 @@ class Told:
 def remembered(daemon: Daemon) -> set[str]:
     """Return the troubles that hooks were told and that are not over."""
     with closing(sqlite3.connect(f"file:{daemon.store}?mode=ro", uri=True)) as store:
-        return {key for (key,) in store.execute("SELECT trouble FROM hook_succeeded")}
+        return {key for (key,) in store.execute("SELECT trouble FROM hook_told")}
 
 
 def test_new_mail_is_told_once_its_file_is_there_and_a_hold_is_told(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -64,6 +65,18 @@ async def test_much_that_is_said_is_read_and_its_end_is_kept() -> None:
 async def test_command_that_fails_says_how(command: tuple[str, ...], problem: str) -> None:
     """In words for a person, and never by an exception."""
     assert (await run(*command)).problem == problem
+
+
+async def test_machine_that_has_no_room_for_a_command_is_no_more_than_that() -> None:
+    """Where no file can be opened it is not run, and tried again like one that fails."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        ended = await run("true")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert ended == Ended("it cannot be run: too many open files")
 
 
 async def test_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
