@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format bench image image-test migration requirements clean
+.PHONY: help setup demo run test check format reference bench image image-test migration requirements clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -34,17 +34,21 @@ run: $(STAMP) ## run the daemon in the foreground; CONFIG=file.toml names its co
 test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes to pytest (-n0: one by one)
 	$(BIN)/python -m pytest -p no:cacheprovider --numprocesses auto --dist worksteal $(ARGS) $(T)
 
-check: $(STAMP) ## format, lint, types, the floors of the house, the units of systemd, migrations at head
+check: $(STAMP) ## format, lint, types, the floors of the house, units of systemd, migrations at head, man pages fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image
+	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image -p tests.reference
 	$(BIN)/lint-imports
 	deploy/systemd/check.sh
 	$(BIN)/python -m tests.contract.store.migrations_at_head
+	$(BIN)/python -m tests.reference --check
 
 format: $(STAMP) ## rewrite the sources as check wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(STAMP) ## write man pages, completions and the JSON schema anew, of what the code says
+	$(BIN)/python -m tests.reference
 
 bench: $(STAMP) ## measure syncd against its peers and against what could be done at least; ARGS=--help
 	$(BIN)/python -m tests.benchmarks $(ARGS)

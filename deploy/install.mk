@@ -1,4 +1,5 @@
-# make install: the program in a virtual environment of its own, the units of systemd that start it, an example.
+# make install: the program in a virtual environment of its own, the units of systemd that start it, an example, man
+# pages, completions for bash, zsh and fish, and the JSON schema of the configuration.
 #
 # DESTDIR is put before every path while installing, and nothing that is installed knows of it. SYSTEMD is where units,
 # users and directories are announced: beside the program where systemd looks there, else in /etc.
@@ -15,6 +16,7 @@ endif
 
 PROGRAM := $(DESTDIR)$(PREFIX)/lib/syncd
 INSTALL := install -D -m 0644
+SHARED := $(shell cd deploy/share && find * -type f)
 UNIT := sed 's|^\(Exec[A-Za-z]*=\)[^ ]*|\1$(PREFIX)/bin/syncd|'
 WHEEL := build/wheel
 
@@ -37,6 +39,7 @@ endif
 
 uninstall: ## remove what make install has put in place, with the same PREFIX; no mail, no configuration
 	rm -rf "$(PROGRAM)" "$(DESTDIR)$(PREFIX)/share/syncd"
+	rm -f $(foreach file,$(SHARED),"$(DESTDIR)$(PREFIX)/share/$(file)")
 	rm -f "$(DESTDIR)$(PREFIX)/bin/syncd" "$(DESTDIR)$(SYSTEMD)/systemd/user/syncd.service"
 ifeq ($(IS_HOME),)
 	rm -f "$(DESTDIR)$(SYSTEMD)/systemd/system/syncd.service"
@@ -46,6 +49,7 @@ endif
 # What is installed beside the program.
 files:
 	$(INSTALL) deploy/syncd.example.toml "$(DESTDIR)$(PREFIX)/share/syncd/syncd.example.toml"
+	for file in $(SHARED); do $(INSTALL) "deploy/share/$$file" "$(DESTDIR)$(PREFIX)/share/$$file" || exit 1; done
 	mkdir -p "$(DESTDIR)$(SYSTEMD)/systemd/user"
 	$(UNIT) deploy/systemd/user/syncd.service >"$(DESTDIR)$(SYSTEMD)/systemd/user/syncd.service"
 ifeq ($(IS_HOME),)

@@ -18,6 +18,7 @@ from syncd.cli.events import events
 from syncd.cli.health import health
 from syncd.cli.history import history
 from syncd.cli.holds import holds
+from syncd.cli.init import init
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
 from syncd.cli.plan import plan
@@ -45,6 +46,7 @@ app = typer.Typer(
 for _command in (run, sync, status, plan, history, events, restore, adopt, reload, backup, purge, health, migrate):
     app.command()(_command)
 app.command("check-config")(check_config)
+app.command()(init)
 app.add_typer(holds, name="holds")
 app.add_typer(account, name="account")
 
@@ -76,6 +78,12 @@ def main() -> None:
     from syncd.config.problems import ConfigError
 
     try:
+        if sys.argv[1:2] == ["names"]:
+            from syncd.cli.names import names
+
+            for name in names(sys.argv[2:]):
+                typer.echo(name)
+            return
         app()
     except ConfigError as error:
         for problem in error.problems:

@@ -17,6 +17,11 @@ _BYTES = {
     "tib": 2**40,
 }
 
+_NUMBER = r"[0-9]{1,12}(\.[0-9]{1,6})?"
+DURATION = rf"\s*{_NUMBER}\s*({'|'.join(_SECONDS)})\s*"
+SIZE = rf"\s*{_NUMBER}\s*([kKmMgGtT][iI]?)?[bB]\s*"
+"""What is understood, as patterns of Python and ECMAScript."""
+
 
 def parse_duration(text: str) -> float:
     """Return the seconds of `250ms`, `1s`, `5m`, `12h`, `30d` or `2w`; ValueError for anything else."""

@@ -16,13 +16,12 @@ from syncd.config.availability import unavailable
 from syncd.config.checks import disagreements
 from syncd.config.locate import key_lines
 from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
+from syncd.config.places import config_files, existing
 from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
     KeyPath,
-    config_files,
     default_values,
-    existing,
     from_credentials,
     from_environment,
     merged,

@@ -9,11 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from syncd.config.model import DaemonConfig
+from syncd.config.places import config_files, existing
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
-    config_files,
     default_values,
-    existing,
     from_credentials,
     from_environment,
     merged,

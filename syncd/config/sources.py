@@ -5,22 +5,20 @@ same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_account
 override credentials, credentials override the file.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from syncd.config.model import Config
+from syncd.config.places import CONFIG_VARIABLE, xdg
 from syncd.config.problems import Problem, did_you_mean
 
 PREFIX = "SYNCD_"
 NESTED = "__"
-CONFIG_VARIABLE = "SYNCD_CONFIG"
 _NO_KEYS = frozenset({CONFIG_VARIABLE, "SYNCD_WIRE_TRACE"})
 """The second is that of syncd.trace, which loads more than is needed to read a configuration."""
 SECRETS_DIRECTORY = Path("/run/secrets")
-SYSTEM_FILE = Path("/etc/syncd/syncd.toml")
 
 KeyPath = tuple[str, ...]
 
@@ -35,27 +33,9 @@ class Layer:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the places of a configuration nobody named, first choice first."""
-    if environ.get(CONFIG_VARIABLE):
-        return (Path(environ[CONFIG_VARIABLE]),)
-    return SYSTEM_FILE, _xdg(environ, "XDG_CONFIG_HOME", ".config") / "syncd" / "syncd.toml"
-
-
-def existing(files: tuple[Path, ...]) -> Path | None:
-    """Return the first of these that can be read, else the first that is there at all; None where none is."""
-    # A file of the system that is not for us does not keep us from our own.
-    # NOTE: Path.exists() raises below a directory that may not be searched, up to Python 3.11.
-    for usable in (lambda file: os.access(file, os.R_OK), os.path.exists):
-        for file in files:
-            if usable(file):
-                return file
-    return None
-
-
 def default_values(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the values that depend on where the process runs: under systemd, else by the XDG directories."""
-    state = _systemd(environ, "STATE_DIRECTORY") or _xdg(environ, "XDG_STATE_HOME", ".local/state") / "syncd"
+    state = _systemd(environ, "STATE_DIRECTORY") or xdg(environ, "XDG_STATE_HOME", ".local/state") / "syncd"
     runtime = _systemd(environ, "RUNTIME_DIRECTORY")
     if runtime is None and Path(environ.get("XDG_RUNTIME_DIR", "")).is_absolute():
         runtime = Path(environ["XDG_RUNTIME_DIR"]) / "syncd"
@@ -148,10 +128,3 @@ def _named_files(directory: Path) -> Iterator[Path]:
 def _systemd(environ: Mapping[str, str], name: str) -> Path | None:
     first = environ.get(name, "").split(":")[0]
     return Path(first) if first else None
-
-
-def _xdg(environ: Mapping[str, str], name: str, below_home: str) -> Path:
-    given = Path(environ.get(name, ""))
-    if given.is_absolute():
-        return given
-    return Path(environ.get("HOME") or Path.home()) / below_home

@@ -27,7 +27,7 @@ from syncd.imap.types import (
     StatusRow,
     StoreResult,
 )
-from syncd.imap.wire import WireCommand
+from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse

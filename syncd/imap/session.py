@@ -28,7 +28,8 @@ from syncd.imap.refusals import login_refusal, refusal, said
 from syncd.imap.sasl import Mechanism, choose_mechanism
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
-from syncd.imap.wire import WireCommand, WireProtocol
+from syncd.imap.wire import WireProtocol
+from syncd.imap.wire_command import WireCommand
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 

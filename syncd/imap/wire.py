@@ -13,15 +13,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from aioimaplib.aioimaplib import Command, IMAP4ClientProtocol
+from aioimaplib.aioimaplib import IMAP4ClientProtocol
 
 from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
 from syncd.imap import trace
 from syncd.imap.arguments import Argument, Literal
+from syncd.imap.back_pressure import BackPressure
 from syncd.imap.limits import Limits
 from syncd.imap.parse import parse_tagged, parse_untagged
 from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
+from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 from syncd.trace import is_wanted
 
@@ -38,43 +40,6 @@ class Receiver(Protocol):
     def on_failure(self, error: SyncdError) -> None:
         """Take the reason of the connection's end before anybody else does."""
         ...
-
-
-class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
-    """A command in flight; it never shows its arguments in a repr or log.
-
-    is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
-    server may rightly say nothing for long.
-    """
-
-    def __init__(
-        self, name: str, tag: str, arguments: tuple[Argument, ...], *, is_pipelined: bool, deadline_s: float
-    ) -> None:
-        super().__init__(name, tag)
-        self.arguments = arguments
-        self.is_pipelined = is_pipelined
-        self.is_silent = False
-        self.deadline_s = deadline_s
-        self.deadline: asyncio.TimerHandle | None = None
-        self.paused_s = 0.0
-        self.responses = 0
-        self.end: Tagged | None = None
-
-    @property
-    def is_over(self) -> bool:
-        return bool(self._event.is_set())
-
-    async def over(self) -> None:
-        """Wait for the end, whatever it is."""
-        await self._event.wait()
-
-    def finish(self, end: Tagged) -> None:
-        self.end = end
-        self.close(b"", end.kind)
-
-    def fail(self, error: SyncdError) -> None:
-        self._exception = error
-        self._event.set()
 
 
 class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has no types
@@ -99,9 +64,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._continuation: asyncio.Future[bytes | None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._held_bytes = 0
-        self._paused_at: float | None = None
-        self._paused_s = 0.0
+        self._pressure = BackPressure(limits.held_max_bytes, clock=self.loop.time)
         self._active_at = self.loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
         self._is_traced = is_wanted()
@@ -263,18 +226,13 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     def hold(self, size_bytes: int) -> None:
         """Count what was read and not yet taken; reading pauses above the limit."""
-        self._held_bytes += size_bytes
-        if self._paused_at is None and self._held_bytes > self._limits.held_max_bytes and self.failure is None:
-            self._paused_at = self.loop.time()
+        if self._pressure.hold(size_bytes) and self.failure is None:
             self.transport.pause_reading()
 
     def release(self, size_bytes: int) -> None:
         """Count what was taken; reading resumes below half the limit."""
-        self._held_bytes -= size_bytes
-        if self._paused_at is not None and self._held_bytes <= self._limits.held_max_bytes // 2:
+        if self._pressure.release(size_bytes):
             self._active_at = self.loop.time()
-            self._paused_s += self._active_at - self._paused_at
-            self._paused_at = None
             if self.failure is None:
                 self.transport.resume_reading()
 
@@ -329,7 +287,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self._waiting.popleft()
 
     async def _speak(self, command: WireCommand, converse: Callable[[WireCommand], Awaitable[None]] | None) -> None:
-        command.paused_s = self._paused_total()
+        command.paused_s = self._pressure.paused_s
         command.deadline = self.loop.call_later(command.deadline_s, self._expire, command)
         self._active_at = self.loop.time()
         if self._watchdog is None:
@@ -388,12 +346,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     # Deadlines.
 
-    def _paused_total(self) -> float:
-        since = 0.0 if self._paused_at is None else self.loop.time() - self._paused_at
-        return self._paused_s + since
-
     def _expire(self, command: WireCommand) -> None:
-        paused, command.paused_s = self._paused_total() - command.paused_s, self._paused_total()
+        paused, command.paused_s = self._pressure.paused_s - command.paused_s, self._pressure.paused_s
         if paused > 0:
             command.deadline = self.loop.call_later(paused, self._expire, command)
             return
@@ -404,7 +358,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         waiting = [command for command in self._in_flight.values() if not command.is_silent]
         if self._in_flight:
             left = self._active_at + self._limits.inactivity_s - self.loop.time()
-            if waiting and left <= 0 and self._paused_at is None:
+            if waiting and left <= 0 and not self._pressure.is_paused:
                 self.fail_all(TooSlowError(f"the server fell silent in {waiting[0].name.lower()}"))
                 return
             self._watchdog = self.loop.call_later(max(left, self._limits.inactivity_s / 10), self._watch)

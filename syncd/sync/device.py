@@ -18,20 +18,19 @@ from syncd.config.model import DeviceConfig, Watch
 from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.maildir.last_look import LastLook
-from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, Pending, WatchMode, watch
+from syncd.maildir.watch import OVERFLOW, Changes, Pending, WatchMode, watch
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import leaving, troubles
 from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
 from syncd.sync.activity import Activity
 from syncd.sync.at_rest import AtRest
 from syncd.sync.attachment import Adopted, Adoptions, Attachment
 from syncd.sync.commons import Commons, FileSystems
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_looks import DeviceLooks
+from syncd.sync.device_mailboxes import DeviceMailboxes
 from syncd.sync.device_rounds import DeviceRounds
 from syncd.sync.directory_changes import DirectoryChanges
-from syncd.sync.file_effects import path_of
 from syncd.sync.intake import Intake
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -121,6 +120,17 @@ class Device:
         self._still = Standstill(name)
         self._at_rest = AtRest(db)
         self._last_look = LastLook(config.path)
+        self._looks = DeviceLooks(
+            self._files,
+            mailboxes=self._mailboxes,
+            directories=self._directories,
+            attachment=self._attachment,
+            intake=self._intake,
+            second_look=self._second_look,
+            still=self._still,
+            last_look=self._last_look,
+            wakes=wakes,
+        )
         self._rounds = DeviceRounds(
             db,
             name,
@@ -188,7 +198,7 @@ class Device:
         device_id = (await self._attachment.row()).id
         follow = partial(self._rounds.ensure_replicas, device_id)
         for replica in await self._directories.give_back(device_id, self._still, follow=follow):
-            self._examine(replica)
+            self._looks.examine(replica)
         effects = await self._rounds.settle(until=until)
         await self._tell()
         return effects
@@ -201,36 +211,7 @@ class Device:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
-        device_id = (await self._attachment.row()).id
-        if changes.is_overflow or changes.mailboxes:
-            await self._look_at_directories(device_id)
-        files: dict[str, list[ChangedFile]] = {}
-        for changed in changes.files:
-            files.setdefault(str(changed.directory), []).append(changed)
-        count, all_served = 0, await self._mailboxes.looked_at(device_id)
-        replicas = [one.replica for one in all_served]
-        listed = await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
-        for served in all_served:
-            if served.mailbox.id not in self._still:
-                with self._still.guard(served.mailbox.id, served.where):
-                    count += await self._observe(
-                        served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
-                    )
-        if count or changes.is_overflow or changes.mailboxes:
-            self._intake.expect()
-            await self._second_look.note(device_id, all_served)
-
-    def _examine(self, replica: ReplicaRow) -> None:
-        self._files.examine(replica)
-        self._last_look.forget()  # which tells of names only
-
-    async def _look_at_directories(self, device_id: int) -> None:
-        """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
-        await self._directories.look(device_id)
-        self._still.let_go(self._mailboxes.absent)
-        for one in await self._mailboxes.all_served(device_id) if self._mailboxes.absent else ():
-            if one.mailbox.id in self._mailboxes.absent:
-                self._examine(one.replica)  # meanwhile nobody hears of what is written in place there
+        await self._looks.observe(changes)
 
     async def conclude_directories(self, *, at_once: bool) -> None:
         """Tell accounts which mailboxes a program made or removed, once it is time."""
@@ -240,24 +221,6 @@ class Device:
         for account in await self._directories.run(device_id, self._still, at_once=at_once):
             self._wakes.account(account).set()
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
-
-    async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile], *, is_listed: bool) -> int:
-        replica, directory = served.replica, path_of(served.replica.directory)
-        if changes.is_overflow:
-            self._examine(replica)  # what was written in place may not have been heard of
-        is_named = any(directory.is_relative_to(one) for one in changes.mailboxes)
-        is_whole = changes.is_overflow or (is_named and not is_listed)
-        if directory in changes.keyword_lists:
-            is_whole |= await self._files.read_keywords(replica)
-        count = 0
-        if is_whole:
-            count = await self._files.observe_all(replica)
-            files = [changed for changed in files if changed.is_written]  # which is told by no name
-        if files:
-            count += await self._files.observe(replica, [changed.file for changed in files])
-        if count:
-            self._wakes.account(served.account).set()
-        return count
 
     async def take_in(self, *, at_once: bool) -> None:
         """Take what the device added into the store, of that whose time has come; at_once: all, after a moment."""
@@ -324,7 +287,7 @@ class Device:
                 await self._hurry()
                 changes.add(_EVERY_NAME)
             self._at_rest.begin()
-            changes.add(await self._unseen())
+            changes.add(await self._looks.unseen())
             if changes.pending:
                 await self.observe(changes.take())
             if is_to_look:
@@ -363,17 +326,6 @@ class Device:
         if await self._at_rest.is_anything_pending():
             device_id = (await self._attachment.row()).id
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
-
-    async def _unseen(self) -> Changes:
-        """Return the mailboxes that stood still until now, as changed anyhow."""
-        again = self._still.retry()
-        if not again:
-            return Changes()
-        served = await self._mailboxes.served((await self._attachment.row()).id)
-        unseen = [one.replica for one in served if one.mailbox.id in again]
-        for replica in unseen:
-            self._examine(replica)
-        return Changes(mailboxes=frozenset(PurePosixPath(replica.directory) for replica in unseen))
 
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
         stop = asyncio.Event()

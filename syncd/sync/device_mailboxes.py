@@ -18,10 +18,12 @@ from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Selection
-from syncd.store import accounts, devices, leaving, mailbox_changes
+from syncd.store import accounts, adoption, devices, directories, leaving, mailbox_changes
 from syncd.store.accounts import MailboxRow
+from syncd.store.adoption import Unsettled
 from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.directories import Place
 from syncd.store.mailbox_changes import ChangeKind, MailboxChange
 from syncd.sync.attachment import Prove
 from syncd.sync.mailbox_directories import MailboxDirectories
@@ -68,7 +70,7 @@ class DeviceMailboxes:
         self._clock = clock
         self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         """Says which directory is that of which mailbox."""
-        self._directories = MailboxDirectories(db, config.path, self.layout, prover=prover)
+        self._directories = MailboxDirectories(db, config.path, self.layout, places=self._places, prover=prover)
         self._remembered = Remembered(db, self._read)
         self._selections: dict[int, str] = {}
         self.absent: frozenset[int] = frozenset()
@@ -106,6 +108,14 @@ class DeviceMailboxes:
         After them those that it does not take any more, for as long as it may have files of them.
         """
         return (await self._known(device_id)).served()
+
+    async def changes(self, device_id: int) -> tuple[MailboxChange, ...]:
+        """Return what the device did to its mailboxes and is not over."""
+        return (await self._known(device_id)).changes
+
+    async def unsettled(self, device_id: int) -> Unsettled:
+        """Return what is left to do for files that the device had before us."""
+        return (await self._known(device_id)).unsettled
 
     async def leaving(self, device_id: int) -> list[Served]:
         """Return the replicas that the device does not take any more and may have files of."""
@@ -229,6 +239,9 @@ class DeviceMailboxes:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
             mailbox.clean_tmp(now_s=self._clock())
 
+    async def _places(self, device_id: int) -> tuple[Place, ...]:
+        return (await self._known(device_id)).places
+
     async def _known(self, device_id: int) -> "_Known":
         return await self._remembered.get(device_id)
 
@@ -251,20 +264,30 @@ class DeviceMailboxes:
                     (selected if is_taken else others).append((account, row))
         for found in (selected, others):
             found.sort(key=lambda one: sync_order(one[1].name, one[1].special_use))
-        return _Known(replicas, changes, tuple(selected), tuple(others))
+        return _Known(
+            replicas,
+            changes,
+            tuple(selected),
+            tuple(others),
+            directories.places(conn, device_id=device_id),
+            adoption.unsettled(conn, device_id),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     """The replicas that there are, and with its account each mailbox that the device selects, and each other one.
 
-    Among the selected are those that their servers have no more, as long as they are on the device.
+    Among the selected are those that their servers have no more, as long as they are on the device. NOTE: read at once,
+    for what a pass asks one by one costs it a thread and a transaction each time.
     """
 
     replicas: tuple[ReplicaRow, ...]
     changes: tuple[MailboxChange, ...]
     selected: tuple[tuple[str, MailboxRow], ...]
     others: tuple[tuple[str, MailboxRow], ...]
+    places: tuple[Place, ...]
+    unsettled: Unsettled
 
     @property
     def wanted(self) -> frozenset[int]:

@@ -164,7 +164,7 @@ class DirectoryChanges:
 
         Call `follow` for what lets directories have the names of their mailboxes.
         """
-        changes = await self._db.read(partial(mailbox_changes.mailbox_changes, device_id=device_id))
+        changes = await self._mailboxes.changes(device_id)
         returned = {one.mailbox_id: one for one in changes if one.state is ChangeState.RETURNED}
         if not returned:
             return ()

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from syncd.config.model import DeviceConfig
-from syncd.store import adoption, found_files
+from syncd.store import found_files
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
@@ -39,7 +39,7 @@ class FirstLooks:
 
     async def run(self, device_id: int, still: Standstill) -> frozenset[str]:
         """Look where nobody has looked, match what was found, and return the accounts that hear of it."""
-        left = await self._db.read(partial(adoption.unsettled, device_id=device_id))
+        left = await self._mailboxes.unsettled(device_id)
         self.found = left.found
         if not left.unseen and not left.found:
             return frozenset()
@@ -52,7 +52,7 @@ class FirstLooks:
                     await self._look.run(served)
                     await self._files.observe_all(served.replica)
                     accounts.add(served.account)
-        self.found = (await self._db.read(partial(adoption.unsettled, device_id=device_id))).found
+        self.found = (await self._mailboxes.unsettled(device_id)).found
         for served in await self._mailboxes.served(device_id):
             if served.mailbox.id in self.found and served.replica.listed_at is not None:
                 selection = self._mailboxes.selection_of(served)

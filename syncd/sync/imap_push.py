@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -30,6 +31,14 @@ _OVERTAKEN_MAX = 4
 _MADE_FOR_MAX = 1000
 _MADE_ONCE_S = 300.0
 _NOTHING_S = 1.0
+
+
+class _ByDevices(NamedTuple):
+    """What devices did: whether they added anything, the mailboxes that they changed, and how many changes that is."""
+
+    has_added: bool
+    changed: tuple[MailboxRow, ...]
+    changes: int
 
 
 class ImapPush:
@@ -99,30 +108,33 @@ class ImapPush:
         """
         if self._is_pushing:
             return  # whoever asks reads something on our behalf
-        if await self._has_nothing():
+        there = await self._look_what_is_there()
+        if there is None:
             self._again_at, self._put_off = None, frozenset()
             return
         self._is_pushing = True
         try:
-            await self._push(connection)
+            await self._push(connection, there)
         finally:
             self._is_pushing = False
 
-    async def _has_nothing(self) -> bool:
-        """Tell whether devices changed nothing; asked again and again between the steps of reading."""
+    async def _look_what_is_there(self) -> "_ByDevices | None":
+        """Return what devices changed, None for nothing; asked again and again between the steps of reading."""
         # NOTE: counted before it is read. What a server refused is due at some time, which nobody needs to hit.
         known, now_s = self._db.writes, self._clock()
         if known is not None and known == self._nothing_at[0] and 0 <= now_s - self._nothing_at[1] < _NOTHING_S:
-            return True
-        if await self._db.read(self._is_anything_there):
-            return False
+            return None
+        there = await self._db.read(self._by_devices)
+        if there.has_added or there.changed:
+            return there
         self._nothing_at = known, now_s
-        return True
+        return None
 
-    def _is_anything_there(self, conn: Connection) -> bool:
-        if uploads.are_any(conn, account_id=self._account_id):
-            return True
-        return bool(self._takers.changed(conn, account=self._account, account_id=self._account_id, now=self._clock()))
+    def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
+        id_ = self._account_id
+        changed = self._takers.changed(conn, account=self._account, account_id=id_, now=self._clock())
+        count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
+        return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count)
 
     async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
         """Push, and put back those of these messages that the server did not move: it was looked for them since."""
@@ -138,23 +150,21 @@ class ImapPush:
         taken, self._unseen = frozenset(self._unseen), set()
         return taken
 
-    async def _push(self, connection: ImapConnection) -> None:
+    async def _push(self, connection: ImapConnection, there: "_ByDevices") -> None:
         overtaken, self._done, self._total = 0, 0, 0
         waiting: set[int] = set()
         for _ in range(_ROUNDS_MAX):
-            has_arrived = await self._arrive(connection)
-            changed = await self._db.read(
-                partial(self._takers.changed, account=self._account, account_id=self._account_id, now=self._clock())
-            )
-            awake = [each for each in changed if not self._failures.is_waiting(each.id, Work.PUSH)]
+            self._again_at, has_arrived = None, False
+            if there.has_added:
+                has_arrived = await self._arrive(connection)
+                there = await self._db.read(self._by_devices)
+            awake = [each for each in there.changed if not self._failures.is_waiting(each.id, Work.PUSH)]
             self._put_off = frozenset(each.id for each in awake if self._is_doubted(each.id))
             ready = [each for each in awake if each.id not in self._put_off | waiting]
             if not ready and not has_arrived:
                 return
             was_overtaken = False
-            if ready and not self._total:
-                count = partial(pairs.count_replica_news, account_id=self._account_id)
-                self._total = await self._db.read(count)
+            self._total = self._total or there.changes
             for mailbox in ready:
                 result = await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
                 was_overtaken |= result.is_stale
@@ -162,6 +172,7 @@ class ImapPush:
                     waiting.add(mailbox.id)
                     self._unseen |= result.unseen
             overtaken += was_overtaken
+            there = await self._db.read(partial(self._by_devices, is_counted=not self._total))
 
     def take_filled(self) -> frozenset[int]:
         """Return the mailboxes to look at, because something came there since the last call that the store lacks."""
@@ -170,11 +181,7 @@ class ImapPush:
 
     async def _arrive(self, connection: ImapConnection) -> bool:
         """Bring what devices added, and tell whether any of it is a message now."""
-        self._again_at = None
-        account_id = self._account_id
-        if not await self._db.read(partial(uploads.are_any, account_id=account_id)):
-            return False
-        now = self._clock()
+        account_id, now = self._account_id, self._clock()
         await self._make_again(connection)
         bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
         open_, of = bringable.mailboxes, bringable.of

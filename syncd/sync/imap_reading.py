@@ -8,26 +8,22 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Rung
-from syncd.imap.quirks import NONE, Quirks
-from syncd.log import log
-from syncd.store import accounts, server_tree
+from syncd.imap.quirks import Quirks
+from syncd.store import server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
-from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_listing import ask, has_arrivals, is_selected_as_known, is_unchanged
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
-from syncd.sync.latecomers import Latecomers
+from syncd.sync.imap_steps import ImapSteps
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
@@ -36,7 +32,6 @@ from syncd.sync.successes import Successes
 from syncd.sync.suspicions import Suspicions
 from syncd.sync.wakes import Wakes
 
-_NEWEST_BODIES = 100
 _SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
 """How long new mail in INBOX may go unnoticed during a pass."""
@@ -66,25 +61,14 @@ class ImapReading:
         """Read the mailboxes that match `patterns`; before `begin` nothing may be read."""
         self._db = db
         self._name = name
-        self._account_id = account_id
         self._takers = takers
         self._wakes = wakes
         self._halves, self._was_interrupted = wakes.halves, True
-        self._encoder = encoder
-        self._recent = recent
-        self._losses = losses
         self._failures = failures
         self._activity = activity
         self._clock = clock
-        self._spool_directory = spool_directory
-        self._quirks = NONE
-        self._ceilings: dict[int, Rung] = {}
-        self._complete_at: dict[int, int] = {}
-        self._seen: set[int] = set()
-        self._latecomers = Latecomers(db, takers, name)
         self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
-        self._fetched = 0
         self._successes = Successes(db, account_id, activity, clock=clock)
         self._answer: tuple[object, ...] = ()
         """What the server says of all mailboxes, and of the selected one, when nothing has changed."""
@@ -98,6 +82,23 @@ class ImapReading:
             clock=clock,
             on_change=self._wake_devices,
         )
+        self._steps = ImapSteps(
+            db,
+            name,
+            account_id=account_id,
+            takers=takers,
+            encoder=encoder,
+            recent=recent,
+            losses=losses,
+            failures=failures,
+            suspicions=self._suspicions,
+            activity=activity,
+            clock=clock,
+            spool_directory=spool_directory,
+            push=self._bring_changes,
+            glance=self._glance_at_inbox,
+            on_change=self._wake_devices,
+        )
         self.push = ImapPush(
             db,
             name,
@@ -106,7 +107,7 @@ class ImapReading:
             failures=failures,
             activity=activity,
             clock=clock,
-            observer=self._observer,
+            observer=self._steps.observer,
             look=self._read_overtaken,
             is_doubted=self._suspicions.has,
             on_change=self._wake_devices,
@@ -115,8 +116,7 @@ class ImapReading:
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection: what the one before saw, and what it was in the middle of, counts no more."""
-        self._quirks = quirks
-        self._seen.clear()
+        self._steps.begin(quirks)
         self._was_interrupted = True
         self._successes.begin()
 
@@ -124,21 +124,21 @@ class ImapReading:
         """Read the mailboxes that match these patterns from now on, and all again that devices may take by now."""
         self.mailboxes.patterns = patterns
         self._suspicions.rule = self._takers.rule
-        self._complete_at = {}
+        self._steps.adjust()
 
     async def is_due(self) -> bool:
         """Tell whether there is cause for a pass.
 
         Time for a second look, a mailbox that we have made, or what a device has only by now.
         """
-        if self.push.has_made_mailboxes or self.second_look_s() == 0.0 or await self._latecomers.have_come():
+        if self.push.has_made_mailboxes or self.second_look_s() == 0.0 or await self._steps.latecomers.have_come():
             return True
         return await self._successes.are_awaited()
 
     @property
     def is_quiet(self) -> bool:
         """Tell whether nothing is doubted, failing, left out or under way, but for what the store says."""
-        is_waiting = self._suspicions or self._failures or self._latecomers or self._was_interrupted
+        is_waiting = self._suspicions or self._failures or self._steps.latecomers or self._was_interrupted
         return not is_waiting and self.mailboxes.is_quiet and self.push.is_quiet
 
     async def run_pass(self, connection: ImapConnection, *, is_at_rest: bool = False) -> bool:
@@ -163,15 +163,15 @@ class ImapReading:
             or self._suspicions.has(row.id)
             or not (
                 is_unchanged(row, statuses.get(row.wire_name))
-                or (row.id in self._seen and is_selected_as_known(row, connection))
+                or (row.id in self._steps.seen and is_selected_as_known(row, connection))
             )
         ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
         (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
         for mailbox in unlisted:
-            await self._guarded(connection, mailbox, self._list_newest)
+            await self._steps.run(connection, mailbox, self._steps.list_newest)
         for mailbox in listed:
-            await self._guarded(connection, mailbox, self._read_rows)
+            await self._steps.run(connection, mailbox, self._steps.read_rows)
             await self._glance_at_inbox(connection)
         has_confirmed = await self._record_confirmed()
         if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
@@ -179,26 +179,17 @@ class ImapReading:
         self._was_interrupted = False
         self._halves.end(self._name)
         for mailbox in unlisted:
-            await self._guarded(connection, mailbox, self._read_rows)
+            await self._steps.run(connection, mailbox, self._steps.read_rows)
             await self._glance_at_inbox(connection)
         self._suspicions.end_pass(began)
-        incomplete = await self._incomplete()
+        incomplete = await self._steps.incomplete(await self.mailboxes.synced())
         for mailbox in incomplete:
-            await self._guarded(connection, mailbox, self._read_bodies)
+            await self._steps.run(connection, mailbox, self._steps.read_bodies)
         if not self._suspicions and await self._successes.record():
             self._wake_devices()
         is_as_known = not (changed or has_confirmed or incomplete)
         self._answer = answer if is_as_known else ()
         return is_as_known
-
-    async def _incomplete(self) -> list[MailboxRow]:
-        """Return the mailboxes of which bodies may have to be fetched."""
-        synced, now = await self.mailboxes.synced(), self._clock()
-        due = await self._db.read(partial(mailboxes_with_due_bodies, account_id=self._account_id, now=now))
-        lacking = await self._db.read(partial(mailboxes_without_bodies, account_id=self._account_id))
-        # NOTE: read after the versions were, so that what came in between has a version of its own.
-        self._complete_at |= {row.id: row.version for row in synced if row.is_listed and row.id not in lacking}
-        return [row for row in synced if row.id in due or self._complete_at.get(row.id) != row.version]
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -215,19 +206,19 @@ class ImapReading:
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
             with self._halves.unseen(self._name):
-                await self._guarded(connection, mailbox, self._read_rows)
+                await self._steps.run(connection, mailbox, self._steps.read_rows)
                 if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
                     await self._look_at_arrivals(connection, apart_from=mailbox)
                 await self._record_confirmed()
-            await self._guarded(connection, mailbox, self._read_bodies)
+            await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
     async def follow(self, connection: ImapConnection) -> None:
         """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
         while filled := self.push.take_filled():
             for mailbox in await self.mailboxes.synced():
                 if mailbox.is_listed and mailbox.id in filled:
-                    await self._guarded(connection, mailbox, self._read_rows)
-                    await self._guarded(connection, mailbox, self._read_bodies)
+                    await self._steps.run(connection, mailbox, self._steps.read_rows)
+                    await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
     async def restore(self, connection: ImapConnection) -> None:
         """Put back what the server deleted and a device had changed, once no other mailbox turns out to have it."""
@@ -271,7 +262,9 @@ class ImapReading:
             and (has_arrivals(row, statuses.get(row.wire_name)) or (is_thorough and row.wire_name not in statuses))
         ]
         for mailbox in arrived:
-            await self._guarded(connection, mailbox, self._read_rows if mailbox.is_listed else self._list_newest)
+            await self._steps.run(
+                connection, mailbox, self._steps.read_rows if mailbox.is_listed else self._steps.list_newest
+            )
         await self._record_confirmed()
         await self._bind_bodies(connection)
         return not any(self._failures.is_failing(mailbox.id, Work.READ) for mailbox in arrived)
@@ -285,9 +278,9 @@ class ImapReading:
 
     async def _bind_bodies(self, connection: ImapConnection) -> None:
         """Bind what need not be fetched, which is what was moved."""
-        for mailbox in await self._incomplete():
+        for mailbox in await self._steps.incomplete(await self.mailboxes.synced()):
             if mailbox.is_listed:
-                await self._guarded(connection, mailbox, self._read_known_bodies)
+                await self._steps.run(connection, mailbox, self._steps.read_known_bodies)
 
     async def _glance_at_inbox(self, connection: ImapConnection) -> None:
         """Bring new mail of INBOX now and then, while other work keeps the connection busy."""
@@ -297,111 +290,21 @@ class ImapReading:
         self._glanced_at = now
         for mailbox in await self.mailboxes.synced():
             if mailbox.name.is_inbox and mailbox.is_listed:
-                await self._guarded(connection, mailbox, self._read_rows)
-                await self._guarded(connection, mailbox, self._read_newest_bodies)
-
-    # What is done with one mailbox; each tells whether the server was asked, and so whether it can be well with it.
-
-    async def _list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        self._activity.now(f"listing {mailbox.name}", self._clock())
-        await observer.list_rows(only_newest=True)
-        listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        await self._read_newest_bodies(self._observer(observer.connection, listed), listed)
-        return True
-
-    async def _read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        self._activity.now(f"reading {mailbox.name}", self._clock())
-        if not mailbox.is_listed:
-            await observer.list_rows(only_newest=False)
-        else:
-            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
-            self._seen.add(mailbox.id)
-        now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
-        if now_known.is_listed is not mailbox.is_listed or (
-            now_known.version != mailbox.version and await self._db.read(has_told)
-        ):
-            self._wake_devices()  # of what is new they hear when its body is there
-        return True
+                await self._steps.run(connection, mailbox, self._steps.read_rows)
+                await self._steps.run(connection, mailbox, self._steps.read_newest_bodies)
 
     async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
         """Read a mailbox in which the server was faster, and where the messages are that it may have moved from there.
 
         Else a device would remove its file of one of them, and with it what it changed and nobody has heard of.
         """
-        await self._read_rows(observer, mailbox)
+        await self._steps.read_rows(observer, mailbox)
         if await self._has_vanished((mailbox,)):
             await self._look_at_arrivals(observer.connection, apart_from=mailbox)
 
-    async def _read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
-        await observer.bind_bodies(selections, on_commit=self._on_commit)
-        return False  # mostly there are none
-
-    async def _read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        selections = await self._latecomers.selections(mailbox, now=self._clock())
-        return await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
-
-    async def _read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        was_asked = False
-        while mailbox.is_listed:
-            complete_at = self._complete_at  # another one by the end if devices take something else by then
-            selections = await self._latecomers.selections(mailbox, now=self._clock())
-            self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
-            known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-            if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
-                # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                if mailbox.id not in self._latecomers:
-                    complete_at[mailbox.id] = known.version
-                break
-            was_asked = True
-            await self.push.push(observer.connection)
-            await self._glance_at_inbox(observer.connection)
-        return was_asked
-
-    async def _guarded(
-        self,
-        connection: ImapConnection,
-        mailbox: MailboxRow,
-        read: Callable[[ImapMailbox, MailboxRow], Awaitable[bool]],
-    ) -> None:
-        """Read one mailbox; trouble that reaches no further than it is recorded there, and the others go on."""
+    async def _bring_changes(self, connection: ImapConnection) -> None:
+        """Let what devices changed reach the server before anything else is done."""
         await self.push.push(connection)
-        if self._failures.is_waiting(mailbox.id, Work.READ):
-            return
-        fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        observer = self._observer(connection, fresh)
-        async with self._failures.kept(connection, fresh, Work.READ):
-            was_asked = True
-            try:
-                was_asked = await read(observer, fresh)
-            except RenumberedError:
-                self._suspicions.forget(fresh.id)
-                await observer.renumber()
-                self._wake_devices()
-            if was_asked:
-                await self._failures.succeeded(fresh, Work.READ)
-
-    def _observer(self, connection: ImapConnection, mailbox: MailboxRow) -> ImapMailbox:
-        return ImapMailbox(
-            self._db,
-            connection,
-            mailbox,
-            quirks=self._quirks,
-            encoder=self._encoder,
-            recent=self._recent,
-            losses=self._losses,
-            suspicions=self._suspicions,
-            is_first=mailbox.id not in self._seen,
-            spool_directory=self._spool_directory,
-            clock=self._clock,
-        )
-
-    def _on_commit(self, count: int) -> None:
-        self._fetched += count
-        self._activity.done = self._fetched
-        log.info("bodies_committed", account=self._name, count=count)
-        self._wake_devices()
 
     def _wake_devices(self) -> None:
         for device in self._takers.devices_of(self._name):

@@ -37,11 +37,20 @@ _WHY_NOT = {
 class MailboxDirectories:
     """Rename and remove the directories of one device; its task is the only one that does."""
 
-    def __init__(self, db: Database, path: Path, layout: Layout, *, prover: Callable[[], Awaitable[Prove]]) -> None:
-        """Call `prover` before each change for what proves the root."""
+    def __init__(
+        self,
+        db: Database,
+        path: Path,
+        layout: Layout,
+        *,
+        places: Callable[[int], Awaitable[Iterable[Place]]],
+        prover: Callable[[], Awaitable[Prove]],
+    ) -> None:
+        """Ask `places` where the replicas of a device are, and before each change `prover` for what proves the root."""
         self._db = db
         self._path = path
         self._layout = layout
+        self._places = places
         self._prover = prover
         self._wanted: dict[tuple[str, MailboxName], PurePosixPath | None] = {}
 
@@ -50,7 +59,7 @@ class MailboxDirectories:
         moved: set[str] = set()
         stuck: dict[int, str] = {}
         while True:
-            places = await self._db.read(partial(directories.places, device_id=device_id))
+            places = tuple(await self._places(device_id))
             step = next_step({one.replica_id: one.directory for one in places}, self._targets(places, stuck))
             if step is None:
                 break

@@ -95,9 +95,15 @@ class House:
 
     def fetched_bodies(self) -> int | None:
         """Count the bodies that the server has given out to sessions that are over; None while one goes on."""
-        lines = self.server.log_file.read_text(errors="replace").splitlines()
-        ended = [int(found[1]) for line in lines if (found := _ENDED.search(line))]
-        return sum(ended) if len(ended) == sum(bool(_LOGIN.search(line)) for line in lines) else None
+        ended = [int(count) for count in _ENDED.findall(self._log())]
+        return sum(ended) if len(ended) == self.logins() else None
+
+    def logins(self) -> int:
+        """Count the sessions that were ever opened on the server."""
+        return len(_LOGIN.findall(self._log()))
+
+    def _log(self) -> str:
+        return self.server.log_file.read_text(errors="replace")
 
 
 @contextmanager

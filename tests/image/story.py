@@ -121,13 +121,17 @@ class Story:
         self._until("it is there again", self._syncd.is_healthy)
 
     def _gets_another_device_and_is_stopped_meanwhile(self) -> None:
-        self._narrator.begin("Its configuration is edited, and it is stopped in the middle of what comes of that")
+        self._narrator.begin("Its configuration is edited while it runs, and it is stopped while it delivers")
         self._stop(self._syncd)
         before = self._fetched()
+        self._syncd.start()
+        self._until("it is there again", self._syncd.is_healthy)
+        self._until("everything is synced", lambda: self._is_synced(self._syncd))
+        logins = self._house.logins()
         devices = {"laptop": _LAPTOP, "phone": _PHONE}
         replace(self._config / "syncd.toml", self._house.configuration(devices))
-        self._syncd.start()
         self._until("the new device gets mail", lambda: _delivered(self._syncd, _PHONE_INBOX) > 100)
+        self._check(self._house.logins() == logins, "the account was not connected anew for it")
         self._stop(self._syncd)
         self._check(self._fetched() == before, "nothing was downloaded for it")
         self._syncd.start()

@@ -38,6 +38,20 @@ def installed(destination: Path, prefix: str, *, home: str = "/root") -> dict[st
     return {f"/{one.relative_to(destination)}": one.read_text() for one in destination.rglob("*") if one.is_file()}
 
 
+def shared(prefix: str) -> set[str]:
+    """Return what is installed for people and their shells and editors, where each of them looks for it."""
+    names = (
+        "bash-completion/completions/syncd",
+        "fish/vendor_completions.d/syncd.fish",
+        "man/man1/syncd.1",
+        "man/man5/syncd.toml.5",
+        "syncd/syncd.example.toml",
+        "syncd/syncd.toml.schema.json",
+        "zsh/site-functions/_syncd",
+    )
+    return {f"{prefix}/share/{name}" for name in names}
+
+
 def programs(unit: str) -> set[str]:
     """Return what a unit runs."""
     return set(re.findall(r"^Exec\w+=(\S+)", unit, re.MULTILINE))
@@ -86,7 +100,7 @@ def test_installed_units_start_the_program_that_is_installed(tmp_path: Path, pre
         f"{announced}/systemd/user/syncd.service",
         f"{announced}/sysusers.d/syncd.conf",
         f"{announced}/tmpfiles.d/syncd.conf",
-        f"{prefix}/share/syncd/syncd.example.toml",
+        *shared(prefix),
     }
     for kind in ("system", "user"):
         assert programs(files[f"{announced}/systemd/{kind}/syncd.service"]) == {f"{prefix}/bin/syncd"}
@@ -102,7 +116,7 @@ def test_person_installs_for_themselves_without_touching_the_machine(tmp_path: P
 
     assert files.keys() == {
         "/home/ana/.local/share/systemd/user/syncd.service",
-        "/home/ana/.local/share/syncd/syncd.example.toml",
+        *shared("/home/ana/.local"),
     }
     assert programs(files["/home/ana/.local/share/systemd/user/syncd.service"]) == {"/home/ana/.local/bin/syncd"}
 

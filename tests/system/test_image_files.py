@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.sources import SECRETS_DIRECTORY, SYSTEM_FILE, default_values
+from syncd.config.places import SYSTEM_FILE
+from syncd.config.sources import SECRETS_DIRECTORY, default_values
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "deploy" / "docker"

@@ -57,6 +57,16 @@ def test_command_that_needs_no_store_loads_none(make_daemon: MakeDaemon) -> None
         )
 
 
+def test_names_for_completion_cost_no_reader_of_configurations(make_daemon: MakeDaemon) -> None:
+    """At a tabulator nobody waits: what reads and judges a configuration is most of what a command loads."""
+    daemon = make_daemon({})
+
+    loaded = loaded_by("names", "devices", "--config", str(daemon.config_file))
+
+    assert "tomllib" in loaded
+    assert loaded & {"pydantic", "syncd.config.model", "sqlalchemy", "asyncio", "rich"} == set()
+
+
 def test_daemon_loads_what_watches_it_only_if_it_is_watched(make_daemon: MakeDaemon) -> None:
     """Metrics cost nothing, not even memory, where nobody asked for them."""
     port = free_ports(1)[0]

@@ -57,6 +57,7 @@ def test_the_wheel_holds_program_migrations_licence_and_type_marker(built: Path)
     assert {"syncd/py.typed", "syncd/_migrations/env.py"} <= set(names)
     assert any(name.startswith("syncd/_migrations/versions/") and name.endswith(".py") for name in names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    assert any(name.endswith(".data/data/share/man/man1/syncd.1") for name in names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"syncd"}
     assert not [name for name in names if "__pycache__" in name]
 

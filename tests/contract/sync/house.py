@@ -15,7 +15,8 @@ from typing import Any, Protocol, Self
 
 from sqlalchemy import Connection, select
 
-from syncd.config.model import SQLITE, Config, ImapConfig, Layout
+from syncd.config.model import Config, ImapConfig, Layout
+from syncd.config.values import SQLITE
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.tree import ReplicaState

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config import sources
+from syncd.config import places
 from syncd.config.load import load, read
 from syncd.config.model import ImapConfig, Layout, LogFormat, Pop3Config, Tls, Watch
 from syncd.config.problems import ConfigError
@@ -117,7 +117,7 @@ def test_file_is_the_named_one_else_that_of_the_variable_else_of_xdg(tmp_path: P
 
     assert len("named") == load(tmp_path / "named.toml", environ=both).guard.count
     assert len("variable") == load(environ=both).guard.count
-    if not sources.SYSTEM_FILE.exists():
+    if not places.SYSTEM_FILE.exists():
         assert tmp_path / "xdg/syncd/syncd.toml" == read(environ=xdg).path
 
 
@@ -133,7 +133,7 @@ def test_missing_file_is_one_problem_that_names_the_places(tmp_path: Path) -> No
 def test_own_file_is_read_where_that_of_the_system_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first readable file counts; one that cannot be read is named when there is no other."""
     system, own = tmp_path / "etc" / "syncd.toml", tmp_path / "xdg" / "syncd" / "syncd.toml"
-    monkeypatch.setattr(sources, "SYSTEM_FILE", system)
+    monkeypatch.setattr(places, "SYSTEM_FILE", system)
     environ = {"XDG_CONFIG_HOME": str(tmp_path / "xdg"), "HOME": str(tmp_path)}
     own.parent.mkdir(parents=True)
     own.write_text("[guard]\ncount = 7")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.model import SQLITE
+from syncd.config.values import SQLITE
 from syncd.errors import StoreError
 from syncd.store import accounts
 from syncd.store.backup import copy_store

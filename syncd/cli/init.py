@@ -1,0 +1,195 @@
+"""`syncd init`: a first configuration, from options and answers, checked as `syncd check-config` checks it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from syncd.cli.options import configuration, say
+
+if TYPE_CHECKING:
+    from syncd.config.first import Answers
+
+_TYPES = ("imap", "pop3")
+
+T = TypeVar("T")
+
+AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="What the account is called.")]
+TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
+HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST", help="The server.")]
+UserOption = Annotated[str | None, typer.Option("--username", metavar="USER", help="The name to log in with.")]
+FileOption = Annotated[
+    str | None, typer.Option("--password-file", metavar="FILE", help="A file whose first line is the password.")
+]
+CommandOption = Annotated[
+    str | None,
+    typer.Option("--password-command", metavar="COMMAND", help="A command that prints it, such as 'pass show work'."),
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="What this device is called.")]
+PathOption = Annotated[
+    str | None, typer.Option("--path", metavar="DIRECTORY", help="Where the mail of this device goes.")
+]
+PlaceOption = Annotated[
+    Path | None, typer.Option("--config", metavar="PATH", help="Where it goes; else where it is looked for.")
+]
+
+
+def init(
+    *,
+    account: AccountOption = None,
+    kind: TypeOption = None,
+    host: HostOption = None,
+    username: UserOption = None,
+    password_file: FileOption = None,
+    password_command: CommandOption = None,
+    device: DeviceOption = None,
+    path: PathOption = None,
+    config: PlaceOption = None,
+) -> None:
+    """Write a first configuration, and check it; in a terminal it asks for what no option says.
+
+    A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
+    Without a terminal only server, user name and password have to be said; the rest is what would be offered.
+    """
+    if password_file is not None and password_command is not None:
+        raise typer.BadParameter("--password-file and --password-command exclude each other")
+    asking = sys.stdin.isatty()
+    if not (asking or (host and username and (password_file or password_command))):
+        needed = "--host, --username, and --password-file or --password-command"
+        raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
+
+    from syncd.cli.placing import first_place, put, schema
+    from syncd.config import values
+    from syncd.config.first import Answers, first_config
+    from syncd.config.places import SYSTEM_FILE
+
+    place = first_place(config, environ=os.environ, is_root=os.geteuid() == 0).absolute()
+    is_system = place == SYSTEM_FILE
+    if asking:
+        say(f"This makes {place}. Enter takes what is in brackets; Ctrl-C ends it, and nothing is written.")
+    ask = _Questions(asking)
+    kind = ask("--type", kind, "Type of the server, imap or pop3", _type, default="imap")
+    host = ask("--host", host, f"Server, such as {kind}.example.org", _like(values.Host))
+    username = ask("--username", username, "User name there", _like(values.User))
+    account = ask("--account", account, "Name of the account, as you like", _like(values.Name), default="mail")
+    login = _login(ask, place.parent / f"{account}.password", file=password_file, command=password_command)
+    device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
+    mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
+    path = ask("--path", path, "Directory for its mail", _as_path, default=mail)
+
+    answers = Answers(kind, host, username, account, device, path, login.file, login.command)
+    mode = (
+        0o755 if is_system else 0o700
+    )  # files are for their owner only; the service has to get to that of the machine
+    if login.file is not None and login.secret:
+        put(Path(login.file), f"{login.secret}\n", directory_mode=mode)
+        say(f"{login.file}: written")
+    put(place, first_config(answers, schema=schema(), is_system=is_system), directory_mode=mode)
+    say(f"{place}: written")
+    configuration(place)
+    for line in _next_steps(answers, place, is_named=config is not None, is_system=is_system):
+        say(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """Ask for what no option says, again and again until it can be used; where nobody answers, take the default."""
+
+    asking: bool
+
+    def __call__(
+        self, option: str, given: str | None, question: str, check: Callable[[str], T], default: str | None = None
+    ) -> T:
+        if given is None and self.asking:
+            answer: T = typer.prompt(question, default=default, value_proc=check, show_default=bool(default))
+            return answer
+        try:
+            return check(given if given is not None else default or "")
+        except typer.BadParameter as error:
+            raise typer.BadParameter(error.message, param_hint=option) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """Hold where the password is; secret: what has yet to be put into the file."""
+
+    file: str | None = None
+    command: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+
+
+def _login(ask: _Questions, usual: Path, *, file: str | None, command: str | None) -> _Login:
+    if file is not None:
+        return _Login(ask("--password-file", file, "", _as_path))
+    question = "Command that prints the password, such as: pass show mail. Nothing: it is kept in a file"
+    if words := ask("--password-command", command, question, _words, default=""):
+        return _Login(command=words)
+    if usual.exists():
+        return _Login(str(usual))
+    secret = typer.prompt(f"Password, for {usual} (not shown)", default="", show_default=False, hide_input=True)
+    return _Login(str(usual), secret=secret)
+
+
+def _like(kind: Any) -> Callable[[str], str]:
+    """Return a check by a type of the configuration, which says what it should be."""
+    from pydantic import TypeAdapter, ValidationError
+
+    def check(text: str) -> str:
+        try:
+            value: str = TypeAdapter(kind).validate_python(text)
+        except ValidationError as error:
+            raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return value
+
+    return check
+
+
+def _type(text: str) -> str:
+    if text not in _TYPES:
+        raise typer.BadParameter(f"should be {' or '.join(_TYPES)}")
+    return text
+
+
+def _words(text: str) -> tuple[str, ...]:
+    import shlex
+
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise typer.BadParameter("a quote is not closed") from None
+
+
+def _as_path(text: str) -> str:
+    """Return a path that means the same in the file as here."""
+    if not text or "\0" in text:
+        raise typer.BadParameter("should be a path")
+    return text if text.startswith("~") else str(Path.cwd() / text)
+
+
+def _name_of_machine() -> str:
+    import re
+    import socket
+
+    return re.sub(r"[^a-z0-9_-]", "", socket.gethostname().partition(".")[0].lower())[:64] or "here"
+
+
+def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+    from shlex import quote
+
+    of = f" --config {quote(str(place))}" if is_named else ""
+    file, root = answers.password_file, Path(answers.path).expanduser()
+    if file is not None and not Path(file).expanduser().exists():
+        yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+    if root.is_dir() and any(root.iterdir()):
+        yield f"first: syncd adopt {answers.device}{of}, for {answers.path} is not empty"
+    if is_system:
+        if not place.stat().st_mode & 0o040:
+            yield "first: systemd-tmpfiles --create syncd.conf, which lets the service read it"
+        yield "next: systemctl enable --now syncd, and syncd status shows how it is doing"
+        return
+    yield f"next: syncd sync{of}, which brings all mail once, newest first"
+    yield f"then: syncd run{of}, which keeps it in sync from then on"

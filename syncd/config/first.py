@@ -1,0 +1,84 @@
+"""A first configuration from a person's answers: a text that says no more than it has to, and what one might add."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_HEAD = """\
+# The configuration of syncd. `man syncd.toml` explains every key, and `syncd check-config` names every problem with its
+# line. A running daemon notices an edit by itself.
+"""
+_SYSTEM = """\
+# The places of the service, said here so that commands find them as well.
+[store]
+url = "sqlite:////var/lib/syncd/syncd.db"
+
+[daemon]
+socket = "/run/syncd/syncd.sock"
+"""
+_PORTS = {"imap": "993", "pop3": "995"}
+_MORE = {
+    "imap": ('mailboxes = ["*", "!Junk"]', "which are synced; without this line all"),
+    "pop3": ('max_message_size = "100MB"', "larger messages stay on the server"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Hold what a person has to say; paths as the file is to have them. A password is in a file, or from a command."""
+
+    kind: str
+    host: str
+    username: str
+    account: str
+    device: str
+    path: str
+    password_file: str | None = None
+    password_command: tuple[str, ...] = ()
+
+
+def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> str:
+    """Return the text of the file; schema: where that for editors is, is_system: for the service of the machine."""
+    parts = [_HEAD, *([_SYSTEM] if is_system else []), *_tables(answers)]
+    directive = f"#:schema {schema.as_uri()}\n" if schema is not None else ""
+    return directive + "\n".join(parts)
+
+
+def _tables(answers: Answers) -> Iterator[str]:
+    if answers.password_file is not None:
+        login = _line("password_file", answers.password_file)
+    else:
+        login = _line("password_command", list(answers.password_command))
+    yield "".join(
+        (
+            "# One table for each account. Its name is part of the names of directories on the devices.\n",
+            f"[accounts.{answers.account}]\n",
+            _line("type", answers.kind),
+            _line("host", answers.host),
+            _hint(f"port = {_PORTS[answers.kind]}", "needed only where the server has another"),
+            _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
+            _line("username", answers.username),
+            "# The first line of it is the password:\n",
+            login,
+            _hint(*_MORE[answers.kind]),
+        )
+    )
+    yield "".join(
+        (
+            "# One table for each device: a directory that syncd fills, for any mail program that reads Maildir.\n",
+            f"[devices.{answers.device}]\n",
+            _line("path", answers.path),
+            _hint('max_age = "365d"', "leaves older messages out"),
+            _hint('max_size = "25MB"', "leaves larger messages out"),
+        )
+    )
+
+
+def _line(key: str, value: str | list[str]) -> str:
+    # NOTE: a text of JSON is one of TOML, but for DEL, which only JSON allows as it is.
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}\n".replace("\x7f", "\\u007F")
+
+
+def _hint(line: str, meaning: str) -> str:
+    return f"# {line:<38}# {meaning}\n"

@@ -1,0 +1,46 @@
+"""Floor 3, imap: one command of a wire, from its being sent to its end."""
+
+import asyncio
+
+from aioimaplib.aioimaplib import Command
+
+from syncd.errors import SyncdError
+from syncd.imap.arguments import Argument
+from syncd.imap.types import Tagged
+
+
+class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
+    """A command in flight; it never shows its arguments in a repr or log.
+
+    is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
+    server may rightly say nothing for long.
+    """
+
+    def __init__(
+        self, name: str, tag: str, arguments: tuple[Argument, ...], *, is_pipelined: bool, deadline_s: float
+    ) -> None:
+        super().__init__(name, tag)
+        self.arguments = arguments
+        self.is_pipelined = is_pipelined
+        self.is_silent = False
+        self.deadline_s = deadline_s
+        self.deadline: asyncio.TimerHandle | None = None
+        self.paused_s = 0.0
+        self.responses = 0
+        self.end: Tagged | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._event.is_set())
+
+    async def over(self) -> None:
+        """Wait for the end, whatever it is."""
+        await self._event.wait()
+
+    def finish(self, end: Tagged) -> None:
+        self.end = end
+        self.close(b"", end.kind)
+
+    def fail(self, error: SyncdError) -> None:
+        self._exception = error
+        self._event.set()

@@ -1,0 +1,106 @@
+"""Floor 4: the looks of one device at what changed below its root, each mailbox for itself."""
+
+from pathlib import PurePosixPath
+
+from syncd.maildir.last_look import LastLook
+from syncd.maildir.watch import ChangedFile, Changes
+from syncd.store.devices import ReplicaRow
+from syncd.sync.attachment import Attachment
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.directory_changes import DirectoryChanges
+from syncd.sync.file_effects import path_of
+from syncd.sync.intake import Intake
+from syncd.sync.second_look import SecondLook
+from syncd.sync.standstill import Standstill
+from syncd.sync.wakes import Wakes
+
+
+class DeviceLooks:
+    """Look where something is said to have changed, and tell those who conclude from it, and the accounts."""
+
+    def __init__(
+        self,
+        files: DeviceFiles,
+        *,
+        mailboxes: DeviceMailboxes,
+        directories: DirectoryChanges,
+        attachment: Attachment,
+        intake: Intake,
+        second_look: SecondLook,
+        still: Standstill,
+        last_look: LastLook,
+        wakes: Wakes,
+    ) -> None:
+        self._files = files
+        self._mailboxes = mailboxes
+        self._directories = directories
+        self._attachment = attachment
+        self._intake = intake
+        self._second_look = second_look
+        self._still = still
+        self._last_look = last_look
+        self._wakes = wakes
+
+    async def observe(self, changes: Changes) -> None:
+        """Look at what changed below the root, and wake the accounts whose mail that was."""
+        device_id = (await self._attachment.row()).id
+        if changes.is_overflow or changes.mailboxes:
+            await self._look_at_directories(device_id)
+        files: dict[str, list[ChangedFile]] = {}
+        for changed in changes.files:
+            files.setdefault(str(changed.directory), []).append(changed)
+        count, all_served = 0, await self._mailboxes.looked_at(device_id)
+        replicas = [one.replica for one in all_served]
+        listed = await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
+        for served in all_served:
+            if served.mailbox.id not in self._still:
+                with self._still.guard(served.mailbox.id, served.where):
+                    count += await self._observe(
+                        served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
+                    )
+        if count or changes.is_overflow or changes.mailboxes:
+            self._intake.expect()
+            await self._second_look.note(device_id, all_served)
+
+    async def unseen(self) -> Changes:
+        """Return the mailboxes that stood still until now, as changed anyhow."""
+        again = self._still.retry()
+        if not again:
+            return Changes()
+        served = await self._mailboxes.served((await self._attachment.row()).id)
+        unseen = [one.replica for one in served if one.mailbox.id in again]
+        for replica in unseen:
+            self.examine(replica)
+        return Changes(mailboxes=frozenset(PurePosixPath(replica.directory) for replica in unseen))
+
+    def examine(self, replica: ReplicaRow) -> None:
+        """Read the files of a replica again at its next look: what was written in place is told by no name."""
+        self._files.examine(replica)
+        self._last_look.forget()  # which tells of names only
+
+    async def _look_at_directories(self, device_id: int) -> None:
+        """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
+        await self._directories.look(device_id)
+        self._still.let_go(self._mailboxes.absent)
+        for one in await self._mailboxes.all_served(device_id) if self._mailboxes.absent else ():
+            if one.mailbox.id in self._mailboxes.absent:
+                self.examine(one.replica)  # meanwhile nobody hears of what is written in place there
+
+    async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile], *, is_listed: bool) -> int:
+        replica, directory = served.replica, path_of(served.replica.directory)
+        if changes.is_overflow:
+            self.examine(replica)  # what was written in place may not have been heard of
+        is_named = any(directory.is_relative_to(one) for one in changes.mailboxes)
+        is_whole = changes.is_overflow or (is_named and not is_listed)
+        if directory in changes.keyword_lists:
+            is_whole |= await self._files.read_keywords(replica)
+        count = 0
+        if is_whole:
+            count = await self._files.observe_all(replica)
+            files = [changed for changed in files if changed.is_written]  # which is told by no name
+        if files:
+            count += await self._files.observe(replica, [changed.file for changed in files])
+        if count:
+            self._wakes.account(served.account).set()
+        return count

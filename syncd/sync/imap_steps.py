@@ -1,0 +1,196 @@
+"""Floor 4: the steps of which a pass over an IMAP account is made: what is done with one mailbox, and how far that is.
+
+Theory. A step is done by `run`: what devices changed goes to the server first, and trouble that reaches no further than
+the mailbox is recorded there. What a step has read is remembered only as a version that the store gives, so that a
+mailbox in which nothing came since is complete without being asked again.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from syncd.imap.connection import ImapConnection
+from syncd.imap.observe import Rung
+from syncd.imap.quirks import NONE, Quirks
+from syncd.log import log
+from syncd.store import accounts, server_tree
+from syncd.store.accounts import MailboxRow
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.database import Database
+from syncd.store.encoder import Encoder
+from syncd.sync.activity import Activity
+from syncd.sync.imap_identity import RenumberedError
+from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.latecomers import Latecomers
+from syncd.sync.losses import Losses
+from syncd.sync.mailbox_failures import MailboxFailures, Work
+from syncd.sync.policies import Takers
+from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.suspicions import Suspicions
+
+_NEWEST_BODIES = 100
+
+Step = Callable[[ImapMailbox, MailboxRow], Awaitable[bool]]
+"""What is done with one mailbox; tells whether the server was asked, and so whether it can be well with it."""
+
+
+class ImapSteps:
+    """Do one thing with one mailbox of an account; who reads the account says what, and when."""
+
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        *,
+        account_id: int,
+        takers: Takers,
+        encoder: Encoder,
+        recent: RecentBodies,
+        losses: Losses,
+        failures: MailboxFailures,
+        suspicions: Suspicions,
+        activity: Activity,
+        clock: Callable[[], float],
+        spool_directory: Path | None,
+        push: Callable[[ImapConnection], Awaitable[None]],
+        glance: Callable[[ImapConnection], Awaitable[None]],
+        on_change: Callable[[], None],
+    ) -> None:
+        """Call `push` before each step, and with `glance` between two batches of one; `on_change` for what is new."""
+        self._db = db
+        self._name = name
+        self._account_id = account_id
+        self._takers = takers
+        self._encoder = encoder
+        self._recent = recent
+        self._losses = losses
+        self._failures = failures
+        self._suspicions = suspicions
+        self._activity = activity
+        self._clock = clock
+        self._spool_directory = spool_directory
+        self._push = push
+        self._glance = glance
+        self._on_change = on_change
+        self._quirks = NONE
+        self._ceilings: dict[int, Rung] = {}
+        self._complete_at: dict[int, int] = {}
+        self._fetched = 0
+        self.seen: set[int] = set()
+        """The mailboxes that were observed over this connection."""
+        self.latecomers = Latecomers(db, takers, name)
+
+    def begin(self, quirks: Quirks) -> None:
+        """Begin on another connection."""
+        self._quirks = quirks
+        self.seen.clear()
+
+    def adjust(self) -> None:
+        """Take no mailbox for complete any more: devices may take other messages by now."""
+        self._complete_at = {}
+
+    async def run(self, connection: ImapConnection, mailbox: MailboxRow, step: Step) -> None:
+        """Do a step; trouble that reaches no further than the mailbox is recorded there, and the others go on."""
+        await self._push(connection)
+        if self._failures.is_waiting(mailbox.id, Work.READ):
+            return
+        fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        observer = self.observer(connection, fresh)
+        async with self._failures.kept(connection, fresh, Work.READ):
+            was_asked = True
+            try:
+                was_asked = await step(observer, fresh)
+            except RenumberedError:
+                self._suspicions.forget(fresh.id)
+                await observer.renumber()
+                self._on_change()
+            if was_asked:
+                await self._failures.succeeded(fresh, Work.READ)
+
+    async def incomplete(self, synced: Iterable[MailboxRow]) -> list[MailboxRow]:
+        """Return those of the mailboxes of which bodies may have to be fetched."""
+        synced, now = tuple(synced), self._clock()
+        due, lacking = await self._db.read(
+            lambda conn: (
+                mailboxes_with_due_bodies(conn, account_id=self._account_id, now=now),
+                mailboxes_without_bodies(conn, account_id=self._account_id),
+            )
+        )
+        # NOTE: read after the versions were, so that what came in between has a version of its own.
+        self._complete_at |= {row.id: row.version for row in synced if row.is_listed and row.id not in lacking}
+        return [row for row in synced if row.id in due or self._complete_at.get(row.id) != row.version]
+
+    def observer(self, connection: ImapConnection, mailbox: MailboxRow) -> ImapMailbox:
+        """Return what observes a mailbox over this connection."""
+        return ImapMailbox(
+            self._db,
+            connection,
+            mailbox,
+            quirks=self._quirks,
+            encoder=self._encoder,
+            recent=self._recent,
+            losses=self._losses,
+            suspicions=self._suspicions,
+            is_first=mailbox.id not in self.seen,
+            spool_directory=self._spool_directory,
+            clock=self._clock,
+        )
+
+    async def list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        """List the newest rows of a mailbox that was never read, and fetch their bodies."""
+        self._activity.now(f"listing {mailbox.name}", self._clock())
+        await observer.list_rows(only_newest=True)
+        listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        await self.read_newest_bodies(self.observer(observer.connection, listed), listed)
+        return True
+
+    async def read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        """Record what changed in a mailbox, or all rows of one that was never read."""
+        self._activity.now(f"reading {mailbox.name}", self._clock())
+        if not mailbox.is_listed:
+            await observer.list_rows(only_newest=False)
+        else:
+            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            self.seen.add(mailbox.id)
+        now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
+        if now_known.is_listed is not mailbox.is_listed or (
+            now_known.version != mailbox.version and await self._db.read(has_told)
+        ):
+            self._on_change()  # of what is new they hear when its body is there
+        return True
+
+    async def read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        """Bind the bodies that the store has already."""
+        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        await observer.bind_bodies(selections, on_commit=self._on_commit)
+        return False  # mostly there are none
+
+    async def read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        """Fetch the newest bodies that devices take."""
+        selections = await self.latecomers.selections(mailbox, now=self._clock())
+        return await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
+
+    async def read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+        """Fetch all bodies that devices take, newest first; between batches devices and INBOX have their turn."""
+        was_asked = False
+        while mailbox.is_listed:
+            complete_at = self._complete_at  # another one by the end if devices take something else by then
+            selections = await self.latecomers.selections(mailbox, now=self._clock())
+            self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
+            known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+            if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
+                # NOTE: bodies set aside come again by their time, and age only leaves out more.
+                if mailbox.id not in self.latecomers:
+                    complete_at[mailbox.id] = known.version
+                break
+            was_asked = True
+            await self._push(observer.connection)
+            await self._glance(observer.connection)
+        return was_asked
+
+    def _on_commit(self, count: int) -> None:
+        self._fetched += count
+        self._activity.done = self._fetched
+        log.info("bodies_committed", account=self._name, count=count)
+        self._on_change()

@@ -1,0 +1,132 @@
+"""`syncd init` as a process, asked in a terminal and told by options."""
+
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.servers.daemon import ROOT
+from tests.system.test_docs import blocks
+
+PROGRAM = (sys.executable, "-m", "syncd", "init")
+OPTIONS = {
+    "--host": "imap.example.org",
+    "--username": "ana",
+    "--account": "work",
+    "--password-command": "pass show 'mail/work'",
+    "--device": "laptop",
+    "--path": "~/mail/laptop",
+}
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "SYNCD_CONFIG": str(home / "etc" / "syncd.toml")}
+
+
+def init(home: Path, *without: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run it without a terminal, with all options but some."""
+    words = [word for option, value in OPTIONS.items() if option not in without for word in (option, value)]
+    return subprocess.run(
+        [*PROGRAM, *words],
+        cwd=ROOT,
+        env=environment(home) | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def in_terminal(home: Path, answers: dict[str, str]) -> tuple[int, str]:
+    """Answer in a terminal what is asked there, in this order; return the exit code and all that was shown."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        os.execve(PROGRAM[0], PROGRAM, environment(home))
+    shown = b""
+    with os.fdopen(terminal, "r+b", buffering=0) as stream:
+        for question, answer in answers.items():
+            while not (shown.endswith(b" ") and question in shown.decode().splitlines()[-1]):
+                shown += stream.read(1)
+            stream.write(f"{answer}\n".encode())
+        try:
+            while piece := stream.read(4096):
+                shown += piece
+        except OSError:
+            pass  # the terminal is gone with who used it
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_person_who_answers_has_a_configuration_and_a_password_file(tmp_path: Path) -> None:
+    """What cannot be is asked again, the password is neither shown nor in the configuration, both files are private."""
+    code, shown = in_terminal(
+        tmp_path,
+        {
+            "Type of the server, imap or pop3 [imap]:": "smtp",
+            "or pop3 [imap]: ": "",
+            "Server, such as imap.example.org:": "imap.example.org",
+            "User name there:": "ana",
+            "Name of the account": "work",
+            "Command that prints the password": "",
+            "(not shown):": "tr0ub4dor",
+            "Name of this device": "laptop",
+            "Directory for its mail [~/mail/laptop]:": "",
+        },
+    )
+
+    file, password = tmp_path / "etc" / "syncd.toml", tmp_path / "etc" / "work.password"
+    assert code == 0, shown
+    assert "should be imap or pop3" in shown
+    assert "tr0ub4dor" not in shown
+    assert shown.splitlines()[-1].startswith("then: syncd run")
+    account = {"type": "imap", "host": "imap.example.org", "username": "ana", "password_file": str(password)}
+    written = {"accounts": {"work": account}, "devices": {"laptop": {"path": "~/mail/laptop"}}}
+    assert tomllib.loads(file.read_text()) == written
+    assert password.read_text() == "tr0ub4dor\n"
+    assert [one.stat().st_mode & 0o7777 for one in (file.parent, file, password)] == [0o700, 0o600, 0o600]
+
+
+def test_options_say_it_all_and_nothing_is_asked(tmp_path: Path) -> None:
+    """The file is that of the README, and what comes next is said."""
+    ended = init(tmp_path)
+
+    file = tmp_path / "etc" / "syncd.toml"
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[0] == f"{file}: written"
+    assert tomllib.loads(file.read_text()) == tomllib.loads(blocks(ROOT / "README.md", "toml")[0])
+
+
+@pytest.mark.parametrize("missing", ["--host", "--username", "--password-command"])
+def test_without_a_terminal_what_is_missing_is_a_slip_of_usage(tmp_path: Path, missing: str) -> None:
+    """It is named, and nothing is written."""
+    ended = init(tmp_path, missing)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert missing in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_configuration_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    """Running it again by mistake costs nothing."""
+    init(tmp_path)
+    before = (tmp_path / "etc" / "syncd.toml").read_bytes()
+
+    again = init(tmp_path, "--account")
+
+    assert again.returncode == 1
+    assert "syncd.toml is there already" in again.stderr
+    assert (tmp_path / "etc" / "syncd.toml").read_bytes() == before
+
+
+def test_problem_of_what_was_written_is_told_as_by_check_config(tmp_path: Path) -> None:
+    """What only shows together with all else, such as a variable, is found at once; the file can be edited."""
+    ended = init(tmp_path, SYNCD_STORE__URL=f"sqlite:///{tmp_path}/mail/laptop/syncd.db")
+
+    assert ended.returncode == 2
+    assert "syncd.toml:" in ended.stderr
+    assert "devices.laptop.path: contains the store" in ended.stderr
+    assert (tmp_path / "etc" / "syncd.toml").exists()

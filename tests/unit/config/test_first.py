@@ -1,0 +1,55 @@
+"""A first configuration that is made of answers."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from syncd.config.first import Answers, first_config
+from tests.unit.config.builders import problems
+
+ANA = Answers("imap", "imap.example.org", "ana", "work", "laptop", "mail", password_file="/run/secrets/work")
+
+
+def text_of(answers: Answers, *, schema: Path | None = None, is_system: bool = False) -> str:
+    return first_config(answers, schema=schema, is_system=is_system)
+
+
+@pytest.mark.parametrize("kind", ["imap", "pop3"])
+def test_every_line_that_is_only_a_hint_may_be_taken(tmp_path: Path, kind: str) -> None:
+    """What a person finds commented works once it is not, alone or with all others."""
+    lines = text_of(replace(ANA, kind=kind)).split("\n")
+    hints = [index for index, line in enumerate(lines) if line.startswith("# ") and " = " in line]
+    assert len(hints) == 5
+
+    for taken in ([], hints, *([one] for one in hints)):
+        text = "\n".join(line.removeprefix("# ") if index in taken else line for index, line in enumerate(lines))
+        assert problems(tmp_path, text) == []
+
+
+def test_answers_are_what_the_file_says_whatever_is_in_them() -> None:
+    """Quotes, backslashes and letters of any script are no syntax."""
+    odd = 'a"b\\c\x7f\u00e9\U0001f600 = #'
+
+    answers = replace(ANA, username=odd, path=f"~/{odd}", password_file=None, password_command=("pass", odd))
+    written = tomllib.loads(text_of(answers))
+
+    account = {"type": "imap", "host": "imap.example.org", "username": odd, "password_command": ["pass", odd]}
+    assert written == {"accounts": {"work": account}, "devices": {"laptop": {"path": f"~/{odd}"}}}
+
+
+def test_file_of_the_machine_names_the_places_of_the_service(tmp_path: Path) -> None:
+    """Commands of a person find store and socket of the service by the file alone."""
+    text = text_of(ANA, is_system=True)
+
+    assert problems(tmp_path, text) == []
+    written = tomllib.loads(text)
+    assert written["store"]["url"] == "sqlite:////var/lib/syncd/syncd.db"
+    assert written["daemon"]["socket"] == "/run/syncd/syncd.sock"
+
+
+def test_editors_are_told_of_the_schema_by_the_first_line() -> None:
+    """The line has no meaning to TOML, and editors look for it at the top."""
+    assert text_of(ANA, schema=Path("/usr/share/a b.json")).split("\n")[0] == "#:schema file:///usr/share/a%20b.json"
+    assert "#:schema" not in text_of(ANA)
