@@ -396,7 +396,10 @@ class Config(_Table):
     )
     hooks: HooksConfig = Field(
         default=HooksConfig(),
-        description="Commands, with their arguments, that run when something happened; what it was is JSON on their standard input.",
+        description=(
+            "Commands, with their arguments, that run when something happened;"
+            " what it was is JSON on their standard input."
+        ),
     )
     daemon: DaemonConfig = Field(description="Where the daemon listens and how it logs.")
 
