@@ -59,12 +59,12 @@ class Outside(Protocol):
 class News:
     """Hold what a hook is told: how many messages or troubles, and what of them.
 
-    upto: another value as soon as there is more. settle: records that it was told, or in vain for the last time.
+    mark: another value as soon as there is more. settle: records that it was told, or in vain for the last time.
     """
 
     count: int
     document: Mapping[str, object]
-    upto: Hashable
+    mark: Hashable
     settle: Callable[[], Awaitable[None]]
 
 
@@ -101,7 +101,7 @@ class NewMailSource:
                 "is_whole": found.is_whole,
             }
             if found.count:
-                self._news = News(found.count, document, found.upto, partial(self._settle, found.upto))
+                self._news = News(found.count, document, found.count, partial(self._settle, found.upto))
             else:
                 self._after, self._news = found.upto, None
         return self._news
@@ -139,8 +139,8 @@ class _Troubles(ABC):
             self._told -= over
         listed = dict(islice(due.items(), LISTED_MAX))
         document = {"troubles": [asdict(one) for one in listed.values()], "is_whole": len(listed) == len(due)}
-        upto = frozenset(listed)
-        return News(len(listed), document, upto, partial(self._settle, upto)) if listed else None
+        keys = frozenset(listed)
+        return News(len(listed), document, keys, partial(self._settle, keys)) if listed else None
 
     async def _settle(self, told: frozenset[str]) -> None:
         await self._app.db.write(partial(hooks.record_told, name=self._name, troubles=told))

@@ -39,19 +39,19 @@ class Gathering:
 
     step_s: float = _STEP_S
     at_most_s: float = _GATHER_S
-    _upto: Hashable = None
+    _mark: Hashable = None
     _first_at: float = 0.0
     _last_at: float = 0.0
 
-    def is_over(self, upto: Hashable, *, now: float) -> bool:
-        """Take what there is now, None for nothing, and tell whether that is to be told."""
-        if upto is None:
-            self._upto = None
+    def is_over(self, mark: Hashable, *, now: float) -> bool:
+        """Take the mark of what there is now, None for nothing, and tell whether that is to be told."""
+        if mark is None:
+            self._mark = None
             return False
-        if self._upto is None:
+        if self._mark is None:
             self._first_at = now
-        if upto != self._upto:
-            self._upto, self._last_at = upto, now
+        if mark != self._mark:
+            self._mark, self._last_at = mark, now
         return now - self._last_at >= self.step_s or now - self._first_at >= self.at_most_s
 
 
@@ -111,7 +111,7 @@ class Hooks:
         gathering, tries, now = Gathering(self._step_s), 0, asyncio.get_running_loop().time
         while True:
             news = await source.look()
-            is_gathered = gathering.is_over(news.upto if news is not None else None, now=now())
+            is_gathered = gathering.is_over(news.mark if news is not None else None, now=now())
             if news is None or not (is_gathered or tries):
                 await asyncio.sleep(self._step_s)
                 tries = tries if news is not None else 0
