@@ -1,13 +1,42 @@
 """`syncd check-config`: every problem of the configuration at once, or one line that sums it up."""
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from syncd.cli.options import ConfigOption, configuration, say
 
+if TYPE_CHECKING:
+    from syncd.config.load import Reading
 
-def check_config(config: ConfigOption = None) -> None:
-    """Check the configuration without connecting to anything."""
+_FAILED = 1
+
+ProbeOption = Annotated[
+    bool, typer.Option("--probe", help="Log in at the server of each account, too; exit code 1 if one cannot be.")
+]
+
+
+def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -> None:
+    """Check the configuration; without --probe nothing is connected to."""
     reading = configuration(config)
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     say(f"{reading.path}: {_count(accounts, 'account')}, {_count(devices, 'device')}")
+    if is_probing:
+        _probe(reading)
+
+
+def _probe(reading: "Reading") -> None:
+    from syncd.cli.findings import show
+    from syncd.config.model import DaemonConfig, LogLevel
+    from syncd.daemon import logs
+    from syncd.daemon.doctor.examination import probe
+    from syncd.daemon.doctor.findings import Level
+
+    logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
+    found = probe(reading)
+    show(found, shows_all=True)
+    if found.worst is Level.ERROR:
+        raise typer.Exit(_FAILED)
 
 
 def _count(number: int, noun: str) -> str:

@@ -23,10 +23,10 @@ class Client:
         """Return the answer; DaemonDownError if no daemon runs, SyncdError with what it says went wrong."""
         return self._ask("GET", target, None, timeout_s=timeout_s)
 
-    def get_if_running(self, target: str) -> bytes | None:
+    def get_if_running(self, target: str, *, timeout_s: float = 60.0) -> bytes | None:
         """Do what `get` does, and return None if no daemon runs."""
         try:
-            return self.get(target)
+            return self.get(target, timeout_s=timeout_s)
         except DaemonDownError:
             return None
 

@@ -14,6 +14,7 @@ from syncd.cli.account import account
 from syncd.cli.adopt import adopt
 from syncd.cli.backup import backup
 from syncd.cli.check import check_config
+from syncd.cli.doctor import doctor
 from syncd.cli.events import events
 from syncd.cli.health import health
 from syncd.cli.history import history
@@ -43,7 +44,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (run, sync, status, plan, history, events, restore, adopt, reload, backup, purge, health, migrate):
+for _command in (
+    run,
+    sync,
+    status,
+    plan,
+    history,
+    events,
+    restore,
+    adopt,
+    reload,
+    backup,
+    purge,
+    health,
+    doctor,
+    migrate,
+):
     app.command()(_command)
 app.command("check-config")(check_config)
 app.command()(init)

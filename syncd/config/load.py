@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from syncd.config.places import config_files, existing
 from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
+    FileIdentity,
     KeyPath,
+    credential_files,
     default_values,
     from_credentials,
     from_environment,
+    identity_of,
     merged,
 )
 
@@ -41,17 +44,17 @@ _TEXTS = {
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
-FileIdentity = tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Hold a configuration that can be used, its file, how that was, and what is worth a warning in it."""
+    """Hold a configuration that can be used, its file, and what is worth a warning in it.
+
+    read: which files that was read from, and how they were.
+    """
 
     config: Config
     path: Path
     warnings: tuple[Problem, ...]
-    identity: FileIdentity
+    read: Mapping[Path, FileIdentity]
 
 
 def load(
@@ -82,6 +85,7 @@ def read(
     written = _parsed(text, file)
     report = _Report(file, key_lines(text))
 
+    files = {file: identity_of(found), **_identities(credential_files(environ, secrets_directory))}
     values = merged(default_values(environ), written)
     for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
         values = merged(values, layer.values)
@@ -94,12 +98,17 @@ def read(
         raise ConfigError(report.in_order())
     if found.st_mode & stat.S_IROTH and _holds_secret(written):
         report.warnings.append(Problem(str(file), "", "contains a password and can be read by every user (chmod o-r)"))
-    return Reading(config, file, tuple(report.warnings), identity_of(found))
+    return Reading(config, file, tuple(report.warnings), files)
 
 
-def identity_of(found: os.stat_result) -> FileIdentity:
-    """Return what differs once a file was edited."""
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+def _identities(files: Iterable[Path]) -> Mapping[Path, FileIdentity]:
+    found = {}
+    for path in files:
+        try:
+            found[path] = identity_of(path.stat())
+        except OSError:
+            continue
+    return found
 
 
 class _Report:

@@ -14,7 +14,8 @@ from syncd.errors import SecretError, Temper
 from syncd.log import log
 
 _MAX_BYTES = 4096
-_PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
+PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
+"""What is in them none but their user sees, whatever their files say."""
 
 
 async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:
@@ -42,7 +43,7 @@ def _head_of(path: Path) -> bytes:
             mode = os.fstat(file).st_mode
             if not stat.S_ISREG(mode):
                 raise SecretError("password_file is not a regular file")
-            if mode & stat.S_IROTH and not any(path.is_relative_to(private) for private in _PRIVATE_DIRECTORIES):
+            if mode & stat.S_IROTH and not any(path.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
                 log.warning("password_file_found_world_readable", path=str(path))
             return os.read(file, _MAX_BYTES + 1)
         finally:

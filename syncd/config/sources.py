@@ -5,6 +5,7 @@ same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_account
 override credentials, credentials override the file.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ _NO_KEYS = frozenset({CONFIG_VARIABLE, "SYNCD_WIRE_TRACE"})
 SECRETS_DIRECTORY = Path("/run/secrets")
 
 KeyPath = tuple[str, ...]
+FileIdentity = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -51,20 +53,32 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
     return _layer(given, {name: f"environment variable {name}" for name in given})
 
 
+def identity_of(found: os.stat_result) -> FileIdentity:
+    """Return what differs once a file was edited."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def credential_files(
+    environ: Mapping[str, str] = os.environ, secrets_directory: Path = SECRETS_DIRECTORY
+) -> tuple[Path, ...]:
+    """Return the credentials that there are, those of systemd last: they override the others."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    places = (secrets_directory, *((Path(directory),) if directory else ()))
+    return tuple(path for place in places for path in _named_files(place))
+
+
 def from_credentials(environ: Mapping[str, str], secrets_directory: Path = SECRETS_DIRECTORY) -> Layer:
     """Return what files of systemd's credentials directory, else of `secrets_directory`, say."""
-    directory = environ.get("CREDENTIALS_DIRECTORY")
     texts: dict[str, str] = {}
     places: dict[str, str] = {}
     problems: list[Problem] = []
-    for place in (secrets_directory, *((Path(directory),) if directory else ())):
-        for path in _named_files(place):
-            name = path.name.upper()
-            places[name] = f"credential {path}"
-            try:
-                texts[name] = path.read_text("utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(Problem(places[name], "", f"cannot be read ({type(error).__name__})"))
+    for path in credential_files(environ, secrets_directory):
+        name = path.name.upper()
+        places[name] = f"credential {path}"
+        try:
+            texts[name] = path.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(places[name], "", f"cannot be read ({type(error).__name__})"))
     layer = _layer(texts, places)
     layer.problems += problems
     return layer

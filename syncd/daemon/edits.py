@@ -1,19 +1,19 @@
-"""Floor 5: edits of a file noticed, however an editor, a mount or Kubernetes makes them.
+"""Floor 5: edits of files noticed, however an editor, a mount or Kubernetes makes them.
 
-Theory. What counts is whether the file is another one: its inode, times and size, and those of what it is a symbolic
+Theory. What counts is whether a file is another one: its inode, times and size, and those of what it is a symbolic
 link to. That is looked at every few seconds, which finds everything, also on NFS, behind a bind mount and where a
-directory above was exchanged (the ConfigMaps of Kubernetes). A watch of the directories in which the name and its
-target are only says that it is time to look: it tells within a moment, where the kernel hears of the edit at all.
+directory above was exchanged (the ConfigMaps and Secrets of Kubernetes). A watch of the directories in which names and
+their targets are only says that it is time to look: it tells at once, where the kernel hears of the edit at all.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from syncd.config.load import FileIdentity, identity_of
+from syncd.config.sources import FileIdentity, identity_of
 from syncd.log import log
 
 _POLL_S = 5.0
@@ -25,24 +25,34 @@ Look = tuple[FileIdentity | None, FileIdentity | None]
 
 
 class Edits:
-    """Tell of edits of one file; enter `listening` to hear of them at once."""
+    """Tell of edits of some files; `listening` lets it hear of them at once."""
 
     def __init__(
-        self, path: Path, *, known: FileIdentity | None, poll_s: float = _POLL_S, settle_s: float = _SETTLE_S
+        self,
+        files: Callable[[], Iterable[Path]],
+        *,
+        known: Mapping[Path, FileIdentity | None] | None = None,
+        poll_s: float = _POLL_S,
+        settle_s: float = _SETTLE_S,
     ) -> None:
-        """Take the file as known that was read before, which may be another one by now; None: there was none."""
-        self.path = path
+        """Ask `files` at each look which there are, and take them as known.
+
+        known: those that were read before, as they were then (None: there was none); by now they may be others.
+        """
+        self._files = files
         self._poll_s = poll_s
         self._settle_s = settle_s
-        self._known: Look = _identity(path, is_followed=False), known
+        self._known = self._look()
+        for path, identity in (known or {}).items():
+            self._known[path] = _identity(path, is_followed=False), identity
         self._heard = asyncio.Event()
 
     async def know(self) -> None:
-        """Take the file as it is now as known: call it before the file is read."""
-        self._known = await asyncio.to_thread(look, self.path)
+        """Take the files as they are now as known: call it before they are read."""
+        self._known = await asyncio.to_thread(self._look)
 
     async def wait(self) -> None:
-        """Return when the file is another one than is known, and has stayed so for a second."""
+        """Return when a file is another one than is known, and all have stayed so for a second."""
         while True:
             try:
                 async with asyncio.timeout(self._poll_s):
@@ -50,40 +60,58 @@ class Edits:
             except TimeoutError:
                 pass
             self._heard.clear()
-            seen = await asyncio.to_thread(look, self.path)
+            seen = await asyncio.to_thread(self._look)
             while seen != self._known:
                 await asyncio.sleep(self._settle_s)
-                before, seen = seen, await asyncio.to_thread(look, self.path)
+                before, seen = seen, await asyncio.to_thread(self._look)
                 if seen == before and seen != self._known:  # nobody has read it meanwhile
                     return
 
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Hear of edits at once until left."""
-        listening = asyncio.create_task(self._listen())
-        try:
-            yield
-        finally:
-            listening.cancel()
-            await asyncio.wait({listening})
+    def _look(self) -> dict[Path, Look]:
+        return {path: look(path) for path in self._files()}
 
-    async def _listen(self) -> None:
-        from watchfiles import awatch  # noqa: PLC0415  # not for `syncd sync`
+    @property
+    def names(self) -> Collection[Path]:
+        """Return the files that are known."""
+        return self._known.keys()
 
-        # NOTE: at lower levels watchfiles logs the paths that changed.
-        logging.getLogger("watchfiles").setLevel(logging.WARNING)
-        directories = await asyncio.to_thread(_directories, self.path)
-        try:
-            async for _ in awatch(
-                *directories, watch_filter=None, step=_STEP_MS, debounce=_STEP_MS, recursive=False, debug=False
-            ):
-                self._heard.set()
-        except (OSError, RuntimeError) as error:
-            log.warning("config_watch_fell_back", error=type(error).__name__)
+    def hear(self) -> None:
+        """Look at once, and not only at the next poll."""
+        self._heard.set()
 
 
-def _directories(path: Path) -> set[Path]:
-    return {path.absolute().parent, Path(os.path.realpath(path)).parent}
+@asynccontextmanager
+async def listening(*edits: Edits) -> AsyncIterator[None]:
+    """Let these hear of edits at once until left, in the directories that they have now."""
+    task = asyncio.create_task(_listen(edits))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def _listen(edits: tuple[Edits, ...]) -> None:
+    from watchfiles import awatch  # noqa: PLC0415  # not for `syncd sync`
+
+    # NOTE: at lower levels watchfiles logs the paths that changed.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
+    directories = await asyncio.to_thread(_directories, edits)
+    try:
+        async for _ in awatch(
+            *directories, watch_filter=None, step=_STEP_MS, debounce=_STEP_MS, recursive=False, debug=False
+        ):
+            for one in edits:
+                one.hear()
+    except (OSError, RuntimeError) as error:
+        log.warning("config_watch_fell_back", error=type(error).__name__)
+
+
+def _directories(edits: Iterable[Edits]) -> set[Path]:
+    files = {path for one in edits for path in one.names}
+    found = {place for path in files for place in (path.absolute().parent, Path(os.path.realpath(path)).parent)}
+    # NOTE: one that cannot be watched, as that of a secret to come, would keep all the others from being watched.
+    return {place for place in found if os.access(place, os.R_OK)} or found
 
 
 def look(path: Path) -> Look:

@@ -22,11 +22,15 @@ _EFFECTS_MAX = 10_000
 
 def this_daemon(*, started_at: float) -> DaemonStatus:
     """Describe this process."""
+    return DaemonStatus(os.getpid(), installed_version(), started_at)
+
+
+def installed_version() -> str:
+    """Return the version of this syncd."""
     try:
-        installed = version("syncd")
+        return version("syncd")
     except PackageNotFoundError:
-        installed = "source tree"
-    return DaemonStatus(os.getpid(), installed, started_at)
+        return "source tree"
 
 
 async def read_status(

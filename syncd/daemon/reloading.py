@@ -3,13 +3,19 @@
 Theory. An edit, SIGHUP and `syncd reload` are three ways to the same: read the file, compare it with what runs, apply
 the difference. That is done one after the other; whoever asks before the file is read gets the outcome. An edit alone
 is not believed that takes away every account or every device: a file that is empty or cut says that, too.
+
+Credential files belong to the configuration, and an edit of one is an edit of it. A `password_file` does not: that it
+holds another password is of no concern to a configuration that cannot be used meanwhile, and only its account connects
+anew. One that is empty or not there is on its way to be another: until then the old password counts.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from syncd.config.changes import changes_between, with_other_passwords
@@ -17,10 +23,11 @@ from syncd.config.checks import disagreements
 from syncd.config.load import Reading, read
 from syncd.config.model import Config
 from syncd.config.problems import ConfigError, Problem, dotted
+from syncd.config.sources import credential_files
 from syncd.daemon import logs
 from syncd.daemon.answers import ReloadReport
 from syncd.daemon.app import App
-from syncd.daemon.edits import Edits
+from syncd.daemon.edits import Edits, listening
 from syncd.daemon.service import notify, notify_status
 from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError, text_of
@@ -39,7 +46,8 @@ class Reloads:
         self._path = path = reading.path
         self._asked = asked
         self._summary = summary
-        self._edits = Edits(path, known=reading.identity)
+        self._edits = Edits(lambda: (path, *credential_files()), known=reading.read)
+        self._rotations = Edits(lambda: _password_files(app.config))
         self._turn = asyncio.Lock()
         self._again = asyncio.Event()
         self._waiting: list[asyncio.Future[ReloadReport]] = []
@@ -58,8 +66,9 @@ class Reloads:
 
     async def run(self) -> NoReturn:
         """Reload whenever somebody asks or the file was edited, until cancelled."""
-        async with self._edits.listening(), asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow())
+        async with listening(self._edits, self._rotations), asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(self._edits, partial(self._reload, is_asked=False)))
+            tasks.create_task(self._follow(self._rotations, self._take_passwords))
             tasks.create_task(self._look_again())
             while True:
                 await self._asked.wait()
@@ -88,23 +97,31 @@ class Reloads:
             if not one.done():
                 one.set_exception(SyncdError("syncd is stopping"))
 
-    async def _follow(self) -> NoReturn:
+    async def _follow(self, edits: Edits, apply: Callable[[], Awaitable[object]]) -> NoReturn:
         while True:
-            await self._edits.wait()
-            await self._reload_by_itself()
+            await edits.wait()
+            await self._do_by_itself(apply)
 
     async def _look_again(self) -> NoReturn:
         while True:
             await self._again.wait()
             self._again.clear()
-            await self._reload_by_itself()
+            await self._do_by_itself(partial(self._reload, is_asked=False))
 
-    async def _reload_by_itself(self) -> None:
+    async def _do_by_itself(self, apply: Callable[[], Awaitable[object]]) -> None:
         async with self._turn:
             try:
-                await self._reload(is_asked=False)
+                await apply()
             except Exception as error:
                 self._fail((), error)
+
+    async def _take_passwords(self) -> None:
+        """Let those accounts connect anew whose password files hold another password than the one they have."""
+        await self._rotations.know()
+        if names := await self._app.other_passwords():
+            log.info("passwords_rotated", accounts=sorted(names))
+            running = self._app.config
+            await self._app.apply(with_other_passwords(changes_between(running, running), names))
 
     async def _reload(self, *, is_asked: bool) -> ReloadReport:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -175,6 +192,10 @@ class Reloads:
                 text = f"no {kind} is left: syncd reload applies it if it is meant"
                 problems.append(Problem(str(self._path), "", text))
         return tuple(problems)
+
+
+def _password_files(config: Config) -> tuple[Path, ...]:
+    return tuple(account.password_file for account in config.accounts.values() if account.password_file is not None)
 
 
 def _log(report: ReloadReport) -> None:

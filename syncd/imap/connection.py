@@ -1,6 +1,7 @@
 """Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -60,6 +61,12 @@ class ImapConnection:
     def capabilities(self) -> frozenset[str]:
         """Return what the server offers now, in upper case; it changes with encryption and login."""
         return self._session.capabilities
+
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """Return what encrypts the connection, None where nothing does."""
+        found: ssl.SSLObject | None = self._session.wire.transport.get_extra_info("ssl_object")
+        return found
 
     def offers(self, name: str) -> bool:
         """Tell whether the server has MOVE, UIDPLUS or UNSELECT, by name or as a part of IMAP4rev2."""

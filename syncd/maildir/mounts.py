@@ -1,6 +1,7 @@
 """Which kind of file system a path is on, and whether inotify hears of every change there."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 _SHARED = frozenset(
@@ -27,30 +28,48 @@ _SHARED = frozenset(
 )
 """Files here may change without this kernel. So may those of FUSE: SSHFS is one, and nothing tells which is not."""
 
+MOUNTS = Path("/proc/self/mountinfo")
+
 _OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Describe a mount. kind: the type of its file system."""
+
+    point: str
+    kind: str
+    id: int
+    is_read_only: bool
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether files may change there without an inotify event here."""
+        return self.kind in _SHARED or self.kind == "fuse" or self.kind.startswith("fuse.")
 
 
 def is_shared(path: Path) -> bool:
     """Tell whether files below `path` may change without an inotify event here; no, where there is no /proc."""
     try:
-        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        mountinfo = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return False
-    kind = file_system_of(str(path.resolve()), mountinfo)
-    return kind in _SHARED or kind == "fuse" or kind.startswith("fuse.")
+    mount = mount_of(str(path.resolve()), mountinfo)
+    return mount is not None and mount.is_shared
 
 
-def file_system_of(path: str, mountinfo: str) -> str:
-    """Return the type of the file system that `path` is on, by the text of /proc/self/mountinfo; "" when unknown."""
-    best, kind = -1, ""
+def mount_of(path: str, mountinfo: str) -> Mount | None:
+    """Return the mount that `path` is on, by the text of /proc/self/mountinfo; None when unknown."""
+    best, found_mount = -1, None
     for line in mountinfo.splitlines():
         fields, dash, rest = line.partition(" - ")
         columns = fields.split(" ")
-        if not dash or len(columns) < 5:
+        if not dash or len(columns) < 6 or not columns[0].isdigit():
             continue
         mount_point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), columns[4])
         inside = mount_point.rstrip("/") + "/"
         # NOTE: of two mounts on one point the later one is on top.
         if (path + "/").startswith(inside) and len(inside) >= best:
-            best, kind = len(inside), rest.split(" ")[0]
-    return kind
+            options = columns[5].split(",")
+            best, found_mount = len(inside), Mount(mount_point, rest.split(" ")[0], int(columns[0]), "ro" in options)
+    return found_mount

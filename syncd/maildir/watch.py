@@ -198,7 +198,7 @@ class _Watcher:
         """Which directory is the root; another may be mounted or put in its place, and inotify stays with the old."""
         self._path = path
         self._queue_bound = queue_bound
-        self._watched = _directories_to_watch(path)
+        self._watched = directories_to_watch(path)
         self._found = watchfiles.watch(
             *self._watched,
             watch_filter=None,
@@ -234,7 +234,7 @@ class _Watcher:
 
     def look_for_others(self) -> None:
         """Find out whether directories were made between looking which there are and listening to them."""
-        if _directories_to_watch(self._path) != self._watched:
+        if directories_to_watch(self._path) != self._watched:
             self.hears_all = False
 
     def close(self) -> None:
@@ -337,7 +337,8 @@ class _Pump:
         self._ready.set()
 
 
-def _directories_to_watch(path: Path) -> frozenset[str]:
+def directories_to_watch(path: Path) -> frozenset[str]:
+    """Return the directories that a watch of a device root watches; DeviceAwayError when it is not there."""
     watched: list[str] = []
     with ReplicaRoot(path) as root:
         for directory, inside in root.walk():

@@ -9,6 +9,7 @@ does not stuff dots "ends" a message in its middle.
 import asyncio
 import contextlib
 import re
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,11 @@ class Connection:
             connection.abort()
             raise
         return connection
+
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """Return what encrypts the line, None where nothing does."""
+        return self._wire.encryption
 
     async def __aenter__(self) -> Self:
         return self

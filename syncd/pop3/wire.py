@@ -87,6 +87,11 @@ class Wire(asyncio.Protocol):
         """Tell whether octets have come that were not read."""
         return bool(self._waiting)
 
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """Return what encrypts the line, None where nothing does."""
+        return self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+
     def write(self, octets: bytes) -> None:
         """Send octets; commands are short, so there is nothing to wait for. ConnectionLostError."""
         if self._transport is None or self._loss is not None or self._transport.is_closing():

@@ -70,12 +70,19 @@ def reader_engine(url: URL, *, connections: int) -> Engine:
     return _postgres_engine(url, _prepare_postgres_reader, pool_size=connections, isolation="REPEATABLE READ")
 
 
-def observer_engine(url: URL) -> Engine:
-    """Return a reader engine that creates nothing, so that a store can be looked at beside its owner."""
+def observer_engine(url: URL, *, is_for_a_moment: bool = False) -> Engine:
+    """Return a reader engine that creates no store, so that one can be looked at beside its owner.
+
+    is_for_a_moment: not even the files that SQLite keeps beside a store; who becomes its owner meanwhile is not seen.
+    """
     path = sqlite_path(url)
     if path is None:
         return reader_engine(url, connections=1)
-    uri = URL.create("sqlite", database=path.as_uri(), query={"mode": "ro", "uri": "true"})
+    query = {"mode": "ro", "uri": "true"}
+    # NOTE: whoever has it open keeps a log beside it; where there is none, SQLite would make one, and leave it.
+    if is_for_a_moment and not path.with_name(f"{path.name}-wal").exists():
+        query["immutable"] = "1"
+    uri = URL.create("sqlite", database=path.as_uri(), query=query)
     return _sqlite_engine(uri, _prepare_sqlite_reader, begin="BEGIN", pool_size=1)
 
 

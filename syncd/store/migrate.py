@@ -55,7 +55,7 @@ def state(url: str, *, migrations: Path | None = None) -> SchemaState:
     path = engines.sqlite_path(parsed)
     if path is not None and not path.exists():
         return SchemaState(Standing.EMPTY, None, _revisions(directory)[-1])
-    engine = engines.observer_engine(parsed)
+    engine = engines.observer_engine(parsed, is_for_a_moment=True)
     try:
         with translated(), engine.connect() as conn:
             return _state(conn, directory)

@@ -40,6 +40,17 @@ from syncd.sync.suspicions import SECOND_LOOK_S
 from syncd.sync.wakes import Wakes
 
 
+def endpoint_of(config: ImapConfig) -> Endpoint:
+    """Return where an account's server is, and how a connection to it is protected."""
+    return Endpoint(
+        config.host,
+        config.port,
+        tls=config.tls.value,
+        ca_file=config.ca_file,
+        allow_plaintext=config.allow_plaintext,
+    )
+
+
 class ImapAccount:
     """Keep the server tree of one IMAP account; `run` serves it for as long as the connection holds."""
 
@@ -150,14 +161,7 @@ class ImapAccount:
     async def _connect(self) -> ImapConnection:
         self._activity.now("connecting", self._clock())
         config = self._config
-        endpoint = Endpoint(
-            config.host,
-            config.port,
-            tls=config.tls.value,
-            ca_file=config.ca_file,
-            allow_plaintext=config.allow_plaintext,
-        )
-        connection = await ImapConnection.open(endpoint, self._limits)
+        connection = await ImapConnection.open(endpoint_of(config), self._limits)
         try:
             await connection.login(config.username, await self._password())
             await connection.identify()

@@ -39,6 +39,13 @@ _SESSIONS_MAX = 20
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
 
 
+async def endpoint_of(config: Pop3Config) -> Endpoint:
+    """Return where an account's server is, and how a line to it is protected; TrustError for unusable files."""
+    security = _SECURITY[config.tls]
+    context = None if security is Security.PLAIN else await asyncio.to_thread(_tls_context, config.ca_file)
+    return Endpoint(config.host, config.port, security, context)
+
+
 class Pop3Account:
     """Poll one POP3 account; `mailboxes` is the task that, beside it, is the server of its mailboxes."""
 
@@ -130,7 +137,7 @@ class Pop3Account:
 
     async def _session(self) -> int:
         """Run one session; return how many messages another one could take."""
-        connection = await wire.Connection.open(await self._endpoint(), self._limits())
+        connection = await wire.Connection.open(await endpoint_of(self._config), self._limits())
         async with connection:
             await connection.login(self._config.username, await self._password())
             self._activity.logged_in()
@@ -147,12 +154,6 @@ class Pop3Account:
             limits = IngestLimits(max_tries=custody.TRIES_MAX)
             report = await ingest(connection, keeper, spool=self._spool_directory, limits=limits)
         return report.waiting
-
-    async def _endpoint(self) -> Endpoint:
-        config = self._config
-        security = _SECURITY[config.tls]
-        context = None if security is Security.PLAIN else await asyncio.to_thread(_tls_context, config.ca_file)
-        return Endpoint(config.host, config.port, security, context)
 
     def _limits(self) -> Limits:
         return Limits(message_bytes=self._config.max_message_size_bytes)

@@ -12,8 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 HOST_NAMES = ("localhost", "imap.example.org", "pop.example.net")
 
 
-def write_certificates(directory: Path) -> None:
-    """Write `ca.pem`, and `server.pem` with `server.key` signed by it, valid for an hour ago until tomorrow."""
+def write_certificates(directory: Path, *, left: datetime.timedelta = datetime.timedelta(days=1)) -> None:
+    """Write `ca.pem`, and `server.pem` with `server.key` signed by it, valid for an hour, and as long as `left`."""
     now = datetime.datetime.now(datetime.UTC)
     ca_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name, server_name = _name("syncd test authority"), _name("localhost")
@@ -26,7 +26,7 @@ def write_certificates(directory: Path) -> None:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_after(now + (left if key is server_key else datetime.timedelta(days=1)))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()),

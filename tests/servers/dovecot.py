@@ -76,6 +76,7 @@ class Dovecot:
         separator: Literal["/", "."] = "/",
         storage: Storage = "sdbox",
         extra_config: str = "",
+        certificate_left: datetime.timedelta = datetime.timedelta(days=1),
     ) -> None:
         self._identity = server_identity()
         self._program = find_program()
@@ -89,7 +90,7 @@ class Dovecot:
         self.mail_dir = self._make_mail_dir(root_dir)
         self.log_file = self._home / "dovecot.log"
         self.ca_file = self._home / "ca.pem"
-        write_certificates(self._home)
+        write_certificates(self._home, left=certificate_left)
         for name in ("modules", "doveconf"):
             (self._base_dir / name).symlink_to(getattr(self._program, name))
         self._config = self._home / "dovecot.conf"
@@ -161,6 +162,24 @@ class Dovecot:
         # NOTE: the last of its children may hold the listening sockets a moment longer.
         self._wait_until(self._is_silent)
 
+    def change_password(self, password: str) -> None:
+        """Let this be the password of all users from now on; who is logged in stays so."""
+        is_setting = re.compile(rf"(password ?= ?){re.escape(self.password)}$", re.MULTILINE)
+        self._config.write_text(is_setting.sub(rf"\g<1>{password}", self._config.read_text()))
+        self.password = password
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+            self._wait_until(lambda: self._takes(password))
+
+    def _takes(self, password: str) -> bool:
+        client = imaplib.IMAP4(HOST, self.imap_port, timeout=30)
+        try:
+            return client.login("anybody", password)[0] == "OK"
+        except imaplib.IMAP4.error:
+            return False
+        finally:
+            client.shutdown()
+
     def restart(self) -> None:
         """Stop and start again, on the same ports with the same mail."""
         self.stop()
@@ -169,14 +188,14 @@ class Dovecot:
     def imap(self, user: str) -> imaplib.IMAP4:
         """Return a connection of the standard library that is logged in as `user`."""
         client = imaplib.IMAP4(HOST, self.imap_port, timeout=30)
-        client.login(user, PASSWORD)
+        client.login(user, self.password)
         return client
 
     def pop3(self, user: str) -> poplib.POP3:
         """Return a connection of the standard library that is logged in as `user`."""
         client = poplib.POP3(HOST, self.pop3_port, timeout=30)
         client.user(user)
-        client.pass_(PASSWORD)
+        client.pass_(self.password)
         return client
 
     def tls_context(self) -> ssl.SSLContext:

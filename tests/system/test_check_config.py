@@ -2,9 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.servers.daemon import Daemon
+from tests.servers.dovecot import Dovecot
+from tests.system.mail import imap_account, pop3_account
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "syncd.example.toml"
 GOOD = """\
@@ -141,3 +146,18 @@ def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
 
     assert process.wait(timeout=60) == 1
     assert complaint == b""
+
+
+def test_probe_logs_in_at_each_account(dovecot: Dovecot, mail_user: str, make_daemon: Callable[..., Daemon]) -> None:
+    """Who can be logged in at is told with what the server offers, who cannot with what to do; one is enough for 1."""
+    good = imap_account(dovecot, mail_user)
+    ended = make_daemon({"work": good}).syncd("check-config", "--probe")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "logged in; the server has QRESYNC" in ended.stdout
+
+    both = make_daemon({"work": good, "isp": {**pop3_account(dovecot, mail_user), "password": "not-the-one"}})
+    ended = both.syncd("check-config", "--probe")
+    assert ended.returncode == 1
+    assert "logged in; the server has QRESYNC" in ended.stdout
+    assert "correct username or password of accounts.isp" in ended.stdout
+    assert "not-the-one" not in ended.stdout + ended.stderr

@@ -150,27 +150,59 @@ def test_edit_that_cannot_be_used_changes_nothing_and_is_told_everywhere(
         assert connections(daemon) == {"work": 1}
 
 
-def test_changed_password_file_is_taken_at_sighup(
-    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+def test_rotated_password_is_used_at_once_and_by_its_account_alone(
+    make_dovecot: Callable[..., Dovecot], make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:
-    """A secret that is rotated needs no restart: its account connects with it at once, and no other does."""
-    password_file = tmp_path / "password"
-    password_file.write_text("wrong-so-far\n")
-    password_file.chmod(0o600)
-    rotated = imap_account(dovecot, f"{mail_user}r")
-    del rotated["password"]
-    accounts = {"work": imap_account(dovecot, mail_user), "rotated": {**rotated, "password_file": str(password_file)}}
-    deliver(dovecot, f"{mail_user}r", 1)
+    """In a file or a credential, whether the old one was refused by then or not; its file also beside a broken edit.
 
-    with make_daemon(accounts, devices=("laptop",)) as daemon:
-        wait_until(lambda: daemon.account("rotated")["error"], 20, "the old password is refused")
-        password_file.write_text(f"{dovecot.password}\n")
+    While the file is being written again it holds no other password, and its account goes on.
+    """
+    server = make_dovecot(tls=False)
+    file, kept, credentials = tmp_path / "password", tmp_path / "kept", tmp_path / "credentials"
+    credentials.mkdir()
+    credential = credentials / "syncd_accounts__sealed__password"
+    for place in (file, kept, credential):
+        write_secret(place, server.password)
+    tables = {
+        name: {key: value for key, value in imap_account(server, name).items() if key != "password"} | keys
+        for name, keys in (
+            ("rotated", {"password_file": str(file)}),
+            ("kept", {"password_file": str(kept)}),
+            ("sealed", {}),
+        )
+    }
+    environment = {"CREDENTIALS_DIRECTORY": str(credentials)}
+
+    with make_daemon(tables, devices=("laptop",), environment=environment) as daemon:
+        sync(daemon)
+        server.change_password("the-next")
+        file.write_text("")
+        write_secret(credential, "the-next")
+        wait_until(lambda: connections(daemon).get("sealed") == 2, 20, "the credential is used")
+        file.unlink()
+        write_secret(file, "the-next")
+        wait_until(lambda: connections(daemon).get("rotated") == 2, 20, "the rotated file is used")
+        assert logged(daemon, "account_failed") == []
+        assert logged(daemon, "passwords_rotated")[-1]["accounts"] == ["rotated"]
+        assert connections(daemon) == {"rotated": 2, "kept": 1, "sealed": 2}
+
+        daemon.config_file.write_text("what = is this\n")
+        write_secret(file, "a-slip-of-the-pen")
+        wait_until(lambda: daemon.account("rotated")["error"], 20, "it is refused")
+        write_secret(file, "the-next")
+        wait_until(lambda: connections(daemon)["rotated"] == 3, 20, "what stood at a refused login tries at once")
+        assert connections(daemon)["kept"] == 1
+        refused = len(logged(daemon, "config_refused"))
         os.kill(daemon.pid, signal.SIGHUP)
-        wait_until(lambda: len(files(tmp_path / "laptop", "rotated.INBOX")) == 1, 20, "the new one is used")
+        wait_until(lambda: len(logged(daemon, "config_refused")) > refused, 20, "SIGHUP has the file read again")
 
-        assert logged(daemon, "config_reloaded")[-1]["accounts_changed"] == {"rotated": ["password_file"]}
-        assert connections(daemon) == {"work": 1, "rotated": 1}
-        assert daemon.syncd("reload").stdout.endswith("nothing to change, what it says runs already\n")
+
+def write_secret(file: Path, secret: str) -> None:
+    """Write a password as tools that rotate them do: another file takes the place of the one that was there."""
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(f"{secret}\n")
+    new.chmod(0o600)
+    new.replace(file)
 
 
 def test_configuration_in_a_mounted_directory_is_followed(make_daemon: MakeDaemon) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.load import identity_of, read
+from syncd.config.load import read
+from syncd.config.sources import identity_of
 from syncd.daemon import edits as module
-from syncd.daemon.edits import Edits, Look
+from syncd.daemon.edits import Edits, Look, listening
 from syncd.daemon.edits import look as really_look
 
 DEADLINE_S = 20.0
@@ -64,26 +65,27 @@ def link_elsewhere(file: Path) -> None:
     link.replace(file)
 
 
-async def noticed(edits: Edits, edit: Callable[[], object], *, is_heard: bool) -> None:
-    """Return when an edit is noticed; is_heard: that the kernel told of it."""
+async def noticed(file: Path, edit: Callable[[], object], *, is_heard: bool) -> None:
+    """Return when an edit of a file is noticed; is_heard: that the kernel told of it."""
+    edits = edits_of(file, is_heard=is_heard)
     async with asyncio.timeout(DEADLINE_S):
         if not is_heard:
             edit()
             await edits.wait()
             return
-        async with edits.listening():
-            await until_listening(edits)
+        async with listening(edits):
+            await until_listening(edits, file)
             waiting = asyncio.create_task(edits.wait())
             edit()
             await waiting
 
 
-async def until_listening(edits: Edits) -> None:
+async def until_listening(edits: Edits, file: Path) -> None:
     """Return when the watch tells of edits: nobody looks by himself."""
     waiting = asyncio.create_task(edits.wait())
     number = 0
     while not waiting.done():
-        edits.path.write_text("#" * number)
+        file.write_text("#" * number)  # noqa: ASYNC240 - a few octets
         number += 1
         await asyncio.wait({waiting}, timeout=0.1)
     await edits.know()
@@ -91,7 +93,7 @@ async def until_listening(edits: Edits) -> None:
 
 def edits_of(file: Path, *, is_heard: bool) -> Edits:
     known = identity_of(file.stat()) if file.exists() else None
-    return Edits(file, known=known, poll_s=NEVER_S if is_heard else 0.01, settle_s=0.01)
+    return Edits(lambda: (file,), known={file: known}, poll_s=NEVER_S if is_heard else 0.01, settle_s=0.01)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ async def test_edit_is_noticed(tmp_path: Path, edit: Callable[[Path], None], is_
     file = tmp_path / "syncd.toml"
     file.write_text("a = 0\n")
 
-    await noticed(edits_of(file, is_heard=is_heard), lambda: edit(file), is_heard=is_heard)
+    await noticed(file, lambda: edit(file), is_heard=is_heard)
 
 
 @pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "looked for"])
@@ -122,7 +124,7 @@ async def test_exchanged_directory_of_a_mount_is_noticed(tmp_path: Path, is_hear
         (tmp_path / "..data_tmp").symlink_to("..2")
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
 
-    await noticed(edits_of(file, is_heard=is_heard), exchange, is_heard=is_heard)
+    await noticed(file, exchange, is_heard=is_heard)
 
 
 async def test_target_of_a_link_that_is_edited_is_heard_of(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ async def test_target_of_a_link_that_is_edited_is_heard_of(tmp_path: Path) -> No
     file.parent.mkdir()
     file.symlink_to(target)
 
-    await noticed(edits_of(file, is_heard=True), lambda: write_in_place(target), is_heard=True)
+    await noticed(file, lambda: write_in_place(target), is_heard=True)
 
 
 async def test_file_that_is_known_and_others_beside_it_are_no_edit(tmp_path: Path, looks: list[Path]) -> None:
@@ -158,17 +160,17 @@ async def test_edit_between_the_start_and_the_first_look_is_noticed(tmp_path: Pa
     file = tmp_path / "syncd.toml"
     file.write_text("")
     file.chmod(0o600)
-    known = read(file, environ={"HOME": str(tmp_path)}).identity
+    known = read(file, environ={"HOME": str(tmp_path)}).read
     rename_over(file)
 
     async with asyncio.timeout(DEADLINE_S):
-        await Edits(file, known=known, poll_s=0.01, settle_s=0.01).wait()
+        await Edits(lambda: (file,), known=known, poll_s=0.01, settle_s=0.01).wait()
 
 
 async def test_file_that_is_still_being_written_is_waited_for(tmp_path: Path, looks: list[Path]) -> None:
     """A half of an edit is not read: it counts once it stayed as it is."""
     file = tmp_path / "syncd.toml"
-    edits = Edits(file, known=None, poll_s=0.01, settle_s=0.01)
+    edits = Edits(lambda: (file,), known={file: None}, poll_s=0.01, settle_s=0.01)
     before_look = module.look
 
     def look_while_it_grows(path: Path) -> Look:
@@ -190,7 +192,7 @@ async def test_directory_that_is_not_there_yet_is_looked_for(tmp_path: Path) -> 
     file = tmp_path / "later" / "syncd.toml"
     edits = edits_of(file, is_heard=False)
 
-    async with asyncio.timeout(DEADLINE_S), edits.listening():
+    async with asyncio.timeout(DEADLINE_S), listening(edits):
         waiting = asyncio.create_task(edits.wait())
         file.parent.mkdir()
         file.write_text("a = 0\n")

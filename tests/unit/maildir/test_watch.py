@@ -16,7 +16,7 @@ import pytest
 from watchfiles import Change
 
 from syncd.errors import DeviceAwayError
-from syncd.maildir.mounts import file_system_of, is_shared
+from syncd.maildir.mounts import is_shared, mount_of
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
@@ -398,7 +398,10 @@ broken line
 )
 def test_innermost_and_last_mount_counts(path: str, kind: str) -> None:
     """The file system of a path is that of the mount on top there."""
-    assert file_system_of(path, MOUNTS) == kind
+    mount = mount_of(path, MOUNTS)
+
+    assert mount is not None
+    assert (mount.kind, mount.is_shared) == (kind, kind in ("nfs4", "fuse.sshfs"))
 
 
 def test_local_directory_is_not_shared(tmp_path: Path) -> None:

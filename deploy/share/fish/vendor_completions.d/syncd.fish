@@ -1,6 +1,6 @@
 # Completion of syncd(1) in fish. Made by "make reference" of what the program says.
 
-set -g __syncd_commands ' run' ' sync' ' status' ' plan' ' history' ' events' ' restore' ' adopt' ' reload' ' backup' ' purge' ' health' ' migrate' ' check-config' ' init' ' holds' ' holds show' ' holds release' ' holds discard' ' account' ' account rename'
+set -g __syncd_commands ' run' ' sync' ' status' ' plan' ' history' ' events' ' restore' ' adopt' ' reload' ' backup' ' purge' ' health' ' doctor' ' migrate' ' check-config' ' init' ' holds' ' holds show' ' holds release' ' holds discard' ' account' ' account rename'
 
 # Whether this is the command that the words before the cursor name.
 function __syncd_at
@@ -33,8 +33,9 @@ complete -c syncd -n '__syncd_at ""' -a reload -d 'Apply the configuration as it
 complete -c syncd -n '__syncd_at ""' -a backup -d 'Copy the store, whole and durably, while the daemon goes on; mail on devices and servers is not in it'
 complete -c syncd -n '__syncd_at ""' -a purge -d 'Remove from the store what belongs to accounts and devices that are not in the configuration any more'
 complete -c syncd -n '__syncd_at ""' -a health -d 'Check that the daemon and its store answer; exit code 1 if they do not'
+complete -c syncd -n '__syncd_at ""' -a doctor -d 'Look for what is wrong, or soon will be: rights, disks, limits, clock, certificates, store and daemon'
 complete -c syncd -n '__syncd_at ""' -a migrate -d 'Upgrade the store; the daemon must not be running. A SQLite store is copied first'
-complete -c syncd -n '__syncd_at ""' -a check-config -d 'Check the configuration without connecting to anything'
+complete -c syncd -n '__syncd_at ""' -a check-config -d 'Check the configuration; without --probe nothing is connected to'
 complete -c syncd -n '__syncd_at ""' -a init -d 'Write a first configuration, and check it; in a terminal it asks for what no option says'
 complete -c syncd -n '__syncd_at ""' -a holds -d 'Show removals and deletions that wait for you, and let them happen or put them back'
 complete -c syncd -n '__syncd_at ""' -a account -d 'Change an account as a whole'
@@ -88,9 +89,16 @@ complete -c syncd -n '__syncd_at " purge"' -l config -r -F -d 'The configuration
 complete -c syncd -n '__syncd_at " purge"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " health"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " health"' -l help -d 'Show how it is used, and exit'
+complete -c syncd -n '__syncd_at " doctor"' -l offline -d 'Leave the servers of the accounts alone'
+complete -c syncd -n '__syncd_at " doctor"' -l login -d 'Log in at each account as well, which may run a password_command'
+complete -c syncd -n '__syncd_at " doctor"' -l all -d 'Show what is well, too'
+complete -c syncd -n '__syncd_at " doctor"' -l json -d 'One JSON object with everything'
+complete -c syncd -n '__syncd_at " doctor"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
+complete -c syncd -n '__syncd_at " doctor"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " migrate"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " migrate"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " check-config"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
+complete -c syncd -n '__syncd_at " check-config"' -l probe -d 'Log in at the server of each account, too; exit code 1 if one cannot be'
 complete -c syncd -n '__syncd_at " check-config"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " init"' -l account -x -d 'What the account is called'
 complete -c syncd -n '__syncd_at " init"' -l type -x -a 'imap pop3' -d 'What the server speaks'

@@ -1,0 +1,90 @@
+"""Judge the servers of accounts: whether they can be reached, trusted and logged in at, and what they offer."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from syncd.daemon.doctor.facts import ServerFacts, Trouble
+from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
+
+_DAY_S = 86400.0
+_SOON_S = 14 * _DAY_S
+_REMEDIES = {
+    Trouble.NAME: "correct host of accounts.{account}, or look at the resolver: getent hosts {host}",
+    Trouble.ROUTE: "correct host and port of accounts.{account}, or the firewall: nc -vz {host} {port}",
+    Trouble.SLOW: "see whether anything keeps connections away: nc -vz {host} {port}",
+    Trouble.TLS: 'tls ("implicit" or "starttls") and port of accounts.{account} should fit together',
+    Trouble.EXPIRED: "whoever runs {host} has to renew its certificate; until then syncd sends it no password",
+    Trouble.NOT_YET: "set the clock of this machine right (timedatectl), else tell whoever runs {host}",
+    Trouble.OTHER_NAME: "name the server in accounts.{account} as its certificate does: host is {host} now",
+    Trouble.UNKNOWN_AUTHORITY: (
+        "install ca-certificates; for an authority of your own: ca_file of accounts.{account}, a PEM file with it"
+    ),
+    Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
+    Trouble.PASSWORD: "see whether the daemon's user gets it: password_file or password_command of accounts.{account}",
+    Trouble.LOGIN: (
+        "correct username or password of accounts.{account}; with two factors most providers want an app password"
+    ),
+    Trouble.OTHER: "syncd tries again by itself; with SYNCD_WIRE_TRACE={account} it logs what is said",
+}
+_WORTH = ("QRESYNC", "CONDSTORE", "IDLE", "MOVE", "UIDPLUS", "NOTIFY", "COMPRESS=DEFLATE")
+"""What makes syncd faster, by the names that servers announce."""
+
+
+def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
+    """Judge one account's server, as far as it was asked."""
+    where = f"accounts.{server.account}: {server.host}:{server.port}"
+    if server.trouble is Trouble.BUSY:
+        yield note("login", where, "another session has the maildrop, which may be that of the daemon")
+    elif server.trouble is not None:
+        remedy = _REMEDIES[server.trouble].format(account=server.account, host=server.host, port=server.port)
+        yield error(_check_of(server.trouble), where, server.error, remedy)
+    if server.protocol is not None:
+        yield from _certificate(server, where, now)
+    elif server.trouble is None and server.tls == "none":
+        yield from _plaintext(server, where)
+    if server.capabilities is not None:
+        yield from _offers(server, server.capabilities, where)
+
+
+def _check_of(trouble: Trouble) -> str:
+    if trouble in (Trouble.NAME, Trouble.ROUTE, Trouble.SLOW, Trouble.OTHER):
+        return "server"
+    return "login" if trouble in (Trouble.PASSWORD, Trouble.LOGIN) else "certificate"
+
+
+def _certificate(server: ServerFacts, where: str, now: float) -> Iterator[Finding]:
+    if server.valid_until is None:
+        yield ok("certificate", where, f"encrypted ({server.protocol}) and trusted")
+        return
+    left_s = server.valid_until - now
+    day = datetime.fromtimestamp(server.valid_until, UTC).strftime("%Y-%m-%d")
+    what = f"encrypted ({server.protocol}); its certificate is valid until {day}, for {left_s / _DAY_S:,.0f} days"
+    if left_s < _SOON_S:
+        remedy = f"whoever runs {server.host} has to renew it; on {day} syncd stops to trust the server"
+        yield warning("certificate", where, what, remedy)
+    else:
+        yield ok("certificate", where, what)
+
+
+def _plaintext(server: ServerFacts, where: str) -> Iterator[Finding]:
+    if server.is_loopback:
+        yield ok("certificate", where, "not encrypted, and on this machine")
+    else:
+        remedy = f'tls = "implicit" or "starttls" for accounts.{server.account}, without allow_plaintext'
+        yield warning("certificate", where, "not encrypted: whoever is in between reads password and mail", remedy)
+
+
+def _offers(server: ServerFacts, capabilities: frozenset[str], where: str) -> Iterator[Finding]:
+    if server.kind == "pop3":
+        if "UIDL" in capabilities or not capabilities:
+            yield ok("capabilities", where, "logged in")
+        else:
+            what = "logged in; the server announces no UIDL, so that messages are told apart by their content"
+            yield note("capabilities", where, what)
+        return
+    has_rev2 = "IMAP4REV2" in capabilities
+    offered = [name for name in _WORTH if name in capabilities or (has_rev2 and name in ("IDLE", "MOVE", "UIDPLUS"))]
+    yield ok("capabilities", where, f"logged in; the server has {', '.join(offered) or 'no extension that syncd uses'}")
+    if "IDLE" not in offered:
+        what = "without IDLE the server does not tell of new mail: it is looked for"
+        yield note("capabilities", where, what, f"a shorter poll_interval for accounts.{server.account}, if it matters")

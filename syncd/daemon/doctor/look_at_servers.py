@@ -1,0 +1,146 @@
+"""Look at the servers of accounts: connect as the daemon does, all at once and within a deadline; log in if wanted."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import replace
+
+from syncd.config.checks import is_loopback
+from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.daemon.doctor.facts import ServerFacts, Trouble
+from syncd.daemon.passwords import Password
+from syncd.errors import (
+    LoginRefusedError,
+    RefusedError,
+    SecretError,
+    SyncdError,
+    TooSlowError,
+    TrustError,
+    UnreachableError,
+    text_of,
+)
+
+_AT_ONCE = 32
+_OF_CERTIFICATES = {
+    9: Trouble.NOT_YET,
+    10: Trouble.EXPIRED,
+    18: Trouble.UNKNOWN_AUTHORITY,
+    19: Trouble.UNKNOWN_AUTHORITY,
+    20: Trouble.UNKNOWN_AUTHORITY,
+    21: Trouble.UNKNOWN_AUTHORITY,
+    62: Trouble.OTHER_NAME,
+    64: Trouble.OTHER_NAME,
+}
+"""By the codes of OpenSSL (X509_V_ERR_...)."""
+
+
+def look_at_servers(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[ServerFacts, ...]:
+    """Return how the servers of all accounts are, in the order of the file; who is not done in time was too slow."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_look(config, logs_in=logs_in, deadline_s=deadline_s))
+    finally:
+        loop.close()  # NOTE: unlike asyncio.run, this does not wait for names that are still being looked up
+
+
+async def _look(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[ServerFacts, ...]:
+    visits = {name: _Visit(name, account) for name, account in config.accounts.items()}
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def take_turn(visit: _Visit) -> None:
+        async with turns:
+            await visit.make(logs_in=logs_in)
+
+    tasks = {asyncio.create_task(take_turn(visit)): visit for visit in visits.values()}
+    _, late = await asyncio.wait(tasks, timeout=deadline_s) if tasks else (set(), set())
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
+        for task in late:
+            tasks[task].fail(TooSlowError(f"no answer within {deadline_s:g} s"))
+    return tuple(visit.facts for visit in visits.values())
+
+
+class _Visit:
+    """Visit the server of one account; `facts` is what was seen so far."""
+
+    def __init__(self, name: str, account: ImapConfig | Pop3Config) -> None:
+        self._account = account
+        self.facts = ServerFacts(
+            name, account.type, account.host, account.port, account.tls.value, is_loopback=is_loopback(account.host)
+        )
+
+    async def make(self, *, logs_in: bool) -> None:
+        """See as much as the server shows."""
+        account = self._account
+        try:
+            if isinstance(account, ImapConfig):
+                await self._imap(account, logs_in=logs_in)
+            else:
+                await self._pop3(account, logs_in=logs_in)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Note why no more could be seen."""
+        text = str(error) if isinstance(error, SyncdError) else text_of(error)
+        self.facts = replace(self.facts, error=text, trouble=trouble_of(error))
+
+    async def _imap(self, account: ImapConfig, *, logs_in: bool) -> None:
+        from syncd.imap.connection import ImapConnection  # noqa: PLC0415  # each half only where there is such an account
+        from syncd.sync.imap_account import endpoint_of  # noqa: PLC0415
+
+        connection = await ImapConnection.open(endpoint_of(account))
+        try:
+            self._encrypted(connection.encryption)
+            if logs_in:
+                await connection.login(account.username, await Password(account)())
+                self.facts = replace(self.facts, capabilities=connection.capabilities)
+            await connection.logout()
+        finally:
+            await connection.aclose()
+
+    async def _pop3(self, account: Pop3Config, *, logs_in: bool) -> None:
+        from syncd.pop3.connection import Connection  # noqa: PLC0415
+        from syncd.sync.pop3_account import endpoint_of  # noqa: PLC0415
+
+        async with await Connection.open(await endpoint_of(account)) as connection:
+            self._encrypted(connection.encryption)
+            if logs_in:
+                await connection.login(account.username, await Password(account)())
+                self.facts = replace(self.facts, capabilities=connection.capabilities)
+            await connection.quit()
+
+    def _encrypted(self, encryption: ssl.SSLObject | None) -> None:
+        if encryption is None:
+            return
+        certificate = encryption.getpeercert() or {}
+        until = certificate.get("notAfter")
+        self.facts = replace(
+            self.facts,
+            protocol=encryption.version() or "TLS",
+            valid_until=float(ssl.cert_time_to_seconds(until)) if isinstance(until, str) else None,
+        )
+
+
+def trouble_of(error: BaseException) -> Trouble:
+    """Return what kind of trouble an error of a connection is."""
+    cause = error.__cause__
+    match error:
+        case TrustError():
+            code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
+            return _OF_CERTIFICATES.get(code, Trouble.TRUST) if code is not None else Trouble.TRUST
+        case SecretError():
+            return Trouble.PASSWORD
+        case LoginRefusedError():
+            return Trouble.LOGIN
+        case RefusedError(code="IN-USE"):
+            return Trouble.BUSY
+        case TooSlowError():
+            return Trouble.SLOW
+        case UnreachableError() if isinstance(cause, socket.gaierror):
+            return Trouble.NAME
+        case UnreachableError():
+            return Trouble.TLS if isinstance(cause, ssl.SSLError) else Trouble.ROUTE
+    return Trouble.OTHER

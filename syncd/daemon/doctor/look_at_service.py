@@ -1,0 +1,94 @@
+"""Look at the store, beside whoever owns it, and hold what a running daemon says of itself against the facts."""
+
+import os
+from pathlib import Path
+
+from syncd.config.model import Config
+from syncd.daemon.doctor.facts import DaemonFacts, Failing, Place, StoreFacts
+from syncd.daemon.status import Status
+from syncd.errors import SyncdError
+from syncd.store.checkup import Checkup, check_up
+from syncd.store.migrate import Standing, state
+
+_LOCKS = Path("/proc/locks")
+
+
+def look_at_store(config: Config, *, timeout_s: float) -> tuple[StoreFacts, Checkup | None]:
+    """Return how the store is, and what it says, where this syncd can read it; nothing is made or changed."""
+    path = config.store.sqlite_path
+    where = str(path) if path is not None else "PostgreSQL"
+    url = config.store.url.get_secret_value()
+    try:
+        found = state(url)
+        seen = check_up(url, timeout_s=timeout_s) if found.standing is Standing.CURRENT else None
+    except SyncdError as error:
+        return StoreFacts(where, error=str(error)), None
+    facts = StoreFacts(
+        where,
+        found.standing.value,
+        found.stored,
+        found.head,
+        size_bytes=_size_of(path),
+        wal_bytes=_size_of(path.with_name(f"{path.name}-wal") if path is not None else None),
+        damages=seen.damages if seen is not None else (),
+        is_whole=seen.is_whole if seen is not None else True,
+    )
+    return facts, seen
+
+
+def daemon_facts(
+    status: Status | None, *, error: str, socket: Place, directory: Place, store: Path | None
+) -> DaemonFacts:
+    """Return how the daemon is by its status; None: nobody answers, or error says why not."""
+    if status is None or status.daemon is None:
+        return DaemonFacts(socket, directory, error=error, store_owner_pid=None if error else owner_pid(store))
+    config = status.config
+    failing = (
+        *(Failing("account", one.name, one.error) for one in status.accounts if one.error),
+        *(Failing("device", one.name, one.error) for one in status.devices if one.error),
+    )
+    return DaemonFacts(
+        socket,
+        directory,
+        is_running=True,
+        pid=status.daemon.pid,
+        version=status.daemon.version,
+        config=config.path if config is not None else "",
+        loaded_at=config.loaded_at if config is not None else 0.0,
+        problems=config.problems if config is not None else (),
+        at_restart=config.at_restart if config is not None else (),
+        failing=failing,
+        held=len(status.holds),
+    )
+
+
+def owner_pid(store: Path | None) -> int | None:
+    """Return the process that has the lock of a SQLite store, None for nobody; the lock itself is left alone.
+
+    NOTE: whoever tried to take it, for an instant, could keep a daemon from starting.
+    """
+    if store is None:
+        return None
+    try:
+        found = store.with_name(f"{store.name}.lock").stat()
+        locks = _LOCKS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return holder_of(locks, device=found.st_dev, inode=found.st_ino)
+
+
+def holder_of(locks: str, *, device: int, inode: int) -> int | None:
+    """Return who holds a lock on a file by the text of /proc/locks."""
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
+    for line in locks.splitlines():
+        columns = line.split()
+        if len(columns) >= 6 and columns[1] == "FLOCK" and columns[5] == wanted and columns[4].isdigit():
+            return int(columns[4])
+    return None
+
+
+def _size_of(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path is not None else 0
+    except OSError:
+        return 0

@@ -1,0 +1,164 @@
+"""What the doctor sees of files, units, locks and errors."""
+
+import os
+import socket
+import ssl
+import time
+from pathlib import Path
+
+import pytest
+
+from syncd.daemon.doctor import look_at_machine as machine
+from syncd.daemon.doctor.facts import Kind, Trouble, Unit, User
+from syncd.daemon.doctor.look_at_files import Looker, has_right
+from syncd.daemon.doctor.look_at_servers import trouble_of
+from syncd.daemon.doctor.look_at_service import holder_of
+from syncd.errors import (
+    LoginRefusedError,
+    RefusedError,
+    SecretError,
+    SyncdError,
+    TooSlowError,
+    TrustError,
+    UnreachableError,
+)
+
+US = User(os.geteuid(), "us")
+
+
+def test_place_is_seen_as_it_is_and_nothing_is_made(tmp_path: Path) -> None:
+    """Also what could be made, and what a link leads to."""
+    file = tmp_path / "file"
+    file.write_text("secret\n")
+    file.chmod(0o640)
+    (tmp_path / "link").symlink_to(file)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    look = Looker(US)
+
+    seen = look.place(tmp_path / "link")
+    deep = look.place(tmp_path / "a" / "b" / "c")
+
+    assert (seen.kind, seen.mode & 0o777, seen.uid, seen.size_bytes) == (Kind.FILE, 0o640, os.geteuid(), 7)
+    assert seen.file_system is not None
+    assert seen.file_system.total_bytes > 0
+    assert (deep.kind, deep.may_write, deep.nearest) == (Kind.MISSING, True, tmp_path)
+    assert look.place(tmp_path / "dangling").kind is Kind.MISSING
+    assert look.place(tmp_path).kind is Kind.DIRECTORY
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link"]
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "mode", "want", "expected"),
+    [
+        (990, 1, 0o700, os.R_OK | os.X_OK, True),
+        (990, 990, 0o077, os.R_OK, False),
+        (1, 990, 0o750, os.R_OK | os.X_OK, True),
+        (1, 990, 0o750, os.W_OK, False),
+        (1, 990, 0o707, os.R_OK, False),
+        (1, 1, 0o755, os.R_OK | os.X_OK, True),
+        (1, 1, 0o754, os.R_OK | os.X_OK, False),
+    ],
+)
+def test_what_another_user_may_do_is_read_off_the_rights(
+    uid: int, gid: int, mode: int, want: int, expected: bool
+) -> None:
+    """The first of owner, group and others that fits decides alone."""
+    found = os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0))
+
+    assert has_right(found, 990, frozenset({990}), want) is expected
+
+
+SHOWN = """\
+User=syncd
+ProtectSystem=strict
+ProtectHome=yes
+ReadWritePaths=-/srv/mail /srv/more
+StateDirectory=syncd
+RuntimeDirectory=syncd
+LoadState=loaded
+"""
+
+
+def test_unit_is_read_off_what_systemd_shows() -> None:
+    """Of one that it does not know, nothing is said."""
+    writable = tuple(map(Path, ("/srv/mail", "/srv/more", "/var/lib/syncd", "/run/syncd")))
+
+    unit = machine.unit_of("syncd.service", SHOWN, is_user_unit=False)
+    bare = machine.unit_of("syncd.service", "LoadState=loaded\nUser=\nProtectSystem=no\n", is_user_unit=True)
+
+    assert unit == Unit("syncd.service", "syncd", "strict", "yes", writable)
+    assert bare == Unit("syncd.service", is_user_unit=True)
+    assert machine.unit_of("syncd.service", "LoadState=not-found\n", is_user_unit=False) is None
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "expected"),
+    [
+        ("0::/system.slice/syncd.service\n", ("syncd.service", False)),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/syncd.service\n", ("syncd.service", True)),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope\n", (None, True)),
+        ("0::/user.slice/user-1000.slice/session-1.scope\n", (None, False)),
+        ("", (None, False)),
+    ],
+)
+def test_service_is_told_by_its_control_group(cgroup: str, expected: tuple[str | None, bool]) -> None:
+    """A daemon in a terminal is in none."""
+    name, is_user_unit = machine.unit_of_cgroup(cgroup)
+
+    assert name == expected[0]
+    assert name is None or is_user_unit == expected[1]
+
+
+def test_holder_of_a_lock_is_found_without_touching_it() -> None:
+    """By device and inode, and only of the kind of lock that it is."""
+    locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 fe:00:77 0 EOF\n2: -> FLOCK x\n"
+
+    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=77) == 12
+    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=78) is None
+
+
+def test_machine_tells_its_limits_and_its_time() -> None:
+    """Here, too."""
+    limits, clock, software = machine.limits(os.geteuid(), 0), machine.clock(None), machine.software("0.1.0")
+
+    assert limits.descriptors is None or limits.descriptors > 0
+    assert limits.watches_used >= 0
+    assert abs(clock.now - time.time()) < 60
+    assert "sqlalchemy" in software.libraries
+    assert set(software.missing) <= {"psycopg"}
+
+
+def caused(error: SyncdError, cause: BaseException) -> SyncdError:
+    error.__cause__ = cause
+    return error
+
+
+def verification(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError("no")
+    error.verify_code = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (caused(TrustError("no"), verification(10)), Trouble.EXPIRED),
+        (caused(TrustError("no"), verification(9)), Trouble.NOT_YET),
+        (caused(TrustError("no"), verification(62)), Trouble.OTHER_NAME),
+        (caused(TrustError("no"), verification(20)), Trouble.UNKNOWN_AUTHORITY),
+        (caused(TrustError("no"), verification(99)), Trouble.TRUST),
+        (TrustError("no"), Trouble.TRUST),
+        (caused(UnreachableError("no"), socket.gaierror(-2, "no")), Trouble.NAME),
+        (caused(UnreachableError("no"), ssl.SSLError(1, "no")), Trouble.TLS),
+        (caused(UnreachableError("no"), ConnectionRefusedError()), Trouble.ROUTE),
+        (TooSlowError("no"), Trouble.SLOW),
+        (SecretError("no"), Trouble.PASSWORD),
+        (LoginRefusedError("no"), Trouble.LOGIN),
+        (RefusedError("no", code="IN-USE"), Trouble.BUSY),
+        (RefusedError("no", code="UNAVAILABLE"), Trouble.OTHER),
+        (ValueError("no"), Trouble.OTHER),
+    ],
+)
+def test_error_of_a_connection_says_what_kind_of_trouble_it_is(error: Exception, expected: Trouble) -> None:
+    """By what caused it, not by words."""
+    assert trouble_of(error) is expected
