@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from syncd.config.problems import brief, printable
-from syncd.daemon.status import AccountStatus, DeviceStatus, ReplicaStatus, Status, TroubleStatus
+from syncd.daemon.status import AccountStatus, DeviceStatus, HookStatus, ReplicaStatus, Status, TroubleStatus
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _PLAIN_WIDTH = 160
@@ -47,6 +47,8 @@ def rendered(status: Status) -> RenderableType:
         parts += [Text(), _holds(status), _plain(_HOW_TO_GO_ON, "yellow")]
     if status.troubles:
         parts += [Text(), _troubles(status)]
+    failing = [one for one in status.hooks if one.error is not None]
+    parts += [_plain(f"hook {one.name}: {_error(one, status.at)}", "red") for one in failing]
     return Group(*parts)
 
 
@@ -144,7 +146,7 @@ def _doing(one: AccountStatus | DeviceStatus) -> str:
     return f"{one.doing}, {min(one.done, one.total):,} of {one.total:,}" if one.total else one.doing
 
 
-def _error(one: AccountStatus | DeviceStatus, at: float) -> str:
+def _error(one: AccountStatus | DeviceStatus | HookStatus, at: float) -> str:
     if one.error is None:
         return ""
     return one.error if one.retry_at is None else f"{one.error} (again {_when(one.retry_at - at)})"

@@ -25,7 +25,6 @@ NOT_YET = (
     NotYet(("accounts", "*", "oauth")),
     NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),
     NotYet(("accounts", "*", "forward_to")),
-    NotYet(("hooks", "on_new_mail")),
 )
 """One row for each key whose feature does not exist yet; a feature that arrives deletes its row."""
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
-from syncd.config.model import Config
+from syncd.config.model import Config, HooksConfig, keys_of
 
 _ADJUSTABLE_OF_ACCOUNTS = frozenset({"mailboxes", "delete", "poll_interval", "max_message_size", "keep"})
 """What a connected account can go on with without another connection."""
 _ADJUSTABLE = frozenset(
     {"store.retention", "guard.count", "guard.share", "guard.window", "daemon.log_format", "daemon.log_level"}
-)
+).union(f"hooks.{key}" for key in keys_of(HooksConfig))
 """What counts from now on, outside of accounts and devices."""
 
 

@@ -317,11 +317,31 @@ class GuardConfig(_Table):
 
 
 class HooksConfig(_Table):
-    """Name commands that run when something happened."""
+    """Name commands that run when something happened, and how long one may take."""
 
     on_new_mail: Command | None = Field(
-        default=None, description="Run when new mail has come.", examples=[["notmuch", "new"]]
+        default=None, description="Run when new mail has come to a device.", examples=[["notmuch", "new"]]
     )
+    on_auth_error: Command | None = Field(
+        default=None,
+        description="Run when an account needs another password.",
+        examples=[["/usr/local/bin/tell-me"]],
+    )
+    on_hold: Command | None = Field(
+        default=None, description="Run when deletions wait for a person.", examples=[["/usr/local/bin/tell-me"]]
+    )
+    on_error: Command | None = Field(
+        default=None, description="Run when anything else does not work.", examples=[["/usr/local/bin/tell-me"]]
+    )
+    timeout_s: PositiveSeconds = Field(
+        default=60.0, alias="timeout", description="A command that runs longer is ended."
+    )
+
+    @property
+    def commands(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the commands that there are, by the key of their hook."""
+        named = {key: getattr(self, key) for key in keys_of(HooksConfig) if key.startswith("on_")}
+        return {key: command for key, command in named.items() if command is not None}
 
 
 class DaemonConfig(_Table):
@@ -375,7 +395,11 @@ class Config(_Table):
         "devices of an account together.",
     )
     hooks: HooksConfig = Field(
-        default=HooksConfig(), description="Commands, with their arguments, that run when something happened."
+        default=HooksConfig(),
+        description=(
+            "Commands, with their arguments, that run when something happened;"
+            " what it was is JSON on their standard input."
+        ),
     )
     daemon: DaemonConfig = Field(description="Where the daemon listens and how it logs.")
 

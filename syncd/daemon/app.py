@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
 
 from syncd.config.changes import Changes, reached
 from syncd.config.model import Config, ImapConfig, Pop3Config
@@ -23,7 +25,7 @@ from syncd.daemon.status import ConfigStatus
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.daemon.tasks import Tasks
 from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError
-from syncd.store import accounts, devices
+from syncd.store import accounts, devices, hooks
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.engines import parse_url
@@ -37,6 +39,9 @@ from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes
+
+if TYPE_CHECKING:
+    from syncd.daemon.hooks import Hooks
 
 
 class App:
@@ -80,6 +85,8 @@ class App:
         self._passwords: dict[str, Password] = {}
         self._takers = Takers(config)
         self.sweeper = Sweeper(db, retention_s=config.store.retention_s, clock=clock)
+        self.hooks: Hooks | None = None
+        """There since the configuration had one while this served everybody."""
         self._tasks = Tasks()
         self.is_serving = False
         """Whether its tasks were started, and are not being ended."""
@@ -94,6 +101,7 @@ class App:
         self._start(names, self.devices_of(names))
         if of_accounts is None:
             self._tasks.start("sweeper", self.sweeper.run)
+            self._start_hooks(self.config.hooks.commands)
         self.is_serving = True
 
     def devices_of(self, account_names: Collection[str]) -> tuple[str, ...]:
@@ -135,8 +143,9 @@ class App:
         Who waits for something that goes on as another task waits for that. No two may be applied at once.
         """
         before, config = self.config, changes.config
-        ids, held = await self.db.write(partial(ensure_accounts, config=config))
+        ids, held = await self.db.write(partial(_ensure, config=config))
         other_ids = {name for name in {*ids, *self._account_ids} if ids.get(name) != self._account_ids.get(name)}
+        hooks_changed = {key.removeprefix("hooks.") for key in changes.keys if key.startswith("hooks.on_")}
         whom = reached(before, changes, other_ids=other_ids, with_mail=await self._with_mail_of(other_ids))
 
         # NOTE: from here to the end of the switch nothing is awaited, so nobody sees the half of it.
@@ -152,10 +161,12 @@ class App:
             self._make_device(name)
 
         try:
-            self._wait_for(await self._tasks.end([*ending, *_tasks_of(whom.accounts, whom.devices)]))
+            ending += [*_tasks_of(whom.accounts, whom.devices), *map(_task_of_hook, hooks_changed)]
+            self._wait_for(await self._tasks.end(ending))
             await self.db.answered()  # what they wrote last is written now, or failed without them
         finally:
             self._start(whom.accounts, whom.devices)
+            self._start_hooks(hooks_changed & config.hooks.commands.keys())
 
     async def failure(self) -> SyncdError:
         """Return, once there is one, the error that a supervisor could not keep: nearly always that of the store."""
@@ -176,6 +187,16 @@ class App:
             for name in names:
                 if name in supervisors:
                     self._tasks.start(f"{kind} {name}", supervisors[name].run)
+
+    def _start_hooks(self, names: Collection[str]) -> None:
+        if self.hooks is None and names:
+            from syncd.daemon.hooks import Hooks  # noqa: PLC0415  # most have none
+
+            self.hooks = Hooks(self)
+        if self.hooks is not None:
+            self.hooks.adjust(self.config.hooks)
+            for name in names:
+                self._tasks.start(_task_of_hook(name), partial(self.hooks.serve, name))
 
     def _wait_for(self, tasks: Iterable[str]) -> None:
         """Say of those that take the place of these tasks why they have not begun."""
@@ -337,7 +358,7 @@ async def open_app(
     try:
         spool_directory = await asyncio.to_thread(_empty_spool, config.store.sqlite_path)
         try:
-            ids, held = await db.write(partial(ensure_accounts, config=config))
+            ids, held = await db.write(partial(_ensure, config=config))
             app = App(
                 config,
                 db,
@@ -357,6 +378,12 @@ async def open_app(
         await asyncio.to_thread(db.close)
 
 
+def _ensure(conn: Connection, config: Config) -> tuple[Mapping[str, int], Mapping[str, SyncdError]]:
+    """Have the rows that a configuration needs, and none of hooks that it does not have."""
+    hooks.begin(conn, config.hooks.commands)
+    return ensure_accounts(conn, config=config)
+
+
 def _after(before: Activity | None) -> Activity:
     return Activity() if before is None else before.successor()
 
@@ -364,6 +391,10 @@ def _after(before: Activity | None) -> Activity:
 def _tasks_of(of_accounts: Iterable[str], of_devices: Iterable[str]) -> list[str]:
     accounts = [f"{kind} {name}" for name in of_accounts for kind in ("account", "mailboxes")]
     return accounts + [f"device {name}" for name in of_devices]
+
+
+def _task_of_hook(name: str) -> str:
+    return f"hook {name}"
 
 
 def _empty_spool(store_path: Path | None) -> Path:

@@ -143,6 +143,7 @@ class _Control:
             daemon=self._daemon,
             activities=app.activities,
             config_state=app.config_state,
+            hooks=app.hooks.status() if app.hooks is not None else (),
         )
         return _json(STATUS_JSON, status)
 

@@ -84,6 +84,17 @@ class DeviceFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class HookFigures:
+    """Hold the figures of one hook. given_up: messages and troubles that it was told in vain."""
+
+    name: str
+    is_failing: bool
+    runs: int
+    failures: int
+    given_up: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Hold one snapshot of everything that is exported. commits: how many by `commit_times.BOUNDS_S`."""
 
@@ -95,6 +106,7 @@ class Figures:
     commits_s: float
     accounts: tuple[AccountFigures, ...]
     devices: tuple[DeviceFigures, ...]
+    hooks: tuple[HookFigures, ...]
 
 
 class Counted:
@@ -164,6 +176,10 @@ class Meter:
             commits_s=commits.total_s,
             accounts=tuple(self._account(name, supervisor) for name, supervisor in app.accounts.items()),
             devices=tuple(self._device(name, supervisor) for name, supervisor in app.devices.items()),
+            hooks=tuple(
+                HookFigures(name, one.error is not None, one.runs, one.failures, one.given_up)
+                for name, one in (app.hooks.states.items() if app.hooks is not None else ())
+            ),
         )
 
     async def _read_store(self, db: Database) -> None:

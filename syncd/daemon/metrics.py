@@ -20,11 +20,11 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from syncd.daemon.figures import AccountFigures, DeviceFigures, Figures
+from syncd.daemon.figures import AccountFigures, DeviceFigures, Figures, HookFigures
 from syncd.store.commit_times import BOUNDS_S
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, NEW
 
-T = TypeVar("T", AccountFigures, DeviceFigures)
+T = TypeVar("T", AccountFigures, DeviceFigures, HookFigures)
 Value = float | int | None
 """None: there is no such figure (yet)."""
 
@@ -101,6 +101,19 @@ _DEVICE: tuple[_Row[DeviceFigures], ...] = (
         is_counter=True,
     ),
 )
+_HOOK: tuple[_Row[HookFigures], ...] = (
+    _Row("failing", "Whether its last run was no good one.", lambda one: one.is_failing),
+    _Row(
+        "runs_total",
+        "Runs of its command.",
+        lambda one: {"succeeded": one.runs - one.failures, "failed": one.failures},
+        by="result",
+        is_counter=True,
+    ),
+    _Row(
+        "given_up_total", "Messages and troubles that it was told in vain.", lambda one: one.given_up, is_counter=True
+    ),
+)
 
 
 class Scrape(Collector):
@@ -114,7 +127,10 @@ class Scrape(Collector):
         figures = self._figures
         yield from _of_daemon(figures)
         yield from _of("account", _ACCOUNT, figures.accounts)
+        yield _rounds("account", figures.accounts)
         yield from _of("device", _DEVICE, figures.devices)
+        yield _rounds("device", figures.devices)
+        yield from _of("hook", _HOOK, figures.hooks)
 
 
 def exposition(figures: Figures) -> bytes:
@@ -161,7 +177,10 @@ def _of(kind: str, rows: Iterable[_Row[T]], everybody: Iterable[T]) -> Iterator[
             elif values is not None:
                 metric.add_metric([one.name], values)
         yield metric
+
+
+def _rounds(kind: str, everybody: Iterable[AccountFigures | DeviceFigures]) -> Metric:
     rounds = SummaryMetricFamily(f"syncd_{kind}_round_seconds", "Whole rounds that ended well.", labels=[kind])
     for one in everybody:
         rounds.add_metric([one.name], one.runs.rounds, one.runs.rounds_s)
-    yield rounds
+    return rounds

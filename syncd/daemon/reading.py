@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from syncd.config.model import Config
 from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport, PlanWait
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
-from syncd.daemon.status import ConfigStatus, DaemonStatus, Status
+from syncd.daemon.status import ConfigStatus, DaemonStatus, HookStatus, Status
 from syncd.reconcile.effects import as_json, as_text
 from syncd.store.database import Database
 from syncd.store.entries import Question
@@ -41,10 +41,13 @@ async def read_status(
     daemon: DaemonStatus | None = None,
     activities: Activities | None = None,
     config_state: ConfigStatus | None = None,
+    hooks: tuple[HookStatus, ...] = (),
 ) -> Status:
     """Return the status; without a daemon's activities it is that of a store at rest."""
     report = await db.read(partial(store_report, troubles_max=TROUBLES_MAX))
-    return status_of(config, report, now=now, daemon=daemon, activities=activities, config_state=config_state)
+    return status_of(
+        config, report, now=now, daemon=daemon, activities=activities, config_state=config_state, hooks=hooks
+    )
 
 
 async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:

@@ -9,6 +9,7 @@ from syncd.daemon.status import (
     DaemonStatus,
     DeviceStatus,
     HoldStatus,
+    HookStatus,
     MailboxStatus,
     ReplicaStatus,
     Status,
@@ -31,6 +32,7 @@ def status_of(
     daemon: DaemonStatus | None = None,
     activities: Activities | None = None,
     config_state: ConfigStatus | None = None,
+    hooks: tuple[HookStatus, ...] = (),
 ) -> Status:
     """Return the status of what the configuration names."""
     running = activities or Activities()
@@ -50,6 +52,7 @@ def status_of(
         troubles=(*_troubles(config, report), *_refused_mailboxes(config, report)),
         holds=holds_of(config, report.holds)[:HOLDS_MAX],
         config=config_state,
+        hooks=hooks,
     )
 
 

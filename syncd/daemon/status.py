@@ -157,8 +157,28 @@ class HoldStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HookStatus:
+    """Describe a hook, since the daemon started. error: why its last run was no good one.
+
+    retry_at: when it is told the same again; None: only when there is something new. given_up: messages and troubles
+    that it was told in vain.
+    """
+
+    name: str
+    is_running: bool
+    runs: int
+    failures: int
+    given_up: int
+    error: str | None
+    retry_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Hold what `syncd status` shows. Times are seconds since 1970; daemon and config are None while none runs."""
+    """Hold what `syncd status` shows. Times are seconds since 1970; daemon and config are None while none runs.
+
+    hooks: those that are configured; none while no daemon runs.
+    """
 
     at: float
     daemon: DaemonStatus | None
@@ -167,6 +187,7 @@ class Status:
     troubles: tuple[TroubleStatus, ...]
     holds: tuple[HoldStatus, ...]
     config: ConfigStatus | None = None
+    hooks: tuple[HookStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

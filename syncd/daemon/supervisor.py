@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
-from syncd.errors import LoginRefusedError, Reach, StoreError, SyncdError, text_of
+from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log, structlog
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
@@ -83,7 +83,7 @@ class Supervisor:
             log.log(level, "device_failed", **keys)
         now = self._clock()
         self._activity.now("waiting to try again", now)
-        self._activity.failed(text, retry_at=now + wait_s, is_refusal=isinstance(error, LoginRefusedError))
+        self._activity.failed(error, text, retry_at=now + wait_s)
         await self._on_failure(error, text)
         try:
             with self._activity.resting("waiting to try again", now, at_most_s=wait_s):

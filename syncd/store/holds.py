@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
@@ -100,6 +100,13 @@ def holds(
         )
         for row in conn.execute(query)
     )
+
+
+def mark(conn: Connection) -> tuple[int, ...]:
+    """Return what is another value as soon as there are other holds, or one of them is released."""
+    is_held = case((hold.c.state == HoldState.HELD, 1), else_=0)
+    columns = (func.count(), func.coalesce(func.max(hold.c.id), 0), func.coalesce(func.sum(is_held), 0))
+    return tuple(map(int, conn.execute(select(*columns).select_from(hold)).one()))
 
 
 def holds_by_devices(conn: Connection, *, account_id: int) -> tuple[Hold, ...]:

@@ -386,6 +386,20 @@ mailbox_change = Table(
     sqlite_autoincrement=True,
 )
 
+hook = Table(
+    "hook",
+    metadata,
+    Column("name", Text, primary_key=True),  # its key in the configuration
+    _count("history_cursor"),  # up to which row of the history it was told of new mail
+)
+
+hook_told = Table(
+    "hook_told",
+    metadata,
+    Column("hook", Text, ForeignKey("hook.name", ondelete="CASCADE"), primary_key=True),
+    Column("trouble", Text, primary_key=True),  # that it was told and that is not over: daemon.troubles names them
+)
+
 lease = Table(
     "lease",
     metadata,

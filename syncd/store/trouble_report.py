@@ -10,6 +10,7 @@ from syncd.mail.mailbox import INBOX
 from syncd.store.custody import TRIES_MAX
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import mailbox_changes
+from syncd.store.queries import rows_in
 from syncd.store.schema import (
     account,
     journal,
@@ -29,11 +30,13 @@ from syncd.store.uploads import due_at
 class TroubleReport:
     """Describe a message that is set aside.
 
-    device_id None: server side. uid None: it has none yet, being in a maildrop still, whose next session is the first
-    after retry_at, or, with a device, a file that it added and that the server did not take. Of a deleted message that
-    a person wants back it is the one that it had. retry_at None: not by itself.
+    key: another one for each trouble, and the same at each try. device_id None: server side. uid None: it has none yet,
+    being in a maildrop still, whose next session is the first after retry_at, or, with a device, a file that it added
+    and that the server did not take. Of a deleted message that a person wants back it is the one that it had. retry_at
+    None: not by itself.
     """
 
+    key: str
     mailbox_id: int
     device_id: int | None
     uid: int | None
@@ -47,9 +50,10 @@ class TroubleReport:
 class RefusedMailbox:
     """Describe a mailbox that a device made or removed, and of which its server does not do that.
 
-    retry_at None: not by itself.
+    key: as of a message. retry_at None: not by itself.
     """
 
+    key: str
     account_id: int
     device_id: int
     name: str
@@ -119,6 +123,7 @@ def _troubles(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
     )
     for row in conn.execute(query):
         yield TroubleReport(
+            key=f"message {row.id}",
             mailbox_id=row.mailbox_id,
             device_id=row.device_id,
             uid=row.uid,
@@ -141,6 +146,7 @@ def _untaken(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
     )
     for row in conn.execute(query):
         yield TroubleReport(
+            key=f"maildrop {row.id}",
             mailbox_id=row.mailbox_id,
             device_id=None,
             uid=None,
@@ -164,6 +170,7 @@ def _refused_files(conn: Connection, *, limit: int) -> Iterator[TroubleReport]:
     )
     for row in conn.execute(query):
         yield TroubleReport(
+            key=f"upload {row.id}",
             mailbox_id=row.mailbox_id,
             device_id=row.device_id,
             uid=row.uid,
@@ -178,6 +185,7 @@ def refused_mailboxes(conn: Connection) -> Iterator[RefusedMailbox]:
     for one in mailbox_changes(conn):
         if one.error is not None:
             yield RefusedMailbox(
+                key=f"directory {one.id}",
                 account_id=one.account_id,
                 device_id=one.device_id,
                 name=str(one.name),
@@ -190,3 +198,11 @@ def refused_mailboxes(conn: Connection) -> Iterator[RefusedMailbox]:
 
 def _is_refused() -> ColumnElement[bool]:
     return and_(journal.c.kind == UploadState.TAKEN_IN.value, journal.c.error.is_not(None))
+
+
+def mailbox_names(conn: Connection, ids: Collection[int]) -> Mapping[int, tuple[str, str]]:
+    """Return account and name of these mailboxes."""
+    query = select(mailbox.c.id, account.c.name.label("account_name"), mailbox.c.name).join(
+        account, account.c.id == mailbox.c.account_id
+    )
+    return {row.id: (row.account_name, row.name) for row in rows_in(conn, query, mailbox.c.id, ids)}

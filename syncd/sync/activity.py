@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from syncd.errors import LoginRefusedError, SecretError, SyncdError, Temper
+
 
 @dataclass(slots=True)
 class Activity:
@@ -22,6 +24,10 @@ class Activity:
     """When all that a server has was read last, which the store may have of some time before."""
     is_refused: bool = False
     """Whether the last failure was a login that the server refused."""
+    lacks_password: bool = False
+    """Whether it was for want of a password: the server refuses it for good, or there is none to be had."""
+    is_lasting: bool = False
+    """Whether waiting does not help against it."""
     logins: int = 0
     refusals: int = 0
     failures: int = 0
@@ -36,13 +42,21 @@ class Activity:
     def logged_in(self) -> None:
         """Note that a server let it in: what went wrong before is over."""
         self.logins += 1
-        self.error = self.retry_at = None
+        self.recovered()
 
-    def failed(self, error: str, *, retry_at: float, is_refusal: bool) -> None:
-        """Note that a run ended with an error; is_refusal: with a login that the server refused."""
-        self.error, self.retry_at, self.is_refused = error, retry_at, is_refusal
+    def recovered(self) -> None:
+        """Note that what went wrong before is over."""
+        self.error = self.retry_at = None
+        self.is_lasting = self.lacks_password = False
+
+    def failed(self, error: Exception, text: str, *, retry_at: float) -> None:
+        """Note that a run ended with an error, and its text for people."""
+        self.error, self.retry_at = text, retry_at
+        self.is_refused = isinstance(error, LoginRefusedError)
+        self.is_lasting = isinstance(error, SyncdError) and error.temper is Temper.GIVE_UP
+        self.lacks_password = isinstance(error, SecretError) or (self.is_refused and self.is_lasting)
         self.failures += 1
-        self.refusals += is_refusal
+        self.refusals += self.is_refused
 
     def successor(self) -> Self:
         """Return what describes the task that takes its place: it begins, and what was so far is no less true."""

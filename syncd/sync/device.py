@@ -182,7 +182,7 @@ class Device:
         await self._files.arrive()
         self._second_look.begin_anew()
         self._rounds.begin_anew()
-        self._activity.error = self._activity.retry_at = None
+        self._activity.recovered()
         device_id = (await self._attachment.row()).id
         if self._config.read_only:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))

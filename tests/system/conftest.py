@@ -22,10 +22,11 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             devices: tuple[str, ...] = ("laptop", "phone"),
             through: Sequence[str] = (),
             environment: Mapping[str, str] | None = None,
+            hooks: Mapping[str, object] | None = None,
             **daemon_keys: object,
         ) -> Daemon:
             roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
-            config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys}
+            config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys, "hooks": hooks or {}}
             daemon = Daemon(tmp_path / "syncd", config, through=through, environment=environment)
             stack.callback(daemon.discard)
             return daemon

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from syncd.config.availability import NOT_YET
-from syncd.config.model import DaemonConfig, DeviceConfig, GuardConfig, ImapConfig, Pop3Config, StoreConfig, keys_of
+from syncd.config.model import (
+    DaemonConfig,
+    DeviceConfig,
+    GuardConfig,
+    HooksConfig,
+    ImapConfig,
+    Pop3Config,
+    StoreConfig,
+    keys_of,
+)
 from tests.servers.daemon import Daemon
 from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.identity import server_identity
@@ -140,7 +149,7 @@ def test_readme_names_the_keys_that_there_are() -> None:
     unavailable = {row.key[-1] for row in NOT_YET}
     known = {
         key
-        for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, GuardConfig, DaemonConfig)
+        for one in (StoreConfig, ImapConfig, Pop3Config, DeviceConfig, GuardConfig, HooksConfig, DaemonConfig)
         for key in keys_of(one)
         if key not in unavailable
     }

@@ -105,7 +105,8 @@ def test_metrics_are_those_of_the_page_and_say_what_was_done(
     began, scraped = time.time(), Scraped(free_ports(1)[0])
     everything_delivered = {("syncd_device_messages_delivered_total", device): 33.0 for device in ("laptop", "phone")}
 
-    with make_daemon(accounts, listen=f"127.0.0.1:{scraped.port}") as daemon:
+    hooks = {"on_auth_error": ["true"], "on_new_mail": ["false"]}
+    with make_daemon(accounts, hooks=hooks, listen=f"127.0.0.1:{scraped.port}") as daemon:
         laptop = tmp_path / "laptop"
         wait_until(lambda: scraped.samples().items() >= everything_delivered.items(), 30, "the first sync")
         mark_seen(files(laptop, "work.INBOX")[0])
@@ -123,6 +124,8 @@ def test_metrics_are_those_of_the_page_and_say_what_was_done(
             ("syncd_device_unsynced_messages", "laptop"): 0,
             ("syncd_account_login_refused", "closed"): 1,
             ("syncd_account_push", "work"): 1,
+            ("syncd_hook_runs_total", "on_auth_error", "succeeded"): 1,
+            ("syncd_hook_failing", "on_new_mail"): 1,
         }
         wait_until(lambda: is_settled.items() <= scraped.samples().items(), 60, "it is told what was done")
         families, samples = scraped.families(), scraped.samples()
@@ -201,6 +204,7 @@ def test_every_trouble_that_is_told_has_an_alert() -> None:
         'syncd_device_state{state="away"}',
         "syncd_config_last_reload_successful",
         "syncd_store_bytes",
+        "syncd_hook_failing",
     ):
         assert name in expressions
 

@@ -26,7 +26,6 @@ def with_key(table: str, line: str) -> str:
         ("accounts.isp", 'keep = "14d"'),
         ("accounts.isp", 'keep = "forever"'),
         ("accounts.isp", 'forward_to = "work/INBOX"'),
-        ("hooks", 'on_new_mail = ["notmuch", "new"]'),
     ],
 )
 def test_key_without_its_feature_is_an_error_that_says_so(tmp_path: Path, table: str, line: str) -> None:
@@ -59,7 +58,7 @@ def test_login_without_its_feature_is_an_error_that_says_so(tmp_path: Path, line
         ("accounts.work", 'delete = "expunge"'),
         ("devices.laptop", 'settle = "10s"'),
         ("devices.laptop", "read_only = true"),
-        ("hooks", ""),
+        ("hooks", 'on_new_mail = ["notmuch", "new"]'),
     ],
 )
 def test_key_that_asks_for_nothing_more_is_fine(tmp_path: Path, table: str, line: str) -> None:

@@ -13,7 +13,7 @@ from syncd.config.changes import (
     reached,
     with_other_passwords,
 )
-from syncd.config.model import GuardConfig
+from syncd.config.model import GuardConfig, HooksConfig, keys_of
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, reading
 
 BOTH = IMAP + POP3 + LAPTOP
@@ -68,6 +68,18 @@ def test_how_an_account_is_reached_needs_another_connection(
 
     assert key in changes.accounts.changed["work"]
     assert changes.reconnecting == {"work"}
+    assert not changes.devices
+
+
+@pytest.mark.parametrize("key", keys_of(HooksConfig))
+def test_hooks_count_at_once(edited: Callable[[str, str], Changes], key: str) -> None:
+    """Each key, so that nobody waits for a restart to be told."""
+    value = '"5s"' if key == "timeout" else '["x"]'
+
+    changes = edited(BOTH, f"{BOTH}[hooks]\n{key} = {value}\n")
+
+    assert (changes.keys, changes.at_restart) == ((f"hooks.{key}",), ())
+    assert not changes.accounts
     assert not changes.devices
 
 

@@ -40,7 +40,15 @@ count = 3
 listen = "127.0.0.1:94640"
 
 [hooks]
-on_new_mail = ["notmuch", "new"]
+on_new_mail = []
+on_holds = ["x"]
+
+[accounts.home]
+type = "imap"
+host = "imap.example.org"
+username = "ana"
+password = "x"
+provider = "gmail"
 """
     assert problems(tmp_path, text) == [
         'syncd.toml:5: accounts.work.pasword: unknown key (did you mean "password"?)',
@@ -52,7 +60,9 @@ on_new_mail = ["notmuch", "new"]
         'syncd.toml:20: devices.nas.accounts: there is no account "wrok" (did you mean "work"?)',
         'syncd.toml:22: gaurd: unknown key (did you mean "guard"?)',
         "syncd.toml:26: daemon.listen: should have a port between 1 and 65535",
-        "syncd.toml:29: hooks.on_new_mail: not available in this version of syncd; remove the key",
+        "syncd.toml:29: hooks.on_new_mail: should not be empty",
+        'syncd.toml:30: hooks.on_holds: unknown key (did you mean "on_hold"?)',
+        "syncd.toml:37: accounts.home.provider: not available in this version of syncd; remove the key",
     ]
 
 

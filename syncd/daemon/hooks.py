@@ -1,0 +1,161 @@
+"""Floor 5: the hooks: commands of the configuration that are told what happened, each one run at a time.
+
+Theory. Each hook is a task that looks for news, lets it gather for a moment, and runs its command with all of it as one
+JSON document. Only when that ended well, or was tried in vain often enough, is it recorded; so news is told at least
+once, a kill at any instant included, and a command that fails, hangs or floods holds up nobody but itself.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from syncd.config.model import HooksConfig
+from syncd.daemon.commands import Ended, environment_of, run_command
+from syncd.daemon.hook_news import AuthErrors, Holds, NewMailSource, News, OtherErrors, Outside, Source
+from syncd.daemon.status import HookStatus
+from syncd.errors import Reach, StoreError, SyncdError, text_of
+from syncd.log import log
+
+_SOURCES: Mapping[str, Callable[[str, Outside], Source]] = {
+    "on_new_mail": NewMailSource,
+    "on_auth_error": AuthErrors,
+    "on_hold": Holds,
+    "on_error": OtherErrors,
+}
+_AT_ONCE = 2
+_RETRIES_S = (10.0, 60.0, 300.0, 900.0)
+"""How long to wait after each failure; after one more it is given up."""
+_STEP_S = 1.0
+_GATHER_S = 10.0
+
+
+@dataclass(slots=True)
+class Gathering:
+    """Say when news that gathers is to be told: once nothing was added for a moment, or after a while."""
+
+    step_s: float = _STEP_S
+    at_most_s: float = _GATHER_S
+    _mark: Hashable = None
+    _first_at: float = 0.0
+    _last_at: float = 0.0
+
+    def is_over(self, mark: Hashable, *, now: float) -> bool:
+        """Take the mark of what there is now, None for nothing, and tell whether that is to be told."""
+        if mark is None:
+            self._mark = None
+            return False
+        if self._mark is None:
+            self._first_at = now
+        if mark != self._mark:
+            self._mark, self._last_at = mark, now
+        return now - self._last_at >= self.step_s or now - self._first_at >= self.at_most_s
+
+
+@dataclass(slots=True)
+class HookState:
+    """Say how a hook fares. error: why its last run was no good one; given_up: news that it was told in vain."""
+
+    command: tuple[str, ...]
+    is_running: bool = False
+    runs: int = 0
+    failures: int = 0
+    given_up: int = 0
+    error: str | None = None
+    retry_at: float | None = None
+
+
+class Hooks:
+    """Serve the hooks of an app, each by `serve` in a task of its own."""
+
+    def __init__(self, app: Outside, *, retries_s: tuple[float, ...] = _RETRIES_S, step_s: float = _STEP_S) -> None:
+        """Use `adjust` before `serve`."""
+        self._app = app
+        self._retries_s = retries_s
+        self._step_s = step_s
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self.states: dict[str, HookState] = {}
+        """How each hook of the configuration fares, by name."""
+
+    def adjust(self, config: HooksConfig) -> None:
+        """Know the hooks that there are from now on; one with another command begins anew."""
+        before = self.states
+        self.states = {
+            name: before[name] if name in before and before[name].command == command else HookState(command)
+            for name, command in config.commands.items()
+        }
+
+    def status(self) -> tuple[HookStatus, ...]:
+        """Return how each hook fares, for people; what it runs is nobody's business but the configuration's."""
+        return tuple(
+            HookStatus(name, one.is_running, one.runs, one.failures, one.given_up, one.error, one.retry_at)
+            for name, one in self.states.items()
+        )
+
+    async def serve(self, name: str) -> NoReturn:
+        """Tell a hook what happens, until cancelled; StoreError where the store cannot be used."""
+        while True:
+            try:
+                await self._follow(name, _SOURCES[name](name, self._app))
+            except Exception as error:  # whatever it is: nobody's mail depends on it
+                if isinstance(error, StoreError) and error.reach is Reach.STORE:
+                    raise
+                unexpected = None if isinstance(error, SyncdError) else error
+                log.warning("hook_look_failed", hook=name, error=text_of(error), exc_info=unexpected)
+            await asyncio.sleep(self._retries_s[0])
+
+    async def _follow(self, name: str, source: Source) -> NoReturn:
+        gathering, tries, now = Gathering(self._step_s), 0, asyncio.get_running_loop().time
+        while True:
+            news = await source.look()
+            is_gathered = gathering.is_over(news.mark if news is not None else None, now=now())
+            if news is None or not (is_gathered or tries):
+                await asyncio.sleep(self._step_s)
+                tries = tries if news is not None else 0
+                continue
+            wait_s = await self._tell(name, news, tries)
+            gathering, tries = Gathering(self._step_s), tries + 1 if wait_s else 0
+            await asyncio.sleep(wait_s)
+            self.states[name].retry_at = None
+
+    async def _tell(self, name: str, news: News, tries: int) -> float:
+        """Run the command once, and return how long to wait before it is told the same again; 0: it is not."""
+        began = time.monotonic()
+        async with self._turns:
+            state = self.states[name]
+            state.is_running = True
+            try:
+                ended = await self._run(name, state.command, news, attempt=tries + 1)
+            finally:
+                state.is_running = False
+        state.runs += 1
+        state.error, state.retry_at = ended.problem, None
+        log.debug("hook_output_received", hook=name, stdout=ended.stdout, stderr=ended.stderr)
+        if ended.problem is None:
+            log.info("hook_succeeded", hook=name, count=news.count, took_s=round(time.monotonic() - began, 3))
+        else:
+            state.failures += 1
+            keys = {"hook": name, "count": news.count, "error": ended.problem, "stderr": ended.stderr}
+            if tries < len(self._retries_s):
+                wait_s = self._retries_s[tries]
+                state.retry_at = self._app.clock() + wait_s
+                log.warning("hook_failed", attempt=tries + 1, retry_in_s=wait_s, **keys)
+                return wait_s
+            state.given_up += news.count
+            log.error("hook_given_up", attempts=tries + 1, **keys)
+        await news.settle()
+        return 0.0
+
+    async def _run(self, name: str, command: tuple[str, ...], news: News, *, attempt: int) -> Ended:
+        app = self._app
+        document = {"hook": name, "at": app.clock(), "attempt": attempt, **news.document}
+        added = {"SYNCD_HOOK": name, "SYNCD_CONFIG": app.config_state.path}
+        return await run_command(
+            command,
+            json.dumps(document).encode() + b"\n",
+            environment=environment_of(os.environ, **{key: value for key, value in added.items() if value}),
+            timeout_s=app.config.hooks.timeout_s,
+        )
