@@ -1,10 +1,14 @@
 """Floor 1: the errors of syncd, each saying how far it reaches and whether waiting helps."""
 
+import errno
 import os
 import re
 import socket
 from enum import StrEnum
 
+NO_USE_TO_WAIT = "; waiting does not help"
+"""The end of a text about an error that only a person can end."""
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
@@ -24,6 +28,24 @@ class Temper(StrEnum):
     RETRY = "retry"
     WAIT = "wait"
     GIVE_UP = "give_up"
+
+
+class Cause(StrEnum):
+    """What kind of thing went wrong, as far as it decides what a person can do about it."""
+
+    LOGIN_REFUSED = "login_refused"
+    NO_PASSWORD = "no_password"  # noqa: S105 - the name of a cause
+    UNTRUSTED = "untrusted"
+    UNREACHABLE = "unreachable"
+    TOO_SLOW = "too_slow"
+    CONNECTION_LOST = "connection_lost"
+    NOT_UNDERSTOOD = "not_understood"
+    REFUSED = "refused"
+    AWAY = "away"
+    DISK_FULL = "disk_full"
+    FILES = "files"
+    OTHER = "other"
+    UNEXPECTED = "unexpected"
 
 
 class SyncdError(Exception):
@@ -132,7 +154,14 @@ def text_of(error: BaseException) -> str:
     """Return what people are told about an error; the texts of others than ours may hold anything."""
     if not isinstance(error, SyncdError):
         return f"unexpected error: {type(error).__name__}"
-    return f"{error}; waiting does not help" if error.temper is Temper.GIVE_UP else str(error)
+    return f"{error}{NO_USE_TO_WAIT}" if error.temper is Temper.GIVE_UP else str(error)
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Return what kind of thing an error is."""
+    if isinstance(error, FileError) and _NO_SPACE & {getattr(one, "errno", None) for one in (error, error.__cause__)}:
+        return Cause.DISK_FULL
+    return next((cause for kind, cause in _CAUSES if isinstance(error, kind)), Cause.UNEXPECTED)
 
 
 def why_unreachable(error: OSError) -> str:
@@ -148,3 +177,19 @@ def no_room(error: BaseException) -> str:
     """Return what is told where a large message finds no room on its way into the store."""
     reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
     return f"the disk of the store cannot take a large message: {reason.lower()}"
+
+
+_CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
+    (LoginRefusedError, Cause.LOGIN_REFUSED),
+    (SecretError, Cause.NO_PASSWORD),
+    (TrustError, Cause.UNTRUSTED),
+    (UnreachableError, Cause.UNREACHABLE),
+    (TooSlowError, Cause.TOO_SLOW),
+    (ConnectionLostError, Cause.CONNECTION_LOST),
+    (ProtocolError, Cause.NOT_UNDERSTOOD),
+    (RefusedError, Cause.REFUSED),
+    (DeviceAwayError, Cause.AWAY),
+    (FileError, Cause.FILES),
+    (SyncdError, Cause.OTHER),
+)
+"""The narrowest first."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from syncd.cli.options import complain
-from syncd.daemon.status import Progress
+from syncd.daemon.status import Going
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -20,7 +20,7 @@ class ProgressView(Protocol):
 
     step_s: float
 
-    def show(self, progress: tuple[Progress, ...]) -> None: ...
+    def show(self, going: tuple[Going, ...]) -> None: ...
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def progress_view() -> Iterator[ProgressView]:
 class _Lines:
     step_s = _LINES_STEP_S
 
-    def show(self, progress: tuple[Progress, ...]) -> None:
-        for one in progress:
-            complain(f"{one.name}: {one.doing}, {one.done:,} of {max(one.total, one.done):,} messages")
+    def show(self, going: tuple[Going, ...]) -> None:
+        for one in going:
+            complain(f"{one.name}: {said(one)}")
 
 
 class _Bars:
@@ -47,29 +47,37 @@ class _Bars:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Display
 
         self.display = Display(
             TextColumn("{task.fields[who]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[doing]}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[said]}", markup=False),
             console=Console(stderr=True),
             transient=True,
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
-    def show(self, progress: tuple[Progress, ...]) -> None:
-        from syncd.config.problems import printable
+    def show(self, going: tuple[Going, ...]) -> None:
+        from syncd.cli.words import share
 
-        for one in progress:
+        for one in going:
             key = one.kind, one.name
             if key not in self._tasks:
-                self._tasks[key] = self.display.add_task("", who=one.name, doing="", total=None)
+                self._tasks[key] = self.display.add_task("", who=one.name, said="", total=None)
             self.display.update(
                 self._tasks[key],
-                completed=one.done,
-                total=max(one.total, one.done) or None,
-                doing=printable(one.doing if one.error is None else f"{one.doing} ({one.error})"),
+                completed=share(one.progress),
+                total=1.0 if one.progress.messages_total else None,
+                said=said(one),
             )
+
+
+def said(one: Going) -> str:
+    """Say what one does, how far it is, how fast it goes, and how long the rest takes."""
+    from syncd.cli.words import amounts, at_work, shown, speed
+
+    doing = at_work(one.doing, one.progress) + ("" if one.error is None else f" ({shown(one.error)})")
+    rest = "" if one.progress.is_done or one.doing == "idle" else f"; {speed(one.progress)}"
+    return f"{doing}; {amounts(one.progress)}{rest}"

@@ -1,179 +1,150 @@
-"""The tables of `syncd status`; everything that comes from servers or users is shown escaped and without markup."""
+"""A picture on a terminal, as wide as it is and, where it is shown live, as high; elsewhere as plain lines."""
 
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
 from rich.text import Text
 
-from syncd.config.problems import brief, printable
-from syncd.daemon.status import AccountStatus, DeviceStatus, HookStatus, ReplicaStatus, Status, TroubleStatus
+from syncd.cli.fit import OF_A_SECTION, fit
+from syncd.cli.picture import DIM, STRONG, Block, Line, Picture, Section
+from syncd.cli.words import count
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
-_PLAIN_WIDTH = 160
-_HOW_TO_GO_ON = "nothing of it happens until you decide: see syncd holds"
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_PLAIN_WIDTH = 10_000
+_NAME_CHARS = 24
+_LEAST_CHARS = 20
+_GAP = 2
+_HEAD_SHARE = 0.5
+_FEW_LINES = 3
+
+
+def a_console() -> Console:
+    """Return standard output as it is; where it is no terminal no line is broken, unless $COLUMNS says how wide."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    if console.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return console
+    return Console(highlight=False, emoji=False, markup=False, width=_PLAIN_WIDTH)
+
+
+def show(picture: Picture, console: Console) -> None:
+    """Print a whole picture; on a terminal too small for it without the details of who is well."""
+    lines = whole(picture, console)
+    if console.is_terminal and len(lines) >= console.height:
+        lines = whole(_lean(picture), console)
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 class Screen:
-    """Show a status on standard output, as wide as it is."""
+    """Show pictures one after the other in the same place, each as much of it as there is room for."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, emoji=False)
-        if not self._console.is_terminal and console is None:
-            self._console = Console(highlight=False, emoji=False, width=_PLAIN_WIDTH)
+    def __init__(self, console: Console, live: "Live") -> None:
+        self._console = console
+        self._live = live
 
-    def show(self, status: Status) -> None:
-        """Print the status."""
-        self._console.print(rendered(status))
-
-    def show_again(self, status: Status) -> None:
-        """Print the status in place of what was there."""
-        if self._console.is_terminal:
-            self._console.clear()
-        self.show(status)
+    def show(self, picture: Picture) -> None:
+        """Put a picture in the place of the one before, with nothing empty in between."""
+        self._live.update(Group(*fitted(picture, self._console, height=self._console.height)), refresh=True)
 
 
-def rendered(status: Status) -> RenderableType:
-    """Return the whole picture: daemon, accounts, devices, mailboxes, what is held, and what is set aside."""
-    parts: list[RenderableType] = [_daemon_line(status), *_config_lines(status)]
-    if status.accounts:
-        parts += [Text(), _accounts(status)]
-    if status.devices:
-        parts += [Text(), _devices(status)]
-    replicas = [(device, one) for device in status.devices for one in device.replicas if _is_interesting(one)]
-    if replicas:
-        parts += [Text(), _replicas(replicas)]
-    failed = [(account, one) for account in status.accounts for one in account.mailboxes if one.error]
-    parts += [_plain(f"{account.name}/{one.name}: {one.error}", "red") for account, one in failed]
-    if status.holds:
-        parts += [Text(), _holds(status), _plain(_HOW_TO_GO_ON, "yellow")]
-    if status.troubles:
-        parts += [Text(), _troubles(status)]
-    failing = [one for one in status.hooks if one.error is not None]
-    parts += [_plain(f"hook {one.name}: {_error(one, status.at)}", "red") for one in failing]
-    return Group(*parts)
+@contextmanager
+def live_screen(console: Console) -> Iterator[Screen]:
+    """Have the terminal to oneself while inside; what was on it comes back afterwards."""
+    from rich.live import Live
+
+    with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+        yield Screen(console, live)
 
 
-def _daemon_line(status: Status) -> Text:
-    if status.daemon is None:
-        return Text("the daemon is not running; this is what the store remembers", style="bold yellow")
-    since = age(status.at - status.daemon.started_at)
-    return Text(f"the daemon runs since {since} (pid {status.daemon.pid})", style="bold")
+def whole(picture: Picture, console: Console) -> list[Text]:
+    """Return the lines of a picture; on a terminal, of a section with a limit of so many blocks."""
+    lines = _head(picture, console, len(picture.findings))
+    for section in picture.sections:
+        limit = section.limit if console.is_terminal else None
+        lines += _section(section, console, limit or len(section.blocks))
+    return lines + _foot(picture, console)
 
 
-def _config_lines(status: Status) -> list[Text]:
-    """Return what is the matter with the configuration file, if anything is."""
-    config = status.config
-    if config is None:
-        return []
-    lines = []
-    if config.problems:
-        since = age(status.at - (config.since_at or status.at))
-        runs = age(status.at - config.loaded_at)
-        lines.append(
-            _plain(f"the configuration cannot be used since {since}; the one of {runs} ago runs on:", "bold red")
-        )
-        lines += [_plain(f"  {problem}", "red") for problem in config.problems]
-    if config.at_restart:
-        lines.append(_plain(f"changed, and counts after a restart: {', '.join(config.at_restart)}", "yellow"))
+def fitted(picture: Picture, console: Console, *, height: int) -> list[Text]:
+    """Return as much of a picture as so many lines hold, and in words what is left out of it."""
+    lines = whole(picture, console)
+    if len(lines) <= height:
+        return lines
+    picture = _lean(picture)
+    foot = _foot(picture, console)
+    findings = len(picture.findings)
+    while findings > 1 and len(_head(picture, console, findings)) > max(height * _HEAD_SHARE, _FEW_LINES):
+        findings -= 1
+    head = _head(picture, console, findings)
+    room = height - len(head) - len(foot)
+    sections = [_worst_first(one) for one in picture.sections[: max(room // (OF_A_SECTION + 1), 0)]]
+    heights = [[len(_block(one, console, 0)) for one in section.blocks[: section.limit]] for section in sections]
+    for section, number in zip(sections, fit(heights, room), strict=True):
+        head += _section(section, console, number)
+    return (head + foot)[:height]
+
+
+def _lean(picture: Picture) -> Picture:
+    """Return a picture without the details of who is well."""
+    sections = tuple(replace(one, blocks=tuple(map(_lean_block, one.blocks))) for one in picture.sections)
+    return replace(picture, sections=sections, foot=tuple(line for line in picture.foot if not line.is_detail))
+
+
+def _lean_block(block: Block) -> Block:
+    return replace(block, lines=tuple(line for line in block.lines if not (line.is_detail and block.is_well)))
+
+
+def _worst_first(section: Section) -> Section:
+    """Return a section of which the end is missed least."""
+    return replace(section, blocks=tuple(sorted(section.blocks, key=lambda one: one.is_well)))
+
+
+def _head(picture: Picture, console: Console, findings: int) -> list[Text]:
+    lines = _wrapped(picture.head, console)
+    for one in picture.findings[:findings]:
+        lines += _wrapped(one, console)
+    if left := len(picture.findings) - findings:
+        lines.append(Text(f"  and {count(left, 'thing')} more", style=STRONG))
     return lines
 
 
-def _accounts(status: Status) -> Table:
-    table = _table("account", "type", "doing", "news", "messages", "last success", "error")
-    for one in status.accounts:
-        messages = sum(mailbox.messages for mailbox in one.mailboxes)
-        fetched = sum(mailbox.fetched for mailbox in one.mailboxes)
-        counts = f"{messages:,}" if fetched == messages else f"{fetched:,} of {messages:,}"
-        success = "never" if one.lag_s is None else f"{age(one.lag_s)} ago"
-        _row(table, one.name, one.type, _doing(one), one.mode, counts, success, _error(one, status.at))
-    return table
+def _foot(picture: Picture, console: Console) -> list[Text]:
+    return [Text(), *_wrapped(picture.foot, console)] if picture.foot else []
 
 
-def _devices(status: Status) -> Table:
-    table = _table("device", "state", "doing", "waiting", "behind", "path", "error")
-    for one in status.devices:
-        behind = "" if one.lag_s == 0 else "-" if one.lag_s is None else age(one.lag_s)
-        waiting = f"{one.waiting:,}" if one.waiting else ""
-        _row(table, one.name, one.state, _doing(one), waiting, behind, one.path, _error(one, status.at))
-    return table
+def _section(section: Section, console: Console, number: int) -> list[Text]:
+    lines = [Text(), Text(section.title.upper(), style=STRONG)]
+    blocks, left = section.blocks[:number], section.blocks[number:]
+    width = min(max((len(one.name) for one in blocks), default=0), _NAME_CHARS) + _GAP
+    for block in blocks:
+        lines += _block(block, console, width)
+    if left:
+        well = ", all well" if section.are_well_or_not and all(one.is_well for one in left) else ""
+        lines.append(Text(f"and {count(len(left), section.noun, section.plural)} more{well}", style=DIM))
+    return lines
 
 
-def _replicas(replicas: list[tuple[DeviceStatus, ReplicaStatus]]) -> Table:
-    table = _table("device", "mailbox", "on server", "delivered", "waiting", "not yet synced")
-    for device, one in replicas:
-        mailbox = f"{one.account}/{one.mailbox}"
-        waiting = f"{one.waiting:,}" if one.waiting else ""
-        on_server = "gone" if one.is_gone else f"{one.on_server:,}"
-        _row(table, device.name, mailbox, on_server, f"{one.delivered:,}", waiting, _unsynced(one))
-    return table
+def _block(block: Block, console: Console, width: int) -> list[Text]:
+    width = width or _NAME_CHARS + _GAP
+    lines = _wrapped(block.lines, console, at=width)
+    name = block.name if len(block.name) <= width - _GAP else f"{block.name[: width - _GAP - 1]}…"
+    lines[0] = Text.assemble((name.ljust(width), STRONG), lines[0][width:])
+    return lines
 
 
-def _holds(status: Status) -> Table:
-    table = _table("held", "what", "mailbox", "since", "state", "why")
-    for one in status.holds:
-        since = f"{age(status.at - one.held_at)} ago"
-        state = "released, waiting for the next round" if one.state == "released" else one.state
-        _row(table, str(one.id), one.what, f"{one.account}/{one.mailbox}", since, state, one.why)
-    return table
-
-
-def _troubles(status: Status) -> Table:
-    table = _table("set aside", "uid", "device", "tries", "again", "why")
-    for one in status.troubles:
-        again = "not by itself" if one.retry_at is None else _when(one.retry_at - status.at)
-        _row(table, *_place(one), one.device or "", str(one.attempts), again, one.error)
-    return table
-
-
-def _place(trouble: TroubleStatus) -> tuple[str, str]:
-    where = f"{trouble.account}/{trouble.mailbox}"
-    if trouble.uid is not None:
-        return where, str(trouble.uid)
-    if trouble.is_mailbox:
-        return where, "the mailbox"
-    return where, "in maildrop" if trouble.device is None else "a new file"
-
-
-def _is_interesting(one: ReplicaStatus) -> bool:
-    return bool(one.is_gone or one.on_server or one.delivered or one.waiting or _unsynced(one))
-
-
-def _unsynced(one: ReplicaStatus) -> str:
-    kinds = {"new": one.new, "missing": one.missing, "deleted": one.deleted, "edited": one.edited}
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
-
-
-def _doing(one: AccountStatus | DeviceStatus) -> str:
-    return f"{one.doing}, {min(one.done, one.total):,} of {one.total:,}" if one.total else one.doing
-
-
-def _error(one: AccountStatus | DeviceStatus | HookStatus, at: float) -> str:
-    if one.error is None:
-        return ""
-    return one.error if one.retry_at is None else f"{one.error} (again {_when(one.retry_at - at)})"
-
-
-def _when(seconds: float) -> str:
-    return "now" if seconds <= 0 else f"in {age(seconds)}"
-
-
-def age(seconds: float) -> str:
-    """Return a duration as a person says it, in its largest unit."""
-    for unit_s, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
-        if seconds >= unit_s:
-            return f"{seconds / unit_s:.0f} {letter}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str) -> None:
-    table.add_row(*map(_plain, cells))
-
-
-def _plain(text: str, style: str = "") -> Text:
-    return Text(brief(printable(text)), style=style)
+def _wrapped(lines: Iterable[Line], console: Console, *, at: int = 0) -> list[Text]:
+    """Return lines that are as wide as the console at most, each begun at this column."""
+    found = []
+    for line in lines:
+        margin = at + line.indent
+        width = max(console.width - margin, _LEAST_CHARS)
+        for piece in Text(line.text, style=line.style).wrap(console, width, overflow="fold"):
+            piece.rstrip()
+            found.append(Text.assemble(" " * margin, piece))
+    return found

@@ -10,7 +10,7 @@ from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.daemon.process import run_interruptibly
 from syncd.daemon.reading import read_status
-from syncd.daemon.status import Progress, progress_of
+from syncd.daemon.status import Going, progress_of
 from syncd.errors import SyncdError
 from syncd.log import log
 
@@ -19,7 +19,7 @@ def sync_once(
     config: Config,
     of_accounts: Collection[str],
     *,
-    on_progress: Callable[[tuple[Progress, ...]], None],
+    on_progress: Callable[[tuple[Going, ...]], None],
     progress_step_s: float,
 ) -> SyncReport:
     """Own the store for one complete sync of these accounts; Interrupted by a signal, with nothing half done."""
@@ -30,7 +30,7 @@ def sync_once(
 async def _sync_once(
     config: Config,
     of_accounts: Collection[str],
-    on_progress: Callable[[tuple[Progress, ...]], None],
+    on_progress: Callable[[tuple[Going, ...]], None],
     progress_step_s: float,
 ) -> SyncReport:
     # NOTE: a watch would hear of little but our own deliveries; what devices change meanwhile the next sync sees.

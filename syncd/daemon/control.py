@@ -44,9 +44,10 @@ from syncd.daemon.happening import Tail
 from syncd.daemon.holding import UnknownHoldError, discard, read_hold, read_holds, release
 from syncd.daemon.identity import rename_account
 from syncd.daemon.purging import purge, read_left
-from syncd.daemon.reading import read_history, read_plan, read_status, this_daemon
+from syncd.daemon.reading import StatusReader, read_history, read_plan, this_daemon
 from syncd.daemon.reloading import Reloads
 from syncd.daemon.restoring import read_deleted, restore
+from syncd.daemon.snapshot import brief
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
 from syncd.reconcile.recoveries import COMING
@@ -109,6 +110,7 @@ class _Control:
         self._reloads = reloads
         self._syncs = Syncs(app)
         self._daemon = this_daemon(started_at=app.clock())
+        self._status = StatusReader(app.db)
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=_BODY_MAX_BYTES, middlewares=[_owned, _told])
@@ -134,18 +136,19 @@ class _Control:
         await health.check(self._app.db)
         return web.json_response({"health": "ok"})
 
-    async def status(self, _: web.Request) -> web.Response:
+    async def status(self, request: web.Request) -> web.Response:
+        """Tell how everybody is; `brief`: no mailboxes at rest, `watch`: it is asked again and again."""
         app = self._app
-        status = await read_status(
-            app.db,
+        status = await self._status.read(
             app.config,
             now=app.clock(),
             daemon=self._daemon,
             activities=app.activities,
             config_state=app.config_state,
             hooks=app.hooks.status() if app.hooks is not None else (),
+            is_watched="watch" in request.query,
         )
-        return _json(STATUS_JSON, status)
+        return _json(STATUS_JSON, brief(status) if "brief" in request.query else status)
 
     async def plan(self, _: web.Request) -> web.Response:
         return _json(PLAN_JSON, await read_plan(self._app.db, self._app.config, now=self._app.clock()))

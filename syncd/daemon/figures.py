@@ -201,7 +201,7 @@ class Meter:
             runs=runs,
             tally=tally,
             is_login_refused=runs.is_failing and activity.is_refused,
-            is_push=not runs.is_failing and activity.mode.startswith("push"),
+            is_push=not runs.is_failing and activity.link is not None and activity.link.has_push,
             logins=activity.logins,
             refusals=activity.refusals,
             succeeded_at=max(known, default=None),

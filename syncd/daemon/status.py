@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+FORMAT = 1
+"""Of `Status`: raised when a field of it changes its meaning or goes, not when one comes."""
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
@@ -28,34 +31,98 @@ class ConfigStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Say how far somebody is with all that there is to do, and how fast; what is done equals the total at rest.
+
+    bytes_total 0: sizes are not counted. messages_s, bytes_s: of the last half minute, None while nobody can say.
+    eta_s: how long the rest takes at that rate; None: nobody can say.
+    """
+
+    messages_done: int = 0
+    messages_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    messages_s: float | None = None
+    bytes_s: float | None = None
+    eta_s: float | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return self.messages_done >= self.messages_total
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """Describe a connection to a server, with is_open false that of the last session of POP3.
+
+    tls_version None: nothing is encrypted. changes_by: how changes are learnt, `qresync`, `condstore` or `listing`,
+    which is to compare everything; None for POP3.
+    """
+
+    since_at: float
+    is_open: bool
+    tls_version: str | None
+    changes_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewsStatus:
+    """Say how news of a server arrives: pushed for one mailbox, None for no one now, and polled for the others.
+
+    can_push: the server offers it. why_polled: `pop3`, `no_idle`, `one_mailbox_per_connection`, None where nothing is
+    polled for news, or nobody knows. next_poll_at None: one is under way, or no daemon runs.
+    """
+
+    can_push: bool
+    pushed: str | None
+    polled: int
+    why_polled: str | None
+    poll_interval_s: float
+    next_poll_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxStatus:
-    """Count a mailbox on its server; fetched: those whose body is in the store."""
+    """Count a mailbox on its server; fetched: those whose body is in the store. changes_by: as of a connection."""
 
     name: str
     messages: int
     fetched: int
     error: str | None
+    changes_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """Describe an account. doing, since_at, mode, retry_at, done and total say nothing while no daemon runs.
+    """Describe an account. doing, since_at, connection, retry_at, done and total say nothing while no daemon runs.
 
     done, total: how far it is with what it is doing, in messages; total 0 where that is not counted.
-    lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row.
+    lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row, the first of which was
+    at failing_since_at. cause: `errors.Cause` of the error, and remedy: what a person can do.
     """
 
     name: str
     type: str
+    server: str
+    security: str
     doing: str
     since_at: float | None
-    mode: str
+    connection: ConnectionStatus | None
+    news: NewsStatus
     succeeded_at: float | None
     lag_s: float | None
     error: str | None
+    cause: str | None
+    remedy: str | None
     failed_at: float | None
+    failing_since_at: float | None
     failures: int
     retry_at: float | None
+    messages: int
+    mailbox_count: int
+    set_aside: int
+    held: int
+    progress: Progress
     mailboxes: tuple[MailboxStatus, ...]
     done: int = 0
     total: int = 0
@@ -65,8 +132,8 @@ class AccountStatus:
 class ReplicaStatus:
     """Count a device's copy of a mailbox. waiting: server changes to come; the others: not yet synced.
 
-    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held. is_gone: the server
-    has the mailbox no more, and its directory is still there.
+    missing: not found at one look; deleted: nor at a second, and on its way to the server, or held. flagged: files with
+    other flags than the server has. is_gone: the server has the mailbox no more, and its directory is still there.
     """
 
     account: str
@@ -78,7 +145,13 @@ class ReplicaStatus:
     missing: int
     deleted: int
     edited: int
+    flagged: int = 0
     is_gone: bool = False
+
+    @property
+    def unsynced(self) -> int:
+        """Count the files with changes of the device that its server has not heard of."""
+        return self.new + self.missing + self.deleted + self.edited + self.flagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +160,9 @@ class DeviceStatus:
 
     state: active, away (its root is not there), foreign (not ours), adopting (being compared), or new.
 
-    lag_s: 0 while nothing waits, else seconds since the last delivery; None: something waits and nothing came yet.
-    done, total: as of an account.
+    waiting: server changes to come; unsynced: changes of its own that servers have not heard of.
+    lag_s: 0 while nothing waits, else seconds since the oldest of what waits, at most; None: nobody can say.
+    done, total, cause, remedy: as of an account.
     """
 
     name: str
@@ -98,9 +172,17 @@ class DeviceStatus:
     since_at: float | None
     settled_at: float | None
     waiting: int
+    unsynced: int
+    held: int
     lag_s: float | None
     error: str | None
+    cause: str | None
+    remedy: str | None
+    failing_since_at: float | None
     retry_at: float | None
+    messages: int
+    mailbox_count: int
+    progress: Progress
     replicas: tuple[ReplicaStatus, ...]
     done: int = 0
     total: int = 0
@@ -174,9 +256,29 @@ class HookStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Say one thing that is not well, and what to do; needs_person: it does not end by itself.
+
+    kind: daemon_down, account_failing, device_failing, device_away, device_foreign, held, config_refused, set_aside,
+    restart_needed, mailbox_failing or hook_failing. name: of the account, device or hook. since_at: None where nobody
+    knows.
+    """
+
+    kind: str
+    name: str | None
+    text: str
+    remedy: str | None
+    needs_person: bool
+    since_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Hold what `syncd status` shows. Times are seconds since 1970; daemon and config are None while none runs.
 
+    format: a number that rises when a field changes its meaning or goes. findings: what is not well, the most important
+    first. changed_at: when the last message of all was changed. counted_at: when what is counted was read from the
+    store. store_used_at: while no daemon runs, when one, or another command that changes something, ended last.
     hooks: those that are configured; none while no daemon runs.
     """
 
@@ -188,45 +290,26 @@ class Status:
     holds: tuple[HoldStatus, ...]
     config: ConfigStatus | None = None
     hooks: tuple[HookStatus, ...] = ()
+    format: int = FORMAT
+    findings: tuple[Finding, ...] = ()
+    changed_at: float | None = None
+    counted_at: float | None = None
+    store_used_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Say how far one account or device is: messages done of all that there are."""
+class Going:
+    """Say how far one account or device is with what it is doing."""
 
     kind: str
     name: str
     doing: str
-    done: int
-    total: int
+    progress: Progress
     error: str | None
 
 
-def progress_of(status: Status) -> tuple[Progress, ...]:
+def progress_of(status: Status) -> tuple[Going, ...]:
     """Return how far everybody is."""
-    accounts = (
-        Progress(
-            "account",
-            one.name,
-            one.doing,
-            done=sum(mailbox.fetched for mailbox in one.mailboxes),
-            total=sum(mailbox.messages for mailbox in one.mailboxes),
-            error=one.error,
-        )
-        for one in status.accounts
-    )
-    devices = (
-        Progress(
-            "device",
-            one.name,
-            one.doing,
-            done=sum(replica.delivered for replica in one.replicas),
-            total=max(
-                sum(replica.on_server for replica in one.replicas) if one.waiting else 0,
-                sum(replica.delivered for replica in one.replicas),
-            ),
-            error=one.error,
-        )
-        for one in status.devices
-    )
+    accounts = (Going("account", one.name, one.doing, one.progress, one.error) for one in status.accounts)
+    devices = (Going("device", one.name, one.doing, one.progress, one.error) for one in status.devices)
     return (*accounts, *devices)

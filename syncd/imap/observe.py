@@ -103,7 +103,14 @@ def choose_rung(
     capabilities: frozenset[str], selected: SelectResult, quirks: Quirks, *, enabled: frozenset[str]
 ) -> Rung:
     """Return the highest rung that a server has shown for a mailbox; an announcement alone is not enough."""
-    if selected.highestmodseq is None or not capabilities & {"CONDSTORE", "QRESYNC"}:
+    if selected.highestmodseq is None:
+        return Rung.LISTING
+    return offered_rung(capabilities, quirks, enabled=enabled)
+
+
+def offered_rung(capabilities: frozenset[str], quirks: Quirks, *, enabled: frozenset[str]) -> Rung:
+    """Return the highest rung that a server offers for mailboxes that have mod-sequences."""
+    if not capabilities & {"CONDSTORE", "QRESYNC"}:
         return Rung.LISTING
     if "QRESYNC" in enabled and not quirks.no_qresync:
         return Rung.QRESYNC

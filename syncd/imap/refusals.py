@@ -25,9 +25,10 @@ class CopyRefusedError(RefusedError):
 
 
 def said(text: RespText) -> str:
-    """Return a server's words for an error: one short printable line without addresses."""
+    """Return a server's words for an error, in quotes: one short printable line without addresses."""
     words = "".join(chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in text.text[: 4 * _TEXT_MAX])
-    return _ADDRESS.sub("<address>", words).strip()[:_TEXT_MAX]
+    words = _ADDRESS.sub("<address>", words).replace('"', "'").strip()
+    return f'"{words[:_TEXT_MAX]}"'
 
 
 def refusal(what: str, end: Tagged, *, reach: Reach | None = None) -> RefusedError:
@@ -39,4 +40,4 @@ def login_refusal(end: Tagged) -> RefusedError:
     """Return the error for a failed login: final unless the server's code says that waiting helps (RFC 5530)."""
     if end.text.code in _LOGIN_WAITS:
         return refusal("login", end)
-    return LoginRefusedError(f"login refused by the server: {said(end.text).rstrip('.')}", code=end.text.code)
+    return LoginRefusedError(f"login refused by the server: {said(end.text)}", code=end.text.code)

@@ -94,14 +94,20 @@ class IngestReport:
 
 
 async def ingest(
-    connection: Connection, custody: Custody, *, spool: Path, limits: IngestLimits | None = None
+    connection: Connection,
+    custody: Custody,
+    *,
+    spool: Path,
+    limits: IngestLimits | None = None,
+    on_plan: Callable[[int, int], None] = lambda messages, size_bytes: None,
 ) -> IngestReport:
     """Drain the maildrop of a connection that is logged in, and end the session.
 
     Any error drops the connection without QUIT; what was committed until then stays, and the next session goes on
-    from it. `spool`: existing directory for large bodies, to be emptied at start by its owner.
+    from it. `spool`: existing directory for large bodies, to be emptied at start by its owner. `on_plan` is called with
+    the number and the size of the messages that will be retrieved.
     """
-    session = _Session(connection, custody, spool, limits or IngestLimits())
+    session = _Session(connection, custody, spool, limits or IngestLimits(), on_plan)
     try:
         report = await session.run()
     except BaseException as error:
@@ -133,7 +139,15 @@ class _Tally:
 
 
 class _Session:
-    def __init__(self, connection: Connection, custody: Custody, spool: Path, limits: IngestLimits) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        custody: Custody,
+        spool: Path,
+        limits: IngestLimits,
+        on_plan: Callable[[int, int], None],
+    ) -> None:
+        self._on_plan = on_plan
         self._connection = connection
         self._custody = custody
         self._spool = spool
@@ -160,6 +174,7 @@ class _Session:
                 "the message is larger than max_message_size allows", reach=Reach.MESSAGE, temper=Temper.GIVE_UP
             )
             await self._fail(when_too_large(candidate, self._known.get(candidate.key)), error)
+        self._on_plan(len(plan.retrieve), sum(each.listed.size_bytes or 0 for each in plan.retrieve))
         await self._retrieve(plan.retrieve, Matcher(candidates, self._known))
         deletable = tally.deletable | {each.listed: self._known[each.key] for each in plan.delete}
         marked = await self._connection.delete(tuple(deletable))

@@ -57,6 +57,16 @@ def count_wanted_bodies(
     return int(conn.execute(select(func.count()).select_from(server_message).where(is_wanted)).scalar_one())
 
 
+def weigh_wanted_bodies(
+    conn: Connection, *, mailbox_id: int, uidvalidity: int, selections: Iterable[Selection], now: float
+) -> tuple[int, int]:
+    """Return how many messages `wanted_bodies` has in all, and how large they are together."""
+    is_wanted = _is_wanted(mailbox_id, uidvalidity, selections, now=now)
+    columns = func.count(), func.coalesce(func.sum(server_message.c.size_bytes), 0)
+    number, size_bytes = conn.execute(select(*columns).select_from(server_message).where(is_wanted)).one()
+    return int(number), int(size_bytes)
+
+
 def mailboxes_without_bodies(conn: Connection, *, account_id: int) -> frozenset[int]:
     """Return the mailboxes of an account that have messages without a body, wanted or not."""
     return frozenset(conn.execute(_WITHOUT_BODIES, {"of_account": account_id}).scalars())

@@ -12,7 +12,13 @@ from syncd.errors import StoreError
 from syncd.store import engines, migrate
 from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import translated
-from syncd.store.owner import FileOwner, make_private_directory, make_private_file, take_postgres_lock
+from syncd.store.owner import (
+    FileOwner,
+    last_used_at,
+    make_private_directory,
+    make_private_file,
+    take_postgres_lock,
+)
 from syncd.store.writer import Write, Writer, nothing, retrying
 
 T = TypeVar("T")
@@ -84,6 +90,12 @@ class Database:
             engine.dispose()
             raise
         return cls(engine, writer=None, owner=None, readers=1)
+
+    @staticmethod
+    def last_used_at(url: str) -> float | None:
+        """Return when somebody owned a store last, or wrote to it; None where that cannot be told."""
+        path = engines.sqlite_path(engines.parse_url(url))
+        return None if path is None else last_used_at(path)
 
     async def write(self, function: Callable[[Connection], T], *, weight_bytes: int = 0) -> T:
         """Return what `function` returned, once it is durable.
@@ -161,6 +173,6 @@ def _refuse_unreadable(path: Path) -> None:
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise StoreError(f"there is no store at {path}") from None
+        raise StoreError(f"there is no store at {path}: syncd has not run yet") from None
     except OSError as error:
         raise StoreError(f"the store {path} cannot be read: {error.strerror}") from error

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,17 @@ class FileOwner:
         os.close(self._fd)
 
 
+def last_used_at(path: Path) -> float | None:
+    """Return when the store at `path` was owned or written last, None where that cannot be told."""
+    # NOTE: the lock is touched when its owner comes and goes, the others tell of one that was killed in between.
+    times = []
+    for name in (f"{path.name}.lock", path.name, f"{path.name}-wal"):
+        with suppress(OSError):
+            found = path.with_name(name).stat()
+            times += [found.st_mtime] if found.st_size or name.endswith(".lock") else []
+    return max(times, default=None)
+
+
 def make_private_directory(path: Path) -> None:
     """Make the directory of a store, if there is none, so that only its owner can use it whatever the umask."""
     try:
@@ -63,7 +75,7 @@ def refuse_stranger(path: Path) -> None:
     try:
         owner = path.stat().st_uid
     except FileNotFoundError:
-        raise StoreError(f"there is no store at {path}") from None
+        raise StoreError(f"there is no store at {path}: syncd has not run yet") from None
     except OSError as error:
         raise StoreError(f"the store {path} cannot be looked at: {error.strerror}") from error
     if owner != os.geteuid():

@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from syncd.mail.tree import UNSYNCED, ReplicaState
 from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.schema import (
     account,
+    base_message,
     device,
+    history,
     mailbox,
     replica,
     replica_message,
@@ -37,7 +39,8 @@ class AccountReport:
 class MailboxReport:
     """Count a mailbox of the server tree: its messages, and those of them whose body is in the store.
 
-    is_gone: its server has it no more.
+    is_gone: its server has it no more. unlisted: how many more its server said to have when it was read first, while
+    not all of them were listed yet. has_modseq: the server keeps mod-sequences for it, as far as is known.
     """
 
     id: int
@@ -48,6 +51,11 @@ class MailboxReport:
     messages: int
     fetched: int
     error: str | None
+    size_bytes: int = 0
+    fetched_bytes: int = 0
+    unlisted: int = 0
+    uidvalidity: int = 0
+    has_modseq: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,10 @@ class DeviceReport:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """Count a replica: files delivered, server changes it waits for, and by kind what its device did on its own."""
+    """Count a replica: files delivered, server changes it waits for, and by kind what its device did on its own.
+
+    flagged: files whose flags the device changed, and its server has not heard of it.
+    """
 
     device_id: int
     mailbox_id: int
@@ -73,6 +84,8 @@ class ReplicaReport:
     missing: int
     deleted: int
     edited: int
+    flagged: int = 0
+    delivered_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ class HoldReport:
 
 @dataclass(frozen=True, slots=True)
 class StoreReport:
-    """Hold one snapshot of everything that status shows."""
+    """Hold one snapshot of everything that status shows; changed_at: when the last message of all was changed."""
 
     accounts: tuple[AccountReport, ...]
     mailboxes: tuple[MailboxReport, ...]
@@ -96,6 +109,7 @@ class StoreReport:
     troubles: tuple[TroubleReport, ...]
     holds: tuple[HoldReport, ...]
     mailboxes_refused: tuple[RefusedMailbox, ...] = ()
+    changed_at: float | None = None
 
 
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
@@ -108,6 +122,7 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
         troubles=troubles(conn, limit=troubles_max),
         holds=held(conn),
         mailboxes_refused=tuple(refused_mailboxes(conn)),
+        changed_at=conn.execute(_LAST_CHANGE).scalar_one_or_none(),
     )
 
 
@@ -151,6 +166,10 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
             server_message.c.mailbox_id,
             func.count().label("messages"),
             func.count(server_message.c.body_id).label("fetched"),
+            func.sum(server_message.c.size_bytes).label("size_bytes"),
+            func.sum(case((server_message.c.body_id.is_(None), 0), else_=server_message.c.size_bytes)).label(
+                "fetched_bytes"
+            ),
         )
         .where(server_message.c.gone_at.is_(None))
         .group_by(server_message.c.mailbox_id)
@@ -158,7 +177,7 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
     )
     is_on_device = exists().where(replica.c.mailbox_id == mailbox.c.id)
     query = (
-        select(mailbox, live.c.messages, live.c.fetched)
+        select(mailbox, live.c.messages, live.c.fetched, live.c.size_bytes, live.c.fetched_bytes)
         .outerjoin(live, live.c.mailbox_id == mailbox.c.id)
         .where(or_(mailbox.c.gone_at.is_(None), is_on_device))
     )
@@ -172,6 +191,11 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
             messages=row.messages or 0,
             fetched=row.fetched or 0,
             error=row.error,
+            size_bytes=int(row.size_bytes or 0),
+            fetched_bytes=int(row.fetched_bytes or 0),
+            unlisted=0 if row.is_listed else max(row.exists_count - (row.messages or 0), 0),
+            uidvalidity=row.uidvalidity,
+            has_modseq=row.highestmodseq is not None or not row.is_listed,
         )
 
 
@@ -184,9 +208,16 @@ def device_reports(conn: Connection) -> Iterator[DeviceReport]:
 def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
     waiting = waiting_by_replica(conn)
     unsynced = unsynced_by_replica(conn)
-    delivered = func.sum(_one_where(replica_message.c.state.in_({ReplicaState.PRESENT, ReplicaState.MOVING})))
+    flagged = flagged_by_replica(conn)
+    is_there = replica_message.c.state.in_({ReplicaState.PRESENT, ReplicaState.MOVING})
     query = (
-        select(replica.c.id, replica.c.device_id, replica.c.mailbox_id, delivered.label("delivered"))
+        select(
+            replica.c.id,
+            replica.c.device_id,
+            replica.c.mailbox_id,
+            func.sum(_where(is_there, 1)).label("delivered"),
+            func.sum(_where(is_there, replica_message.c.size_bytes)).label("delivered_bytes"),
+        )
         .outerjoin(replica_message, replica_message.c.replica_id == replica.c.id)
         .where(replica.c.selection != LEFT)
         .group_by(replica.c.id, replica.c.device_id, replica.c.mailbox_id)
@@ -202,6 +233,8 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
             missing=kinds.get(ReplicaState.MISSING, 0),
             deleted=kinds.get(ReplicaState.DELETED, 0),
             edited=kinds.get(ReplicaState.EDITED, 0),
+            flagged=flagged.get(row.id, 0),
+            delivered_bytes=int(row.delivered_bytes or 0),
         )
 
 
@@ -230,5 +263,25 @@ def unsynced_by_replica(conn: Connection) -> Mapping[int, Mapping[str, int]]:
     return found
 
 
-def _one_where(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return case((condition, 1), else_=0)
+def flagged_by_replica(conn: Connection) -> Mapping[int, int]:
+    """Count by replica the files whose flags the device changed since its server heard of it last."""
+    files, base = replica_message.c, base_message.c
+    query = (
+        select(replica.c.id, func.count().label("number"))
+        .join(replica_message, and_(files.replica_id == replica.c.id, files.version > replica.c.replica_cursor))
+        .join(base_message, and_(base.replica_id == replica.c.id, base.message_id == files.message_id))
+        .where(
+            replica.c.version > replica.c.replica_cursor,
+            files.state == ReplicaState.PRESENT,
+            files.flags != base.flags,
+        )
+        .group_by(replica.c.id)
+    )
+    return {row.id: row.number for row in conn.execute(query)}
+
+
+def _where(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+    return case((condition, value), else_=0)
+
+
+_LAST_CHANGE = select(history.c.at).order_by(history.c.id.desc()).limit(1)

@@ -1,11 +1,39 @@
 """Floor 4: what each task is doing, and how it has fared, for status, metrics and watchdog; no mail depends on it."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from syncd.errors import LoginRefusedError, SecretError, SyncdError, Temper
+from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
+from syncd.sync.pace import Pace
+from syncd.sync.wakes import Wake
+
+IDLE = "idle"
+"""What a task does that has nothing left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Say how an account is connected, or was in its last session: since when, how encrypted, how changes are learnt.
+
+    tls_version: as the TLS library calls it; None: not encrypted. rung: `imap.observe.Rung` in lower case, None for
+    POP3. has_push: whether the server tells of news by itself.
+    """
+
+    since: float
+    tls_version: str | None
+    rung: str | None = None
+    has_push: bool = False
+    is_open: bool = True
+
+    @classmethod
+    def over(
+        cls, encryption: ssl.SSLObject | None, since: float, *, rung: str | None = None, has_push: bool = False
+    ) -> Self:
+        """Return what a connection is of which this is the encryption."""
+        return cls(since, None if encryption is None else encryption.version(), rung, has_push)
 
 
 @dataclass(slots=True)
@@ -18,8 +46,24 @@ class Activity:
     total: int = 0
     error: str | None = None
     retry_at: float | None = None
-    mode: str = ""
-    """How news of the server arrives: push or poll, and why."""
+    cause: Cause | None = None
+    """What kind of thing the error is, where it ended a run."""
+    failing_since: float | None = None
+    """When the first run ended with an error since it was idle last: to be let in again is not to be well."""
+    link: Link | None = None
+    """None: not connected; it stays after a session of POP3."""
+    watched: str | None = None
+    """The mailbox of which the server tells news by itself."""
+    demoted: dict[int, str] = field(default_factory=dict)
+    """By mailbox id, the rung to which a server that contradicted itself fell there."""
+    polls_at: float | None = None
+    """When the server is asked next without a cause, as of the last rest."""
+    expected: tuple[int, int] = (0, 0)
+    """Messages and bytes that a maildrop had to give when its session began, and `taken`: those that it gave since."""
+    taken: tuple[int, int] = (0, 0)
+    pace: Pace = field(default_factory=Pace)
+    wake: Wake | None = None
+    """What wakes a device, and knows since when it was to be woken."""
     succeeded_at: float | None = None
     """When all that a server has was read last, which the store may have of some time before."""
     is_refused: bool = False
@@ -38,6 +82,8 @@ class Activity:
     def now(self, doing: str, at: float, *, done: int = 0, total: int = 0) -> None:
         """Say what is being done, and how far it is when that can be counted."""
         self.doing, self.since, self.done, self.total = doing, at, done, total
+        if doing == IDLE:
+            self.failing_since = None
 
     def logged_in(self) -> None:
         """Note that a server let it in: what went wrong before is over."""
@@ -45,13 +91,14 @@ class Activity:
         self.recovered()
 
     def recovered(self) -> None:
-        """Note that what went wrong before is over."""
-        self.error = self.retry_at = None
+        """Note that what went wrong before is over, as far as it is known yet."""
+        self.error = self.retry_at = self.cause = None
         self.is_lasting = self.lacks_password = False
 
     def failed(self, error: Exception, text: str, *, retry_at: float) -> None:
-        """Note that a run ended with an error, and its text for people."""
-        self.error, self.retry_at = text, retry_at
+        """Note that a run ended with an error, and its text for people; `now` said what is done about it."""
+        self.error, self.retry_at, self.cause = text, retry_at, cause_of(error)
+        self.failing_since = self.since if self.failing_since is None else self.failing_since
         self.is_refused = isinstance(error, LoginRefusedError)
         self.is_lasting = isinstance(error, SyncdError) and error.temper is Temper.GIVE_UP
         self.lacks_password = isinstance(error, SecretError) or (self.is_refused and self.is_lasting)
@@ -60,7 +107,29 @@ class Activity:
 
     def successor(self) -> Self:
         """Return what describes the task that takes its place: it begins, and what was so far is no less true."""
-        return replace(self, doing="starting", since=0.0, done=0, total=0, retry_at=None, mode="", rests_s=None)
+        return replace(
+            self,
+            doing="starting",
+            since=0.0,
+            done=0,
+            total=0,
+            retry_at=None,
+            rests_s=None,
+            link=None,
+            watched=None,
+            polls_at=None,
+            demoted={},
+            pace=Pace(),
+        )
+
+    def expect(self, messages: int, size_bytes: int) -> None:
+        """Note that a maildrop has so much to give, none of which was taken yet."""
+        self.expected, self.taken = (messages, size_bytes), (0, 0)
+
+    def took(self, at: float, messages: int, size_bytes: int) -> None:
+        """Note that so much of what is expected was taken."""
+        self.taken = self.taken[0] + messages, self.taken[1] + size_bytes
+        self.pace.add(at, messages, size_bytes)
 
     @contextmanager
     def resting(self, doing: str, at: float, *, at_most_s: float) -> Iterator[None]:

@@ -75,10 +75,10 @@ class BodyBatches:
         *,
         encoder: Encoder,
         recent: RecentBodies,
-        on_commit: Callable[[int], None],
+        on_commit: Callable[[int, int], None],
         clock: Callable[[], float],
     ) -> None:
-        """Call `on_commit` with the number of messages after each batch."""
+        """Call `on_commit` with the number and the size of messages after each batch."""
         self._db = db
         self._mailbox_id = mailbox_id
         self._encoder = encoder
@@ -133,7 +133,7 @@ class BodyBatches:
         for body_id, body in zip(ids, batch, strict=True):
             if isinstance(body.content, bytes):
                 self._recent.put(body_id, body.content)
-        self._on_commit(len(batch))
+        self._on_commit(len(batch), sum(body.size_bytes for body in batch))
 
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())

@@ -147,6 +147,7 @@ class Device:
             rule=rule,
         )
         self.requests = Requests(wakes.device(name))
+        activity.wake = self._wake = wakes.device(name)
         self._adoptions = Adoptions()
 
     @property
@@ -281,7 +282,7 @@ class Device:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
             if self._at_rest and self._is_quiet and not changes.pending and (is_as_it_was or not is_to_look):
-                self.requests.answer()
+                self._answer()
                 continue
             if is_to_look:
                 await self._hurry()
@@ -304,8 +305,12 @@ class Device:
             elif not self._rounds.is_put_off:
                 if self._is_quiet:
                     await self._at_rest.end()
-                self.requests.answer()
+                self._answer()
                 self._activity.now("idle", self._clock())
+
+    def _answer(self) -> None:
+        self._wake.answered()
+        self.requests.answer()
 
     @property
     def _is_quiet(self) -> bool:

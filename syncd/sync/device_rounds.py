@@ -239,7 +239,9 @@ class DeviceRounds:
     async def _round(
         self, row: DeviceRow, served: Served, progress: "_Progress", shifted_upto: Mapping[int, int]
     ) -> ReplicaResult:
-        self._activity.now(f"delivering {served.where}", self._clock(), done=progress.done, total=progress.total)
+        now = self._clock()
+        self._activity.now(f"delivering {served.where}", now, done=progress.done, total=progress.total)
+        self._activity.pace.begin(now)
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
         policy = policy_of(
@@ -259,6 +261,7 @@ class DeviceRounds:
             self._wakes.account(served.account).set()  # the device may have changed files before that
             raise
         progress.done += result.planned
+        self._activity.pace.add(self._clock(), result.planned)
         self._stale.update(result.stale)
         self._outgrown.note(served.replica.id, tried=policy.outgrown, outside=result.outside)
         if result.has_device_news:

@@ -19,13 +19,15 @@ from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.limits import Limits
+from syncd.imap.observe import offered_rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import quirks_of
 from syncd.log import log
+from syncd.mail.mailbox import from_wire
 from syncd.store import mailbox_changes, troubles, uploads
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
-from syncd.sync.activity import Activity
+from syncd.sync.activity import Activity, Link
 from syncd.sync.at_rest import AtRest
 from syncd.sync.imap_listing import is_as_known
 from syncd.sync.imap_mailbox_changes import ImapMailboxChanges
@@ -149,7 +151,7 @@ class ImapAccount:
                     log.warning("connection_lost", account=self._name, error=str(error))
                     is_again = True
                 finally:
-                    self._is_connected = False
+                    self._is_connected, self._activity.link = False, None
                     self._let_go()
                     await connection.aclose()
         except SyncdError as error:
@@ -169,8 +171,14 @@ class ImapAccount:
         except BaseException:
             await connection.aclose()
             raise
-        self._reading.begin(quirks_of(config.host, connection.capabilities))
-        self._activity.mode = "push" if "IDLE" in connection.capabilities else "poll: no IDLE"
+        quirks = quirks_of(config.host, connection.capabilities)
+        self._reading.begin(quirks)
+        self._activity.link = Link.over(
+            connection.encryption,
+            self._clock(),
+            rung=offered_rung(connection.capabilities, quirks, enabled=connection.enabled).name.lower(),
+            has_push="IDLE" in connection.capabilities,
+        )
         self._activity.logged_in()
         log.info("account_connected", account=self._name)
         return connection
@@ -228,6 +236,8 @@ class ImapAccount:
             self._reading.second_look_s(),
         )
         timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
+        self._activity.polls_at = self._clock() + self._timer.left_s
+        self._activity.watched = _watched(connection)
         with self._timer.waking(wake), self._activity.resting("idle", self._clock(), at_most_s=timeout_s):
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
         return False
@@ -250,6 +260,13 @@ class ImapAccount:
         """Give back what only a busy account needs."""
         self._encoder.rest()
         self._recent.rest()
+
+
+def _watched(connection: ImapConnection) -> str | None:
+    """Return the name of the mailbox of which the server tells news while we rest."""
+    if "IDLE" not in connection.capabilities or connection.selected is None:
+        return None
+    return str(from_wire(connection.selected, None))
 
 
 def _hurry(conn: Connection, *, account_id: int) -> None:

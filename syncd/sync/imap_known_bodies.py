@@ -26,7 +26,7 @@ async def bind_known_bodies(
     mailbox: MailboxRow,
     wanted: Sequence[WantedBody],
     *,
-    on_commit: Callable[[int], None],
+    on_commit: Callable[[int, int], None],
 ) -> Sequence[WantedBody]:
     """Bind the bodies that are known to be those of these messages; return the messages that are to be fetched.
 
@@ -36,7 +36,7 @@ async def bind_known_bodies(
     if bound:
         await db.write(partial(_bind, mailbox_id=mailbox.id, bound=bound))
         log.info("bodies_bound", mailbox_id=mailbox.id, count=len(bound))
-        on_commit(len(bound))
+        on_commit(len(bound), sum(one.size_bytes for one in wanted if one.message_id in bound))
     return [one for one in wanted if one.message_id not in bound]
 
 

@@ -127,7 +127,7 @@ class ImapMailbox:
         )
         return await look.run(ceiling)
 
-    async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int], None]) -> None:
+    async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int, int], None]) -> None:
         """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
@@ -147,7 +147,7 @@ class ImapMailbox:
         await self._bind_known(wanted, on_commit=on_commit)
 
     async def fetch_bodies(
-        self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int], None]
+        self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int, int], None]
     ) -> bool:
         """Bring the next bodies that some device takes into the store, newest first; False when none was wanted."""
         uidvalidity = self._mailbox.cursor.uidvalidity
@@ -188,7 +188,7 @@ class ImapMailbox:
         return True
 
     async def _bind_known(
-        self, wanted: Sequence[WantedBody], *, on_commit: Callable[[int], None]
+        self, wanted: Sequence[WantedBody], *, on_commit: Callable[[int, int], None]
     ) -> Sequence[WantedBody]:
         """Give back what the server had lost, bind what is known, and return the rest."""
         left = await reclaim_lost(

@@ -258,6 +258,7 @@ class ImapPush:
         """Push one mailbox, and read it where the server was faster."""
         doing = f"pushing changes of {mailbox.name}"
         self._activity.now(doing, self._clock(), done=self._done, total=self._total)
+        self._activity.pace.begin(self._clock())
         result = RoundResult(0, 0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
@@ -273,6 +274,7 @@ class ImapPush:
                 unmoved=self._unmoved,
             )
             self._done += result.planned
+            self._activity.pace.add(self._clock(), result.planned)
             self._filled |= {one.to_id for one in result.moved if one.to_id is not None}
             if result.is_stale:
                 await self._look(observer, mailbox)

@@ -150,7 +150,10 @@ class ImapSteps:
         if not mailbox.is_listed:
             await observer.list_rows(only_newest=False)
         else:
-            self._ceilings[mailbox.id] = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            ceiling = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            self._ceilings[mailbox.id] = ceiling
+            if ceiling is not Rung.QRESYNC:
+                self._activity.demoted[mailbox.id] = ceiling.name.lower()
             self.seen.add(mailbox.id)
         now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
         has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
@@ -169,6 +172,7 @@ class ImapSteps:
     async def read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         """Fetch the newest bodies that devices take."""
         selections = await self.latecomers.selections(mailbox, now=self._clock())
+        self._activity.pace.begin(self._clock())
         return await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
 
     async def read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
@@ -178,6 +182,7 @@ class ImapSteps:
             complete_at = self._complete_at  # another one by the end if devices take something else by then
             selections = await self.latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
+            self._activity.pace.begin(self._clock())
             known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more.
@@ -189,8 +194,9 @@ class ImapSteps:
             await self._glance(observer.connection)
         return was_asked
 
-    def _on_commit(self, count: int) -> None:
+    def _on_commit(self, count: int, size_bytes: int) -> None:
         self._fetched += count
         self._activity.done = self._fetched
+        self._activity.pace.add(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self._name, count=count)
         self._on_change()

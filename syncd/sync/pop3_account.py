@@ -6,6 +6,7 @@ session is a chain of custody (`pop3.ingest`) whose links are the transactions b
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode
-from syncd.sync.activity import Activity
+from syncd.sync.activity import Activity, Link
 from syncd.sync.body_batches import encode_all, encoded_on_thread
 from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer
@@ -92,7 +93,6 @@ class Pop3Account:
     async def run(self) -> None:
         """Poll the maildrop until cancelled; raises what a session ended with."""
         try:
-            self._activity.mode = "poll"
             self._timer = timer = PollTimer(self._config.poll_interval_s, clock=self._clock)
             while True:
                 self._poll.clear()
@@ -107,6 +107,7 @@ class Pop3Account:
                     self._encoder.rest()
                     self._recent.rest()
                 left_s = timer.left_s
+                self._activity.polls_at = self._clock() + left_s
                 with timer.waking(self._poll), self._activity.resting("idle", self._clock(), at_most_s=left_s):
                     await self._sleep(left_s)
         except SyncdError as error:
@@ -140,6 +141,7 @@ class Pop3Account:
         connection = await wire.Connection.open(await endpoint_of(self._config), self._limits())
         async with connection:
             await connection.login(self._config.username, await self._password())
+            self._activity.link = link = Link.over(connection.encryption, self._clock())
             self._activity.logged_in()
             inbox = await self._inbox()
             keeper = _Keeper(
@@ -152,8 +154,18 @@ class Pop3Account:
                 clock=self._clock,
             )
             limits = IngestLimits(max_tries=custody.TRIES_MAX)
-            report = await ingest(connection, keeper, spool=self._spool_directory, limits=limits)
+            try:
+                report = await ingest(
+                    connection, keeper, spool=self._spool_directory, limits=limits, on_plan=self._expect
+                )
+            finally:
+                self._activity.expect(0, 0)
+                self._activity.link = replace(link, is_open=False)
         return report.waiting
+
+    def _expect(self, messages: int, size_bytes: int) -> None:
+        self._activity.expect(messages, size_bytes)
+        self._activity.pace.begin(self._clock())
 
     def _limits(self) -> Limits:
         return Limits(message_bytes=self._config.max_message_size_bytes)
@@ -162,7 +174,8 @@ class Pop3Account:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
         return next(row for row in rows if row.name.is_inbox)
 
-    def _on_commit(self, count: int) -> None:
+    def _on_commit(self, count: int, size_bytes: int) -> None:
+        self._activity.took(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self.mailboxes.name, count=count)
         self.mailboxes.wake_devices()
 
@@ -178,7 +191,7 @@ class _Keeper:
         *,
         encoder: Encoder,
         recent: RecentBodies,
-        on_commit: Callable[[int], None],
+        on_commit: Callable[[int, int], None],
         clock: Callable[[], float],
     ) -> None:
         self._db = db
@@ -218,7 +231,7 @@ class _Keeper:
         for body_id, each in zip(ids, filter(_is_new, retrieved), strict=True):
             if each.body.octets is not None:
                 self._recent.put(body_id, each.body.octets)
-        self._on_commit(count)
+        self._on_commit(count, sum(body.size_bytes for body in batch))
         return retrieved
 
     async def deletion_asked(self, keys: Collection[str]) -> None:

@@ -77,7 +77,7 @@ def test_message_above_the_limit_is_told_and_stays_in_the_maildrop(make_daemon: 
 
     assert ended.returncode == 1
     assert "the message is larger than max_message_size allows" in shown
-    assert "not by itself" in shown
+    assert "not again by itself" in shown
     assert kept == ["uidl-1"]
     assert len(files(tmp_path / "laptop", "isp.INBOX")) == 2
     assert daemon.status()["troubles"] == []

@@ -49,7 +49,8 @@ def test_held_removals_are_shown_with_the_daemon_up_and_down(held: Daemon, tmp_p
         assert "work/INBOX: 35 removals on laptop, held for" in text
         assert "more messages were deleted within a short time than the guard allows" in text
         assert "syncd holds release ID" in text
-    assert "nothing of it happens until you decide: see syncd holds" in status.stdout
+    assert "things need you" in status.stdout
+    assert f"syncd holds release {listed[0]['id']}" in status.stdout
     assert "work/INBOX" in status.stdout
 
 
@@ -287,7 +288,10 @@ def test_slips_of_usage(make_daemon: MakeDaemon) -> None:
         assert daemon.syncd("holds", *arguments).returncode == 2, arguments
     ended = daemon.syncd("holds", "release", "1")
 
-    assert (ended.returncode, ended.stderr) == (1, f"syncd: there is no store at {daemon.store}\n")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"syncd: there is no store at {daemon.store}: syncd has not run yet\n",
+    )
     assert not daemon.store.exists()
 
 

@@ -262,5 +262,5 @@ def test_sync_in_a_terminal_shows_bars(dovecot: Dovecot, mail_user: str, make_da
         os.close(ours)
 
     assert process.wait(timeout=60) == 0
-    assert re.search(rb"\d+/1500", shown)
+    assert re.search(rb"\d+ of 1,500 messages", shown)
     assert b"everything is synced" in shown

@@ -33,9 +33,9 @@ def test_started_daemon_brings_mail_to_every_device_and_reports_it(
 
     assert daemon_of(status)["pid"] > 0
     work, isp = status["accounts"]
-    assert (work["name"], work["mode"], work["error"]) == ("work", "push", None)
+    assert (work["name"], work["news"]["pushed"], work["error"]) == ("work", "INBOX", None)
     assert work["lag_s"] < 60
-    assert (isp["name"], isp["mode"], isp["error"]) == ("isp", "poll", None)
+    assert (isp["name"], isp["news"]["why_polled"], isp["error"]) == ("isp", "pop3", None)
     laptop = status["devices"][0]
     assert (laptop["name"], laptop["state"], laptop["lag_s"], laptop["error"]) == ("laptop", "active", 0, None)
     inboxes = {one["account"]: one for one in laptop["replicas"] if one["mailbox"] == "INBOX"}

@@ -110,7 +110,7 @@ def test_kept_demo_can_be_looked_at_as_it_says_and_ends_without_a_trace(tmp_path
         process.terminate()
 
         assert process.wait(timeout=30) == 130
-    assert (status.returncode, status.stdout.count("active")) == (0, 3)
+    assert (status.returncode, status.stdout.count("  in sync; ")) == (0, 3)
     assert_gone(started, tmp_path)
 
 

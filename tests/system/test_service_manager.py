@@ -119,7 +119,7 @@ def test_manager_is_told_when_the_daemon_serves_how_it_is_and_that_it_stops(
     daemon.launch()
     ready = heard.wait_for("READY=1")
     health = daemon.request("GET", "/health")
-    error = "login refused by the server: Authentication failed; waiting does not help"
+    error = 'login refused by the server: "Authentication failed."; waiting does not help'
     heard.wait_for(f"STATUS=2 accounts, 1 idle, 1 failing: wrong: {error}; 2 devices, 2 idle")
     second = daemon.syncd("run")
     failed = heard.wait_for(f"STATUS=failed: {second.stderr.removeprefix('syncd: ').strip()}")

@@ -1,16 +1,19 @@
 """What status reads of a store, on both databases."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Table, insert, select, update
 
+from syncd.config.model import Config
 from syncd.mail.tree import ReplicaState
 from syncd.store import history
 from syncd.store.database import Database
 from syncd.store.report import account_ids, store_report
 from syncd.store.schema import (
     account,
+    base_message,
     body,
     device,
     journal,
@@ -22,6 +25,7 @@ from syncd.store.schema import (
 )
 from syncd.store.tallies import AccountTally, Deeds, DeviceTally, tallies
 from syncd.store.trouble_report import mailbox_errors, trouble_count
+from syncd.sync.wanted import wanted
 
 NOW = 1_700_000_000.0
 
@@ -119,12 +123,84 @@ def test_report_counts_messages_bodies_and_what_each_device_did(filled: Database
     assert (work.name, work.kind, work.succeeded_at, work.failures, work.error) == ("work", "imap", NOW, 2, "lost")
     inbox, old = sorted(report.mailboxes, key=lambda one: one.name)
     assert (inbox.messages, inbox.fetched, inbox.is_synced) == (10, 9, True)
+    assert (inbox.size_bytes, inbox.fetched_bytes, inbox.unlisted) == (30, 27, 0)
     assert (old.messages, old.fetched, old.is_synced) == (0, 0, False)
     (laptop,) = report.devices
     assert (laptop.name, laptop.state, laptop.settled_at) == ("laptop", "active", NOW)
     (copy,) = report.replicas
-    assert (copy.delivered, copy.waiting) == (3, 4)
+    assert (copy.delivered, copy.delivered_bytes, copy.waiting) == (3, 9, 4)
     assert (copy.new, copy.missing, copy.deleted, copy.edited) == (2, 2, 1, 1)
+
+
+def test_report_counts_the_files_whose_flags_the_device_changed(filled: Database) -> None:
+    """Those of which its server has not heard, and that differ from what both agreed on; not our own deliveries."""
+
+    def agree(conn: Connection) -> None:
+        files = conn.execute(select(replica_message).where(replica_message.c.state == ReplicaState.PRESENT)).all()
+        for file, flags in zip(files, ("\\Seen", ""), strict=True):
+            conn.execute(
+                insert(base_message).values(replica_id=file.replica_id, message_id=file.message_id, flags=flags)
+            )
+
+    filled.write_now(agree)
+    unheard = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+    filled.write_now(lambda conn: conn.execute(update(replica).values(replica_cursor=100)).rowcount)
+    heard = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+
+    assert [report.replicas[0].flagged for report in (unheard, heard)] == [1, 0]
+
+
+def test_report_says_how_many_messages_are_not_listed_yet_and_when_something_changed_last(filled: Database) -> None:
+    """As its server counted them when it was read first; once all are listed there are no others."""
+
+    def change(conn: Connection, *, is_listed: bool) -> None:
+        conn.execute(update(mailbox).where(mailbox.c.name == "INBOX").values(exists_count=500, is_listed=is_listed))
+        history.tell(conn, [history.Happening("appear")], now=NOW + is_listed, origin=history.SERVER)
+
+    found = []
+    for is_listed in (False, True):
+        filled.write_now(partial(change, is_listed=is_listed))
+        report = filled.read_now(lambda conn: store_report(conn, troubles_max=10))
+        found.append((max(one.unlisted for one in report.mailboxes), report.changed_at))
+
+    assert found == [(490, NOW), (0, NOW + 1)]
+
+
+@pytest.mark.parametrize(
+    ("laptop", "phone", "expected"),
+    [
+        ({}, {}, {None: (494, 1482), "laptop": (494, 1482), "phone": (494, 1482)}),
+        ({}, {"max_size": "2B"}, {None: (494, 1482), "laptop": (494, 1482)}),
+        ({"max_age": "1d"}, {"max_size": "2B"}, {None: (3, 9), "laptop": (3, 9)}),
+        ({"accounts": []}, {"mailboxes": ["Old"]}, {}),
+    ],
+)
+def test_what_is_still_to_be_fetched_is_what_devices_take(
+    filled: Database, laptop: dict[str, object], phone: dict[str, object], expected: dict[str | None, tuple[int, int]]
+) -> None:
+    """Of what is not listed yet a device that takes everything takes everything; what is set aside is not asked for."""
+
+    def lack(conn: Connection) -> None:
+        young = server_message.c.uid.in_((2, 3, 4))
+        conn.execute(update(server_message).where(young).values(body_id=None, internaldate=int(NOW)))
+        conn.execute(update(server_message).where(~young).values(internaldate=0))
+        conn.execute(update(mailbox).where(mailbox.c.name == "INBOX").values(exists_count=500, uidvalidity=1))
+
+    filled.write_now(lack)
+    config = Config.model_validate(
+        {
+            "store": {"url": "sqlite:////tmp/none.db"},
+            "accounts": {"work": {"type": "imap", "host": "h", "username": "u", "password": "x"}},
+            "devices": {"laptop": {"path": "/srv/l", **laptop}, "phone": {"path": "/srv/p", **phone}},
+            "daemon": {"socket": "/tmp/none.sock"},
+        }
+    )
+
+    def ask(conn: Connection) -> dict[str | None, tuple[int, int]]:
+        found = wanted(conn, config, store_report(conn, troubles_max=10), now=NOW)
+        return {device: (one.messages, one.size_bytes) for (_, device), one in found.items()}
+
+    assert filled.read_now(ask) == expected
 
 
 def test_report_tells_which_troubles_end_by_themselves(filled: Database) -> None:

@@ -56,7 +56,7 @@ async def test_mailbox_that_the_server_refuses_is_kept_and_tried_again(tmp_path:
 
         assert_everywhere(house, user, "INBOX", "m")
         rows = {row.name: row.error for row in await house.rows(select(schema.mailbox_change))}
-        assert rows["Lists"] == "create refused by the server: no such names here"
+        assert rows["Lists"] == 'create refused by the server: "no such names here"'
         assert rows["a\x07"] == "no mailbox of this server can be called 'a\\x07'"
         assert rows[""] == "no mailbox of this server can be called ''"
         assert house.replica("laptop", "Lists").keys() == ["n"]

@@ -81,7 +81,7 @@ async def test_rename_that_the_server_refuses_waits(tmp_path: Path, user: Provid
         _rename(house, "laptop", "Lists", "Old")
         await house.settle()
         [row] = await house.rows(select(schema.mailbox_change))
-        assert (row.kind, row.name, row.error) == ("rename", "Old", "rename refused by the server: not this")
+        assert (row.kind, row.name, row.error) == ("rename", "Old", 'rename refused by the server: "not this"')
         assert sorted(user.flags("Lists")) == KEYS
         assert house.replica("phone", "Lists").keys() == KEYS == house.replica("laptop", "Old").keys()
 

@@ -222,7 +222,7 @@ async def test_refused_file_stays_and_is_told_once(tmp_path: Path, make_dovecot:
         assert len(user.flags()) == 9
         assert path.exists()
         rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
-        assert [row.error for row in rows] == ["append refused by the server: not this"]
+        assert [row.error for row in rows] == ['append refused by the server: "not this"']
 
         tap.refuses = lambda line: False
         await house.ask("work")

@@ -113,9 +113,9 @@ async def test_what_devices_did_to_mailboxes_is_planned_or_told_as_set_aside(tmp
         told = {one.mailbox: (one.device, one.uid, one.is_mailbox, one.error) for one in status.troubles}
         refused = (None, True)
         assert told == {
-            "New": ("laptop", *refused, "create refused by the server: not this"),
-            "Old": ("phone", *refused, "rename refused by the server: not this"),
-            "Empty": ("nas", *refused, "rename refused by the server: not this"),
+            "New": ("laptop", *refused, 'create refused by the server: "not this"'),
+            "Old": ("phone", *refused, 'rename refused by the server: "not this"'),
+            "Empty": ("nas", *refused, 'rename refused by the server: "not this"'),
         }
         assert all(one.retry_at is not None and one.retry_at > one.since_at for one in status.troubles)
         assert plan.effects == ()

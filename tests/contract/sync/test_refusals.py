@@ -122,7 +122,7 @@ async def test_mailbox_that_refuses_is_left_alone_while_the_others_go_on(tmp_pat
         await house.ask("work")
 
         assert sum(map(tap.refuses, tap.lines)) < len(names) - 1
-        assert await error_of(house, "m0") == "select refused by the server: not this"
+        assert await error_of(house, "m0") == 'select refused by the server: "not this"'
         tap.refuses = lambda line: False
         await house.settle()
         assert user.flags("m0") == {"in-m0": {SEEN}}
@@ -138,7 +138,7 @@ async def test_inbox_that_refuses_does_not_end_the_run(tmp_path: Path, user: Pro
         async with house_of(tmp_path, user, tap) as house:
             await house.ask("work")
             await house.until(lambda: house.replica("laptop", "Archive").keys() == ["other"])
-            assert await error_of(house, "INBOX") == "select refused by the server: not this"
+            assert await error_of(house, "INBOX") == 'select refused by the server: "not this"'
 
             tap.refuses = lambda line: False
             await house.until(lambda: house.replica("laptop").keys() == ["hidden"])

@@ -253,7 +253,7 @@ async def test_turned_away_at_the_door() -> None:
     async with serve(script) as served:
         error = await refused(served.endpoint, ConnectionLostError)
 
-    assert str(error).endswith("too many connections?")
+    assert str(error).endswith('"too many connections?"')
 
 
 async def test_preauth_needs_no_login() -> None:

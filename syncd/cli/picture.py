@@ -1,0 +1,373 @@
+"""What `syncd status` shows, as lines of text: first whether all is well, then everybody; pure.
+
+Theory. A picture is a head, which says what is not well and what to do, and sections of blocks, one for each account
+and device. A line that is a detail may go, and of a section blocks, where a screen is too small; `view` decides that.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
+from syncd.config.checks import is_loopback
+from syncd.daemon.status import (
+    AccountStatus,
+    DeviceStatus,
+    Finding,
+    HoldStatus,
+    ReplicaStatus,
+    Status,
+    TroubleStatus,
+)
+from syncd.errors import NO_USE_TO_WAIT
+
+BAD, WARN, GOOD, DIM, STRONG = "red", "yellow", "green", "dim", "bold"
+_CALM = frozenset({"idle", "not running", "waiting to try again"})
+_RUNGS = {"qresync": "QRESYNC", "condstore": "CONDSTORE", "listing": "full compare"}
+_WHY_POLLED = {
+    "pop3": "POP3 has no push",
+    "no_idle": "the server has no push (IDLE)",
+    "one_mailbox_per_connection": "IDLE tells of one mailbox",
+}
+_STALE_S = 2.0
+_FEW = 10
+_NAMES = 3
+_NAMED = {
+    "account_failing": "account",
+    "device_failing": "device",
+    "device_away": "device",
+    "device_foreign": "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line, or more where it does not fit; is_detail: the picture is right without it."""
+
+    text: str
+    style: str = ""
+    is_detail: bool = False
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What there is to say of one of a section."""
+
+    name: str
+    lines: tuple[Line, ...]
+    is_well: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Blocks below a title; noun: what one of them is. limit: how many are shown where all would fit.
+
+    are_well_or_not: blocks can be well at all.
+    """
+
+    title: str
+    noun: str
+    blocks: tuple[Block, ...]
+    limit: int | None = None
+    plural: str = ""
+    are_well_or_not: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The whole picture: groups of lines for each thing that is not well, and the sections."""
+
+    head: tuple[Line, ...]
+    findings: tuple[tuple[Line, ...], ...]
+    foot: tuple[Line, ...]
+    sections: tuple[Section, ...]
+
+
+def picture_of(status: Status, *, every_mailbox: bool = False) -> Picture:
+    """Return the picture; every_mailbox: also those of which there is nothing to tell but counts."""
+    replicas = [
+        (device, one)
+        for device in status.devices
+        for one in device.replicas
+        if every_mailbox or _is_interesting(one, is_working=_is_working(device))
+    ]
+    accounts = tuple(_account(one, status.at) for one in status.accounts)
+    devices = tuple(_device(one, status.at) for one in status.devices)
+    few = None if every_mailbox else _FEW
+    sections = (
+        Section("accounts", "account", accounts, are_well_or_not=True),
+        Section("devices", "device", devices, are_well_or_not=True),
+        Section("mailboxes", "mailbox", tuple(_replica(*each) for each in replicas), few, plural="mailboxes"),
+        Section("released", "hold", tuple(_hold(one, status.at) for one in status.holds if one.state != "held"), few),
+        Section("set aside", "message", tuple(_trouble(one, status.at) for one in status.troubles), few),
+    )
+    return Picture(
+        (Line(_headline(status), _head_style(status)),),
+        tuple(_findings(status)),
+        tuple(_foot(status)),
+        tuple(one for one in sections if one.blocks),
+    )
+
+
+def _headline(status: Status) -> str:
+    everybody = f"{count(len(status.accounts), 'account')}, {count(len(status.devices), 'device')}"
+    if status.daemon is None:
+        used = "" if status.store_used_at is None else f", which was used {ago(status.at - status.store_used_at)}"
+        return f"The daemon is not running; this is what the store remembers{used}"
+    needing = sum(one.needs_person for one in status.findings)
+    if needing:
+        order = ", the most important first" if needing > 1 else ""
+        return f"{count(needing, 'thing')} {'needs' if needing == 1 else 'need'} you{order}:"
+    if status.findings:
+        return "Nothing needs you; this is tried again by itself:"
+    change = "" if status.changed_at is None else f"; last change {ago(status.at - status.changed_at)}"
+    return f"{_busy(status) or 'All well'}: {everybody}{change}"
+
+
+def _busy(status: Status) -> str:
+    """Say how far the one is that takes longest, if somebody is at work that can be counted."""
+    everybody: tuple[AccountStatus | DeviceStatus, ...] = (*status.accounts, *status.devices)
+    working = [one for one in everybody if _is_working(one)]
+    if not working:
+        return ""
+    last = max(working, key=lambda one: (one.progress.eta_s or 0.0, -share(one.progress)))
+    left = last.progress.eta_s
+    said = "" if left is None else f", {age(max(left, 1.0))} left"
+    return f"All well, and at work ({last.name} at {int(share(last.progress) * 100)} %{said})"
+
+
+def _head_style(status: Status) -> str:
+    if status.daemon is None or any(one.needs_person for one in status.findings):
+        return f"{STRONG} {BAD}"
+    return f"{STRONG} {WARN if status.findings else GOOD}"
+
+
+def _findings(status: Status) -> Iterator[tuple[Line, ...]]:
+    """Yield what is not well, each with what to do; what is the same of several once."""
+    waits: dict[tuple[str, str | None], float | None] = {
+        **{("account_failing", one.name): one.retry_at for one in status.accounts},
+        **{("device_failing", one.name): one.retry_at for one in status.devices},
+        **{("hook_failing", one.name): one.retry_at for one in status.hooks},
+    }
+    found = [one for one in status.findings if one.kind != "daemon_down"]
+    if status.daemon is None:
+        yield tuple(_to_do(one.remedy) for one in status.findings if one.kind == "daemon_down")
+    was_needing = False
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for one in found:
+        groups.setdefault((one.kind, one.text), []).append(one)
+    for (kind, text), alike in groups.items():
+        first = alike[0]
+        if was_needing and not first.needs_person:
+            yield (Line("and this is tried again by itself:", f"{STRONG} {WARN}"),)
+        was_needing = first.needs_person
+        since = [] if first.since_at is None else [f"for {age(status.at - first.since_at)}"]
+        retry_at = waits.get((kind, first.name))
+        again = [] if retry_at is None else [f"again {when(retry_at - status.at)}"]
+        times = f" ({', '.join(since + again)})" if since or again else ""
+        said = shown(text if first.remedy is None else text.removesuffix(NO_USE_TO_WAIT))
+        if kind == "config_refused":
+            said = text.partition(":")[0]  # all its problems follow, each as a line
+        yield (
+            Line(f"{_whose(kind, alike)}{said}{times}", BAD if first.needs_person else WARN, indent=2),
+            *(_problems(status) if kind == "config_refused" else ()),
+            *((_to_do(first.remedy),) if first.remedy is not None else ()),
+        )
+
+
+def _problems(status: Status) -> Iterator[Line]:
+    if status.config is not None:
+        yield from (Line(shown(problem), BAD, indent=4) for problem in status.config.problems)
+
+
+def _whose(kind: str, alike: Sequence[Finding]) -> str:
+    """Name those of whom it is said, where the text does not."""
+    if kind not in _NAMED:
+        return ""
+    names = [one.name for one in alike if one.name is not None]
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{_NAMED[kind]}{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMES])}{more}: "
+
+
+def _to_do(remedy: str | None) -> Line:
+    return Line(f"-> {shown(remedy or '')}", STRONG, indent=4)
+
+
+def _foot(status: Status) -> Iterator[Line]:
+    daemon = status.daemon
+    if daemon is not None:
+        said = f"the daemon runs for {age(status.at - daemon.started_at)} (pid {daemon.pid}, version {daemon.version})"
+        yield Line(said, DIM, is_detail=True)
+    if status.counted_at is not None and status.at - status.counted_at > _STALE_S:
+        yield Line(f"messages were counted {ago(status.at - status.counted_at)}", DIM, is_detail=True)
+
+
+# Accounts and devices.
+
+
+def _is_working(one: AccountStatus | DeviceStatus) -> bool:
+    return one.doing not in _CALM and one.error is None and not one.progress.is_done
+
+
+def _account(one: AccountStatus, at: float) -> Block:
+    is_well = one.error is None
+    lines = [
+        *(_failing(one, at) if one.error is not None else _account_state(one)),
+        Line(f"{shown(one.server)}, {_connected(one, at)}", DIM, is_detail=True),
+    ]
+    if one.connection is not None:
+        lines.append(Line(_news(one, at), DIM, is_detail=True))
+    return Block(one.name, tuple(lines), is_well)
+
+
+def _account_state(one: AccountStatus) -> Iterator[Line]:
+    mail = f"{count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
+    if _is_working(one):
+        yield from _working(one)
+        return
+    state = "never in sync yet" if one.lag_s is None else f"in sync {ago(one.lag_s)}"
+    doing = "" if one.doing in _CALM else f"{shown(one.doing)}; "
+    style = GOOD if one.doing == "idle" and one.lag_s is not None else ""
+    yield Line(f"{doing}{state}; {mail}{_left_over(one)}", style)
+
+
+def _left_over(one: AccountStatus) -> str:
+    parts = [f"{one.set_aside:,} set aside"] if one.set_aside else []
+    parts += [f"{one.held:,} held"] if one.held else []
+    return "".join(f"; {part}" for part in parts)
+
+
+def _failing(one: AccountStatus | DeviceStatus, at: float) -> Iterator[Line]:
+    since = "" if one.failing_since_at is None else f" for {age(at - one.failing_since_at)}"
+    again = "" if one.retry_at is None else f"; tried again {when(one.retry_at - at)}"
+    last = ""
+    if isinstance(one, AccountStatus):
+        last = "; never in sync yet" if one.lag_s is None else f"; last in sync {ago(one.lag_s)}"
+    yield Line(f"FAILING{since}{again}{last}", BAD)
+
+
+def _working(one: AccountStatus | DeviceStatus) -> Iterator[Line]:
+    is_waiting = one.doing == "idle"  # so what it did lately is no speed
+    progress = replace(one.progress, messages_s=None, bytes_s=None) if is_waiting else one.progress
+    yield Line(f"{bar(progress)} {at_work(one.doing, progress)}", STRONG)
+    yield Line(f"{amounts(progress)}; {speed(progress)}")
+
+
+def _connected(one: AccountStatus, at: float) -> str:
+    link = one.connection
+    plain = "not encrypted (it is this machine)" if is_loopback(one.server.rpartition(":")[0]) else "NOT ENCRYPTED"
+    if link is None:
+        return {"implicit": "TLS", "starttls": "STARTTLS"}.get(one.security, plain) + "; not connected"
+    how = plain if link.tls_version is None else tls(link.tls_version)
+    how += " by STARTTLS" if one.security == "starttls" else ""
+    if not link.is_open:
+        return f"{how}, last connected {ago(at - link.since_at)}"
+    rung = f"; changes by {_rungs(one, link.changes_by)}" if link.changes_by is not None else ""
+    return f"{how}, connected for {age(at - link.since_at)}{rung}"
+
+
+def _rungs(one: AccountStatus, best: str) -> str:
+    lower = [each.changes_by for each in one.mailboxes if each.changes_by not in {None, best}]
+    said = [
+        f", {count(lower.count(rung), 'mailbox', 'mailboxes')} by {_RUNGS[rung]}" for rung in _RUNGS if rung in lower
+    ]
+    return f"{_RUNGS.get(best, best)}{''.join(said)}"
+
+
+def _news(one: AccountStatus, at: float) -> str:
+    news = one.news
+    soon = "" if news.next_poll_at is None else f", next {when(news.next_poll_at - at)}"
+    every = f"every {age(news.poll_interval_s)}{soon}"
+    why = _WHY_POLLED.get(news.why_polled or "")
+    because = "" if why is None else f" ({why})"
+    if news.can_push and news.pushed is None:
+        return f"news by push (IDLE) once it is at rest, and by poll {every}"
+    if news.pushed is None:
+        return f"news by poll {every}{because}"
+    others = f", {count(news.polled, 'other')} by poll {every}" if news.polled else f"; all is looked at {every}"
+    return f"news of {shown(news.pushed)} by push (IDLE){others}{because}"
+
+
+def _device(one: DeviceStatus, at: float) -> Block:
+    is_away = one.state in {"away", "foreign"}
+    is_well = one.error is None and not is_away
+    lines = [*_device_state(one, at), Line(shown(one.path), DIM, is_detail=True)]
+    return Block(one.name, tuple(lines), is_well)
+
+
+def _device_state(one: DeviceStatus, at: float) -> Iterator[Line]:
+    mail = f"{count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
+    pending = _pending(one)
+    if one.state in {"away", "foreign"}:
+        since = "" if one.failing_since_at is None else f" for {age(at - one.failing_since_at)}"
+        again = "" if one.retry_at is None else f"; looked for again {when(one.retry_at - at)}"
+        last = "" if one.settled_at is None else f"; last written {ago(at - one.settled_at)}"
+        yield Line(f"{'AWAY' if one.state == 'away' else 'NOT OURS'}{since}{again}{last}", BAD)
+        yield Line(f"{mail}{pending}")
+    elif one.error is not None:
+        yield from _failing(one, at)
+        yield Line(f"{mail}{pending}")
+    elif _is_working(one) or (one.doing == "idle" and not one.progress.is_done):
+        yield from _working(one)
+        if one.unsynced or one.held:
+            yield Line(pending.removeprefix("; "))
+    else:
+        is_at_rest = not (one.waiting or one.unsynced) and one.doing in _CALM
+        state = "in sync" if is_at_rest else "behind" if one.doing in _CALM else shown(one.doing)
+        state = f"{state}, being compared" if one.state == "adopting" else state
+        style = GOOD if is_at_rest and one.doing == "idle" else ""
+        yield Line(f"{'not begun yet' if one.state == 'new' else state}; {mail}{pending}", style)
+
+
+def _pending(one: DeviceStatus) -> str:
+    """Say what is still to come and to go, and what is held."""
+    lag = "" if one.lag_s is None else f", the oldest for {age(one.lag_s)}"
+    parts = [f"{count(one.waiting, 'change')} to come{lag}"] if one.waiting else []
+    parts += [f"{one.unsynced:,} to send"] if one.unsynced else []
+    parts += [f"{one.held:,} held"] if one.held else []
+    return "".join(f"; {part}" for part in parts)
+
+
+# What else there is to tell.
+
+
+def _is_interesting(one: ReplicaStatus, *, is_working: bool) -> bool:
+    return bool(one.is_gone or one.unsynced or (one.waiting and not is_working))
+
+
+def _replica(device: DeviceStatus, one: ReplicaStatus) -> Block:
+    kinds = {
+        "new": one.new,
+        "missing": one.missing,
+        "deleted": one.deleted,
+        "edited": one.edited,
+        "with other flags": one.flagged,
+    }
+    parts = [f"{one.delivered:,} of {one.on_server:,}" if not one.is_gone else f"{one.delivered:,}, gone on the server"]
+    parts += [f"{one.waiting:,} to come"] if one.waiting else []
+    own = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
+    parts += [f"to send: {own}"] if own else []
+    return Block(device.name, (Line(f"{shown(f'{one.account}/{one.mailbox}')}: {'; '.join(parts)}"),))
+
+
+def _hold(one: HoldStatus, at: float) -> Block:
+    where = shown(f"{one.account}/{one.mailbox}")
+    text = f"{one.what}, {where}, held {ago(at - one.held_at)}; released, waiting for the next round"
+    return Block(str(one.id), (Line(text),))
+
+
+def _trouble(one: TroubleStatus, at: float) -> Block:
+    again = "not again by itself" if one.retry_at is None else f"again {when(one.retry_at - at)}"
+    device = "" if one.device is None else f" on {one.device}"
+    tries = f"; {count(one.attempts, 'try', 'tries')}, {again}"
+    text = f"{_place(one)}{device}: {shown(one.error)}{tries}"
+    return Block("", (Line(text, WARN),), is_well=False)
+
+
+def _place(trouble: TroubleStatus) -> str:
+    where = shown(f"{trouble.account}/{trouble.mailbox}")
+    if trouble.uid is not None:
+        return f"{where} uid {trouble.uid}"
+    if trouble.is_mailbox:
+        return f"the mailbox {where}"
+    return f"{where}, {'in the maildrop' if trouble.device is None else 'a new file'}"

@@ -1,0 +1,102 @@
+"""Floor 5: what is not well, the most important first, each with what to do; pure, of the status alone."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from syncd.daemon.remedies import BY_ITSELF
+from syncd.daemon.status import AccountStatus, DeviceStatus, Finding, HoldStatus, HookStatus, Status, TroubleStatus
+from syncd.errors import Cause
+from syncd.store.devices import AWAY, FOREIGN
+
+_ORDER = (
+    "daemon_down",
+    "account_failing",
+    "device_failing",
+    "device_foreign",
+    "device_away",
+    "held",
+    "config_refused",
+    "set_aside",
+    "restart_needed",
+    "mailbox_failing",
+    "hook_failing",
+)
+_START = "syncd run, or where it is a service: systemctl start syncd"
+
+
+def findings_of(status: Status) -> tuple[Finding, ...]:
+    """Return what is not well; what needs a person comes first."""
+    found = [
+        *_of_daemon(status),
+        *(one for account in status.accounts for one in _of_account(account)),
+        *(one for device in status.devices for one in _of_device(device)),
+        *_held(status.holds),
+        *_set_aside(status.troubles),
+        *_of_hooks(status.hooks),
+    ]
+    return tuple(sorted(found, key=lambda one: (not one.needs_person, _ORDER.index(one.kind))))
+
+
+def _of_daemon(status: Status) -> Iterator[Finding]:
+    if status.daemon is None:
+        yield Finding("daemon_down", None, "the daemon is not running, so nothing is synced", _START, needs_person=True)
+    config = status.config
+    if config is None:
+        return
+    if config.problems:
+        more = f" (and {len(config.problems) - 1} more)" if len(config.problems) > 1 else ""
+        text = f"the configuration cannot be used, and the one before runs on: {config.problems[0]}{more}"
+        remedy = "mend it: it is read again by itself"
+        yield Finding("config_refused", None, text, remedy, needs_person=True, since_at=config.since_at)
+    if config.at_restart:
+        text = f"changed, and counts after a restart only: {', '.join(config.at_restart)}"
+        yield Finding("restart_needed", None, text, "syncd has to be started anew", needs_person=True)
+
+
+def _of_account(one: AccountStatus) -> Iterator[Finding]:
+    if one.error is not None:
+        needs_person = one.cause is not None and Cause(one.cause) not in BY_ITSELF
+        since_at = one.failing_since_at
+        yield Finding("account_failing", one.name, one.error, one.remedy, needs_person=needs_person, since_at=since_at)
+    for mailbox in one.mailboxes:
+        if mailbox.error is not None:
+            text = f"{one.name}/{mailbox.name}: {mailbox.error}"
+            yield Finding("mailbox_failing", one.name, text, None, needs_person=False)
+
+
+def _of_device(one: DeviceStatus) -> Iterator[Finding]:
+    if one.error is None and one.state not in {AWAY, FOREIGN}:
+        return
+    kind = {AWAY: "device_away", FOREIGN: "device_foreign"}.get(one.state, "device_failing")
+    needs_person = kind != "device_failing" or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
+    text = one.error or f"it is {one.state}"
+    yield Finding(kind, one.name, text, one.remedy, needs_person=needs_person, since_at=one.failing_since_at)
+
+
+def _held(holds: Iterable[HoldStatus]) -> Iterator[Finding]:
+    for one in holds:
+        if one.state == "held":
+            text = f"{one.what} in {one.account}/{one.mailbox} {'are' if one.count > 1 else 'is'} held: {one.why}"
+            remedy = f"syncd holds show {one.id}; then syncd holds release {one.id}, or discard {one.id}"
+            yield Finding("held", one.device or one.account, text, remedy, needs_person=True, since_at=one.held_at)
+
+
+def _set_aside(troubles: Iterable[TroubleStatus]) -> Iterator[Finding]:
+    for account, those in groupby(sorted(troubles, key=lambda one: one.account), key=lambda one: one.account):
+        found = list(those)
+        for_good = [one for one in found if one.retry_at is None]
+        first = (for_good or found)[0]
+        count = len(for_good or found)
+        what = "one message is" if count == 1 else f"{count:,} messages are"
+        text = f"{what} set aside, such as in {account}/{first.mailbox}: {first.error}"
+        remedy = f"syncd status says which; syncd sync {account} tries again" if for_good else None
+        since_at = min(one.since_at for one in for_good or found)
+        yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good), since_at=since_at)
+
+
+def _of_hooks(hooks: Iterable[HookStatus]) -> Iterator[Finding]:
+    for one in hooks:
+        if one.error is not None:
+            remedy = f"see that its command in [hooks] works for the user that runs syncd: {one.name}"
+            text = f"hook {one.name}: {one.error}"
+            yield Finding("hook_failing", one.name, text, remedy, needs_person=one.retry_at is None)

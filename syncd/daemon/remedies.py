@@ -1,0 +1,55 @@
+"""Floor 5: what a person can do about an error, by what kind of thing it is; pure."""
+
+from syncd.config.model import ImapConfig, Pop3Config
+from syncd.errors import Cause
+from syncd.store.devices import AWAY, FOREIGN
+
+BY_ITSELF = frozenset(
+    {Cause.UNREACHABLE, Cause.TOO_SLOW, Cause.CONNECTION_LOST, Cause.NOT_UNDERSTOOD, Cause.REFUSED, Cause.OTHER}
+)
+"""What may well end without anybody."""
+
+
+def account_remedy(cause: Cause | None, name: str, config: ImapConfig | Pop3Config) -> str | None:
+    """Return what to do for an account that is not served; None where the error says it, or nobody knows."""
+    table = f"[accounts.{name}]"
+    again = f"then: syncd sync {name}"
+    match cause:
+        case Cause.LOGIN_REFUSED:
+            return f"check username and {_secret_of(config)} of {table}; many providers want an app password; {again}"
+        case Cause.NO_PASSWORD:
+            return f"see that {_secret_of(config)} of {table} works for the user that runs syncd; {again}"
+        case Cause.UNTRUSTED:
+            return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
+        case Cause.UNREACHABLE:
+            return f"check this machine's network, and host and port of {table}; it is tried again by itself"
+        case Cause.TOO_SLOW | Cause.CONNECTION_LOST:
+            return "nothing to do unless it stays so: it is tried again by itself"
+        case Cause.REFUSED:
+            return "the server's words say why; it is tried again by itself"
+        case Cause.DISK_FULL | Cause.FILES:
+            return "see that the disk of the store has room, and can be written; it goes on by itself"
+        case Cause.NOT_UNDERSTOOD | Cause.UNEXPECTED:
+            return "report it with what syncd logs; it is tried again by itself"
+    return None
+
+
+def device_remedy(cause: Cause | None, state: str, name: str, path: str) -> str | None:
+    """Return what to do for a device that is not served."""
+    if state == FOREIGN:
+        return f"if {path} is its directory all the same: syncd adopt {name}"
+    if state == AWAY:
+        return f"mount {path} or put it back: it goes on by itself"
+    match cause:
+        case Cause.DISK_FULL:
+            return f"make room on the disk of {path}: it goes on by itself"
+        case Cause.FILES:
+            return f"see that the user that runs syncd may write to {path}, and that its disk is sound"
+        case Cause.UNEXPECTED:
+            return "report it with what syncd logs; it is tried again by itself"
+    return None
+
+
+def _secret_of(config: ImapConfig | Pop3Config) -> str:
+    keys = ("password_file", "password_command", "token_command", "oauth")
+    return next((key for key in keys if getattr(config, key) is not None), "password")
