@@ -151,34 +151,43 @@ def want_back(
             "begun_at": now,
             # NOTE: with the mark of those who expunged it, others would expunge it again.
             "restored_flags": format_flags(_changed(parse_flags(row.flags), changes.get(row.id)) - {DELETED}),
+            "base_flags": row.flags if row.id in changes else None,
         }
         for row in conn.execute(query)
     ]
     insert_at_once(conn, journal, rows)
 
 
-def bring_back(conn: Connection, changes: Iterable[FlagDelta], *, now: float) -> None:
+def bring_back(conn: Connection, changes: Iterable[FlagDelta], *, now: float) -> int:
     """Have messages again in their mailboxes that went from there, with what devices changed of them before.
 
-    What is not gone, or has no octets any more, is left.
+    What is not gone, has no octets any more, or comes back already, is left. Return how many come.
     """
     wanted = {change.message_id: change for change in changes}
     columns = server_message.c
-    query = select(columns.mailbox_id, columns.id).where(columns.gone_at.is_not(None), columns.body_id.is_not(None))
+    query = (
+        select(columns.mailbox_id, columns.id, columns.body_id, mailbox.c.account_id)
+        .join(mailbox, mailbox.c.id == columns.mailbox_id)
+        .where(columns.gone_at.is_not(None), columns.body_id.is_not(None))
+    )
+    found = list(rows_in(conn, query, columns.id, wanted))
+    coming = {account_id: arriving(conn, account_id) for account_id in {row.account_id for row in found}}
     by_mailbox: defaultdict[int, list[int]] = defaultdict(list)
-    for row in rows_in(conn, query, columns.id, wanted):
-        by_mailbox[row.mailbox_id].append(row.id)
+    for row in found:
+        if (row.mailbox_id, row.body_id) not in coming[row.account_id]:
+            by_mailbox[row.mailbox_id].append(row.id)
     served = served_mailboxes.served_accounts(conn) if by_mailbox else frozenset()
     for mailbox_id, message_ids in by_mailbox.items():
         target = mailbox_by_id(conn, mailbox_id=mailbox_id)
-        if target.account_id in served:
-            copies = served_mailboxes.old_copies_of(conn, message_ids)
-            put = [replace(copies[id_], flags=_changed(copies[id_].flags, wanted[id_])) for id_ in message_ids]
-            served_mailboxes.put_messages(conn, mailbox_id, put)
-        else:
+        if target.account_id not in served:
             want_back(conn, message_ids, target, now=now, changes=wanted)
+            continue
+        copies = served_mailboxes.old_copies_of(conn, message_ids)
+        put = [replace(copies[id_], flags=_changed(copies[id_].flags, wanted[id_])) for id_ in message_ids]
+        served_mailboxes.put_messages(conn, mailbox_id, put)
         told = [Happening(Verb.RESTORE, id_) for id_ in message_ids]
         history.tell(conn, told, now=now, origin=history.DEVICES, mailbox_id=mailbox_id)
+    return sum(map(len, by_mailbox.values()))
 
 
 def _changed(flags: Flags, change: FlagDelta | None) -> Flags:

@@ -259,7 +259,7 @@ journal = Table(
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
     Column("restored_flags", Text),  # of a message that was deleted, and is put back: as its server had them
-    Column("base_flags", Text),  # of the same: what both had last agreed on
+    Column("base_flags", Text),  # of the same, if a device is why it is put back: what both had last agreed on
     # NOTE: no foreign key, for the row of a message goes with its account only.
     Column("message_id", Id),  # of a deleted message that a person wants back; no device has a file of it
     Index("ix_journal_account_id_kind", "account_id", "kind"),

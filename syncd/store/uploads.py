@@ -34,7 +34,7 @@ class Upload:
     """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
 
     is_restored: its server deleted its message; flags are then those that the message had there. wanted_id: of a
-    deleted message that a person wants back; there is no file of it, and no device.
+    deleted message that is wanted back; there is no file of it, and no device. is_for_device: because one changed it.
     """
 
     id: int
@@ -55,6 +55,7 @@ class Upload:
     attempts: int
     error: str | None
     is_restored: bool = False
+    is_for_device: bool = False
     wanted_id: int | None = None
 
     @property
@@ -123,6 +124,7 @@ def uploads(
             journal.c.attempts,
             journal.c.error,
             journal.c.restored_flags,
+            journal.c.base_flags,
             journal.c.message_id.label("wanted_id"),
             server_message.c.internaldate,
         )
@@ -166,6 +168,7 @@ def _upload(row: Any) -> Upload:
         attempts=row.attempts,
         error=row.error,
         is_restored=is_restored,
+        is_for_device=row.base_flags is not None,
         wanted_id=row.wanted_id,
     )
 

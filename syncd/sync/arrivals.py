@@ -169,8 +169,9 @@ class Arrivals:
     def _tell_of_restored(
         self, conn: Connection, target: MailboxRow, one: Planned, made: Mapping[int, int], brought: Brought
     ) -> None:
-        """Tell what became of a message that a person wants back, in the mailbox that has it now."""
-        tell = partial(history.tell, conn, now=self.now, origin=history.PERSON, mailbox_id=target.id)
+        """Tell what became of a message that is wanted back, in the mailbox that has it now."""
+        origin = history.DEVICES if one.upload.is_for_device else history.PERSON
+        tell = partial(history.tell, conn, now=self.now, origin=origin, mailbox_id=target.id)
         if one.upload.id in made:
             if one.origin.way is not Way.BIND:
                 tell([history.Happening(Verb.RESTORE, made[one.upload.id])])

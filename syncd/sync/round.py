@@ -320,7 +320,7 @@ class ReplicaRound:
         done = performed.settlement()
         effects = {effect.message_id: effect for effect in announced.effects}
         gone = [effect for id_ in done.removed if isinstance(effect := effects[id_], Remove | Drop)]
-        carried_changes.carry(conn, self.of, gone, now=self.now)
+        carried_changes.carry(conn, self.of, gone)
         lost = frozenset(one.message_id for one in gone if isinstance(one, Remove))  # what is dropped is lost to nobody
         if lost:
             count_removals(conn, self.device, self.of, lost, rule=self.rule, now=self.now)

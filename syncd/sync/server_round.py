@@ -52,7 +52,8 @@ class ServerPlan:
     """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
 
     carried: what of the flags is from devices that had the message in another mailbox. heard: of such, by id, what says
-    nothing new; mistaken: what is for another message. agreed: where both sides changed the same, by replica id.
+    nothing new; mistaken: what is for another message. lost: messages that went and of which a change is carried to
+    nowhere. agreed: where both sides changed the same, by replica id.
     wanted_back: for each message that is to be put back, the files that want it by replica id. followed: what turned
     out to be moved. seen: the messages that were planned.
     """
@@ -63,6 +64,7 @@ class ServerPlan:
     carried: dict[Store, list[CarriedChange]] = field(default_factory=lambda: defaultdict(list))
     heard: set[int] = field(default_factory=set)
     mistaken: set[int] = field(default_factory=set)
+    lost: frozenset[int] = frozenset()
     wishes: Wishes = field(default_factory=Wishes)
     wanted_back: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     followed: set[int] = field(default_factory=set)
@@ -100,6 +102,7 @@ def plan_changes(
                 else:
                     planned.wishes.take(of, pair, effect)
     _take_carried(conn, mailbox, planned, now=now)
+    planned.lost = carried_changes.lost(conn, mailbox_id=mailbox.id)
     for of, _ in replicas if planned.wanted_back else ():
         for message_id in decided(conn, of).intersection(planned.wanted_back):
             planned.wanted_back[message_id].pop(of.id, None)
@@ -145,12 +148,12 @@ async def server_round(
     waiting = overtaken - refused.keys()
     held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
     departing = {of.id for of in wishes.by_replica} - held
-    unseen = wanted_back.keys() - unmoved if unmoved is not None else frozenset[int]()
-    held |= {replica_id for message_id in unseen for replica_id in wanted_back[message_id]}
+    unseen = (wanted_back.keys() | planned.lost).difference(unmoved) if unmoved is not None else frozenset[int]()
+    held |= {replica_id for message_id in unseen for replica_id in wanted_back.get(message_id, ())}
 
-    restored = wanted_back.keys() - unseen
+    restored, looked_for = wanted_back.keys() - unseen, planned.lost - unseen
 
-    def settle(conn: Connection) -> None:
+    def settle(conn: Connection) -> int:
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
         apply_flag_deltas(conn, mailbox.id, map(_delta, _joined(done)))
         for effect, replica_ids in done.items():
@@ -174,7 +177,7 @@ async def server_round(
         stored = [one.id for effect in done for one in planned.carried.get(effect, ())]
         carried_changes.drop(conn, (*planned.heard, *stored))
         if planned.mistaken:
-            carried_changes.follow(conn, now=now, mistaken=planned.mistaken)
+            carried_changes.follow(conn, mistaken=planned.mistaken)
         _tell(conn, mailbox, replicas, done, now=now, carried=planned.carried)
         _tell(conn, mailbox, replicas, stores, now=now, refused=fresh, carried=planned.carried)
         troubles.resolve(conn, settled, device_id=None)
@@ -185,8 +188,9 @@ async def server_round(
         for replica_id, upto in cursors.items():
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
+        return carried_changes.conclude(conn, looked_for, now=now) if looked_for else 0
 
-    await db.write(settle)
+    put = len(restored) + await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
     left = await DepartureRound(
@@ -202,9 +206,9 @@ async def server_round(
         now=now,
         sets_overtaken_aside=sets_overtaken_aside,
     ).run()
-    if restored:
-        log.info("messages_put_back", mailbox_id=mailbox.id, count=len(restored))
-    done = len(stores) + len(restored) + left.effects
+    if put:
+        log.info("messages_put_back", mailbox_id=mailbox.id, count=put)
+    done = len(stores) + put + left.effects
     return RoundResult(len(seen), done, bool(overtaken) or left.is_stale, left.moved, frozenset(unseen))
 
 

@@ -73,7 +73,7 @@ class Sweeper:
     async def sweep(self) -> Swept:
         """Go through all bodies once, and give back the space of those that are removed."""
         began_at = await self._db.read(sweeping.swept_at)
-        await self._db.write(partial(carried_changes.follow, now=self._clock()))
+        await self._db.write(carried_changes.follow)
         before, after, swept = self._clock() - self._retention_s, 0, Swept()
         look = partial(sweeping.unneeded_page, before=before, count=_LOOKED_AT)
         while (page := await self._db.read(partial(look, after=after))).upto is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from syncd.reconcile.effects import as_text
-from syncd.store import schema
+from syncd.store import carried_changes, schema
 from syncd.store.pending import is_anything_pending
 from syncd.sync.planned import planned
 from tests.contract.sync.house import House, Table, imap, pop3
@@ -141,6 +141,23 @@ async def test_flagged_message_that_only_seemed_to_be_moved_is_put_back(tmp_path
         assert house.replica("phone").flags() == {"a": {ANSWERED, FLAGGED}}
         assert (await house.rows(CARRIED))[0][0] == 0
         assert not await house.db.read(is_anything_pending)
+
+
+async def test_message_that_is_moved_back_before_its_change_is_stored_is_there_once(
+    tmp_path: Path, user: Provider
+) -> None:
+    """With the flag that the phone had set: it was never deleted, though nobody knew where it was for a while."""
+    async with Tap(user.server.imap_port) as tap:
+        house = await _cut_off(tmp_path, user, tap)
+        user.move("a", mailbox="Archive", to="INBOX")
+        tap.drops = lambda _: False
+        async with house:
+            await house.settle()
+            await house.db.write(carried_changes.follow)  # as the sweep does
+            await house.settle()
+            assert user.flags() == {"a": {FLAGGED}}
+            assert house.replica("phone").flags() == house.replica("nas").flags() == {"a": {FLAGGED}}
+            assert (await house.rows(CARRIED))[0][0] == 0
 
 
 async def test_read_only_device_carries_nothing(tmp_path: Path, user: Provider) -> None:
