@@ -153,8 +153,9 @@ async def test_connection_that_asks_for_nothing_ends(tmp_path: Path, monkeypatch
         asking, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         await asking.readuntil(b"stopping\n")
-        silent, _ = await asyncio.open_connection("127.0.0.1", port)
+        silent, unused = await asyncio.open_connection("127.0.0.1", port)
         assert await _is_closed(silent)
+        unused.close()
 
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await asking.readuntil(b"\r\n")).startswith(b"HTTP/1.1 503")
