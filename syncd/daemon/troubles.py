@@ -4,7 +4,7 @@ Theory. A trouble is a state, not an event: it stands from when it is first seen
 often something is tried again meanwhile. So it is told once, also over a restart, by which it is not over. One against
 which waiting helps is told when it stood for a while, and is over when it was gone for as long: an outage of seconds,
 or one that comes and goes, is not worth a word each time. Between two tries an account may be let in, and a device be
-looked at: that is not the end of a trouble.
+looked at: a trouble of theirs is over once they have nothing left to do.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -174,8 +174,9 @@ def other_errors(config: Config, activities: Activities, stored: StoredErrors) -
     }
     found |= dict(_failing_accounts(config, activities.accounts))
     found |= dict(_failing_devices(config, activities.devices, stored.states))
-    failing = stored.devices.union(name for name, one in activities.devices.items() if one.error is not None)
-    unproven = (("account", _unproven(config, activities)), ("device", failing & config.devices.keys()))
+    failing = stored.devices.union(_not_well(activities.devices)) & config.devices.keys()
+    accounts = {*_unproven(config, activities), *_not_well(activities.accounts)} & config.accounts.keys()
+    unproven = (("account", accounts), ("device", failing))
     unknown = {key for kind, names in unproven for name in names for key in _keys(kind, name)}
     return Standing(found, unknown, is_whole=stored.is_whole)
 
@@ -272,6 +273,11 @@ def _unproven(config: Config, activities: Activities) -> Iterator[str]:
         one = activities.accounts.get(name)
         if one is None or one.error is not None or not one.logins:
             yield name
+
+
+def _not_well(activities: Mapping[str, Activity]) -> Iterator[str]:
+    """Yield who fails, or has failed and not come to the end of its work since."""
+    return (name for name, one in activities.items() if one.error is not None or one.failing_since is not None)
 
 
 def _keys(kind: str, name: str) -> tuple[str, str]:

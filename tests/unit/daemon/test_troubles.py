@@ -33,7 +33,7 @@ from syncd.reconcile.guard import Reason
 from syncd.store.devices import AWAY, FOREIGN
 from syncd.store.holds import Hold, HoldScope, HoldState
 from syncd.store.report import HoldReport
-from syncd.sync.activity import Activities, Activity
+from syncd.sync.activity import IDLE, Activities, Activity
 
 AT = 1_700_000_000.0
 WAITING = Trouble("lost", "nothing", "account", waiting_helps=True, account="work")
@@ -210,6 +210,17 @@ def test_password_is_wrong_until_a_server_has_taken_one() -> None:
     ]
     assert states == [False, False, False, True]
     assert auth_errors(CONFIG, Activities()).is_over("password of gone")
+
+
+def test_account_fails_until_it_has_nothing_left_to_do() -> None:
+    """To be let in and to fail again some minutes later is one trouble, however often."""
+    one, stored = failed(UnreachableError("no connection")), StoredErrors()
+    activities = Activities({"work": one})
+    one.logged_in()
+
+    assert not other_errors(CONFIG, activities, stored).is_over("account work")
+    one.now(IDLE, AT)
+    assert other_errors(CONFIG, activities, stored).is_over("account work")
 
 
 def test_device_fails_until_it_was_served() -> None:
