@@ -54,8 +54,8 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def identity_of(found: os.stat_result) -> FileIdentity:
-    """Return what differs once a file was edited."""
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    """Return what differs once a file was edited, or may be read by others than before."""
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def credential_files(

@@ -51,6 +51,11 @@ class Edits:
         """Take the files as they are now as known: call it before they are read."""
         self._known = await asyncio.to_thread(self._look)
 
+    def forget(self) -> None:
+        """Take no file as known: what was read came to nothing, and is to be read again."""
+        self._known = {}
+        self.hear()
+
     async def wait(self) -> None:
         """Return when a file is another one than is known, and all have stayed so for a second."""
         while True:

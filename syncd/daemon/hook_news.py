@@ -115,11 +115,12 @@ class _Troubles(ABC):
     """Look for troubles of one kind."""
 
     patience_s = 0.0
+    rest_s = 0.0
 
     def __init__(self, name: str, app: Outside) -> None:
         self._name = name
         self._app = app
-        self._patience = Patience(self.patience_s)
+        self._patience = Patience(self.patience_s, self.rest_s)
         self._told: frozenset[str] | None = None
         self._writes: int | None = None
 
@@ -153,7 +154,9 @@ class _Troubles(ABC):
 
 
 class AuthErrors(_Troubles):
-    """Look for accounts that need another password."""
+    """Look for accounts that have no password that their servers take; a login proves that one has."""
+
+    patience_s = PATIENCE_S
 
     async def _standing(self) -> Standing:
         return auth_errors(self._app.config, self._app.activities)
@@ -178,6 +181,7 @@ class OtherErrors(_Troubles):
     """Look for whatever else does not work."""
 
     patience_s = PATIENCE_S
+    rest_s = PATIENCE_S
 
     def __init__(self, name: str, app: Outside) -> None:
         super().__init__(name, app)

@@ -2,7 +2,8 @@
 
 Theory. Each hook is a task that looks for news, lets it gather for a moment, and runs its command with all of it as one
 JSON document. Only when that ended well, or was tried in vain often enough, is it recorded; so news is told at least
-once, a kill at any instant included, and a command that fails, hangs or floods holds up nobody but itself.
+once, a kill at any instant included, and a command that fails, hangs or floods holds up nobody but itself. There are
+four hooks, so no more than four commands run at once.
 """
 
 import asyncio
@@ -26,9 +27,8 @@ _SOURCES: Mapping[str, Callable[[str, Outside], Source]] = {
     "on_hold": Holds,
     "on_error": OtherErrors,
 }
-_AT_ONCE = 2
 _RETRIES_S = (10.0, 60.0, 300.0, 900.0)
-"""How long to wait after each failure; after one more it is given up."""
+"""How long to wait after each failure; after one more is given up what the first of them was told."""
 _STEP_S = 1.0
 _GATHER_S = 10.0
 
@@ -76,7 +76,6 @@ class Hooks:
         self._app = app
         self._retries_s = retries_s
         self._step_s = step_s
-        self._turns = asyncio.Semaphore(_AT_ONCE)
         self.states: dict[str, HookState] = {}
         """How each hook of the configuration fares, by name."""
 
@@ -108,45 +107,57 @@ class Hooks:
             await asyncio.sleep(self._retries_s[0])
 
     async def _follow(self, name: str, source: Source) -> NoReturn:
-        gathering, tries, now = Gathering(self._step_s), 0, asyncio.get_running_loop().time
+        gathering, now = Gathering(self._step_s), asyncio.get_running_loop().time
+        in_vain: tuple[News, ...] = ()
         while True:
             news = await source.look()
             is_gathered = gathering.is_over(news.mark if news is not None else None, now=now())
-            if news is None or not (is_gathered or tries):
+            if news is None:
+                self._rest(name)
+                in_vain = ()
+            if news is None or not (is_gathered or in_vain):
                 await asyncio.sleep(self._step_s)
-                tries = tries if news is not None else 0
                 continue
-            wait_s = await self._tell(name, news, tries)
-            gathering, tries = Gathering(self._step_s), tries + 1 if wait_s else 0
+            wait_s = await self._tell(name, news, in_vain)
+            gathering, in_vain = Gathering(self._step_s), (*in_vain, news) if wait_s else ()
             await asyncio.sleep(wait_s)
-            self.states[name].retry_at = None
 
-    async def _tell(self, name: str, news: News, tries: int) -> float:
-        """Run the command once, and return how long to wait before it is told the same again; 0: it is not."""
+    def _rest(self, name: str) -> None:
+        """Know that nothing is to be told: what was about to be told again was over before that."""
+        state = self.states[name]
+        if state.retry_at is not None:
+            state.error = state.retry_at = None
+
+    async def _tell(self, name: str, news: News, in_vain: tuple[News, ...]) -> float:
+        """Run the command once, and return how long to wait before it is told the same again; 0: it is not.
+
+        in_vain: what it was told so far, each time with what had come meanwhile.
+        """
         began = time.monotonic()
-        async with self._turns:
-            state = self.states[name]
-            state.is_running = True
-            try:
-                ended = await self._run(name, state.command, news, attempt=tries + 1)
-            finally:
-                state.is_running = False
+        state = self.states[name]
+        state.is_running = True
+        try:
+            ended = await self._run(name, state.command, news, attempt=len(in_vain) + 1)
+        finally:
+            state.is_running = False
         state.runs += 1
         state.error, state.retry_at = ended.problem, None
         log.debug("hook_output_received", hook=name, stdout=ended.stdout, stderr=ended.stderr)
         if ended.problem is None:
             log.info("hook_succeeded", hook=name, count=news.count, took_s=round(time.monotonic() - began, 3))
-        else:
-            state.failures += 1
-            keys = {"hook": name, "count": news.count, "error": ended.problem, "stderr": ended.stderr}
-            if tries < len(self._retries_s):
-                wait_s = self._retries_s[tries]
-                state.retry_at = self._app.clock() + wait_s
-                log.warning("hook_failed", attempt=tries + 1, retry_in_s=wait_s, **keys)
-                return wait_s
-            state.given_up += news.count
-            log.error("hook_given_up", attempts=tries + 1, **keys)
-        await news.settle()
+            await news.settle()
+            return 0.0
+        state.failures += 1
+        keys = {"hook": name, "error": ended.problem, "stderr": ended.stderr}
+        if len(in_vain) < len(self._retries_s):
+            wait_s = self._retries_s[len(in_vain)]
+            state.retry_at = self._app.clock() + wait_s
+            log.warning("hook_failed", attempt=len(in_vain) + 1, count=news.count, retry_in_s=wait_s, **keys)
+            return wait_s
+        given_up, *_ = (*in_vain, news)  # what came since was not told as often
+        state.given_up += given_up.count
+        log.error("hook_given_up", attempts=len(in_vain) + 1, count=given_up.count, **keys)
+        await given_up.settle()
         return 0.0
 
     async def _run(self, name: str, command: tuple[str, ...], news: News, *, attempt: int) -> Ended:

@@ -6,15 +6,15 @@ is not believed that takes away every account or every device: a file that is em
 
 Credential files belong to the configuration, and an edit of one is an edit of it. A `password_file` does not: that it
 holds another password is of no concern to a configuration that cannot be used meanwhile, and only its account connects
-anew. One that is empty or not there is on its way to be another: until then the old password counts.
+anew. One that is empty or not there is on its way to be another: until then the old password counts. Where it could
+not be applied, that is tried again, and the configuration is no worse for it.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,19 +33,30 @@ from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError, text_of
 from syncd.log import log
 
+_RETRY_S = 30.0
+
 
 class Reloads:
     """Keep an app at its file; `run` for as long as the app runs."""
 
-    def __init__(self, app: App, reading: Reading, *, asked: asyncio.Event, summary: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        app: App,
+        reading: Reading,
+        *,
+        asked: asyncio.Event,
+        summary: Callable[[], str],
+        retry_s: float = _RETRY_S,
+    ) -> None:
         """Take what was read at the start, and `asked`, which is set where nobody waits for the outcome.
 
-        summary: what the service manager is told.
+        summary: what the service manager is told. retry_s: when passwords that could not be applied are tried again.
         """
         self._app = app
         self._path = path = reading.path
         self._asked = asked
         self._summary = summary
+        self._retry_s = retry_s
         self._edits = Edits(lambda: (path, *credential_files()), known=reading.read)
         self._rotations = Edits(lambda: _password_files(app.config))
         self._turn = asyncio.Lock()
@@ -67,8 +78,8 @@ class Reloads:
     async def run(self) -> NoReturn:
         """Reload whenever somebody asks or the file was edited, until cancelled."""
         async with listening(self._edits, self._rotations), asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(self._edits, partial(self._reload, is_asked=False)))
-            tasks.create_task(self._follow(self._rotations, self._take_passwords))
+            tasks.create_task(self._follow_file())
+            tasks.create_task(self._follow_passwords())
             tasks.create_task(self._look_again())
             while True:
                 await self._asked.wait()
@@ -97,21 +108,34 @@ class Reloads:
             if not one.done():
                 one.set_exception(SyncdError("syncd is stopping"))
 
-    async def _follow(self, edits: Edits, apply: Callable[[], Awaitable[object]]) -> NoReturn:
+    async def _follow_file(self) -> NoReturn:
         while True:
-            await edits.wait()
-            await self._do_by_itself(apply)
+            await self._edits.wait()
+            await self._reload_by_itself()
+
+    async def _follow_passwords(self) -> NoReturn:
+        while True:
+            await self._rotations.wait()
+            try:
+                async with self._turn:
+                    await self._take_passwords()
+            except Exception as error:
+                unexpected = None if isinstance(error, SyncdError) else error
+                keys = {"error": text_of(error), "retry_in_s": self._retry_s, "exc_info": unexpected}
+                log.error("passwords_not_applied", **keys)
+                self._rotations.forget()
+                await asyncio.sleep(self._retry_s)
 
     async def _look_again(self) -> NoReturn:
         while True:
             await self._again.wait()
             self._again.clear()
-            await self._do_by_itself(partial(self._reload, is_asked=False))
+            await self._reload_by_itself()
 
-    async def _do_by_itself(self, apply: Callable[[], Awaitable[object]]) -> None:
+    async def _reload_by_itself(self) -> None:
         async with self._turn:
             try:
-                await apply()
+                await self._reload(is_asked=False)
             except Exception as error:
                 self._fail((), error)
 

@@ -3,7 +3,8 @@
 Theory. A trouble is a state, not an event: it stands from when it is first seen until it is proven to be over, however
 often something is tried again meanwhile. So it is told once, also over a restart, by which it is not over. One against
 which waiting helps is told when it stood for a while, and is over when it was gone for as long: an outage of seconds,
-or one that comes and goes, is not worth a word each time.
+or one that comes and goes, is not worth a word each time. Between two tries an account may be let in, and a device be
+looked at: a trouble of theirs is over once they have nothing left to do.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection
 
 from syncd.config.model import Config
+from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.errors import Reach
 from syncd.reconcile.guard import as_words
+from syncd.store.devices import NEW
 from syncd.store.holds import HoldState
 from syncd.store.report import HoldReport, account_ids, device_reports
 from syncd.store.trouble_report import mailbox_errors, mailbox_names, refused_mailboxes, troubles
@@ -23,12 +26,7 @@ _OF_EACH_KIND = 1000
 _AT_NEXT_POLL = "maildrop "
 _OF_MESSAGES = ("message ", "maildrop ", "upload ")
 _BY_ITSELF = "nothing: it is tried again by itself"
-_ANOTHER = (
-    "give the account the password that its server accepts, where the configuration says that it comes from; then"
-    " syncd reload, or syncd sync, tries it at once"
-)
 _PERSON = "waiting does not help: the error says why, and syncd status shows when it is over"
-_DEVICE = "see that the directory of the device is there, and can be written; it is looked at again by itself"
 _SET_ASIDE = "it is not tried again by itself, and everything else goes on: syncd sync tries it once more"
 
 
@@ -74,34 +72,47 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class StoredErrors:
-    """Hold what the store has of troubles that are no holds. devices: those that failed when they were last served."""
+    """Hold what the store has of troubles that are no holds.
+
+    devices: those that failed when they were last served. states: of all devices.
+    """
 
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
     devices: frozenset[str] = frozenset()
     is_whole: bool = True
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Patience:
-    """Say which troubles are to be told, and which that were are over; ask it again and again."""
+    """Say which troubles are to be told, and which that were are over; ask it again and again.
+
+    patience_s: how long one has to stand against which waiting helps. rest_s: how long one has to be gone.
+    """
 
     patience_s: float
+    rest_s: float
     _first_seen: dict[str, tuple[float, float]] = field(default_factory=dict)
     _last_seen: dict[str, float] = field(default_factory=dict)
+    _not_gone: Set[str] = frozenset()
+    """What stood, or may have, at the last look, which may be long ago: a hook does not look between its tries."""
 
     def judge(
         self, standing: Standing, told: Collection[str], *, now: float, at: float
     ) -> tuple[Mapping[str, Trouble], frozenset[str]]:
         """Return what is to be told, and what is over. now: of a clock that never jumps; at: of that of people."""
         first, last = self._first_seen, self._last_seen
-        self._first_seen = {key: first.get(key, (now, at)) for key in standing.troubles}
-        self._last_seen = {key: last.get(key, now) for key in told} | dict.fromkeys(standing.troubles, now)
+        lately = {key for key in first if key in self._not_gone or now - last[key] < self.rest_s}
+        self._first_seen = dict.fromkeys(standing.troubles, (now, at)) | {key: first[key] for key in lately}
+        kept = {key: last.get(key, now) for key in lately.union(told)}
+        self._last_seen = kept | dict.fromkeys(standing.troubles, now)
+        self._not_gone = frozenset(standing.troubles) | standing.unknown
         due = {
             key: one if one.since_at is not None else replace(one, since_at=self._first_seen[key][1])
             for key, one in standing.troubles.items()
             if key not in told and (not one.waiting_helps or now - self._first_seen[key][0] >= self.patience_s)
         }
-        over = {key for key in told if standing.is_over(key) and now - self._last_seen[key] >= self.patience_s}
+        over = {key for key in told if standing.is_over(key) and now - self._last_seen[key] >= self.rest_s}
         return due, frozenset(over)
 
 
@@ -111,13 +122,14 @@ def auth_errors(config: Config, activities: Activities) -> Standing:
         f"password of {name}": Trouble(
             account=name,
             error=one.error,
-            what_to_do=_ANOTHER,
+            what_to_do=account_remedy(one.cause, name, config.accounts[name]) or _unnamed(one),
             reach=Reach.ACCOUNT,
-            waiting_helps=False,
+            waiting_helps=not one.is_lasting,
+            since_at=one.failing_since,
             retry_at=one.retry_at,
         )
         for name, one in activities.accounts.items()
-        if one.error is not None and one.lacks_password
+        if one.error is not None and one.lacks_password and name in config.accounts
     }
     unproven = {f"password of {name}" for name in _unproven(config, activities)}
     return Standing(found, unproven)
@@ -133,7 +145,8 @@ def held_messages(config: Config, held: Iterable[HoldReport]) -> Standing:
         if one.device is not None and one.device not in config.devices:
             continue
         kind = "judged" if hold.reason.is_judged else "lost"
-        found[f"hold {hold.scope} {hold.scope_id} {hold.mailbox_id} {kind}"] = Trouble(
+        what = "messages" if hold.effects else "mailbox"
+        found[f"hold {hold.scope} {hold.scope_id} {hold.mailbox_id} {kind} {what}"] = Trouble(
             account=one.account,
             device=one.device,
             mailbox=one.mailbox,
@@ -159,10 +172,11 @@ def other_errors(config: Config, activities: Activities, stored: StoredErrors) -
         if (one.account is None or one.account in config.accounts)
         and (one.device is None or one.device in config.devices)
     }
-    found |= dict(_failing("account", activities.accounts, Reach.ACCOUNT, _BY_ITSELF))
-    found |= dict(_failing("device", activities.devices, Reach.DEVICE, _DEVICE))
-    failing = stored.devices.union(name for name, one in activities.devices.items() if one.error is not None)
-    unproven = (("account", _unproven(config, activities)), ("device", failing & config.devices.keys()))
+    found |= dict(_failing_accounts(config, activities.accounts))
+    found |= dict(_failing_devices(config, activities.devices, stored.states))
+    failing = stored.devices.union(_not_well(activities.devices)) & config.devices.keys()
+    accounts = {*_unproven(config, activities), *_not_well(activities.accounts)} & config.accounts.keys()
+    unproven = (("account", accounts), ("device", failing))
     unknown = {key for kind, names in unproven for name in names for key in _keys(kind, name)}
     return Standing(found, unknown, is_whole=stored.is_whole)
 
@@ -211,25 +225,46 @@ def stored_errors(conn: Connection) -> StoredErrors:
             retry_at=refused.retry_at,
         )
     failed = frozenset(one.name for one in devices.values() if one.error is not None)
-    return StoredErrors(found, failed, len(reports) < _OF_EACH_KIND)
+    states = {one.name: one.state for one in devices.values()}
+    return StoredErrors(found, failed, len(reports) < _OF_EACH_KIND, states)
 
 
-def _failing(kind: str, activities: Mapping[str, Activity], reach: Reach, remedy: str) -> Iterator[tuple[str, Trouble]]:
+def _failing_accounts(config: Config, activities: Mapping[str, Activity]) -> Iterator[tuple[str, Trouble]]:
     for name, one in activities.items():
-        if one.error is None or one.lacks_password:
-            continue
+        if name in config.accounts and not one.lacks_password:
+            remedy = account_remedy(one.cause, name, config.accounts[name])
+            yield from _failing("account", name, one, Reach.ACCOUNT, remedy)
+
+
+def _failing_devices(
+    config: Config, activities: Mapping[str, Activity], states: Mapping[str, str]
+) -> Iterator[tuple[str, Trouble]]:
+    for name, one in activities.items():
+        if name in config.devices:
+            remedy = device_remedy(one.cause, states.get(name, NEW), name, str(config.devices[name].path))
+            yield from _failing("device", name, one, Reach.DEVICE, remedy)
+
+
+def _failing(kind: str, name: str, one: Activity, reach: Reach, remedy: str | None) -> Iterator[tuple[str, Trouble]]:
+    if one.error is not None:
         yield (
             _keys(kind, name)[one.is_lasting],
             Trouble(
                 account=name if kind == "account" else None,
                 device=name if kind == "device" else None,
                 error=one.error,
-                what_to_do=_PERSON if one.is_lasting else remedy,
+                what_to_do=remedy or _unnamed(one),
                 reach=reach,
                 waiting_helps=not one.is_lasting,
+                since_at=one.failing_since,
                 retry_at=one.retry_at,
             ),
         )
+
+
+def _unnamed(one: Activity) -> str:
+    """Return what there is to do where there is no remedy with a name."""
+    return _PERSON if one.is_lasting else _BY_ITSELF
 
 
 def _unproven(config: Config, activities: Activities) -> Iterator[str]:
@@ -238,6 +273,11 @@ def _unproven(config: Config, activities: Activities) -> Iterator[str]:
         one = activities.accounts.get(name)
         if one is None or one.error is not None or not one.logins:
             yield name
+
+
+def _not_well(activities: Mapping[str, Activity]) -> Iterator[str]:
+    """Yield who fails, or has failed and not come to the end of its work since."""
+    return (name for name, one in activities.items() if one.error is not None or one.failing_since is not None)
 
 
 def _keys(kind: str, name: str) -> tuple[str, str]:

@@ -57,6 +57,11 @@ def touch(file: Path) -> None:
     os.utime(file, ns=(1, 1))
 
 
+def change_rights(file: Path) -> None:
+    """Let another read it, who could not; nothing but its time of change says so."""
+    file.chmod(0o600)
+
+
 def link_elsewhere(file: Path) -> None:
     target = file.with_name("target.toml")
     target.write_text("a = 2\n")
@@ -98,7 +103,7 @@ def edits_of(file: Path, *, is_heard: bool) -> Edits:
 
 @pytest.mark.parametrize(
     "edit",
-    [write_in_place, rename_over, move_away_and_write, remove, touch, link_elsewhere],
+    [write_in_place, rename_over, move_away_and_write, remove, touch, change_rights, link_elsewhere],
     ids=lambda one: one.__name__,
 )
 @pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "looked for"])

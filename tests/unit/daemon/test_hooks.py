@@ -181,25 +181,60 @@ async def test_hook_that_fails_is_tried_again_and_given_up_and_told_what_comes_t
         assert runs == [(1, [1]), (2, [1]), (3, [1]), (1, [2]), (2, [2]), (3, [2])]
 
 
-async def test_few_hooks_run_at_once(house: Callable[..., Any]) -> None:
-    """However many there are and have something to tell, the machine is not theirs."""
-    script = 'printf b >> "$0"; while ! [ -e "$0.go" ]; do sleep 0.02; done; printf e >> "$0"'
-    async with house(on_new_mail=script, on_auth_error=script, on_error=script) as one:
+async def test_what_came_between_the_tries_is_told_as_often_as_anything(house: Callable[..., Any]) -> None:
+    """What came just before the last try is not given up with what was told in vain from the first."""
+    waits = 'while [ "$(wc -l < "$0")" -eq 2 ] && ! [ -e "$0.go" ]; do sleep 0.02; done'
+    async with house(on_new_mail=f"{APPENDS}; {waits}; exit 4") as one:
+        found = one.hooks()
+        one.deliver(1)
+        async with serving(found, "on_new_mail"):
+            state = found.states["on_new_mail"]
+            await until(lambda: len(one.told()) == 2)
+            one.deliver(2)
+            (one.directory / "told.go").touch()
+            await until(lambda: state.runs == 4)
+
+        runs = [(run["attempt"], [message["uid"] for message in run["messages"]]) for run in one.told()]
+        assert runs == [(1, [1]), (2, [1]), (3, [1, 2]), (1, [2])]
+        assert state.given_up == 1
+
+
+async def test_hook_whose_trouble_is_over_before_it_was_told_does_not_fail_any_more(house: Callable[..., Any]) -> None:
+    """Nothing is left that a person could see to; until then it waits for its next try, also while that goes on."""
+    script = 'if [ -e "$0" ]; then while ! [ -e "$0.go" ]; do sleep 0.02; done; fi; touch "$0"; exit 4'
+    async with house(on_auth_error=script) as one:
+        account = one.activities.accounts["work"] = Activity()
+        account.failed(LoginRefusedError("refused"), "refused", retry_at=NOW)
+        found = one.hooks(retries_s=(QUICK_S, QUICK_S, QUICK_S))
+        async with serving(found, "on_auth_error"):
+            state = found.states["on_auth_error"]
+            await until(lambda: state.runs == 1 and state.is_running)
+            assert (state.error, state.retry_at) == ("it ended with status 4", NOW + QUICK_S)
+            account.logged_in()
+            (one.directory / "told.go").touch()
+            await until(lambda: state.error is None)
+            assert (state.runs, state.failures, state.given_up, state.retry_at) == (2, 2, 0, None)
+
+
+async def test_hooks_that_hang_do_not_hold_up_another(house: Callable[..., Any]) -> None:
+    """However many there are, each has a run of its own."""
+    hangs = 'printf b >> "$0"; while ! [ -e "$0.go" ]; do sleep 0.02; done'
+    async with house(on_new_mail=hangs, on_auth_error=hangs, on_error="true") as one:
         refused = Activity()
         refused.failed(LoginRefusedError("no"), "no", retry_at=NOW)
         one.activities.accounts["work"] = refused
-        lost = Activity()
-        lost.is_lasting, lost.error = True, "lost"
-        one.activities.devices["work-laptop"] = lost
         one.deliver(1)
         found, begun = one.hooks(), one.directory / "told"
         async with serving(found, *found.states):
             await until(lambda: begun.exists() and begun.read_text() == "bb")
+            lost = Activity()
+            lost.is_lasting, lost.error = True, "lost"
+            one.activities.devices["work-laptop"] = lost
+            await until(lambda: found.states["on_error"].runs == 1)
+            assert found.states["on_new_mail"].is_running
+            assert found.states["on_auth_error"].is_running
             (one.directory / "told.go").touch()
             await until(lambda: sum(state.runs for state in found.states.values()) == 3)
-        marks = begun.read_text()
-        assert sorted(marks) == list("bbbeee")
-        assert max(marks[:n].count("b") - marks[:n].count("e") for n in range(6)) == 2
 
 
 async def test_trouble_is_told_once_over_a_restart_and_again_when_it_comes_again(house: Callable[..., Any]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from syncd.config.model import Config
+from syncd.daemon.remedies import account_remedy
 from syncd.daemon.troubles import (
     Patience,
     Standing,
@@ -16,19 +17,23 @@ from syncd.daemon.troubles import (
     other_errors,
 )
 from syncd.errors import (
+    DeviceAwayError,
     FileError,
     LoginRefusedError,
     RefusedError,
     SecretError,
     SyncdError,
+    Temper,
     TrustError,
     UnreachableError,
+    cause_of,
 )
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
+from syncd.store.devices import AWAY, FOREIGN
 from syncd.store.holds import Hold, HoldScope, HoldState
 from syncd.store.report import HoldReport
-from syncd.sync.activity import Activities, Activity
+from syncd.sync.activity import IDLE, Activities, Activity
 
 AT = 1_700_000_000.0
 WAITING = Trouble("lost", "nothing", "account", waiting_helps=True, account="work")
@@ -49,7 +54,7 @@ class Watcher:
     """Ask again and again, as a hook does that is always told at once."""
 
     def __init__(self, told: Collection[str] = (), patience_s: float = PATIENCE_S) -> None:
-        self._patience = Patience(patience_s)
+        self._patience = Patience(patience_s, patience_s)
         self.told = frozenset(told)
 
     def at(self, now: float, **standing: Trouble) -> list[str]:
@@ -88,6 +93,17 @@ def test_trouble_that_comes_and_goes_is_one_and_after_a_rest_another() -> None:
     assert watcher.at(112, a=LASTING) == ["a"]
 
 
+def test_trouble_that_is_away_for_each_try_has_lasted() -> None:
+    """An account that is let in and fails again, a device that fails at the end of each long look: it is the same."""
+    let_in, looked_at = Watcher(), Watcher()
+    failing, looking = Standing({"a": WAITING}), Standing({}, unknown=frozenset({"a"}))
+
+    assert [let_in.at(now, **({"a": WAITING} if now % 9 else {})) for now in range(60)] == [[]] * 60
+    assert let_in.at(61, a=WAITING) == ["a"]
+    assert [looked_at.see(now, one) for now, one in ((0, failing), (1, looking), (200, looking))] == [[]] * 3
+    assert looked_at.see(201, failing) == ["a"]
+
+
 def test_trouble_of_before_a_restart_is_not_told_again_and_is_over_when_that_is_proven() -> None:
     """Right after a start nobody fails yet; what is not known to be over was told already."""
     watcher = Watcher(told={"a"})
@@ -110,7 +126,7 @@ def test_messages_that_are_too_many_to_look_at_are_not_over() -> None:
 
 def test_trouble_says_since_when() -> None:
     """Where nobody knows it better, since it was first seen."""
-    patience = Patience(PATIENCE_S)
+    patience = Patience(PATIENCE_S, PATIENCE_S)
     standing = Standing({"a": WAITING, "b": replace(WAITING, since_at=AT - 500)})
     patience.judge(standing, (), now=0, at=AT)
 
@@ -141,6 +157,47 @@ def test_trouble_of_an_account_is_told_to_one_hook(error: Exception, auth: list[
     assert list(other_errors(CONFIG, activities, StoredErrors()).troubles) == other
 
 
+@pytest.mark.parametrize("error", [REFUSED, UnreachableError("x"), FileError("x"), ValueError("x"), SyncdError("x")])
+def test_remedy_is_that_of_status(error: Exception) -> None:
+    """Who is told and who looks is to do the same; where nobody knows what, it is said whether waiting helps."""
+    account = failed(error)
+    told = (
+        auth_errors(CONFIG, Activities({"work": account})).troubles
+        | other_errors(CONFIG, Activities({"work": account}), StoredErrors()).troubles
+    )
+
+    (trouble,) = told.values()
+
+    remedy = account_remedy(cause_of(error), "work", CONFIG.accounts["work"])
+    assert trouble.what_to_do == (remedy or "nothing: it is tried again by itself")
+
+
+def test_remedy_of_a_device_is_that_of_its_state() -> None:
+    """One that is another's is to be adopted, not to be mounted."""
+    activities = Activities(devices={"laptop": failed(DeviceAwayError("another's", temper=Temper.GIVE_UP))})
+    states = {state: StoredErrors(states={"laptop": state}) for state in (AWAY, FOREIGN)}
+
+    found = {
+        state: trouble.what_to_do
+        for state, stored in states.items()
+        for trouble in other_errors(CONFIG, activities, stored).troubles.values()
+    }
+
+    assert "mount /m/laptop" in found[AWAY]
+    assert "syncd adopt laptop" in found[FOREIGN]
+
+
+def test_password_that_waiting_may_bring_is_waited_for_and_a_refused_one_is_not() -> None:
+    """A command that was too slow once is not worth a word; since when is known to who fails."""
+    slow, refused = failed(SecretError("password_command did not end within 30 s")), failed(REFUSED)
+    slow.failing_since = AT - 5
+
+    found = [auth_errors(CONFIG, Activities({"work": one})).troubles["password of work"] for one in (slow, refused)]
+
+    assert [one.waiting_helps for one in found] == [True, False]
+    assert found[0].since_at == AT - 5
+
+
 def test_password_is_wrong_until_a_server_has_taken_one() -> None:
     """Neither a start nor a server that cannot be reached says that it is right; a login does, and leaving the file."""
     starting, unreachable, well = Activity(), failed(REFUSED), failed(REFUSED)
@@ -153,6 +210,17 @@ def test_password_is_wrong_until_a_server_has_taken_one() -> None:
     ]
     assert states == [False, False, False, True]
     assert auth_errors(CONFIG, Activities()).is_over("password of gone")
+
+
+def test_account_fails_until_it_has_nothing_left_to_do() -> None:
+    """To be let in and to fail again some minutes later is one trouble, however often."""
+    one, stored = failed(UnreachableError("no connection")), StoredErrors()
+    activities = Activities({"work": one})
+    one.logged_in()
+
+    assert not other_errors(CONFIG, activities, stored).is_over("account work")
+    one.now(IDLE, AT)
+    assert other_errors(CONFIG, activities, stored).is_over("account work")
 
 
 def test_device_fails_until_it_was_served() -> None:
@@ -181,6 +249,9 @@ def test_hold_that_grows_is_the_same_and_one_of_another_kind_is_another() -> Non
     released = held_messages(CONFIG, [held(3, state=HoldState.RELEASED)])
 
     assert first.keys() == grown.keys() != other.keys()
+    whole = held(6)
+    mailbox = replace(whole, hold=replace(whole.hold, reason=Reason.MAILBOXES_EMPTIED, effects=()))
+    assert len(held_messages(CONFIG, [held(3), mailbox]).troubles) == 2
     assert released.troubles == {}
     assert all(map(released.is_over, first))
     (trouble,) = first.values()
