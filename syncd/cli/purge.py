@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def purge(
     *,
-    account: Annotated[list[str] | None, typer.Option("--account", metavar="ACCOUNT", help="This account.")] = None,
-    device: Annotated[list[str] | None, typer.Option("--device", metavar="DEVICE", help="This device.")] = None,
+    account: Annotated[list[str] | None, typer.Option("--account", metavar="NAME", help="This account.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", metavar="NAME", help="This device.")] = None,
     is_meant: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
     config: ConfigOption = None,
 ) -> None:
