@@ -152,14 +152,15 @@ def _findings(status: Status) -> Iterator[tuple[Line, ...]]:
     found = [one for one in status.findings if one.kind != "daemon_down"]
     if status.daemon is None:
         yield tuple(_to_do(one.remedy) for one in status.findings if one.kind == "daemon_down")
-    was_needing = False
+    was_needing = status.daemon is None
     groups: dict[tuple[str, str], list[Finding]] = {}
     for one in found:
         groups.setdefault((one.kind, one.text), []).append(one)
     for (kind, text), alike in groups.items():
         first = alike[0]
         if was_needing and not first.needs_person:
-            yield (Line("and this is tried again by itself:", f"{STRONG} {WARN}"),)
+            tried = "tried again by itself" if status.daemon is not None else "tried again once it runs"
+            yield (Line(f"and this is {tried}:", f"{STRONG} {WARN}"),)
         was_needing = first.needs_person
         since = [] if first.since_at is None else [f"for {age(status.at - first.since_at)}"]
         retry_at = waits.get((kind, first.name))

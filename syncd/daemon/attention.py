@@ -21,6 +21,8 @@ _ORDER = (
     "mailbox_failing",
     "hook_failing",
 )
+_LONG_S = 3600.0
+"""What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
 
 
@@ -28,8 +30,8 @@ def findings_of(status: Status) -> tuple[Finding, ...]:
     """Return what is not well; what needs a person comes first."""
     found = [
         *_of_daemon(status),
-        *(one for account in status.accounts for one in _of_account(account)),
-        *(one for device in status.devices for one in _of_device(device)),
+        *(one for account in status.accounts for one in _of_account(account, status.at)),
+        *(one for device in status.devices for one in _of_device(device, status.at)),
         *_held(status.holds),
         *_set_aside(status.troubles),
         *_of_hooks(status.hooks),
@@ -53,10 +55,14 @@ def _of_daemon(status: Status) -> Iterator[Finding]:
         yield Finding("restart_needed", None, text, "syncd has to be started anew", needs_person=True)
 
 
-def _of_account(one: AccountStatus) -> Iterator[Finding]:
+def _needs_person(one: AccountStatus | DeviceStatus, at: float) -> bool:
+    is_long = one.failing_since_at is not None and at - one.failing_since_at > _LONG_S
+    return one.is_lasting or is_long or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
+
+
+def _of_account(one: AccountStatus, at: float) -> Iterator[Finding]:
     if one.error is not None:
-        needs_person = one.cause is not None and Cause(one.cause) not in BY_ITSELF
-        since_at = one.failing_since_at
+        needs_person, since_at = _needs_person(one, at), one.failing_since_at
         yield Finding("account_failing", one.name, one.error, one.remedy, needs_person=needs_person, since_at=since_at)
     for mailbox in one.mailboxes:
         if mailbox.error is not None:
@@ -64,11 +70,11 @@ def _of_account(one: AccountStatus) -> Iterator[Finding]:
             yield Finding("mailbox_failing", one.name, text, None, needs_person=False)
 
 
-def _of_device(one: DeviceStatus) -> Iterator[Finding]:
+def _of_device(one: DeviceStatus, at: float) -> Iterator[Finding]:
     if one.error is None and one.state not in {AWAY, FOREIGN}:
         return
     kind = {AWAY: "device_away", FOREIGN: "device_foreign"}.get(one.state, "device_failing")
-    needs_person = kind != "device_failing" or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
+    needs_person = kind != "device_failing" or _needs_person(one, at)
     text = one.error or f"it is {one.state}"
     yield Finding(kind, one.name, text, one.remedy, needs_person=needs_person, since_at=one.failing_since_at)
 
