@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.words import ago, share, shown
 from syncd.config.load import read
 from syncd.config.problems import ConfigError
@@ -63,7 +63,7 @@ class Watching:
         if answer is None:
             return self._of_store()
         self._stored = None
-        status = STATUS_JSON.validate_json(answer)
+        status = decoded(STATUS_JSON, answer)
         if status.daemon is not None:
             begun = status.daemon.pid, status.daemon.started_at
             if self._begun not in {None, begun}:

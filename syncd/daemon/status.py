@@ -261,7 +261,7 @@ class HookStatus:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Say one thing that is not well, and what to do; needs_person: it does not end by itself, also where a daemon runs.
+    """Say one thing that is not well, and what to do; needs_person: no daemon ends it by itself.
 
     kind: daemon_down, account_failing, device_failing, device_away, device_foreign, held, config_refused, set_aside,
     restart_needed, mailbox_failing or hook_failing. name: of the account, device or hook. since_at: None where nobody
