@@ -21,6 +21,7 @@ _ORDER = (
     "mailbox_failing",
     "hook_failing",
 )
+_TOO_LARGE, _MESSAGE, _MAILBOX = range(3)
 _LONG_S = 3600.0
 """What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
@@ -88,16 +89,26 @@ def _held(holds: Iterable[HoldStatus]) -> Iterator[Finding]:
 
 
 def _set_aside(troubles: Iterable[TroubleStatus]) -> Iterator[Finding]:
-    for account, those in groupby(sorted(troubles, key=lambda one: one.account), key=lambda one: one.account):
+    for (account, kind), those in groupby(sorted(troubles, key=_kind_of), key=_kind_of):
         found = list(those)
         for_good = [one for one in found if one.retry_at is None]
-        first = (for_good or found)[0]
-        count = len(for_good or found)
-        what = "one message is" if count == 1 else f"{count:,} messages are"
-        text = f"{what} set aside, such as in {account}/{first.mailbox}: {first.error}"
-        remedy = f"syncd status says which; syncd sync {account} tries again" if for_good else None
-        since_at = min(one.since_at for one in for_good or found)
+        told = for_good or found
+        where = f"{account}/{told[0].mailbox}: {told[0].error}"
+        if kind == _MAILBOX:
+            what = "one mailbox" if len(told) == 1 else f"{len(told):,} mailboxes"
+            text = f"what a device did to {what} is refused by the server, such as {where}"
+        else:
+            what = "one message is" if len(told) == 1 else f"{len(told):,} messages are"
+            text = f"{what} set aside, such as in {where}"
+        remedy = f"once that is mended: syncd sync {account} tries again" if for_good else None
+        if kind == _TOO_LARGE:
+            remedy = f"raise max_message_size of [accounts.{account}], or leave it on the server"
+        since_at = min(one.since_at for one in told)
         yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good), since_at=since_at)
+
+
+def _kind_of(one: TroubleStatus) -> tuple[str, int]:
+    return one.account, _MAILBOX if one.is_mailbox else _TOO_LARGE if "max_message_size" in one.error else _MESSAGE
 
 
 def _of_hooks(hooks: Iterable[HookStatus]) -> Iterator[Finding]:
