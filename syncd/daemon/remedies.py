@@ -8,6 +8,13 @@ BY_ITSELF = frozenset(
     {Cause.UNREACHABLE, Cause.TOO_SLOW, Cause.CONNECTION_LOST, Cause.NOT_UNDERSTOOD, Cause.REFUSED, Cause.OTHER}
 )
 """What may well end without anybody."""
+_REMEMBERED = {
+    "login refused": Cause.LOGIN_REFUSED,
+    "no password": Cause.NO_PASSWORD,
+    "password_file": Cause.NO_PASSWORD,
+    "password_command": Cause.NO_PASSWORD,
+}
+"""What texts in the store begin with, which has no causes, where one is known by that and not tried by itself."""
 
 
 def account_remedy(
@@ -41,8 +48,11 @@ def account_remedy(
     return None
 
 
-def remembered_remedy(name: str, *, is_lasting: bool) -> str:
+def remembered_remedy(error: str, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool) -> str:
     """Return what to do for an account of which only the store knows an error: no daemon runs that would try again."""
+    cause = next((cause for begin, cause in _REMEMBERED.items() if error.startswith(begin)), None)
+    if cause is not None and (remedy := account_remedy(cause, name, config)) is not None:
+        return remedy
     if is_lasting:
         return f"see what it says, and [accounts.{name}]; then: syncd sync {name}"
     return f"syncd sync {name} tries it now"

@@ -160,7 +160,7 @@ def _account(
     is_lasting = _is_lasting(activity, error)
     remedy = account_remedy(cause, name, config, is_lasting=is_lasting)
     if activity is None and error is not None:
-        remedy = remembered_remedy(name, is_lasting=is_lasting)
+        remedy = remembered_remedy(error, name, config, is_lasting=is_lasting)
     return AccountStatus(
         name=name,
         type=config.type,

@@ -11,9 +11,10 @@ from sqlalchemy import Engine, event
 from syncd.config.model import Config
 from syncd.daemon.attention import findings_of
 from syncd.daemon.reading import Counts, StatusReader
+from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
 from syncd.daemon.status import ConfigStatus, DaemonStatus, NewsStatus, Progress, Status
-from syncd.errors import Cause, StoreError, Temper, TooSlowError
+from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, text_of
 from syncd.store.accounts import ensure_account
 from syncd.store.database import Database
 from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
@@ -296,7 +297,12 @@ def test_what_waiting_does_not_help_against_needs_a_person_whatever_its_cause() 
 @pytest.mark.parametrize(
     ("error", "needs_person", "remedy"),
     [
-        ("login refused; waiting does not help", True, "see what it says, and [accounts.work]; then: syncd sync work"),
+        (
+            text_of(LoginRefusedError("login refused by the server: no")),
+            True,
+            account_remedy(Cause.LOGIN_REFUSED, "work", config().accounts["work"]),
+        ),
+        ("another user; waiting does not help", True, "see what it says, and [accounts.work]; then: syncd sync work"),
         ("no route to it", False, "syncd sync work tries it now"),
     ],
 )
