@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, configuration, say
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _by_daemon(client: Client, device: str) -> "AdoptReport":
     from syncd.daemon.answers import AdoptRequest
     from syncd.daemon.answers_json import ADOPT_JSON, ADOPTED_JSON
 
-    return ADOPTED_JSON.validate_json(client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device))))
+    return decoded(ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device))))
 
 
 def _by_ourselves(config: "Config", device: str) -> "AdoptReport":

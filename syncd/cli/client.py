@@ -3,8 +3,14 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from syncd.errors import SyncdError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 _CONNECT_S = 10.0
 
@@ -60,6 +66,16 @@ class Client:
             raise SyncdError("the daemon does not answer") from error
         except OSError as error:
             raise SyncdError("the daemon went away before it answered") from error
+
+
+def decoded(adapter: "TypeAdapter[T]", answer: bytes) -> T:
+    """Return what a daemon answered; SyncdError if it is of a version that answers otherwise."""
+    from pydantic import ValidationError
+
+    try:
+        return adapter.validate_json(answer)
+    except ValidationError as error:
+        raise SyncdError("the daemon is of another version: restart it") from error
 
 
 def _connect(channel: socket.socket, path: Path) -> None:

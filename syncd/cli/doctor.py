@@ -46,9 +46,10 @@ def doctor(
             logs_in=logs_in,
         )
     if as_json:
+        from syncd.daemon.answers_json import encoded
         from syncd.daemon.doctor.findings_json import DIAGNOSIS_JSON, as_answer
 
-        typer.echo(DIAGNOSIS_JSON.dump_json(as_answer(found), indent=2, ensure_ascii=True))
+        typer.echo(encoded(DIAGNOSIS_JSON, as_answer(found), indent=2, ensure_ascii=True))
     else:
         from syncd.cli.findings import show
 

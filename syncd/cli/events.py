@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, say, socket
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             if as_json:
                 typer.echo(line, nl=False)
             else:
-                say(line_of(EVENT_JSON.validate_json(line)))
+                say(line_of(decoded(EVENT_JSON, line)))
     except KeyboardInterrupt:
         raise typer.Exit from None
     raise SyncdError("the daemon has stopped")

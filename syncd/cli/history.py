@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, aligned, complain, configuration, say
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def history(
         _refuse_unknown("account", account, settings.accounts)
         _refuse_unknown("device", device, settings.devices)
     if as_json:
-        from syncd.daemon.answers_json import ENTRY_JSON
+        from syncd.daemon.answers_json import ENTRY_JSON, encoded
 
         for one in report.entries:
-            typer.echo(ENTRY_JSON.dump_json(one, ensure_ascii=True))
+            typer.echo(encoded(ENTRY_JSON, one, ensure_ascii=True))
         return
     for line in table_of(report.entries):
         say(line)
@@ -76,7 +76,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
     wanted = {key: value for key, value in asdict(question).items() if value is not None}
     answer = Client(config.daemon.socket).get_if_running(f"/history?{urlencode(wanted)}")
     if answer is not None:
-        return HISTORY_JSON.validate_json(answer)
+        return decoded(HISTORY_JSON, answer)
 
     import asyncio
 

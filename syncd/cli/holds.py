@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import HOLDS_JSON
+    from syncd.daemon.answers_json import HOLDS_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running("/holds")
-    report = _list_from_store(settings) if answer is None else HOLDS_JSON.validate_json(answer)
+    report = _list_from_store(settings) if answer is None else decoded(HOLDS_JSON, answer)
     if as_json:
-        typer.echo(HOLDS_JSON.dump_json(report, indent=2, ensure_ascii=True))
+        typer.echo(encoded(HOLDS_JSON, report, indent=2, ensure_ascii=True))
         return
     now = time.time()
     for one in report.holds:
@@ -62,12 +62,12 @@ def show(
     """Show what would happen, one line for each message."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import HOLD_JSON
+    from syncd.daemon.answers_json import HOLD_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running(f"/holds/{hold_id}")
-    detail = _show_from_store(settings, hold_id) if answer is None else HOLD_JSON.validate_json(answer)
+    detail = _show_from_store(settings, hold_id) if answer is None else decoded(HOLD_JSON, answer)
     if as_json:
-        typer.echo(HOLD_JSON.dump_json(detail, indent=2, ensure_ascii=True))
+        typer.echo(encoded(HOLD_JSON, detail, indent=2, ensure_ascii=True))
         return
     say(_line(detail.hold, time.time()))
     for effect in detail.effects:
@@ -101,7 +101,7 @@ def _decide(verb: str, done: str, hold_ids: list[int] | None, config: ConfigOpti
     client = Client(settings.daemon.socket)
     is_running = client.get_if_running("/health") is not None
     if is_running:
-        report = HOLDS_JSON.validate_json(client.post(f"/holds/{verb}", DECISION_JSON.dump_json(wanted)))
+        report = decoded(HOLDS_JSON, client.post(f"/holds/{verb}", DECISION_JSON.dump_json(wanted)))
     else:
         report = _decide_in_store(settings, wanted, verb)
     for one in report.holds:

@@ -4,11 +4,15 @@ It is no command of Typer, which loads pydantic for whatever has a value: behind
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from syncd.config.places import config_files, existing
+
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+"""As `config.values.Name` has it: a shell gets nothing else to read, whatever somebody wrote as a key."""
 
 
 def names(arguments: list[str]) -> Iterator[str]:
@@ -23,4 +27,4 @@ def names(arguments: list[str]) -> Iterator[str]:
         found = tomllib.loads(file.read_text("utf-8")).get(table) if file is not None else None
     except (OSError, ValueError, RecursionError):
         return
-    yield from (name for name in found if name.isprintable()) if isinstance(found, dict) else ()
+    yield from (name for name in found if _NAME.fullmatch(name)) if isinstance(found, dict) else ()

@@ -7,12 +7,13 @@ and device. A line that is a detail may go, and of a section blocks, where a scr
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from syncd.cli.alike import groups_of, remedy_of, whose
 from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
 from syncd.config.checks import is_loopback
+from syncd.config.problems import printable
 from syncd.daemon.status import (
     AccountStatus,
     DeviceStatus,
-    Finding,
     HoldStatus,
     ReplicaStatus,
     Status,
@@ -30,13 +31,6 @@ _WHY_POLLED = {
 }
 _STALE_S = 2.0
 _FEW = 10
-_NAMES = 3
-_NAMED = {
-    "account_failing": "account",
-    "device_failing": "device",
-    "device_away": "device",
-    "device_foreign": "device",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +86,10 @@ def picture_of(status: Status, *, every_mailbox: bool = False) -> Picture:
         if every_mailbox or _is_interesting(one, is_working=_is_working(device))
     ]
     accounts = tuple(_account(one, status.at) for one in status.accounts)
-    devices = tuple(_device(one, status.at) for one in status.devices)
+    served = {one.name: one for one in status.accounts}
+    devices = tuple(
+        _device(one, [served[name] for name in one.accounts if name in served], status.at) for one in status.devices
+    )
     few = None if every_mailbox else _FEW
     sections = (
         Section("accounts", "account", accounts, are_well_or_not=True),
@@ -114,7 +111,7 @@ def _headline(status: Status) -> str:
     if status.daemon is None:
         used = "" if status.store_used_at is None else f", which was used {ago(status.at - status.store_used_at)}"
         return f"The daemon is not running; this is what the store remembers{used}"
-    needing = sum(one.needs_person for one in status.findings)
+    needing = sum(alike[0].needs_person for alike in groups_of(status))
     if needing:
         order = ", the most important first" if needing > 1 else ""
         return f"{count(needing, 'thing')} {'needs' if needing == 1 else 'need'} you{order}:"
@@ -149,29 +146,31 @@ def _findings(status: Status) -> Iterator[tuple[Line, ...]]:
         **{("device_failing", one.name): one.retry_at for one in status.devices},
         **{("hook_failing", one.name): one.retry_at for one in status.hooks},
     }
-    found = [one for one in status.findings if one.kind != "daemon_down"]
     if status.daemon is None:
         yield tuple(_to_do(one.remedy) for one in status.findings if one.kind == "daemon_down")
-    was_needing = False
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for one in found:
-        groups.setdefault((one.kind, one.text), []).append(one)
-    for (kind, text), alike in groups.items():
+    was_needing = status.daemon is None
+    for alike in groups_of(status):
         first = alike[0]
+        kind, text = first.kind, first.text
+        if kind == "daemon_down":
+            continue
         if was_needing and not first.needs_person:
-            yield (Line("and this is tried again by itself:", f"{STRONG} {WARN}"),)
+            tried = "tried again by itself" if status.daemon is not None else "tried again once it runs"
+            yield (Line(f"and this is {tried}:", f"{STRONG} {WARN}"),)
         was_needing = first.needs_person
-        since = [] if first.since_at is None else [f"for {age(status.at - first.since_at)}"]
-        retry_at = waits.get((kind, first.name))
+        since_at = min((one.since_at for one in alike if one.since_at is not None), default=None)
+        since = [] if since_at is None else [f"for {age(status.at - since_at)}"]
+        retries = [waits.get((kind, one.name or "")) for one in alike]
+        retry_at = min((at for at in retries if at is not None), default=None)
         again = [] if retry_at is None else [f"again {when(retry_at - status.at)}"]
         times = f" ({', '.join(since + again)})" if since or again else ""
         said = shown(text if first.remedy is None else text.removesuffix(NO_USE_TO_WAIT))
         if kind == "config_refused":
             said = text.partition(":")[0]  # all its problems follow, each as a line
         yield (
-            Line(f"{_whose(kind, alike)}{said}{times}", BAD if first.needs_person else WARN, indent=2),
+            Line(f"{whose(alike)}{said}{times}", BAD if first.needs_person else WARN, indent=2),
             *(_problems(status) if kind == "config_refused" else ()),
-            *((_to_do(first.remedy),) if first.remedy is not None else ()),
+            *((_to_do(remedy_of(alike, status)),) if first.remedy is not None else ()),
         )
 
 
@@ -180,17 +179,8 @@ def _problems(status: Status) -> Iterator[Line]:
         yield from (Line(shown(problem), BAD, indent=4) for problem in status.config.problems)
 
 
-def _whose(kind: str, alike: Sequence[Finding]) -> str:
-    """Name those of whom it is said, where the text does not."""
-    if kind not in _NAMED:
-        return ""
-    names = [one.name for one in alike if one.name is not None]
-    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-    return f"{_NAMED[kind]}{'s' if len(names) > 1 else ''} {', '.join(names[:_NAMES])}{more}: "
-
-
 def _to_do(remedy: str | None) -> Line:
-    return Line(f"-> {shown(remedy or '')}", STRONG, indent=4)
+    return Line(f"-> {printable(remedy or '')}", STRONG, indent=4)
 
 
 def _foot(status: Status) -> Iterator[Line]:
@@ -288,14 +278,14 @@ def _news(one: AccountStatus, at: float) -> str:
     return f"news of {shown(news.pushed)} by push (IDLE){others}{because}"
 
 
-def _device(one: DeviceStatus, at: float) -> Block:
+def _device(one: DeviceStatus, accounts: Sequence[AccountStatus], at: float) -> Block:
     is_away = one.state in {"away", "foreign"}
     is_well = one.error is None and not is_away
-    lines = [*_device_state(one, at), Line(shown(one.path), DIM, is_detail=True)]
+    lines = [*_device_state(one, accounts, at), Line(shown(one.path), DIM, is_detail=True)]
     return Block(one.name, tuple(lines), is_well)
 
 
-def _device_state(one: DeviceStatus, at: float) -> Iterator[Line]:
+def _device_state(one: DeviceStatus, accounts: Sequence[AccountStatus], at: float) -> Iterator[Line]:
     mail = f"{count(one.messages, 'message')} in {count(one.mailbox_count, 'mailbox', 'mailboxes')}"
     pending = _pending(one)
     if one.state in {"away", "foreign"}:
@@ -313,10 +303,21 @@ def _device_state(one: DeviceStatus, at: float) -> Iterator[Line]:
             yield Line(pending.removeprefix("; "))
     else:
         is_at_rest = not (one.waiting or one.unsynced) and one.doing in _CALM
-        state = "in sync" if is_at_rest else "behind" if one.doing in _CALM else shown(one.doing)
+        old = _old(accounts) if is_at_rest else ""
+        state = old or ("in sync" if is_at_rest else "behind" if one.doing in _CALM else shown(one.doing))
         state = f"{state}, being compared" if one.state == "adopting" else state
-        style = GOOD if is_at_rest and one.doing == "idle" else ""
+        style = GOOD if is_at_rest and one.doing == "idle" and not old else ""
         yield Line(f"{'not begun yet' if one.state == 'new' else state}; {mail}{pending}", style)
+
+
+def _old(accounts: Sequence[AccountStatus]) -> str:
+    """Say as of when a device has all, if none of its accounts is served now: that nothing comes is no good sign."""
+    lags = [one.lag_s for one in accounts if one.lag_s is not None]
+    if accounts and not lags:
+        return "nothing to show yet: none of its accounts was ever in sync"
+    if accounts and all(one.error is not None for one in accounts):
+        return f"as of {ago(min(lags))}: its accounts fail"
+    return ""
 
 
 def _pending(one: DeviceStatus) -> str:

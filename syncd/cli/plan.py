@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is left to do as far as syncd knows; nothing is looked at anew, and nothing is done."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import PLAN_JSON
+    from syncd.daemon.answers_json import PLAN_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running("/plan")
-    report = _from_store(settings) if answer is None else PLAN_JSON.validate_json(answer)
+    report = _from_store(settings) if answer is None else decoded(PLAN_JSON, answer)
     if as_json:
-        typer.echo(PLAN_JSON.dump_json(report, indent=2, ensure_ascii=True))
+        typer.echo(encoded(PLAN_JSON, report, indent=2, ensure_ascii=True))
         return
     for line in report.effects:
         say(f"{line.device}: {line.account}/{line.mailbox}: {_text(line)}")

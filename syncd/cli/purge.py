@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def purge(
     *,
-    account: Annotated[list[str] | None, typer.Option("--account", metavar="ACCOUNT", help="This account.")] = None,
-    device: Annotated[list[str] | None, typer.Option("--device", metavar="DEVICE", help="This device.")] = None,
+    account: Annotated[list[str] | None, typer.Option("--account", metavar="NAME", help="This account.")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", metavar="NAME", help="This device.")] = None,
     is_meant: Annotated[bool, typer.Option("--yes", help="Do it; else it is only shown.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -55,7 +55,7 @@ def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]"
     if client.get_if_running("/health") is not None:
         from syncd.daemon.answers_json import PURGE_JSON, PURGED_JSON
 
-        return PURGED_JSON.validate_json(client.post("/purge", PURGE_JSON.dump_json(wanted))), True
+        return decoded(PURGED_JSON, client.post("/purge", PURGE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.purging import purge_alone, read_left
     from syncd.store.database import Database

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from syncd.cli.client import Client, DaemonDownError
+from syncd.cli.client import Client, DaemonDownError, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say, socket
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def reload(config: ConfigOption = None) -> None:
     from syncd.daemon.answers_json import RELOADED_JSON
 
     try:
-        report = RELOADED_JSON.validate_json(Client(socket(config)).post("/reload", b""))
+        report = decoded(RELOADED_JSON, Client(socket(config)).post("/reload", b""))
     except DaemonDownError:
         configuration(config)  # whose problems, if it has any, say more
         raise

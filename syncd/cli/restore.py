@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.history import AccountOption, SinceOption, begin_of
 from syncd.cli.options import ConfigOption, aligned, complain, configuration, say
 
@@ -69,9 +69,9 @@ def restore(
     wanted = RestoreRequest(tuple(messages or ()), account, mailbox, begin, to, is_dry)
     report, is_running = _ask(settings, wanted)
     if as_json:
-        from syncd.daemon.answers_json import RESTORED_JSON
+        from syncd.daemon.answers_json import RESTORED_JSON, encoded
 
-        typer.echo(RESTORED_JSON.dump_json(report, indent=2, ensure_ascii=True))
+        typer.echo(encoded(RESTORED_JSON, report, indent=2, ensure_ascii=True))
     else:
         _tell(report, has_names=bool(messages), is_running=is_running)
     if messages and report.counts.get("swept"):
@@ -121,7 +121,7 @@ def _ask(config: "Config", wanted: "RestoreRequest") -> "tuple[RestoreReport, bo
     if client.get_if_running("/health") is not None:
         from syncd.daemon.answers_json import RESTORE_JSON, RESTORED_JSON
 
-        return RESTORED_JSON.validate_json(client.post("/restore", RESTORE_JSON.dump_json(wanted))), True
+        return decoded(RESTORED_JSON, client.post("/restore", RESTORE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.restoring import read_deleted, restore
     from syncd.store.database import Database

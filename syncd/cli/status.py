@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, configuration, socket
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def current(config: Path | None, query: str = "") -> "Status":
 
     from syncd.daemon.answers_json import STATUS_JSON
 
-    return STATUS_JSON.validate_json(answer)
+    return decoded(STATUS_JSON, answer)
 
 
 def _show_once(seen: "Status", *, as_json: bool, every_mailbox: bool) -> None:
     if as_json:
-        from syncd.daemon.answers_json import STATUS_JSON
+        from syncd.daemon.answers_json import STATUS_JSON, encoded
 
-        typer.echo(STATUS_JSON.dump_json(seen, indent=2, ensure_ascii=True))
+        typer.echo(encoded(STATUS_JSON, seen, indent=2, ensure_ascii=True))
         return
 
     from syncd.cli.picture import picture_of
@@ -108,10 +108,10 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
 
 def _follow_json(watching: "Watching") -> None:
     from syncd.cli.watching import without_times
-    from syncd.daemon.answers_json import STATUS_JSON
+    from syncd.daemon.answers_json import STATUS_JSON, encoded
 
     before: object = None
     for seen in watching.statuses(_PLAIN_STEP_S):
         if (now := without_times(seen)) != before:
-            typer.echo(STATUS_JSON.dump_json(seen, ensure_ascii=True))
+            typer.echo(encoded(STATUS_JSON, seen, ensure_ascii=True))
             before = now

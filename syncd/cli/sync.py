@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
     with ThreadPoolExecutor(1) as asking:
         answer = asking.submit(client.post, "/sync", REQUEST_JSON.dump_json(SyncRequest(names)))
         while not wait((answer,), timeout=view.step_s).done:
-            view.show(progress_of(STATUS_JSON.validate_json(client.get("/status"))))
-        return REPORT_JSON.validate_json(answer.result())
+            view.show(progress_of(decoded(STATUS_JSON, client.get("/status"))))
+        return decoded(REPORT_JSON, answer.result())
 
 
 def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":

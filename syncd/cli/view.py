@@ -33,11 +33,8 @@ def a_console() -> Console:
 
 
 def show(picture: Picture, console: Console) -> None:
-    """Print a whole picture; on a terminal too small for it without the details of who is well."""
-    lines = whole(picture, console)
-    if console.is_terminal and len(lines) >= console.height:
-        lines = whole(_lean(picture), console)
-    for line in lines:
+    """Print a whole picture, however high the terminal is: a person scrolls."""
+    for line in whole(picture, console):
         console.print(line, soft_wrap=True)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from syncd.cli.client import Client
+from syncd.cli.client import Client, decoded
 from syncd.cli.words import ago, share, shown
 from syncd.config.load import read
 from syncd.config.problems import ConfigError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", AccountStatus, DeviceStatus)
 
+_ANSWER_S = 5.0
+"""Who watches is told after so long that what is shown is old."""
 _STORE_STEP_S = 10.0
 """A store that no daemon has changes seldom, and to count all of it costs something."""
 
@@ -27,9 +29,10 @@ _STORE_STEP_S = 10.0
 class Watching:
     """Ask a daemon, and the store while none runs; what goes wrong with that after the first time is only told."""
 
-    def __init__(self, config: Path | None, query: str) -> None:
+    def __init__(self, config: Path | None, query: str, *, answer_s: float = _ANSWER_S) -> None:
         self._config = config
         self._query = query
+        self._answer_s = answer_s
         self._last: Status | None = None
         self._stored: tuple[float, Status] | None = None
         self._begun: tuple[int, float] | None = None
@@ -59,11 +62,11 @@ class Watching:
     def _now(self) -> Status:
         # NOTE: its warnings would come again each time, and into the picture.
         path = socket_of(self._config) or read(self._config).config.daemon.socket
-        answer = Client(path).get_if_running(f"/status?{self._query}")
+        answer = Client(path).get_if_running(f"/status?{self._query}", timeout_s=self._answer_s)
         if answer is None:
             return self._of_store()
         self._stored = None
-        status = STATUS_JSON.validate_json(answer)
+        status = decoded(STATUS_JSON, answer)
         if status.daemon is not None:
             begun = status.daemon.pid, status.daemon.started_at
             if self._begun not in {None, begun}:

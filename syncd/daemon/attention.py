@@ -21,6 +21,9 @@ _ORDER = (
     "mailbox_failing",
     "hook_failing",
 )
+_TOO_LARGE, _MESSAGE, _MAILBOX = range(3)
+_LONG_S = 3600.0
+"""What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
 
 
@@ -28,8 +31,8 @@ def findings_of(status: Status) -> tuple[Finding, ...]:
     """Return what is not well; what needs a person comes first."""
     found = [
         *_of_daemon(status),
-        *(one for account in status.accounts for one in _of_account(account)),
-        *(one for device in status.devices for one in _of_device(device)),
+        *(one for account in status.accounts for one in _of_account(account, status.at)),
+        *(one for device in status.devices for one in _of_device(device, status.at)),
         *_held(status.holds),
         *_set_aside(status.troubles),
         *_of_hooks(status.hooks),
@@ -53,10 +56,14 @@ def _of_daemon(status: Status) -> Iterator[Finding]:
         yield Finding("restart_needed", None, text, "syncd has to be started anew", needs_person=True)
 
 
-def _of_account(one: AccountStatus) -> Iterator[Finding]:
+def _needs_person(one: AccountStatus | DeviceStatus, at: float) -> bool:
+    is_long = one.failing_since_at is not None and at - one.failing_since_at > _LONG_S
+    return one.is_lasting or is_long or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
+
+
+def _of_account(one: AccountStatus, at: float) -> Iterator[Finding]:
     if one.error is not None:
-        needs_person = one.cause is not None and Cause(one.cause) not in BY_ITSELF
-        since_at = one.failing_since_at
+        needs_person, since_at = _needs_person(one, at), one.failing_since_at
         yield Finding("account_failing", one.name, one.error, one.remedy, needs_person=needs_person, since_at=since_at)
     for mailbox in one.mailboxes:
         if mailbox.error is not None:
@@ -64,11 +71,11 @@ def _of_account(one: AccountStatus) -> Iterator[Finding]:
             yield Finding("mailbox_failing", one.name, text, None, needs_person=False)
 
 
-def _of_device(one: DeviceStatus) -> Iterator[Finding]:
+def _of_device(one: DeviceStatus, at: float) -> Iterator[Finding]:
     if one.error is None and one.state not in {AWAY, FOREIGN}:
         return
     kind = {AWAY: "device_away", FOREIGN: "device_foreign"}.get(one.state, "device_failing")
-    needs_person = kind != "device_failing" or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
+    needs_person = kind != "device_failing" or _needs_person(one, at)
     text = one.error or f"it is {one.state}"
     yield Finding(kind, one.name, text, one.remedy, needs_person=needs_person, since_at=one.failing_since_at)
 
@@ -82,16 +89,26 @@ def _held(holds: Iterable[HoldStatus]) -> Iterator[Finding]:
 
 
 def _set_aside(troubles: Iterable[TroubleStatus]) -> Iterator[Finding]:
-    for account, those in groupby(sorted(troubles, key=lambda one: one.account), key=lambda one: one.account):
+    for (account, kind), those in groupby(sorted(troubles, key=_kind_of), key=_kind_of):
         found = list(those)
         for_good = [one for one in found if one.retry_at is None]
-        first = (for_good or found)[0]
-        count = len(for_good or found)
-        what = "one message is" if count == 1 else f"{count:,} messages are"
-        text = f"{what} set aside, such as in {account}/{first.mailbox}: {first.error}"
-        remedy = f"syncd status says which; syncd sync {account} tries again" if for_good else None
-        since_at = min(one.since_at for one in for_good or found)
+        told = for_good or found
+        where = f"{account}/{told[0].mailbox}: {told[0].error}"
+        if kind == _MAILBOX:
+            what = "one mailbox" if len(told) == 1 else f"{len(told):,} mailboxes"
+            text = f"what a device did to {what} is refused by the server, such as {where}"
+        else:
+            what = "one message is" if len(told) == 1 else f"{len(told):,} messages are"
+            text = f"{what} set aside, such as in {where}"
+        remedy = f"once that is mended: syncd sync {account} tries again" if for_good else None
+        if kind == _TOO_LARGE:
+            remedy = f"raise max_message_size of [accounts.{account}], or leave it on the server"
+        since_at = min(one.since_at for one in told)
         yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good), since_at=since_at)
+
+
+def _kind_of(one: TroubleStatus) -> tuple[str, int]:
+    return one.account, _MAILBOX if one.is_mailbox else _TOO_LARGE if "max_message_size" in one.error else _MESSAGE
 
 
 def _of_hooks(hooks: Iterable[HookStatus]) -> Iterator[Finding]:

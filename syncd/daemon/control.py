@@ -37,6 +37,7 @@ from syncd.daemon.answers_json import (
     RESTORE_JSON,
     RESTORED_JSON,
     STATUS_JSON,
+    encoded,
 )
 from syncd.daemon.app import App
 from syncd.daemon.completion import Syncs
@@ -172,7 +173,7 @@ class _Control:
             # NOTE: without a transport the listener is gone, which nobody else would notice while nothing happens.
             while self._app.is_serving and request.transport is not None:
                 if news := await tail.news():
-                    await response.write(b"".join(EVENT_JSON.dump_json(one) + b"\n" for one in news))
+                    await response.write(b"".join(encoded(EVENT_JSON, one) + b"\n" for one in news))
                 else:
                     await asyncio.sleep(_LISTEN_STEP_S)
         return response
@@ -306,7 +307,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _json(adapter: TypeAdapter[T], value: T) -> web.Response:
-    return web.Response(body=adapter.dump_json(value), content_type="application/json")
+    return web.Response(body=encoded(adapter, value), content_type="application/json")
 
 
 def _bound(path: Path) -> socket.socket:

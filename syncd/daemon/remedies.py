@@ -8,12 +8,26 @@ BY_ITSELF = frozenset(
     {Cause.UNREACHABLE, Cause.TOO_SLOW, Cause.CONNECTION_LOST, Cause.NOT_UNDERSTOOD, Cause.REFUSED, Cause.OTHER}
 )
 """What may well end without anybody."""
+_REMEMBERED = {
+    "login refused": Cause.LOGIN_REFUSED,
+    "no password": Cause.NO_PASSWORD,
+    "password_file": Cause.NO_PASSWORD,
+    "password_command": Cause.NO_PASSWORD,
+}
+"""What texts in the store begin with, which has no causes, where one is known by that and not tried by itself."""
 
 
-def account_remedy(cause: Cause | None, name: str, config: ImapConfig | Pop3Config) -> str | None:
-    """Return what to do for an account that is not served; None where the error says it, or nobody knows."""
+def account_remedy(
+    cause: Cause | None, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool = False
+) -> str | None:
+    """Return what to do for an account that is not served; None where the error says it, or nobody knows.
+
+    is_lasting: waiting does not help, whatever the cause.
+    """
     table = f"[accounts.{name}]"
     again = f"then: syncd sync {name}"
+    if is_lasting and cause in BY_ITSELF:
+        return f"see what it says, and {table}; {again}"
     match cause:
         case Cause.LOGIN_REFUSED:
             return f"check username and {_secret_of(config)} of {table}; many providers want an app password; {again}"
@@ -34,12 +48,22 @@ def account_remedy(cause: Cause | None, name: str, config: ImapConfig | Pop3Conf
     return None
 
 
-def device_remedy(cause: Cause | None, state: str, name: str, path: str) -> str | None:
-    """Return what to do for a device that is not served."""
+def remembered_remedy(error: str, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool) -> str:
+    """Return what to do for an account of which only the store knows an error: no daemon runs that would try again."""
+    cause = next((cause for begin, cause in _REMEMBERED.items() if error.startswith(begin)), None)
+    if cause is not None and (remedy := account_remedy(cause, name, config)) is not None:
+        return remedy
+    if is_lasting:
+        return f"see what it says, and [accounts.{name}]; then: syncd sync {name}"
+    return f"syncd sync {name} tries it now"
+
+
+def device_remedy(cause: Cause | None, state: str, name: str, path: str, *, is_running: bool = True) -> str | None:
+    """Return what to do for a device that is not served; is_running: there is a daemon, which goes on by itself."""
     if state == FOREIGN:
         return f"if {path} is its directory all the same: syncd adopt {name}"
     if state == AWAY:
-        return f"mount {path} or put it back: it goes on by itself"
+        return f"mount {path} or put it back{': it goes on by itself' if is_running else ''}"
     match cause:
         case Cause.DISK_FULL:
             return f"make room on the disk of {path}: it goes on by itself"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from syncd.config.model import Config, ImapConfig, Pop3Config
 from syncd.daemon.attention import findings_of
-from syncd.daemon.remedies import account_remedy, device_remedy
+from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
 from syncd.daemon.status import (
     AccountStatus,
     ConfigStatus,
@@ -21,6 +21,7 @@ from syncd.daemon.status import (
     Status,
     TroubleStatus,
 )
+from syncd.errors import NO_USE_TO_WAIT
 from syncd.reconcile.guard import as_words
 from syncd.store.report import AccountReport, DeviceReport, HoldReport, MailboxReport, ReplicaReport, StoreReport
 from syncd.store.trouble_report import TroubleReport
@@ -156,6 +157,10 @@ def _account(
     succeeded_at = max((at for at in known if at is not None), default=None)
     error = _error(activity, row.error if row else None)
     cause = activity.cause if activity and activity.error is not None else None
+    is_lasting = _is_lasting(activity, error)
+    remedy = account_remedy(cause, name, config, is_lasting=is_lasting)
+    if activity is None and error is not None:
+        remedy = remembered_remedy(error, name, config, is_lasting=is_lasting)
     return AccountStatus(
         name=name,
         type=config.type,
@@ -169,7 +174,8 @@ def _account(
         lag_s=None if succeeded_at is None else max(seen.now - succeeded_at, 0.0),
         error=error,
         cause=None if cause is None else cause.value,
-        remedy=account_remedy(cause, name, config),
+        remedy=remedy,
+        is_lasting=is_lasting,
         failed_at=row.failed_at if row else None,
         failing_since_at=activity.failing_since if activity and error is not None else None,
         failures=row.failures if row else 0,
@@ -266,7 +272,8 @@ def _device(name: str, path: str, row: DeviceReport | None, activity: Activity |
         lag_s=_lag_s(activity, settled_at, now=seen.now) if waiting else 0.0,
         error=error,
         cause=None if cause is None else cause.value,
-        remedy=device_remedy(cause, state, name, path),
+        remedy=device_remedy(cause, state, name, path, is_running=activity is not None),
+        is_lasting=_is_lasting(activity, error),
         failing_since_at=activity.failing_since if activity and error is not None else None,
         retry_at=activity.retry_at if activity else None,
         messages=sum(one.delivered for one in replicas),
@@ -278,8 +285,9 @@ def _device(name: str, path: str, row: DeviceReport | None, activity: Activity |
     )
 
 
-def _after(accounts: Iterable[AccountStatus], device: DeviceStatus) -> DeviceStatus:
-    """Return a device that is not done before those are from which it gets its mail."""
+def _after(accounts: Sequence[AccountStatus], device: DeviceStatus) -> DeviceStatus:
+    """Return a device with the accounts from which it gets its mail; it is not done before those are."""
+    device = replace(device, accounts=tuple(one.name for one in accounts))
     fetching = [one.progress for one in accounts if not one.progress.is_done]
     if device.progress.is_done or not fetching:
         return device
@@ -391,3 +399,10 @@ def _since(activity: Activity | None) -> float | None:
 def _error(activity: Activity | None, recorded: str | None) -> str | None:
     """Return the error that stands: while a daemon runs, it knows better than the store what is over."""
     return activity.error if activity else recorded
+
+
+def _is_lasting(activity: Activity | None, error: str | None) -> bool:
+    """Return whether waiting does not help against an error; the store has of that what the text says."""
+    if error is None:
+        return False
+    return activity.is_lasting if activity else error.endswith(NO_USE_TO_WAIT)

@@ -98,7 +98,8 @@ class AccountStatus:
 
     done, total: how far it is with what it is doing, in messages; total 0 where that is not counted.
     lag_s: seconds since all of it was last seen to be in sync; None: never. failures: in a row, the first of which was
-    at failing_since_at. cause: `errors.Cause` of the error, and remedy: what a person can do.
+    at failing_since_at. cause: `errors.Cause` of the error, and remedy: what a person can do. is_lasting: waiting does
+    not help.
     """
 
     name: str
@@ -126,6 +127,7 @@ class AccountStatus:
     mailboxes: tuple[MailboxStatus, ...]
     done: int = 0
     total: int = 0
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class DeviceStatus:
 
     waiting: server changes to come; unsynced: changes of its own that servers have not heard of.
     lag_s: 0 while nothing waits, else seconds since the oldest of what waits, at most; None: nobody can say.
-    done, total, cause, remedy: as of an account.
+    done, total, cause, remedy, is_lasting: as of an account. accounts: those whose mail it takes.
     """
 
     name: str
@@ -186,6 +188,8 @@ class DeviceStatus:
     replicas: tuple[ReplicaStatus, ...]
     done: int = 0
     total: int = 0
+    is_lasting: bool = False
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,7 @@ class HookStatus:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Say one thing that is not well, and what to do; needs_person: it does not end by itself.
+    """Say one thing that is not well, and what to do; needs_person: no daemon ends it by itself.
 
     kind: daemon_down, account_failing, device_failing, device_away, device_foreign, held, config_refused, set_aside,
     restart_needed, mailbox_failing or hook_failing. name: of the account, device or hook. since_at: None where nobody

@@ -14,7 +14,8 @@ _HEAD = '# Completion of syncd(1) in {}. Made by "make reference" of what the pr
 _BASH = """
 _syncd() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD - 1]}} at=syncd word words= i
-    local -a config=()
+    local IFS=$' \\t\\n'
+    local -a config=() offered=()
     # An option and its value may be three words: --config = PATH.
     [[ $prev == = ]] && prev=${{COMP_WORDS[COMP_CWORD - 2]}}
     [[ $cur == = ]] && cur=
@@ -41,7 +42,12 @@ _syncd() {{
         @files) COMPREPLY=() && compopt -o default && return ;;
         @*) words=$("${{COMP_WORDS[0]/#\\~/$HOME}}" names "${{words#@}}" "${{config[@]}}" 2>/dev/null) ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    # NOTE: compgen -W would expand them as the shell does, and so run what somebody wrote as a name.
+    read -r -d "" -a offered <<<"$words"
+    COMPREPLY=()
+    for word in "${{offered[@]}}"; do
+        [[ $word == "$cur"* ]] && COMPREPLY+=("$word")
+    done
 }}
 
 _syncd_options() {{
@@ -104,7 +110,8 @@ def _values(option: Option) -> str:
 def _operands(command: Command) -> str:
     if command.commands:
         return " ".join(one.name for one in command.commands)
-    return _named(command.arguments[-1].word) if command.arguments else ""
+    # Of several each may mean something else, and only zsh says which of them is being typed.
+    return _named(command.arguments[0].word) if len(command.arguments) == 1 else ""
 
 
 def _named(word: str) -> str:
@@ -117,8 +124,9 @@ _ZSH_NAMES = """
 _syncd_names() {
     local -a config=(${(M)words:#--config=*}) names
     local at=${words[(I)--config]}
-    ((at)) && config=(--config ${~words[at + 1]})
-    names=(${(f)"$(_call_program names syncd names ${@[-1]} $config)"})
+    ((at)) && config=(--config ${${(Q)words[at + 1]}/#\\~/$HOME})
+    # NOTE: _call_program evaluates its arguments once more.
+    names=(${(f)"$(_call_program names syncd names ${@[-1]} ${(q)config})"})
     compadd "${@[1,-2]}" -a names
 }
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.cli.client import Client, DaemonDownError
+from syncd.cli.client import Client, DaemonDownError, decoded
+from syncd.daemon.answers_json import STATUS_JSON
 from syncd.errors import SyncdError
 
 
@@ -76,3 +77,9 @@ def test_daemon_that_hangs_is_not_waited_for_for_ever(address: Path) -> None:
 
         with pytest.raises(SyncdError, match="does not answer"):
             Client(address).get("/status", timeout_s=0.05)
+
+
+def test_answer_of_another_version_is_told_in_words() -> None:
+    """A daemon of before a field came is restarted, not debugged."""
+    with pytest.raises(SyncdError, match="of another version: restart it"):
+        decoded(STATUS_JSON, b'{"at": 1.0, "accounts": []}')

@@ -13,6 +13,7 @@ from syncd.cli.view import fitted, show
 from syncd.config.model import ImapConfig
 from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.daemon.status import (
+    AccountStatus,
     ConfigStatus,
     HoldStatus,
     HookStatus,
@@ -270,18 +271,78 @@ def test_account_says_how_news_come_and_why_so(news: NewsStatus, said: str) -> N
     assert said in shown(status(accounts=(account(news=news),)), width=200)
 
 
-def test_same_trouble_of_many_accounts_is_told_once() -> None:
-    """A network that is away is one thing."""
+def test_same_trouble_of_many_accounts_is_told_once_with_what_to_do_for_each() -> None:
+    """The head counts what is to be done; it lasts as long as for the first, and the next try is the soonest."""
+    config = ImapConfig(type="imap", host="h", username="u", password="p")
+    refused = {"error": "login refused; waiting does not help", "cause": "login_refused", "is_lasting": True}
     down = [
-        account(f"a{n}", error="no route to it", cause="unreachable", remedy="look", retry_at=NOW + 5) for n in range(5)
+        account(
+            f"a{n}",
+            **refused,
+            remedy=account_remedy(Cause.LOGIN_REFUSED, f"a{n}", config),
+            failing_since_at=NOW - 60 * n,
+            retry_at=NOW + 900 - 60 * n,
+        )
+        for n in range(1, 4)
     ]
 
-    text = shown(status(accounts=tuple(down)))
+    lines = shown(status(accounts=tuple(down)), width=200).splitlines()
 
-    head, first, *_ = text.splitlines()
-    assert head == "Nothing needs you; this is tried again by itself:"
-    assert first == "  accounts a0, a1, a2 and 2 more: no route to it (again in 5 s)"
-    assert text.count("no route to it") == 1
+    assert lines[:3] == [
+        "1 thing needs you:",
+        "  accounts a1, a2, a3: login refused (for 3 min, again in 12 min)",
+        "    -> check username and password of [accounts.a1], [accounts.a2], [accounts.a3]; "
+        "many providers want an app password; then: syncd sync a1 a2 a3",
+    ]
+
+
+def test_trouble_of_very_many_names_some_and_says_how_many_more() -> None:
+    """A network that is away is one thing; a device has its own path in what is to be done."""
+    lost = {"error": "no route to it", "cause": "unreachable"}
+    down = [account(f"a{n}", **lost, remedy=f"look; then: syncd sync a{n}") for n in range(40)]
+    away = [
+        device(
+            n, state="away", error="not there", cause="away", remedy=device_remedy(None, "away", n, f"/srv/mail/{n}")
+        )
+        for n in ("laptop", "phone")
+    ]
+
+    text = shown(status(accounts=tuple(down), devices=tuple(away)), width=200)
+
+    assert text.startswith("1 thing needs you:\n  devices laptop, phone: not there\n")
+    assert "-> mount /srv/mail/laptop, /srv/mail/phone or put it back: it goes on by itself\n" in text
+    assert "accounts a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11 and 28 more: no route to it\n" in text
+    assert "-> look; then: syncd sync\n" in text
+
+
+def test_holds_are_told_each_for_each_is_decided_alone() -> None:
+    """Their words are the same, and what is to be done is not."""
+    text = shown(status(holds=(HELD, replace(HELD, id=4))), width=120)
+
+    assert text.startswith("2 things need you")
+    assert "syncd holds show 3;" in text
+    assert "syncd holds show 4;" in text
+
+
+@pytest.mark.parametrize(
+    ("accounts", "said"),
+    [
+        ([account()], "in sync; 12,385"),
+        ([account(), pop3_account(error="no", cause="unreachable")], "in sync; 12,385"),
+        ([account(lag_s=None), pop3_account(lag_s=None)], "nothing to show yet: none of its accounts was ever in sync"),
+        (
+            [account(error="no", lag_s=10_900.0), pop3_account(error="no", lag_s=None)],
+            "as of 3 h ago: its accounts fail",
+        ),
+    ],
+)
+def test_device_is_not_in_sync_where_no_account_of_it_is_served(accounts: list[AccountStatus], said: str) -> None:
+    """That nothing is waiting says nothing where nobody asks."""
+    seen = status(accounts=tuple(accounts), devices=(device(accounts=tuple(one.name for one in accounts)),))
+
+    line = next(line for line in shown(seen, width=120).splitlines() if line.startswith("laptop"))
+
+    assert said in line
 
 
 def test_small_screen_shows_the_worst_and_says_what_it_leaves_out() -> None:
@@ -350,6 +411,33 @@ def test_messages_that_are_set_aside_are_listed_with_their_reason() -> None:
     assert "isp/INBOX, in the maildrop: refused; 1 try, again in 1 min\n" in text
 
 
+def test_what_is_set_aside_says_what_can_be_done_about_that_kind_of_thing() -> None:
+    """A mailbox is no message, and a message that is too large is too large tomorrow as well."""
+    large = "the message is larger than max_message_size allows; waiting does not help"
+    troubles = (
+        TroubleStatus("work", "Lists", None, "laptop", "create refused", 2, NOW - 60, None, is_mailbox=True),
+        TroubleStatus("isp", "INBOX", None, None, large, 0, NOW, None),
+        TroubleStatus("isp", "INBOX", None, None, "it is no message", 3, NOW, None),
+    )
+
+    seen = status(troubles=troubles)
+
+    assert {(one.text, one.remedy) for one in seen.findings} == {
+        (
+            "what a device did to one mailbox is refused by the server, such as work/Lists: create refused",
+            "once that is mended: syncd sync work tries again",
+        ),
+        (
+            "one message is set aside, such as in isp/INBOX: it is no message",
+            "once that is mended: syncd sync isp tries again",
+        ),
+        (
+            f"one message is set aside, such as in isp/INBOX: {large}",
+            "raise max_message_size of [accounts.isp], or leave it on the server",
+        ),
+    }
+
+
 def test_hold_of_a_mailbox_without_messages_is_told_as_a_mailbox_and_a_released_one_as_under_way() -> None:
     """There is no message to count, and nothing to decide any more."""
     empty, released = replace(HELD, count=0, mailbox="Lists"), replace(HELD, id=4, state="released")
@@ -406,16 +494,16 @@ def test_every_cause_has_a_remedy_or_says_itself_what_to_do() -> None:
     assert "room on the disk of /p" in (device_remedy(Cause.DISK_FULL, "active", "phone", "/p") or "")
 
 
-def test_details_of_who_is_well_are_left_out_where_a_terminal_is_too_small_for_them() -> None:
-    """Nothing else is: what is printed once may be scrolled."""
+def test_details_of_who_is_well_are_left_out_only_where_it_is_shown_live() -> None:
+    """What is printed once may be scrolled, so nothing is missing in it."""
     failing = account("zz", error="no route to it", cause="unreachable", retry_at=NOW + 5)
     seen = status(accounts=(*(account(f"a{n}") for n in range(9)), failing))
 
-    small, large = shown(seen, height=24), shown(seen, height=99)
+    small, large, live = shown(seen, height=24), shown(seen, height=99), screen(seen, height=24)
 
-    assert small.count("in sync 12 s ago") == large.count("in sync 12 s ago") == 10
-    assert (small.count("by push"), large.count("by push")) == (1, 10)
-    assert "/srv/mail/phone" not in small
+    assert small == large
+    assert large.count("by push") == 10
+    assert sum("by push" in line for line in live) == 1
 
 
 def test_hook_that_fails_is_told_with_its_next_try() -> None:

@@ -1,10 +1,15 @@
-"""What is news to whoever watches where nothing can be redrawn."""
+"""What is news to whoever watches where nothing can be redrawn, and a daemon that hangs meanwhile."""
 
+import socket
+import tempfile
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from syncd.cli.watching import without_times
+from syncd.cli.watching import Watching, without_times
+from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.status import ConfigStatus, Progress, Status
 from tests.unit.cli.statuses import NOW, account, device, status
 
@@ -45,3 +50,41 @@ def test_retries_of_the_same_failure_are_no_news() -> None:
     again = replace(failing, accounts=(replace(failing.accounts[0], retry_at=NOW + 50, failures=2, failed_at=NOW + 5),))
 
     assert without_times(failing) == without_times(again)
+
+
+def test_who_watches_a_daemon_that_hangs_is_told_soon_that_what_is_shown_is_old() -> None:
+    """The picture does not stand still as if all were well."""
+    seen, is_over = status(), threading.Event()
+
+    def serve() -> None:
+        body = STATUS_JSON.dump_json(seen)
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        peer, _ = listener.accept()
+        with peer:
+            is_over.wait(60)
+
+    with tempfile.TemporaryDirectory(prefix="syncd-test-", dir="/tmp") as directory:
+        path = Path(directory) / "socket"
+        (config := Path(directory) / "syncd.toml").write_text(f'[daemon]\nsocket = "{path}"\n')
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            (thread := threading.Thread(target=serve)).start()
+            watching = Watching(config, "", answer_s=0.2)
+            statuses = watching.statuses(0.01)
+
+            first, calm = next(statuses), list(watching.remarks(NOW))
+            second, troubled = next(statuses), list(watching.remarks(NOW))
+
+            is_over.set()
+            thread.join()
+
+    assert first == second == seen
+    assert calm == []
+    ((said, is_troubled),) = troubled
+    assert said.startswith("this is as of ")
+    assert said.endswith(": the daemon does not answer")
+    assert is_troubled

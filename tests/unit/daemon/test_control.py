@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from syncd.cli.client import Client
+from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.app import open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.reloading import Reloads
+from syncd.daemon.status import ConfigStatus
 from tests.unit.config.builders import reading
 
 DEADLINE_S = 30.0
@@ -46,6 +49,22 @@ async def test_nobody_but_owner_and_root_is_answered() -> None:
     assert refused.startswith("HTTP/1.1 403")
     assert "only the owner of the daemon may ask" in refused
     assert answered.startswith("HTTP/1.1 200")
+
+
+async def test_configuration_whose_path_is_no_utf8_takes_no_answer_away() -> None:
+    """The daemon runs with it, so its status is told, with the octet escaped."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        path = Path(place, "sock")
+        (directory := Path(place, os.fsdecode(b"odd\xff"))).mkdir()
+        was = reading(directory, f'[daemon]\nsocket = "{path}"\n')
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(asyncio.timeout(DEADLINE_S))
+            app = await stack.enter_async_context(open_app(was.config))
+            reloads = Reloads(app, was, asked=asyncio.Event(), summary=str)
+            await stack.enter_async_context(control_socket(app, reloads))
+            told = STATUS_JSON.validate_json(await asyncio.to_thread(Client(path).get, "/status"))
+
+    assert "/odd\\udcff/" in (told.config or ConfigStatus(0)).path
 
 
 async def asked(path: Path, uid: int, header: str) -> str:

@@ -11,9 +11,10 @@ from sqlalchemy import Engine, event
 from syncd.config.model import Config
 from syncd.daemon.attention import findings_of
 from syncd.daemon.reading import Counts, StatusReader
+from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
 from syncd.daemon.status import ConfigStatus, DaemonStatus, NewsStatus, Progress, Status
-from syncd.errors import Cause
+from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, text_of
 from syncd.store.accounts import ensure_account
 from syncd.store.database import Database
 from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
@@ -271,3 +272,48 @@ async def test_status_that_is_asked_for_again_asks_the_store_nothing_where_nothi
 
     assert at_rest == []
     assert asked
+
+
+def test_what_waiting_does_not_help_against_needs_a_person_whatever_its_cause() -> None:
+    """An account that has another username now is held, though its cause may end by itself elsewhere."""
+    held, slow = Activity(), Activity()
+    held.now("waiting to try again", NOW - 5)
+    slow.now("waiting to try again", NOW - 3601)
+    held.failed(StoreError("another user", temper=Temper.GIVE_UP), "another user; waiting does not help", retry_at=NOW)
+    slow.failed(TooSlowError("no answer"), "no answer", retry_at=NOW + 5)
+
+    found = status_of(
+        config(), report(), now=NOW, daemon=DAEMON, activities=Activities({"work": held, "isp": slow}, {})
+    )
+    soon = status_of(config(), report(), now=NOW - 10, daemon=DAEMON, activities=Activities({"isp": slow}, {}))
+
+    assert found.accounts[0].cause == Cause.OTHER
+    assert found.accounts[0].is_lasting
+    assert "by itself" not in (found.accounts[0].remedy or "")
+    assert [(one.name, one.needs_person) for one in found.findings] == [("work", True), ("isp", True)]
+    assert [(one.name, one.needs_person) for one in soon.findings] == [("isp", False)]
+
+
+@pytest.mark.parametrize(
+    ("error", "needs_person", "remedy"),
+    [
+        (
+            text_of(LoginRefusedError("login refused by the server: no")),
+            True,
+            account_remedy(Cause.LOGIN_REFUSED, "work", config().accounts["work"]),
+        ),
+        ("another user; waiting does not help", True, "see what it says, and [accounts.work]; then: syncd sync work"),
+        ("no route to it", False, "syncd sync work tries it now"),
+    ],
+)
+def test_without_a_daemon_an_error_of_the_store_has_a_remedy_and_nothing_is_tried_by_itself(
+    error: str, needs_person: bool, remedy: str
+) -> None:
+    """What its text tells is known, and nobody pretends to try."""
+    stored = AccountReport(1, "work", "imap", NOW - 300, NOW - 200, error, 3)
+
+    seen = status_of(config(), replace(report(state="away"), accounts=(stored,)), now=NOW)
+
+    (found,) = (one for one in seen.findings if one.name == "work")
+    assert (found.needs_person, found.remedy) == (needs_person, remedy)
+    assert not [one for one in seen.findings if "by itself" in (one.remedy or "")]

@@ -83,8 +83,8 @@ complete -c syncd -n '__syncd_at " backup"' -l replace -d 'Take the place of a f
 complete -c syncd -n '__syncd_at " backup"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " backup"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " backup"' -F
-complete -c syncd -n '__syncd_at " purge"' -l account -x -a '(__syncd_names accounts)' -d 'This account'
-complete -c syncd -n '__syncd_at " purge"' -l device -x -a '(__syncd_names devices)' -d 'This device'
+complete -c syncd -n '__syncd_at " purge"' -l account -x -d 'This account'
+complete -c syncd -n '__syncd_at " purge"' -l device -x -d 'This device'
 complete -c syncd -n '__syncd_at " purge"' -l yes -d 'Do it; else it is only shown'
 complete -c syncd -n '__syncd_at " purge"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " purge"' -l help -d 'Show how it is used, and exit'
@@ -130,4 +130,3 @@ complete -c syncd -n '__syncd_at " account"' -a rename -d 'Let an account go on 
 complete -c syncd -n '__syncd_at " account"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " account rename"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " account rename"' -l help -d 'Show how it is used, and exit'
-complete -c syncd -n '__syncd_at " account rename"' -a '(__syncd_names accounts)'
