@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.options import ConfigOption, configuration, patience, say
 
 if TYPE_CHECKING:
     from syncd.config.load import Reading
@@ -33,7 +33,8 @@ def _probe(reading: "Reading") -> None:
     from syncd.daemon.doctor.findings import Level
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
-    found = probe(reading)
+    with patience("logging in at the servers"):
+        found = probe(reading)
     show(found, shows_all=True)
     if found.worst is Level.ERROR:
         raise typer.Exit(_FAILED)

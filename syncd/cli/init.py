@@ -243,8 +243,14 @@ def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: b
     if root.is_dir() and any(root.iterdir()):
         yield f"first: syncd adopt {answers.device}{of}, for {answers.path} is not empty"
     if is_system:
-        if not place.stat().st_mode & 0o040:
-            yield "first: systemd-tmpfiles --create syncd.conf, which lets the service read it"
+        ours = [place, *place.parent.glob("*.password")]
+        if not all(one.stat().st_mode & 0o040 for one in ours):
+            yield f"first: systemd-tmpfiles --create syncd.conf, which lets the service read {place} and *.password"
+        around = place.parent.stat()
+        if not around.st_mode & (0o011 if around.st_gid else 0o001):
+            yield f"first: let the user syncd into {place.parent}, which only root may enter"
+        if file is not None and Path(file) not in ours:
+            yield f"first: see that the user syncd can read {file}"
         yield "next: systemctl enable --now syncd, and syncd status shows how it is doing"
         if answers.kind == "pop3":
             yield f"note: it brings all mail and {_DELETES}"

@@ -77,8 +77,7 @@ def probe(reading: Reading) -> Diagnosis:
 
 
 def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | None) -> Iterator[Finding]:
-    user = user_of(None)
-    look = Looker(user)
+    user, look = _daemon_user(None, file)
     version = installed_version()
     yield from judge_software(machine.software(version), needs_postgres=False)
     yield from judge_config_file(look.place(file), look.place(file.parent), user)
@@ -98,6 +97,13 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
     yield from _around(look, file, ())
 
 
+def _daemon_user(config: Config | None, file: Path) -> tuple[User, Looker]:
+    """Return who the daemon runs as, or would, and what looks with the eyes of that user."""
+    unit = machine.unit(0, is_system_config=file == SYSTEM_FILE)
+    user = user_of(config, service=unit.user if unit is not None else "")
+    return user, Looker(user, made=unit.made if unit is not None else ())
+
+
 def _edited_at(file: Path) -> float:
     try:
         return file.stat().st_mtime
@@ -107,8 +113,7 @@ def _edited_at(file: Path) -> float:
 
 def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, logs_in: bool) -> Iterator[Finding]:
     config = reading.config
-    user = user_of(config)
-    look = Looker(user)
+    user, look = _daemon_user(config, file)
     version = installed_version()
     servers, store, checkup = _slow(config, user, is_offline=is_offline, logs_in=logs_in)
     daemon = _daemon(look, ask, config.daemon.socket, config.store.sqlite_path)

@@ -22,7 +22,8 @@ def judge_user(user: User) -> Iterator[Finding]:
         yield ok("user", user.name, "the doctor runs as the user of the daemon")
         return
     remedy = f"sudo -u {user.name if not user.name.isdigit() else quote(f'#{user.uid}')} syncd doctor"
-    what = f"the store belongs to {user.name}: what that user may do was read off owners and rights"
+    who = f"the store belongs to {user.name}" if user.has_store else f"the daemon would run as {user.name}"
+    what = f"{who}: what that user may do was read off owners and rights"
     yield (note if user.is_root else warning)("user", user.name, f"{what}; the store itself was left alone", remedy)
 
 
