@@ -34,8 +34,10 @@ def account_remedy(cause: Cause | None, name: str, config: ImapConfig | Pop3Conf
     return None
 
 
-def device_remedy(cause: Cause | None, state: str, name: str, path: str) -> str | None:
-    """Return what to do for a device that is not served."""
+def device_remedy(cause: Cause | None, state: str, name: str, path: str, *, layout: str | None = None) -> str | None:
+    """Return what to do for a device that is not served. layout: that of its files, if another is configured."""
+    if state == FOREIGN and layout is not None:
+        return f'set layout = "{layout}" of [devices.{name}] again, or give it an empty directory as path'
     if state == FOREIGN:
         return f"if {path} is its directory all the same: syncd adopt {name}"
     if state == AWAY:
