@@ -4,6 +4,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
+from syncd.config.amounts import size
 from syncd.daemon.doctor.facts import Kind, Place, Secret, StoreFiles, User
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
 
@@ -188,11 +189,3 @@ def _is_open(directory: Place) -> bool:
     if directory.kind is not Kind.DIRECTORY or directory.mode & stat.S_ISVTX:
         return False
     return bool(directory.mode & _OTHERS_WRITE)
-
-
-def size(octets: int) -> str:
-    """Return a size as a person says it."""
-    for unit, letters in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if octets >= unit:
-            return f"{octets / unit:,.1f} {letters}"
-    return f"{octets / 1000:,.0f} kB"
