@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.options import ConfigOption, configuration, patience, say
 
 if TYPE_CHECKING:
     from syncd.config.load import Reading
@@ -18,9 +18,11 @@ ProbeOption = Annotated[
 
 def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -> None:
     """Check the configuration; without --probe nothing is connected to."""
+    from syncd.cli.words import count
+
     reading = configuration(config)
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
-    say(f"{reading.path}: {_count(accounts, 'account')}, {_count(devices, 'device')}")
+    say(f"{reading.path}: {count(accounts, 'account')}, {count(devices, 'device')}")
     if is_probing:
         _probe(reading)
 
@@ -33,11 +35,8 @@ def _probe(reading: "Reading") -> None:
     from syncd.daemon.doctor.findings import Level
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
-    found = probe(reading)
+    with patience("logging in at the servers"):
+        found = probe(reading)
     show(found, shows_all=True)
     if found.worst is Level.ERROR:
         raise typer.Exit(_FAILED)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

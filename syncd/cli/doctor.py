@@ -1,13 +1,11 @@
 """`syncd doctor`: what is wrong around syncd, or soon will be, and what to do about each."""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption
+from syncd.cli.options import ConfigOption, patience
 
 if TYPE_CHECKING:
     from syncd.daemon.doctor.findings import Diagnosis
@@ -38,7 +36,7 @@ def doctor(
     from syncd.daemon.doctor.examination import examine
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
-    with _patience():
+    with patience("looking at servers and store"):
         found = examine(
             config,
             ask=lambda socket: Client(socket).get_if_running("/status", timeout_s=_ASK_S),
@@ -55,16 +53,6 @@ def doctor(
 
         show(found, shows_all=shows_all)
     _exit(found)
-
-
-def _patience() -> AbstractContextManager[object]:
-    """Say, to a person who waits, that it may take some seconds."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-
-    from rich.console import Console
-
-    return Console(stderr=True).status("looking at servers and store")
 
 
 def _exit(found: "Diagnosis") -> None:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from syncd.cli.words import count
 from syncd.config.problems import printable
 from syncd.daemon.doctor.findings import Diagnosis, Finding, Level
 
@@ -28,15 +29,11 @@ def show(found: Diagnosis, *, shows_all: bool, console: Console | None = None) -
 def summary(found: Diagnosis) -> str:
     """Return in one line how many findings there are, and what was not looked at."""
     counts = Counter(one.level for one in found.findings)
-    told = [_counted(counts[level], level.name.lower()) for level in (Level.ERROR, Level.WARNING, Level.NOTE)]
-    line = f"{', '.join(told)}; {_counted(counts[Level.OK], 'check')} well"
+    told = [count(counts[level], level.name.lower()) for level in (Level.ERROR, Level.WARNING, Level.NOTE)]
+    line = f"{', '.join(told)}; {count(counts[Level.OK], 'check')} well"
     if not found.is_usable:
         return f"{line}; without a configuration that can be used, most was not looked at"
     return f"{line}; the servers were not asked" if found.is_offline else line
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _show_one(output: Console, one: Finding) -> None:

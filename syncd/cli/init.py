@@ -1,5 +1,6 @@
 """`syncd init`: a first configuration, from options and answers, checked as `syncd check-config` checks it."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from syncd.cli.options import configuration, say
+from syncd.cli.options import complain, say
+from syncd.errors import SyncdError
 
 if TYPE_CHECKING:
     from syncd.config.first import Answers
 
 _TYPES = ("imap", "pop3")
+_DELETES = "deletes it on the server once it is safe here"
+_NOT_UTF8 = "should be UTF-8"
 
 T = TypeVar("T")
 
@@ -50,7 +54,7 @@ def init(
     path: PathOption = None,
     config: PlaceOption = None,
 ) -> None:
-    """Write a first configuration, and check it; in a terminal it asks for what no option says.
+    """Check a first configuration, and write it; in a terminal it asks for what no option says.
 
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
     Without a terminal only server, user name and password have to be said; the rest is what would be offered.
@@ -70,29 +74,53 @@ def init(
     place = first_place(config, environ=os.environ, is_root=os.geteuid() == 0).absolute()
     is_system = place == SYSTEM_FILE
     if asking:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is asked again, and no end of it all
         say(f"This makes {place}. Enter takes what is in brackets; Ctrl-C ends it, and nothing is written.")
     ask = _Questions(asking)
     kind = ask("--type", kind, "Type of the server, imap or pop3", _type, default="imap")
+    if asking and kind == "pop3":
+        say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
     host = ask("--host", host, f"Server, such as {kind}.example.org", _like(values.Host))
     username = ask("--username", username, "User name there", _like(values.User))
     account = ask("--account", account, "Name of the account, as you like", _like(values.Name), default="mail")
-    login = _login(ask, place.parent / f"{account}.password", file=password_file, command=password_command)
+    usual = place.parent / f"{account}.password"
+    login = _login(ask, usual, host=host, file=password_file, command=password_command)
     device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
     mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
     path = ask("--path", path, "Directory for its mail", _as_path, default=mail)
 
     answers = Answers(kind, host, username, account, device, path, login.file, login.command)
+    text = first_config(answers, schema=schema(), is_system=is_system)
+    _check(text, place)
     mode = (
         0o755 if is_system else 0o700
     )  # files are for their owner only; the service has to get to that of the machine
     if login.file is not None and login.secret:
         put(Path(login.file), f"{login.secret}\n", directory_mode=mode)
         say(f"{login.file}: written")
-    put(place, first_config(answers, schema=schema(), is_system=is_system), directory_mode=mode)
+    put(place, text, directory_mode=mode)
     say(f"{place}: written")
-    configuration(place)
     for line in _next_steps(answers, place, is_named=config is not None, is_system=is_system):
         say(line)
+
+
+def _check(text: str, place: Path) -> None:
+    """Raise ConfigError if the file could not be used; the problems name no lines, for it is not there yet."""
+    from dataclasses import replace
+
+    from syncd.config.load import read_text
+    from syncd.config.problems import ConfigError
+
+    try:
+        reading = read_text(text, place)
+    except ConfigError as error:
+        problems = (
+            replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
+        )
+        raise ConfigError(tuple(problems)) from None
+    for warning in reading.warnings:
+        complain(f"warning: {warning}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +132,14 @@ class _Questions:
     def __call__(
         self, option: str, given: str | None, question: str, check: Callable[[str], T], default: str | None = None
     ) -> T:
+        def usable(text: str) -> T:
+            return check(_in_utf8(text))
+
         if given is None and self.asking:
-            answer: T = typer.prompt(question, default=default, value_proc=check, show_default=bool(default))
+            answer: T = typer.prompt(question, default=default, value_proc=usable, show_default=bool(default))
             return answer
         try:
-            return check(given if given is not None else default or "")
+            return usable(given if given is not None else default or "")
         except typer.BadParameter as error:
             raise typer.BadParameter(error.message, param_hint=option) from error
 
@@ -122,16 +153,25 @@ class _Login:
     secret: str = field(default="", repr=False)
 
 
-def _login(ask: _Questions, usual: Path, *, file: str | None, command: str | None) -> _Login:
+def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login:
     if file is not None:
         return _Login(ask("--password-file", file, "", _as_path))
+    if command is not None:
+        return _Login(command=ask("--password-command", command, "", _command))
     question = "Command that prints the password, such as: pass show mail. Nothing: it is kept in a file"
-    if words := ask("--password-command", command, question, _words, default=""):
+    if words := ask("--password-command", None, question, _words, default=""):
         return _Login(command=words)
-    if usual.exists():
-        return _Login(str(usual))
-    secret = typer.prompt(f"Password, for {usual} (not shown)", default="", show_default=False, hide_input=True)
-    return _Login(str(usual), secret=secret)
+    if os.path.lexists(usual):
+        # NOTE: what is there may be the password of another account, which is nothing for this server.
+        if not typer.confirm(f"{usual} is there already. Is the password in it for {host}?"):
+            raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
+        return _Login(_in_utf8(str(usual)))
+    try:
+        question = f"Password, for {usual} (not shown)"
+        secret = _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
+    except UnicodeDecodeError:
+        raise typer.BadParameter(_NOT_UTF8) from None
+    return _Login(_in_utf8(str(usual)), secret=secret)
 
 
 def _like(kind: Any) -> Callable[[str], str]:
@@ -163,11 +203,27 @@ def _words(text: str) -> tuple[str, ...]:
         raise typer.BadParameter("a quote is not closed") from None
 
 
+def _command(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if not words:
+        raise typer.BadParameter("should be a command")
+    return words
+
+
 def _as_path(text: str) -> str:
     """Return a path that means the same in the file as here."""
     if not text or "\0" in text:
         raise typer.BadParameter("should be a path")
-    return text if text.startswith("~") else str(Path.cwd() / text)
+    return text if text.startswith("~") else _in_utf8(str(Path.cwd() / text))
+
+
+def _in_utf8(text: str) -> str:
+    """Return a text; BadParameter if octets stand in it that are no UTF-8, as the file has to be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(_NOT_UTF8) from None
+    return text
 
 
 def _name_of_machine() -> str:
@@ -187,9 +243,18 @@ def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: b
     if root.is_dir() and any(root.iterdir()):
         yield f"first: syncd adopt {answers.device}{of}, for {answers.path} is not empty"
     if is_system:
-        if not place.stat().st_mode & 0o040:
-            yield "first: systemd-tmpfiles --create syncd.conf, which lets the service read it"
+        ours = [place, *place.parent.glob("*.password")]
+        if not all(one.stat().st_mode & 0o040 for one in ours):
+            yield f"first: systemd-tmpfiles --create syncd.conf, which lets the service read {place} and *.password"
+        around = place.parent.stat()
+        if not around.st_mode & (0o011 if around.st_gid else 0o001):
+            yield f"first: let the user syncd into {place.parent}, which only root may enter"
+        if file is not None and Path(file) not in ours:
+            yield f"first: see that the user syncd can read {file}"
         yield "next: systemctl enable --now syncd, and syncd status shows how it is doing"
+        if answers.kind == "pop3":
+            yield f"note: it brings all mail and {_DELETES}"
         return
-    yield f"next: syncd sync{of}, which brings all mail once, newest first"
+    deletes = f", and {_DELETES}" if answers.kind == "pop3" else ""
+    yield f"next: syncd sync{of}, which brings all mail once, newest first{deletes}"
     yield f"then: syncd run{of}, which keeps it in sync from then on"

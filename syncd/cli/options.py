@@ -1,6 +1,8 @@
 """What several commands take on the command line, and how all of them speak to a person."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +46,16 @@ def complain(text: str) -> None:
     from syncd.config.problems import printable
 
     typer.echo(printable(text), err=True)
+
+
+def patience(doing: str) -> AbstractContextManager[object]:
+    """Say, to a person who waits, what may take some seconds."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+
+    from rich.console import Console
+
+    return Console(stderr=True).status(doing)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

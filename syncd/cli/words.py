@@ -1,10 +1,10 @@
 """How amounts, times and progress are said to a person; pure."""
 
+from syncd.config.amounts import size
 from syncd.config.problems import brief, printable
 from syncd.daemon.status import Progress
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
-_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _BAR_CHARS = 20
 
 
@@ -26,18 +26,9 @@ def when(seconds: float) -> str:
     return "now" if round(seconds) <= 0 else f"in {age(seconds)}"
 
 
-def size(size_bytes: float) -> str:
-    """Return a size in its largest unit."""
-    for unit, name in _UNITS:
-        if size_bytes >= unit:
-            number = size_bytes / unit
-            return f"{number:.1f} {name}" if number < 10 else f"{number:,.0f} {name}"
-    return f"{size_bytes:.0f} B"
-
-
 def count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number of things."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+    """Return a number of things, with a word for none."""
+    return f"{f'{number:,}' if number else 'no'} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def tls(version: str) -> str:

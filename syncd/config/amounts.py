@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them in a configuration: `30d`, `250ms`, `25MB`, `1GiB`."""
+"""Durations and sizes as people write them in a configuration: `30d`, `250ms`, `25MB`, `1GiB`; and sizes as told."""
 
 import re
 
@@ -16,6 +16,7 @@ _BYTES = {
     "gib": 2**30,
     "tib": 2**40,
 }
+_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 _NUMBER = r"[0-9]{1,12}(\.[0-9]{1,6})?"
 DURATION = rf"\s*{_NUMBER}\s*({'|'.join(_SECONDS)})\s*"
@@ -38,3 +39,12 @@ def parse_size(text: str) -> int:
     if not found or found[2].lower() not in _BYTES:
         raise ValueError('should be a size such as "500kB", "25MB" or "1GiB"')
     return round(float(found[1]) * _BYTES[found[2].lower()])
+
+
+def size(size_bytes: float) -> str:
+    """Return a size as it is said to a person, in its largest unit."""
+    for unit, name in _UNITS:
+        if size_bytes >= unit:
+            number = size_bytes / unit
+            return f"{number:.1f} {name}" if number < 10 else f"{number:,.0f} {name}"
+    return f"{size_bytes:.0f} B"

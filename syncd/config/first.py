@@ -17,6 +17,7 @@ url = "sqlite:////var/lib/syncd/syncd.db"
 [daemon]
 socket = "/run/syncd/syncd.sock"
 """
+_DELETES = "# Mail is deleted on the server once it is safe here, in the store of syncd.\n"
 _PORTS = {"imap": "993", "pop3": "995"}
 _MORE = {
     "imap": ('mailboxes = ["*", "!Junk"]', "which are synced; without this line all"),
@@ -55,6 +56,7 @@ def _tables(answers: Answers) -> Iterator[str]:
             "# One table for each account. Its name is part of the names of directories on the devices.\n",
             f"[accounts.{answers.account}]\n",
             _line("type", answers.kind),
+            _DELETES if answers.kind == "pop3" else "",
             _line("host", answers.host),
             _hint(f"port = {_PORTS[answers.kind]}", "needed only where the server has another"),
             _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),

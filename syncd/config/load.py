@@ -41,6 +41,7 @@ _TEXTS = {
     "model_attributes_type": "should be a table",
     "dict_type": "should be a table",
 }
+_FIRST = "syncd init makes a first one, or name yours with --config"
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
@@ -80,12 +81,28 @@ def read(
     file = path if path is not None else existing(config_files(environ))
     if file is None:
         places = " or ".join(map(str, config_files(environ)))
-        raise ConfigError((Problem("", "", f"no configuration found at {places} (name one with --config)"),))
+        raise ConfigError((Problem("", "", f"no configuration found at {places}: {_FIRST}"),))
     text, found = _content(file)
+    reading = read_text(text, file, environ=environ, secrets_directory=secrets_directory)
+    warnings = reading.warnings
+    if found.st_mode & stat.S_IROTH and _holds_secret(_parsed(text, file)):
+        what = "contains a password and can be read by every user (chmod o-r)"
+        warnings = (*warnings, Problem(str(file), "", what))
+    return Reading(reading.config, file, warnings, {file: identity_of(found), **reading.read})
+
+
+def read_text(
+    text: str,
+    file: Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    secrets_directory: Path = SECRETS_DIRECTORY,
+) -> Reading:
+    """Return the configuration that a text is, or would be, in a file; ConfigError with all its problems."""
     written = _parsed(text, file)
     report = _Report(file, key_lines(text))
 
-    files = {file: identity_of(found), **_identities(credential_files(environ, secrets_directory))}
+    files = _identities(credential_files(environ, secrets_directory))
     values = merged(default_values(environ), written)
     for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
         values = merged(values, layer.values)
@@ -96,8 +113,6 @@ def read(
     config = _checked(values, file.absolute().parent, environ, report)
     if config is None or report.problems:
         raise ConfigError(report.in_order())
-    if found.st_mode & stat.S_IROTH and _holds_secret(written):
-        report.warnings.append(Problem(str(file), "", "contains a password and can be read by every user (chmod o-r)"))
     return Reading(config, file, tuple(report.warnings), files)
 
 

@@ -58,8 +58,15 @@ def remembered_remedy(error: str, name: str, config: ImapConfig | Pop3Config, *,
     return f"syncd sync {name} tries it now"
 
 
-def device_remedy(cause: Cause | None, state: str, name: str, path: str, *, is_running: bool = True) -> str | None:
-    """Return what to do for a device that is not served; is_running: there is a daemon, which goes on by itself."""
+def device_remedy(
+    cause: Cause | None, state: str, name: str, path: str, *, layout: str | None = None, is_running: bool = True
+) -> str | None:
+    """Return what to do for a device that is not served.
+
+    layout: that of its files, if another is configured. is_running: there is a daemon, which goes on by itself.
+    """
+    if state == FOREIGN and layout is not None:
+        return f'set layout = "{layout}" of [devices.{name}] again, or give it an empty directory as path'
     if state == FOREIGN:
         return f"if {path} is its directory all the same: syncd adopt {name}"
     if state == AWAY:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.config.model import Config, DeviceConfig, ImapConfig, Pop3Config
 from syncd.daemon.attention import findings_of
 from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
 from syncd.daemon.status import (
@@ -89,7 +89,7 @@ def status_of(
         devices=tuple(
             _after(
                 [told[account] for account in config.accounts_of(name)],
-                _device(name, str(one.path), devices.get(name), running.devices.get(name), seen),
+                _device(name, one, devices.get(name), running.devices.get(name), seen),
             )
             for name, one in config.devices.items()
         ),
@@ -251,7 +251,9 @@ def _progress(
     )
 
 
-def _device(name: str, path: str, row: DeviceReport | None, activity: Activity | None, seen: _Seen) -> DeviceStatus:
+def _device(
+    name: str, config: DeviceConfig, row: DeviceReport | None, activity: Activity | None, seen: _Seen
+) -> DeviceStatus:
     mine = [one for one in seen.report.replicas if row is not None and one.device_id == row.id]
     replicas = sorted(_replicas(mine, seen.report), key=lambda one: (one.account, one.mailbox))
     waiting = sum(one.waiting for one in replicas)
@@ -259,9 +261,10 @@ def _device(name: str, path: str, row: DeviceReport | None, activity: Activity |
     state = row.state if row else "new"
     error = _error(activity, row.error if row else None)
     cause = activity.cause if activity and activity.error is not None else None
+    layout = row.layout if row and row.layout != config.layout.value else None
     return DeviceStatus(
         name=name,
-        path=path,
+        path=str(config.path),
         state=state,
         doing=_doing(activity),
         since_at=_since(activity),
@@ -272,7 +275,7 @@ def _device(name: str, path: str, row: DeviceReport | None, activity: Activity |
         lag_s=_lag_s(activity, settled_at, now=seen.now) if waiting else 0.0,
         error=error,
         cause=None if cause is None else cause.value,
-        remedy=device_remedy(cause, state, name, path, is_running=activity is not None),
+        remedy=device_remedy(cause, state, name, str(config.path), layout=layout, is_running=activity is not None),
         is_lasting=_is_lasting(activity, error),
         failing_since_at=activity.failing_since if activity and error is not None else None,
         retry_at=activity.retry_at if activity else None,

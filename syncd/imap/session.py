@@ -87,7 +87,7 @@ class Session:
         try:
             async with asyncio.timeout(self.limits.connect_s):
                 await loop.create_connection(lambda: self.wire, endpoint.host, endpoint.port, ssl=context)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:
             raise _opening_error(error) from error
         _keep_alive(self.wire.transport.get_extra_info("socket"))
         if context is not None:
@@ -127,7 +127,7 @@ class Session:
         try:
             async with asyncio.timeout(self.limits.connect_s):
                 transport = await loop.start_tls(self.wire.transport, self.wire, context, server_hostname=endpoint.host)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:
             raise _opening_error(error) from error
         if transport is None:
             raise ConnectionLostError("the connection was lost while encryption began")
@@ -280,7 +280,9 @@ def _keep_alive(connected: socket.socket) -> None:
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _opening_error(error: OSError | TimeoutError) -> SyncdError:
+def _opening_error(error: OSError | TimeoutError | UnicodeError) -> SyncdError:
+    if isinstance(error, UnicodeError):  # of the codec that makes a host name of a text
+        return UnreachableError("the server cannot be reached: not a name of a server")
     if isinstance(error, ssl.SSLCertVerificationError):
         return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
     if isinstance(error, ssl.SSLError):

@@ -17,6 +17,7 @@ from syncd.store.owner import (
     last_used_at,
     make_private_directory,
     make_private_file,
+    no_store,
     take_postgres_lock,
 )
 from syncd.store.writer import Write, Writer, nothing, retrying
@@ -173,6 +174,6 @@ def _refuse_unreadable(path: Path) -> None:
     try:
         path.open("rb").close()
     except FileNotFoundError:
-        raise StoreError(f"there is no store at {path}: syncd has not run yet") from None
+        raise no_store(path) from None
     except OSError as error:
         raise StoreError(f"the store {path} cannot be read: {error.strerror}") from error

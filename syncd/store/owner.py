@@ -70,12 +70,18 @@ def make_private_file(path: Path) -> None:
         raise StoreError(f"the store {path} cannot be made: {error.strerror}") from error
 
 
+def no_store(path: Path) -> StoreError:
+    """Return what is told of a store that is not there, to who wants to read it."""
+    starts = "the first start makes it: of the service, syncd run or syncd sync"
+    return StoreError(f"there is no store at {path}: syncd has not run yet; {starts}")
+
+
 def refuse_stranger(path: Path) -> None:
     """Raise StoreError unless this process runs as the user whose store it is, or if there is none."""
     try:
         owner = path.stat().st_uid
     except FileNotFoundError:
-        raise StoreError(f"there is no store at {path}: syncd has not run yet") from None
+        raise no_store(path) from None
     except OSError as error:
         raise StoreError(f"the store {path} cannot be looked at: {error.strerror}") from error
     if owner != os.geteuid():

@@ -60,13 +60,14 @@ class MailboxReport:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """Say where a device stands; settled_at is when its files were last made durable."""
+    """Say where a device stands; settled_at is when its files were last made durable, layout that of its files."""
 
     id: int
     name: str
     state: str
     settled_at: float | None
     error: str | None
+    layout: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
 def device_reports(conn: Connection) -> Iterator[DeviceReport]:
     """Yield where each device stands."""
     for row in conn.execute(select(device)):
-        yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error)
+        yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error, row.layout)
 
 
 def _replicas(conn: Connection) -> Iterator[ReplicaReport]:

@@ -284,7 +284,8 @@ class Attachment:
 
 def _in_another_layout(layout: str) -> DeviceAwayError:
     return DeviceAwayError(
-        f"the replicas are in layout {layout}; another layout needs an empty directory", temper=Temper.GIVE_UP
+        f"the mail in the directory is in layout {layout}, and stays so; another layout needs an empty directory",
+        temper=Temper.GIVE_UP,
     )
 
 

@@ -1,5 +1,7 @@
 """`syncd check-config` as a process."""
 
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,3 +163,26 @@ def test_probe_logs_in_at_each_account(dovecot: Dovecot, mail_user: str, make_da
     assert "logged in; the server has QRESYNC" in ended.stdout
     assert "correct username or password of accounts.isp" in ended.stdout
     assert "not-the-one" not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("command", [("check-config", "--probe"), ("doctor",)])
+def test_who_does_not_wait_for_a_silent_server_sees_no_fault_of_ours(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Ctrl-C ends it at once, whatever the server does not say, and nothing is logged about what was given up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        port = silent.getsockname()[1]
+        text = GOOD.replace('"imap.example.org"', f'"127.0.0.1"\nport = {port}\ntls = "none"')
+        process = subprocess.Popen(
+            [sys.executable, "-m", "syncd", *command, "--config", written(tmp_path, text)],
+            cwd=Path(__file__).parents[2],
+            env={"HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with silent.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            _, complaint = process.communicate(timeout=15)
+
+    assert process.returncode != 0
+    assert complaint.strip() in ("", "Aborted.")

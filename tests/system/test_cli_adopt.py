@@ -148,3 +148,27 @@ def test_wrong_names_and_places_are_told(
     assert alone.stderr == beside.stderr
     assert alone.stderr == "syncd: the directory of the device cannot be opened: no such file or directory\n"
     assert answer[0] == 400
+
+
+def test_other_layout_is_not_made_by_adopting(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A person is told what does help: the layout as it was, or a directory that is empty."""
+    daemon = made(dovecot, mail_user, make_daemon)
+    before = inbox(tmp_path / "laptop")
+    config = {"accounts": {"work": imap_account(dovecot, mail_user)}}
+    device = {"path": str(tmp_path / "laptop"), "layout": "fs"}
+
+    daemon.configure({**config, "devices": {"laptop": device}})
+    refused = [daemon.syncd("sync"), daemon.syncd("adopt", "laptop")]
+    remedy = daemon.device("laptop")["remedy"]
+    (tmp_path / "fresh").mkdir()
+    daemon.configure({**config, "devices": {"laptop": {**device, "path": str(tmp_path / "fresh")}}})
+    daemon.sync()
+
+    for ended in refused:
+        assert ended.returncode == 1
+        assert "is in layout maildir++, and stays so; another layout needs an empty directory" in ended.stderr
+    assert remedy == 'set layout = "maildir++" of [devices.laptop] again, or give it an empty directory as path'
+    assert len(list((tmp_path / "fresh" / "work" / "INBOX").glob("[cn]*/*"))) == COUNT
+    assert inbox(tmp_path / "laptop") == before

@@ -180,3 +180,18 @@ def test_configuration_that_only_the_daemon_can_use_is_no_error(make_daemon: Mak
     (told,) = of(answer, "config_elsewhere")
     assert (ended.returncode, told["level"]) == (0, "note")
     assert told["what"].startswith("devices.laptop.path: missing; the daemon can use it")
+
+
+def test_newcomer_is_led_to_a_first_configuration(tmp_path: Path) -> None:
+    """Where there is none, there is nothing to correct."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "syncd", "doctor", "--json"],
+        cwd=ROOT,
+        env={"HOME": str(tmp_path), "SYNCD_CONFIG": str(tmp_path / "syncd.toml")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    (found,) = of(json.loads(ended.stdout), "config")
+    assert (ended.returncode, found["remedy"]) == (2, "syncd init, which makes a first one")

@@ -288,10 +288,8 @@ def test_slips_of_usage(make_daemon: MakeDaemon) -> None:
         assert daemon.syncd("holds", *arguments).returncode == 2, arguments
     ended = daemon.syncd("holds", "release", "1")
 
-    assert (ended.returncode, ended.stderr) == (
-        1,
-        f"syncd: there is no store at {daemon.store}: syncd has not run yet\n",
-    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"syncd: there is no store at {daemon.store}: syncd has not run yet; ")
     assert not daemon.store.exists()
 
 

@@ -21,15 +21,25 @@ OPTIONS = {
     "--device": "laptop",
     "--path": "~/mail/laptop",
 }
+TO_THE_PASSWORD = {
+    "Server, such as": "imap.example.org",
+    "User name there:": "ana",
+    "Name of the account": "work",
+    "Command that prints the password": "",
+}
+TO_THE_END = {"Name of this device": "laptop", "Directory for its mail": ""}
 
 
 def environment(home: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(home), "SYNCD_CONFIG": str(home / "etc" / "syncd.toml")}
 
 
-def init(home: Path, *without: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run it without a terminal, with all options but some."""
-    words = [word for option, value in OPTIONS.items() if option not in without for word in (option, value)]
+def init(
+    home: Path, *without: str, option: tuple[str, str | bytes] | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it without a terminal, with all options but some, or with another value of one."""
+    options: dict[str, str | bytes] = {**OPTIONS, **dict([option] if option else [])}
+    words = [word for name, value in options.items() if name not in without for word in (name, value)]
     return subprocess.run(
         [*PROGRAM, *words],
         cwd=ROOT,
@@ -122,11 +132,65 @@ def test_configuration_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "etc" / "syncd.toml").read_bytes() == before
 
 
-def test_problem_of_what_was_written_is_told_as_by_check_config(tmp_path: Path) -> None:
-    """What only shows together with all else, such as a variable, is found at once; the file can be edited."""
+def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: Path) -> None:
+    """What only shows together with all else, such as a variable, is found at once; the next try is not blocked."""
     ended = init(tmp_path, SYNCD_STORE__URL=f"sqlite:///{tmp_path}/mail/laptop/syncd.db")
 
-    assert ended.returncode == 2
-    assert "syncd.toml:" in ended.stderr
-    assert "devices.laptop.path: contains the store" in ended.stderr
-    assert (tmp_path / "etc" / "syncd.toml").exists()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("devices.laptop.path: contains the store")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--path", "~", "contains the"),
+        ("--path", "~nosuch/mail", "no user's"),
+        ("--password-command", " ", "should be a command"),
+        ("--username", b"an\xe9", "should be UTF-8"),
+        ("--path", b"/mail/an\xe9", "should be UTF-8"),
+        ("--host", "imap..example", "a host name"),
+    ],
+)
+def test_answer_that_cannot_be_used_leaves_nothing_behind(
+    tmp_path: Path, option: str, value: str | bytes, told: str
+) -> None:
+    """Exit code 2 is: nothing was done."""
+    ended = init(tmp_path, option=(option, value))
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert told in " ".join(ended.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_person_is_told_that_pop3_empties_the_server(tmp_path: Path) -> None:
+    """Before anything is brought: where it is asked, in the file, and beside the command that does it."""
+    code, shown = in_terminal(
+        tmp_path, {"Type of the server": "pop3"} | TO_THE_PASSWORD | {"(not shown):": "tr0ub4dor"} | TO_THE_END
+    )
+
+    told = "deletes it on the server once it is safe here"
+    assert code == 0, shown
+    assert shown.index(told) < shown.index("Server, such as pop3")
+    assert told in next(line for line in shown.splitlines() if line.startswith("next: syncd sync"))
+    assert "# Mail is deleted on the server once it is safe here" in (tmp_path / "etc" / "syncd.toml").read_text()
+
+
+def test_password_that_is_there_goes_to_no_other_server_unasked(tmp_path: Path) -> None:
+    """A file of an earlier account has its password; no is the answer of who only presses Enter."""
+    password = tmp_path / "etc" / "work.password"
+    password.parent.mkdir()
+    password.write_text("of another server\n")
+    asked = {f"{password} is there already. Is the password in it for imap.example.org? [y/N]: ": ""}
+
+    code, shown = in_terminal(tmp_path, {"Type of the server": ""} | TO_THE_PASSWORD | asked)
+
+    assert code == 1, shown
+    assert f"{password} stays as it is" in shown
+    assert [one.name for one in password.parent.iterdir()] == ["work.password"]
+
+    asked = dict.fromkeys(asked, "y")
+    code, shown = in_terminal(tmp_path, {"Type of the server": ""} | TO_THE_PASSWORD | asked | TO_THE_END)
+
+    assert code == 0, shown
+    assert password.read_text() == "of another server\n"

@@ -29,10 +29,8 @@ def test_what_is_not_configured_any_more_is_shown_and_purged(
     configured = daemon.syncd("purge", "--device", "laptop", "--yes")
     unknown = daemon.syncd("purge", "--account", "old", "--yes")
     done = daemon.syncd("purge", "--device", "phone", "--yes")
-    assert (nothing.returncode, nothing.stderr) == (
-        1,
-        f"syncd: there is no store at {daemon.store}: syncd has not run yet\n",
-    )
+    assert nothing.returncode == 1
+    assert nothing.stderr.startswith(f"syncd: there is no store at {daemon.store}: syncd has not run yet; ")
     assert none_left.stdout == "the store has nothing but what is in the configuration\n"
     assert shown.stdout == "device phone: 6 files\n"
     assert shown.stderr == "nothing was done: named, and with --yes, it is removed for good\n"

@@ -155,12 +155,14 @@ def test_directories_are_made_with_their_rights(tmp_path: Path) -> None:
     file = directories[0] / "syncd.toml"
     assert [mode_of(path) for path in directories] == [0o750, 0o700]
 
+    password = directories[0] / "work.password"
     file.touch(mode=0o644)
+    password.touch(mode=0o600)
     for path in directories:
         path.chmod(0o755)
     judged(*make)
 
-    assert mode_of(file) == 0o640
+    assert (mode_of(file), mode_of(password)) == (0o640, 0o640), "the service could not read it"
     assert [mode_of(path) for path in directories] == [0o755, 0o755], "somebody else's directory was taken over"
 
 

@@ -20,7 +20,7 @@ from syncd.config.problems import ConfigError
 from syncd.config.reachable import socket_of
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.doctor import look_at_machine as machine
-from syncd.daemon.doctor.facts import DaemonFacts, Place, ServerFacts, StoreFacts, User
+from syncd.daemon.doctor.facts import DaemonFacts, Kind, Place, ServerFacts, StoreFacts, User
 from syncd.daemon.doctor.findings import Diagnosis, Finding, diagnosis, error, note, ok, warning
 from syncd.daemon.doctor.judge_devices import judge_descriptors, judge_device, judge_links, judge_watches
 from syncd.daemon.doctor.judge_files import (
@@ -45,6 +45,8 @@ from syncd.store.checkup import Checkup
 
 _SERVERS_S = 20.0
 _STORE_S = 20.0
+_CORRECT = "correct it, until syncd check-config has nothing to say"
+_MAKE = "syncd init, which makes a first one"
 
 Ask = Callable[[Path], bytes | None]
 """Returns the status of the daemon at a socket, as JSON; None: nobody is there. SyncdError: somebody is, not well."""
@@ -77,8 +79,7 @@ def probe(reading: Reading) -> Diagnosis:
 
 
 def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | None) -> Iterator[Finding]:
-    user = user_of(None)
-    look = Looker(user)
+    user, look = _daemon_user(None, file)
     version = installed_version()
     yield from judge_software(machine.software(version), needs_postgres=False)
     yield from judge_config_file(look.place(file), look.place(file.parent), user)
@@ -93,9 +94,16 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
             text = f"{what}; the daemon can use it, having credentials or variables that are not here"
             yield note("config_elsewhere", where, text, "run the doctor with what the daemon gets to see all of it")
         else:
-            yield error("config", where, what, "correct it, until syncd check-config has nothing to say")
+            yield error("config", where, what, _MAKE if look.place(file).kind is Kind.MISSING else _CORRECT)
     yield from judge_clock(machine.clock(None))
     yield from _around(look, file, ())
+
+
+def _daemon_user(config: Config | None, file: Path) -> tuple[User, Looker]:
+    """Return who the daemon runs as, or would, and what looks with the eyes of that user."""
+    unit = machine.unit(0, is_system_config=file == SYSTEM_FILE)
+    user = user_of(config, service=unit.user if unit is not None else "")
+    return user, Looker(user, made=unit.made if unit is not None else ())
 
 
 def _edited_at(file: Path) -> float:
@@ -107,8 +115,7 @@ def _edited_at(file: Path) -> float:
 
 def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, logs_in: bool) -> Iterator[Finding]:
     config = reading.config
-    user = user_of(config)
-    look = Looker(user)
+    user, look = _daemon_user(config, file)
     version = installed_version()
     servers, store, checkup = _slow(config, user, is_offline=is_offline, logs_in=logs_in)
     daemon = _daemon(look, ask, config.daemon.socket, config.store.sqlite_path)
@@ -153,9 +160,7 @@ def _config(reading: Reading) -> Iterator[Finding]:
     for one in reading.warnings:
         what = f"{one.key}: {one.text}" if one.key else one.text
         # NOTE: what is of the file and of no key is that others can read the passwords in it.
-        remedy = (
-            "correct it, until syncd check-config has nothing to say" if one.key else f"chmod 600 {quote(one.where)}"
-        )
+        remedy = _CORRECT if one.key else f"chmod 600 {quote(one.where)}"
         yield warning("config_doubtful", one.where, what, remedy)
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     yield ok("config", str(reading.path), f"it can be used, and has {accounts:,} accounts and {devices:,} devices")

@@ -56,12 +56,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Say who the daemon runs as, or would. is_us: the doctor runs as that user. is_root: it runs as root."""
+    """Say who the daemon runs as, or would. is_us: the doctor runs as that user. is_root: it runs as root.
+
+    has_store: the store is there, and belongs to that user; else it is the user of the unit, or whoever asks.
+    """
 
     uid: int
     name: str
     is_us: bool = True
     is_root: bool = False
+    has_store: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,13 +228,17 @@ class DaemonFacts:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Describe the unit of systemd that runs the daemon, or would. writable: the places that it may write."""
+    """Describe the unit of systemd that runs the daemon, or would. writable: the places that it may write.
+
+    made: those of them that systemd makes at the start.
+    """
 
     name: str
     user: str = ""
     protect_system: str = "no"
     protect_home: str = "no"
     writable: tuple[Path, ...] = ()
+    made: tuple[Path, ...] = ()
     is_user_unit: bool = False
 
 

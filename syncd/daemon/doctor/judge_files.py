@@ -4,6 +4,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
+from syncd.config.amounts import size
 from syncd.daemon.doctor.facts import Kind, Place, Secret, StoreFiles, User
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
 
@@ -22,7 +23,8 @@ def judge_user(user: User) -> Iterator[Finding]:
         yield ok("user", user.name, "the doctor runs as the user of the daemon")
         return
     remedy = f"sudo -u {user.name if not user.name.isdigit() else quote(f'#{user.uid}')} syncd doctor"
-    what = f"the store belongs to {user.name}: what that user may do was read off owners and rights"
+    who = f"the store belongs to {user.name}" if user.has_store else f"the daemon would run as {user.name}"
+    what = f"{who}: what that user may do was read off owners and rights"
     yield (note if user.is_root else warning)("user", user.name, f"{what}; the store itself was left alone", remedy)
 
 
@@ -187,11 +189,3 @@ def _is_open(directory: Place) -> bool:
     if directory.kind is not Kind.DIRECTORY or directory.mode & stat.S_ISVTX:
         return False
     return bool(directory.mode & _OTHERS_WRITE)
-
-
-def size(octets: int) -> str:
-    """Return a size as a person says it."""
-    for unit, letters in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
-        if octets >= unit:
-            return f"{octets / unit:,.1f} {letters}"
-    return f"{octets / 1000:,.0f} kB"

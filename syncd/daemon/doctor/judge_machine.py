@@ -76,11 +76,12 @@ def judge_unit(unit: Unit, places: Iterable[tuple[str, Place]], user: User) -> I
         yield error(
             "unit_paths", f"{key}: {path}", f"{shuts} of {unit.name} keeps the daemon from writing there", remedy
         )
-    if unit.user and unit.user != user.name and not user.name.isdigit():  # a dynamic user has no name to be known by
+    is_known = user.has_store and not user.name.isdigit()  # a dynamic user has no name to be known by
+    if unit.user and unit.user != user.name and is_known:
         what = f"it runs as {unit.user}, and the store belongs to {user.name}"
-        yield warning(
-            "unit_user", unit.name, what, f"{edit}: [Service] User={user.name}; or give the files to {unit.user}"
-        )
+        give = f"give the files of the store to {unit.user} (chown)"
+        remedy = give if user.uid == 0 else f"{edit}: [Service] User={user.name}; or {give}"
+        yield warning("unit_user", unit.name, what, remedy)
     if is_fine:
         yield ok("unit_paths", unit.name, "it may write wherever the configuration says")
 

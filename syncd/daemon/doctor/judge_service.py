@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from shlex import quote
 
+from syncd.config.amounts import size
 from syncd.daemon.doctor.facts import DaemonFacts, Failing, Kind, StoreFacts
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
-from syncd.daemon.doctor.judge_files import size
 
 _WAL_BYTES = 512 * 1024 * 1024
 

@@ -20,24 +20,29 @@ _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "sm
 _NAMES_TRIED = 20
 
 
-def user_of(config: Config | None) -> User:
-    """Return who the daemon runs as: whoever has the store, or the place for it, else whoever asks."""
+def user_of(config: Config | None, *, service: str = "") -> User:
+    """Return who the daemon runs as: whoever has the store; before there is one, whoever will make it.
+
+    service: the user of the unit of systemd; else it is whoever has the place for the store, else whoever asks.
+    """
     ours = os.geteuid()
     path = config.store.sqlite_path if config is not None else None
-    for place in (path, path.parent) if path is not None else ():
-        try:
-            owner = place.stat().st_uid
-        except OSError:
-            continue
+    if (owner := _owner_of(path)) is not None:
         return User(owner, _name_of(owner), is_us=owner == ours, is_root=ours == 0)
-    return User(ours, _name_of(ours))
+    owner = _uid_of(service)
+    if owner is None and path is not None:
+        owner = _owner_of(path.parent)
+    if owner is None:
+        owner = ours
+    return User(owner, _name_of(owner), is_us=owner == ours, is_root=ours == 0, has_store=False)
 
 
 class Looker:
-    """Look at paths for one user."""
+    """Look at paths for one user. made: directories that systemd makes for it where they are missing."""
 
-    def __init__(self, user: User) -> None:
+    def __init__(self, user: User, *, made: tuple[Path, ...] = ()) -> None:
         self._user = user
+        self._made = made
         self._groups = frozenset(os.getgroups()) if user.is_us else _groups_of(user.uid)
         try:
             self._mounts = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
@@ -51,7 +56,7 @@ class Looker:
         try:
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            may_make = nearest is not None and self._may(nearest, os.W_OK | os.X_OK)
+            may_make = path in self._made or (nearest is not None and self._may(nearest, os.W_OK | os.X_OK))
             return Place(path, Kind.MISSING, may_write=may_make, nearest=nearest, file_system=system)
         except OSError:  # one above may not be searched, or links go round
             return Place(path, Kind.HIDDEN, nearest=nearest, file_system=system)
@@ -184,6 +189,20 @@ def _kind_of(mode: int) -> Kind:
     if stat.S_ISDIR(mode):
         return Kind.DIRECTORY
     return Kind.SOCKET if stat.S_ISSOCK(mode) else Kind.OTHER
+
+
+def _owner_of(path: Path | None) -> int | None:
+    try:
+        return path.stat().st_uid if path is not None else None
+    except OSError:
+        return None
+
+
+def _uid_of(name: str) -> int | None:
+    try:
+        return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 def _name_of(uid: int) -> str:

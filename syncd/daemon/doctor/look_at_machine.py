@@ -131,15 +131,17 @@ def unit_of(name: str, shown: str, *, is_user_unit: bool) -> Unit | None:
     if said.get("LoadState") != "loaded":
         return None
     writable = [Path(one.lstrip("-+")) for one in said.get("ReadWritePaths", "").split()]
+    made: list[Path] = []
     if not is_user_unit:
         for key, base in (("StateDirectory", "/var/lib"), ("RuntimeDirectory", "/run")):
-            writable += [Path(base) / one for one in said.get(key, "").split()]
+            made += [Path(base) / one for one in said.get(key, "").split()]
     return Unit(
         name,
         said.get("User", ""),
         said.get("ProtectSystem") or "no",
         said.get("ProtectHome") or "no",
-        tuple(writable),
+        (*writable, *made),
+        tuple(made),
         is_user_unit=is_user_unit,
     )
 

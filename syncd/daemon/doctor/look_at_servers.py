@@ -1,8 +1,10 @@
 """Look at the servers of accounts: connect as the daemon does, all at once and within a deadline; log in if wanted."""
 
 import asyncio
+import signal
 import socket
 import ssl
+import threading
 from dataclasses import replace
 
 from syncd.config.checks import is_loopback
@@ -37,8 +39,14 @@ _OF_CERTIFICATES = {
 def look_at_servers(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[ServerFacts, ...]:
     """Return how the servers of all accounts are, in the order of the file; who is not done in time was too slow."""
     loop = asyncio.new_event_loop()
+    looking = loop.create_task(_look(config, logs_in=logs_in, deadline_s=deadline_s))
     try:
-        return loop.run_until_complete(_look(config, logs_in=logs_in, deadline_s=deadline_s))
+        if threading.current_thread() is threading.main_thread():
+            # NOTE: else Ctrl-C is raised amid whatever task runs, and asyncio complains of all of them.
+            loop.add_signal_handler(signal.SIGINT, looking.cancel)
+        return loop.run_until_complete(looking)
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         loop.close()  # NOTE: unlike asyncio.run, this does not wait for names that are still being looked up
 
@@ -52,13 +60,16 @@ async def _look(config: Config, *, logs_in: bool, deadline_s: float) -> tuple[Se
             await visit.make(logs_in=logs_in)
 
     tasks = {asyncio.create_task(take_turn(visit)): visit for visit in visits.values()}
-    _, late = await asyncio.wait(tasks, timeout=deadline_s) if tasks else (set(), set())
+    late: set[asyncio.Task[None]] = set()
+    try:
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=deadline_s)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in late:
-        task.cancel()
-    if late:
-        await asyncio.wait(late)
-        for task in late:
-            tasks[task].fail(TooSlowError(f"no answer within {deadline_s:g} s"))
+        tasks[task].fail(TooSlowError(f"no answer within {deadline_s:g} s"))
     return tuple(visit.facts for visit in visits.values())
 
 

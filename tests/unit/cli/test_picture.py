@@ -491,6 +491,8 @@ def test_every_cause_has_a_remedy_or_says_itself_what_to_do() -> None:
     assert without == {Cause.AWAY, Cause.OTHER}
     assert "password_command of [accounts.work]" in (account_remedy(Cause.LOGIN_REFUSED, "work", config) or "")
     assert "syncd adopt phone" in (device_remedy(Cause.AWAY, "foreign", "phone", "/p") or "")
+    other_layout = device_remedy(Cause.AWAY, "foreign", "phone", "/p", layout="maildir++") or ""
+    assert other_layout.startswith('set layout = "maildir++" of [devices.phone]'), "adopting converts nothing"
     assert "room on the disk of /p" in (device_remedy(Cause.DISK_FULL, "active", "phone", "/p") or "")
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from syncd.cli.progress import said
-from syncd.cli.words import age, ago, amounts, bar, size, speed, when
+from syncd.cli.words import age, ago, amounts, bar, speed, when
+from syncd.config.amounts import size
 from syncd.daemon.status import Going, Progress
 
 

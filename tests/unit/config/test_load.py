@@ -126,7 +126,7 @@ def test_missing_file_is_one_problem_that_names_the_places(tmp_path: Path) -> No
     gone = tmp_path / "gone.toml"
     with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file"):
         load(gone, environ={})
-    with pytest.raises(ConfigError, match=r"no configuration found at .*gone\.toml"):
+    with pytest.raises(ConfigError, match=r"no configuration found at .*gone\.toml: syncd init makes a first one"):
         load(environ={"SYNCD_CONFIG": str(gone), "XDG_CONFIG_HOME": str(tmp_path)})
 
 

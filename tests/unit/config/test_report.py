@@ -100,6 +100,8 @@ provider = "gmail"
         (IMAP + "poll_interval = 5", "6: accounts.work.poll_interval: should be a duration with its unit"),
         (IMAP + 'poll_interval = "0s"', "6: accounts.work.poll_interval: should be greater than 0"),
         (IMAP.replace("imap.example.org", "imaps://x"), "3: accounts.work.host: should be a host name or an address"),
+        (IMAP.replace("imap.example", "imap..example"), "3: accounts.work.host: should be a host name or an address"),
+        (IMAP.replace("imap.example", ".imap.example"), "3: accounts.work.host: should be a host name or an address"),
         (IMAP.replace("ana", ""), "4: accounts.work.username: should be a text of one line"),
         (IMAP.replace("ana", "ana\\r\\nDELE 1"), "4: accounts.work.username: should be a text of one line"),
         (IMAP.replace("ana", "a\\u0000na"), "4: accounts.work.username: should be a text of one line"),

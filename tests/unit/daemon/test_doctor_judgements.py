@@ -364,7 +364,21 @@ def test_unit_of_another_user_than_the_stores_is_found() -> None:
     """It would be refused the store."""
     unit = Unit("syncd.service", "mail")
 
-    assert worst(judge_unit(unit, [], SYNCD))[:2] == ("WARNING", "unit_user")
+    level, check, remedy = worst(judge_unit(unit, [], SYNCD))
+    assert (level, check) == ("WARNING", "unit_user")
+    assert "User=syncd" in remedy
+
+
+def test_nobody_is_told_to_run_the_daemon_as_root() -> None:
+    """Where root made the store it is given away; before there is a store, nobody's user is another than the unit's."""
+    unit = Unit("syncd.service", "syncd")
+
+    assert worst(judge_unit(unit, [], User(0, "root"))) == (
+        "WARNING",
+        "unit_user",
+        "give the files of the store to syncd (chown)",
+    )
+    assert worst(judge_unit(unit, [], User(0, "root", has_store=False)))[0] == "OK"
 
 
 def test_container_that_would_take_the_mail_along_is_found() -> None:

@@ -1,6 +1,7 @@
 """What the doctor sees of files, units, locks and errors."""
 
 import os
+import pwd
 import socket
 import ssl
 import time
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config.model import Config
 from syncd.daemon.doctor import look_at_machine as machine
 from syncd.daemon.doctor.facts import Kind, Trouble, Unit, User
-from syncd.daemon.doctor.look_at_files import Looker, has_right
+from syncd.daemon.doctor.look_at_files import Looker, has_right, user_of
 from syncd.daemon.doctor.look_at_servers import trouble_of
 from syncd.daemon.doctor.look_at_service import holder_of
 from syncd.errors import (
@@ -45,6 +47,30 @@ def test_place_is_seen_as_it_is_and_nothing_is_made(tmp_path: Path) -> None:
     assert look.place(tmp_path / "dangling").kind is Kind.MISSING
     assert look.place(tmp_path).kind is Kind.DIRECTORY
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link"]
+
+
+def test_before_there_is_a_store_the_user_of_the_unit_is_looked_for(tmp_path: Path) -> None:
+    """Root is not taken for the user of the daemon because nothing was started yet; a store says it for certain."""
+    store = tmp_path / "lib" / "syncd.db"
+    config = Config.model_validate({"store": {"url": f"sqlite:///{store}"}, "daemon": {"socket": "s"}})
+    nobody = pwd.getpwnam("nobody")
+
+    before = user_of(config, service="nobody")
+    store.parent.mkdir()
+    store.touch()
+    after = user_of(config, service="nobody")
+
+    assert before == User(nobody.pw_uid, "nobody", is_us=False, is_root=os.geteuid() == 0, has_store=False)
+    assert (after.uid, after.is_us, after.has_store) == (os.geteuid(), True, True)
+    assert user_of(None).uid == user_of(None, service="nosuch").uid == os.geteuid()
+
+
+def test_directory_that_systemd_makes_may_be_missing(tmp_path: Path) -> None:
+    """Before the start, and that of the socket after each stop."""
+    state = tmp_path / "lib" / "syncd"
+
+    assert Looker(User(1, "other", is_us=False)).place(state).may_write is False
+    assert Looker(User(1, "other", is_us=False), made=(state,)).place(state).may_write is True
 
 
 @pytest.mark.parametrize(
@@ -86,7 +112,7 @@ def test_unit_is_read_off_what_systemd_shows() -> None:
     unit = machine.unit_of("syncd.service", SHOWN, is_user_unit=False)
     bare = machine.unit_of("syncd.service", "LoadState=loaded\nUser=\nProtectSystem=no\n", is_user_unit=True)
 
-    assert unit == Unit("syncd.service", "syncd", "strict", "yes", writable)
+    assert unit == Unit("syncd.service", "syncd", "strict", "yes", writable, writable[2:])
     assert bare == Unit("syncd.service", is_user_unit=True)
     assert machine.unit_of("syncd.service", "LoadState=not-found\n", is_user_unit=False) is None
 

@@ -373,3 +373,11 @@ async def test_refused_login_says_whether_waiting_helps(text: bytes, kind: type[
     assert type(error.value) is kind
     assert "@" not in str(error.value)
     assert "secret" not in repr(error.value)
+
+
+@pytest.mark.parametrize("host", ["imap..example", f"{'a' * 64}.example"])
+async def test_what_is_no_host_name_is_a_server_that_cannot_be_reached(host: str) -> None:
+    """It is told as such, and not as an error that nobody expected."""
+    error = await refused(Endpoint(host, 993), UnreachableError)
+
+    assert str(error) == "the server cannot be reached: not a name of a server"

@@ -36,7 +36,7 @@ complete -c syncd -n '__syncd_at ""' -a health -d 'Check that the daemon and its
 complete -c syncd -n '__syncd_at ""' -a doctor -d 'Look for what is wrong, or soon will be: rights, disks, limits, clock, certificates, store and daemon'
 complete -c syncd -n '__syncd_at ""' -a migrate -d 'Upgrade the store; the daemon must not be running. A SQLite store is copied first'
 complete -c syncd -n '__syncd_at ""' -a check-config -d 'Check the configuration; without --probe nothing is connected to'
-complete -c syncd -n '__syncd_at ""' -a init -d 'Write a first configuration, and check it; in a terminal it asks for what no option says'
+complete -c syncd -n '__syncd_at ""' -a init -d 'Check a first configuration, and write it; in a terminal it asks for what no option says'
 complete -c syncd -n '__syncd_at ""' -a holds -d 'Show removals and deletions that wait for you, and let them happen or put them back'
 complete -c syncd -n '__syncd_at ""' -a account -d 'Change an account as a whole'
 complete -c syncd -n '__syncd_at ""' -l version -d 'Show the version and exit'
