@@ -217,7 +217,7 @@ async def test_file_that_is_older_than_the_device_takes_is_bound_all_the_same(tm
             await adopt(house, "laptop")
             await house.settle()
 
-            # NOTE: it may be gone from the device by now, which does not take it: after a start all such are looked for.
+            # NOTE: it may be gone from the device by now, which does not take it: a start looks for all such.
             assert set(house.replica("laptop").keys()) - {"old"} == {"a"}
             assert (await states(house)).keys() == {ReplicaState.PRESENT}
             assert len(user.bodies()) == 2
