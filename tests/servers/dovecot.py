@@ -159,7 +159,8 @@ class Dovecot:
             pass
         self._process.wait()
         self._process = None
-        # NOTE: the last of its children may hold the listening sockets a moment longer.
+        # NOTE: the last of its children may hold the listening sockets a moment longer, those in files as well, by
+        # which the next one would take it for running.
         self._wait_until(self._is_silent)
 
     def change_password(self, password: str) -> None:
@@ -244,7 +245,8 @@ class Dovecot:
         return all(map(_accepts, (self.imap_port, self.pop3_port)))
 
     def _is_silent(self) -> bool:
-        return not any(map(_accepts, (self.imap_port, self.pop3_port)))
+        own = (path for path in self._base_dir.rglob("*") if path.is_socket())
+        return not any(map(_accepts, (self.imap_port, self.pop3_port))) and not any(map(_is_served, own))
 
     def _wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _TURN_TIMEOUT_S
@@ -258,6 +260,11 @@ class Dovecot:
 
 def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # with owners, which shutil forgets
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _accepts(port: int) -> bool:
