@@ -15,6 +15,7 @@ from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times,
 from syncd.maildir.libc import syncfs
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = PurePosixPath()
 _CONTROL_FILE_MAX_BYTES = 1024 * 1024
 _DEPTH_MAX = 64
 _MOUNT = re.compile(r"^mnt_id:\s*(\d+)$", re.MULTILINE)
@@ -71,13 +72,21 @@ class ReplicaRoot:
     def is_absent(self, directory: PurePosixPath) -> bool:
         """Tell whether nothing at all has the name of a directory; FileError where that cannot be told."""
         with failing("look for a mailbox directory"), ExitStack() as opened:
-            fd = self.fd
-            for part in _parts(directory):
-                try:
-                    fd = _opened(part, fd, opened)
-                except FileNotFoundError:
-                    return True
-        return False
+            return _reached(self.fd, directory, opened) is None
+
+    def lacks(self, directory: PurePosixPath) -> bool:
+        """Tell whether a mailbox has no directory, or one that is only around others; FileError as `is_absent`.
+
+        Nothing in it at all is no such proof: it may be where a disk is mounted at other times.
+        """
+        with failing("look for a mailbox directory"), ExitStack() as opened:
+            fd = _reached(self.fd, directory, opened)
+            if fd is None:
+                return True
+            with os.scandir(fd) as entries:
+                if any(entry.name in SUBDIRS for entry in entries):
+                    return False
+        return any(CUR in inside for _, inside in self.walk(directory))
 
     def make(self, directory: PurePosixPath) -> None:
         """Make what is missing of a directory, durably and with mode 0700 whatever the umask; the root is there."""
@@ -97,12 +106,12 @@ class ReplicaRoot:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
         return tuple(sorted(directory for directory, inside in self.walk() if CUR in inside and directory.parts))
 
-    def walk(self) -> Iterator[tuple[PurePosixPath, frozenset[str]]]:
-        """Yield each directory from the root down and the names of those in it, but none inside cur/, new/, tmp/.
+    def walk(self, start: PurePosixPath = _ROOT) -> Iterator[tuple[PurePosixPath, frozenset[str]]]:
+        """Yield each directory from `start` down and the names of those in it, but none inside cur/, new/, tmp/.
 
         Links are not followed; what cannot be opened, or is gone by then, is left out.
         """
-        pending = [PurePosixPath()]
+        pending = [start]
         while pending:
             directory = pending.pop()
             inside = self._directories_in(directory)
@@ -204,6 +213,17 @@ def _parts(directory: PurePosixPath) -> tuple[str, ...]:
 def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     opened.callback(os.close, fd)
+    return fd
+
+
+def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int | None:
+    """Open a directory below the root and those around it; None when nothing has its name."""
+    fd = root_fd
+    for part in _parts(directory):
+        try:
+            fd = _opened(part, fd, opened)
+        except FileNotFoundError:
+            return None
     return fd
 
 

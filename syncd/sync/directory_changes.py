@@ -3,12 +3,12 @@
 Theory (law 2). A directory proves nothing when it is seen, or missed, once: a program may be in the middle of its work.
 So a look at the whole root says which directories are those of no mailbox, and which mailboxes have none any more, and
 only what a second look says as well, once nothing else came or went for `settle`, is concluded: a row that names the
-mailbox is committed, and its account does the rest. A directory is removed only where nothing at all has its name, the
-root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands still, and
-so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are missing, which
-again proves nothing until the second look of files. Where a device may only read, a directory that went is made again,
-and one that came is nobody's. Where nobody has looked since the root came from a backup, or the directory was renamed,
-nothing was deleted: what is missing is made again.
+mailbox is committed, and its account does the rest. A mailbox is removed only where nothing at all has the name of its
+directory, or what has it is only around others, the root is proven by its marker, and the account's INBOX is there;
+without its cur/ it is a mailbox that stands still, and so is one that programs rely on. Meanwhile nobody reads or
+writes there. The files of a removed one are missing, which again proves nothing until the second look of files. Where a
+device may only read, a directory that went is made again, and one that came is nobody's. Where nobody has looked since
+the root came from a backup, or the directory was renamed, nothing was deleted: what is missing is made again.
 """
 
 import asyncio
@@ -312,7 +312,7 @@ class DirectoryChanges:
         except MailboxNameError:
             wanted = directory
         try:
-            return root.is_absent(directory) and root.is_absent(wanted)
+            return root.lacks(directory) and root.lacks(wanted)
         except FileError:
             return False
 

@@ -83,7 +83,7 @@ class Leavings:
 
 def _has(root: ReplicaRoot, directory: str) -> bool:
     try:
-        return not root.is_absent(PurePosixPath(directory))
+        return not root.lacks(PurePosixPath(directory))
     except DeviceAwayError:
         raise
     except SyncdError:

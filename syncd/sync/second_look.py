@@ -212,10 +212,10 @@ class SecondLook:
 def _seen_without_directory(root: ReplicaRoot, directory: PurePosixPath, names: Iterable[str]) -> Seen:
     """Return what is seen where a whole directory was removed: none of its files, or nothing that says anything."""
     try:
-        is_absent = root.is_absent(directory)
+        lacks = root.lacks(directory)
     except SyncdError:
-        is_absent = False
-    return Seen({}, frozenset(names) if is_absent else frozenset())
+        lacks = False
+    return Seen({}, frozenset(names) if lacks else frozenset())
 
 
 def _conclude(conn: Connection, *, gone: Sequence[tuple[Served, list[int]]], listed_at: float) -> None:

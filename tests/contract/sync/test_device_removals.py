@@ -206,6 +206,34 @@ async def test_directory_that_is_put_back_was_not_removed(tmp_path: Path, user: 
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
 
 
+async def test_removed_mailbox_with_others_inside_is_emptied(tmp_path: Path, user: Provider) -> None:
+    """Also where directories are inside each other; an empty directory instead may be a disk that is not mounted."""
+    user.receive("a")
+    user.receive("b", mailbox="Lists")
+    user.receive("c", mailbox="Lists/inner")
+    user.receive("d", mailbox="Other")
+    house = House(
+        tmp_path,
+        accounts={"work": imap(user.server, user.user)},
+        devices={name: {"settle": "20ms", "layout": "fs"} for name in ("laptop", "phone")},
+    )
+    async with house:
+        await house.settle()
+        for mailbox in ("Lists", "Other"):
+            for subdir in ("cur", "new", "tmp"):
+                shutil.rmtree(house.replica("laptop", mailbox).directory / subdir)
+        await house.ask()
+        await house.until(lambda: house.replica("laptop", "Trash").keys() == ["b"])
+        await house.until((house.replica("laptop", "Lists").directory / "cur").is_dir)
+
+        assert user.flags("Lists") == {}
+        assert [one.keys() for one in house.replicas("Lists")] == [[], []]
+        assert [one.keys() for one in house.replicas("Lists/inner")] == [["c"], ["c"]]
+        assert sorted(user.flags("Other")) == ["d"]
+        rows = await house.rows(select(schema.device.c.error).where(schema.device.c.name == "laptop"))
+        assert [(row.error or "").partition(":")[0] for row in rows] == ["work/Other"]
+
+
 async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:
     """Without its cur/, one that programs rely on, or all that is below the root: it stands still, and is shown."""
     user.receive("a")

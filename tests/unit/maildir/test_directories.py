@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from syncd.errors import FileError
 from syncd.maildir.directories import Renaming, are_same_directory, remove_mailbox, rename_directory
 from syncd.maildir.layout import are_nearly_equal
 from syncd.maildir.root import ReplicaRoot
@@ -67,6 +68,28 @@ def test_empty_mailbox_goes_and_what_is_inside_it_stays(root: ReplicaRoot) -> No
     assert remove_mailbox(root, A)
     assert not (root.path / A).exists()
     assert remove_mailbox(root, A)
+
+
+def test_directory_is_no_mailbox_where_there_is_none_or_only_those_inside(root: ReplicaRoot) -> None:
+    """An empty one may be where nothing is mounted, and one with a part of a mailbox is in the middle of something."""
+    (root.path / "other" / "empty").mkdir(parents=True)
+    (root.path / "other" / "file").touch()
+    (root.path / "other" / "link").symlink_to(root.path / A)
+    for name in ("other", "other/empty", "work/A", "work/A/x"):
+        assert not root.lacks(PurePosixPath(name))
+    for name in ("other/file", "other/link"):
+        with pytest.raises(FileError):
+            root.lacks(PurePosixPath(name))
+    assert root.lacks(B)
+    assert root.lacks(PurePosixPath("work"))
+
+    (root.path / A / "new").rmdir()
+    (root.path / A / "tmp").rmdir()
+    assert not root.lacks(A)
+    (root.path / A / "cur").rename(root.path / A / "away")
+    assert root.lacks(A)
+    (root.path / A / "new").touch()
+    assert not root.lacks(A)
 
 
 def test_delivery_that_is_faster_keeps_the_mailbox(root: ReplicaRoot) -> None:
