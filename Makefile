@@ -16,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format reference bench soak idle image image-test migration requirements clean
+.PHONY: help setup demo run test check format reference bench soak idle image image-test migration requirements audit clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -75,6 +75,9 @@ requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
 		pyproject.toml
 	$(COMPILE) --upgrade --group build --constraints requirements-dev.txt --output-file requirements-build.txt
 
+audit: $(VENV)/audit ## ask the package index what became known of the pinned versions; fails where it cannot tell
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
+
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -90,3 +93,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 
 $(BIN)/uv: | $(STAMP)
 	$(PIP) install uv
+
+$(VENV)/audit: | $(STAMP)
+	$(PYTHON) -m venv $@
+	$@/bin/pip --quiet --disable-pip-version-check install pip-audit
