@@ -36,7 +36,8 @@ UNSYNCED = frozenset(
 class BodyForm(StrEnum):
     """Say how a file's octets give the body's: LF for each CRLF, or the same; own: not at all.
 
-    own is what a device added and its server has otherwise: with other line ends, or without notes of programs.
+    own is what a device added, or had before us, and its server has otherwise: with other line ends, or without
+    notes of programs.
     """
 
     LF = "lf"

@@ -53,12 +53,20 @@ class Returned(NamedTuple):
     is_swept: bool = False
 
 
+class ReturnedFile(NamedTuple):
+    """A file that we removed and that is there again, with the row of its message; form: in which it has its octets."""
+
+    seen: Sighting
+    message_id: int
+    form: BodyForm
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What a complete listing of a replica says: files with a row, files that we once removed, and rows without."""
 
     there: Sequence[KnownFile]
-    returned: Sequence[tuple[Sighting, int]]
+    returned: Sequence[ReturnedFile]
     not_there: Sequence[ReplicaMessage]
     listed_at: float
 
@@ -160,21 +168,21 @@ def bind_again(conn: Connection, bodies: Mapping[int, int]) -> None:
         conn.execute(update(server_message).where(*swept).values(body_id=body_id))
 
 
-def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]]) -> frozenset[str]:
+def record_returned(conn: Connection, of: ReplicaRow, returned: Sequence[ReturnedFile]) -> frozenset[str]:
     """Record files of messages that are gone: the next round plans what is planned of such a one.
 
     Returns their names, but for messages that have a file already.
     """
     columns, names = replica_message.c, set[str]()
-    for seen, message_id in returned:
+    for seen, message_id, form in returned:
         mine = (columns.replica_id == of.id, columns.message_id == message_id)
         if conn.execute(select(columns.id).where(*mine)).first() is not None:
             continue
         row = {"replica_id": of.id, "message_id": message_id, "name": seen.name, "version": 0, **values_of(seen)}
-        conn.execute(insert(replica_message).values(state=ReplicaState.PRESENT, form=BodyForm.RAW, **row))
+        conn.execute(insert(replica_message).values(state=ReplicaState.PRESENT, form=form, **row))
         begin_base(conn, of, {message_id: seen.flags})
         names.add(seen.name)
-    touch(conn, of.mailbox_id, [message_id for seen, message_id in returned if seen.name in names])
+    touch(conn, of.mailbox_id, [one.message_id for one in returned if one.seen.name in names])
     return frozenset(names)
 
 

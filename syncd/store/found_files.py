@@ -1,16 +1,30 @@
 """Floor 3: files that were there before we were, known by their content until they are those of messages, or new.
 
-Theory. A file without a row is *found*: its octets are in the store, and the journal has the bodies that it may be, two
-where its line ends may stand for others. It becomes the file of a message with such a body, and *new*, a message of the
-device's own, only once no message of the server can be it.
+Theory. A file without a row is *found*: its octets are in the store, and the journal has the bodies that it may be,
+several where its line ends may stand for others, or a program has added a line of its own to what its server has. It
+becomes the file of a message with such a body, and *new*, a message of the device's own, only once no message of the
+server can be it: none has its octets, and none with its Message-ID has them but for such lines (`likes`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Integer, Select, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from syncd.mail.flags import NONE, Flags, format_flags
 from syncd.mail.mailbox import INBOX
@@ -19,6 +33,7 @@ from syncd.reconcile.changes import Sighting
 from syncd.reconcile.pairing import Candidate, pair_by_content
 from syncd.reconcile.planner import Selection
 from syncd.store.backlog import wanted_bodies
+from syncd.store.bodies import body_facts
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
@@ -26,14 +41,26 @@ from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, 
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
 
+_NOTES_MAX_BYTES = 1024
+"""More no program writes into a header for itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A body that a file may be; size_bytes: of its octets."""
+    """A body that a file may be; size_bytes: of its octets. form: in which the file has them if it is that one."""
 
     digest: bytes
     header_digest: bytes
     size_bytes: int
+    form: BodyForm
+
+
+class Like(NamedTuple):
+    """A found file with its body, and the body of a message without a file that may be the same but for notes."""
+
+    file_id: int
+    own_body_id: int
+    body_id: int
 
 
 class FoundFile(NamedTuple):
@@ -59,31 +86,57 @@ def record_found(conn: Connection, of: ReplicaRow, files: Sequence[FoundFile], *
     for file in files:
         if file.file_id is not None:
             _detach(conn, of, file.file_id, file)
-    insert_at_once(
-        conn,
-        journal,
-        [
-            {
-                "account_id": account_id,
-                "mailbox_id": of.mailbox_id,
-                "replica_message_id": file.file_id or ids[file.seen.name],
-                "kind": FOUND,
-                "digest": one.digest,
-                "header_digest": one.header_digest,
-                "size_bytes": one.size_bytes,
-                "uidvalidity": 0,
-                "uidnext": 0,
-                "begun_at": now,
-            }
-            for file in files
-            for one in file.identities
-        ],
+    may_be = [(file.file_id or ids[file.seen.name], one) for file in files for one in file.identities]
+    _record_identities(conn, of, may_be, account_id=account_id, now=now)
+
+
+def match(
+    conn: Connection, of: ReplicaRow, *, selection: Selection, now: float, examined: Collection[Like] = frozenset()
+) -> int:
+    """Find the messages of found files, and those that have none; return how many that were.
+
+    examined: what `likes` said and is known to be the same, or not; a file with another like waits.
+    """
+    return pair(conn, of) + release(conn, of, selection=selection, now=now, examined=examined)
+
+
+def likes(conn: Connection, of: ReplicaRow) -> tuple[Like, ...]:
+    """Return the bodies that found files may have but for notes: those with their Message-ID and nearly their size."""
+    message, file, files = server_message.c, replica_message.c, replica_message.alias()
+    own, other, named = body.alias(), body.alias(), journal.alias()
+    query = (
+        select(file.id, own.c.id, other.c.id)
+        .distinct()
+        .join(journal, and_(journal.c.replica_message_id == file.id, journal.c.kind == FOUND))
+        .join(own, own.c.digest == journal.c.digest)
+        .join(other, and_(other.c.message_id == own.c.message_id, other.c.id != own.c.id))
+        .join(server_message, message.body_id == other.c.id)
+        .where(
+            file.replica_id == of.id,
+            *is_found(),
+            message.mailbox_id + 0 == of.mailbox_id,
+            message.gone_at.is_(None),
+            func.abs(other.c.lf_size_bytes - own.c.lf_size_bytes) <= _NOTES_MAX_BYTES,
+            ~exists().where(files.c.replica_id == of.id, files.c.message_id == message.id),
+            ~exists().where(
+                named.c.replica_message_id == file.id, named.c.kind == FOUND, named.c.digest == other.c.digest
+            ),
+        )
+        .order_by(file.id, other.c.id)
     )
+    return tuple(Like(*row) for row in conn.execute(query))
 
 
-def match(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> int:
-    """Find the messages of found files, and those that have none; return how many that were."""
-    return pair(conn, of) + release(conn, of, selection=selection, now=now)
+def identify(conn: Connection, of: ReplicaRow, same: Collection[Like], *, now: float) -> None:
+    """Record that found files may be these bodies, too: they are the same but for notes."""
+    facts = body_facts(conn, {like.body_id for like in same})
+    may_be = [
+        (like.file_id, Identity(of_body.digest, of_body.header_digest, of_body.size_bytes, BodyForm.OWN))
+        for like in same
+        if (of_body := facts.get(like.body_id)) is not None
+    ]
+    account_id = conn.execute(select(mailbox.c.account_id).where(mailbox.c.id == of.mailbox_id)).scalar_one()
+    _record_identities(conn, of, may_be, account_id=account_id, now=now)
 
 
 def pair(conn: Connection, of: ReplicaRow) -> int:
@@ -122,9 +175,14 @@ def pair(conn: Connection, of: ReplicaRow) -> int:
     return len(pairs)
 
 
-def release(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> int:
+def release(
+    conn: Connection, of: ReplicaRow, *, selection: Selection, now: float, examined: Collection[Like] = frozenset()
+) -> int:
     """Make those found files new of which no message can be the same any more; return how many that were."""
     ids = _releasable(conn, of, selection=selection, now=now)
+    if ids:
+        open_ = {like.file_id for like in likes(conn, of) if like not in examined}
+        ids = [id_ for id_ in ids if id_ not in open_]
     if ids:
         version = raise_replica_version(conn, of.id)
         new = update(replica_message).where(is_one_of(conn, replica_message.c.id, ids))
@@ -230,17 +288,39 @@ def _is_read_since(conn: Connection, of: ReplicaRow, since: float, selection: Se
 
 def _forms(conn: Connection, pairs: Mapping[int, int], bodies: Mapping[int, int]) -> Mapping[int, BodyForm]:
     """Return in which form each file has the octets of its message."""
-    query = select(replica_message.c.id, replica_message.c.size_bytes)
-    sizes = {row.id: row.size_bytes for row in conn.execute(query.where(is_one_of(conn, replica_message.c.id, pairs)))}
-    wanted = {bodies[message_id] for message_id in pairs.values()}
-    facts = {
-        row.id: row.size_bytes
-        for row in conn.execute(select(body.c.id, body.c.size_bytes).where(is_one_of(conn, body.c.id, wanted)))
-    }
+    query = (
+        select(journal.c.replica_message_id, body.c.id, journal.c.form)
+        .join(body, body.c.digest == journal.c.digest)
+        .where(journal.c.kind == FOUND, is_one_of(conn, journal.c.replica_message_id, pairs))
+    )
+    known = {(file_id, body_id): form for file_id, body_id, form in conn.execute(query)}
+    # NOTE: before this was recorded a form was only guessed; own is the one of which nothing is made.
     return {
-        file_id: BodyForm.RAW if sizes[file_id] == facts[bodies[message_id]] else BodyForm.LF
+        file_id: BodyForm(known.get((file_id, bodies[message_id])) or BodyForm.OWN)
         for file_id, message_id in pairs.items()
     }
+
+
+def _record_identities(
+    conn: Connection, of: ReplicaRow, may_be: Iterable[tuple[int, Identity]], *, account_id: int, now: float
+) -> None:
+    rows = [
+        {
+            "account_id": account_id,
+            "mailbox_id": of.mailbox_id,
+            "replica_message_id": file_id,
+            "kind": FOUND,
+            "digest": one.digest,
+            "header_digest": one.header_digest,
+            "size_bytes": one.size_bytes,
+            "form": one.form,
+            "uidvalidity": 0,
+            "uidnext": 0,
+            "begun_at": now,
+        }
+        for file_id, one in may_be
+    ]
+    insert_at_once(conn, journal, rows)
 
 
 def _detach(conn: Connection, of: ReplicaRow, file_id: int, file: FoundFile) -> None:

@@ -14,7 +14,7 @@ from syncd.store.queries import is_one_of
 from syncd.store.schema import body, journal, replica_message, server_message
 
 FOUND = "found"
-"""The kind of rows that say which body a file may be that was there before we were (`adoption`)."""
+"""The kind of rows that say which body a file may be that was there before we were (`found_files`)."""
 
 
 class CopyState(StrEnum):

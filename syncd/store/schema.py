@@ -258,6 +258,7 @@ journal = Table(
     _count("attempts"),
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
+    Column("form", Text),  # mail.tree.BodyForm: of a found file, if it is this body
     Column("restored_flags", Text),  # of a message that was deleted, and is put back: as its server had them
     Column("base_flags", Text),  # of the same, if a device is why it is put back: what both had last agreed on
     # NOTE: no foreign key, for the row of a message goes with its account only.

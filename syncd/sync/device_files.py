@@ -30,6 +30,7 @@ from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Appeared, Change, Sighting, compare
 from syncd.store import adoption, bodies, replica_tree
+from syncd.store.adoption import ReturnedFile
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
@@ -262,8 +263,10 @@ class DeviceFiles:
             return frozenset()
         contents = await asyncio.to_thread(self._read_contents, of.directory, [new[name].seen for name in removed])
         ours = {one.seen: removed[one.seen.name] for one in contents}
-        again = [one.seen for one in contents if one.form_of(ours[one.seen].digest) is not None]
-        kept = [(seen, ours[seen].message_id) for seen in again if not ours[seen].is_swept]
+        again = {one.seen: form for one in contents if (form := one.form_of(ours[one.seen].digest)) is not None}
+        kept = [
+            ReturnedFile(seen, ours[seen].message_id, form) for seen, form in again.items() if not ours[seen].is_swept
+        ]
         # NOTE: what was swept is only left out here: the first look that comes now puts it into the store once more.
         swept = frozenset(seen.name for seen in again if ours[seen].is_swept)
         names = await self._db.write(partial(_record_returned, of=of, returned=kept, swept=swept))
@@ -360,7 +363,7 @@ class DeviceFiles:
 
 
 def _record_returned(
-    conn: Connection, *, of: ReplicaRow, returned: Sequence[tuple[Sighting, int]], swept: frozenset[str]
+    conn: Connection, *, of: ReplicaRow, returned: Sequence[ReturnedFile], swept: frozenset[str]
 ) -> frozenset[str]:
     names = adoption.record_returned(conn, of, returned) | swept
     if names:

@@ -23,7 +23,7 @@ from syncd.maildir.observe import list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store import adoption, bodies, found_files
-from syncd.store.adoption import KnownFile, Looked
+from syncd.store.adoption import KnownFile, Looked, ReturnedFile
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
 from syncd.store.found_files import FoundFile
@@ -73,7 +73,7 @@ class FirstLook:
         rows = await self._db.read(partial(adoption.all_files, replica_id=of.id))
         found = await asyncio.to_thread(self._sorted, directory, rows, self._files.holdable_keywords(of), prove)
         ours = await self._expected(served, found, rows)
-        returned: list[tuple[Sighting, int]] = []
+        returned: list[ReturnedFile] = []
         count = 0
         for batch in batches(found.to_read.values()):
             others: list[Content] = []
@@ -85,8 +85,10 @@ class FirstLook:
                 if form is None or expected is None:
                     others.append(content)
                 elif row is None:
-                    returned.append((content.seen, expected.message_id))
-                    swept += [(content, expected.message_id)] if expected.is_swept else []
+                    returned.append(ReturnedFile(content.seen, expected.message_id, form))
+                    is_tagged = expected.digest != content.untagged.digest
+                    again = content.with_line_of_mbsync() if is_tagged else content
+                    swept += [(again, expected.message_id)] if expected.is_swept else []
                 else:
                     found.there.append(KnownFile(row, content.seen, form))
             count += await self._take_in(served, directory, others, rows, prove)
@@ -142,9 +144,9 @@ class FirstLook:
         """Put the bodies of files into the store, and record that they were found, in one transaction."""
         if not contents:
             return 0
-        digests = {content.wire.digest for content in contents}
+        digests = {content.untagged.digest for content in contents}
         known = await self._db.read(partial(bodies.body_ids, digests=digests))
-        new = {one.wire.digest: one for one in contents if one.wire.digest not in known}
+        new = {one.untagged.digest: one for one in contents if one.untagged.digest not in known}
         encode = partial(self._encoded, directory, list(new.values()), prove)
         made = await encoded_on_thread(encode) if new else ()
         files = [

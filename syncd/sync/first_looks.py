@@ -1,11 +1,16 @@
 """Floor 4: the first looks of one device at its replicas, and the messages of the files that were there before us."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 
+from sqlalchemy import Connection
+
 from syncd.config.model import DeviceConfig
-from syncd.store import found_files
+from syncd.mail.message import bare_digest, lf_pieces
+from syncd.store import bodies, found_files
 from syncd.store.database import Database
+from syncd.store.found_files import Like
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.device_mailboxes import DeviceMailboxes, Served
@@ -36,12 +41,14 @@ class FirstLooks:
         self._activity = activity
         self._clock = clock
         self.found: frozenset[int] = frozenset()
+        self._examined: set[Like] = set()
 
     async def run(self, device_id: int, still: Standstill) -> frozenset[str]:
         """Look where nobody has looked, match what was found, and return the accounts that hear of it."""
         left = await self._mailboxes.unsettled(device_id)
         self.found = left.found
         if not left.unseen and not left.found:
+            self._examined.clear()
             return frozenset()
         accounts: set[str] = set()
         for served in await self._mailboxes.served(device_id):
@@ -55,8 +62,15 @@ class FirstLooks:
         self.found = (await self._mailboxes.unsettled(device_id)).found
         for served in await self._mailboxes.served(device_id):
             if served.mailbox.id in self.found and served.replica.listed_at is not None:
+                await self.pair(served)
                 selection = self._mailboxes.selection_of(served)
-                match = partial(found_files.match, of=served.replica, selection=selection, now=self._clock())
+                match = partial(
+                    found_files.match,
+                    of=served.replica,
+                    selection=selection,
+                    now=self._clock(),
+                    examined=self._examined,
+                )
                 if await self._db.write(match):
                     accounts.add(served.account)
         return frozenset(accounts)
@@ -65,3 +79,25 @@ class FirstLooks:
         """Find the messages of found files in one mailbox; call it after the row of the replica was read."""
         if served.mailbox.id in self.found:
             await self._db.write(partial(found_files.pair, of=served.replica))
+            await self._pair_likes(served)
+
+    async def _pair_likes(self, served: Served) -> None:
+        """Find the messages that have the octets of found files but for what programs note in headers."""
+        likes = await self._db.read(partial(found_files.likes, of=served.replica))
+        new = [like for like in likes if like not in self._examined]
+        if not new:
+            return
+        digests = await asyncio.to_thread(self._digests, {id_ for like in new for id_ in like[1:]})
+        same = [like for like in new if digests[like.own_body_id] == digests[like.body_id]]
+
+        def identify(conn: Connection) -> int:
+            found_files.identify(conn, served.replica, same, now=self._clock())
+            return found_files.pair(conn, served.replica)
+
+        if same:
+            await self._db.write(identify)
+        self._examined.update(new)
+
+    def _digests(self, body_ids: Collection[int]) -> Mapping[int, bytes]:
+        # NOTE: mbsync drops every CR, also those that end no line.
+        return {id_: bare_digest(lf_pieces(bodies.stream_body(self._db.read_now, id_))) for id_ in sorted(body_ids)}

@@ -281,14 +281,14 @@ class Intake:
         taken: list[TakenIn] = []
         for one, known_id in zip(ready, ids, strict=True):
             file, body_id = one.file, known_id if known_id is not None else next(new)
+            form = one.seen.form if exact.get(one.body.facts.digest) == body_id else BodyForm.OWN
             if file.message_id is not None:
                 if added_files.body_of(conn, file.message_id) == body_id:
-                    added_files.accept(conn, file, seen=one.seen)
+                    added_files.accept(conn, file, seen=replace(one.seen, form=form))
                     continue
                 for each in (file, *linked[file]):
                     twin = self._twin(one.body.facts) if file.replica_id in drafts else None
                     added_files.detach(conn, each, twin=twin, now=now)
-            form = one.seen.form if exact.get(one.body.facts.digest) == body_id else BodyForm.OWN
             for each in (file, *linked.get(file, ())):
                 seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))
                 taken.append(TakenIn(each, seen, body_id))

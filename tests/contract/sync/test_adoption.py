@@ -97,7 +97,7 @@ async def test_disk_that_is_another_by_the_time_of_writing_gets_neither_mail_nor
 
 @pytest.mark.parametrize("is_dated", [True, False], ids=["with dates", "without dates"])
 async def test_maildir_of_another_program_is_adopted(tmp_path: Path, user: Provider, is_dated: bool) -> None:
-    """As mbsync leaves it: bound by content, not fetched where its files have the server's dates, never doubled."""
+    """Octets of the server are bound by content, not fetched where files have its dates, never doubled."""
     user.receive("a", "b", "c", flags=("\\Seen",), date=LONG_AGO)
     user.receive("twin", "twin", date=LONG_AGO)
     async with Tap(user.server.imap_port) as tap:

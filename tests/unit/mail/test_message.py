@@ -4,7 +4,15 @@ import hashlib
 
 import pytest
 
-from syncd.mail.message import HEADER_MAX_BYTES, BodyReader, bare_digest, crlf_pieces, facts_of, lf_pieces
+from syncd.mail.message import (
+    HEADER_MAX_BYTES,
+    BodyReader,
+    bare_digest,
+    crlf_pieces,
+    facts_of,
+    lf_pieces,
+    untagged_pieces,
+)
 
 
 def header_digest(octets: bytes) -> bytes:
@@ -127,3 +135,13 @@ def test_notes_of_programs_make_no_other_message(cut: int) -> None:
 def test_any_other_field_makes_another_message() -> None:
     """Also one whose name only begins alike."""
     assert bare_digest([MAIL.replace(b"Subject", b"Statuses: x\r\nSubject")]) != bare_digest([MAIL])
+
+
+def test_line_of_mbsync_is_taken_out_and_no_other() -> None:
+    """What is left are the octets that its server has; a body may say what it likes."""
+    mail = b"Subject: x\r\nX-TUID: longer than it writes\r\nTo: y\r\n\r\nX-TUID: abcdefghijkl\r\n"
+    tagged = mail.replace(b"\r\n\r\n", b"\r\nX-TUID: ab+/efghijkl\r\n\r\n")
+
+    for pieces in ([tagged], [tagged[:40], tagged[40:]]):
+        assert b"".join(untagged_pieces(pieces)) == mail
+    assert b"".join(untagged_pieces([mail])) == mail

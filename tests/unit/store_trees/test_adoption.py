@@ -10,7 +10,7 @@ from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.planner import Selection
 from syncd.store import accounts, adoption, backlog, devices, found_files, known_bodies, server_tree
-from syncd.store.adoption import KnownFile, Looked
+from syncd.store.adoption import KnownFile, Looked, ReturnedFile
 from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import FoundFile, Identity
 from syncd.store.pairs import Settlement, settle
@@ -40,9 +40,9 @@ def find(grove: Grove, of: ReplicaRow, *files: tuple[str, str], mtime: int = 500
     grove(lambda conn: found_files.record_found(conn, of, found, account_id=grove.account_id, now=NOW))
 
 
-def identity(key: str) -> Identity:
+def identity(key: str, form: BodyForm = BodyForm.RAW) -> Identity:
     facts = facts_of([octets(key)])
-    return Identity(facts.digest, facts.header_digest, facts.size_bytes)
+    return Identity(facts.digest, facts.header_digest, facts.size_bytes, form)
 
 
 def plant(grove: Grove, uid: int, key: str, *, has_body: bool = True, date: int = 500) -> int:
@@ -169,10 +169,12 @@ def test_removed_file_is_known_by_its_name(grove: Grove) -> None:
     found = grove(lambda conn: adoption.removed_by_us(conn, grove.laptop, [name, "another"]))
 
     assert found.keys() == {name}
-    back = [(sighting(name), found[name].message_id)]
+    back = [ReturnedFile(sighting(name), found[name].message_id, BodyForm.OWN)]
+    other = [back[0]._replace(seen=sighting("x"))]
     assert grove(lambda conn: adoption.record_returned(conn, grove.laptop, back)) == {name}
-    assert grove(lambda conn: adoption.record_returned(conn, grove.laptop, [(sighting("x"), back[0][1])])) == set()
+    assert grove(lambda conn: adoption.record_returned(conn, grove.laptop, other)) == set()
     assert states(grove, grove.laptop) == {name: "present"}
+    assert grove.file(grove.laptop, found[name].message_id).form == "own"
     assert found[name].message_id in base(grove, grove.laptop)
     (pair,) = [one for one in grove.server_news(grove.laptop).pairs if one.replica is not None]
     assert pair.server is not None
@@ -235,7 +237,7 @@ def test_file_that_may_be_two_bodies_is_the_one_of_its_message(grove: Grove) -> 
     body_id = grove.body(raw)
     grove(lambda conn: server_tree.bind_bodies(conn, grove.inbox, {id_: body_id}))
     facts = facts_of([raw])
-    either = (identity("a"), Identity(facts.digest, facts.header_digest, facts.size_bytes))
+    either = (identity("a", BodyForm.LF), Identity(facts.digest, facts.header_digest, facts.size_bytes, BodyForm.RAW))
     file = FoundFile(sighting("file", size_bytes=len(raw)), either)
     grove(lambda conn: found_files.record_found(conn, grove.phone, [file], account_id=grove.account_id, now=NOW))
 
