@@ -6,6 +6,7 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.words import count
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
 
 def adopt(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="The device whose directory is meant.")],
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Go on though there are files in no mailbox, and leave them alone.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Go on with what is in a device's directory: after a backup or a lost store, or with mail of another program.
 
-    Nothing is deleted for being missing there, and what is there already is not fetched again.
+    Nothing is deleted for being missing there, and what is there already is not fetched again. What the server has not
+    is sent there. Where files are in no mailbox of the layout, nothing is done.
     """
     settings = configuration(config).config
     if device not in settings.devices:
@@ -27,24 +32,29 @@ def adopt(
 
     client = Client(settings.daemon.socket)
     is_running = client.get_if_running("/health") is not None
-    report = _by_daemon(client, device) if is_running else _by_ourselves(settings, device)
+    report = _by_daemon(client, device, anyway) if is_running else _by_ourselves(settings, device, anyway)
     say(f"{device}: found {report.found} in {settings.devices[device].path}")
     if report.is_empty:
         say(f"{device}: all its mail is delivered there anew")
     else:
-        say(f"{device}: compared with the server: what either lacks it gets, and nothing missing is deleted")
+        where = count(report.mailboxes, "mailbox", "mailboxes") if report.files else "its mailboxes"
+        there = f"{count(report.files, 'file')} in {where}"
+        what = "what either lacks it gets, and nothing missing is deleted"
+        say(f"{device}: {there}, each to be compared with the server: {what}")
     if not is_running:
-        say("the daemon is not running: it happens with the next syncd sync or syncd run")
+        say("the daemon is not running: this happens with the next syncd sync or syncd run")
 
 
-def _by_daemon(client: Client, device: str) -> "AdoptReport":
+def _by_daemon(client: Client, device: str, anyway: bool) -> "AdoptReport":
     from syncd.daemon.answers import AdoptRequest
     from syncd.daemon.answers_json import ADOPT_JSON, ADOPTED_JSON
 
-    return decoded(ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device))))
+    return decoded(
+        ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device, leaves_others=anyway)))
+    )
 
 
-def _by_ourselves(config: "Config", device: str) -> "AdoptReport":
+def _by_ourselves(config: "Config", device: str, anyway: bool) -> "AdoptReport":
     from syncd.daemon.adoption import adopt_alone
 
-    return adopt_alone(config, device)
+    return adopt_alone(config, device, leaves_others=anyway)

@@ -10,12 +10,13 @@ from syncd.store.database import Database
 from syncd.sync.attachment import Attachment
 
 
-def adopt_alone(config: Config, device: str) -> AdoptReport:
+def adopt_alone(config: Config, device: str, *, leaves_others: bool) -> AdoptReport:
     """Own the store for as long as that takes; StoreBusyError while another syncd does.
 
     A store that is not there is made: then it is what was lost.
     """
     logs.configure(config.daemon, at_least=LogLevel.ERROR)
     with Database.open(config.store.url.get_secret_value(), auto_migrate=config.store.auto_migrate) as db:
-        adopted = asyncio.run(Attachment(db, device, config.devices[device], clock=time.time).adopt())
-    return AdoptReport(device, adopted.found, adopted.is_empty)
+        attachment = Attachment(db, device, config.devices[device], accounts=config.accounts, clock=time.time)
+        adopted = asyncio.run(attachment.adopt(leaves_others=leaves_others))
+    return AdoptReport(device, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes)

@@ -238,9 +238,10 @@ class ReloadReport:
 
 @dataclass(frozen=True, slots=True)
 class AdoptRequest:
-    """Name the device whose directory is to be its own as it is."""
+    """Name the device whose directory is to be its own as it is; leaves_others: with files that are in no mailbox."""
 
     device: str
+    leaves_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,3 +251,5 @@ class AdoptReport:
     device: str
     found: str
     is_empty: bool
+    files: int = 0
+    mailboxes: int = 0

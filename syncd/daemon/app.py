@@ -117,9 +117,9 @@ class App:
         """Tell whether an account must not be served, which may be over when it is looked at again."""
         return not self.config.accounts.keys() <= self._account_ids.keys()
 
-    async def adopt(self, name: str) -> Adopted:
+    async def adopt(self, name: str, *, leaves_others: bool) -> Adopted:
         """Make what is in the directory of a device its own; the rest of it is the device's next pass."""
-        return await self._devices[name].adopt()
+        return await self._devices[name].adopt(leaves_others=leaves_others)
 
     def wake_accounts(self, names: Iterable[str]) -> None:
         """Let these accounts run a round at once."""

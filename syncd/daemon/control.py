@@ -236,13 +236,15 @@ class _Control:
     async def adopt(self, request: web.Request) -> web.Response:
         """Make a directory its device's as it is; what follows of that happens at once."""
         try:
-            name = ADOPT_JSON.validate_json(await request.read()).device
+            wanted = ADOPT_JSON.validate_json(await request.read())
         except ValidationError as error:
             raise web.HTTPBadRequest(text="the request should name a device") from error
+        name = wanted.device
         if name not in self._app.devices:
             raise web.HTTPBadRequest(text=f"the daemon has no device {name} yet: see syncd status, and syncd reload")
-        adopted = await self._app.adopt(name)
-        return _json(ADOPTED_JSON, AdoptReport(name, adopted.found, adopted.is_empty))
+        adopted = await self._app.adopt(name, leaves_others=wanted.leaves_others)
+        report = AdoptReport(name, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes)
+        return _json(ADOPTED_JSON, report)
 
     async def purge(self, request: web.Request) -> web.Response:
         """Give up what the configuration does not have, or say what that would be; it is removed at once."""

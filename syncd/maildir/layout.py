@@ -4,8 +4,9 @@ Theory. A part of a mailbox name may hold any character; a directory name may no
 path of its own, or a name of Maildir is written %XX (its code point), % itself as %25, an empty part as a lone %.
 Decoding undoes that, and a directory counts as a mailbox only if encoding the result gives exactly the same
 directory: so no two names share a directory, no two directories share a name, and nothing leaves the root.
-Names are UTF-8 on disk in `fs`, as mbsync's Verbatim and every indexer of trees expect, and modified UTF-7 in
-`maildir++`, because that is what Dovecot reads there unless told otherwise.
+Names are UTF-8 on disk in `fs`, as every indexer of trees expects and mbsync has them since isync 1.5, and modified
+UTF-7 in `maildir++`, because that is what Dovecot reads there unless told otherwise. In `fs` an older mbsync has left
+them in modified UTF-7, as its server names them: `older_spellings` says which directories these are.
 """
 
 import re
@@ -39,6 +40,12 @@ class Layout(Protocol):
     def mailbox(self, directory: PurePosixPath) -> tuple[str, MailboxName] | None:
         """Return account and mailbox of a directory; None for what `directory` would never give."""
 
+    def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
+        """Return directories that an older program may have for this one and those around it, with what they are here.
+
+        From the outermost on, each as it is once those before are renamed.
+        """
+
 
 class MaildirPlusPlus:
     """Keep all mailboxes side by side: `.account.part.part`, in modified UTF-7."""
@@ -57,6 +64,9 @@ class MaildirPlusPlus:
             return None
         return _proven(self, directory, account, parts)
 
+    def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
+        return ()
+
 
 class Fs:
     """Keep mailboxes inside mailboxes: `account/part/part`, in UTF-8; INBOX is a mailbox like others."""
@@ -70,6 +80,21 @@ class Fs:
             return None
         account, *parts = directory.parts
         return _proven(self, directory, account, parts)
+
+    def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
+        wanted = self.directory(account, name)
+        here = (*reversed(wanted.parents), wanted)[2:]  # without the root, and the account
+        older = [each.with_name(encode_utf7(each.name).decode("ascii")) for each in here]
+        return tuple((old, each) for old, each in zip(older, here, strict=True) if old != each)
+
+
+def without_utf7(name: MailboxName) -> MailboxName | None:
+    """Return what a name says if its parts are modified UTF-7, None if they are not, or say just that."""
+    try:
+        decoded = MailboxName(tuple(decode_utf7(part.encode("ascii")) for part in name.parts))
+    except ValueError:
+        return None
+    return decoded if decoded != name else None
 
 
 def are_nearly_equal(one: str, other: str) -> bool:

@@ -63,6 +63,13 @@ class Like(NamedTuple):
     body_id: int
 
 
+class Matched(NamedTuple):
+    """How many found files are those of messages now, and how many are the device's own."""
+
+    known: int
+    new: int
+
+
 class FoundFile(NamedTuple):
     """A file of which only the content is known. file_id: of its row, if it was a message's until now."""
 
@@ -92,12 +99,12 @@ def record_found(conn: Connection, of: ReplicaRow, files: Sequence[FoundFile], *
 
 def match(
     conn: Connection, of: ReplicaRow, *, selection: Selection, now: float, examined: Collection[Like] = frozenset()
-) -> int:
+) -> Matched:
     """Find the messages of found files, and those that have none; return how many that were.
 
     examined: what `likes` said and is known to be the same, or not; a file with another like waits.
     """
-    return pair(conn, of) + release(conn, of, selection=selection, now=now, examined=examined)
+    return Matched(pair(conn, of), release(conn, of, selection=selection, now=now, examined=examined))
 
 
 def likes(conn: Connection, of: ReplicaRow) -> tuple[Like, ...]:

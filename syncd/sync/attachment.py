@@ -6,7 +6,7 @@ be this device's (`adopt`). From then on it has our marker, and its replicas are
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import MARKER, Marker, MarkerFault, Standing, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.survey import Survey, survey, words_of
 from syncd.store import adoption, devices, history, mailbox_removals
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
@@ -29,10 +30,15 @@ from syncd.sync.thread import to_its_end
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """Say what was found in a root that is the device's now. is_empty: there was nothing, so all is delivered."""
+    """Say what was found in a root that is the device's now: a marker or none, and files in mailboxes.
+
+    is_empty: there was nothing, so all is delivered.
+    """
 
     found: str
     is_empty: bool
+    files: int = 0
+    mailboxes: int = 0
 
 
 class Adoptions:
@@ -40,11 +46,13 @@ class Adoptions:
 
     def __init__(self) -> None:
         self._asked: list[asyncio.Future[Adopted]] = []
+        self._leaves_others = False
 
-    def ask(self) -> "asyncio.Future[Adopted]":
-        """Return what tells how the adoption ended."""
+    def ask(self, *, leaves_others: bool = False) -> "asyncio.Future[Adopted]":
+        """Return what tells how the adoption ended. leaves_others: as `Attachment.adopt`."""
         asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
         self._asked.append(asked)
+        self._leaves_others |= leaves_others
         return asked
 
     def fail(self, error: SyncdError) -> None:
@@ -54,13 +62,17 @@ class Adoptions:
             if not one.done():
                 one.set_exception(error)
 
-    async def answer(self, adopt: Callable[[], Awaitable[Adopted]]) -> bool:
-        """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure."""
+    async def answer(self, adopt: Callable[..., Awaitable[Adopted]]) -> bool:
+        """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure.
+
+        adopt: takes leaves_others.
+        """
         asked, self._asked = [one for one in self._asked if not one.done()], []
+        leaves_others, self._leaves_others = self._leaves_others, False
         if not asked:
             return False
         try:
-            adopted = await adopt()
+            adopted = await adopt(leaves_others=leaves_others)
         except BaseException as error:
             told = error if isinstance(error, Exception) else SyncdError("the device's task ended before that")
             for one in asked:
@@ -82,9 +94,19 @@ Prove = Callable[[ReplicaRoot], None]
 class Attachment:
     """Attach a device to its root, prove it again, and keep the device's row; `attach` comes before all else."""
 
-    def __init__(self, db: Database, name: str, config: DeviceConfig, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        name: str,
+        config: DeviceConfig,
+        *,
+        accounts: Collection[str],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take all accounts that there are: mail of others is in no mailbox."""
         self._db = db
         self._name = name
+        self._accounts = accounts
         self._config = config
         self._clock = clock
         self._store_id = ""
@@ -109,21 +131,29 @@ class Attachment:
         await self.record(ACTIVE, None)
         return row.state not in {ACTIVE, ADOPTING}
 
-    async def adopt(self) -> Adopted:
+    async def adopt(self, *, leaves_others: bool = False) -> Adopted:
         """Make the root ours whatever is in it, with nothing concluded from what is not there.
 
-        DeviceAwayError when there is no directory, or it is in another layout. No round may be under way. Interrupted,
-        the root is as foreign as it was, or adopted.
+        DeviceAwayError when there is no directory, it is in another layout, or it has files in no mailbox, unless
+        these are to be left. No round may be under way. Interrupted, the root is as foreign as it was, or adopted.
         """
         row = await self._ensure()
         found, how = await asyncio.to_thread(self._examined, row)
         layout, path = self._config.layout.value, str(self._config.path)
         is_empty = found is MarkerFault.MISSING and await asyncio.to_thread(_is_empty, self._config.path)
+        there = Survey(0, 0, ())
         if is_empty:
             await self._begin_afresh(row)
         else:
             if layout != row.layout and row.generation_next:
                 raise _in_another_layout(row.layout)
+            there = await asyncio.to_thread(self._surveyed)
+            if there.strays and not leaves_others:
+                raise DeviceAwayError(
+                    f"{words_of(there.strays, layout, accounts=self._accounts)} (nothing was done; "
+                    f"{self._adopt_it('--anyway goes on, and leaves them alone')})",
+                    temper=Temper.GIVE_UP,
+                )
             seen = found.generation if isinstance(found, Marker) else 0
             generation = max(seen, row.generation, row.generation_next) + 1
             knows = how in {Standing.KNOWN, Standing.OLDER}
@@ -143,8 +173,9 @@ class Attachment:
         told = (Happening(Verb.ADOPT, detail="an empty directory" if is_empty else ""),)
         tell = partial(history.tell, happenings=told, now=self._clock(), origin=history.PERSON, device_id=row.id)
         await self._db.write(tell)
-        log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty)
-        return Adopted("an empty directory" if is_empty else self._words(found, how, row), is_empty)
+        log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty, files=there.files)
+        words = "an empty directory" if is_empty else self._words(found, how, row)
+        return Adopted(words, is_empty, there.files, there.mailboxes)
 
     async def prover(self) -> Prove:
         """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
@@ -240,6 +271,10 @@ class Attachment:
         with ReplicaRoot(self._config.path) as root:
             found = read_marker(root)
         return found, self._standing_of(found, row)
+
+    def _surveyed(self) -> Survey:
+        with ReplicaRoot(self._config.path) as root:
+            return survey(root, self._config.layout.value, accounts=self._accounts)
 
     def _standing_of(self, found: Marker | MarkerFault, row: DeviceRow) -> Standing:
         return standing(found, self.marker(row.generation), reserved_generation=row.generation_next)

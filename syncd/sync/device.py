@@ -76,7 +76,7 @@ class Device:
         self._file_systems = file_systems
         self._activity = activity
         self._clock = clock
-        self._attachment = Attachment(db, name, config, clock=clock)
+        self._attachment = Attachment(db, name, config, accounts=account_ids, clock=clock)
         self._files = DeviceFiles(
             db,
             config,
@@ -159,9 +159,12 @@ class Device:
         """Return what the device shares with others on its file system."""
         return self._files.commons
 
-    async def adopt(self) -> Adopted:
-        """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot."""
-        asked = self._adoptions.ask()
+    async def adopt(self, *, leaves_others: bool = False) -> Adopted:
+        """Let the running task make the root its own, and return when it has; DeviceAwayError when it cannot.
+
+        leaves_others: though there are files in no mailbox.
+        """
+        asked = self._adoptions.ask(leaves_others=leaves_others)
         self.requests.hurry()
         return await asked
 

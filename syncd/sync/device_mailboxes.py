@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError
 from syncd.log import log
-from syncd.mail.mailbox import is_selected
-from syncd.maildir.directories import are_same_directory
+from syncd.mail.mailbox import MailboxName, is_selected
+from syncd.maildir.directories import Renaming, are_same_directory, rename_directory
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, MaildirPlusPlus, are_nearly_equal
 from syncd.maildir.layout import Layout as DirectoryLayout
@@ -168,6 +168,7 @@ class DeviceMailboxes:
         known = {one.mailbox_id: PurePosixPath(one.directory) for one in rows.replicas if not one.has_left}
         selections = {one.mailbox_id: one.selection for one in rows.replicas}
         out = self.absent | rows.out()
+        names = {(account, mailbox.name) for account, mailbox in (*rows.selected, *rows.others)}
         for account, mailbox in rows.selected:
             if (
                 mailbox.id in out
@@ -184,6 +185,7 @@ class DeviceMailboxes:
                     await to_its_end(self._clean_directory, directory)
                     is_empty = False
                 else:
+                    await to_its_end(self._take_over, account, mailbox.name, names)
                     others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
                     is_empty = await to_its_end(partial(self._make_directory, directory, others=others))
                 if selections.get(mailbox.id) == text:
@@ -234,6 +236,23 @@ class DeviceMailboxes:
                 raise MailboxNameError("the disk does not tell this name from that of another mailbox")
             mailbox.clean_tmp(now_s=self._clock())
             return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
+
+    def _take_over(self, account: str, name: MailboxName, names: Collection[tuple[str, MailboxName]]) -> None:
+        """Give a mailbox the directory that an older program had for it; MailboxNameError where both are there."""
+        spellings = self.layout.older_spellings(account, name)
+        if not spellings:
+            return
+        with ReplicaRoot(self._config.path) as root:
+            for old, here in spellings:
+                if self.layout.mailbox(old) in names:
+                    continue  # the server has one of that name
+                how = rename_directory(root, old, here)
+                if how is Renaming.DONE:
+                    log.info("directory_renamed", replica=str(old), to=str(here), how=how.value)
+                elif how not in {Renaming.MISSING, Renaming.FOUND}:
+                    raise MailboxNameError(
+                        f"{old} and {here} are both there and one mailbox: put the files of the first into the other"
+                    )
 
     def _clean_directory(self, directory: PurePosixPath) -> None:
         with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:

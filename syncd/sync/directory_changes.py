@@ -12,7 +12,7 @@ the root came from a backup, or the directory was renamed, nothing was deleted: 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import FileError, MailboxNameError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
+from syncd.maildir.layout import without_utf7
 from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
@@ -298,6 +299,7 @@ class DirectoryChanges:
             place: directory
             for directory, place in places.items()
             if place is not None
+            and not _is_other_spelling(place, known.names)
             and place[0] in known.delimiters
             and directory not in known.looked_at
             and is_selected(place[1], self._config.mailboxes)
@@ -357,6 +359,13 @@ def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone
         with suppress(FileError), root.mailbox(PurePosixPath(one.replica.directory)):
             return True
     return False
+
+
+def _is_other_spelling(place: Place, names: Container[Place]) -> bool:
+    """Tell whether a directory has the name of a mailbox as an older program writes it: then it is no new one."""
+    account, name = place
+    meant = without_utf7(name)
+    return meant is not None and place not in names and (account, meant) in names
 
 
 def _why_not(name: MailboxName, delimiter: str | None) -> str | None:

@@ -7,6 +7,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
+from syncd.log import log
 from syncd.mail.message import bare_digest, lf_pieces
 from syncd.store import bodies, found_files
 from syncd.store.database import Database
@@ -62,7 +63,7 @@ class FirstLooks:
         self.found = (await self._mailboxes.unsettled(device_id)).found
         for served in await self._mailboxes.served(device_id):
             if served.mailbox.id in self.found and served.replica.listed_at is not None:
-                await self.pair(served)
+                known = await self.pair(served)
                 selection = self._mailboxes.selection_of(served)
                 match = partial(
                     found_files.match,
@@ -71,22 +72,28 @@ class FirstLooks:
                     now=self._clock(),
                     examined=self._examined,
                 )
-                if await self._db.write(match):
+                matched = await self._db.write(match)
+                known += matched.known
+                if known or matched.new:
+                    log.info("found_files_matched", replica=served.replica.directory, known=known, new=matched.new)
                     accounts.add(served.account)
         return frozenset(accounts)
 
-    async def pair(self, served: Served) -> None:
-        """Find the messages of found files in one mailbox; call it after the row of the replica was read."""
-        if served.mailbox.id in self.found:
-            await self._db.write(partial(found_files.pair, of=served.replica))
-            await self._pair_likes(served)
+    async def pair(self, served: Served) -> int:
+        """Find the messages of found files in one mailbox; call it after the row of the replica was read.
 
-    async def _pair_likes(self, served: Served) -> None:
+        Return how many that were.
+        """
+        if served.mailbox.id not in self.found:
+            return 0
+        return await self._db.write(partial(found_files.pair, of=served.replica)) + await self._pair_likes(served)
+
+    async def _pair_likes(self, served: Served) -> int:
         """Find the messages that have the octets of found files but for what programs note in headers."""
         likes = await self._db.read(partial(found_files.likes, of=served.replica))
         new = [like for like in likes if like not in self._examined]
         if not new:
-            return
+            return 0
         digests = await asyncio.to_thread(self._digests, {id_ for like in new for id_ in like[1:]})
         same = [like for like in new if digests[like.own_body_id] == digests[like.body_id]]
 
@@ -94,9 +101,9 @@ class FirstLooks:
             found_files.identify(conn, served.replica, same, now=self._clock())
             return found_files.pair(conn, served.replica)
 
-        if same:
-            await self._db.write(identify)
+        known = await self._db.write(identify) if same else 0
         self._examined.update(new)
+        return known
 
     def _digests(self, body_ids: Collection[int]) -> Mapping[int, bytes]:
         # NOTE: mbsync drops every CR, also those that end no line.

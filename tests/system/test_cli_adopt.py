@@ -54,8 +54,11 @@ def test_lost_store_is_made_again_without_a_daemon(
         found, what, when = ended.stdout.splitlines()
         assert found.startswith(f"{device}: found the marker of another store's device {device} (")
         assert found.endswith(f"in {tmp_path / device}")
-        assert what == f"{device}: compared with the server: what either lacks it gets, and nothing missing is deleted"
-        assert when == "the daemon is not running: it happens with the next syncd sync or syncd run"
+        assert what == (
+            f"{device}: {COUNT} files in 1 mailbox, each to be compared with the server: what either lacks it gets, "
+            "and nothing missing is deleted"
+        )
+        assert when == "the daemon is not running: this happens with the next syncd sync or syncd run"
     assert [inbox(tmp_path / device) for device in ("laptop", "phone")] == before
     assert {daemon.device(device)["state"] for device in ("laptop", "phone")} == {"active"}
     with dovecot.imap(mail_user) as client:
@@ -172,3 +175,26 @@ def test_other_layout_is_not_made_by_adopting(
     assert remedy == 'set layout = "maildir++" of [devices.laptop] again, or give it an empty directory as path'
     assert len(list((tmp_path / "fresh" / "work" / "INBOX").glob("[cn]*/*"))) == COUNT
     assert inbox(tmp_path / "laptop") == before
+
+
+def test_tree_in_another_layout_is_refused_before_anything_is_done(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """A person is told which layout is meant, with a daemon and without, and may go on all the same."""
+    daemon = made(dovecot, mail_user, make_daemon)
+    (tmp_path / "laptop" / "work").mkdir()
+    (tmp_path / "laptop" / ".work.INBOX").rename(tmp_path / "laptop" / "work" / "INBOX")
+    lose_store(daemon)
+
+    alone = daemon.syncd("adopt", "laptop")
+    with daemon:
+        beside = daemon.syncd("adopt", "laptop")
+    anyway = daemon.syncd("adopt", "laptop", "--anyway")
+
+    assert (alone.returncode, beside.returncode, anyway.returncode) == (1, 1, 0)
+    assert alone.stderr == beside.stderr
+    assert alone.stderr == (
+        f'syncd: files in no mailbox of layout maildir++: {COUNT} below work/; is layout = "fs" meant? '
+        "(nothing was done; syncd adopt laptop --anyway goes on, and leaves them alone)\n"
+    )
+    assert anyway.stdout.splitlines()[1].startswith("laptop: no files in its mailboxes, ")

@@ -91,7 +91,7 @@ class StoreFiles:
 class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
-    directories: what a watch has to watch.
+    directories: what a watch has to watch. strays: which files are in no mailbox.
     """
 
     name: str
@@ -101,6 +101,7 @@ class DeviceFacts:
     is_linking: bool = True
     is_watching: bool = True
     directories: int = 0
+    strays: str = ""
 
 
 @dataclass(frozen=True, slots=True)

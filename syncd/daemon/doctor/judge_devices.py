@@ -40,6 +40,9 @@ def judge_device(device: DeviceFacts, user: User) -> Iterator[Finding]:
         what = "there is no marker (.syncd) in it any more: it is unmounted, or was emptied, and its mail is left alone"
         remedy = f"mount what belongs there; or syncd adopt {device.name}, which goes on with what is there now"
         yield error("device_missing", named, what, remedy)
+    if device.strays:
+        remedy = f"set layout of {where} as the files are, or put them where its mailboxes are"
+        yield warning("device_strays", named, device.strays, remedy)
     yield from _file_system(device, named)
 
 

@@ -3,17 +3,19 @@
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
-from syncd.config.model import Config
+from syncd.config.model import Config, DeviceConfig
 from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Secret, StoreFiles, User
 from syncd.errors import SyncdError
 from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import MOUNTS, mount_of
+from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.survey import survey, words_of
 from syncd.maildir.watch import directories_to_watch
 
 _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
@@ -111,6 +113,7 @@ class Looker:
                 is_linking=device.link,
                 is_watching=device.watch == "auto",
                 directories=directories,
+                strays=_strays(device, config.accounts),
             )
 
     def _secret(self, key: str, path: Path) -> Secret:
@@ -181,6 +184,15 @@ def _is_case_blind(directory: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+def _strays(device: DeviceConfig, accounts: Collection[str]) -> str:
+    try:
+        with ReplicaRoot(device.path) as root:
+            strays = survey(root, device.layout.value, accounts=accounts).strays
+    except (SyncdError, OSError):
+        return ""  # what is the matter with it is judged by other facts
+    return words_of(strays, device.layout.value, accounts=accounts) if strays else ""
 
 
 def _kind_of(mode: int) -> Kind:

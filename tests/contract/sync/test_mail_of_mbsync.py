@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from syncd.errors import DeviceAwayError
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store import schema
 from tests.benchmarks.peers.programs import find
@@ -22,6 +23,13 @@ from tests.contract.sync.tap import Tap
 from tests.servers.identity import ServerUnavailable
 
 LONG_AGO = datetime.datetime(2020, 5, 17, 9, 30, tzinfo=datetime.UTC)
+PLACES = {
+    "job/plans": "job/plans",
+    "Entw\u00fcrfe & Co": "Entw&APw-rfe &- Co",
+    "Caf\u00e9/men\u00fc": "Caf&AOk-/men&APw-",
+    "\u00fcber/mir": "&APw-ber/mir",
+}
+"""Mailboxes, and how mbsync 1.4 calls their directories: as a server does."""
 LAYOUT_FS = {"laptop": {"layout": "fs"}}
 
 
@@ -73,25 +81,30 @@ async def test_tree_of_mbsync_is_adopted_and_nothing_is_sent_again(tmp_path: Pat
     """What it fetched is not fetched again, and what it sent once, with a line of its own, is compared once."""
     user.receive("a", "b", "c", flags=("\\Seen",), date=LONG_AGO)
     user.receive("twin", "twin", date=LONG_AGO)
-    user.receive("p", "q", mailbox="job/plans", date=LONG_AGO)
+    for name in PLACES:
+        user.receive("p", "q", mailbox=name, date=LONG_AGO)
     mbsync = Mbsync(user, tmp_path / "laptop" / "work", tmp_path)
     mbsync.sync()
     put(tmp_path / "laptop" / "work" / "INBOX", {"1700000009.1.host:2,S": letter("sent").replace(b"\r\n", b"\n")})
     mbsync.sync()
     assert sum(b"X-TUID" in octets for octets in user.bodies()) == 1
-    bodies = [sorted(user.bodies(name)) for name in ("INBOX", "job/plans")]
+    before = {Path(name): inodes(Replica(tmp_path / "laptop" / "work" / name)) for name in ("INBOX", *PLACES.values())}
+    assert all(before.values())
+    bodies, names = {name: sorted(user.bodies(name)) for name in PLACES}, user.mailboxes()
 
     async with Tap(user.server.imap_port) as tap:
         house = house_of(tmp_path, user, port=tap.port, devices=LAYOUT_FS)
-        replicas = [Replica(tmp_path / "laptop" / "work" / name) for name in ("INBOX", "job/plans")]
-        before = [inodes(one) for one in replicas]
         async with house:
             await adopt(house, "laptop")
             await house.settle()
 
-            assert [sorted(user.bodies(name)) for name in ("INBOX", "job/plans")] == bodies
-            assert [inodes(one) for one in replicas] == before
-            assert await states(house) == {ReplicaState.PRESENT: 8}
+            assert len(user.bodies()) == 6
+            assert {name: sorted(user.bodies(name)) for name in PLACES} == bodies
+            assert user.mailboxes() == names
+            assert inodes(house.replica("laptop")) == before[Path("INBOX")]
+            for name, on_wire in PLACES.items():
+                assert inodes(house.replica("laptop", name)) == before[Path(on_wire)]
+            assert await states(house) == {ReplicaState.PRESENT: 6 + 2 * len(PLACES)}
             assert set((await forms(house)).values()) == {BodyForm.OWN}
             assert sum(map(len, tap.bodies)) == 1
 
@@ -132,6 +145,51 @@ async def test_files_with_the_line_of_mbsync_are_those_of_their_messages(
         assert own == {name.partition(":")[0] for name in files if name[0] in "13456"}
         # NOTE: with those lines it would be the file of one device that another got.
         assert sum(b"X-TUID" in file.octets for file in house.replica("phone").files()) == 4
+
+
+async def test_directory_in_the_spelling_of_mbsync_beside_the_right_one_is_told(tmp_path: Path, user: Provider) -> None:
+    """It is no new mailbox, and neither is delivered into nor sent, until a person has made one of the two."""
+    user.receive("a", mailbox="Caf\u00e9", date=LONG_AGO)
+    root = tmp_path / "laptop" / "work"
+    put(root / "Caf&AOk-", {"1.1.host:2,": noted(letter("a"), "abcdefghijkl")})
+    put(root / "Caf\u00e9", {"2.1.host:2,": letter("mine").replace(b"\r\n", b"\n")})
+    names = user.mailboxes()
+    async with house_of(tmp_path, user, devices=LAYOUT_FS) as house:
+        await adopt(house, "laptop")
+        await house.ask("work")
+        await house.ask("laptop")
+        (error,) = await house.rows(select(schema.device.c.error))
+        assert "work/Caf&AOk- and work/Caf\u00e9 are both there and one mailbox" in error.error
+        assert user.mailboxes() == names
+        assert len(user.bodies("Caf\u00e9")) == 1
+
+        for path in (root / "Caf&AOk-" / "cur").iterdir():
+            path.rename(root / "Caf\u00e9" / "cur" / path.name)
+        shutil.rmtree(root / "Caf&AOk-")
+        await house.settle()
+
+        assert house.replica("laptop", "Caf\u00e9").keys() == ["a", "mine"]
+        assert len(user.bodies("Caf\u00e9")) == 2
+        assert user.mailboxes() == names
+
+
+@pytest.mark.parametrize("layout", ["maildir++", "fs"])
+async def test_tree_in_another_layout_is_not_adopted(tmp_path: Path, user: Provider, layout: str) -> None:
+    """Nothing is done to it before a person says that its files are to be in no mailbox."""
+    user.receive("a", "b")
+    top = "work" if layout == "maildir++" else ".work.INBOX"
+    directory = "work/INBOX" if layout == "maildir++" else ".work.INBOX"
+    put(tmp_path / "laptop" / directory, {"1.1.host:2,": letter("a"), "2.1.host:2,": letter("b")})
+    async with house_of(tmp_path, user, devices={"laptop": {"layout": layout}}) as house:
+        other = "fs" if layout == "maildir++" else r"maildir\+\+"
+        with pytest.raises(DeviceAwayError, match=f'2 below {top}/; is layout = "{other}" meant'):
+            await adopt(house, "laptop")
+        assert [path.name for path in (tmp_path / "laptop").iterdir()] == [top]
+
+        found = await house.devices["laptop"].adopt(leaves_others=True)
+        await house.settle()
+        assert (found.files, len(user.bodies())) == (0, 2)
+        assert len(list((tmp_path / "laptop" / directory / "cur").iterdir())) == 2
 
 
 async def test_edit_of_a_file_with_the_line_of_mbsync_is_noticed(tmp_path: Path, user: Provider) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from syncd.errors import MailboxNameError
 from syncd.mail.mailbox import MailboxName
-from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
+from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus, without_utf7
 
 BOTH = pytest.mark.parametrize("layout", [MaildirPlusPlus(), Fs()], ids=["maildir++", "fs"])
 
@@ -117,3 +117,17 @@ def test_foreign_directory_is_no_mailbox_of_maildir_plus_plus(directory: str) ->
 def test_foreign_directory_is_no_mailbox_of_fs(directory: str) -> None:
     """What `directory` would never give is left to whoever made it."""
     assert Fs().mailbox(PurePosixPath(directory)) is None
+
+
+def test_directories_as_mbsync_called_them_are_known_from_the_outermost_on() -> None:
+    """Each is looked for where it is once those around it have their names."""
+    found = Fs().older_spellings("work", name("Café", "plans", "a & ü"))
+
+    assert found == (
+        (PurePosixPath("work/Caf&AOk-"), PurePosixPath("work/Café")),
+        (PurePosixPath("work/Café/plans/a &- &APw-"), PurePosixPath("work/Café/plans/a & ü")),
+    )
+    assert Fs().older_spellings("work", name("INBOX")) == ()
+    assert MaildirPlusPlus().older_spellings("work", name("Café")) == ()
+    assert without_utf7(name("Caf&AOk-", "a &- &APw-")) == name("Café", "a & ü")
+    assert [without_utf7(name(text)) for text in ("plans", "Café", "a & b", "Café&-")] == [None] * 4

@@ -373,3 +373,41 @@ def test_detached_file_is_found_by_its_new_content(grove: Grove) -> None:
     assert base(grove, grove.phone) == {}
     (left,) = grove.rows(select(journal).where(journal.c.replica_message_id == row.id))
     assert left.digest == identity("b").digest
+
+
+def test_file_that_differs_by_notes_waits_until_it_was_compared(grove: Grove) -> None:
+    """Neither is it new before that, nor the message's by their Message-ID alone; then it is, in a form of its own."""
+    noted = octets("a").replace(b"\r\n\r\n", b"\r\nX-TUID: abcdefghijkl\r\n\r\n")
+    id_ = plant(grove, 1, "a", has_body=False)
+    body_id = grove.body(noted)
+    grove(lambda conn: server_tree.bind_bodies(conn, grove.inbox, {id_: body_id}))
+    of = doubt(grove, grove.phone)
+    find(grove, of, ("file", "a"), ("other", "b"))
+    look(grove, of, sighting("file"), sighting("other"))
+    succeed(grove, NOW + 1)
+    of = grove.replica(grove.phone)
+
+    (like,) = grove(lambda conn: found_files.likes(conn, of))
+    assert grove(lambda conn: found_files.match(conn, of, selection=ANY, now=NOW)) == (0, 1)
+    assert states(grove, of) == {"file": "found", "other": "new"}
+    grove(lambda conn: found_files.identify(conn, of, [like], now=NOW))
+
+    assert grove(lambda conn: found_files.likes(conn, of)) == ()
+    assert grove(lambda conn: found_files.match(conn, of, selection=ANY, now=NOW)) == (1, 0)
+    assert (grove.file(of, id_).name, grove.file(of, id_).form) == ("file", "own")
+
+
+def test_file_that_was_compared_and_is_another_message_is_new(grove: Grove) -> None:
+    """One Message-ID is no proof."""
+    id_ = plant(grove, 1, "a", has_body=False)
+    body_id = grove.body(octets("a") + b"more\r\n")
+    grove(lambda conn: server_tree.bind_bodies(conn, grove.inbox, {id_: body_id}))
+    of = doubt(grove, grove.phone)
+    find(grove, of, ("file", "a"))
+    look(grove, of, sighting("file"))
+    succeed(grove, NOW + 1)
+    of = grove.replica(grove.phone)
+    examined = grove(lambda conn: found_files.likes(conn, of))
+
+    assert grove(lambda conn: found_files.match(conn, of, selection=ANY, now=NOW, examined=examined)) == (0, 1)
+    assert states(grove, of) == {"file": "new"}

@@ -74,6 +74,7 @@ complete -c syncd -n '__syncd_at " restore"' -l dry-run -s n -d 'Only show what 
 complete -c syncd -n '__syncd_at " restore"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " restore"' -l json -d 'One JSON object instead of text'
 complete -c syncd -n '__syncd_at " restore"' -l help -d 'Show how it is used, and exit'
+complete -c syncd -n '__syncd_at " adopt"' -l anyway -d 'Go on though there are files in no mailbox, and leave them alone'
 complete -c syncd -n '__syncd_at " adopt"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " adopt"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " adopt"' -a '(__syncd_names devices)'

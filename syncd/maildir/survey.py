@@ -1,0 +1,91 @@
+"""What is in a device root, seen before anything is done to it: how many files, and whether a layout finds them."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from syncd.mail.mailbox import INBOX
+from syncd.maildir.failures import failing
+from syncd.maildir.files import CUR, NEW
+from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
+from syncd.maildir.root import ReplicaRoot
+
+_ROOT = PurePosixPath()
+_LAYOUTS: Mapping[str, Layout] = {"maildir++": MaildirPlusPlus(), "fs": Fs()}
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Files of no mailbox; below: of the root, `.` for those in its own cur/ and new/.
+
+    is_of_other: the other layout would have mailboxes there.
+    """
+
+    below: str
+    files: int
+    is_of_other: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How many files are in how many mailboxes, and which are in none."""
+
+    files: int
+    mailboxes: int
+    strays: tuple[Stray, ...]
+
+
+def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str]) -> Survey:
+    """Count the files of a root by whether a layout (`_LAYOUTS`) finds them in a mailbox of these accounts."""
+    layout, other = _LAYOUTS[layout_name], _LAYOUTS[_other_than(layout_name)]
+    files, mailboxes = 0, 0
+    strays, of_other = Counter[str](), Counter[str]()
+    for directory in (_ROOT, *root.directories()):
+        count = _count(root, directory)
+        if _is_mailbox(layout, directory, accounts):
+            files, mailboxes = files + count, mailboxes + (count > 0)
+        elif count:
+            below = directory.parts[0] if directory.parts else "."
+            strays[below] += count
+            of_other[below] += count if _is_mailbox(other, directory, accounts) else 0
+    return Survey(
+        files, mailboxes, tuple(Stray(below, count, of_other[below] == count) for below, count in strays.items())
+    )
+
+
+def words_of(strays: Sequence[Stray], layout_name: str, *, accounts: Collection[str]) -> str:
+    """Say which files are in no mailbox, and what may be meant."""
+    where = ", ".join(f"{one.files} below {one.below}/" for one in strays[:_SHOWN])
+    more = f" and more in {len(strays) - _SHOWN} other directories" if len(strays) > _SHOWN else ""
+    if all(one.is_of_other for one in strays):
+        hint = f'is layout = "{_other_than(layout_name)}" meant?'
+    else:
+        account = next(iter(accounts), "work")
+        inbox = _LAYOUTS[layout_name].directory(account, INBOX)
+        hint = f"the INBOX of account {account} would be {inbox}/"
+    return f"files in no mailbox of layout {layout_name}: {where}{more}; {hint}"
+
+
+def _other_than(layout_name: str) -> str:
+    return next(name for name in _LAYOUTS if name != layout_name)
+
+
+def _is_mailbox(layout: Layout, directory: PurePosixPath, accounts: Collection[str]) -> bool:
+    found = layout.mailbox(directory)
+    return found is not None and found[0] in accounts
+
+
+def _count(root: ReplicaRoot, directory: PurePosixPath) -> int:
+    with failing("list a mailbox directory"):
+        return sum(_names(root, directory / subdir) for subdir in (CUR, NEW))
+
+
+def _names(root: ReplicaRoot, directory: PurePosixPath) -> int:
+    try:
+        with root.opened(directory) as fd:
+            return sum(not name.startswith(".") for name in os.listdir(fd))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
