@@ -4,11 +4,12 @@ Theory (law 2). A directory proves nothing when it is seen, or missed, once: a p
 So a look at the whole root says which directories are those of no mailbox, and which mailboxes have none any more, and
 only what a second look says as well, once nothing else came or went for `settle`, is concluded: a row that names the
 mailbox is committed, and its account does the rest. A mailbox is removed only where nothing at all has the name of its
-directory, or what has it is only around others, the root is proven by its marker, and the account's INBOX is there;
-without its cur/ it is a mailbox that stands still, and so is one that programs rely on. Meanwhile nobody reads or
-writes there. The files of a removed one are missing, which again proves nothing until the second look of files. Where a
-device may only read, a directory that went is made again, and one that came is nobody's. Where nobody has looked since
-the root came from a backup, or the directory was renamed, nothing was deleted: what is missing is made again.
+directory, or what has it is only around others, nothing around it is empty (a disk may be mounted there at other
+times), the root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands
+still, and so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are
+missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
+is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
+directory was renamed, nothing was deleted: what is missing is made again.
 """
 
 import asyncio
@@ -60,9 +61,13 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none."""
+    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
+
+    taken: those of the former that have the name of a mailbox whose own directory is elsewhere.
+    """
 
     unlooked: Mapping[Place, str]
+    taken: frozenset[Place]
     gone: frozenset[int]
 
 
@@ -251,7 +256,9 @@ class DirectoryChanges:
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
-        hopeless = {place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT}
+        hopeless = seen.taken.union(
+            place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
+        )
         self._unlooked = {
             place: known.synced.get(place)
             for place in seen.unlooked
@@ -302,7 +309,10 @@ class DirectoryChanges:
             and directory not in known.looked_at
             and is_selected(place[1], self._config.mailboxes)
         }
-        return _Look(unlooked, frozenset(gone))
+        own = {one.mailbox.id: one.replica.directory for one in known.served if one.replica.directory in places}
+        synced = {place: known.synced[place] for place in unlooked if place in known.synced}
+        taken = frozenset(place for place, id_ in synced.items() if own.get(id_, unlooked[place]) != unlooked[place])
+        return _Look(unlooked, taken, frozenset(gone))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""

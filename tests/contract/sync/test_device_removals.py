@@ -234,6 +234,32 @@ async def test_removed_mailbox_with_others_inside_is_emptied(tmp_path: Path, use
         assert [(row.error or "").partition(":")[0] for row in rows] == ["work/Other"]
 
 
+@pytest.mark.parametrize("around", ["mailbox", "directory"])
+async def test_disk_that_is_mounted_in_a_replica_may_be_away(tmp_path: Path, user: Provider, around: str) -> None:
+    """Where only an empty directory is left, nothing that was inside counts as removed; and it may be back."""
+    user.receive("i")
+    user.receive("x", "y", mailbox="Old/2024")
+    if around == "mailbox":
+        user.receive("o", mailbox="Old")
+    account = imap(user.server, user.user)
+    house = House(tmp_path, accounts={"work": account}, devices={"laptop": {"settle": "20ms", "layout": "fs"}})
+    async with house:
+        await house.settle()
+        mounted = house.replica("laptop", "Old").directory
+        mounted.rename(tmp_path / "away")
+        mounted.mkdir()
+        for _ in range(3):
+            await house.ask()
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+        assert sorted(user.flags("Old/2024")) == ["x", "y"]
+
+        mounted.rmdir()
+        (tmp_path / "away").rename(mounted)
+        house.replica("laptop", "Old/2024").find("x").path.unlink()
+        await house.settle()
+        assert (sorted(user.flags("Old/2024")), sorted(user.flags("Trash"))) == (["y"], ["x"])
+
+
 async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:
     """Without its cur/, one that programs rely on, or all that is below the root: it stands still, and is shown."""
     user.receive("a")
