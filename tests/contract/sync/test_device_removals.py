@@ -135,6 +135,23 @@ async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Pat
         assert sorted(user.flags("Trash")) == ["b"]
 
 
+async def test_removed_mailbox_comes_back_when_somebody_flagged_a_message(tmp_path: Path, user: Provider) -> None:
+    """A flag is stronger than a deletion, and the message needs a mailbox; the rest of it goes."""
+    user.receive("a", "b", mailbox="Lists")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    _remove(house, "laptop", "Lists")
+    user.store("a", "+FLAGS (\\Flagged)", mailbox="Lists")
+    async with house:
+        await house.until(lambda: house.replica("laptop", "Lists").keys() == ["a"])
+        await house.settle()
+
+        assert user.flags("Lists") == {"a": {"\\Flagged"}}
+        assert sorted(user.flags("Trash")) == ["b"]
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
 async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: Provider) -> None:
     """Also between the server's word that the mailbox is empty and its deletion."""
     user.receive("x", mailbox="Lists")
