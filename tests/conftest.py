@@ -1,5 +1,6 @@
 """Real servers for the tests of a session."""
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ settings.register_profile(
     "syncd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not IS_RANDOM
 )
 settings.load_profile("syncd")
+gc.set_threshold(50_000, 20, 50)  # as the daemon has it; a fifth of what whole engines in a process took
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
 
