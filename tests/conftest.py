@@ -15,6 +15,7 @@ from tests.seed import IS_RANDOM
 from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
 from tests.servers.postgres import Postgres
+from tests.statements import share_compiled
 
 # NOTE: what is too slow to Hypothesis depends on what else the machine does.
 settings.register_profile(
@@ -22,6 +23,7 @@ settings.register_profile(
 )
 settings.load_profile("syncd")
 gc.set_threshold(50_000, 20, 50)  # as the daemon has it; a fifth of what whole engines in a process took
+share_compiled()
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
 
