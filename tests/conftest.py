@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.seed import IS_RANDOM
 from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
+from tests.servers.made_stores import made_postgres_url
 from tests.servers.postgres import Postgres
 from tests.statements import share_compiled
 
@@ -88,6 +89,12 @@ def postgres() -> Iterator[Postgres]:
 def postgres_url(postgres: Postgres) -> str:
     """Return the URL of a fresh database."""
     return postgres.url(f"syncd_test_{next(_users)}")
+
+
+@pytest.fixture
+def made_postgres(postgres: Postgres) -> str:
+    """Return the URL of a fresh database with a store."""
+    return made_postgres_url(postgres, f"syncd_test_{next(_users)}")
 
 
 def _unavailable(error: ServerUnavailable) -> NoReturn:
