@@ -26,7 +26,8 @@ class Daemon:
 
     `config` is the TOML as nested values; store and socket get a place in `directory` unless it names others. The
     commands (`syncd`, `sync`, `status`) work while no daemon runs, too. `through` is a program, with arguments, that
-    runs them instead of Python directly.
+    runs them instead of Python directly. A store of `is_made` is at the head already when the daemon, or a `sync`, is
+    the first to need one.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Daemon:
         *,
         environment: Mapping[str, str] | None = None,
         through: Sequence[str] = (),
+        is_made: bool = False,
     ):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -47,12 +49,14 @@ class Daemon:
         self.log_file = directory / "daemon.log"
         self._environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(directory), **(environment or {})}
         self._through = tuple(through)
+        self._is_made = is_made
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(config)
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write another configuration; a running daemon does not mind."""
         whole = {name: dict(table) for name, table in config.items()}
+        self._is_made &= "url" not in whole.get("store", {})
         whole["store"] = {"url": f"sqlite:///{self.store}", **whole.get("store", {})}
         whole["daemon"] = {"socket": str(self.socket), **whole.get("daemon", {})}
         self.config_file.write_text(toml(whole))
@@ -89,6 +93,7 @@ class Daemon:
     def launch(self, *, log: int | None = None) -> None:
         """Start the daemon without waiting for anything; log: a descriptor to write to instead of the log's file."""
         assert self._process is None, "it runs already"
+        self._make_store()
         with self.log_file.open("ab") as file:
             self._process = subprocess.Popen(
                 [*self._through, sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
@@ -137,6 +142,7 @@ class Daemon:
 
     def sync(self, *accounts: str) -> subprocess.CompletedProcess[str]:
         """Run `syncd sync`; AssertionError unless everything was synced."""
+        self._make_store()
         ended = self.syncd("sync", *accounts)
         assert ended.returncode == 0, f"{ended.stdout}{ended.stderr}{self.log()[-3000:]}"
         return ended
@@ -168,6 +174,15 @@ class Daemon:
             return response.status, response.read()
         finally:
             connection.close()
+
+    def _make_store(self) -> None:
+        if self._is_made:
+            from tests.servers.made_stores import (
+                make_sqlite_store,
+            )  # who makes none need not load what is needed for it
+
+            make_sqlite_store(self.store)
+            self._is_made = False  # one that gets lost is made again by syncd itself
 
     def _answers(self) -> bool:
         try:
