@@ -18,6 +18,7 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 STOP_S = 10.0
+_LOOKS_APART_S = (0.01, 0.25)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -207,12 +208,17 @@ class _UnixConnection(HTTPConnection):
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> float:
-    """Return the seconds until `condition` held; AssertionError when it did not in time."""
-    began = time.monotonic()
+    """Return the seconds until `condition` held; AssertionError when it did not in time.
+
+    NOTE: it looks for a fifth of the time at most, lest looking takes the processor from what is waited for.
+    """
+    began = looked = time.monotonic()
     while not condition():
-        if time.monotonic() - began > timeout_s:
+        now = time.monotonic()
+        if now - began > timeout_s:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(min(max(_LOOKS_APART_S[0], 4 * (now - looked)), _LOOKS_APART_S[1]))
+        looked = time.monotonic()
     return time.monotonic() - began
 
 
