@@ -143,6 +143,13 @@ def record_vanished(
     return len(alive)
 
 
+def has_from(conn: Connection, *, mailbox_id: int, uidvalidity: int, uid: int) -> bool:
+    """Tell whether a message of a mailbox is known that has this UID or a higher one."""
+    columns = server_message.c
+    here = and_(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, columns.uid >= uid)
+    return conn.execute(select(columns.id).where(here).limit(1)).first() is not None
+
+
 def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
     """Tell whether a message of a mailbox was recorded as gone after this version."""
     return conn.execute(_VANISHED, {"of_mailbox": mailbox_id, "since": since}).first() is not None
