@@ -44,6 +44,22 @@ class ExpungeOutcome:
     text: str = ""
 
 
+async def expunge_at_once(connection: ImapConnection, uids: UidSet) -> None:
+    """Let messages of the selected mailbox go in one round trip where UIDPLUS is offered; a search says which did.
+
+    UID EXPUNGE need not wait for what STORE answers: of these UIDs it takes those with \\Deleted, and all are to go.
+    What is left, and why, `expunge_messages` finds out.
+    """
+    for portion in portions(uids) if connection.offers("UIDPLUS") else ():
+        # NOTE: a search behind them would come too soon: Dovecot answers it before it has expunged.
+        done = await asyncio.gather(
+            connection.store_flags(portion, add=_DELETED), connection.expunge_uids(portion), return_exceptions=True
+        )
+        for one in done:
+            if isinstance(one, BaseException) and not isinstance(one, RefusedError):
+                raise one
+
+
 async def expunge_messages(connection: ImapConnection, uids: UidSet) -> tuple[ExpungeOutcome, ...]:
     """Expunge messages of the selected mailbox and return an outcome for each.
 
@@ -52,10 +68,6 @@ async def expunge_messages(connection: ImapConnection, uids: UidSet) -> tuple[Ex
     """
     outcomes: list[ExpungeOutcome] = []
     marked = EMPTY
-    if connection.offers("UIDPLUS"):
-        for portion in portions(uids):
-            outcomes += await _mark_and_expunge(connection, portion)
-        uids -= UidSet.of(one.uid for one in outcomes)
     for portion in portions(uids):
         newly, unmarked = await _mark(connection, portion)
         marked |= newly
@@ -82,31 +94,6 @@ async def listed(connection: ImapConnection, criteria: str) -> UidSet | None:
             raise
         log.info("search_unanswered")
         return None
-
-
-async def _mark_and_expunge(connection: ImapConnection, uids: UidSet) -> list[ExpungeOutcome]:
-    """Do both in one round trip; return no outcome where STORE is refused, which one of them may be the reason of.
-
-    UID EXPUNGE rests on nothing that STORE answers: of these UIDs it takes those with \\Deleted, and all are to go.
-    """
-    # NOTE: a search behind them would come too soon: Dovecot answers it before it has expunged.
-    stored, expunged = await asyncio.gather(
-        connection.store_flags(uids, add=_DELETED), connection.expunge_uids(uids), return_exceptions=True
-    )
-    for one in (stored, expunged):
-        if isinstance(one, BaseException) and not isinstance(one, RefusedError):
-            raise one
-    if isinstance(stored, BaseException):
-        return []
-    told = {row.uid: row.flags for row in stored.rows if row.flags is not None}
-    marked = uids & UidSet.of(uid for uid, flags in told.items() if DELETED in flags)
-    unmarked = (uids & UidSet.of(told)) - marked
-    is_refused = isinstance(expunged, RefusedError)
-    return [
-        *_all(marked, Expunged.OWED if is_refused else Expunged.EXPUNGED, str(expunged) if is_refused else ""),
-        *_all(unmarked, Expunged.REFUSED),
-        *_all(uids - marked - unmarked, Expunged.SILENT),
-    ]
 
 
 async def _mark(connection: ImapConnection, uids: UidSet) -> tuple[UidSet, list[ExpungeOutcome]]:
