@@ -86,19 +86,17 @@ class ImapArrivals:
         return await self._seen(target, ours, min(one.uidnext for one in ours), {})
 
     async def _selected(self, mailbox: MailboxRow) -> SelectResult:
-        """Return what SELECT said of a mailbox if it is selected and nothing is known to have come since, else of now.
+        """Return what SELECT said of a mailbox if it is selected and nothing was told since, else what it says now.
 
         NOTE: from its UIDNEXT on a message is looked for, so what the store has of the same octets must be below.
         """
-        selection, cursor = self._connection.selection, mailbox.cursor
-        if selection is None or self._connection.selected != mailbox.wire_name or selection.uidnext is None:
+        connection, uidvalidity = self._connection, mailbox.cursor.uidvalidity
+        would_be_told = connection.selected == mailbox.wire_name and "IDLE" in connection.capabilities
+        selection = connection.selection if would_be_told and not connection.has_events else None
+        if selection is None or selection.uidnext is None or selection.uidvalidity != uidvalidity:
             return await self._select(mailbox)
-        ask = partial(
-            server_tree.has_from, mailbox_id=mailbox.id, uidvalidity=cursor.uidvalidity, uid=selection.uidnext
-        )
-        if selection.uidvalidity != cursor.uidvalidity or await self._db.read(ask):
-            return await self._select(mailbox)
-        return selection
+        ask = partial(server_tree.has_from, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uid=selection.uidnext)
+        return await self._select(mailbox) if await self._db.read(ask) else selection
 
     async def _select(self, mailbox: MailboxRow) -> SelectResult:
         condstore = "CONDSTORE" in self._connection.capabilities
