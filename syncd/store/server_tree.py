@@ -163,6 +163,8 @@ def has_told(conn: Connection, *, mailbox_id: int, since: int) -> bool:
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}
+    if not wanted:
+        return
     query = select(server_message.c.id, server_message.c.flags)
     changed: list[dict[str, Any]] = []
     for row in conn.execute(query.where(is_one_of(conn, server_message.c.id, wanted))):

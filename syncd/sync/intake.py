@@ -145,6 +145,8 @@ class Intake:
                 await self._ripen(still, settle_s)
             now = asyncio.get_running_loop().time()
             due = [file for file in self._movable(still) if self._due_at(file, settle_s) <= now]
+            if not due:
+                break
             for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
                 taken = await self._take_in(batch, {one.replica.id: one for one in served})
                 accounts |= {one.account for one in served if one.replica.id in taken}
