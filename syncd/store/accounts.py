@@ -197,6 +197,13 @@ def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
 
 
+def pass_by(conn: Connection, mailbox_id: int, uidvalidity: int, *, uidnext: int, uids: Collection[int]) -> None:
+    """Move the cursor past messages that were recorded, and are all that came from its UIDNEXT on; else leave it."""
+    here = (mailbox.c.id == mailbox_id, mailbox.c.uidvalidity == uidvalidity, mailbox.c.uidnext == uidnext)
+    count = mailbox.c.exists_count + len(uids)
+    conn.execute(update(mailbox).where(*here).values(uidnext=max(uids) + 1, exists_count=count))
+
+
 def move_cursor(conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool) -> None:
     """Record how far a mailbox has been read; call it in the transaction that records what was read.
 
