@@ -106,12 +106,14 @@ class Postgres:
             self._process.wait()
         self._process = None
 
-    def url(self, name: str) -> str:
+    def url(self, name: str, *, encoding: str = "UTF8") -> str:
         """Make a fresh, empty database of this name and return its URL."""
         database = sql.Identifier(name)
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} ENCODING {} TEMPLATE template0").format(database, sql.Literal(encoding))
+            )
         return self._url(name)
 
     def _url(self, name: str) -> str:
