@@ -68,6 +68,7 @@ class Machine:
         """Let systemd be PID 1, and return the seconds until it has started everything."""
         began = time.monotonic()
         self._groups = Path(tempfile.mkdtemp(prefix="syncd-service-test-", dir=_cgroup2()))
+        self._groups.chmod(0o755)  # a manager of another user has its group far below
         namespaces = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--net", "--")
         command = (*namespaces, _SCRIPT, "start", str(self._root), str(self._groups))
         self._init = subprocess.Popen(self._beside(command), stdin=subprocess.DEVNULL)

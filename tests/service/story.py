@@ -1,5 +1,6 @@
 """The story of the service: installed as the README says, edited, hung, killed, stopped; each step is checked."""
 
+import datetime
 import io
 import json
 import re
@@ -105,7 +106,7 @@ class Story:
     def _boots(self) -> None:
         self._narrator.begin("The machine boots, with a Dovecot in it")
         with tempfile.TemporaryDirectory() as made:
-            write_certificates(Path(made))
+            write_certificates(Path(made), left=datetime.timedelta(days=60))
             ca, certificate, key = (Path(made, name).read_bytes() for name in ("ca.pem", "server.pem", "server.key"))
         self._machine.put("/usr/local/share/ca-certificates/provider.crt", ca)
         self._machine.put("/etc/dovecot/server.pem", certificate)
