@@ -133,5 +133,5 @@ def test_database_that_cannot_hold_every_text_is_refused_in_plain_words(postgres
     """A cluster that was made without a locale has databases in SQL_ASCII."""
     url = postgres.url("syncd_test_ascii", encoding="SQL_ASCII")
 
-    with pytest.raises(StoreError, match="encoded as SQL_ASCII, and has to be UTF8: .*createdb --encoding=UTF8"):
+    with pytest.raises(StoreError, match=r"encoded as SQL_ASCII, and has to be UTF8: .*createdb --encoding=UTF8"):
         Database.open(url, auto_migrate=True)
