@@ -1,7 +1,8 @@
 """A docker with compose: the one that answers here, else Debian's packages of both, started for as long as the test.
 
-Theory. The engine is unpacked, not installed; its images, its networks' names and its socket are its own. Debian 12 has
-no compose of version 2, which `compose.yaml` needs: that one program, which needs no library, is of Debian 13.
+Theory. The engine is unpacked, not installed; its images, its networks and its socket are its own, and all that it
+leaves are its chains of iptables. Debian 12 has no compose of version 2, which `compose.yaml` needs: that one program,
+which needs no library, is of Debian 13.
 """
 
 import os
@@ -64,7 +65,7 @@ def a_docker() -> Iterator[Docker]:
         try:
             with _from_packages() as docker:
                 yield docker
-        except ServerUnavailable as error:
+        except (ServerUnavailable, EngineUnavailable) as error:
             raise EngineUnavailable(f"docker: {without}; Debian's packages of it: {error}") from None
     else:
         yield installed
@@ -97,7 +98,7 @@ def _from_packages() -> Iterator[Docker]:
     own = (f"--data-root={data}", f"--exec-root={home}/exec", f"--pidfile={home}/pid", f"--host={address}")
     with (home / "log").open("wb") as log:
         daemon = subprocess.Popen(
-            ("dockerd", *own, "--ip6tables=false"),
+            ("dockerd", *own, "--ip6tables=false", "--bridge=none"),
             env=os.environ | {"PATH": path, "LD_LIBRARY_PATH": debian.library_path(root)},
             executable=root / "usr/sbin/dockerd",
             stdin=subprocess.DEVNULL,
