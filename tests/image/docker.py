@@ -121,6 +121,8 @@ def _from_packages() -> Iterator[Docker]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+        # NOTE: it leaves a mount of the network that it was in.
+        subprocess.run(("umount", f"{home}/exec/netns/default"), capture_output=True)
         shutil.rmtree(home, ignore_errors=True)
 
 
