@@ -1,7 +1,7 @@
 """Floor 3: devices and their replicas as rows: where they are, their generation, how far each side is planned."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -163,12 +163,29 @@ def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: fl
 
 
 def replicas(
-    conn: Connection, *, device_id: int | None = None, account_id: int | None = None
+    conn: Connection,
+    *,
+    device_id: int | None = None,
+    account_id: int | None = None,
+    only: Collection[int] | None = None,
 ) -> tuple[ReplicaRow, ...]:
-    """Return the replicas of a device, or of an account's mailboxes, or both."""
+    """Return the replicas of a device, or of an account's mailboxes, or both; only: those with these ids."""
+    if only is not None and not only:
+        return ()
     of = {"device_id": device_id, "account_id": account_id}
     wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
-    return tuple(_replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
+    query = _replicas(*wanted) if only is None else _replicas(*wanted).where(is_one_of(conn, replica.c.id, only))
+    return tuple(_replica_row(row) for row in conn.execute(query, wanted))
+
+
+def replica_ids(conn: Connection, *, device_id: int, mailbox_ids: Collection[int]) -> frozenset[int]:
+    """Return the replicas that a device has of these mailboxes."""
+    if not mailbox_ids:
+        return frozenset()
+    query = select(replica.c.id).where(
+        is_one_of(conn, replica.c.mailbox_id, mailbox_ids), replica.c.device_id + 0 == device_id
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def ensure_replica(

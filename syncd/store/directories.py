@@ -5,7 +5,7 @@ before anything is done. While a directory is on its way its replicas count as n
 is concluded from what is missing, wherever the directory is found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.store.devices import LEFT
+from syncd.store.queries import is_one_of
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
 
 
@@ -27,8 +28,10 @@ class Place(NamedTuple):
     has_left: bool
 
 
-def places(conn: Connection, *, device_id: int) -> tuple[Place, ...]:
-    """Return the places of all replicas of a device."""
+def places(conn: Connection, *, device_id: int, only: Collection[int] | None = None) -> tuple[Place, ...]:
+    """Return the places of the replicas of a device, all or only those with these ids."""
+    if only is not None and not only:
+        return ()
     query = (
         select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory, replica.c.selection)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
@@ -36,6 +39,8 @@ def places(conn: Connection, *, device_id: int) -> tuple[Place, ...]:
         .where(replica.c.device_id == device_id)
         .order_by(replica.c.id)
     )
+    if only is not None:
+        query = query.where(is_one_of(conn, replica.c.id, only))
     return tuple(
         Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory), selection == LEFT)
         for id_, mailbox_id, owner, name, directory, selection in conn.execute(query)

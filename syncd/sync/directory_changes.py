@@ -34,7 +34,8 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 
 Place = tuple[str, MailboxName]
@@ -110,7 +111,7 @@ class DirectoryChanges:
         directories = [PurePosixPath(one) for place, one in self._hopeless.items() if place[0] == account]
         return await asyncio.to_thread(self._file_names, directories) if directories else frozenset()
 
-    async def removed(self, device_id: int) -> list[Served]:
+    async def removed(self, device_id: int) -> Sequence[Served]:
         """Return the mailboxes whose directories were removed, if that is concluded and the device has them still."""
         return await self._mailboxes.removed(device_id)
 
