@@ -163,19 +163,20 @@ def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: fl
 
 
 def replicas(
-    conn: Connection,
-    *,
-    device_id: int | None = None,
-    account_id: int | None = None,
-    only: Collection[int] | None = None,
+    conn: Connection, *, device_id: int | None = None, account_id: int | None = None
 ) -> tuple[ReplicaRow, ...]:
-    """Return the replicas of a device, or of an account's mailboxes, or both; only: those with these ids."""
-    if only is not None and not only:
-        return ()
+    """Return the replicas of a device, or of an account's mailboxes, or both."""
     of = {"device_id": device_id, "account_id": account_id}
     wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
-    query = _replicas(*wanted) if only is None else _replicas(*wanted).where(is_one_of(conn, replica.c.id, only))
-    return tuple(_replica_row(row) for row in conn.execute(query, wanted))
+    return tuple(_replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
+
+
+def replicas_by_id(conn: Connection, replica_ids: Collection[int], *, device_id: int) -> tuple[ReplicaRow, ...]:
+    """Return those of these replicas that a device has."""
+    if not replica_ids:
+        return ()
+    rows = map(_replica_row, conn.execute(_REPLICAS.where(is_one_of(conn, replica.c.id, replica_ids))))
+    return tuple(row for row in rows if row.device_id == device_id)
 
 
 def replica_ids(conn: Connection, *, device_id: int, mailbox_ids: Collection[int]) -> frozenset[int]:

@@ -36,11 +36,12 @@ def places(conn: Connection, *, device_id: int, only: Collection[int] | None = N
         select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory, replica.c.selection)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .join(account, account.c.id == mailbox.c.account_id)
-        .where(replica.c.device_id == device_id)
         .order_by(replica.c.id)
     )
-    if only is not None:
-        query = query.where(is_one_of(conn, replica.c.id, only))
+    if only is None:
+        query = query.where(replica.c.device_id == device_id)
+    else:
+        query = query.where(is_one_of(conn, replica.c.id, only), replica.c.device_id + 0 == device_id)
     return tuple(
         Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory), selection == LEFT)
         for id_, mailbox_id, owner, name, directory, selection in conn.execute(query)

@@ -208,17 +208,19 @@ class KnownMailboxes:
         changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
         # NOTE: after a statement, for with the first one the snapshot is made.
         changed = None if since is None else self._db.changed_since(since)
+        mailbox_ids = replica_ids = None
         if changed is None or any(row.table == ACCOUNT for row in changed):
-            mailbox_ids = replica_ids = None
+            replicas = devices.replicas(conn, device_id=device_id)
         else:
             mailbox_ids = frozenset(row.id for row in changed if row.table == MAILBOX)
             replica_ids = frozenset(row.id for row in changed if row.table == REPLICA)
             replica_ids |= devices.replica_ids(conn, device_id=device_id, mailbox_ids=mailbox_ids)
+            replicas = devices.replicas_by_id(conn, replica_ids, device_id=device_id)
         return Rows(
             mailbox_ids,
             replica_ids,
             accounts.mailboxes_of(conn, tuple(self._accounts), only=mailbox_ids),
-            devices.replicas(conn, device_id=device_id, only=replica_ids),
+            replicas,
             directories.places(conn, device_id=device_id, only=replica_ids),
             changes,
             found_files.with_found(conn),
