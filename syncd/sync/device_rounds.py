@@ -188,7 +188,9 @@ class DeviceRounds:
         now.due.discard(served.mailbox.id)
         with self._still.guard(served.mailbox.id, served.where):
             if now.total is None:
-                now.total = await self._db.read(partial(pairs.count_server_news, device_id=row.id))
+                known = await self._mailboxes.known(row.id)
+                behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
+                now.total = await self._db.read(partial(pairs.count_server_news, replica_ids=behind)) if behind else 0
             result = await self._round(row, served, now, upto)
             now.effects += result.effects
             if result.is_waiting:

@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, event, insert, select, text, update
 
+from syncd.store import pairs
 from syncd.store.database import Database
 from syncd.store.schema import account, device, mailbox, mailbox_change, replica, replica_message
+from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.known_mailboxes import KnownMailboxes, Part
 from tests.contract.store.rows import add
 from tests.seed import SEED
@@ -130,7 +132,7 @@ async def test_what_is_known_is_what_a_whole_reading_says(tmp_path: Path) -> Non
 
 
 async def test_after_a_write_only_what_it_changed_is_read(tmp_path: Path) -> None:
-    """In SQLite, in as many instructions of the database among few mailboxes as among many."""
+    """In SQLite, in as many instructions of the database among few mailboxes as among many; so is what a pass asks."""
     costs: list[int] = []
     for count in (FEW, MANY):
         with Database.open(f"sqlite:///{tmp_path}/{count}.db") as database:
@@ -143,6 +145,9 @@ async def test_after_a_write_only_what_it_changed_is_read(tmp_path: Path) -> Non
             database.write_now(text_of("UPDATE mailbox SET version = 99 WHERE id = 2"))
             with instructions(database) as counted:
                 await known.refresh(DEVICE)
+                behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
+                assert await database.read(partial(pairs.count_server_news, replica_ids=behind)) == 0
+                assert await database.read(partial(due_mailboxes, device_id=DEVICE, now=1.0)) == frozenset()
             costs.append(counted[0])
 
             assert [one.mailbox.id for one in known.served() if one.replica.mailbox_version == 99] == [2]
