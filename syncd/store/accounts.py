@@ -128,14 +128,15 @@ def mailboxes_of(
 
     only: of these ids alone, listed or not.
     """
+    wanted = frozenset(account_ids)
     if only is None:
         is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
-        query = select(mailbox).where(is_one_of(conn, mailbox.c.account_id, account_ids), is_known)
+        query = select(mailbox).where(is_one_of(conn, mailbox.c.account_id, wanted), is_known)
     elif not only:
         return ()
     else:
         query = select(mailbox).where(is_one_of(conn, mailbox.c.id, only))
-    return tuple(row for row in map(_mailbox_row, conn.execute(query)) if row.account_id in account_ids)
+    return tuple(row for row in map(_mailbox_row, conn.execute(query)) if row.account_id in wanted)
 
 
 def all_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
