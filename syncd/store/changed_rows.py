@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-REPLICA, MAILBOX, ACCOUNT = "replica", "mailbox", "account"
+REPLICA, MAILBOX, MAILBOX_CHANGE, ACCOUNT = "replica", "mailbox", "mailbox_change", "account"
 _MOST = 4096
+_ANY = ("INSERT", "UPDATE", "DELETE")
 _TRIGGERS = tuple(
     f"CREATE TEMP TRIGGER changed_{table}_{number} AFTER {event} ON main.{table} "
     f"BEGIN SELECT syncd_row_changed('{table}', {row}.id); END"
     for table, changes in (
-        (REPLICA, ("INSERT", "UPDATE", "DELETE")),
-        (MAILBOX, ("INSERT", "UPDATE", "DELETE")),
+        (REPLICA, _ANY),
+        (MAILBOX, _ANY),
+        (MAILBOX_CHANGE, _ANY),
         (ACCOUNT, ("UPDATE OF name",)),  # each pass writes other columns of it
     )
     for number, event in enumerate(changes)

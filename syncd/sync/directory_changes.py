@@ -348,7 +348,7 @@ def _came_and_went(one: Served) -> bool:
 
 
 def _without_anchor(root: ReplicaRoot, served: Iterable[Served], gone: Set[int]) -> frozenset[int]:
-    """Return the mailboxes that are gone of accounts whose INBOX is so, too; or all where a device does not take that."""
+    """Return the mailboxes of accounts whose INBOX is gone as well, or all where a device does not take that."""
     by_account: defaultdict[str, list[Served]] = defaultdict(list)
     for one in served:
         by_account[one.account].append(one)

@@ -20,7 +20,7 @@ from syncd.mail.mailbox import is_selected
 from syncd.reconcile.mailboxes import sync_order
 from syncd.store import accounts, devices, directories, found_files, mailbox_changes
 from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import ACCOUNT, MAILBOX, REPLICA
+from syncd.store.changed_rows import ACCOUNT, MAILBOX, MAILBOX_CHANGE, REPLICA
 from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, ReplicaRow
 from syncd.store.directories import Place
@@ -67,15 +67,15 @@ class Served:
 class Rows:
     """Rows as they are now.
 
-    mailbox_ids, replica_ids: those that were asked for, of which some may be there no more; None: all.
+    mailbox_ids, replica_ids: those that were asked for, of which some may be there no more; None: all. changes: None
+    where they are as they were.
     """
 
     mailbox_ids: frozenset[int] | None
     replica_ids: frozenset[int] | None
     mailboxes: Sequence[MailboxRow]
-    replicas: Sequence[ReplicaRow]
-    places: Sequence[Place]
-    changes: tuple[MailboxChange, ...]
+    placed: Sequence[tuple[ReplicaRow, Place]]
+    changes: tuple[MailboxChange, ...] | None
     found: frozenset[int]
 
 
@@ -205,31 +205,29 @@ class KnownMailboxes:
         self.take(rows)
 
     def _read(self, conn: Connection, *, device_id: int, since: int | None) -> Rows:
-        changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
+        found = found_files.with_found(conn)
         # NOTE: after a statement, for with the first one the snapshot is made.
         changed = None if since is None else self._db.changed_since(since)
-        mailbox_ids = replica_ids = None
-        if changed is None or any(row.table == ACCOUNT for row in changed):
-            replicas = devices.replicas(conn, device_id=device_id)
-        else:
+        mailbox_ids = replica_ids = changes = None
+        if changed is not None and not any(row.table == ACCOUNT for row in changed):
             mailbox_ids = frozenset(row.id for row in changed if row.table == MAILBOX)
             replica_ids = frozenset(row.id for row in changed if row.table == REPLICA)
             replica_ids |= devices.replica_ids(conn, device_id=device_id, mailbox_ids=mailbox_ids)
-            replicas = devices.replicas_by_id(conn, replica_ids, device_id=device_id)
+        if changed is None or any(row.table == MAILBOX_CHANGE for row in changed):
+            changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
         return Rows(
             mailbox_ids,
             replica_ids,
             accounts.mailboxes_of(conn, tuple(self._accounts), only=mailbox_ids),
-            replicas,
-            directories.places(conn, device_id=device_id, only=replica_ids),
+            directories.placed_replicas(conn, device_id=device_id, only=replica_ids),
             changes,
-            found_files.with_found(conn),
+            found,
         )
 
     def take(self, rows: Rows) -> None:
         """Know these rows from now on."""
         is_whole = rows.mailbox_ids is None or rows.replica_ids is None
-        places = {one.replica_id: one for one in rows.places}
+        replicas, places = [row for row, _ in rows.placed], {row.id: place for row, place in rows.placed}
         before = self._places if is_whole else {id_: self._places.get(id_) for id_ in rows.replica_ids or ()}
         self.moves += any(places.get(id_) != one for id_, one in before.items()) or len(before) < len(places)
         if is_whole:
@@ -243,12 +241,14 @@ class KnownMailboxes:
                 touched.add(old.mailbox_id)
             self._places.pop(replica_id, None)
         self._mailboxes.update((row.id, row) for row in rows.mailboxes if row.account_id in self._accounts)
-        self._replicas.update((row.id, row) for row in rows.replicas)
-        self._replica_ids.update((row.mailbox_id, row.id) for row in rows.replicas)
+        self._replicas.update((row.id, row) for row in replicas)
+        self._replica_ids.update((row.mailbox_id, row.id) for row in replicas)
         self._places.update(places)
-        self.changes, self._found = rows.changes, rows.found
+        self._found = rows.found
+        if rows.changes is not None:
+            self.changes = rows.changes
         touched.update(row.id for row in rows.mailboxes)
-        touched.update(row.mailbox_id for row in rows.replicas)
+        touched.update(row.mailbox_id for row in replicas)
         for mailbox_id in touched:
             self._sort_in(mailbox_id)
 

@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from syncd.store import changed_rows
-from syncd.store.changed_rows import ACCOUNT, MAILBOX, REPLICA, ChangedRow
+from syncd.store.changed_rows import ACCOUNT, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow
 from syncd.store.database import Database
-from syncd.store.schema import account, device, mailbox, replica
+from syncd.store.schema import account, device, mailbox, mailbox_change, replica
 
 INBOX = {"wire_name": b"INBOX", "name": "INBOX", "attributes": "", "is_selectable": True, "is_selected": True}
+MADE = {"kind": "make", "name": "x", "state": "wanted", "asked_at": 1.0}
 
 
 def run(database: Database, *statements: Any) -> None:
@@ -43,6 +44,7 @@ def planted(tmp_path: Path) -> Iterator[Database]:
         ("UPDATE mailbox SET version = version + 1", {(MAILBOX, 1)}),
         ("UPDATE replica SET server_cursor = 7 WHERE mailbox_id IN (SELECT id FROM mailbox)", {(REPLICA, 1)}),
         ("UPDATE account SET name = 'other'", {(ACCOUNT, 1)}),
+        (insert(mailbox_change).values(account_id=1, device_id=1, **MADE), {(MAILBOX_CHANGE, 1)}),
         ("UPDATE account SET error = 'lost'", set()),
         ("DELETE FROM replica", {(REPLICA, 1)}),
         ("DELETE FROM mailbox WHERE id = 1", {(MAILBOX, 1), (REPLICA, 1)}),  # by a foreign key
