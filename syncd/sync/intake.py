@@ -36,7 +36,7 @@ from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
 from syncd.sync.bounded import bounded
-from syncd.sync.device_mailboxes import Served
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 

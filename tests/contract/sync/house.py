@@ -26,6 +26,7 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
+from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.imap_account import ImapAccount
 from syncd.sync.planned import planned
@@ -121,7 +122,7 @@ class House:
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
-        recent, self.encoder = RecentBodies(), Encoder()
+        connects, recent, self.encoder = Connects(), RecentBodies(), Encoder()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
@@ -136,6 +137,7 @@ class House:
                 )
             self.accounts[name] = make(
                 account_id=ids[name],
+                connects=connects,
                 encoder=self.encoder,
                 recent=recent,
                 password=_password,

@@ -21,6 +21,9 @@ _ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
 _FOR_EACH = 80
 """What the guard counts, a search of the server's is compared with, and shifts are looked for in takes some sixty."""
 
+SMALL, LARGE = 2, 62
+_FOR_EACH_MAILBOX = 30
+
 
 async def test_push_of_a_few_changes_reads_no_rows_of_other_messages(
     tmp_path: Path, make_dovecot: Any, mail_user: str
@@ -64,6 +67,37 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
     ]
     assert pulled == [["SEARCH", "FETCH"], ["FETCH"]]
     assert "late" in keys
+
+
+async def test_arrival_reads_no_rows_of_other_mailboxes(tmp_path: Path, make_dovecot: Any, mail_user: str) -> None:
+    """What a new message costs a device does not follow how many mailboxes of other accounts it has.
+
+    In instructions of the database; a row that is read takes ten or more, and a pass reads several times.
+    """
+    server: Dovecot = make_dovecot()
+    costs = {count: await _cost_of_arrival(tmp_path / str(count), server, count) for count in (SMALL, LARGE)}
+
+    assert costs[LARGE] - costs[SMALL] < (LARGE - SMALL) * _FOR_EACH_MAILBOX, costs
+
+
+async def _cost_of_arrival(directory: Path, server: Dovecot, count: int) -> int:
+    """Return what the cheapest of some arrivals costs, beside an account with so many mailboxes."""
+    user, other = Provider(server, f"busy{count}"), Provider(server, f"idle{count}")
+    user.receive("m0")
+    with server.imap(other.user) as client:
+        for number in range(count):
+            client.create(f"x{number}")
+    accounts = {"work": imap(server, user.user), "other": imap(server, other.user)}
+    async with House(directory, accounts=accounts) as house:
+        await house.settle()
+        wake, new = house.wakes.device("laptop"), house.replica("laptop").directory / "new"
+        costs: list[int] = []
+        for number in range(1, 4):
+            with _counted(house) as steps:
+                user.receive(f"m{number}")
+                await house.until(lambda number=number: len(list(new.iterdir())) == number + 1 and wake.since is None)
+                costs.append(steps[0])
+    return min(costs)
 
 
 async def _cost_of_push(directory: Path, server: Dovecot, count: int) -> int:
