@@ -277,19 +277,33 @@ def _device_row(row: Row[Any]) -> DeviceRow:
     return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next, row.state)
 
 
-def _replica_row(row: Row[Any]) -> ReplicaRow:
+def _replica_row(row: Iterable[Any]) -> ReplicaRow:
+    # NOTE: in the order of the table. Asking a row by name takes ten times as long, and these are read by the hundred.
+    (
+        id_,
+        device_id,
+        mailbox_id,
+        directory,
+        selection,
+        keywords,
+        version,
+        server_cursor,
+        replica_cursor,
+        listed_at,
+        mailbox_version,
+    ) = row
     return ReplicaRow(
-        id=row.id,
-        device_id=row.device_id,
-        mailbox_id=row.mailbox_id,
-        directory=row.directory,
-        selection=row.selection,
-        keywords=tuple(row.keywords.split()),
-        version=row.version,
-        server_cursor=row.server_cursor,
-        replica_cursor=row.replica_cursor,
-        mailbox_version=row.mailbox_version,
-        listed_at=row.listed_at,
+        id=id_,
+        device_id=device_id,
+        mailbox_id=mailbox_id,
+        directory=directory,
+        selection=selection,
+        keywords=tuple(keywords.split()),
+        version=version,
+        server_cursor=server_cursor,
+        replica_cursor=replica_cursor,
+        mailbox_version=mailbox_version,
+        listed_at=listed_at,
     )
 
 

@@ -1,6 +1,6 @@
 """Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig, Layout
-from syncd.errors import MailboxNameError
+from syncd.errors import MailboxNameError, SyncdError
 from syncd.log import log
 from syncd.mail.mailbox import is_selected
 from syncd.maildir.directories import are_same_directory
@@ -168,20 +168,23 @@ class DeviceMailboxes:
         known = {one.mailbox_id: PurePosixPath(one.directory) for one in rows.replicas if not one.has_left}
         selections = {one.mailbox_id: one.selection for one in rows.replicas}
         out = self.absent | rows.out()
-        for account, mailbox in rows.selected:
-            if (
-                mailbox.id in out
-                or mailbox.id in still
-                or (mailbox.id in known and self._selections.get(mailbox.id) == text)
-            ):
-                continue
+        due = [
+            (account, mailbox)
+            for account, mailbox in rows.selected
+            if mailbox.id not in out
+            and mailbox.id not in still
+            and not (mailbox.id in known and self._selections.get(mailbox.id) == text)
+        ]
+        unusable = await self._clean_directories([known[row.id] for _, row in due if row.id in known])
+        for account, mailbox in due:
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
                 directory = known.get(mailbox.id) or self.layout.directory(account, mailbox.name)
                 if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
                 if mailbox.id in known:
                     # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
-                    await to_its_end(self._clean_directory, directory)
+                    if directory in unusable:
+                        raise unusable[directory]
                     is_empty = False
                 else:
                     others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
@@ -235,9 +238,20 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
             return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
-    def _clean_directory(self, directory: PurePosixPath) -> None:
-        with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
-            mailbox.clean_tmp(now_s=self._clock())
+    async def _clean_directories(self, directories: Collection[PurePosixPath]) -> Mapping[PurePosixPath, SyncdError]:
+        """Remove what interruptions have left in these directories; return what is wrong with those that have it."""
+        return await to_its_end(self._cleaned, directories) if directories else {}
+
+    def _cleaned(self, directories: Iterable[PurePosixPath]) -> Mapping[PurePosixPath, SyncdError]:
+        unusable: dict[PurePosixPath, SyncdError] = {}
+        with ReplicaRoot(self._config.path) as root:
+            for directory in directories:
+                try:
+                    with root.mailbox(directory) as mailbox:
+                        mailbox.clean_tmp(now_s=self._clock())
+                except SyncdError as error:
+                    unusable[directory] = error
+        return unusable
 
     async def _places(self, device_id: int) -> tuple[Place, ...]:
         return (await self._known(device_id)).places

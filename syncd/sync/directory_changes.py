@@ -290,19 +290,22 @@ class DirectoryChanges:
     def _directories(self, known: _Known, prove: Prove) -> _Look:
         with ReplicaRoot(self._config.path) as root:
             prove(root)
-            places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
-            gone = {one.mailbox.id for one in known.served if _may_go(one) and self._is_absent(root, one)}
-            gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
+            there = frozenset(map(str, root.directories()))
+            missing = [one for one in known.served if one.replica.directory not in there]
+            absent = [one for one in missing if _may_go(one) and self._is_absent(root, one)]
+            gone = frozenset(one.mailbox.id for one in absent)
+            anchored = {
+                account
+                for account in {one.account for one in absent}
+                if _is_anchored(root, account, known.served, gone)
+            }
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
-        unlooked = {
-            place: directory
-            for directory, place in places.items()
-            if place is not None
-            and place[0] in known.delimiters
-            and directory not in known.looked_at
-            and is_selected(place[1], self._config.mailboxes)
-        }
-        return _Look(unlooked, frozenset(gone))
+        unlooked: dict[Place, str] = {}
+        for directory in sorted(there - known.looked_at):
+            place = self._mailboxes.layout.mailbox(PurePosixPath(directory))
+            if place is not None and place[0] in known.delimiters and is_selected(place[1], self._config.mailboxes):
+                unlooked[place] = directory
+        return _Look(unlooked, frozenset(one.mailbox.id for one in absent if one.account in anchored))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
