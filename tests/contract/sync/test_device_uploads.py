@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
-from tests.contract.sync.house import House, MakeDovecot, imap, states
+from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -37,6 +37,26 @@ async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provid
         assert provider.bodies("Drafts") == (letter("d"),)
         assert await states(house) == {ReplicaState.PRESENT: 6}
         assert len(await house.rows(select(schema.body.c.id))) == 2
+
+
+async def test_file_that_is_written_where_no_watch_tells_of_it_is_taken_in_once_whole(
+    tmp_path: Path, user: Provider
+) -> None:
+    """On a file system that is polled a file that grew since it was first seen does not wait for a complete look."""
+    user.receive("a")
+    account, polled = imap(user.server, user.user), {"watch": "poll", "settle": "2s"}
+    async with House(tmp_path, accounts={"work": account}, devices={"laptop": polled}) as house:
+        await house.settle()
+        octets = letter("n")
+        path = house.replica("laptop").directory / "cur" / "1700000000.1.own:2,S"
+        path.write_bytes(octets[:50])
+        await until_state(house, ReplicaState.NEW)
+        with path.open("ab") as file:
+            file.write(octets[50:])
+
+        await house.until(lambda: len(user.flags()) == 2)
+
+        assert user.bodies() == (letter("a"), octets)
 
 
 @pytest.mark.parametrize("capability", [NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS, BASE])
