@@ -342,6 +342,23 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
 
 
+def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:
+    """Tell whether anything seems to have been begun or refused later than now, for the clock was set back since."""
+    return conn.execute(select(journal.c.id).where(*_is_ahead(account_id, now)).limit(1)).first() is not None
+
+
+def set_back(conn: Connection, *, account_id: int, now: float) -> None:
+    """Let that be of now, so that it waits no longer than it should.
+
+    NOTE: not less either, for what was begun may have been sent just before.
+    """
+    conn.execute(update(journal).where(*_is_ahead(account_id, now)).values(begun_at=now))
+
+
+def _is_ahead(account_id: int, now: float) -> tuple[ColumnElement[bool], ...]:
+    return journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), journal.c.begun_at > now
+
+
 def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:
     is_file = and_(replica_message.c.id.is_not(None), replica_message.c.message_id.is_(None))
     kinds = journal.c.kind.in_(ON_ITS_WAY)

@@ -186,6 +186,8 @@ class ImapPush:
         ask for another turn because of it: an account that never rests hears of no new mail.
         """
         account_id, now = self._account_id, self._clock()
+        if await self._db.read(partial(uploads.is_any_ahead, account_id=account_id, now=now)):
+            await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
         await self._make_again(connection)
         bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
         open_, of = bringable.mailboxes, bringable.of

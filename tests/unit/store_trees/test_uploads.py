@@ -221,6 +221,23 @@ def test_only_what_is_not_due_yet_is_waited_for(grove: Grove) -> None:
     assert (next_at(NOW), next_at(NOW + 60)) == (NOW + 60, None)
 
 
+def test_upload_does_not_wait_for_a_clock_that_was_set_back(grove: Grove) -> None:
+    """What was begun or refused later than now counts as of now, and waits from there as long as ever."""
+    take_in(grove, appear(grove, "begun"))
+    begin(grove)
+    take_in(grove, appear(grove, "refused"), b"another\r\n")
+    _, other = underway(grove)
+    grove(lambda conn: uploads.refuse(conn, {other.id: "too large"}, now=NOW))
+
+    def is_any_ahead(now: float) -> bool:
+        return grove(lambda conn: uploads.is_any_ahead(conn, account_id=grove.account_id, now=now))
+
+    assert (is_any_ahead(NOW), is_any_ahead(NOW - 3600)) == (False, True)
+    grove(lambda conn: uploads.set_back(conn, account_id=grove.account_id, now=NOW - 3600))
+    assert [one.begun_at for one in underway(grove)] == [NOW - 3600, NOW - 3600]
+    assert not is_any_ahead(NOW - 3600)
+
+
 def test_file_that_is_refused_before_it_is_begun_waits_as_well(grove: Grove) -> None:
     """Of a mailbox that is read-only, say."""
     take_in(grove, appear(grove))
