@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, insert, select, update
 
-from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
+from syncd.mail.flags import Flags, format_flags, parse_flags, with_same_letters
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import UploadState
 from syncd.store.replica_tree import raise_replica_version
@@ -22,7 +22,10 @@ _FILED_S = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An upload that is a message now. source_id: of which it is a move or copy. is_rewritten: with other octets."""
+    """An upload that is a message now. is_rewritten: with other octets.
+
+    source_id: of which it is a move or copy, or would be if that were there still.
+    """
 
     upload: Upload
     message_id: int
@@ -126,11 +129,13 @@ def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has
     if one.source_id is not None and not has_flags:
         agreed = flags
     elif known is not None:
-        agreed = _with_letters(parse_flags(known)) | (flags - _with_letters(flags))
+        agreed = with_same_letters(parse_flags(known)) | (flags - with_same_letters(flags))
     else:
         there = conn.execute(select(server_message.c.flags).where(server_message.c.id == one.message_id)).scalar_one()
         folded = {flag.lower() for flag in parse_flags(there)}
         agreed = frozenset(flag for flag in flags if flag.lower() in folded)
+        if one.source_id is not None:
+            agreed |= flags - with_same_letters(flags)
     values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
     conn.execute(insert(base_message).values(values))
 
@@ -140,11 +145,6 @@ def _agree_as_before(conn: Connection, replica_id: int, message_id: int, flags: 
     base = base_message.c
     conn.execute(delete(base_message).where(base.replica_id == replica_id, base.message_id == message_id))
     conn.execute(insert(base_message).values(replica_id=replica_id, message_id=message_id, flags=flags))
-
-
-def _with_letters(flags: Flags) -> Flags:
-    """Return those flags whose letters mean the same in every mailbox."""
-    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
 
 
 def _wake_sources(conn: Connection, device_id: int) -> None:
