@@ -9,11 +9,11 @@ afterwards says what is gone; what a command answered is a hint. Where COPY has 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_messages
 from syncd.imap.moves import Moved, move_messages
-from syncd.imap.rows import SET_MAX_BYTES
+from syncd.imap.presence import still_there
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
@@ -70,7 +70,7 @@ async def depart(
     for expunged in await expunge_messages(connection, owed) if owed else ():
         if expunged.expunged is not Expunged.EXPUNGED:
             refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
-    left = await _left(connection, UidSet.of(by_uid))
+    left = await still_there(connection, UidSet.of(by_uid))
     if connection.selection is not selection:
         await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
     for effect in here:
@@ -104,12 +104,3 @@ async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) 
         for row in rows
         if row.flags is None or row.uid not in known or differ_personally(row.flags, known[row.uid])
     )
-
-
-async def _left(connection: ImapConnection, uids: UidSet) -> UidSet:
-    left = EMPTY
-    for piece in uids.pieces(SET_MAX_BYTES):
-        left |= await connection.search_uids(f"UID {piece}")
-    if left - uids:
-        raise ProtocolError("the search for some messages lists others", reach=Reach.MAILBOX)
-    return left

@@ -39,6 +39,26 @@ async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provid
         assert len(await house.rows(select(schema.body.c.id))) == 2
 
 
+async def test_upload_is_looked_for_above_what_was_known_on_a_server_without_uidnext(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """A message that was there before is not even asked for: it may have the same header and size."""
+    user = Provider(make_dovecot(capability=NO_UIDPLUS), mail_user)
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap:
+        tap.says = lambda line: b"" if b"[UIDNEXT " in line else line
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.lines.clear()
+
+            add(house, "laptop", "n")
+            await house.settle()
+
+            assert sorted(user.flags()) == ["a", "n"]
+            assert not [line for line in tap.lines if b" UID FETCH 1" in line]
+
+
 async def test_file_that_is_written_where_no_watch_tells_of_it_is_taken_in_once_whole(
     tmp_path: Path, user: Provider
 ) -> None:
