@@ -107,8 +107,8 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     return News(tuple(sorted(found, key=_in_order)), upto)
 
 
-def count_server_news(conn: Connection, *, device_id: int) -> int:
-    """Count the messages that servers changed and the replicas of a device have not been planned for."""
+def count_server_news(conn: Connection, replica_ids: Collection[int]) -> int:
+    """Count the messages that servers changed and these replicas have not been planned for."""
     query = (
         select(func.count())
         .select_from(replica)
@@ -117,7 +117,7 @@ def count_server_news(conn: Connection, *, device_id: int) -> int:
             server_message,
             and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.version > replica.c.server_cursor),
         )
-        .where(replica.c.device_id == device_id, mailbox.c.gone_at.is_(None))
+        .where(is_one_of(conn, replica.c.id, replica_ids), mailbox.c.gone_at.is_(None))
     )
     return int(conn.execute(query).scalar_one())
 

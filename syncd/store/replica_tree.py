@@ -15,6 +15,10 @@ from syncd.store.schema import base_message, journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
+_PLACE_COLUMNS = tuple(
+    replica_message.c[name] for name in ("name", "subdir", "info", "flags", "size_bytes", "mtime", "state")
+)
+"""What `_place` takes, in its order."""
 _OF_ITS_OWN = (ReplicaState.EDITED, ReplicaState.FOUND)
 
 
@@ -50,26 +54,30 @@ def places(conn: Connection, replica_id: int, *, names: Collection[str] | None =
 
     names: of these files only, and of those that are not settled; None: of all.
     """
-    columns = replica_message.c
-    query = select(
-        columns.name, columns.subdir, columns.info, columns.flags, columns.size_bytes, columns.mtime, columns.state
-    ).where(columns.replica_id == replica_id)
+    query = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == replica_id)
     if names is None:
         rows: Iterable[Sequence[Any]] = conn.execute(query)
     else:
-        unsettled = conn.execute(query.where(columns.state != ReplicaState.PRESENT))  # the term of a partial index
-        rows = (*unsettled, *rows_in(conn, query, columns.name, names))
-    return {
-        name: FilePlace(
-            subdir,
-            name if info is None else f"{name}:2,{info}",
-            parse_flags(flags),
-            size_bytes,
-            mtime,
-            state == ReplicaState.PRESENT,
-        )
-        for name, subdir, info, flags, size_bytes, mtime, state in rows
-    }
+        state = replica_message.c.state
+        unsettled = conn.execute(query.where(state != ReplicaState.PRESENT))  # the term of a partial index
+        rows = (*unsettled, *rows_in(conn, query, replica_message.c.name, names))
+    return dict(map(_place, rows))
+
+
+def places_of(conn: Connection, replica_ids: Iterable[int]) -> Mapping[int, Mapping[str, FilePlace]]:
+    """Return what `places` does of all rows of many replicas, by replica."""
+    found: dict[int, dict[str, FilePlace]] = {}
+    query = select(replica_message.c.replica_id, *_PLACE_COLUMNS)
+    for row in rows_in(conn, query, replica_message.c.replica_id, replica_ids):
+        name, place = _place(row[1:])
+        found.setdefault(row[0], {})[name] = place
+    return found
+
+
+def _place(row: Iterable[Any]) -> tuple[str, FilePlace]:
+    name, subdir, info, flags, size_bytes, mtime, state = row
+    filename = name if info is None else f"{name}:2,{info}"
+    return name, FilePlace(subdir, filename, parse_flags(flags), size_bytes, mtime, state == ReplicaState.PRESENT)
 
 
 def unsettled_replicas(conn: Connection, device_id: int) -> frozenset[int]:
@@ -95,9 +103,12 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
     # NOTE: of these there are often hundreds.
     _add(conn, replica_id, [change.seen for change in changes if isinstance(change, Appeared)], version=version)
     _reflag(conn, {one.file_id: one.seen for one in changes if isinstance(one, Reflagged)}, version=version)
+    _miss(
+        conn, [one.file_id for one in changes if isinstance(one, Vanished) and not one.is_own], version=version, now=now
+    )
     for change in changes:
         match change:
-            case Appeared() | Reflagged():
+            case Appeared() | Reflagged() | Vanished(_, False):
                 continue
             case Edited(file_id, seen):
                 _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
@@ -110,13 +121,13 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
                 _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen), **facts)
                 if state is ReplicaState.NEW:
                     _drop_upload(conn, file_id)
-            case Vanished(file_id, is_own):
+            case Vanished(file_id):
                 # NOTE: what was on its way when the look began may have arrived since.
-                if is_own and not (_is_message(conn, file_id) or _is_begun(conn, file_id)):
+                if _is_message(conn, file_id) or _is_begun(conn, file_id):
+                    _miss(conn, [file_id], version=version, now=now)
+                else:
                     _drop_upload(conn, file_id)
                     conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
-                else:
-                    _update(conn, file_id, version=version, state=ReplicaState.MISSING, missing_since=now)
             case Lost(file_id):
                 _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
             case _:
@@ -344,6 +355,13 @@ def _drop_upload(conn: Connection, file_id: int) -> None:
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )
+
+
+def _miss(conn: Connection, file_ids: Sequence[int], *, version: int, now: float) -> None:
+    if file_ids:
+        here = is_one_of(conn, replica_message.c.id, file_ids)
+        missing = {"state": ReplicaState.MISSING, "version": version, "missing_since": now}
+        conn.execute(update(replica_message).where(here).values(missing))
 
 
 def _update(conn: Connection, file_id: int, **values: Any) -> None:
