@@ -22,11 +22,11 @@ from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
+from syncd.imap.presence import still_there
 from syncd.imap.refusals import OF_MAILBOX
-from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.message import facts_of
-from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
+from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
 from syncd.reconcile.moves import Way
 from syncd.store import accounts, bodies, server_tree, uploads
@@ -59,11 +59,12 @@ class ImapArrivals:
         if selected.read_only:
             refusal = RefusedError(_READ_ONLY, reach=Reach.MESSAGE)
             return Brought(refused={one.upload.id: refusal for one in placements})
+        uidnext = selected.uidnext or target.cursor.uidnext or 1
         begin = partial(
             uploads.begin,
             ids=[one.upload.id for one in placements],
             uidvalidity=target.cursor.uidvalidity,
-            uidnext=selected.uidnext or target.cursor.uidnext or 1,
+            uidnext=uidnext,
             now=self._clock(),
         )
         begun = await self._db.write(begin)
@@ -76,7 +77,7 @@ class ImapArrivals:
             source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
             await self._transfer(source, target, way, ones, sending)
         left = [one.upload for one in placements if one.upload.id not in sending.refused]
-        brought = await self._seen(target, left, selected.uidnext or 1, sending.hints) if left else Brought()
+        brought = await self._seen(target, left, uidnext, sending.hints) if left else Brought()
         return Brought(brought.record, brought.rewritten, sending.refused, frozenset(sending.gone))
 
     async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
@@ -172,9 +173,7 @@ class ImapArrivals:
             elif outcome.target is not None:
                 sending.hint(one, outcome.target, target)
         if way is Way.MOVE:
-            left = EMPTY
-            for piece in uids.pieces(SET_MAX_BYTES):
-                left |= await self._connection.search_uids(f"UID {piece}")
+            left = await still_there(self._connection, uids)
             sending.gone |= await self._messages(source, uids - left)
 
     async def _messages(self, mailbox: MailboxRow, uids: UidSet) -> frozenset[int]:
