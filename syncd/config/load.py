@@ -17,7 +17,7 @@ from syncd.config.checks import disagreements
 from syncd.config.locate import key_lines
 from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
 from syncd.config.places import config_files, existing
-from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
+from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted, unreadable
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
     FileIdentity,
@@ -181,7 +181,7 @@ def _content(file: Path) -> tuple[str, os.stat_result]:
             found = os.fstat(stream.fileno())
             return stream.read().decode("utf-8"), found
     except OSError as error:
-        raise ConfigError((Problem(str(file), "", f"cannot be read: {error.strerror or 'unknown'}"),)) from error
+        raise unreadable(file, error) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         where = f"{file}:{line}"

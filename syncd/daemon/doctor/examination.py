@@ -62,12 +62,20 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     try:
         reading = read(path)
     except ConfigError as found:
-        findings = tuple(_without_config(file, found, ask, socket_of(path)))
+        findings = tuple(_without_config(file, found, ask, _socket(path)))
         is_usable = not any(one.check == "config" for one in findings)
     else:
         findings = tuple(_with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in))
         is_usable = True
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
+
+
+def _socket(path: Path | None) -> Path | None:
+    """Return where the daemon of a configuration answers that cannot be used, None where that is not told."""
+    try:
+        return socket_of(path)
+    except ConfigError:
+        return None
 
 
 def probe(reading: Reading) -> Diagnosis:
