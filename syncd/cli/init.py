@@ -93,6 +93,7 @@ def init(
     answers = Answers(kind, host, username, account, device, path, login.file, login.command)
     text = first_config(answers, schema=schema(), is_system=is_system)
     _check(text, place)
+    first = tuple(_first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None))
     mode = (
         0o755 if is_system else 0o700
     )  # files are for their owner only; the service has to get to that of the machine
@@ -101,7 +102,7 @@ def init(
         say(f"{login.file}: written")
     put(place, text, directory_mode=mode)
     say(f"{place}: written")
-    for line in _next_steps(answers, place, is_named=config is not None, is_system=is_system):
+    for line in (*first, *_next_steps(answers, place, is_named=config is not None, is_system=is_system)):
         say(line)
 
 
@@ -233,15 +234,26 @@ def _name_of_machine() -> str:
     return re.sub(r"[^a-z0-9_-]", "", socket.gethostname().partition(".")[0].lower())[:64] or "here"
 
 
-def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+def _first_steps(answers: "Answers", place: Path, *, has_secret: bool, is_named: bool) -> Iterator[str]:
+    """Yield what has to be done before a sync; SyncdError if we may not even look, for then we could do nothing."""
+    file, root = answers.password_file, Path(answers.path).expanduser()
+    try:
+        if file is not None and not has_secret and not Path(file).expanduser().exists():
+            yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+        if root.is_dir() and any(root.iterdir()):
+            yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
+    except OSError as error:
+        raise SyncdError(f"{error.filename} cannot be looked at: {(error.strerror or 'unknown').lower()}") from error
+
+
+def _of(place: Path, *, is_named: bool) -> str:
     from shlex import quote
 
-    of = f" --config {quote(str(place))}" if is_named else ""
-    file, root = answers.password_file, Path(answers.path).expanduser()
-    if file is not None and not Path(file).expanduser().exists():
-        yield f"first: put the password into {file}, as its first line, where nobody else reads it"
-    if root.is_dir() and any(root.iterdir()):
-        yield f"first: syncd adopt {answers.device}{of}, for {answers.path} is not empty"
+    return f" --config {quote(str(place))}" if is_named else ""
+
+
+def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+    of, file = _of(place, is_named=is_named), answers.password_file
     if is_system:
         ours = [place, *place.parent.glob("*.password")]
         if not all(one.stat().st_mode & 0o040 for one in ours):

@@ -3,7 +3,9 @@
 House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
 """
 
+import errno
 import gc
+import io
 import os
 import sys
 from typing import Annotated
@@ -35,6 +37,8 @@ DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
 
 _GC_THRESHOLD = 50_000
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing may come to: such an error that names no file is of standard output, for all others have their names."""
 
 app = typer.Typer(
     name="syncd",
@@ -93,14 +97,10 @@ def main() -> None:
 
     from syncd.config.problems import ConfigError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of mailboxes are in any script
     try:
-        if sys.argv[1:2] == ["names"]:
-            from syncd.cli.names import names
-
-            for name in names(sys.argv[2:]):
-                typer.echo(name)
-            return
-        app()
+        _run()
     except ConfigError as error:
         for problem in error.problems:
             complain(str(problem))
@@ -109,6 +109,29 @@ def main() -> None:
         complain(f"syncd: {error}")
         sys.exit(FAILED)
     except BrokenPipeError:
-        # NOTE: the reader (head, less) is gone; the interpreter's last flush must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # the reader (head, less) is gone, which is no news to anybody
         sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT or error.filename is not None:
+            raise
+        _give_up_output()
+        complain(f"syncd: standard output cannot be written: {(error.strerror or 'unknown').lower()}")
+        sys.exit(FAILED)
+
+
+def _run() -> None:
+    try:
+        if sys.argv[1:2] == ["names"]:
+            from syncd.cli.names import names
+
+            for name in names(sys.argv[2:]):
+                typer.echo(name)
+            return
+        app()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
+
+
+def _give_up_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -150,6 +150,31 @@ def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     assert complaint == b""
 
 
+def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """A disk that is full under a report is no fault of ours, and no success."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "syncd", "check-config", "--config", written(tmp_path, GOOD)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "syncd: standard output cannot be written: no space left on device\n",
+    )
+
+
+def test_output_that_is_not_utf_8_shows_what_it_lacks_as_escapes() -> None:
+    """Mailboxes have names in any script, and who asks may have another."""
+    ended = syncd("doctor", "--config", "/nonexistent/mü.toml", PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+
+    assert (ended.returncode, ended.stderr) == (2, "")
+    assert "/nonexistent/m\\xfc.toml" in ended.stdout
+
+
 def test_probe_logs_in_at_each_account(dovecot: Dovecot, mail_user: str, make_daemon: Callable[..., Daemon]) -> None:
     """Who can be logged in at is told with what the server offers, who cannot with what to do; one is enough for 1."""
     good = imap_account(dovecot, mail_user)

@@ -163,6 +163,19 @@ def test_answer_that_cannot_be_used_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--password-file", "--path"])
+def test_place_that_may_not_be_looked_at_is_told_before_anything_is_written(tmp_path: Path, option: str) -> None:
+    """A name that is too long stops root as a directory that may not be entered stops others."""
+    place = tmp_path / ("x" * 300)
+    without = ("--password-command",) if option == "--password-file" else ()
+
+    ended = init(tmp_path, *without, option=(option, str(place)))
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"syncd: {place} cannot be looked at: file name too long\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_person_is_told_that_pop3_empties_the_server(tmp_path: Path) -> None:
     """Before anything is brought: where it is asked, in the file, and beside the command that does it."""
     code, shown = in_terminal(
