@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.options import ConfigOption, configuration, patience, say
+from syncd.cli.options import ConfigOption, complain, configuration, patience, say
 
 if TYPE_CHECKING:
     from syncd.config.load import Reading
@@ -19,8 +19,11 @@ ProbeOption = Annotated[
 def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -> None:
     """Check the configuration; without --probe nothing is connected to."""
     from syncd.cli.words import count
+    from syncd.config.absences import absences
 
     reading = configuration(config)
+    for key, what in absences(reading.config):
+        complain(f"warning: {reading.path}: {key}: {what}")
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     say(f"{reading.path}: {count(accounts, 'account')}, {count(devices, 'device')}")
     if is_probing:

@@ -27,6 +27,7 @@ from syncd.daemon.doctor.judge_files import (
     judge_ca_file,
     judge_config_file,
     judge_disk,
+    judge_program,
     judge_secret,
     judge_socket,
     judge_store_files,
@@ -157,6 +158,8 @@ def _files(config: Config, file: Path, look: Looker, user: User, daemon: DaemonF
     yield from judge_config_file(look.place(file), look.place(file.parent), user)
     for secret in look.secrets(config):
         yield from judge_secret(secret, user)
+    for program in look.programs(config):
+        yield from judge_program(program)
     for key, place in look.ca_files(config):
         yield from judge_ca_file(key, place, user)
     if config.store.sqlite_path is not None:

@@ -78,6 +78,15 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """Name a program that syncd runs. key: where it is named."""
+
+    key: str
+    name: str
+    is_found: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFiles:
     """Describe the files of a SQLite store. backups: copies that upgrades left beside it."""
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from syncd.config.absences import is_program, programs
 from syncd.config.model import Config
 from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
-from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Secret, StoreFiles, User
+from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
 from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import MOUNTS, mount_of
@@ -80,6 +81,11 @@ class Looker:
                 yield self._secret(f"accounts.{name}.password_file", account.password_file)
         for path in credential_files():
             yield self._secret("credential", path)
+
+    def programs(self, config: Config) -> Iterator[Program]:
+        """Yield the programs that are run; those without a path are looked for in our $PATH."""
+        for key, name in programs(config):
+            yield Program(key, name, is_found=is_program(name))
 
     def ca_files(self, config: Config) -> Iterator[tuple[str, Place]]:
         """Yield the files with certificates, by their keys."""

@@ -18,6 +18,7 @@ from syncd.daemon.doctor.facts import (
     Kind,
     Limits,
     Place,
+    Program,
     Secret,
     ServerFacts,
     Software,
@@ -33,6 +34,7 @@ from syncd.daemon.doctor.judge_files import (
     judge_ca_file,
     judge_config_file,
     judge_disk,
+    judge_program,
     judge_secret,
     judge_socket,
     judge_store_files,
@@ -139,6 +141,18 @@ def test_password_is_there_and_for_its_owner_alone(
 ) -> None:
     """What a container or systemd keeps in a directory of its own is private whatever the file says."""
     assert worst(judge_secret(Secret("accounts.work.password_file", found, is_private=is_private), SYNCD)) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "level"), [("hooks.on_new_mail", "WARNING"), ("accounts.work.password_command", "ERROR")]
+)
+def test_program_that_is_not_there_is_named(key: str, level: str) -> None:
+    """Without a hook mail goes on; without a password it does not."""
+    [found] = judge_program(Program(key, "nosuchprog", is_found=False))
+
+    assert worst([found])[:2] == (level, "program")
+    assert found.where == f"{key}: nosuchprog"
+    assert worst(judge_program(Program(key, "true", is_found=True))) == ("OK", "program", "")
 
 
 def test_authority_that_is_not_there_is_an_error() -> None:
