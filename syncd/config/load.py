@@ -41,7 +41,8 @@ _TEXTS = {
     "model_attributes_type": "should be a table",
     "dict_type": "should be a table",
 }
-_FIRST = "syncd init makes a first one, or name yours with --config"
+FIRST = "syncd init makes a first one, or name yours with --config"
+"""What to do where there is no configuration."""
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
@@ -81,7 +82,7 @@ def read(
     file = path if path is not None else existing(config_files(environ))
     if file is None:
         places = " or ".join(map(str, config_files(environ)))
-        raise ConfigError((Problem("", "", f"no configuration found at {places}: {_FIRST}"),))
+        raise ConfigError((Problem("", "", f"no configuration found at {places}: {FIRST}"),))
     text, found = _content(file)
     reading = read_text(text, file, environ=environ, secrets_directory=secrets_directory)
     warnings = reading.warnings

@@ -93,7 +93,7 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
         return int(conn.execute(made).scalar_one())
     if (row.kind, row.identity) != (kind, identity):
         raise StoreError(
-            f"account {name} is another server or user than the one its mail came from; "
+            "it is another server or user than the one that the mail of this account came from; "
             "give the new one another name, or put host and username back",
             temper=Temper.GIVE_UP,
         )

@@ -59,6 +59,7 @@ def test_configuration_without_accounts_says_so(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     assert "no accounts, no devices" in ended.stdout
+    assert "there is no device, so nothing is synced" in ended.stderr
 
 
 def test_every_problem_is_printed_and_the_exit_code_is_two(tmp_path: Path) -> None:
@@ -97,10 +98,11 @@ def test_warning_does_not_change_the_exit_code(tmp_path: Path) -> None:
 
 
 def test_shipped_example_is_good() -> None:
-    """What people copy passes the check they are told to run."""
+    """What people copy passes the check they are told to run; the programs that it names are not on every machine."""
     ended = syncd("check-config", "--config", str(EXAMPLE))
 
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.returncode == 0
+    assert all("there is no program" in line for line in ended.stderr.splitlines())
 
 
 @pytest.mark.parametrize("arguments", [("check-config", "--config", "/nonexistent/syncd.toml"), ("chek-config",)])

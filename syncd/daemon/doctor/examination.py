@@ -6,14 +6,15 @@ written, made or locked anywhere, and every wait for others has a deadline.
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from pydantic import ValidationError
 
-from syncd.config.load import Reading, read
+from syncd.config.load import FIRST, Reading, read
 from syncd.config.model import Config
 from syncd.config.places import SYSTEM_FILE, config_files, existing
 from syncd.config.problems import ConfigError
@@ -21,7 +22,7 @@ from syncd.config.reachable import socket_of
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.doctor import look_at_machine as machine
 from syncd.daemon.doctor.facts import DaemonFacts, Kind, Place, ServerFacts, StoreFacts, User
-from syncd.daemon.doctor.findings import Diagnosis, Finding, diagnosis, error, note, ok, warning
+from syncd.daemon.doctor.findings import Diagnosis, Finding, Level, diagnosis, error, note, ok, warning
 from syncd.daemon.doctor.judge_devices import judge_descriptors, judge_device, judge_links, judge_watches
 from syncd.daemon.doctor.judge_files import (
     judge_ca_file,
@@ -47,7 +48,6 @@ from syncd.store.checkup import Checkup
 _SERVERS_S = 20.0
 _STORE_S = 20.0
 _CORRECT = "correct it, until syncd check-config has nothing to say"
-_MAKE = "syncd init, which makes a first one"
 
 Ask = Callable[[Path], bytes | None]
 """Returns the status of the daemon at a socket, as JSON; None: nobody is there. SyncdError: somebody is, not well."""
@@ -103,7 +103,8 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
             text = f"{what}; the daemon can use it, having credentials or variables that are not here"
             yield note("config_elsewhere", where, text, "run the doctor with what the daemon gets to see all of it")
         else:
-            yield error("config", where, what, _MAKE if look.place(file).kind is Kind.MISSING else _CORRECT)
+            remedy = FIRST if look.place(file).kind is Kind.MISSING else _CORRECT
+            yield error("config", where, what.removesuffix(f": {FIRST}"), remedy)
     yield from judge_clock(machine.clock(None))
     yield from _around(look, file, ())
 
@@ -137,9 +138,11 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
     yield from _config(reading)
     if user.is_us or user.is_root:  # others see too little to say anything of it
         yield from _files(config, file, look, user, daemon)
-        for device in devices:
-            yield from judge_device(device, user)
-        yield from judge_daemon(daemon, config=str(file), version=version)
+        of_devices = {device.name: tuple(judge_device(device, user)) for device in devices}
+        for found in of_devices.values():
+            yield from found
+        told = {name for name, found in of_devices.items() if any(one.level is Level.ERROR for one in found)}
+        yield from judge_daemon(_without(daemon, told), config=str(file), version=version)
     if store is not None:
         yield from judge_store(store, auto_migrate=config.store.auto_migrate)
     yield from judge_links(devices)
@@ -152,6 +155,12 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
     yield from _around(look, file, kept)
     for server in servers:
         yield from judge_server(server, time.time())
+
+
+def _without(daemon: DaemonFacts, devices: Set[str]) -> DaemonFacts:
+    """Return what is known of a daemon without the failures of devices of which the reason is told already."""
+    failing = (one for one in daemon.failing if not (one.kind == "device" and one.name in devices))
+    return replace(daemon, failing=tuple(failing))
 
 
 def _files(config: Config, file: Path, look: Looker, user: User, daemon: DaemonFacts) -> Iterator[Finding]:

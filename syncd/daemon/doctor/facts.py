@@ -100,13 +100,14 @@ class StoreFiles:
 class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
-    directories: what a watch has to watch.
+    is_used: there is anything in it. directories: what a watch has to watch.
     """
 
     name: str
     place: Place
     is_known: bool = False
     is_marked: bool = True
+    is_used: bool = False
     is_linking: bool = True
     is_watching: bool = True
     directories: int = 0
@@ -205,11 +206,12 @@ class StoreFacts:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """Name an account or device that a running daemon cannot serve, and why."""
+    """Name an account or device that a running daemon cannot serve, and why. remedy: as its status has it."""
 
     kind: str
     name: str
     error: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,7 @@ class Looker:
                 self.place(device.path),
                 is_known=known.get(name) == device.path,
                 is_marked=os.path.lexists(device.path / MARKER),
+                is_used=_is_used(device.path),
                 is_linking=device.link,
                 is_watching=device.watch == "auto",
                 directories=directories,
@@ -187,6 +188,14 @@ def _is_case_blind(directory: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+def _is_used(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
 
 
 def _kind_of(mode: int) -> Kind:

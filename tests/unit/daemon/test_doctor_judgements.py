@@ -262,6 +262,8 @@ def test_file_system_is_judged_once_and_an_upgrade_needs_room_for_a_copy() -> No
         (DeviceFacts("laptop", missing("/srv/l", may_write=True), is_known=True), ("ERROR", "device_missing")),
         (DeviceFacts("laptop", directory("/srv/l"), is_known=True, is_marked=False), ("ERROR", "device_missing")),
         (DeviceFacts("laptop", directory("/srv/l"), is_marked=False), ("OK", "device_rights")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_marked=False, is_used=True), ("ERROR", "device_foreign")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_used=True), ("OK", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", place("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", 0o777)), ("WARNING", "device_rights")),
@@ -503,6 +505,13 @@ UP = DaemonFacts(SOCKET, RUN, is_running=True, pid=7, version="0.1.0", config="/
 def test_daemon_is_held_against_what_is_installed_and_written(daemon: DaemonFacts, expected: tuple[str, str]) -> None:
     """One that does not run is a choice; one that was killed, or runs something else, is told."""
     assert worst(judge_daemon(daemon, config="/c/f", version="0.1.0"))[:2] == expected
+
+
+def test_remedy_of_who_fails_is_that_of_status() -> None:
+    """A person is told one thing to do, by whatever they ask."""
+    failing = Failing("account", "work", "login refused", remedy="check username")
+
+    assert worst(judge_daemon(replace(UP, failing=(failing,)), config="/c/f", version="0.1.0"))[2] == "check username"
 
 
 def test_file_that_the_daemon_has_not_read_since_an_edit_is_not_called_usable() -> None:
