@@ -8,6 +8,7 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, aligned, complain, configuration, say
+from syncd.cli.plain import number
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -28,7 +29,10 @@ MessageOption = Annotated[
     str | None,
     typer.Option("--message", metavar="ID", help="Of this message, also before it was moved: a number or Message-ID."),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, of the newest.")]
+LimitOption = Annotated[
+    int,
+    typer.Option("--limit", metavar="NUMBER", parser=number(1, 10_000), help="At most so many, of the newest."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
 

@@ -8,6 +8,7 @@ import gc
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from syncd.cli.holds import holds
 from syncd.cli.init import init
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
+from syncd.cli.plain import Plain
 from syncd.cli.plan import plan
 from syncd.cli.purge import purge
 from syncd.cli.reload import reload
@@ -48,26 +50,27 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (
-    run,
-    sync,
-    status,
-    plan,
-    history,
-    events,
-    restore,
-    adopt,
-    reload,
-    backup,
-    purge,
-    health,
-    doctor,
-    migrate,
-):
-    app.command()(_command)
-app.command("check-config")(check_config)
-app.command()(init)
-app.add_typer(holds, name="holds")
+_COMMANDS: dict[Callable[..., None], str] = {
+    run: "Serve all accounts and devices until interrupted.",
+    sync: "Sync once, until there is nothing left to do.",
+    status: "Show whether all is well, and else what to do.",
+    plan: "Show what a sync would do now.",
+    history: "Show what was done, who wanted it, and what was held.",
+    events: "Show what is done, as it happens.",
+    restore: "Bring deleted messages back.",
+    adopt: "Go on with what is in the directory of a device.",
+    reload: "Apply the configuration as it is now.",
+    backup: "Copy the store while the daemon goes on.",
+    purge: "Remove from the store what is configured no more.",
+    health: "Check that the daemon and its store answer.",
+    doctor: "Look for what is wrong around syncd, or soon will be.",
+    migrate: "Upgrade the store; the daemon must not be running.",
+}
+for _command, _short in _COMMANDS.items():
+    app.command(cls=Plain, short_help=_short)(_command)
+app.command("check-config", cls=Plain, short_help="Check the configuration.")(check_config)
+app.command(cls=Plain, short_help="Write a first configuration.")(init)
+app.add_typer(holds, name="holds", short_help="Show what waits for you, and decide it.")
 app.add_typer(account, name="account")
 
 
