@@ -149,8 +149,8 @@ def deed_of(one: "Entry") -> str:
 
 
 def outcome_of(one: "Entry") -> str:
-    """Say how it ended, and why so."""
-    return one.outcome + (f": {_why(one)}" if one.reason else "")
+    """Say how it ended, and why it was not done; why it was held before is told by the line that says so."""
+    return one.outcome + (f": {_why(one)}" if one.reason and one.outcome != "done" else "")
 
 
 def _why(one: "Entry") -> str:
