@@ -57,6 +57,9 @@ def history(
     if not report.entries:
         _refuse_unknown("account", account, settings.accounts)
         _refuse_unknown("device", device, settings.devices)
+        if report.unknown is not None:
+            name = mailbox if report.unknown == "mailbox" else message
+            raise typer.BadParameter(f"there is no {report.unknown} {name!r}, and was none as far as is remembered")
     if as_json:
         from syncd.daemon.answers_json import ENTRY_JSON, encoded
 

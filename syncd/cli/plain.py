@@ -40,7 +40,8 @@ def number(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return what reads a number of the command line, which has to be in these bounds."""
     bounds = f"between {least:,} and {most:,}" if most is not None else f"from {least:,} on"
 
-    def read(text: str) -> int:
+    def read(given: str) -> int:
+        text = str(given)  # NOTE: typer hands a default through here as well, as the number that it is
         found = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
         if found is None or found < least or (most is not None and found > most):
             raise typer.BadParameter(f"should be a number {bounds}")

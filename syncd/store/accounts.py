@@ -111,6 +111,13 @@ def is_account(conn: Connection, name: str) -> bool:
     return conn.execute(select(account.c.id).where(account.c.name == name)).first() is not None
 
 
+def never_read(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of these accounts have never listed their mailboxes, nor ended a round well."""
+    is_read = or_(account.c.listed_at.is_not(None), account.c.succeeded_at.is_not(None))
+    known = set(conn.execute(select(account.c.name).where(is_read)).scalars())
+    return tuple(name for name in names if name not in known)
+
+
 def rename_account(conn: Connection, name: str, to: str) -> None:
     """Give an account another name, which none has; the directories of its mailboxes follow on each device."""
     conn.execute(update(account).where(account.c.name == name).values(name=to))
