@@ -16,12 +16,13 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format reference bench soak idle image image-test migration requirements audit clean
+.PHONY: help setup demo run test check format reference bench soak idle image image-test service-test monitoring-test \
+	migration requirements audit clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
 setup: $(STAMP) ## make the virtual environment (every other target does so by itself)
 
@@ -37,7 +38,8 @@ test: $(STAMP) ## run the tests, on real servers; T=path chooses, ARGS=... goes 
 check: $(STAMP) ## format, lint, types, the floors of the house, units of systemd, migrations at head, man pages fresh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image -p tests.reference -p tests.soak
+	$(BIN)/mypy -p syncd -p tests.servers -p tests.benchmarks -p tests.demo -p tests.image -p tests.monitoring \
+		-p tests.reference -p tests.service -p tests.soak
 	$(BIN)/lint-imports
 	deploy/systemd/check.sh
 	$(BIN)/python -m tests.contract.store.migrations_at_head
@@ -64,6 +66,12 @@ image: $(STAMP) ## build the container image syncd with docker, else podman; BAS
 
 image-test: $(STAMP) ## build the images, run them for real against real servers, and kill them; ARGS=--help
 	$(BIN)/python -m tests.image test $(ARGS)
+
+service-test: $(STAMP) ## install syncd on a Debian whose PID 1 is systemd, and see what the service does; needs root
+	$(BIN)/python -m tests.service $(ARGS)
+
+monitoring-test: $(STAMP) ## let a real Prometheus take the alert rules, and answer each query of the dashboard
+	$(BIN)/python -m tests.monitoring
 
 migration: $(STAMP) ## write a migration for what changed in the schema; M="what changes"
 	@test -n "$(M)" || { echo 'usage: make migration M="what changes"' >&2; exit 2; }

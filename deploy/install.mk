@@ -19,6 +19,7 @@ INSTALL := install -D -m 0644
 SHARED := $(shell cd deploy/share && find * -type f)
 UNIT := sed 's|^\(Exec[A-Za-z]*=\)[^ ]*|\1$(PREFIX)/bin/syncd|'
 WHEEL := build/wheel
+BUILDER := build/builder
 
 .PHONY: install uninstall files wheel
 
@@ -59,6 +60,11 @@ ifeq ($(IS_HOME),)
 	$(INSTALL) deploy/systemd/tmpfiles.d/syncd.conf "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/syncd.conf"
 endif
 
-wheel: $(STAMP)
+# Built without what checks and tests need: whoever installs, as root perhaps, gets none of that.
+wheel:
 	rm -rf $(WHEEL)
-	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL) . >/dev/null
+	$(PYTHON) -B -m tests.servers.environment $(BUILDER)
+	$(BUILDER)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+		--require-hashes --requirement requirements-build.txt
+	$(BUILDER)/bin/python -m pip --quiet --disable-pip-version-check --no-input wheel \
+		--no-deps --no-build-isolation --wheel-dir $(WHEEL) .

@@ -1,5 +1,6 @@
 """Real servers for the tests of a session."""
 
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -13,13 +14,17 @@ from hypothesis import HealthCheck, settings
 from tests.seed import IS_RANDOM
 from tests.servers.dovecot import Dovecot
 from tests.servers.identity import ServerUnavailable
+from tests.servers.made_stores import made_postgres_url
 from tests.servers.postgres import Postgres
+from tests.statements import share_compiled
 
 # NOTE: what is too slow to Hypothesis depends on what else the machine does.
 settings.register_profile(
     "syncd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not IS_RANDOM
 )
 settings.load_profile("syncd")
+gc.set_threshold(50_000, 20, 50)  # as the daemon has it; a fifth of what whole engines in a process took
+share_compiled()
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
 
@@ -84,6 +89,12 @@ def postgres() -> Iterator[Postgres]:
 def postgres_url(postgres: Postgres) -> str:
     """Return the URL of a fresh database."""
     return postgres.url(f"syncd_test_{next(_users)}")
+
+
+@pytest.fixture
+def made_postgres(postgres: Postgres) -> str:
+    """Return the URL of a fresh database with a store."""
+    return made_postgres_url(postgres, f"syncd_test_{next(_users)}")
 
 
 def _unavailable(error: ServerUnavailable) -> NoReturn:

@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syncd.cli.client import Client
 from syncd.cli.options import ConfigOption, complain, configuration, patience, say
 
 if TYPE_CHECKING:
     from syncd.config.load import Reading
 
 _FAILED = 1
+_ASK_S = 10.0
 
 ProbeOption = Annotated[
     bool, typer.Option("--probe", help="Log in at the server of each account, too; exit code 1 if one cannot be.")
@@ -22,6 +24,7 @@ def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -
     from syncd.config.absences import absences
 
     reading = configuration(config)
+    _let_the_daemon_know_the_passwords(reading)
     for key, what in absences(reading.config):
         complain(f"warning: {reading.path}: {key}: {what}")
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
@@ -32,6 +35,21 @@ def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -
     say(f"{reading.path}: {count(accounts, 'account')}, {count(devices, 'device')}")
     if is_probing:
         _probe(reading)
+
+
+def _let_the_daemon_know_the_passwords(reading: "Reading") -> None:
+    """Say which passwords are not known here but to the daemon; ConfigError if it does not know them either."""
+    if not reading.without_login:
+        return
+
+    from syncd.config.problems import ConfigError
+    from syncd.daemon.doctor.examination import is_used_by_daemon
+
+    ask = Client(reading.config.daemon.socket)
+    if not is_used_by_daemon(reading, ask=lambda _: ask.get_if_running("/status", timeout_s=_ASK_S)):
+        raise ConfigError(reading.without_login)
+    for one in reading.without_login:
+        complain(f"note: {one}; the daemon has it, from elsewhere")
 
 
 def _probe(reading: "Reading") -> None:

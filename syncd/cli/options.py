@@ -17,11 +17,14 @@ ConfigOption = Annotated[
 ]
 
 
-def configuration(path: Path | None) -> "Reading":
-    """Return the configuration and print its warnings; ConfigError with all its problems."""
+def configuration(path: Path | None, *, needs_logins: bool = False) -> "Reading":
+    """Return the configuration and print its warnings; ConfigError with all its problems.
+
+    needs_logins: whether it is one that lacks a password, which a service manager may give to the daemon only.
+    """
     from syncd.config.load import read
 
-    reading = read(path)
+    reading = read(path, needs_logins=needs_logins)
     for warning in reading.warnings:
         complain(f"warning: {warning}")
     return reading

@@ -5,7 +5,7 @@ from syncd.cli.options import ConfigOption, configuration
 
 def run(config: ConfigOption = None) -> None:
     """Serve all accounts and devices until interrupted."""
-    reading = configuration(config)
+    reading = configuration(config, needs_logins=True)
 
     from syncd.daemon.foreground import run_daemon
 

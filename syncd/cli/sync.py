@@ -9,6 +9,7 @@ from syncd.cli.options import ConfigOption, complain, configuration, say
 
 if TYPE_CHECKING:
     from syncd.cli.progress import ProgressView
+    from syncd.config.load import Reading
     from syncd.config.model import Config
     from syncd.daemon.answers import SyncReport
 
@@ -19,7 +20,8 @@ AccountsArgument = Annotated[
 
 def sync(accounts: AccountsArgument = None, config: ConfigOption = None) -> None:
     """Sync until there is nothing left to do; exit code 1 if something failed or is held."""
-    settings = configuration(config).config
+    reading = configuration(config)
+    settings = reading.config
     if unknown := set(accounts or ()) - set(settings.accounts):
         known = ", ".join(settings.accounts) or "none"
         raise typer.BadParameter(f"there is no account {min(unknown)!r}; known are: {known}")
@@ -28,7 +30,7 @@ def sync(accounts: AccountsArgument = None, config: ConfigOption = None) -> None
     from syncd.cli.progress import progress_view
 
     with progress_view() as view:
-        report = _by_daemon(settings, names, view) or _by_ourselves(settings, names, view)
+        report = _by_daemon(settings, names, view) or _by_ourselves(reading, names, view)
     _tell(report)
     if not report.is_complete:
         raise typer.Exit(1)
@@ -53,12 +55,15 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
         return decoded(REPORT_JSON, answer.result())
 
 
-def _by_ourselves(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
+def _by_ourselves(reading: "Reading", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
+    from syncd.config.problems import ConfigError
     from syncd.daemon.alone import sync_once
     from syncd.daemon.process import Interrupted
 
+    if reading.without_login:
+        raise ConfigError(reading.without_login)
     try:
-        return sync_once(config, names, on_progress=view.show, progress_step_s=view.step_s)
+        return sync_once(reading.config, names, on_progress=view.show, progress_step_s=view.step_s)
     except Interrupted:
         complain("interrupted; the next sync goes on from here")
         raise typer.Exit(1) from None

@@ -21,6 +21,13 @@ def disagreements(config: Config, *, accounts: Mapping[str, object]) -> Iterator
     yield from _paths(config)
 
 
+def without_login(config: Config) -> Iterator[Finding]:
+    """Yield the accounts of which nothing says how to log in."""
+    for name, account in config.accounts.items():
+        if not account.can_log_in:
+            yield ("accounts", name), "one of password, password_file, password_command is missing"
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine, without asking the network."""
     if host.lower() == "localhost":

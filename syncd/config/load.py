@@ -5,7 +5,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from syncd.config.availability import unavailable
-from syncd.config.checks import disagreements
+from syncd.config.checks import disagreements, without_login
 from syncd.config.locate import key_lines
 from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
 from syncd.config.places import config_files, existing
@@ -50,13 +50,15 @@ _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_inval
 class Reading:
     """Hold a configuration that can be used, its file, and what is worth a warning in it.
 
-    read: which files that was read from, and how they were.
+    read: which files that was read from, and how they were. without_login: the accounts that nobody here can log in
+    at, where that was allowed.
     """
 
     config: Config
     path: Path
     warnings: tuple[Problem, ...]
     read: Mapping[Path, FileIdentity]
+    without_login: tuple[Problem, ...] = ()
 
 
 def load(
@@ -74,22 +76,25 @@ def read(
     *,
     environ: Mapping[str, str] = os.environ,
     secrets_directory: Path = SECRETS_DIRECTORY,
+    needs_logins: bool = True,
 ) -> Reading:
     """Return the configuration with its file and warnings; ConfigError with all its problems.
 
     path: the file, None for $SYNCD_CONFIG, else /etc/syncd/syncd.toml, else syncd/syncd.toml of the XDG directory.
+    needs_logins: false for who logs in nowhere. A password that only the daemon is given is no problem then, if it is
+    the only one.
     """
     file = path if path is not None else existing(config_files(environ))
     if file is None:
         places = " or ".join(map(str, config_files(environ)))
         raise ConfigError((Problem("", "", f"no configuration found at {places}: {FIRST}"),))
     text, found = _content(file)
-    reading = read_text(text, file, environ=environ, secrets_directory=secrets_directory)
+    reading = read_text(text, file, environ=environ, secrets_directory=secrets_directory, needs_logins=needs_logins)
     warnings = reading.warnings
     if found.st_mode & stat.S_IROTH and _holds_secret(_parsed(text, file)):
         what = "contains a password and can be read by every user (chmod o-r)"
         warnings = (*warnings, Problem(str(file), "", what))
-    return Reading(reading.config, file, warnings, {file: identity_of(found), **reading.read})
+    return replace(reading, warnings=warnings, read={file: identity_of(found), **reading.read})
 
 
 def read_text(
@@ -98,6 +103,7 @@ def read_text(
     *,
     environ: Mapping[str, str] = os.environ,
     secrets_directory: Path = SECRETS_DIRECTORY,
+    needs_logins: bool = True,
 ) -> Reading:
     """Return the configuration that a text is, or would be, in a file; ConfigError with all its problems."""
     written = _parsed(text, file)
@@ -112,9 +118,12 @@ def read_text(
         report.warnings += layer.warnings
 
     config = _checked(values, file.absolute().parent, environ, report)
-    if config is None or report.problems:
+    is_sound = not report.problems
+    for path, what in without_login(config) if config is not None else ():
+        report.add(path, what)
+    if config is None or (report.problems and (needs_logins or not is_sound)):
         raise ConfigError(report.in_order())
-    return Reading(config, file, tuple(report.warnings), files)
+    return Reading(config, file, tuple(report.warnings), files, report.in_order())
 
 
 def _identities(files: Iterable[Path]) -> Mapping[Path, FileIdentity]:

@@ -177,13 +177,16 @@ class _Account(_Table):
     oauth: OAuthConfig | None = Field(default=None, description="How tokens of OAuth are got from the provider.")
 
     @model_validator(mode="after")
-    def _one_way_to_log_in(self) -> Self:
+    def _at_most_one_way_to_log_in(self) -> Self:
         given = [key for key in SECRETS if getattr(self, key) is not None]
         if len(given) > 1:
             raise PydanticCustomError("secrets", "{keys} exclude each other", {"keys": " and ".join(given)})
-        if not given and self.client_cert is None:
-            raise PydanticCustomError("secrets", "one of password, password_file, password_command is missing")
         return self
+
+    @property
+    def can_log_in(self) -> bool:
+        """Whether anything is said to log in with."""
+        return self.client_cert is not None or any(getattr(self, key) is not None for key in SECRETS)
 
 
 _PORT = "The port of the server. Default: 993 with IMAP, 995 with POP3; 143 and 110 unless `tls` is `implicit`."

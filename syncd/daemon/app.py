@@ -33,6 +33,7 @@ from syncd.store.owner import DIRECTORY_MODE
 from syncd.sync.activity import Activities, Activity
 from syncd.sync.attachment import Adopted
 from syncd.sync.commons import FileSystems
+from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
@@ -79,6 +80,7 @@ class App:
         self._account_ids = account_ids
         self._spool_directory = spool_directory
         self._wakes = Wakes()
+        self._connects = Connects()
         self._file_systems = FileSystems()
         self._recent = RecentBodies()
         self._encoder = Encoder()
@@ -258,6 +260,7 @@ class App:
             password=password,
             takers=self._takers,
             wakes=self._wakes,
+            connects=self._connects,
             encoder=self._encoder,
             recent=self._recent,
             activity=activity,
@@ -278,6 +281,7 @@ class App:
             password=password,
             takers=self._takers,
             wakes=self._wakes,
+            connects=self._connects,
             encoder=self._encoder,
             recent=self._recent,
             activity=activity,

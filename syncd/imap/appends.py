@@ -105,7 +105,7 @@ async def _send(session: Session, octets: bytes, messages: Sequence[NewMessage])
     return await session.attempt(
         "APPEND",
         *arguments,
-        is_pipelined=is_unasked and len(messages) == 1,
+        is_pipelined=is_unasked,
         deadline_s=limits.command_s + size_bytes / limits.bytes_per_s,
     )
 

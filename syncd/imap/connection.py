@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import replace
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
-from syncd.imap import appends, bodies, headers, mailbox_commands, message_commands, rows
+from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
 from syncd.imap.collectors import Identifying, Selecting
@@ -23,12 +23,12 @@ from syncd.imap.types import (
     Identity,
     ListEntry,
     MailboxEvents,
+    Resync,
     RowBatch,
     SelectResult,
     StatusRow,
     StoreResult,
 )
-from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
@@ -46,6 +46,7 @@ class ImapConnection:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._selected: tuple[bytes, SelectResult] | None = None
+        self._resynced: tuple[object, SelectResult] | None = None
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
@@ -154,7 +155,9 @@ class ImapConnection:
         """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
         return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
 
-    async def list_and_select(self, octets: bytes, *, condstore: bool = False) -> tuple[ListEntry, ...]:
+    async def list_and_select(
+        self, octets: bytes, *, qresync: Resync | None = None, condstore: bool = False
+    ) -> tuple[ListEntry, ...]:
         """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
 
         A mailbox that is refused is not `selected` afterwards. NOTE: of a selected mailbox Dovecot's STATUS and NOOP
@@ -163,7 +166,7 @@ class ImapConnection:
         listing = asyncio.ensure_future(
             mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
         )
-        selecting = asyncio.ensure_future(self.select(octets, condstore=condstore, is_pipelined=True))
+        selecting = asyncio.ensure_future(self.select(octets, qresync=qresync, condstore=condstore, is_pipelined=True))
         listed, selected = await asyncio.gather(listing, selecting, return_exceptions=True)
         if isinstance(selected, BaseException) and not isinstance(selected, RefusedError):
             raise selected
@@ -205,14 +208,14 @@ class ImapConnection:
         self,
         octets: bytes,
         *,
-        qresync: tuple[int, int, UidSet] | None = None,
+        qresync: Resync | None = None,
         condstore: bool = False,
         read_only: bool = False,
         is_pipelined: bool = False,
     ) -> SelectResult:
         """Select a mailbox; the events of the one before are forgotten.
 
-        qresync: UIDVALIDITY, MODSEQ and the known UIDs (empty: all), once QRESYNC is `enabled` (RFC 7162 §3.2.5).
+        qresync: only once QRESYNC is `enabled`.
         """
         parameters: list[Argument] = []
         if qresync is not None:
@@ -237,7 +240,18 @@ class ImapConnection:
         result = collector.result(end)
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
+        self._resynced = (self._moment(octets, qresync), result) if qresync is not None else None
         return result
+
+    async def resync(self, octets: bytes, qresync: Resync | None, *, condstore: bool) -> SelectResult:
+        """Select a mailbox, unless just that was the last that was sent: then return, once, what it said."""
+        resynced, self._resynced = self._resynced, None
+        if qresync is not None and resynced is not None and resynced[0] == self._moment(octets, qresync):
+            return resynced[1]
+        return await self.select(octets, qresync=qresync, condstore=condstore)
+
+    def _moment(self, octets: bytes, qresync: Resync | None) -> object:
+        return self._session.wire.tagnum, octets, qresync
 
     async def unselect(self) -> None:
         """Leave the selected mailbox without expunging anything."""
@@ -272,14 +286,21 @@ class ImapConnection:
         items: Items = Items.FLAGS,
         changed_since: int | None = None,
         with_vanished: bool = False,
+        is_pipelined: bool = False,
     ) -> AsyncGenerator[RowBatch, None]:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
         changed_since: only rows with a higher MODSEQ (CONDSTORE). with_vanished: also the UIDs expunged since then
-        (QRESYNC); those that come without EARLIER are among the events.
+        (QRESYNC); those that come without EARLIER are among the events. is_pipelined: send it beside commands whose
+        answers are no such rows.
         """
         return rows.fetch_rows(
-            self._session, uids, items=items, changed_since=changed_since, with_vanished=with_vanished
+            self._session,
+            uids,
+            items=items,
+            changed_since=changed_since,
+            with_vanished=with_vanished,
+            is_pipelined=is_pipelined,
         )
 
     def fetch_bodies(
@@ -361,35 +382,5 @@ class ImapConnection:
         until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
         at once when events are undrained already, and when the server ends IDLE.
         """
-        if self.has_events:
-            return True
-
-        async def converse(command: WireCommand) -> None:
-            if await self._session.wire.continuation() is None:
-                return
-            command.is_silent = True
-            await self._wait_in_idle(command, until, timeout_s)
-            command.is_silent = False
-            if not command.is_over:
-                await self._session.wire.say(b"DONE\r\n")
-                # NOTE: only its tag answers it now, so that commands which may have company can be sent at once.
-                command.is_pipelined = until is not None and until.is_set()
-
-        deadline_s = timeout_s + self._session.limits.command_s
-        command = await self._session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
-        if not command.is_pipelined or self.has_events:
-            end = await self._session.wire.end_of(command)
-            if end.kind != "OK":
-                raise refusal("idle", end)
+        await idling.idle(self._session, timeout_s=timeout_s, until=until)
         return self.has_events
-
-    async def _wait_in_idle(self, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:
-        ends: list[Awaitable[object]] = [self._session.events.wait(), command.over()]
-        if until is not None:
-            ends.append(until.wait())
-        waits = [asyncio.ensure_future(end) for end in ends]
-        try:
-            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()

@@ -18,7 +18,7 @@ async def search_uids(session: Session, criteria: str) -> UidSet:
     collector = Searching()
     returning = [b"RETURN (ALL)"] if "ESEARCH" in session.capabilities else []
     keys = criteria.encode("ascii")
-    await session.command("UID SEARCH", *returning, keys, collector=collector, reach=Reach.MAILBOX)
+    await session.command("UID SEARCH", *returning, keys, collector=collector, reach=Reach.MAILBOX, is_pipelined=True)
     if collector.uids is None:
         raise ProtocolError("the server gave no search result", reach=Reach.MAILBOX)
     return collector.uids
@@ -59,7 +59,7 @@ async def expunge_uids(session: Session, uids: UidSet) -> None:
     if not session.offers("UIDPLUS"):
         raise ValueError("the server does not offer to expunge by uid")
     for piece in uids.pieces(SET_MAX_BYTES):
-        await session.command("UID EXPUNGE", str(piece).encode(), reach=Reach.MESSAGE)
+        await session.command("UID EXPUNGE", str(piece).encode(), reach=Reach.MESSAGE, is_pipelined=True)
 
 
 async def expunge_deleted(session: Session) -> None:

@@ -7,18 +7,22 @@ search for it still finds. A search that lists fewer than EXISTS proves no absen
 stands for the moment of SELECT: what happens later is seen again next time.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TypeVar
 
 from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.rows import SET_MAX_BYTES, Items
-from syncd.imap.types import FetchRow, SelectResult
+from syncd.imap.types import FetchRow, Resync, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
+
+T = TypeVar("T")
 
 _BATCH_ROWS = 1000
 
@@ -130,6 +134,13 @@ async def list_uids(connection: ImapConnection) -> UidListing:
     return UidListing(found, is_complete=len(found) >= connection.exists)
 
 
+def resync_of(connection: ImapConnection, cursor: Cursor, *, ceiling: Rung, quirks: Quirks) -> Resync | None:
+    """Return with what a mailbox is to be selected so that the answer tells what changed; None: it will not tell."""
+    if "QRESYNC" not in connection.enabled or quirks.no_qresync or ceiling is not Rung.QRESYNC:
+        return None
+    return None if cursor.highestmodseq is None else (cursor.uidvalidity, cursor.highestmodseq, EMPTY)
+
+
 async def observe_changes(
     connection: ImapConnection,
     octets: bytes,
@@ -147,13 +158,10 @@ async def observe_changes(
     RefusedError with reach MAILBOX when the mailbox cannot be selected.
     """
     cursor = known.cursor
-    qresync = None
-    is_qresync = "QRESYNC" in connection.enabled and not quirks.no_qresync and ceiling is Rung.QRESYNC
-    if is_qresync and cursor.highestmodseq is not None:
-        qresync = (cursor.uidvalidity, cursor.highestmodseq, EMPTY)
+    qresync = resync_of(connection, cursor, ceiling=ceiling, quirks=quirks)
     has_condstore = "CONDSTORE" in connection.capabilities and ceiling >= Rung.CONDSTORE
     try:
-        selected = await connection.select(octets, qresync=qresync, condstore=has_condstore)
+        selected = await connection.resync(octets, qresync, condstore=has_condstore)
     except RefusedError:
         if not has_condstore:
             raise
@@ -227,18 +235,17 @@ class _Sight:
             for at in range(0, len(changed), _BATCH_ROWS):
                 yield self._changes(changed[at : at + _BATCH_ROWS])
             claimed = self._selected.vanished
-        if self._may_have_new():
-            async for changes in self._batches(UidSet.span(self._cursor.uidnext, UID_MAX), Items.ALL):
-                self._new += [row.uid for row in changes.rows]
-                yield changes
-
-        vanished = EMPTY
         if claimed:
             claimed &= await self._known.uids()
-            vanished = await self._proven_gone(claimed)
-            if vanished != claimed:
-                yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
-        if self._cursor.count + len(self._new) - len(vanished) != self._connection.exists or listed is not None:
+        async with _beside(self._proven_gone(claimed)) as proving:
+            if self._may_have_new():
+                async for changes in self._batches(UidSet.span(self._cursor.uidnext, UID_MAX), Items.ALL):
+                    self._new += [row.uid for row in changes.rows]
+                    yield changes
+            vanished = await proving
+        if vanished != claimed:
+            yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
+        if self._count_without(vanished & old) != self._connection.exists or listed is not None:
             known = await self._known.uids()
             here = known | UidSet.of(self._new)
             if listed is not None:
@@ -254,7 +261,7 @@ class _Sight:
             async for changes in self._batches(listed.uids - here, Items.ALL):
                 self._new += [row.uid for row in changes.rows]
                 yield changes
-        count, uidnext = self._cursor.count + len(self._new) - len(vanished), self._cursor.uidnext
+        count, uidnext = self._count_without(vanished & old), self._cursor.uidnext
         if listed is not None and listed.is_complete:
             here = listed.uids | UidSet.of(self._new)
             count = len(here)
@@ -265,10 +272,13 @@ class _Sight:
     async def _batches(
         self, uids: UidSet, items: Items, *, changed_since: int | None = None
     ) -> AsyncGenerator[ServerChanges, None]:
-        rows = self._connection.fetch_rows(uids, items=items, changed_since=changed_since)
+        rows = self._connection.fetch_rows(uids, items=items, changed_since=changed_since, is_pipelined=True)
         async with aclosing(rows) as batches:
             async for batch in batches:
                 yield self._changes(batch.rows)
+
+    def _count_without(self, vanished: UidSet) -> int:
+        return self._cursor.count + len(self._new) - len(vanished)
 
     def _changes(self, rows: "list[FetchRow] | tuple[FetchRow, ...]") -> ServerChanges:
         self._modseq = max(self._modseq, *(row.modseq or 0 for row in rows), 0)
@@ -297,6 +307,20 @@ class _Sight:
             highestmodseq=modseq,
             count=count,
         )
+
+
+@asynccontextmanager
+async def _beside(command: Coroutine[None, None, T]) -> AsyncIterator["asyncio.Task[T]"]:
+    """Let a command wait for its answer meanwhile; it has ended when this is left, with the connection at the worst."""
+    task = asyncio.ensure_future(command)
+    try:
+        yield task
+    except Exception:
+        await asyncio.wait((task,))
+        raise
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _has_modseq_fallen(cursor: Cursor, selected: SelectResult) -> bool:

@@ -25,7 +25,13 @@ class Items(Enum):
 
 
 async def fetch_rows(
-    session: Session, uids: UidSet, *, items: Items, changed_since: int | None, with_vanished: bool
+    session: Session,
+    uids: UidSet,
+    *,
+    items: Items,
+    changed_since: int | None,
+    with_vanished: bool,
+    is_pipelined: bool = False,
 ) -> AsyncGenerator[RowBatch, None]:
     """Yield the rows of `uids`; see `ImapConnection.fetch_rows`."""
     request = _request(session, items, changed_since, with_vanished=with_vanished)
@@ -37,6 +43,7 @@ async def fetch_rows(
                 str(piece).encode(),
                 request,
                 collector=stream,
+                is_pipelined=is_pipelined,
                 deadline_s=session.limits.command_s + session.events.exists * _ROW_S,
             )
         )

@@ -18,6 +18,10 @@ class RespText(NamedTuple):
     text: bytes
 
 
+Resync = tuple[int, int, UidSet]
+"""UIDVALIDITY, MODSEQ and the known UIDs (empty: all) of a mailbox, to be told what changed (RFC 7162 §3.2.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """An untagged OK, NO, BAD, BYE or PREAUTH."""

@@ -72,20 +72,28 @@ class ReplicaRoot:
     def is_absent(self, directory: PurePosixPath) -> bool:
         """Tell whether nothing at all has the name of a directory; FileError where that cannot be told."""
         with failing("look for a mailbox directory"), ExitStack() as opened:
-            return _reached(self.fd, directory, opened) is None
+            fd = self.fd
+            for part in _parts(directory):
+                try:
+                    fd = _opened(part, fd, opened)
+                except FileNotFoundError:
+                    return True
+        return False
 
     def lacks(self, directory: PurePosixPath) -> bool:
         """Tell whether a mailbox has no directory, or one that is only around others; FileError as `is_absent`.
 
-        Nothing in it at all is no such proof: it may be where a disk is mounted at other times.
+        An empty directory, or nothing but one around it, is no such proof: a disk may be mounted there at other times.
         """
         with failing("look for a mailbox directory"), ExitStack() as opened:
-            fd = _reached(self.fd, directory, opened)
-            if fd is None:
-                return True
-            with os.scandir(fd) as entries:
-                if any(entry.name in SUBDIRS for entry in entries):
-                    return False
+            fd = self.fd
+            for part in _parts(directory):
+                try:
+                    fd = _opened(part, fd, opened)
+                except FileNotFoundError:
+                    return bool(_names_in(fd))
+            if _names_in(fd) & {*SUBDIRS}:
+                return False
         return any(CUR in inside for _, inside in self.walk(directory))
 
     def make(self, directory: PurePosixPath) -> None:
@@ -216,15 +224,9 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     return fd
 
 
-def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int | None:
-    """Open a directory below the root and those around it; None when nothing has its name."""
-    fd = root_fd
-    for part in _parts(directory):
-        try:
-            fd = _opened(part, fd, opened)
-        except FileNotFoundError:
-            return None
-    return fd
+def _names_in(fd: int) -> frozenset[str]:
+    with os.scandir(fd) as entries:
+        return frozenset(entry.name for entry in entries)
 
 
 def _walk(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int:

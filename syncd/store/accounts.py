@@ -1,10 +1,10 @@
 """Floor 3: accounts and their mailboxes as rows: who they are, how far they are read, what went wrong."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
 
 from syncd.errors import StoreError, Temper
 from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
@@ -128,14 +128,22 @@ def mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
     return tuple(_mailbox_row(row) for row in conn.execute(_MAILBOXES, {"of_account": account_id}))
 
 
-def mailboxes_of(conn: Connection, account_ids: Collection[int]) -> Mapping[int, tuple[MailboxRow, ...]]:
-    """Return what `mailboxes` returns of each of these accounts, in one statement."""
-    return _by_account(conn, account_ids, mailbox.c.gone_at.is_(None))
+def mailboxes_of(
+    conn: Connection, account_ids: Collection[int], *, only: Collection[int] | None = None
+) -> tuple[MailboxRow, ...]:
+    """Return the mailboxes of these accounts that their servers list or devices have.
 
-
-def left_mailboxes_of(conn: Connection, account_ids: Collection[int]) -> Mapping[int, tuple[MailboxRow, ...]]:
-    """Return what `left_mailboxes` returns of each of these accounts, in one statement."""
-    return _by_account(conn, account_ids, *_IS_LEFT)
+    only: of these ids alone, listed or not.
+    """
+    wanted = frozenset(account_ids)
+    if only is None:
+        is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
+        query = select(mailbox).where(is_one_of(conn, mailbox.c.account_id, wanted), is_known)
+    elif not only:
+        return ()
+    else:
+        query = select(mailbox).where(is_one_of(conn, mailbox.c.id, only))
+    return tuple(row for row in map(_mailbox_row, conn.execute(query)) if row.account_id in wanted)
 
 
 def all_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
@@ -202,6 +210,13 @@ def write_listed(conn: Connection, mailbox_id: int, entry: Listed) -> None:
         del values["object_id"]
     values |= {"gone_at": None, "version": mailbox.c.version + 1}
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(**values))
+
+
+def pass_by(conn: Connection, mailbox_id: int, uidvalidity: int, *, uidnext: int, uids: Collection[int]) -> None:
+    """Move the cursor past messages that were recorded, and are all that came from its UIDNEXT on; else leave it."""
+    here = (mailbox.c.id == mailbox_id, mailbox.c.uidvalidity == uidvalidity, mailbox.c.uidnext == uidnext)
+    count = mailbox.c.exists_count + len(uids)
+    conn.execute(update(mailbox).where(*here).values(uidnext=max(uids) + 1, exists_count=count))
 
 
 def move_cursor(conn: Connection, mailbox_id: int, cursor: MailboxCursor, *, is_listed: bool) -> None:
@@ -282,16 +297,6 @@ _IS_LEFT = (
     ),
 )
 _LEFT_MAILBOXES = select(mailbox).where(mailbox.c.account_id == bindparam("of_account"), *_IS_LEFT)
-
-
-def _by_account(
-    conn: Connection, account_ids: Collection[int], *where: ColumnElement[bool]
-) -> Mapping[int, tuple[MailboxRow, ...]]:
-    found: dict[int, list[MailboxRow]] = {id_: [] for id_ in account_ids}
-    query = select(mailbox).where(is_one_of(conn, mailbox.c.account_id, account_ids), *where)
-    for row in map(_mailbox_row, conn.execute(query.order_by(mailbox.c.id))):
-        found[row.account_id].append(row)
-    return {id_: tuple(rows) for id_, rows in found.items()}
 
 
 def _mailbox_row(row: Row[Any]) -> MailboxRow:

@@ -7,17 +7,16 @@ without a row are of `found_files`, but for those that a tombstone knows: we hav
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.store.deletions import touch
-from syncd.store.devices import LEFT, UNSERVED, ReplicaRow
-from syncd.store.found_files import begin_base, is_found, pair, values_of
+from syncd.store.devices import ReplicaRow
+from syncd.store.found_files import begin_base, pair, values_of
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import PER_VERSION, is_one_of, rows_at_once, rows_in
 from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
@@ -61,13 +60,6 @@ class Looked:
     returned: Sequence[tuple[Sighting, int]]
     not_there: Sequence[ReplicaMessage]
     listed_at: float
-
-
-class Unsettled(NamedTuple):
-    """Say what is left to do: mailboxes that nobody has looked at, and those with found files."""
-
-    unseen: frozenset[int]
-    found: frozenset[int]
 
 
 def begin(
@@ -204,12 +196,6 @@ def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
     return len(changed) + len(over) + len(looked.returned) + pair(conn, of)
 
 
-def unsettled(conn: Connection, device_id: int) -> Unsettled:
-    """Return what is left to do for the files that a device had before us: mostly nothing, at the cost of one query."""
-    unseen, found = (conn.execute(query, {"of_device": device_id}).scalars() for query in _unsettled())
-    return Unsettled(frozenset(unseen), frozenset(found))
-
-
 def _differs(file: KnownFile) -> bool:
     row, seen = file.row, file.seen
     if row.state not in {ReplicaState.PRESENT, ReplicaState.NEW, ReplicaState.FOUND}:
@@ -233,19 +219,3 @@ def _keep_common(conn: Connection, of: ReplicaRow, seen: Mapping[int, Flags]) ->
         if common != agreed[message_id]:
             mine = (base_message.c.replica_id == of.id, base_message.c.message_id == message_id)
             conn.execute(update(base_message).where(*mine).values(flags=format_flags(common)))
-
-
-@cache
-def _unsettled() -> tuple[Select[Any], Select[Any]]:
-    """Select mailboxes whose files nobody has looked at, and those with files that were found."""
-    of_device = replica.c.device_id == bindparam("of_device")
-    unseen = select(replica.c.mailbox_id).where(
-        of_device, replica.c.listed_at.is_(None), replica.c.selection.not_in((UNSERVED, LEFT))
-    )
-    found = (
-        select(replica.c.mailbox_id)
-        .join(replica_message, replica_message.c.replica_id == replica.c.id)
-        .where(of_device, *is_found())
-        .distinct()
-    )
-    return unseen, found

@@ -5,6 +5,7 @@ Octets are compared with their digest when they are read: a damaged body is an e
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -58,7 +59,7 @@ def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
 
 
 def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
-    """Return whole bodies by id: for small ones. StoreError if one is damaged or not there."""
+    """Return whole bodies by id: for small ones. What is damaged or not there is left out: `read_body` says why."""
     wanted = set(ids)
     about = select(body.c.id, body.c.digest, body.c.codec).where(is_one_of(conn, body.c.id, wanted))
     rows = {row.id: row for row in conn.execute(about)}
@@ -66,7 +67,11 @@ def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
     query = select(body_chunk.c.body_id, body_chunk.c.octets).where(is_one_of(conn, body_chunk.c.body_id, wanted))
     for body_id, octets in conn.execute(query.order_by(body_chunk.c.body_id, body_chunk.c.seq)):
         chunks[body_id].append(octets)
-    return {body_id: b"".join(_decode(body_id, rows.get(body_id), chunks[body_id])) for body_id in wanted}
+    found: dict[int, bytes] = {}
+    for body_id in wanted:
+        with suppress(StoreError):
+            found[body_id] = b"".join(_decode(body_id, rows.get(body_id), chunks[body_id]))
+    return found
 
 
 def read_body(conn: Connection, body_id: int) -> Iterator[bytes]:

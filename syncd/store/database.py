@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from syncd.errors import StoreError
 from syncd.store import engines, migrate
+from syncd.store.changed_rows import ChangedRow
 from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import translated
 from syncd.store.owner import (
@@ -126,6 +127,13 @@ class Database:
     def writes(self) -> int | None:
         """Return a number that is another one as soon as something was written; None where others may write."""
         return self._writer.written if self._writer is not None else None
+
+    def changed_since(self, writes: int) -> frozenset[ChangedRow] | None:
+        """Return which rows of some tables were written since `writes` was this number; None: it may be any.
+
+        Call it in a read, after its first statement: then nothing is missing that the others see.
+        """
+        return self._writer.changed_rows.since(writes) if self._writer is not None else None
 
     @property
     def commit_times(self) -> CommitTimes:

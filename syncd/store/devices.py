@@ -1,7 +1,7 @@
 """Floor 3: devices and their replicas as rows: where they are, their generation, how far each side is planned."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -168,7 +168,34 @@ def replicas(
     """Return the replicas of a device, or of an account's mailboxes, or both."""
     of = {"device_id": device_id, "account_id": account_id}
     wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
-    return tuple(_replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
+    return tuple(replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
+
+
+def replica_row(row: Row[Any]) -> ReplicaRow:
+    """Return a row of `REPLICAS`."""
+    return ReplicaRow(
+        id=row.id,
+        device_id=row.device_id,
+        mailbox_id=row.mailbox_id,
+        directory=row.directory,
+        selection=row.selection,
+        keywords=tuple(row.keywords.split()),
+        version=row.version,
+        server_cursor=row.server_cursor,
+        replica_cursor=row.replica_cursor,
+        mailbox_version=row.mailbox_version,
+        listed_at=row.listed_at,
+    )
+
+
+def replica_ids(conn: Connection, *, device_id: int, mailbox_ids: Collection[int]) -> frozenset[int]:
+    """Return the replicas that a device has of these mailboxes."""
+    if not mailbox_ids:
+        return frozenset()
+    query = select(replica.c.id).where(
+        is_one_of(conn, replica.c.mailbox_id, mailbox_ids), replica.c.device_id + 0 == device_id
+    )
+    return frozenset(conn.execute(query).scalars())
 
 
 def ensure_replica(
@@ -252,7 +279,7 @@ def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
 
 _NAMES = select(device.c.id, device.c.name)
 _DEVICE = select(device).where(device.c.id == bindparam("of_id"))
-_REPLICAS = (
+REPLICAS = (
     select(replica, mailbox.c.version.label("mailbox_version"))
     .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
     .order_by(replica.c.id)
@@ -277,24 +304,8 @@ def _device_row(row: Row[Any]) -> DeviceRow:
     return DeviceRow(row.id, row.name, row.path, row.layout, row.generation, row.generation_next, row.state)
 
 
-def _replica_row(row: Row[Any]) -> ReplicaRow:
-    return ReplicaRow(
-        id=row.id,
-        device_id=row.device_id,
-        mailbox_id=row.mailbox_id,
-        directory=row.directory,
-        selection=row.selection,
-        keywords=tuple(row.keywords.split()),
-        version=row.version,
-        server_cursor=row.server_cursor,
-        replica_cursor=row.replica_cursor,
-        mailbox_version=row.mailbox_version,
-        listed_at=row.listed_at,
-    )
-
-
 @cache
 def _replicas(*of: str) -> Select[Any]:
     """Select the replicas of what parameters of these names say."""
     columns = {"device_id": replica.c.device_id, "account_id": mailbox.c.account_id}
-    return _REPLICAS.where(*(columns[name] == bindparam(name) for name in of))
+    return REPLICAS.where(*(columns[name] == bindparam(name) for name in of))

@@ -5,14 +5,15 @@ before anything is done. While a directory is on its way its replicas count as n
 is concluded from what is missing, wherever the directory is found.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, and_, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
-from syncd.store.devices import LEFT
+from syncd.store.devices import REPLICAS, ReplicaRow, replica_row
+from syncd.store.queries import is_one_of
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
 
 
@@ -27,19 +28,22 @@ class Place(NamedTuple):
     has_left: bool
 
 
-def places(conn: Connection, *, device_id: int) -> tuple[Place, ...]:
-    """Return the places of all replicas of a device."""
-    query = (
-        select(replica.c.id, mailbox.c.id, account.c.name, mailbox.c.name, replica.c.directory, replica.c.selection)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .join(account, account.c.id == mailbox.c.account_id)
-        .where(replica.c.device_id == device_id)
-        .order_by(replica.c.id)
-    )
-    return tuple(
-        Place(id_, mailbox_id, owner, MailboxName.parse(name), PurePosixPath(directory), selection == LEFT)
-        for id_, mailbox_id, owner, name, directory, selection in conn.execute(query)
-    )
+def placed_replicas(
+    conn: Connection, *, device_id: int, only: Collection[int] | None = None
+) -> tuple[tuple[ReplicaRow, Place], ...]:
+    """Return the replicas of a device with their places, all or only those with these ids."""
+    if only is not None and not only:
+        return ()
+    if only is None:
+        is_mine = replica.c.device_id == device_id
+    else:
+        # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
+        is_mine = and_(is_one_of(conn, replica.c.id, only), replica.c.device_id + 0 == device_id)
+    placed: list[tuple[ReplicaRow, Place]] = []
+    for row in conn.execute(_PLACED.where(is_mine)):
+        of, name = replica_row(row), MailboxName.parse(row.mailbox_name)
+        placed.append((of, Place(of.id, of.mailbox_id, row.owner, name, PurePosixPath(of.directory), of.has_left)))
+    return tuple(placed)
 
 
 def begin_move(conn: Connection, *, device_id: int, source: PurePosixPath) -> Mapping[int, float | None]:
@@ -79,3 +83,8 @@ def is_without_messages(conn: Connection, *, replica_id: int) -> bool:
 def forget(conn: Connection, *, replica_id: int) -> None:
     """Forget a replica whose directory is gone, with its mailbox."""
     conn.execute(delete(replica).where(replica.c.id == replica_id))
+
+
+_PLACED = REPLICAS.join(account, account.c.id == mailbox.c.account_id).add_columns(
+    account.c.name.label("owner"), mailbox.c.name.label("mailbox_name")
+)

@@ -170,6 +170,7 @@ def _postgres_engine(
         hide_parameters=True,
         connect_args=_postgres_arguments(),
     )
+    event.listen(engine, "connect", _closing_on_refusal(_refuse_other_encoding))
     event.listen(engine, "connect", lambda connection, _: prepare(connection))
     return engine
 
@@ -178,10 +179,20 @@ def _postgres_arguments() -> dict[str, Any]:
     return {
         "application_name": f"syncd {socket.gethostname()}:{os.getpid()}",
         "connect_timeout": 10,
+        "client_encoding": "utf8",  # else even the version is octets where the database is SQL_ASCII
         "keepalives_idle": _KEEPALIVE_S,
         "keepalives_interval": _KEEPALIVE_S // 3,
         "keepalives_count": 3,
     }
+
+
+def _refuse_other_encoding(connection: Any) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise _unusable(
+            f"the database {connection.info.dbname} is encoded as {encoding}, and has to be UTF8: "
+            "make it anew, by createdb --encoding=UTF8 --template=template0"
+        )
 
 
 def _prepare_postgres_writer(connection: Any) -> None:

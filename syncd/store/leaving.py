@@ -99,15 +99,13 @@ def _files_of(
     return {replica_id: frozenset(ids) for replica_id, ids in found.items()}
 
 
-_WITH_LOST = (
-    select(replica.c.mailbox_id)
-    .join(replica_message, replica_message.c.replica_id == replica.c.id)
-    .where(
-        replica.c.device_id == bindparam("of_device"),
-        replica.c.selection == LEAVING,
-        replica_message.c.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
-        replica_message.c.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
-        replica_message.c.message_id.is_not(None),
-    )
-    .distinct()
+_LOST = select(replica_message.c.replica_id).where(
+    replica_message.c.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
+    replica_message.c.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
+    replica_message.c.message_id.is_not(None),
+)
+_WITH_LOST = select(replica.c.mailbox_id).where(
+    replica.c.id.in_(_LOST),
+    replica.c.device_id + 0 == bindparam("of_device"),  # NOTE: else SQLite begins with all replicas of the device
+    replica.c.selection == LEAVING,
 )

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.devices import ReplicaRow, move_server_cursor
-from syncd.store.holds import take_out
+from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import (
@@ -107,8 +107,8 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     return News(tuple(sorted(found, key=_in_order)), upto)
 
 
-def count_server_news(conn: Connection, *, device_id: int) -> int:
-    """Count the messages that servers changed and the replicas of a device have not been planned for."""
+def count_server_news(conn: Connection, replica_ids: Collection[int]) -> int:
+    """Count the messages that servers changed and these replicas have not been planned for."""
     query = (
         select(func.count())
         .select_from(replica)
@@ -117,7 +117,7 @@ def count_server_news(conn: Connection, *, device_id: int) -> int:
             server_message,
             and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.version > replica.c.server_cursor),
         )
-        .where(replica.c.device_id == device_id, mailbox.c.gone_at.is_(None))
+        .where(is_one_of(conn, replica.c.id, replica_ids), mailbox.c.gone_at.is_(None))
     )
     return int(conn.execute(query).scalar_one())
 
@@ -265,13 +265,24 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
 def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
     if not message_ids:
         return
-    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(message_ids))
+    _leave_holds(conn, of, frozenset(message_ids))
     mine = replica_message.c.replica_id == of.id
     conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
     conn.execute(
         delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
         [{"mid": message_id} for message_id in message_ids],
     )
+
+
+def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) -> None:
+    """Take messages out of the holds of deletions by this device, and those that are gone out of everybody's.
+
+    What another device deleted, and what waits there for a person, is no matter of this one.
+    """
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=message_ids, of=(HoldScope.BY_DEVICE, of.device_id))
+    gone = select(server_message.c.id).where(server_message.c.gone_at.is_not(None))
+    gone = gone.where(is_one_of(conn, server_message.c.id, message_ids))
+    take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(conn.execute(gone).scalars()))
 
 
 _SERVER_SIDE = _Side(server_message.c.mailbox_id, server_message.c.version)

@@ -1,7 +1,7 @@
 """Floor 3: a mailbox whose UIDVALIDITY changed: rows keep their identity by finding their message under its new UID."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +52,18 @@ def messages_of(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> Mappi
 
 
 def rebind(
-    conn: Connection, *, mailbox_id: int, cursor: MailboxCursor, bodies: Mapping[int, int], now: float
+    conn: Connection,
+    *,
+    mailbox_id: int,
+    cursor: MailboxCursor,
+    bodies: Mapping[int, int],
+    lacking: Collection[int] = (),
+    now: float,
 ) -> Renumbered:
     """Give the rows of older UIDVALIDITYs the UIDs that their messages have now, in one transaction.
 
     bodies: the body of every row under the new UIDVALIDITY, by row id; the caller has them from a complete listing.
+    lacking: those rows whose body the server does not give; they are there, and stay without.
     Equal messages are counted, not merged: each row takes one, by date and then by UID. A row whose body is
     nowhere is gone; one that was gone, and that a replica still has, is there again if its body is.
     """
@@ -79,7 +86,7 @@ def rebind(
     gone: list[int] = []
     for row in rows:
         if row.uidvalidity == cursor.uidvalidity:
-            if row.id not in bodies and row.gone_at is None:
+            if row.id not in bodies and row.id not in lacking and row.gone_at is None:
                 gone.append(row.id)  # recorded by an attempt that was interrupted, and expunged since
             continue
         same = waiting.get(row.body_id, []) if row.body_id is not None else []

@@ -95,9 +95,12 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
     # NOTE: of these there are often hundreds.
     _add(conn, replica_id, [change.seen for change in changes if isinstance(change, Appeared)], version=version)
     _reflag(conn, {one.file_id: one.seen for one in changes if isinstance(one, Reflagged)}, version=version)
+    _miss(
+        conn, [one.file_id for one in changes if isinstance(one, Vanished) and not one.is_own], version=version, now=now
+    )
     for change in changes:
         match change:
-            case Appeared() | Reflagged():
+            case Appeared() | Reflagged() | Vanished(_, False):
                 continue
             case Edited(file_id, seen):
                 _update(conn, file_id, version=version, state=ReplicaState.EDITED, **_seen_columns(seen))
@@ -110,13 +113,13 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
                 _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen), **facts)
                 if state is ReplicaState.NEW:
                     _drop_upload(conn, file_id)
-            case Vanished(file_id, is_own):
+            case Vanished(file_id):
                 # NOTE: what was on its way when the look began may have arrived since.
-                if is_own and not (_is_message(conn, file_id) or _is_begun(conn, file_id)):
+                if _is_message(conn, file_id) or _is_begun(conn, file_id):
+                    _miss(conn, [file_id], version=version, now=now)
+                else:
                     _drop_upload(conn, file_id)
                     conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
-                else:
-                    _update(conn, file_id, version=version, state=ReplicaState.MISSING, missing_since=now)
             case Lost(file_id):
                 _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
             case _:
@@ -344,6 +347,13 @@ def _drop_upload(conn: Connection, file_id: int) -> None:
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )
+
+
+def _miss(conn: Connection, file_ids: Sequence[int], *, version: int, now: float) -> None:
+    if file_ids:
+        here = is_one_of(conn, replica_message.c.id, file_ids)
+        missing = {"state": ReplicaState.MISSING, "version": version, "missing_since": now}
+        conn.execute(update(replica_message).where(here).values(missing))
 
 
 def _update(conn: Connection, file_id: int, **values: Any) -> None:

@@ -22,6 +22,8 @@ _THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
 def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *, now: float) -> None:
     """Make the files of messages that the server deleted those of their devices; what they have no file of is left."""
+    if not message_ids:
+        return
     columns, base = replica_message.c, base_message.c
     query = (
         select(server_message.c.body_id, server_message.c.flags, base.flags, columns.form, *file_columns())

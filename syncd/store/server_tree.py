@@ -143,6 +143,13 @@ def record_vanished(
     return len(alive)
 
 
+def has_from(conn: Connection, *, mailbox_id: int, uidvalidity: int, uid: int) -> bool:
+    """Tell whether a message of a mailbox is known that has this UID or a higher one."""
+    columns = server_message.c
+    here = and_(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, columns.uid >= uid)
+    return conn.execute(select(columns.id).where(here).limit(1)).first() is not None
+
+
 def has_vanished(conn: Connection, *, mailbox_id: int, since: int) -> bool:
     """Tell whether a message of a mailbox was recorded as gone after this version."""
     return conn.execute(_VANISHED, {"of_mailbox": mailbox_id, "since": since}).first() is not None
@@ -156,6 +163,8 @@ def has_told(conn: Connection, *, mailbox_id: int, since: int) -> bool:
 def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDelta]) -> None:
     """Change single flags of current rows, whatever else changed since they were planned (law 7)."""
     wanted = {delta.message_id: delta for delta in deltas}
+    if not wanted:
+        return
     query = select(server_message.c.id, server_message.c.flags)
     changed: list[dict[str, Any]] = []
     for row in conn.execute(query.where(is_one_of(conn, server_message.c.id, wanted))):

@@ -4,15 +4,17 @@ Theory. The row of the journal stays: by it a file that the device removes after
 move, or as the old version of a draft.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, select, update
 
 from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import UploadState
+from syncd.store.queries import groups, insert_at_once, is_one_of, rows_at_once, update_at_once
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 from syncd.store.uploads import Upload
@@ -36,8 +38,11 @@ def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> froze
     A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
     uploads of which the file is that of its message now.
     """
-    versions: dict[int, int] = {}
-    done = [one.upload for one in settled if _settle(conn, one, versions, now=now)]
+    settled = tuple(settled)
+    wanted = [one for one in settled if one.upload.wanted_id is not None]
+    done = [one.upload for one in wanted if _settle_wanted(conn, one)]
+    for group in groups(one for one in settled if one.upload.wanted_id is None):
+        done += _settle_files(conn, group, now=now)
     for device_id in {upload.device_id for upload in done if upload.device_id is not None}:
         _wake_sources(conn, device_id)
     return frozenset(upload.id for upload in done)
@@ -51,44 +56,81 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     conn.execute(delete(journal).where(journal.c.account_id == account_id, old | lost))
 
 
-def _settle(conn: Connection, one: Settled, versions: dict[int, int], *, now: float) -> bool:
-    """Settle one upload; versions: those that replicas have in this transaction."""
-    upload, file = one.upload, replica_message.c
-    if upload.wanted_id is not None:
-        return _settle_wanted(conn, one)
+class _File(NamedTuple):
+    """A file that is to become that of a message, with what both sides had agreed on if the message was put back."""
+
+    id: int
+    replica_id: int
+    flags: Flags
+    info: str | None
+    state: ReplicaState
+    upload_id: int
+    base_flags: str | None
+
+
+def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -> list[Upload]:
+    """Settle uploads of files, all in a few statements: often there are hundreds."""
     # NOTE: what was not begun may have been rewritten since it was planned; then its row of the journal is another.
-    row = conn.execute(
-        select(file.replica_id, file.flags, file.info, file.state, journal.c.base_flags)
+    files = {file.upload_id: file for file in _files(conn, [one.upload.file_id for one in settled])}
+    others = _files_of(conn, [one.message_id for one in settled])
+    taken: list[tuple[Settled, _File]] = []
+    replaced: list[int] = []
+    for one in settled:
+        file = files.get(one.upload.id)
+        if file is None or file.id != one.upload.file_id:
+            continue
+        old_id, old_state = others.get((file.replica_id, one.message_id), (None, ReplicaState.DELETED))
+        if old_state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
+            continue  # the device has another file of it by now: decide anew
+        replaced += [] if old_id is None else [old_id]
+        others[file.replica_id, one.message_id] = file.id, ReplicaState.PRESENT
+        taken.append((one, file))
+    if taken:
+        conn.execute(delete(replica_message).where(is_one_of(conn, replica_message.c.id, replaced)))
+        _become(conn, taken)
+        _agree(conn, taken)
+        of_taken = is_one_of(conn, journal.c.id, [file.upload_id for _, file in taken])
+        filed = {"kind": UploadState.FILED.value, "error": None, "begun_at": now}
+        conn.execute(update(journal).where(of_taken).values(filed))
+    return [one.upload for one, _ in taken]
+
+
+def _files(conn: Connection, file_ids: Iterable[int | None]) -> Iterator[_File]:
+    file = replica_message.c
+    columns = (file.id, file.replica_id, file.flags, file.info, file.state, journal.c.id, journal.c.base_flags)
+    query = (
+        select(*columns)
         .join(journal, journal.c.replica_message_id == file.id)
-        .where(file.id == upload.file_id, file.message_id.is_(None), journal.c.id == upload.id)
-    ).one_or_none()
-    if row is None:
-        return False
-    here = and_(file.replica_id == row.replica_id, file.message_id == one.message_id)
-    old = conn.execute(select(file.id, file.state).where(here)).one_or_none()
-    if old is not None and old.state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
-        return False  # the device has another file of it by now: decide anew
-    if old is not None:
-        conn.execute(delete(replica_message).where(file.id == old.id))
-    if row.replica_id not in versions:
-        versions[row.replica_id] = raise_replica_version(conn, row.replica_id)
-    version = versions[row.replica_id]
-    values: dict[str, Any] = {"message_id": one.message_id, "version": version}
-    if row.state == ReplicaState.NEW:
-        values["state"] = ReplicaState.PRESENT
-    if one.is_rewritten:
-        values["form"] = BodyForm.OWN
-    if row.state == ReplicaState.EDITED:
-        values["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
-    conn.execute(update(replica_message).where(file.id == upload.file_id).values(values))
-    if row.base_flags is None:
-        _agree(conn, one, row.replica_id, parse_flags(row.flags), has_flags=row.info is not None)
-    else:
-        _agree_as_before(conn, row.replica_id, one.message_id, row.base_flags)
-    conn.execute(
-        update(journal).where(journal.c.id == upload.id).values(kind=UploadState.FILED.value, error=None, begun_at=now)
+        .where(is_one_of(conn, file.id, [id_ for id_ in file_ids if id_ is not None]), file.message_id.is_(None))
     )
-    return True
+    for id_, replica_id, flags, info, state, upload_id, base_flags in rows_at_once(conn, query):
+        yield _File(id_, replica_id, parse_flags(flags), info, ReplicaState(state), upload_id, base_flags)
+
+
+def _files_of(conn: Connection, message_ids: Iterable[int]) -> dict[tuple[int, int], tuple[int | None, ReplicaState]]:
+    """Return the files of messages, and how they are, by replica and message."""
+    file = replica_message.c
+    query = select(file.replica_id, file.message_id, file.id, file.state)
+    rows = rows_at_once(conn, query.where(is_one_of(conn, file.message_id, message_ids)))
+    return {(replica_id, message_id): (id_, ReplicaState(state)) for replica_id, message_id, id_, state in rows}
+
+
+def _become(conn: Connection, taken: Iterable[tuple[Settled, _File]]) -> None:
+    """Let files be those of their messages, under one new version of each replica."""
+    alike: dict[tuple[int, bool, bool, bool], dict[int, int]] = defaultdict(dict)
+    for one, file in taken:
+        is_new, is_edited = file.state is ReplicaState.NEW, file.state is ReplicaState.EDITED
+        alike[file.replica_id, is_new, is_edited, one.is_rewritten][file.id] = one.message_id
+    versions = {replica_id: raise_replica_version(conn, replica_id) for replica_id in {of for of, *_ in alike}}
+    for (replica_id, is_new, is_edited, is_rewritten), message_ids in alike.items():
+        others: dict[str, Any] = {"version": versions[replica_id]}
+        if is_new:
+            others["state"] = ReplicaState.PRESENT
+        if is_rewritten:
+            others["form"] = BodyForm.OWN
+        if is_edited:
+            others["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
+        update_at_once(conn, replica_message, replica_message.c.message_id, message_ids, **others)
 
 
 def _settle_wanted(conn: Connection, one: Settled) -> bool:
@@ -107,39 +149,49 @@ def _settle_wanted(conn: Connection, one: Settled) -> bool:
     return True
 
 
-def _agree(conn: Connection, one: Settled, replica_id: int, flags: Flags, *, has_flags: bool) -> None:
-    """Make a base: what the device had of the source, and without one what both sides say, so that nothing goes.
+def _agree(conn: Connection, taken: Sequence[tuple[Settled, _File]]) -> None:
+    """Make bases: of what was put back what both sides had agreed on before, else what there is to agree on."""
+    columns, message = base_message.c, server_message.c
+    ids = {one.message_id for one, _ in taken}
+    source_ids = {one.source_id for one, _ in taken if one.source_id is not None}
+    bases = rows_at_once(
+        conn,
+        select(columns.replica_id, replica.c.device_id, columns.message_id, columns.flags)
+        .join(replica, replica.c.id == columns.replica_id)
+        .where(is_one_of(conn, columns.message_id, ids | source_ids)),
+    )
+    agreed_by = {(replica_id, message_id) for replica_id, _, message_id, _ in bases}
+    of_device = {(device_id, message_id): parse_flags(flags) for _, device_id, message_id, flags in bases}
+    on_server = {
+        id_: parse_flags(flags)
+        for id_, flags in rows_at_once(conn, select(message.id, message.flags).where(is_one_of(conn, message.id, ids)))
+    }
+    made: list[dict[str, Any]] = []
+    for one, file in taken:
+        place = {"replica_id": file.replica_id, "message_id": one.message_id}
+        if file.base_flags is not None:
+            mine = and_(columns.replica_id == file.replica_id, columns.message_id == one.message_id)
+            conn.execute(delete(base_message).where(mine))
+            made.append({**place, "flags": file.base_flags})
+        elif (file.replica_id, one.message_id) not in agreed_by:
+            known = of_device.get((one.upload.device_id, one.source_id))
+            agreed = _agreed(file, on_server[one.message_id], known, is_copy=one.source_id is not None)
+            made.append({**place, "flags": format_flags(agreed)})
+    insert_at_once(conn, base_message, made)
+
+
+def _agreed(file: _File, on_server: Flags, known: Flags | None, *, is_copy: bool) -> Flags:
+    """Return what the device had of the source, and without one what both sides say, so that nothing goes.
 
     Programs that move or copy a file do not know what its keyword letters mean there, and some drop all flags: what
     they cannot have meant is agreed on as the file has it, so that it becomes what the server has.
     """
-    base = base_message.c
-    mine = and_(base.replica_id == replica_id, base.message_id == one.message_id)
-    if conn.execute(select(base.flags).where(mine)).one_or_none() is not None:
-        return
-    of_source = (
-        select(base.flags)
-        .join(replica, replica.c.id == base.replica_id)
-        .where(base.message_id == one.source_id, replica.c.device_id == one.upload.device_id)
-    )
-    known = conn.execute(of_source).scalar_one_or_none() if one.source_id is not None else None
-    if one.source_id is not None and not has_flags:
-        agreed = flags
-    elif known is not None:
-        agreed = _with_letters(parse_flags(known)) | (flags - _with_letters(flags))
-    else:
-        there = conn.execute(select(server_message.c.flags).where(server_message.c.id == one.message_id)).scalar_one()
-        folded = {flag.lower() for flag in parse_flags(there)}
-        agreed = frozenset(flag for flag in flags if flag.lower() in folded)
-    values = {"replica_id": replica_id, "message_id": one.message_id, "flags": format_flags(agreed)}
-    conn.execute(insert(base_message).values(values))
-
-
-def _agree_as_before(conn: Connection, replica_id: int, message_id: int, flags: str) -> None:
-    """Make a base of what both sides had agreed on before the message went and was put back."""
-    base = base_message.c
-    conn.execute(delete(base_message).where(base.replica_id == replica_id, base.message_id == message_id))
-    conn.execute(insert(base_message).values(replica_id=replica_id, message_id=message_id, flags=flags))
+    if is_copy and file.info is None:
+        return file.flags
+    if known is not None:
+        return _with_letters(known) | (file.flags - _with_letters(file.flags))
+    folded = {flag.lower() for flag in on_server}
+    return frozenset(flag for flag in file.flags if flag.lower() in folded)
 
 
 def _with_letters(flags: Flags) -> Flags:

@@ -1,6 +1,6 @@
 """Floor 3: troubles: messages set aside one by one, with what went wrong and when they are tried again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -113,8 +113,10 @@ def hurry_bodies(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(trouble).where(trouble.c.id.in_(lacking)).values(retry_at=0.0))
 
 
-def resolve(conn: Connection, message_ids: Iterable[int], *, device_id: int | None) -> None:
+def resolve(conn: Connection, message_ids: Collection[int], *, device_id: int | None) -> None:
     """Forget the troubles of messages that went well."""
+    if not message_ids:
+        return
     statement = _resolution(conn.dialect.name, of_server=device_id is None)
     conn.execute(statement, {"ids": message_ids} if device_id is None else {"ids": message_ids, "of_id": device_id})
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from syncd.errors import StoreError
 from syncd.log import log
+from syncd.store.changed_rows import ChangedRows
 from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import UnknownOutcomeError, concerns_everybody, is_lost, is_transient, store_error
 
@@ -64,6 +65,7 @@ class Writer:
         self._closing = threading.Event()
         self.written = 0
         """Another number as soon as a transaction changed a row, whatever became of it."""
+        self.changed_rows = ChangedRows()
         self.commit_times = CommitTimes()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -138,6 +140,7 @@ class Writer:
 
     def _commit_once(self, batch: Sequence[Write]) -> None:
         with self._engine.connect() as connection:
+            self.changed_rows.begin(connection, self.written)
             transaction, changes = connection.begin(), _rows_changed(connection)
             try:
                 for write in batch:
@@ -146,6 +149,7 @@ class Writer:
                 transaction.rollback()
                 raise
             is_changed = changes is None or _rows_changed(connection) != changes
+            self.changed_rows.commit(self.written + 1)
             try:
                 began = time.perf_counter()
                 transaction.commit()

@@ -46,6 +46,8 @@ class Wishes:
     by_replica: defaultdict[ReplicaRow, dict[int, Departure]] = field(default_factory=lambda: defaultdict(dict))
     returning: set[int] = field(default_factory=set)
     """Messages whose deletion lost, or that the server deleted, too: their devices must be told to plan them again."""
+    losing: set[int] = field(default_factory=set)
+    """Devices some of whose deletions lost: if they removed the whole mailbox, they have it again."""
     patient: set[int] = field(default_factory=set)
     """Messages of which an earlier try has marked them as deleted: all of them are asked for together."""
 
@@ -58,8 +60,11 @@ class Wishes:
             self.by_replica[of][server.id] = effect
             if DELETED in server.flags:
                 self.patient.add(server.id)
-        elif isinstance(effect, Deliver | Forget) and server.version <= of.server_cursor:
-            self.returning.add(server.id)
+        elif isinstance(effect, Deliver | Forget):
+            if server.version <= of.server_cursor:
+                self.returning.add(server.id)
+            if isinstance(effect, Deliver):
+                self.losing.add(of.device_id)
 
     @property
     def message_ids(self) -> frozenset[int]:

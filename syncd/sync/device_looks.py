@@ -7,10 +7,11 @@ from syncd.maildir.watch import ChangedFile, Changes
 from syncd.store.devices import ReplicaRow
 from syncd.sync.attachment import Attachment
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
 from syncd.sync.directory_changes import DirectoryChanges
 from syncd.sync.file_effects import path_of
 from syncd.sync.intake import Intake
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.second_look import SecondLook
 from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
@@ -51,9 +52,13 @@ class DeviceLooks:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
         count, all_served = 0, await self._mailboxes.looked_at(device_id)
-        replicas = [one.replica for one in all_served]
+        concerned = all_served
+        if not (changes.is_overflow or changes.mailboxes):
+            named = files.keys() | {str(directory) for directory in changes.keyword_lists}
+            concerned = [one for one in all_served if one.replica.directory in named]
+        replicas = [one.replica for one in concerned]
         listed = await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
-        for served in all_served:
+        for served in concerned:
             if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += await self._observe(

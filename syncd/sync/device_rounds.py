@@ -1,15 +1,16 @@
 """Floor 4: the rounds of one device: whose turn it is, until its replicas have what their servers have.
 
-Theory. The replicas take turns, a round each, so that a large mailbox keeps none of the others waiting. Before each
-turn, what the server moved between mailboxes is moved here as well: otherwise one replica would remove a file and
-another write it again. A replica that nobody has looked at gets its first look, before which nothing else touches it,
-and one whose mailbox stands still is left out. What an account is just in the middle of reading is put off. Of a device
-that may only read, what it changed is news as well: it is undone here, and no account hears of it.
+Theory. The accounts with news take turns, and so do the replicas of each, a round at a time, so that a large mailbox
+keeps none of the others waiting. Before each, what the server moved between its mailboxes is moved here as well:
+otherwise one replica would remove a file and another write it again. A replica that nobody has looked at gets its first
+look, before which nothing else touches it, and one whose mailbox stands still is left out. What an account is just in
+the middle of reading is put off. Of a device that may only read, what it changed is news as well: it is undone here,
+and no account hears of it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -24,9 +25,10 @@ from syncd.store.holds import HoldState
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Attachment
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
 from syncd.sync.first_looks import FirstLooks
 from syncd.sync.intake import Intake
+from syncd.sync.known_mailboxes import Part, Served
 from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
@@ -39,11 +41,19 @@ from syncd.sync.wakes import Wakes
 
 
 @dataclass(slots=True)
-class _Progress:
-    """Count what rounds have planned, of what there was to plan when they began."""
+class _Pass:
+    """What a pass over the mailboxes has done, and has still to do beside what is new.
 
+    due: the mailboxes where something is to be tried again. rounds: how many each had. in_doubt: those of which their
+    account has to say more, with the versions that it had said so far. total: how much there was to plan at first.
+    """
+
+    due: set[int]
+    rounds: Counter[int] = field(default_factory=Counter)
+    in_doubt: dict[int, Mapping[int, int]] = field(default_factory=dict)
+    effects: int = 0
     done: int = 0
-    total: int = 0
+    total: int | None = None
 
 
 _STALE_MAX = 5
@@ -99,7 +109,8 @@ class DeviceRounds:
         self._leavings = Leavings(db, config.path, mailboxes, prover=attachment.prover)
         self._outgrown = Outgrown(db, config, clock=clock)
         self._shifted_files = ShiftedFiles(config.path, files, marker=attachment.marker, prover=attachment.prover)
-        self._shifted_upto: Mapping[int, int] = {}
+        self._shifted_upto: dict[str, Mapping[int, int]] = {}
+        """By account, in which versions of the server trees shifts were looked for."""
         self._stale: Counter[int] = Counter()
         self._are_holds_judged = False
         self.is_put_off = False
@@ -129,50 +140,73 @@ class DeviceRounds:
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self.ensure_replicas(row.id)
         await self.look_first(row)
-        due = await self._due(row)
+        now = _Pass(await self._due(row))
         await self._outgrown.look(row.id)
-        effects, rounds, progress = 0, Counter[int](), _Progress()
-        in_doubt: dict[int, Mapping[int, int]] = {}
         self.is_put_off = self._is_done = False
         while not until():
-            moving = [each for each in await self._mailboxes.looked_at(row.id) if each.mailbox.id not in self._still]
-            staying = [each for each in moving if not each.replica.is_leaving]
-            # NOTE: asked once, for what is seen only after shifts were looked for has shifts that nobody looked for.
-            accounts = {each.account for each in moving if self._wakes.halves.are_seen(each.account, wake=wake)}
-            seen = [each for each in staying if each.account in accounts]
-            # NOTE: where files were found, no move is told from a message that has its file already.
-            told = [each for each in seen if each.mailbox.id not in self._first_looks.found]
-            upto = {each.replica.id: each.replica.mailbox_version for each in told}
-            if shifted := await self._shift(row, told, upto):
-                effects += shifted
-                continue
-            # NOTE: where it is about to be known what became of a message, nothing is planned before more is known.
-            pending = [one for one in moving if in_doubt.get(one.mailbox.id) != upto and self._is_pending(one, due)]
-            waiting = [served for served in pending if served.account in accounts]
-            if pending and not waiting:
-                self.is_put_off = True
+            turns, self.is_put_off = 0, False
+            for account in await self._busy_accounts(row.id, now):
+                # NOTE: asked first, for what is seen only after shifts were looked for has shifts nobody looked for.
+                if not self._wakes.halves.are_seen(account, wake=wake):
+                    self.is_put_off = True
+                elif not until():
+                    turns += await self._take_turn(row, account, now)
+            if not turns:
                 break
-            if not waiting:
-                self._stale.clear()
-                self._still.passed()
-                self._are_holds_judged = True
-                if self._mailboxes.is_giving_up:
-                    await self._leavings.end(row.id)
-                await self._mailboxes.remove_left(row.id, self._still)
-                self._is_done = not (
-                    in_doubt or self._mailboxes.is_giving_up or any(not one.mailbox.is_there for one in moving)
-                )
-                break
-            served = min(waiting, key=lambda one: rounds[one.mailbox.id])
-            rounds[served.mailbox.id] += 1
-            due.discard(served.mailbox.id)
-            with self._still.guard(served.mailbox.id, served.where):
-                progress.total = progress.total or await self._count(row)
-                result = await self._round(row, served, progress, upto)
-                effects += result.effects
-                if result.is_waiting:
-                    in_doubt[served.mailbox.id] = upto  # the account wakes us when it knows more
-        return effects
+        if not (self.is_put_off or until()):
+            await self._conclude(row, now)
+        return now.effects
+
+    async def _busy_accounts(self, device_id: int, now: _Pass) -> Sequence[str]:
+        """Return the accounts that may have something to do, in the order in which their mailboxes are synced."""
+        known = await self._mailboxes.known(device_id)
+        wanted = {*known.of(Part.SERVER_NEWS), *now.due, *known.of_replicas(self._outgrown.due())}
+        if self._config.read_only:
+            wanted.update(known.of(Part.REPLICA_NEWS))
+        served = await self._mailboxes.served_of(device_id, wanted)
+        return tuple(dict.fromkeys(one.account for one in served if self._may_move(one)))
+
+    def _may_move(self, one: Served) -> bool:
+        return one.replica.listed_at is not None and one.mailbox.id not in self._still
+
+    async def _take_turn(self, row: DeviceRow, account: str, now: _Pass) -> bool:
+        """Move what an account's server moved, else run one round of the account; tell whether there was anything."""
+        moving = [one for one in await self._mailboxes.served(row.id, account) if self._may_move(one)]
+        staying = (one for one in moving if not one.replica.is_leaving)
+        # NOTE: where files were found, no move is told from a message that has its file already.
+        told = [one for one in staying if one.mailbox.id not in self._first_looks.found]
+        upto = {one.replica.id: one.replica.mailbox_version for one in told}
+        if shifted := await self._shift(row, account, told, upto):
+            now.effects += shifted
+            return True
+        # NOTE: where it is about to be known what became of a message, nothing is planned before more is known.
+        waiting = [one for one in moving if now.in_doubt.get(one.mailbox.id) != upto and self._is_pending(one, now.due)]
+        if not waiting:
+            return False
+        served = min(waiting, key=lambda one: now.rounds[one.mailbox.id])
+        now.rounds[served.mailbox.id] += 1
+        now.due.discard(served.mailbox.id)
+        with self._still.guard(served.mailbox.id, served.where):
+            if now.total is None:
+                known = await self._mailboxes.known(row.id)
+                behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
+                now.total = await self._db.read(partial(pairs.count_server_news, replica_ids=behind)) if behind else 0
+            result = await self._round(row, served, now, upto)
+            now.effects += result.effects
+            if result.is_waiting:
+                now.in_doubt[served.mailbox.id] = upto  # the account wakes us when it knows more
+        return True
+
+    async def _conclude(self, row: DeviceRow, now: _Pass) -> None:
+        """End a pass that left nothing to do."""
+        self._stale.clear()
+        self._still.passed()
+        self._are_holds_judged = True
+        if self._mailboxes.is_giving_up:
+            await self._leavings.end(row.id)
+        is_any_gone = bool((await self._mailboxes.known(row.id)).of(Part.NOT_THERE))
+        await self._mailboxes.remove_left(row.id, self._still)
+        self._is_done = not (now.in_doubt or self._mailboxes.is_giving_up or is_any_gone)
 
     async def ensure_replicas(self, device_id: int) -> None:
         """Let the directories be those of the mailboxes, and wake the accounts of which some were renamed."""
@@ -206,14 +240,16 @@ class DeviceRounds:
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
         return {*await self._db.read(partial(due_mailboxes, device_id=row.id, now=now, states=states))}
 
-    async def _shift(self, row: DeviceRow, all_served: Sequence[Served], upto: Mapping[int, int]) -> int:
-        """Move the files of messages that the server moved; look for such ones where the server tree changed.
+    async def _shift(self, row: DeviceRow, account: str, all_served: Sequence[Served], upto: Mapping[int, int]) -> int:
+        """Move the files of messages that an account's server moved; look for such ones where its tree changed.
 
         upto: the versions of the server trees, by replica.
         """
-        if upto == self._shifted_upto or not any(served.replica.has_server_news for served in all_served):
+        before = self._shifted_upto.get(account)
+        if upto == before or not any(served.replica.has_server_news for served in all_served):
             return 0
-        may_be_begun, self._shifted_upto = not self._shifted_upto, {}
+        may_be_begun = before is None
+        self._shifted_upto.pop(account, None)
         selection = selection_of(self._config, now=self._clock())
         shifts = ShiftRound(
             self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
@@ -230,18 +266,14 @@ class DeviceRounds:
                 if result.has_device_news:
                     self._wakes.account(batch.target.account).set()
         if not effects:
-            self._shifted_upto = upto
+            self._shifted_upto[account] = upto
         return effects
 
-    async def _count(self, row: DeviceRow) -> int:
-        return await self._db.read(partial(pairs.count_server_news, device_id=row.id))
-
     async def _round(
-        self, row: DeviceRow, served: Served, progress: "_Progress", shifted_upto: Mapping[int, int]
+        self, row: DeviceRow, served: Served, now: _Pass, shifted_upto: Mapping[int, int]
     ) -> ReplicaResult:
-        now = self._clock()
-        self._activity.now(f"delivering {served.where}", now, done=progress.done, total=progress.total)
-        self._activity.pace.begin(now)
+        self._activity.now(f"delivering {served.where}", self._clock(), done=now.done, total=now.total or 0)
+        self._activity.pace.begin(self._clock())
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
         policy = policy_of(
@@ -260,7 +292,7 @@ class DeviceRounds:
         except SyncdError:
             self._wakes.account(served.account).set()  # the device may have changed files before that
             raise
-        progress.done += result.planned
+        now.done += result.planned
         self._activity.pace.add(self._clock(), result.planned)
         self._stale.update(result.stale)
         self._outgrown.note(served.replica.id, tried=policy.outgrown, outside=result.outside)

@@ -4,14 +4,16 @@ Theory (law 2). A directory proves nothing when it is seen, or missed, once: a p
 So a look at the whole root says which directories are those of no mailbox, and which mailboxes have none any more, and
 only what a second look says as well, once nothing else came or went for `settle`, is concluded: a row that names the
 mailbox is committed, and its account does the rest. A mailbox is removed only where nothing at all has the name of its
-directory, or what has it is only around others, the root is proven by its marker, and the account's INBOX is there;
-without its cur/ it is a mailbox that stands still, and so is one that programs rely on. Meanwhile nobody reads or
-writes there. The files of a removed one are missing, which again proves nothing until the second look of files. Where a
-device may only read, a directory that went is made again, and one that came is nobody's. Where nobody has looked since
-the root came from a backup, or the directory was renamed, nothing was deleted: what is missing is made again.
+directory, or what has it is only around others, nothing around it is empty (a disk may be mounted there at other
+times), the root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands
+still, and so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are
+missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
+is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
+directory was renamed, nothing was deleted: what is missing is made again.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,7 +36,8 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 
 Place = tuple[str, MailboxName]
@@ -60,9 +63,13 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none."""
+    """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
+
+    taken: those of the former that have the name of a mailbox whose own directory is elsewhere.
+    """
 
     unlooked: Mapping[Place, str]
+    taken: frozenset[Place]
     gone: frozenset[int]
 
 
@@ -110,7 +117,7 @@ class DirectoryChanges:
         directories = [PurePosixPath(one) for place, one in self._hopeless.items() if place[0] == account]
         return await asyncio.to_thread(self._file_names, directories) if directories else frozenset()
 
-    async def removed(self, device_id: int) -> list[Served]:
+    async def removed(self, device_id: int) -> Sequence[Served]:
         """Return the mailboxes whose directories were removed, if that is concluded and the device has them still."""
         return await self._mailboxes.removed(device_id)
 
@@ -251,7 +258,9 @@ class DirectoryChanges:
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
-        hopeless = {place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT}
+        hopeless = seen.taken.union(
+            place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
+        )
         self._unlooked = {
             place: known.synced.get(place)
             for place in seen.unlooked
@@ -265,16 +274,12 @@ class DirectoryChanges:
         return known
 
     def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
-        names: set[Place] = set()
-        synced: dict[Place, int] = {}
-        delimiters: dict[str, str | None] = {}
-        for account, id_ in self._account_ids.items():
-            rows = accounts.mailboxes(conn, account_id=id_)
-            names |= {(account, row.name) for row in rows if row.is_selectable}
-            synced |= {(account, row.name): row.id for row in rows if row.is_synced}
-            inbox = next((row for row in rows if row.name.is_inbox), None)
-            if inbox is not None:  # which no server is without: before it is known, nothing is
-                delimiters[account] = inbox.delimiter
+        rows = accounts.mailboxes_of(conn, tuple(self._names))
+        listed = [(self._names[row.account_id], row) for row in rows if not row.is_gone]
+        names = {(account, row.name) for account, row in listed if row.is_selectable}
+        synced = {(account, row.name): row.id for account, row in listed if row.is_synced}
+        # NOTE: no server is without an INBOX: before it is known, nothing is.
+        delimiters = {account: row.delimiter for account, row in listed if row.name.is_inbox}
         replicas = devices.replicas(conn, device_id=device_id)
         changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
         return _Known(
@@ -292,7 +297,7 @@ class DirectoryChanges:
             prove(root)
             places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
             gone = {one.mailbox.id for one in known.served if _may_go(one) and self._is_absent(root, one)}
-            gone -= {one.mailbox.id for one in known.served if not _is_anchored(root, one.account, known.served, gone)}
+            gone -= _without_anchor(root, known.served, gone)
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
         unlooked = {
             place: directory
@@ -302,7 +307,10 @@ class DirectoryChanges:
             and directory not in known.looked_at
             and is_selected(place[1], self._config.mailboxes)
         }
-        return _Look(unlooked, frozenset(gone))
+        own = {one.mailbox.id: one.replica.directory for one in known.served if one.replica.directory in places}
+        synced = {place: known.synced[place] for place in unlooked if place in known.synced}
+        taken = frozenset(place for place, id_ in synced.items() if own.get(id_, unlooked[place]) != unlooked[place])
+        return _Look(unlooked, taken, frozenset(gone))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
@@ -349,10 +357,18 @@ def _came_and_went(one: Served) -> bool:
     return not (one.mailbox.is_there or one.mailbox.is_listed)
 
 
-def _is_anchored(root: ReplicaRoot, account: str, served: Iterable[Served], gone: Set[int]) -> bool:
-    """Tell whether the account's INBOX is there, or another of its mailboxes where the device does not take that."""
-    mine = [one for one in served if one.account == account and one.mailbox.id not in gone]
-    anchors = [one for one in mine if one.mailbox.name.is_inbox] or mine
+def _without_anchor(root: ReplicaRoot, served: Iterable[Served], gone: Set[int]) -> frozenset[int]:
+    """Return the mailboxes of accounts whose INBOX is gone as well, or all where a device does not take that."""
+    by_account: defaultdict[str, list[Served]] = defaultdict(list)
+    for one in served:
+        by_account[one.account].append(one)
+    lost = [mine for mine in by_account.values() if any(one.mailbox.id in gone for one in mine)]
+    return frozenset(one.mailbox.id for mine in lost if not _is_anchored(root, mine, gone) for one in mine)
+
+
+def _is_anchored(root: ReplicaRoot, mine: Iterable[Served], gone: Set[int]) -> bool:
+    there = [one for one in mine if one.mailbox.id not in gone]
+    anchors = [one for one in there if one.mailbox.name.is_inbox] or there
     for one in anchors:
         with suppress(FileError), root.mailbox(PurePosixPath(one.replica.directory)):
             return True

@@ -30,7 +30,7 @@ from syncd.store.found_files import FoundFile
 from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.contents import Content, batches, encoded_bodies, read_contents
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import Served
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.sightings import sighting_of
 
 _LISTINGS_MAX = 5

@@ -8,8 +8,9 @@ from syncd.store import found_files
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
 from syncd.sync.first_look import FirstLook, Prove
+from syncd.sync.known_mailboxes import Part, Served
 from syncd.sync.standstill import Standstill
 
 
@@ -39,22 +40,22 @@ class FirstLooks:
 
     async def run(self, device_id: int, still: Standstill) -> frozenset[str]:
         """Look where nobody has looked, match what was found, and return the accounts that hear of it."""
-        left = await self._mailboxes.unsettled(device_id)
-        self.found = left.found
-        if not left.unseen and not left.found:
+        known = await self._mailboxes.known(device_id)
+        self.found = known.found
+        if not known.of(Part.UNSEEN) and not self.found:
             return frozenset()
         accounts: set[str] = set()
-        for served in await self._mailboxes.served(device_id):
-            if served.mailbox.id in left.unseen and served.mailbox.id not in still:
+        for served in await self._mailboxes.served_of(device_id, known.of(Part.UNSEEN)):
+            if served.mailbox.id not in still:
                 self._activity.now(f"comparing {served.where}", self._clock())
                 with still.guard(served.mailbox.id, served.where):
                     self._files.forget(served.replica)
                     await self._look.run(served)
                     await self._files.observe_all(served.replica)
                     accounts.add(served.account)
-        self.found = (await self._mailboxes.unsettled(device_id)).found
-        for served in await self._mailboxes.served(device_id):
-            if served.mailbox.id in self.found and served.replica.listed_at is not None:
+        self.found = (await self._mailboxes.known(device_id)).found
+        for served in await self._mailboxes.served_of(device_id, self.found):
+            if served.replica.listed_at is not None:
                 selection = self._mailboxes.selection_of(served)
                 match = partial(found_files.match, of=served.replica, selection=selection, now=self._clock())
                 if await self._db.write(match):

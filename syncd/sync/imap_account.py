@@ -29,13 +29,14 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity, Link
 from syncd.sync.at_rest import AtRest
+from syncd.sync.connects import Connects
 from syncd.sync.imap_listing import is_as_known
 from syncd.sync.imap_mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap_reading import ImapReading
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
-from syncd.sync.poll_timer import PollTimer
+from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.suspicions import SECOND_LOOK_S
@@ -66,6 +67,7 @@ class ImapAccount:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        connects: Connects,
         encoder: Encoder,
         recent: RecentBodies,
         activity: Activity,
@@ -82,12 +84,13 @@ class ImapAccount:
         self._password = password
         self._wakes = wakes
         self._halves = wakes.halves
+        self._connects = connects
         self._encoder = encoder
         self._recent = recent
         self._activity = activity
         self._clock = clock
         self._limits = limits or Limits()
-        self._timer = PollTimer(config.poll_interval_s, clock=clock)
+        self._timer = PollTimer(config.poll_interval_s, clock=clock, share=share_of(name))
         self._losses = Losses()
         self._failures = MailboxFailures(db, name, self._losses)
         self._reading = ImapReading(
@@ -161,6 +164,7 @@ class ImapAccount:
             self._halves.end(self._name)
 
     async def _connect(self) -> ImapConnection:
+        await self._connects.turn(self._config.host, self._config.port, activity=self._activity, now=self._clock())
         self._activity.now("connecting", self._clock())
         config = self._config
         connection = await ImapConnection.open(endpoint_of(config), self._limits)

@@ -1,8 +1,9 @@
 """Floor 4: files that devices added, appended to, copied or moved into a mailbox of an IMAP server, and seen there.
 
-Theory (law 3). The journal says what is about to be sent, and above which UID it will be. Afterwards the mailbox is
-selected anew and what came is compared with what was sent: only a message that is seen counts, and what a command
-answered is a hint. So the same look serves after an answer that was lost.
+Theory (law 3). The journal says what is about to be sent, and above which UID it will be. Afterwards what came into the
+mailbox is compared with what was sent: only a message that is seen counts, and what a command answered is a hint. So
+the same look serves after an answer that was lost. Round trips are what an upload takes longest for: a mailbox that is
+selected is not selected anew unless what was sent is not seen.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ class ImapArrivals:
         self._clock = clock
 
     async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
-        selected = await self._select(target)
+        selected = await self._selected(target)
         if selected.read_only:
             refusal = RefusedError(_READ_ONLY, reach=Reach.MESSAGE)
             return Brought(refused={one.upload.id: refusal for one in placements})
@@ -83,6 +84,19 @@ class ImapArrivals:
         if not ours:
             return Brought()  # under another UIDVALIDITY: `renumber` has bound it to what it may be
         return await self._seen(target, ours, min(one.uidnext for one in ours), {})
+
+    async def _selected(self, mailbox: MailboxRow) -> SelectResult:
+        """Return what SELECT said of a mailbox if it is selected and nothing was told since, else what it says now.
+
+        NOTE: from its UIDNEXT on a message is looked for, so what the store has of the same octets must be below.
+        """
+        connection, uidvalidity = self._connection, mailbox.cursor.uidvalidity
+        would_be_told = connection.selected == mailbox.wire_name and "IDLE" in connection.capabilities
+        selection = connection.selection if would_be_told and not connection.has_events else None
+        if selection is None or selection.uidnext is None or selection.uidvalidity != uidvalidity:
+            return await self._select(mailbox)
+        ask = partial(server_tree.has_from, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uid=selection.uidnext)
+        return await self._select(mailbox) if await self._db.read(ask) else selection
 
     async def _select(self, mailbox: MailboxRow) -> SelectResult:
         condstore = "CONDSTORE" in self._connection.capabilities
@@ -172,33 +186,53 @@ class ImapArrivals:
     async def _seen(
         self, target: MailboxRow, sent: Sequence[Upload], uidnext: int, hints: Mapping[int, int]
     ) -> Brought:
-        await self._select(target)
-        found_rows = await fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX))
-        rows = {row.uid: row for row in found_rows if row.flags is not None}
+        rows: Mapping[int, FetchRow] = {}
+        found: Mapping[int, Arrival] = {}
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
-        sizes = {one.size_bytes for one in wanted}
-        found = arrivals(wanted, await self._came({uid: row for uid, row in rows.items() if row.size_bytes in sizes}))
+        # NOTE: a selected mailbox shows what was appended to it (RFC 3501 §6.3.11); where it does not, SELECT does.
+        if self._connection.selected == target.wire_name:
+            rows, found = await self._find(wanted, uidnext)
         if len(found) < len(wanted):
-            found = arrivals(wanted, await self._came(rows))
+            await self._select(target)
+            rows, found = await self._find(wanted, uidnext)
         if not found:
             return Brought()
         by_id = {one.id: one for one in sent}
         return Brought(
-            record=partial(_record, mailbox=target, rows=rows, uploads=by_id, found=found),
+            record=partial(_record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
         )
 
-    async def _came(self, rows: Mapping[int, FetchRow]) -> list[Came]:
-        came: list[Came] = []
-        if rows:
-            async with aclosing(self._connection.fetch_headers(UidSet.of(rows))) as headers:
-                async for header in headers:
-                    if isinstance(header, Header):
-                        row, facts = rows[header.uid], facts_of((header.octets,))
-                        came.append(
-                            Came(row.uid, row.size_bytes, facts.header_digest, facts.message_id, row.internaldate)
-                        )
-        return came
+    async def _find(self, wanted: Sequence[Sent], uidnext: int) -> tuple[Mapping[int, FetchRow], Mapping[int, Arrival]]:
+        """Return what the selected mailbox has from a UID on, and what of it is what was sent.
+
+        The headers of what the server named are asked for at once, those of others only as far as they are needed.
+        """
+        listed, named = await asyncio.gather(
+            fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX), is_pipelined=True),
+            self._headers(UidSet.of(one.hint for one in wanted if one.hint is not None)),
+            return_exceptions=True,
+        )
+        if isinstance(listed, BaseException):
+            raise listed
+        if isinstance(named, BaseException):
+            raise named
+        rows = {row.uid: row for row in listed if row.flags is not None}
+        headers, sizes = dict(named), {one.size_bytes for one in wanted}
+        found: Mapping[int, Arrival] = {}
+        for uids in ([uid for uid, row in rows.items() if row.size_bytes in sizes], rows):
+            headers |= await self._headers(UidSet.of(uid for uid in uids if uid not in headers))
+            came = [_came(row, headers[uid]) for uid, row in rows.items() if uid in headers]
+            found = arrivals(wanted, came)
+            if len(found) == len(wanted):
+                break
+        return rows, found
+
+    async def _headers(self, uids: UidSet) -> Mapping[int, bytes]:
+        if not uids:
+            return {}
+        async with aclosing(self._connection.fetch_headers(uids)) as headers:
+            return {header.uid: header.octets async for header in headers if isinstance(header, Header)}
 
 
 @dataclass(slots=True)
@@ -219,11 +253,15 @@ def _record(
     conn: Connection,
     *,
     mailbox: MailboxRow,
+    uidnext: int,
     rows: Mapping[int, FetchRow],
     uploads: Mapping[int, Upload],
     found: Mapping[int, Arrival],
 ) -> Mapping[int, int]:
-    """Write the rows of messages that are there, with the bodies that they have unless they were rewritten."""
+    """Write the rows of messages that are there, with the bodies that they have unless they were rewritten.
+
+    rows: of all that is there from `uidnext` on. Where it is all ours, the next look need not ask for it again.
+    """
     uidvalidity = mailbox.cursor.uidvalidity
     observed = observed_of(rows[arrival.uid] for arrival in found.values())
     server_tree.record_messages(conn, mailbox.id, uidvalidity, observed)
@@ -231,7 +269,14 @@ def _record(
     ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
     same = {ids[one.uid]: uploads[id_].body_id for id_, one in found.items() if not one.is_rewritten}
     server_tree.bind_bodies(conn, mailbox.id, same)
+    if rows.keys() == set(uids):
+        accounts.pass_by(conn, mailbox.id, uidvalidity, uidnext=uidnext, uids=uids)
     return {id_: ids[arrival.uid] for id_, arrival in found.items()}
+
+
+def _came(row: FetchRow, header: bytes) -> Came:
+    facts = facts_of((header,))
+    return Came(row.uid, row.size_bytes, facts.header_digest, facts.message_id, row.internaldate)
 
 
 def _sent(one: Upload, uidnext: int, hint: int | None) -> Sent:

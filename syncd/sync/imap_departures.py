@@ -11,7 +11,7 @@ from functools import partial
 
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
-from syncd.imap.expunges import Expunged, expunge_messages
+from syncd.imap.expunges import Expunged, expunge_at_once, expunge_messages
 from syncd.imap.moves import Moved, move_messages
 from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import FetchRow
@@ -67,10 +67,13 @@ async def depart(
         if is_copying:
             await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
             await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
-    for expunged in await expunge_messages(connection, owed) if owed else ():
-        if expunged.expunged is not Expunged.EXPUNGED:
-            refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
+    await expunge_at_once(connection, owed)
     left = await _left(connection, UidSet.of(by_uid))
+    if owed & left:
+        for expunged in await expunge_messages(connection, owed & left):
+            if expunged.expunged is not Expunged.EXPUNGED:
+                refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
+        left = await _left(connection, left)
     if connection.selection is not selection:
         await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
     for effect in here:

@@ -30,10 +30,10 @@ class RenumberedError(ProtocolError):
     reach = Reach.MAILBOX
 
 
-async def fetch_facts(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
+async def fetch_facts(connection: ImapConnection, uids: UidSet, *, is_pipelined: bool = False) -> list[FetchRow]:
     """Return the rows of messages of the selected mailbox, with size and date."""
     rows: list[FetchRow] = []
-    async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
+    async with aclosing(connection.fetch_rows(uids, items=Items.ALL, is_pipelined=is_pipelined)) as batches:
         async for batch in batches:
             rows += batch.rows
     return rows

@@ -1,7 +1,7 @@
 """Floor 4: what LIST, STATUS and SELECT tell of a mailbox, against what is known of it."""
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.types import ListEntry, SelectResult, StatusRow
+from syncd.imap.types import ListEntry, Resync, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed
 from syncd.store.accounts import MailboxRow
@@ -18,10 +18,13 @@ def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     return Listed(entry.octets, name, entry.delimiter, attributes, is_selected(name, patterns), object_id)
 
 
-async def ask(connection: ImapConnection) -> tuple[ListEntry, ...]:
-    """Return what the server lists, with counts, and let it tell in the same round trip how the selected mailbox is."""
+async def ask(connection: ImapConnection, resync: Resync | None) -> tuple[ListEntry, ...]:
+    """Return what the server lists, with counts, and let it tell in the same round trip how the selected mailbox is.
+
+    resync: of the selected mailbox, so that what changed there is told as well.
+    """
     if "CONDSTORE" in connection.capabilities and connection.selected is not None:
-        return await connection.list_and_select(connection.selected, condstore=True)
+        return await connection.list_and_select(connection.selected, qresync=resync, condstore=True)
     return await connection.list_mailboxes(with_status=True)  # without mod-sequences a SELECT tells too little
 
 

@@ -24,7 +24,7 @@ from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, set_adrift
-from syncd.sync.imap_observed import observed_of
+from syncd.sync.imap_observed import known_cursor, observed_of
 from syncd.sync.suspicions import Suspicions, Verdict
 
 
@@ -46,11 +46,7 @@ class Look:
 
         What seems to be gone and is extraordinary is recorded later, or never (`suspicions`); then the cursor stays.
         """
-        cursor = self.mailbox.cursor
-        known = KnownMailbox(
-            Cursor(cursor.uidvalidity, cursor.uidnext, cursor.highestmodseq, cursor.exists_count),
-            uids=self._known_uids,
-        )
+        known = KnownMailbox(known_cursor(self.mailbox), uids=self._known_uids)
         selected: SelectResult | None = None
         compared: _Compared | None = None
         changes = observe_changes(

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
+from syncd.imap.observe import Cursor
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.uidset import UidSet
-from syncd.store.accounts import MailboxCursor
+from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.server_tree import ObservedMessage
 
 
@@ -18,6 +19,12 @@ def cursor_of(selected: SelectResult, uidvalidity: int, uids: UidSet) -> Mailbox
         permanent_flags=selected.permanent_flags,
         accepts_keywords=selected.accepts_keywords,
     )
+
+
+def known_cursor(mailbox: MailboxRow) -> Cursor:
+    """Return how far a mailbox was read, as looks at it take it."""
+    known = mailbox.cursor
+    return Cursor(known.uidvalidity, known.uidnext, known.highestmodseq, known.exists_count)
 
 
 def observed_of(rows: Iterable[FetchRow]) -> tuple[ObservedMessage, ...]:

@@ -149,7 +149,7 @@ class ImapReading:
         self._activity.now("listing mailboxes", self._clock())
         self.push.has_made_mailboxes = False
         began = self._glanced_at = asyncio.get_running_loop().time()
-        entries = await ask(connection)
+        entries = await ask(connection, self._steps.resync_of(connection, await self.mailboxes.synced()))
         answer = (entries, connection.selected, connection.selection)
         if is_at_rest and answer == self._answer and not connection.has_events:
             await self._successes.record()

@@ -1,10 +1,10 @@
 """Floor 4: a mailbox under a new UIDVALIDITY is read again, and its rows are bound to their messages by content.
 
-Theory. Nothing is concluded until everything is known: all rows and all bodies under the new UIDVALIDITY. Until then
-the new rows have no body, so no replica looks at them, and the old rows keep what devices see. One transaction
-then gives each old row the UID under which its octets are found. What a device changed meanwhile is merged after that.
-A message that is found nowhere may be one that the server lost, so that its removal on devices is held in the same
-transaction; should it come back, it is reclaimed.
+Theory. Nothing is concluded until everything is known: all rows and all bodies under the new UIDVALIDITY, but for those
+that the server says it does not give. Until then the new rows have no body, so no replica looks at them, and the old
+rows keep what devices see. One transaction then gives each old row the UID under which its octets are found. What a
+device changed meanwhile is merged after that. A message that is found nowhere may be one that the server lost, or does
+not give, so that its removal on devices is held in the same transaction; should it come back, it is reclaimed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
-from syncd.imap.bodies import Body, Wanted
+from syncd.imap.bodies import Body, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import list_uids
 from syncd.imap.rows import Items
@@ -52,13 +52,15 @@ async def renumber(
     messages = {uid: row_id for uid, row_id in (await db.read(find)).items() if uid in here.uids}
     if len(messages) != len(here.uids):
         raise _inconclusive()
-    body_ids = await _bodies_of(db, connection, mailbox, messages, spool_directory=spool_directory, clock=clock)
-    if len(body_ids) != len(messages):
+    body_ids, lacking = await _bodies_of(
+        db, connection, mailbox, messages, spool_directory=spool_directory, clock=clock
+    )
+    if len(body_ids) + len(lacking) != len(messages):
         raise _inconclusive()
 
     def bind(conn: Connection) -> renumbering.Renumbered:
         now = clock()
-        done = renumbering.rebind(conn, mailbox_id=mailbox.id, cursor=cursor, bodies=body_ids, now=now)
+        done = renumbering.rebind(conn, mailbox_id=mailbox.id, cursor=cursor, bodies=body_ids, lacking=lacking, now=now)
         holds.hold_lost(conn, mailbox_id=mailbox.id, message_ids=done.lost, now=now)
         return done
 
@@ -81,7 +83,7 @@ async def reclaim_lost(
     alike = {one.uid: one.message_id for one in wanted if one.size_bytes in sizes}
     if not alike:
         return wanted
-    bodies_ = await _bodies_of(db, connection, mailbox, alike, spool_directory=spool_directory, clock=clock)
+    bodies_, _ = await _bodies_of(db, connection, mailbox, alike, spool_directory=spool_directory, clock=clock)
 
     def reclaim(conn: Connection) -> int:
         new = renumbering.reclaim(conn, mailbox_id=mailbox.id, lost=lost, bodies=bodies_)
@@ -114,24 +116,27 @@ async def _bodies_of(
     *,
     spool_directory: Path | None,
     clock: Callable[[], float],
-) -> Mapping[int, int]:
-    """Return the body of each message that the server gives, by row id; the bodies are in the store then.
+) -> tuple[Mapping[int, int], frozenset[int]]:
+    """Return the body of each message, by row id, and the rows whose body the server does not give.
 
-    messages: row ids by UID. What is known by its header is not fetched.
+    The bodies are in the store then. messages: row ids by UID. What is known by its header is not fetched.
     """
     sizes = await db.read(partial(server_tree.sizes_of, message_ids=messages.values()))
     wanted = [WantedBody(row_id, uid, sizes[row_id]) for uid, row_id in messages.items()]
     found = dict(await find_known_bodies(db, connection, mailbox, wanted, is_renumbered=True))
     unknown = [Wanted(one.uid, one.size_bytes) for one in wanted if one.message_id not in found]
+    lacking: set[int] = set()
     fetched = connection.fetch_bodies(unknown, spool=lambda _: FileSpool(spool_directory))
     async with aclosing(fetched) as outcomes:
         async for outcome in outcomes:
-            if not isinstance(outcome, Body) or not isinstance(outcome.content, bytes | FileSpool):
-                continue
-            with await encoded(outcome.content) as body:
-                put = partial(bodies.put_body, encoded=body, now=clock())
-                found[messages[outcome.uid]] = await db.write(put, weight_bytes=body.stored_bytes)
-    return found
+            match outcome:
+                case Body(uid, bytes() | FileSpool() as content):
+                    with await encoded(content) as body:
+                        put = partial(bodies.put_body, encoded=body, now=clock())
+                        found[messages[uid]] = await db.write(put, weight_bytes=body.stored_bytes)
+                case NoBody(uid):
+                    lacking.add(messages[uid])
+    return found, frozenset(lacking)
 
 
 def _inconclusive() -> ProtocolError:

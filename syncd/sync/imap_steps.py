@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Rung
+from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
+from syncd.imap.types import Resync
 from syncd.log import log
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
@@ -21,6 +22,7 @@ from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_mailbox import ImapMailbox
+from syncd.sync.imap_observed import known_cursor
 from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
@@ -106,6 +108,14 @@ class ImapSteps:
                 self._on_change()
             if was_asked:
                 await self._failures.succeeded(fresh, Work.READ)
+
+    def resync_of(self, connection: ImapConnection, synced: Iterable[MailboxRow]) -> Resync | None:
+        """Return with what the selected mailbox is to be selected anew so that it tells what changed, if it can."""
+        for mailbox in synced:
+            if mailbox.is_listed and mailbox.wire_name == connection.selected:
+                ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
+                return resync_of(connection, known_cursor(mailbox), ceiling=ceiling, quirks=self._quirks)
+        return None
 
     async def incomplete(self, synced: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return those of the mailboxes of which bodies may have to be fetched."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,7 @@ from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
 from syncd.log import log
 from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
 from syncd.mail.tree import BodyForm
+from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.files import FileFacts, Renaming
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
@@ -34,9 +36,11 @@ from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
 from syncd.sync.body_batches import FileSpool
 from syncd.sync.bounded import bounded
-from syncd.sync.device_mailboxes import Served
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
+
+T = TypeVar("T")
 
 _SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
@@ -141,6 +145,8 @@ class Intake:
                 await self._ripen(still, settle_s)
             now = asyncio.get_running_loop().time()
             due = [file for file in self._movable(still) if self._due_at(file, settle_s) <= now]
+            if not due:
+                break
             for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
                 taken = await self._take_in(batch, {one.replica.id: one for one in served})
                 accounts |= {one.account for one in served if one.replica.id in taken}
@@ -299,17 +305,21 @@ class Intake:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
 
     def _read_all(self, batch: Sequence[AddedFile], prove: Prove) -> list[_Read | SyncdError]:
-        outcomes: list[_Read | SyncdError] = []
+        """Read files, make them durable together, and take those for read that are as they were then."""
+        outcomes: dict[AddedFile, _Read | SyncdError] = {}
         with ReplicaRoot(self._path) as root:
             prove(root)
             for file in batch:
-                try:
-                    outcomes.append(self._read(root, file))
-                except DeviceAwayError:
-                    raise
-                except SyncdError as error:
-                    outcomes.append(error)
-        return outcomes
+                outcomes[file] = _unless_it_fails(partial(self._read, root, file))
+            read = [one for one in outcomes.values() if isinstance(one, _Read)]
+            # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
+            failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in read]))
+            for one in read:
+                failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
+                if failed is not None:
+                    one.body.close()
+                    outcomes[one.file] = failed
+        return [outcomes[file] for file in batch]
 
     def _read(self, root: ReplicaRoot, file: AddedFile) -> _Read:
         filename = str(FileName(file.name, file.info))
@@ -319,11 +329,6 @@ class Intake:
                 raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
             pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
             body, digest = self._encoded(pieces, found.size_bytes)
-            # NOTE: once it is in the store its file counts as there, so it must not be lost in a power cut.
-            mailbox.sync_file(file.subdir, filename)
-            if mailbox.stat(file.subdir, filename) != found:
-                body.close()
-                raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
         return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
 
     def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
@@ -354,6 +359,27 @@ def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, 
         is_open = facts.digest not in same and facts.message_id in there
         alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
     return same, alike
+
+
+def _unless_it_fails(work: Callable[[], T]) -> T | SyncdError:
+    """Return what reaches one file; that the device went away reaches all of them."""
+    try:
+        return work()
+    except DeviceAwayError:
+        raise
+    except SyncdError as error:
+        return error
+
+
+def _touched(file: AddedFile) -> Touched:
+    return Touched(PurePosixPath(file.directory), file.subdir, str(FileName(file.name, file.info)))
+
+
+def _ensure_as_read(root: ReplicaRoot, read: _Read) -> None:
+    directory, subdir, filename = _touched(read.file)
+    with root.mailbox(directory) as mailbox:
+        if mailbox.stat(subdir, filename or "") != FileFacts(read.seen.size_bytes, read.seen.mtime):
+            raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
 
 
 def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:

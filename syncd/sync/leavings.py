@@ -17,7 +17,8 @@ from syncd.maildir.root import ReplicaRoot
 from syncd.store import leaving
 from syncd.store.database import Database
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes, Served
+from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.thread import to_its_end
 
 

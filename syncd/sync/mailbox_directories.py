@@ -22,6 +22,7 @@ from syncd.store import directories
 from syncd.store.database import Database
 from syncd.store.directories import Place
 from syncd.sync.attachment import Prove
+from syncd.sync.known_mailboxes import KnownMailboxes
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 
@@ -43,23 +44,28 @@ class MailboxDirectories:
         path: Path,
         layout: Layout,
         *,
-        places: Callable[[int], Awaitable[Iterable[Place]]],
+        known: Callable[[int], Awaitable[KnownMailboxes]],
         prover: Callable[[], Awaitable[Prove]],
     ) -> None:
-        """Ask `places` where the replicas of a device are, and before each change `prover` for what proves the root."""
+        """Ask `known` where the replicas of a device are, and before each change `prover` for what proves the root."""
         self._db = db
         self._path = path
         self._layout = layout
-        self._places = places
+        self._known = known
         self._prover = prover
         self._wanted: dict[tuple[str, MailboxName], PurePosixPath | None] = {}
+        self._in_place: int | None = None
+        """Of which places it is known that all are where they are wanted."""
 
     async def follow(self, device_id: int, still: Standstill) -> frozenset[str]:
         """Rename what has another name than its mailbox; return the accounts of which something was renamed."""
         moved: set[str] = set()
         stuck: dict[int, str] = {}
         while True:
-            places = tuple(await self._places(device_id))
+            known = await self._known(device_id)
+            if known.moves == self._in_place:
+                return frozenset(moved)
+            places = tuple(known.places)
             step = next_step({one.replica_id: one.directory for one in places}, self._targets(places, stuck))
             if step is None:
                 break
@@ -71,7 +77,8 @@ class MailboxDirectories:
                 stuck[step.replica_id] = _WHY_NOT[renaming]
             else:
                 moved |= {one.account for one in places if one.replica_id == step.replica_id}
-        self._tell(places, stuck, still)
+        if self._tell(places, stuck, still):
+            self._in_place = known.moves
         return frozenset(moved)
 
     async def remove(self, replica_id: int, directory: PurePosixPath) -> bool:
@@ -120,14 +127,17 @@ class MailboxDirectories:
                 self._wanted[named] = None
         return self._wanted[named]
 
-    def _tell(self, places: Iterable[Place], stuck: Mapping[int, str], still: Standstill) -> None:
-        """Show which directories have another name than their mailbox, and why."""
+    def _tell(self, places: Iterable[Place], stuck: Mapping[int, str], still: Standstill) -> bool:
+        """Show which directories have another name than their mailbox, and why; tell whether none has."""
         still.forget_notes()
+        is_any = False
         for one in places:
             wanted = self._directory_of(one)
             if wanted != one.directory:
                 why = _NO_NAME if wanted is None else stuck.get(one.replica_id, _NAME_TAKEN)
                 still.note(one.mailbox_id, f"{one.account}/{one.name}", why)
+                is_any = True
+        return not is_any
 
     def _is_there(self, step: Step, prove: Prove) -> bool:
         """Tell whether anything has either name; a program may have removed the directory, or renamed it elsewhere."""

@@ -6,7 +6,7 @@ as an old message that a person has just filed on the device, is left there for 
 hands. So is one of which the server has not heard everything yet.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice
 
@@ -57,7 +57,11 @@ class Outgrown:
         now = self._clock()
         selection = selection_of(self._config, now=now)
         is_time = self._looked_at is None or not 0.0 <= now - self._looked_at < _EVERY_S
-        return (selection.is_limited and is_time) or any(map(self.is_due, self._due_at))
+        return (selection.is_limited and is_time) or bool(self.due())
+
+    def due(self) -> Sequence[int]:
+        """Return the replicas of which files are to go now."""
+        return [replica_id for replica_id in self._due_at if self.is_due(replica_id)]
 
     def is_due(self, replica_id: int) -> bool:
         """Tell whether files of a replica are to go now."""

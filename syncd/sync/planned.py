@@ -26,9 +26,9 @@ from syncd.store.report import account_ids
 from syncd.sync.arrivals import arrival_of
 from syncd.sync.arrivals import planned as plan_arrivals
 from syncd.sync.departures import judge_departures
-from syncd.sync.device_mailboxes import Served
 from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.guarding import judge_removals
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
 from syncd.sync.round_news import news_of
 from syncd.sync.served import ServedReplica, due_changes, served_replicas

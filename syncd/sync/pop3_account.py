@@ -28,8 +28,9 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Activity, Link
 from syncd.sync.body_batches import encode_all, encoded_on_thread
+from syncd.sync.connects import Connects
 from syncd.sync.policies import Takers
-from syncd.sync.poll_timer import PollTimer
+from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.pop3_mailboxes import Pop3Mailboxes
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
@@ -60,6 +61,7 @@ class Pop3Account:
         password: Callable[[], Awaitable[str]],
         takers: Takers,
         wakes: Wakes,
+        connects: Connects,
         encoder: Encoder,
         recent: RecentBodies,
         activity: Activity,
@@ -69,7 +71,9 @@ class Pop3Account:
         """Call `password` at each session; `requests` asks for a whole pass."""
         self.mailboxes = Pop3Mailboxes(db, name, account_id=account_id, takers=takers, wakes=wakes, clock=clock)
         self._db = db
+        self._name = name
         self._config = config
+        self._connects = connects
         self._account_id = account_id
         self._password = password
         self._encoder = encoder
@@ -77,7 +81,7 @@ class Pop3Account:
         self._activity = activity
         self._clock = clock
         self._spool_directory = spool_directory
-        self._timer = PollTimer(config.poll_interval_s, clock=clock)
+        self._timer = PollTimer(config.poll_interval_s, clock=clock, share=share_of(name))
         self._poll = asyncio.Event()
         self.requests = Requests(self._poll)
 
@@ -93,7 +97,7 @@ class Pop3Account:
     async def run(self) -> None:
         """Poll the maildrop until cancelled; raises what a session ended with."""
         try:
-            self._timer = timer = PollTimer(self._config.poll_interval_s, clock=self._clock)
+            self._timer = timer = PollTimer(self._config.poll_interval_s, clock=self._clock, share=share_of(self._name))
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()
@@ -130,7 +134,6 @@ class Pop3Account:
         """Run sessions until none of them leaves something that another could take."""
         await self.mailboxes.ensure()
         for _ in range(_SESSIONS_MAX):
-            self._activity.now("draining the maildrop", self._clock())
             waiting = await self._session()
             if not waiting:
                 break
@@ -138,6 +141,8 @@ class Pop3Account:
 
     async def _session(self) -> int:
         """Run one session; return how many messages another one could take."""
+        await self._connects.turn(self._config.host, self._config.port, activity=self._activity, now=self._clock())
+        self._activity.now("draining the maildrop", self._clock())
         connection = await wire.Connection.open(await endpoint_of(self._config), self._limits())
         async with connection:
             await connection.login(self._config.username, await self._password())

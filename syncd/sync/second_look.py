@@ -31,8 +31,8 @@ from syncd.store.database import Database
 from syncd.store.deletions import MissingFile
 from syncd.sync.attachment import Prove
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import Served
 from syncd.sync.directory_changes import DirectoryChanges
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.standstill import Standstill
 from syncd.sync.unsynced_moves import UnsyncedMoves

@@ -64,11 +64,12 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
     ids = account_ids(conn)
     names = devices.device_names(conn)
     known = {(names[row.device_id], row.mailbox_id): row for row in devices.replicas(conn)}
+    taken = {device: config.accounts_of(device).keys() for device in config.devices}
     for account in config.accounts:
         rows = accounts.mailboxes(conn, account_id=ids[account]) if account in ids else ()
         left = accounts.left_mailboxes(conn, account_id=ids[account]) if account in ids else ()
         for device, settings in config.devices.items():
-            is_of_device = account in config.accounts_of(device)
+            is_of_device = account in taken[device]
             for row in rows:
                 replica = known.get((device, row.id))
                 if is_of_device and row.is_synced and is_selected(row.name, settings.mailboxes):
@@ -88,31 +89,33 @@ def leftover(
     conn: Connection, config: Config, *, of_accounts: Collection[str], of_devices: Collection[str], now: float
 ) -> Leftover:
     """Return what these accounts and devices have left to do, as far as the store knows."""
+    takers, wanted = Takers(config), {*of_accounts}
+    mine = {name: id_ for name, id_ in account_ids(conn).items() if name in wanted}
     busy_accounts = {
         name
-        for name in of_accounts
-        if _wants_bodies(conn, config, name, now=now) or _brings(conn, config, name, now=now)
-    }
-    known = account_ids(conn)
-    busy_accounts |= {
-        name for name in of_accounts if name in known and mailboxes_with_changes(conn, account_id=known[name], now=now)
+        for name, id_ in mine.items()
+        if _wants_bodies(conn, takers, name, account_id=id_, now=now)
+        or _brings(conn, takers, name, account_id=id_, now=now)
+        or mailboxes_with_changes(conn, account_id=id_, now=now)
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     writing = {name for name, device in config.devices.items() if not device.read_only}
     busy_devices = {name for name in writing.intersection(of_devices) if name in ids and _takes_in(conn, ids[name])}
     changes = mailbox_changes.mailbox_changes(conn)
     returned = {one.device_id for one in changes if one.state is ChangeState.RETURNED}
+    changed = {one.account_id for one in changes}
     busy_accounts |= {
         name
-        for name in of_accounts
-        if any(one.state is not ChangeState.RETURNED for one, _ in due_changes(conn, config, name, now=now))
+        for name, id_ in mine.items()
+        if id_ in changed
+        and any(one.state is not ChangeState.RETURNED for one, _ in due_changes(conn, config, name, now=now))
     }
     busy_devices |= {name for name in of_devices if ids.get(name) in returned}
     removed = {(one.device_id, one.mailbox_id) for one in changes if one.is_removal}
     positions: list[tuple[str, int, int]] = []
     found = found_files.with_found(conn)
     for served in served_replicas(conn, config):
-        if served.account not in of_accounts or served.device not in of_devices:
+        if served.account not in wanted or served.device not in of_devices:
             continue
         replica = served.replica
         is_removed = (ids.get(served.device), served.mailbox.id) in removed  # no directory for what the server has
@@ -176,11 +179,10 @@ def _is_unsettled(
     return found_files.is_match_due(conn, of, selection=selection, now=now)
 
 
-def _brings(conn: Connection, config: Config, account: str, *, now: float) -> bool:
-    account_id = account_ids(conn).get(account)
-    if account_id is None or not uploads.are_any(conn, account_id=account_id):
+def _brings(conn: Connection, takers: Takers, account: str, *, account_id: int, now: float) -> bool:
+    if not uploads.are_any(conn, account_id=account_id):
         return False
-    of = Takers(config).bringable(conn, account=account, account_id=account_id).of
+    of = takers.bringable(conn, account=account, account_id=account_id).of
     if uploads.is_busy(conn, account_id=account_id, of=of, now=now):
         return True
     left = [row.id for row in accounts.left_mailboxes(conn, account_id=account_id) if row.is_selected]
@@ -192,13 +194,9 @@ def _takes_in(conn: Connection, device_id: int) -> bool:
     return any(file.size_bytes for file in added_files(conn, device_id))
 
 
-def _wants_bodies(conn: Connection, config: Config, account: str, *, now: float) -> bool:
-    account_id = account_ids(conn).get(account)
-    lacking = mailboxes_without_bodies(conn, account_id=account_id) if account_id is not None else frozenset()
-    if account_id is None or not lacking:
-        return False
-    takers = Takers(config)
-    return any(
+def _wants_bodies(conn: Connection, takers: Takers, account: str, *, account_id: int, now: float) -> bool:
+    lacking = mailboxes_without_bodies(conn, account_id=account_id)
+    return bool(lacking) and any(
         wanted_bodies(
             conn,
             mailbox_id=row.id,

@@ -21,7 +21,7 @@ from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, merge, plan
-from syncd.store import carried_changes, deletions, devices, history, pairs, troubles
+from syncd.store import carried_changes, deletions, devices, history, mailbox_removals, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import refused_stores
 from syncd.store.carried_changes import CarriedChange
@@ -182,6 +182,8 @@ async def server_round(
         _tell(conn, mailbox, replicas, stores, now=now, refused=fresh, carried=planned.carried)
         troubles.resolve(conn, settled, device_id=None)
         deletions.touch(conn, mailbox.id, wishes.returning | planned.followed)
+        for device_id in wishes.losing:
+            mailbox_removals.give_back(conn, mailbox_id=mailbox.id, device_id=device_id)
         put_back(conn, mailbox.id, restored, now=now)
         back = {Restore(id_, next(iter(wanted_back[id_].values()))): tuple(wanted_back[id_]) for id_ in restored}
         _tell(conn, mailbox, replicas, back, now=now)

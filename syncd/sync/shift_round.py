@@ -32,8 +32,8 @@ from syncd.store.holds import HoldScope
 from syncd.store.pairs import Settled
 from syncd.store.shifts import Shiftable, ShiftedFile
 from syncd.sync.batch import BATCH_FILES
-from syncd.sync.device_mailboxes import Served
 from syncd.sync.guarding import admit_moves, count_removals
+from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import policy_of
 from syncd.sync.shifted_files import FileOutcome, FileToShift, ShiftedFiles
 from syncd.sync.sides import FileDone

@@ -1,6 +1,7 @@
 """The process that is killed: it enters a house, settles it, and says how many points it passed."""
 
 import asyncio
+import gc
 import json
 import multiprocessing
 from collections import Counter
@@ -16,6 +17,7 @@ from tests.crash.faults import Fault, Faults, Kind
 
 _RUN_S = 60.0
 _ATTEMPTS = 5
+gc.set_threshold(50_000, 20, 50)  # as the daemon has it, and so the children of the fork server
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([__name__])
 

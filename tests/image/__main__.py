@@ -5,10 +5,15 @@ import os
 import sys
 import time
 import tomllib
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.demo.narrator import Narrator
 from tests.demo.waiting import StepFailedError
+from tests.image.compose_story import ComposeStory
 from tests.image.container import image_of
+from tests.image.docker import a_docker, load, need_postgres
 from tests.image.engine import Engine, EngineError, EngineUnavailable, find_engine
 from tests.image.house import build_house
 from tests.image.story import Story
@@ -23,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.image", description="Build the image of syncd, and test it.")
     parser.add_argument("what", choices=("build", "test"))
     parser.add_argument("--built", action="store_true", help="test the images that there are, and build none")
+    parser.add_argument("--only-compose", action="store_true", help="leave out what is tested without compose")
     parser.add_argument("--messages", type=int, default=5_000, help="how many are on the IMAP server")
     options = parser.parse_args()
     narrator = Narrator(())
@@ -32,7 +38,9 @@ def main() -> int:
         for target in () if options.built else ("syncd", "dovecot") if options.what == "test" else ("syncd",):
             _build(engine, narrator, target)
         if options.what == "test":
-            _test(engine, narrator, options.messages)
+            if not options.only_compose:
+                _test(engine, narrator, options.messages)
+            _test_compose(engine, narrator)
     except EngineUnavailable as error:
         narrator.say(f"FAILED: nothing here builds and runs images: {error}")
         return 1
@@ -64,6 +72,27 @@ def _test(engine: Engine, narrator: Narrator, count: int) -> None:
             raise
     narrator.say()
     narrator.say(f"Every step held, in {time.monotonic() - began:.0f} s.")
+
+
+def _test_compose(builder: Engine, narrator: Narrator) -> None:
+    """Play the story of compose.yaml, or say why nobody can; where docker is not the builder it gets the images."""
+    began = time.monotonic()
+    try:
+        with ExitStack() as ends:
+            docker = ends.enter_context(a_docker())
+            root = Path(ends.enter_context(TemporaryDirectory(prefix="syncd-image-test-", dir="/tmp")))
+            root.chmod(0o755)
+            narrator.say()
+            narrator.say(f"By {docker.version()}.")
+            for image in ("syncd", "syncd-dovecot"):
+                load(docker, builder, image)
+            need_postgres(docker, builder)
+            ComposeStory(docker, root, narrator).play()
+    except EngineUnavailable as error:
+        narrator.say(f"Left out: no compose runs here: {error}")
+        return
+    narrator.say()
+    narrator.say(f"Every step by compose held, in {time.monotonic() - began:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.servers.debian import CHECKOUT
 
 STORE = CHECKOUT / ".cache" / "image"
 DEBIAN = "bookworm"
-_DEBIAN_BASE = f"localhost/syncd-base-{DEBIAN}"
+DEBIAN_BASE = f"localhost/syncd-base-{DEBIAN}"
 _DEBIAN_PACKAGES = "ca-certificates python3-venv tini"
 _AUTHORITIES = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
 _ANSWER_S = 20
@@ -48,9 +48,9 @@ class Engine:
             (*self.command, *arguments), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s
         )
 
-    def octets(self, *arguments: str) -> bytes:
+    def octets(self, *arguments: str, timeout_s: float = _COMMAND_S) -> bytes:
         """Return what a command prints; EngineError when it fails."""
-        done = self.attempt(*arguments)
+        done = self.attempt(*arguments, timeout_s=timeout_s)
         if done.returncode != 0:
             raise EngineError(f"{self.name} {' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
         return done.stdout
@@ -64,7 +64,7 @@ class Engine:
         given = dict(bases, VERSION=version)
         if not self.has_bases:
             _need_debian_base(self)
-            given = {"BASE": _DEBIAN_BASE, "DOVECOT_BASE": _DEBIAN_BASE, "PACKAGES": _DEBIAN_PACKAGES} | given
+            given = {"BASE": DEBIAN_BASE, "DOVECOT_BASE": DEBIAN_BASE, "PACKAGES": _DEBIAN_PACKAGES} | given
         tag = "syncd" if target == "syncd" else f"syncd-{target}"
         arguments = [word for name, value in given.items() for word in ("--build-arg", f"{name}={value}")]
         file = CHECKOUT / "deploy" / "docker" / "Dockerfile"
@@ -130,9 +130,9 @@ def _podman() -> Engine:
 
 def _need_debian_base(engine: Engine) -> None:
     """Make the base image unless it is there."""
-    if engine.attempt("image", "exists", _DEBIAN_BASE).returncode == 0:
+    if engine.attempt("image", "exists", DEBIAN_BASE).returncode == 0:
         return
-    print(f"    {_DEBIAN_BASE} is made by debootstrap, once; this takes a minute or two", flush=True)
+    print(f"    {DEBIAN_BASE} is made by debootstrap, once; this takes a minute or two", flush=True)
     root = STORE / "base"
     shutil.rmtree(root, ignore_errors=True)
     try:
@@ -142,6 +142,6 @@ def _need_debian_base(engine: Engine) -> None:
         if made.returncode != 0:
             raise EngineError(f"debootstrap failed: {(made.stdout + made.stderr).strip()[-500:]}")
         with subprocess.Popen(("tar", "-C", str(root), "-c", "."), stdout=subprocess.PIPE) as tar:
-            subprocess.run((*engine.command, "import", "--quiet", "-", _DEBIAN_BASE), stdin=tar.stdout, check=True)
+            subprocess.run((*engine.command, "import", "--quiet", "-", DEBIAN_BASE), stdin=tar.stdout, check=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 STOP_S = 10.0
+_LOOKS_APART_S = (0.01, 0.25)
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -26,7 +27,8 @@ class Daemon:
 
     `config` is the TOML as nested values; store and socket get a place in `directory` unless it names others. The
     commands (`syncd`, `sync`, `status`) work while no daemon runs, too. `through` is a program, with arguments, that
-    runs them instead of Python directly.
+    runs them instead of Python directly. A store of `is_made` is at the head already when the daemon, or a `sync`, is
+    the first to need one.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Daemon:
         *,
         environment: Mapping[str, str] | None = None,
         through: Sequence[str] = (),
+        is_made: bool = False,
     ):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -47,12 +50,14 @@ class Daemon:
         self.log_file = directory / "daemon.log"
         self._environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(directory), **(environment or {})}
         self._through = tuple(through)
+        self._is_made = is_made
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(config)
 
     def configure(self, config: Mapping[str, Any]) -> None:
         """Write another configuration; a running daemon does not mind."""
         whole = {name: dict(table) for name, table in config.items()}
+        self._is_made &= "url" not in whole.get("store", {})
         whole["store"] = {"url": f"sqlite:///{self.store}", **whole.get("store", {})}
         whole["daemon"] = {"socket": str(self.socket), **whole.get("daemon", {})}
         self.config_file.write_text(toml(whole))
@@ -89,6 +94,7 @@ class Daemon:
     def launch(self, *, log: int | None = None) -> None:
         """Start the daemon without waiting for anything; log: a descriptor to write to instead of the log's file."""
         assert self._process is None, "it runs already"
+        self._make_store()
         with self.log_file.open("ab") as file:
             self._process = subprocess.Popen(
                 [*self._through, sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
@@ -137,6 +143,7 @@ class Daemon:
 
     def sync(self, *accounts: str) -> subprocess.CompletedProcess[str]:
         """Run `syncd sync`; AssertionError unless everything was synced."""
+        self._make_store()
         ended = self.syncd("sync", *accounts)
         assert ended.returncode == 0, f"{ended.stdout}{ended.stderr}{self.log()[-3000:]}"
         return ended
@@ -169,6 +176,15 @@ class Daemon:
         finally:
             connection.close()
 
+    def _make_store(self) -> None:
+        if self._is_made:
+            from tests.servers.made_stores import (
+                make_sqlite_store,
+            )  # who makes none need not load what is needed for it
+
+            make_sqlite_store(self.store)
+            self._is_made = False  # one that gets lost is made again by syncd itself
+
     def _answers(self) -> bool:
         try:
             return self.request("GET", "/health")[0] == 200
@@ -192,12 +208,17 @@ class _UnixConnection(HTTPConnection):
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str) -> float:
-    """Return the seconds until `condition` held; AssertionError when it did not in time."""
-    began = time.monotonic()
+    """Return the seconds until `condition` held; AssertionError when it did not in time.
+
+    NOTE: it looks for a fifth of the time at most, lest looking takes the processor from what is waited for.
+    """
+    began = looked = time.monotonic()
     while not condition():
-        if time.monotonic() - began > timeout_s:
+        now = time.monotonic()
+        if now - began > timeout_s:
             raise AssertionError(f"not within {timeout_s:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(min(max(_LOOKS_APART_S[0], 4 * (now - looked)), _LOOKS_APART_S[1]))
+        looked = time.monotonic()
     return time.monotonic() - began
 
 

@@ -106,12 +106,13 @@ class Postgres:
             self._process.wait()
         self._process = None
 
-    def url(self, name: str) -> str:
-        """Make a fresh, empty database of this name and return its URL."""
-        database = sql.Identifier(name)
+    def url(self, name: str, *, template: str = "template0", encoding: str = "UTF8") -> str:
+        """Make a fresh database of this name, empty or as `template` is, and return its URL."""
+        database, model = sql.Identifier(name), sql.Identifier(template)
+        make = sql.SQL("CREATE DATABASE {} ENCODING {} TEMPLATE {}")
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+            connection.execute(make.format(database, sql.Literal(encoding), model))
         return self._url(name)
 
     def _url(self, name: str) -> str:

@@ -13,7 +13,7 @@ from tests.servers.daemon import Daemon
 def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Yield a function that makes a Daemon, not started, of the given accounts, devices and [daemon] keys.
 
-    A device may be a path; its last part is then its name.
+    A device may be a path; its last part is then its name. is_made: False lets the daemon itself make its store.
     """
     with ExitStack() as stack:
 
@@ -23,11 +23,12 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
             through: Sequence[str] = (),
             environment: Mapping[str, str] | None = None,
             hooks: Mapping[str, object] | None = None,
+            is_made: bool = True,
             **daemon_keys: object,
         ) -> Daemon:
             roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
             config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys, "hooks": hooks or {}}
-            daemon = Daemon(tmp_path / "syncd", config, through=through, environment=environment)
+            daemon = Daemon(tmp_path / "syncd", config, through=through, environment=environment, is_made=is_made)
             stack.callback(daemon.discard)
             return daemon
 

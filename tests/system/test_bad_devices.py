@@ -306,7 +306,9 @@ def test_everything_that_is_made_is_private_whatever_the_umask(
     dovecot.deliver(mail_user, "INBOX", letter(2, body_bytes=2_000_000), flags=("$Label",))
     accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
     daemon = make_daemon(
-        accounts, through=("sh", "-c", f'umask {umask}; export PYTHONDONTWRITEBYTECODE=1; exec "$@"', "sh")
+        accounts,
+        through=("sh", "-c", f'umask {umask}; export PYTHONDONTWRITEBYTECODE=1; exec "$@"', "sh"),
+        is_made=False,
     )
     state = daemon.directory / "state"
     daemon.store = state / "syncd.db"

@@ -25,7 +25,7 @@ def test_sync_without_a_daemon_does_everything_and_ends(
     deliver(dovecot, mail_user, 30)
     deliver(dovecot, f"{mail_user}p", 4)
     accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
-    daemon = make_daemon(accounts)
+    daemon = make_daemon(accounts, is_made=False)
 
     first = daemon.sync()
     mark_seen(files(tmp_path / "phone", "work.INBOX")[0])

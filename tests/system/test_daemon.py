@@ -23,7 +23,7 @@ def test_started_daemon_brings_mail_to_every_device_and_reports_it(
     deliver(dovecot, f"{mail_user}p", 3)
     accounts = {"work": imap_account(dovecot, mail_user), "isp": pop3_account(dovecot, f"{mail_user}p")}
 
-    with make_daemon(accounts) as daemon:
+    with make_daemon(accounts, is_made=False) as daemon:
         for device in ("laptop", "phone"):
             wait_until(lambda d=device: len(files(tmp_path / d, "work.INBOX")) == 20, 30, "all mail is delivered")
             wait_until(lambda d=device: len(files(tmp_path / d, "isp.INBOX")) == 3, 30, "POP3 mail is delivered")
@@ -174,7 +174,7 @@ def test_daemon_at_rest_does_nothing(
 
 def test_socket_and_store_are_for_the_owner_only(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:
     """Nobody else can ask the daemon or read the mail, whatever the umask."""
-    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)}, is_made=False)
     before = os.umask(0)
     try:
         daemon.start()

@@ -6,7 +6,7 @@ written, made or locked anywhere, and every wait for others has a deadline.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from syncd.config.load import FIRST, Reading, read
 from syncd.config.model import Config
 from syncd.config.places import SYSTEM_FILE, config_files, existing
-from syncd.config.problems import ConfigError
+from syncd.config.problems import ConfigError, Problem
 from syncd.config.reachable import socket_of
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.doctor import look_at_machine as machine
@@ -61,13 +61,12 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     places = config_files(os.environ)
     file = (path or existing(places) or places[0]).absolute()
     try:
-        reading = read(path)
+        reading = read(path, needs_logins=False)
     except ConfigError as found:
         findings = tuple(_without_config(file, found, ask, _socket(path)))
-        is_usable = not any(one.check == "config" for one in findings)
     else:
         findings = tuple(_with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in))
-        is_usable = True
+    is_usable = not any(one.check == "config" and one.level is Level.ERROR for one in findings)
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
 
 
@@ -77,6 +76,14 @@ def _socket(path: Path | None) -> Path | None:
         return socket_of(path)
     except ConfigError:
         return None
+
+
+def is_used_by_daemon(reading: Reading, *, ask: Ask) -> bool:
+    """Tell whether a running daemon has found this configuration, as it is now, to be usable."""
+    look = Looker(user_of(reading.config))
+    daemon = _daemon(look, ask, reading.config.daemon.socket, None)
+    file = reading.path.absolute()
+    return daemon_can_use(daemon, str(file), edited_at=_edited_at(file))
 
 
 def probe(reading: Reading) -> Diagnosis:
@@ -97,7 +104,13 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
         yield from judge_socket(daemon.socket, daemon.socket_directory, user)
         yield from judge_daemon(daemon, config=str(file), version=version)
     can_daemon = daemon is not None and daemon_can_use(daemon, str(file), edited_at=_edited_at(file))
-    for problem in found.problems:
+    yield from _problems(found.problems, look, file, can_daemon=can_daemon)
+    yield from judge_clock(machine.clock(None))
+    yield from _around(look, file, ())
+
+
+def _problems(problems: Iterable[Problem], look: Looker, file: Path, *, can_daemon: bool) -> Iterator[Finding]:
+    for problem in problems:
         where, what = problem.where or str(file), f"{problem.key}: {problem.text}" if problem.key else problem.text
         if can_daemon:
             text = f"{what}; the daemon can use it, having credentials or variables that are not here"
@@ -105,8 +118,6 @@ def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | Non
         else:
             remedy = FIRST if look.place(file).kind is Kind.MISSING else _CORRECT
             yield error("config", where, what.removesuffix(f": {FIRST}"), remedy)
-    yield from judge_clock(machine.clock(None))
-    yield from _around(look, file, ())
 
 
 def _daemon_user(config: Config | None, file: Path) -> tuple[User, Looker]:
@@ -136,6 +147,8 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
     yield from judge_user(user)
     yield from judge_software(machine.software(version), needs_postgres=config.store.sqlite_path is None)
     yield from _config(reading)
+    can_daemon = daemon_can_use(daemon, str(file), edited_at=_edited_at(file))
+    yield from _problems(reading.without_login, look, file, can_daemon=can_daemon)
     if user.is_us or user.is_root:  # others see too little to say anything of it
         yield from _files(config, file, look, user, daemon)
         of_devices = {device.name: tuple(judge_device(device, user)) for device in devices}
@@ -182,6 +195,8 @@ def _config(reading: Reading) -> Iterator[Finding]:
         # NOTE: what is of the file and of no key is that others can read the passwords in it.
         remedy = _CORRECT if one.key else f"chmod 600 {quote(one.where)}"
         yield warning("config_doubtful", one.where, what, remedy)
+    if reading.without_login:
+        return
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     yield ok("config", str(reading.path), f"it can be used, and has {accounts:,} accounts and {devices:,} devices")
 

@@ -83,8 +83,9 @@ class _Visit:
         )
 
     async def make(self, *, logs_in: bool) -> None:
-        """See as much as the server shows."""
+        """See as much as the server shows; who has no password for it logs in nowhere."""
         account = self._account
+        logs_in = logs_in and account.can_log_in
         try:
             if isinstance(account, ImapConfig):
                 await self._imap(account, logs_in=logs_in)

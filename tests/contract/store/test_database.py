@@ -10,6 +10,7 @@ from sqlalchemy import text
 from syncd.errors import StoreBusyError, StoreError
 from syncd.store.database import Database
 from tests.contract.store.rows import add, names
+from tests.servers.postgres import Postgres
 
 
 async def test_readers_cannot_write(database: Database) -> None:
@@ -126,3 +127,11 @@ def test_looking_at_no_store_makes_none(tmp_path: Path, postgres_url: str) -> No
     assert list(tmp_path.iterdir()) == []
     with Database.open(postgres_url, auto_migrate=True) as database:
         assert database.read_now(lambda conn: conn.execute(text("SELECT count(*) FROM account")).scalar()) == 0
+
+
+def test_database_that_cannot_hold_every_text_is_refused_in_plain_words(postgres: Postgres) -> None:
+    """A cluster that was made without a locale has databases in SQL_ASCII."""
+    url = postgres.url("syncd_test_ascii", encoding="SQL_ASCII")
+
+    with pytest.raises(StoreError, match=r"encoded as SQL_ASCII, and has to be UTF8: .*createdb --encoding=UTF8"):
+        Database.open(url, auto_migrate=True)

@@ -1,5 +1,7 @@
 """Rows that find their messages under a new UIDVALIDITY, on both databases."""
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,6 +45,19 @@ def test_rows_keep_their_identity_and_take_uid_flags_and_modseq(store: Database)
     assert all(rows[id_].version > 1 for id_ in (kept, lost, fresh))
     assert store.read_now(lambda conn: conn.execute(select(trouble)).all()) == []
     assert store.read_now(lambda conn: messages_of(conn, mailbox_id=1, uidvalidity=NEW)) == {11: kept, 12: fresh}
+
+
+def test_row_whose_body_the_server_does_not_give_stays_without(store: Database) -> None:
+    """It is there, and its body may come later."""
+    kept = _add(store, OLD, 1, body_id=1)
+    again, ungiven = _add(store, NEW, 11), _add(store, NEW, 12)
+
+    done = _rebind(store, {again: 1}, lacking={ungiven})
+
+    assert done == Renumbered(found=1, new=0)
+    rows = _rows(store)
+    assert {id_ for id_, row in rows.items() if row.gone_at is None} == {kept, ungiven}
+    assert (rows[ungiven].uid, rows[ungiven].body_id) == (12, None)
 
 
 def test_equal_messages_are_paired_by_date_first(store: Database) -> None:
@@ -159,8 +174,9 @@ def _row(conn: Connection, table: Table, **values: Any) -> int:
     return int(conn.execute(insert(table).values(**values).returning(table.c.id)).scalar_one())
 
 
-def _rebind(store: Database, bodies: dict[int, int]) -> Renumbered:
-    return store.write_now(lambda conn: rebind(conn, mailbox_id=1, cursor=CURSOR, bodies=bodies, now=NOW))
+def _rebind(store: Database, bodies: dict[int, int], *, lacking: Collection[int] = ()) -> Renumbered:
+    bind = partial(rebind, mailbox_id=1, cursor=CURSOR, bodies=bodies, lacking=lacking, now=NOW)
+    return store.write_now(bind)
 
 
 def _rows(store: Database) -> dict[int, Any]:

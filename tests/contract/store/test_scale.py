@@ -118,7 +118,7 @@ def test_plan_of_fifty_thousand_effects_is_shown_from_its_beginning(tmp_path: Pa
 
         assert (len(plan.effects), plan.is_whole) == (2000, False)
         assert peak < 12 * MB
-        assert large.db.read_now(partial(pairs.count_server_news, device_id=large.of.device_id)) == EFFECTS
+        assert large.db.read_now(partial(pairs.count_server_news, replica_ids=[large.of.id])) == EFFECTS
 
 
 def test_fifty_thousand_changes_of_a_device_are_stored_a_thousand_at_a_time(tmp_path: Path) -> None:

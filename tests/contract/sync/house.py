@@ -6,10 +6,9 @@ fails is run again when somebody asks, or a moment later.
 """
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -25,9 +24,9 @@ from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
-from syncd.store.owner import make_private_directory, make_private_file
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
+from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.imap_account import ImapAccount
 from syncd.sync.planned import planned
@@ -39,6 +38,7 @@ from syncd.sync.served import leftover
 from syncd.sync.wakes import Wakes
 from tests.contract.sync.replica import Replica
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
+from tests.servers.made_stores import make_sqlite_store
 
 _SETTLE_S = 60.0
 _HOLDS_S = 30.0
@@ -70,21 +70,9 @@ def pop3(server: Dovecot, user: str, *, port: int | None = None, **more: Any) ->
     return {"type": "pop3", "username": user, "password": PASSWORD, **where, **more}
 
 
-@cache
-def _new_store() -> bytes:
-    """Return the file of a store in which nothing is, for to migrate one each time takes longer than many a test."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "syncd.db"
-        Database.open(f"{SQLITE}{path}", auto_migrate=True).close()
-        return path.read_bytes()
-
-
 def _opened(url: str) -> Database:
-    path = Path(url.removeprefix(SQLITE))
-    if url.startswith(SQLITE) and not path.exists():
-        make_private_directory(path.parent)
-        make_private_file(path)
-        path.write_bytes(_new_store())
+    if url.startswith(SQLITE):
+        make_sqlite_store(Path(url.removeprefix(SQLITE)))
     return Database.open(url, auto_migrate=True)
 
 
@@ -134,7 +122,7 @@ class House:
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
-        recent, self.encoder = RecentBodies(), Encoder()
+        connects, recent, self.encoder = Connects(), RecentBodies(), Encoder()
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
         for name, account in self.config.accounts.items():
@@ -149,6 +137,7 @@ class House:
                 )
             self.accounts[name] = make(
                 account_id=ids[name],
+                connects=connects,
                 encoder=self.encoder,
                 recent=recent,
                 password=_password,

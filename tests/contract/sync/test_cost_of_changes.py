@@ -1,5 +1,6 @@
 """What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,18 @@ from sqlalchemy import Connection, event
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
 from tests.servers.dovecot import Dovecot
 
 FEW, MANY = 60, 1060
 _AT_ONCE = 100
+_COMMAND = re.compile(rb"[A-P]{4}\d+ (?:UID )?([A-Z]+)\b")
+_ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
 _FOR_EACH = 80
 """What the guard counts, a search of the server's is compared with, and shifts are looked for in takes some sixty."""
+
+SMALL, LARGE = 2, 62
+_FOR_EACH_MAILBOX = 30
 
 
 async def test_push_of_a_few_changes_reads_no_rows_of_other_messages(
@@ -29,6 +36,68 @@ async def test_push_of_a_few_changes_reads_no_rows_of_other_messages(
     costs = {count: await _cost_of_push(tmp_path / str(count), server, count) for count in (FEW, MANY)}
 
     assert costs[MANY] - costs[FEW] < (MANY - FEW) * _FOR_EACH, costs
+
+
+async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider) -> None:
+    """Flags, new messages and deletions cost as many round trips as there are answers that something rests on."""
+    user.receive(*(f"m{number}" for number in range(20)))
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port, delete="expunge")
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            with _flights(tap) as pushed:
+                _change(house, 0)
+                await house.settle()
+            flagged, gone, *_ = (key for key in user.flags() if key.startswith("m"))
+            with _flights(tap) as pulled:
+                user.store(flagged, r"+FLAGS (\Flagged)")
+                user.receive("late")
+                user.expunge(gone)
+                await house.settle()
+            keys = house.replica("laptop").keys()
+
+    # NOTE: a file is read only once it stayed as it is for a moment, so that flags go alone.
+    assert pushed == [
+        ["STORE"],
+        ["APPEND"],
+        ["FETCH", "FETCH"],  # what came, and the headers of what the server says that it took
+        ["FETCH"],  # nobody changed what is to be deleted
+        ["STORE", "EXPUNGE"],
+        ["SEARCH"],  # it is gone
+    ]
+    assert pulled == [["SEARCH", "FETCH"], ["FETCH"]]
+    assert "late" in keys
+
+
+async def test_arrival_reads_no_rows_of_other_mailboxes(tmp_path: Path, make_dovecot: Any, mail_user: str) -> None:
+    """What a new message costs a device does not follow how many mailboxes of other accounts it has.
+
+    In instructions of the database; a row that is read takes ten or more, and a pass reads several times.
+    """
+    server: Dovecot = make_dovecot()
+    costs = {count: await _cost_of_arrival(tmp_path / str(count), server, count) for count in (SMALL, LARGE)}
+
+    assert costs[LARGE] - costs[SMALL] < (LARGE - SMALL) * _FOR_EACH_MAILBOX, costs
+
+
+async def _cost_of_arrival(directory: Path, server: Dovecot, count: int) -> int:
+    """Return what the cheapest of some arrivals costs, beside an account with so many mailboxes."""
+    user, other = Provider(server, f"busy{count}"), Provider(server, f"idle{count}")
+    user.receive("m0")
+    with server.imap(other.user) as client:
+        for number in range(count):
+            client.create(f"x{number}")
+    accounts = {"work": imap(server, user.user), "other": imap(server, other.user)}
+    async with House(directory, accounts=accounts) as house:
+        await house.settle()
+        wake, new = house.wakes.device("laptop"), house.replica("laptop").directory / "new"
+        costs: list[int] = []
+        for number in range(1, 4):
+            with _counted(house) as steps:
+                user.receive(f"m{number}")
+                await house.until(lambda number=number: len(list(new.iterdir())) == number + 1 and wake.since is None)
+                costs.append(steps[0])
+    return min(costs)
 
 
 async def _cost_of_push(directory: Path, server: Dovecot, count: int) -> int:
@@ -81,3 +150,30 @@ def _counted(house: House) -> Iterator[list[int]]:
     finally:
         for engine in engines:
             event.remove(engine, "begin", begin)
+
+
+@contextmanager
+def _flights(tap: Tap) -> Iterator[list[list[str]]]:
+    """Gather which commands a client sends without waiting for an answer, apart from those that ask what is new."""
+    flights: list[list[str]] = []
+    is_answered = True
+
+    async def sent(line: bytes) -> None:
+        nonlocal is_answered
+        verb = _COMMAND.match(line)
+        if verb is not None:
+            if is_answered:
+                flights.append([])
+            flights[-1].append(verb[1].decode())
+            is_answered = False
+
+    def heard(line: bytes) -> bytes:
+        nonlocal is_answered
+        is_answered |= _ANSWER.match(line) is not None
+        return line
+
+    tap.before_line, tap.says = sent, heard
+    yield flights
+    tap.before_line = tap.says = None
+    asking = {"LIST", "SELECT", "IDLE"}
+    flights[:] = [kept for flight in flights if (kept := [verb for verb in flight if verb not in asking])]

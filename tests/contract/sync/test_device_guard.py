@@ -9,7 +9,8 @@ from sqlalchemy import select
 from syncd.store import holds
 from syncd.store.holds import Hold, HoldScope, HoldState
 from syncd.store.schema import history
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, Table, imap
+from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
 
@@ -44,6 +45,32 @@ async def test_emptied_replica_is_held_and_released(tmp_path: Path, user: Provid
         assert len(user.flags("Trash")) == 30
         assert [one.keys() for one in house.replicas()] == [["new"]] * 2
         assert await _holds(house) == ()
+
+
+async def test_hold_outlasts_that_another_device_gives_the_mailbox_up(tmp_path: Path, user: Provider) -> None:
+    """Nobody released it, so nothing of it goes, however long that lasts and whatever comes meanwhile."""
+    user.receive("i")
+    user.receive("a", "b", "c", mailbox="Lists")
+    user.receive("d", "e", mailbox="Other")
+    async with _house(tmp_path, user) as house:
+        await house.settle()
+        for mailbox in ("Lists", "Other"):
+            _empty(house.replica("phone", mailbox))
+        await house.settle()
+        held = await _holds(house)
+        assert len(held) == 2
+
+    house = _house(tmp_path, user, laptop={"mailboxes": ["*", "!Lists"]})
+    async with house:
+        await house.settle()
+        house.shift_s = WINDOW_S * 2
+        new = house.replica("phone", "Lists").directory / "cur" / "1700000000.1.phone:2,S"
+        new.write_bytes(letter("new"))
+        await house.settle()
+
+        assert await _holds(house) == held
+        assert sorted(user.flags("Lists")) == ["a", "b", "c", "new"]
+        assert user.flags("Trash") == {}
 
 
 async def test_hold_dissolves_when_the_files_are_put_back(tmp_path: Path, user: Provider) -> None:
@@ -146,9 +173,12 @@ async def test_server_that_deletes_what_is_held_ends_the_hold(tmp_path: Path, us
         assert len(hold.effects) == 6
 
 
-def _house(directory: Path, user: Provider, **more: object) -> House:
+def _house(directory: Path, user: Provider, *, laptop: Table | None = None, **more: object) -> House:
     account = imap(user.server, user.user, **more)
-    return House(directory, accounts={"work": account}, devices={name: {"settle": "20ms"} for name in DEVICES})
+    devices = {name: {"settle": "20ms"} for name in DEVICES}
+    return House(
+        directory, accounts={"work": account}, devices=devices | {"laptop": devices["laptop"] | (laptop or {})}
+    )
 
 
 def _keys(count: int) -> tuple[str, ...]:

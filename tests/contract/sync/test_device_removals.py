@@ -135,6 +135,23 @@ async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Pat
         assert sorted(user.flags("Trash")) == ["b"]
 
 
+async def test_removed_mailbox_comes_back_when_somebody_flagged_a_message(tmp_path: Path, user: Provider) -> None:
+    """A flag is stronger than a deletion, and the message needs a mailbox; the rest of it goes."""
+    user.receive("a", "b", mailbox="Lists")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    _remove(house, "laptop", "Lists")
+    user.store("a", "+FLAGS (\\Flagged)", mailbox="Lists")
+    async with house:
+        await house.until(lambda: house.replica("laptop", "Lists").keys() == ["a"])
+        await house.settle()
+
+        assert user.flags("Lists") == {"a": {"\\Flagged"}}
+        assert sorted(user.flags("Trash")) == ["b"]
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
 async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: Provider) -> None:
     """Also between the server's word that the mailbox is empty and its deletion."""
     user.receive("x", mailbox="Lists")
@@ -232,6 +249,32 @@ async def test_removed_mailbox_with_others_inside_is_emptied(tmp_path: Path, use
         assert sorted(user.flags("Other")) == ["d"]
         rows = await house.rows(select(schema.device.c.error).where(schema.device.c.name == "laptop"))
         assert [(row.error or "").partition(":")[0] for row in rows] == ["work/Other"]
+
+
+@pytest.mark.parametrize("around", ["mailbox", "directory"])
+async def test_disk_that_is_mounted_in_a_replica_may_be_away(tmp_path: Path, user: Provider, around: str) -> None:
+    """Where only an empty directory is left, nothing that was inside counts as removed; and it may be back."""
+    user.receive("i")
+    user.receive("x", "y", mailbox="Old/2024")
+    if around == "mailbox":
+        user.receive("o", mailbox="Old")
+    account = imap(user.server, user.user)
+    house = House(tmp_path, accounts={"work": account}, devices={"laptop": {"settle": "20ms", "layout": "fs"}})
+    async with house:
+        await house.settle()
+        mounted = house.replica("laptop", "Old").directory
+        mounted.rename(tmp_path / "away")
+        mounted.mkdir()
+        for _ in range(3):
+            await house.ask()
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+        assert sorted(user.flags("Old/2024")) == ["x", "y"]
+
+        mounted.rmdir()
+        (tmp_path / "away").rename(mounted)
+        house.replica("laptop", "Old/2024").find("x").path.unlink()
+        await house.settle()
+        assert (sorted(user.flags("Old/2024")), sorted(user.flags("Trash"))) == (["y"], ["x"])
 
 
 async def test_what_is_no_removal(tmp_path: Path, user: Provider) -> None:

@@ -1,6 +1,7 @@
 """A mailbox under a new UIDVALIDITY: devices keep their files, and only what really changed is done."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from syncd.mail.uidset import UidSet
 from syncd.store import holds, schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import ODD, key_of, letter
@@ -17,6 +19,7 @@ from tests.contract.sync.tap import Hook, Tap
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
 BOX = "Papers"
+BODIES = re.compile(rb"UID FETCH ([\d:,]+) \(UID BODY\.PEEK\[\]\)")
 KEYS = tuple(f"m{number}" for number in range(12))
 
 
@@ -74,6 +77,31 @@ async def test_flags_of_both_sides_merge(tmp_path: Path, provider: Provider) -> 
         wanted = {"a": {SEEN, ANSWERED, FLAGGED}, "b": {SEEN, ANSWERED}}
         assert house.replica("laptop", BOX).flags() == wanted
         assert provider.flags(BOX) == wanted
+
+
+async def test_message_that_the_server_does_not_give_holds_up_nothing(tmp_path: Path, user: Provider) -> None:
+    """Some servers have such; all others are recognized, what comes comes, and it is there once it is given."""
+    user.receive("a", "b", mailbox=BOX)
+    async with Tap(user.server.imap_port) as tap:
+        house = _house(tmp_path, user, port=tap.port)
+        async with house:
+            await house.settle()
+            names = _names(house.replica("laptop", BOX))
+
+        _make_again(user, ["b", "a", "ungiven"])
+        tap.refuses = lambda line: (asked := BODIES.search(line)) is not None and 3 in UidSet.parse(asked[1].decode())
+        async with house:
+            await house.ask()
+            user.receive("new", mailbox=BOX)
+            await house.ask()
+            await house.until(lambda: house.replica("laptop", BOX).keys() == ["a", "b", "new"])
+            assert {key: name for key, name in _names(house.replica("laptop", BOX)).items() if key != "new"} == names
+
+            tap.refuses = lambda _: False
+            house.shift_s = 7200.0
+            await house.ask()
+            await house.until(lambda: house.replica("laptop", BOX).keys() == ["a", "b", "new", "ungiven"])
+            assert await house.db.read(holds.holds) == ()
 
 
 @pytest.mark.parametrize("left", [1, 2, 3, 4])

@@ -59,6 +59,27 @@ async def test_renamed_mailbox_keeps_its_files_and_those_inside_go_along(tmp_pat
             assert provider.flags("Trash/Job")["b"] == {FLAGGED}
 
 
+async def test_directory_that_has_the_new_name_already_keeps_nothing_else_back(tmp_path: Path, user: Provider) -> None:
+    """The mailbox keeps its old directory, which is shown; what is deleted in others is deleted."""
+    user.receive("i", "j")
+    user.receive("a", mailbox="Work")
+    house = House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices={"laptop": {"settle": "20ms"}})
+    async with house:
+        await house.settle()
+    other = house.replica("laptop", "Job").directory
+    for subdir in ("tmp", "new", "cur"):
+        (other / subdir).mkdir(parents=True)
+    (other / "cur" / "1700000000.1.laptop:2,S").write_bytes(letter("own"))
+    _rename(user, "Work", "Job")
+    async with house:
+        await house.ask()
+        house.replica("laptop").find("i").path.unlink()
+        await house.until(lambda: sorted(user.flags("Trash")) == ["i"])
+
+        assert (user.flags("Job"), sorted(user.flags())) == ({"a": set()}, ["j"])
+        assert house.replica("laptop", "Work").keys() == ["a"]
+
+
 async def test_renamed_mailbox_is_known_by_its_id_whatever_is_left_in_it(tmp_path: Path, user: Provider) -> None:
     """By MAILBOXID (RFC 8474), where too few of its messages are left to prove it, and another one has its name."""
     user.receive(*"abcdef", mailbox="Work")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from syncd.errors import FileError, Reach, Temper
 from syncd.maildir.failures import failure
@@ -148,6 +148,23 @@ async def test_asking_tries_again_what_was_given_up(tmp_path: Path, user: Provid
         await house.db.write(give_up)
         await house.ask("laptop")
         assert await trouble_count(house) == 0
+
+
+async def test_body_that_is_damaged_in_the_store_holds_up_no_other(tmp_path: Path, user: Provider) -> None:
+    """It is shown, and neither delivered nor the reason why the rest of its mailbox is not."""
+    user.receive("a", "b", "c")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        chunk = schema.body_chunk
+        damage = update(chunk).where(chunk.c.body_id == 1).values(octets=b"other")
+        await house.db.write(lambda conn: conn.execute(damage) and None)
+    async with house_of(tmp_path, user, "phone") as house:  # which cannot link the file of the other
+        await house.until(lambda: len(house.replica("phone").keys()) == 2)
+        await house.settle()
+
+        assert len(house.replica("phone").keys()) == 2
+        (trouble,) = await house.rows(select(schema.trouble.c.error))
+        assert "damaged in the store" in trouble.error
 
 
 async def test_message_that_is_always_forestalled_holds_up_nothing(tmp_path: Path, user: Provider) -> None:

@@ -204,3 +204,24 @@ def test_address_that_is_none_is_an_error_of_its_key(tmp_path: Path, listen: str
     (report,) = problems(tmp_path, f'[daemon]\nlisten = "{listen}"')
 
     assert report.startswith("syncd.toml:2: daemon.listen: should ")
+
+
+def test_who_logs_in_nowhere_needs_no_password_but_hears_of_it_among_other_problems(tmp_path: Path) -> None:
+    """A service manager may give it to the daemon only; a file with anything else wrong has all of it reported."""
+    file = tmp_path / "syncd.toml"
+    lack = "accounts.work: one of password, password_file, password_command is missing"
+    file.write_text('[accounts.work]\ntype = "imap"\nhost = "imap.example.org"\nusername = "ana"\n')
+
+    found = read(file, environ={}, needs_logins=False)
+    with pytest.raises(ConfigError) as needed:
+        read(file, environ={})
+    file.write_text(f"{file.read_text()}[gaurd]\n")
+    with pytest.raises(ConfigError) as other:
+        read(file, environ={}, needs_logins=False)
+
+    assert ([f"{file}:1: {lack}"], "ana") == (
+        list(map(str, found.without_login)),
+        found.config.accounts["work"].username,
+    )
+    assert found.without_login == needed.value.problems
+    assert [f"{file}:1: {lack}", "gaurd"] == [str(other.value.problems[0]), other.value.problems[1].key]

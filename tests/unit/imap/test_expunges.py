@@ -2,7 +2,7 @@
 
 import pytest
 
-from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages
+from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_at_once, expunge_messages
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 
@@ -110,3 +110,38 @@ async def test_server_that_answers_no_search_hides_no_other_message() -> None:
     )
 
     assert {uid: one.expunged for uid, one in found.items()} == {1: Expunged.EXPUNGED, 2: Expunged.SILENT}
+
+
+@pytest.mark.parametrize("ends", [(b"OK", b"OK"), (b"NO", b"OK"), (b"OK", b"NO")])
+async def test_uid_expunge_at_once_waits_for_no_answer(ends: tuple[bytes, bytes]) -> None:
+    """Mark and expunge are one round trip; whether either is refused, only what is there afterwards tells."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(STORE)
+        marking = peer.tag
+        await peer.expect(b"UID EXPUNGE 1:2")
+        await peer.send(marking + b" " + ends[0] + b" so\r\n" + peer.tag + b" " + ends[1] + b" so\r\n")
+        await peer.answer(b"NOOP")
+
+    async with connected(script, capabilities=b"IMAP4rev1 UIDPLUS") as connection:
+        await connection.select(b"INBOX")
+
+        await expunge_at_once(connection, UidSet.span(1, 2))
+
+        await connection.noop()
+
+
+async def test_nothing_is_expunged_at_once_without_uidplus() -> None:
+    """A plain EXPUNGE takes others as well, so that it has to wait until it is known which there are."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.answer(b"NOOP")
+
+    async with connected(script, capabilities=b"IMAP4rev1") as connection:
+        await connection.select(b"INBOX")
+
+        await expunge_at_once(connection, UidSet.span(1, 2))
+
+        await connection.noop()  # the next that the server hears

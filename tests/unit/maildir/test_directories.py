@@ -82,6 +82,8 @@ def test_directory_is_no_mailbox_where_there_is_none_or_only_those_inside(root: 
             root.lacks(PurePosixPath(name))
     assert root.lacks(B)
     assert root.lacks(PurePosixPath("work"))
+    assert root.lacks(PurePosixPath("nothing/at/all"))
+    assert not root.lacks(PurePosixPath("other/empty/inside"))
 
     (root.path / A / "new").rmdir()
     (root.path / A / "tmp").rmdir()

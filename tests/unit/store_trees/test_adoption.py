@@ -16,6 +16,7 @@ from syncd.store.found_files import FoundFile, Identity
 from syncd.store.pairs import Settlement, settle
 from syncd.store.schema import base_message, journal, replica_message, server_message
 from syncd.store.server_tree import ObservedMessage
+from syncd.sync.known_mailboxes import Part, parts_of
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"
@@ -138,14 +139,14 @@ def test_replica_that_is_not_served_has_to_be_looked_at_again(grove: Grove) -> N
     of = grove.phone
     grove(lambda conn: devices.ensure_replica(conn, of.device_id, of.mailbox_id, directory="x", selection="all"))
     look(grove, grove.replica(of))
-    assert grove(lambda conn: adoption.unsettled(conn, of.device_id)).unseen == frozenset()
+    assert Part.UNSEEN not in parts_of(None, grove.replica(of), is_taken=False)
 
     grove(lambda conn: devices.mark_unserved(conn, [of.id]))
-    assert grove(lambda conn: adoption.unsettled(conn, of.device_id)).unseen == frozenset()
+    assert Part.UNSEEN not in parts_of(None, grove.replica(of), is_taken=False)
     grove(lambda conn: devices.ensure_replica(conn, of.device_id, of.mailbox_id, directory="x", selection="all"))
 
     assert grove.replica(of).listed_at is None
-    assert grove(lambda conn: adoption.unsettled(conn, of.device_id)).unseen == {grove.inbox}
+    assert Part.UNSEEN in parts_of(None, grove.replica(of), is_taken=False)
 
 
 # Files that we removed.

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from syncd.sync import poll_timer
-from syncd.sync.poll_timer import PollTimer
+from syncd.sync.poll_timer import PollTimer, share_of
 
 DEADLINE_S = 5.0
 
@@ -58,3 +58,35 @@ async def test_jump_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         wall.ahead_s += 3600.0
         async with asyncio.timeout(DEADLINE_S):
             await wake.wait()
+
+
+async def test_polls_of_many_that_begin_at_once_are_spread() -> None:
+    """Over half of an interval, none later than it says, and each where it is after a restart."""
+    wall = Wall()
+    timers = [PollTimer(300.0, clock=wall, share=share_of(f"a{number:03d}")) for number in range(300)]
+
+    for timer in timers:
+        timer.begin()
+
+    left_s = [timer.left_s for timer in timers]
+    assert max(left_s) <= 300.0
+    tenths = [sum(150.0 + 15.0 * tenth <= one < 165.0 + 15.0 * tenth for one in left_s) for tenth in range(10)]
+    assert min(tenths) > 10
+    assert share_of("work") == share_of("work")
+
+
+async def test_interval_after_a_poll_in_its_turn_is_a_whole_one() -> None:
+    """So they stay apart, and none is looked at more often than it says; one that was asked in between begins anew."""
+    wall = Wall()
+    timer = PollTimer(0.4, clock=wall, share=0.5)
+    timer.begin()
+    asked = timer.left_s
+    await asyncio.sleep(asked)
+    assert timer.is_due
+
+    timer.begin()
+    in_turn = timer.left_s
+    timer.begin()
+
+    assert asked <= 0.3 < in_turn <= 0.4
+    assert timer.left_s <= 0.3

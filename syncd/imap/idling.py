@@ -1,0 +1,44 @@
+"""Floor 3, imap: IDLE, from its beginning to its DONE."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from syncd.imap.refusals import refusal
+from syncd.imap.session import Session
+from syncd.imap.wire_command import WireCommand
+
+
+async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None) -> None:
+    """Wait for events; see `ImapConnection.idle`."""
+    if session.events.peek():
+        return
+
+    async def converse(command: WireCommand) -> None:
+        if await session.wire.continuation() is None:
+            return
+        command.is_silent = True
+        await _wait(session, command, until, timeout_s)
+        command.is_silent = False
+        if not command.is_over:
+            await session.wire.say(b"DONE\r\n")
+            # NOTE: only its tag answers it now, so that commands which may have company can be sent at once.
+            command.is_pipelined = until is not None and until.is_set()
+
+    deadline_s = timeout_s + session.limits.command_s
+    command = await session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
+    if not command.is_pipelined or session.events.peek():
+        end = await session.wire.end_of(command)
+        if end.kind != "OK":
+            raise refusal("idle", end)
+
+
+async def _wait(session: Session, command: WireCommand, until: asyncio.Event | None, timeout_s: float) -> None:
+    ends: list[Awaitable[object]] = [session.events.wait(), command.over()]
+    if until is not None:
+        ends.append(until.wait())
+    waits = [asyncio.ensure_future(end) for end in ends]
+    try:
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
