@@ -93,7 +93,7 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
         return int(conn.execute(made).scalar_one())
     if (row.kind, row.identity) != (kind, identity):
         raise StoreError(
-            f"account {name} is another server or user than the one its mail came from; "
+            "it is another server or user than the one that the mail of this account came from; "
             "give the new one another name, or put host and username back",
             temper=Temper.GIVE_UP,
         )
@@ -109,6 +109,13 @@ def account_names(conn: Connection, *, kind: str, identity: str) -> tuple[str, .
 def is_account(conn: Connection, name: str) -> bool:
     """Tell whether the store has an account of this name."""
     return conn.execute(select(account.c.id).where(account.c.name == name)).first() is not None
+
+
+def never_read(conn: Connection, names: Iterable[str]) -> tuple[str, ...]:
+    """Return which of these accounts have never listed their mailboxes, nor ended a round well."""
+    is_read = or_(account.c.listed_at.is_not(None), account.c.succeeded_at.is_not(None))
+    known = set(conn.execute(select(account.c.name).where(is_read)).scalars())
+    return tuple(name for name in names if name not in known)
 
 
 def rename_account(conn: Connection, name: str, to: str) -> None:
