@@ -16,7 +16,7 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
-from syncd.errors import Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError, StoreError, SyncdError
 from syncd.imap.appends import NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
@@ -42,6 +42,7 @@ _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_MESSAGES = 200
 _SMALL_BYTES = 1024 * 1024
 _REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
+_NUL = "the file has NUL octets, which no mail has"
 _READ_ONLY = "the mailbox is read-only on the server"
 _KEPT = "the server does not copy the message"
 
@@ -115,14 +116,8 @@ class ImapArrivals:
         for one in batch:
             if sending.of_mailbox is not None:
                 sending.refused[one.id] = sending.of_mailbox
-            elif limit is not None and one.size_bytes > limit:
-                sending.refused[one.id] = RefusedError(
-                    f"the server takes no message above {limit:,} bytes", reach=Reach.MESSAGE
-                )
-            elif await self._has_nul(one, octets.get(one.body_id)):
-                sending.refused[one.id] = RefusedError(
-                    "the file has NUL octets, which no mail has", reach=Reach.MESSAGE
-                )
+            elif (flaw := await self._flaw(one, octets.get(one.body_id), limit)) is not None:
+                sending.refused[one.id] = RefusedError(flaw, reach=Reach.MESSAGE)
             else:
                 fit.append(one)
         new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
@@ -145,11 +140,20 @@ class ImapArrivals:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
         return NewMessage(body, target.holdable.part_of(one.flags), one.mtime)
 
-    async def _has_nul(self, one: Upload, octets: bytes | None) -> bool:
+    async def _flaw(self, one: Upload, octets: bytes | None, limit: int | None) -> str | None:
+        """Return why a message is not to be sent; a large one is read for that."""
+        if limit is not None and one.size_bytes > limit:
+            return f"the server takes no message above {limit:,} bytes"
         if octets is not None:
-            return b"\0" in octets
+            return _NUL if b"\0" in octets else None
         pieces = bodies.stream_body(self._db.read_now, one.body_id)
-        return await asyncio.to_thread(lambda: any(b"\0" in piece for piece in pieces))
+        try:
+            has_nul = await asyncio.to_thread(lambda: any(b"\0" in piece for piece in pieces))
+        except StoreError as error:
+            if error.reach is not Reach.MESSAGE:
+                raise
+            return str(error)
+        return _NUL if has_nul else None
 
     async def _pieces(self, body_id: int) -> AsyncIterator[bytes]:
         pieces = bodies.stream_body(self._db.read_now, body_id)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
@@ -302,6 +302,30 @@ async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provid
         assert path.exists()
         rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
         assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
+
+
+async def test_body_that_is_damaged_in_the_store_holds_up_no_other_upload(tmp_path: Path, user: Provider) -> None:
+    """It is shown, and its file stays as it is."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.refuses = lambda line: b" APPEND " in line
+            damaged, whole = add(house, "laptop", "d"), add(house, "laptop", "w")
+            await house.until(lambda: sum(b" APPEND " in line for line in tap.lines) >= 2)
+            size = len(letter("d"))
+            of_it = select(schema.body.c.id).where(schema.body.c.size_bytes == size).limit(1).scalar_subquery()
+            damage = update(schema.body_chunk).where(schema.body_chunk.c.body_id == of_it).values(octets=b"other")
+            await house.db.write(lambda conn: conn.execute(damage) and None)
+
+            tap.refuses = lambda _: False
+            await house.ask()
+            await house.until(lambda: len(user.flags()) == 1)
+            await house.settle()
+
+            assert (damaged.exists(), whole.exists()) == (True, True)
+            told = [row.error for row in await house.rows(select(schema.journal.c.error))]
+            assert [error for error in told if error and "damaged in the store" in error] != []
 
 
 async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Provider) -> None:
