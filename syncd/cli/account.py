@@ -6,6 +6,7 @@ import typer
 
 from syncd.cli.client import Client
 from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.plain import Plain
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -20,7 +21,7 @@ def _account() -> None:
     pass
 
 
-@account.command()
+@account.command(cls=Plain, short_help="Let an account go on under another name.")
 def rename(
     name: Annotated[str, typer.Argument(metavar="OLD", help="What the account was called.")],
     to: Annotated[str, typer.Argument(metavar="NEW", help="What it is called in the configuration now.")],

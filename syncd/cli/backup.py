@@ -20,6 +20,8 @@ def backup(
     path = settings.store.sqlite_path
     if path is None:
         raise SyncdError("the store is in PostgreSQL: pg_dump makes a copy of it while syncd goes on")
+    if not target.parent.is_dir():
+        raise SyncdError(f"there is no directory {target.parent}: make it, or name another file")
     if target.is_dir():
         raise SyncdError(f"{target} is a directory: name a file")
     if target.exists() and (target.samefile(path) if path.exists() else False):

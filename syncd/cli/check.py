@@ -21,10 +21,17 @@ ProbeOption = Annotated[
 def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -> None:
     """Check the configuration; without --probe nothing is connected to."""
     from syncd.cli.words import count
+    from syncd.config.absences import absences
 
     reading = configuration(config)
     _let_the_daemon_know_the_passwords(reading)
+    for key, what in absences(reading.config):
+        complain(f"warning: {reading.path}: {key}: {what}")
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
+    for kind, known in (("account", accounts), ("device", devices)):
+        if not known:
+            why = f"there is no {kind}, so nothing is synced; a daemon that has one takes it only by syncd reload"
+            complain(f"warning: {reading.path}: {why}")
     say(f"{reading.path}: {count(accounts, 'account')}, {count(devices, 'device')}")
     if is_probing:
         _probe(reading)

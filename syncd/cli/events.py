@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syncd.cli.client import Client, decoded
-from syncd.cli.options import ConfigOption, say, socket
+from syncd.cli.client import Client, DaemonDownError, decoded
+from syncd.cli.options import ConfigOption, configuration, say, socket
 
 if TYPE_CHECKING:
     from syncd.daemon.answers import Event
@@ -26,6 +26,9 @@ def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 typer.echo(line, nl=False)
             else:
                 say(line_of(decoded(EVENT_JSON, line)))
+    except DaemonDownError:
+        configuration(config)  # whose problems, if it has any, say more
+        raise
     except KeyboardInterrupt:
         raise typer.Exit from None
     raise SyncdError("the daemon has stopped")

@@ -8,6 +8,7 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, aligned, complain, configuration, say
+from syncd.cli.plain import number
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -28,7 +29,10 @@ MessageOption = Annotated[
     str | None,
     typer.Option("--message", metavar="ID", help="Of this message, also before it was moved: a number or Message-ID."),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, of the newest.")]
+LimitOption = Annotated[
+    int,
+    typer.Option("--limit", metavar="NUMBER", parser=number(1, 10_000), help="At most so many, of the newest."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of a table.")]
 
 
@@ -53,6 +57,9 @@ def history(
     if not report.entries:
         _refuse_unknown("account", account, settings.accounts)
         _refuse_unknown("device", device, settings.devices)
+        if report.unknown is not None:
+            name = mailbox if report.unknown == "mailbox" else message
+            raise typer.BadParameter(f"there is no {report.unknown} {name!r}, and was none as far as is remembered")
     if as_json:
         from syncd.daemon.answers_json import ENTRY_JSON, encoded
 
@@ -145,8 +152,8 @@ def deed_of(one: "Entry") -> str:
 
 
 def outcome_of(one: "Entry") -> str:
-    """Say how it ended, and why so."""
-    return one.outcome + (f": {_why(one)}" if one.reason else "")
+    """Say how it ended, and why it was not done; why it was held before is told by the line that says so."""
+    return one.outcome + (f": {_why(one)}" if one.reason and one.outcome != "done" else "")
 
 
 def _why(one: "Entry") -> str:

@@ -7,6 +7,7 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, complain, configuration, say
+from syncd.cli.plain import Plain, number
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -20,8 +21,10 @@ holds = typer.Typer(
     rich_markup_mode=None,
 )
 
+_IDS = "The number of a hold, as syncd holds shows it."
+
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
-IdsOption = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", min=1)]
+IdsOption = Annotated[list[int] | None, typer.Argument(metavar="ID", help=_IDS, parser=number(1))]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are held now.")]
 
 
@@ -53,9 +56,9 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
     say("syncd holds release ID does it, syncd holds discard ID puts back what is gone")
 
 
-@holds.command()
+@holds.command(cls=Plain, short_help="Show what would happen, one line for each message.")
 def show(
-    hold_id: Annotated[int, typer.Argument(metavar="ID", min=1)],
+    hold_id: Annotated[int, typer.Argument(metavar="ID", help=_IDS, parser=number(1))],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,13 +80,13 @@ def show(
         complain(f"only the first {len(detail.effects)} effects of {detail.hold.count} are shown")
 
 
-@holds.command()
+@holds.command(cls=Plain, short_help="Let what these holds hold happen.")
 def release(hold_ids: IdsOption = None, config: ConfigOption = None, release_all: AllOption = False) -> None:
     """Let exactly what these holds hold happen; the daemon does it at once."""
     _decide("release", "released", hold_ids, config, is_all=release_all)
 
 
-@holds.command()
+@holds.command(cls=Plain, short_help="Put back what these holds hold.")
 def discard(hold_ids: IdsOption = None, config: ConfigOption = None, discard_all: AllOption = False) -> None:
     """Put back what these holds hold: on the device that lost it, or on the server; the daemon does it at once."""
     _decide("discard", "discarded", hold_ids, config, is_all=discard_all)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from syncd.config.first import Answers
 
 _TYPES = ("imap", "pop3")
+_TLS = ("implicit", "starttls", "none")
 _DELETES = "deletes it on the server once it is safe here"
 _NOT_UTF8 = "should be UTF-8"
 
@@ -25,6 +26,13 @@ T = TypeVar("T")
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="What the account is called.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
 HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST", help="The server.")]
+PortOption = Annotated[
+    str | None, typer.Option("--port", metavar="PORT", help="Its port, where it has another than is usual.")
+]
+TlsOption = Annotated[
+    str | None,
+    typer.Option("--tls", metavar="implicit|starttls|none", help="How it is encrypted; none only to this machine."),
+]
 UserOption = Annotated[str | None, typer.Option("--username", metavar="USER", help="The name to log in with.")]
 FileOption = Annotated[
     str | None, typer.Option("--password-file", metavar="FILE", help="A file whose first line is the password.")
@@ -47,6 +55,8 @@ def init(
     account: AccountOption = None,
     kind: TypeOption = None,
     host: HostOption = None,
+    port: PortOption = None,
+    tls: TlsOption = None,
     username: UserOption = None,
     password_file: FileOption = None,
     password_command: CommandOption = None,
@@ -78,10 +88,12 @@ def init(
             sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is asked again, and no end of it all
         say(f"This makes {place}. Enter takes what is in brackets; Ctrl-C ends it, and nothing is written.")
     ask = _Questions(asking)
-    kind = ask("--type", kind, "Type of the server, imap or pop3", _type, default="imap")
+    kind = ask("--type", kind, "Type of the server, imap or pop3", _one_of(_TYPES), default="imap")
     if asking and kind == "pop3":
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
     host = ask("--host", host, f"Server, such as {kind}.example.org", _like(values.Host))
+    number = None if port is None else ask("--port", port, "", _port)
+    tls = None if tls is None else ask("--tls", tls, "", _one_of(_TLS))
     username = ask("--username", username, "User name there", _like(values.User))
     account = ask("--account", account, "Name of the account, as you like", _like(values.Name), default="mail")
     usual = place.parent / f"{account}.password"
@@ -90,9 +102,10 @@ def init(
     mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
     path = ask("--path", path, "Directory for its mail", _as_path, default=mail)
 
-    answers = Answers(kind, host, username, account, device, path, login.file, login.command)
+    answers = Answers(kind, host, username, account, device, path, login.file, login.command, number, tls)
     text = first_config(answers, schema=schema(), is_system=is_system)
     _check(text, place)
+    first = tuple(_first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None))
     mode = (
         0o755 if is_system else 0o700
     )  # files are for their owner only; the service has to get to that of the machine
@@ -101,7 +114,7 @@ def init(
         say(f"{login.file}: written")
     put(place, text, directory_mode=mode)
     say(f"{place}: written")
-    for line in _next_steps(answers, place, is_named=config is not None, is_system=is_system):
+    for line in (*first, *_next_steps(answers, place, is_named=config is not None, is_system=is_system)):
         say(line)
 
 
@@ -188,10 +201,19 @@ def _like(kind: Any) -> Callable[[str], str]:
     return check
 
 
-def _type(text: str) -> str:
-    if text not in _TYPES:
-        raise typer.BadParameter(f"should be {' or '.join(_TYPES)}")
-    return text
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in words:
+            raise typer.BadParameter(f"should be {', '.join(words[:-1])} or {words[-1]}")
+        return text
+
+    return check
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65535):
+        raise typer.BadParameter("should be a number between 1 and 65535")
+    return int(text)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -233,15 +255,26 @@ def _name_of_machine() -> str:
     return re.sub(r"[^a-z0-9_-]", "", socket.gethostname().partition(".")[0].lower())[:64] or "here"
 
 
-def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+def _first_steps(answers: "Answers", place: Path, *, has_secret: bool, is_named: bool) -> Iterator[str]:
+    """Yield what has to be done before a sync; SyncdError if we may not even look, for then we could do nothing."""
+    file, root = answers.password_file, Path(answers.path).expanduser()
+    try:
+        if file is not None and not has_secret and not Path(file).expanduser().exists():
+            yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+        if root.is_dir() and any(root.iterdir()):
+            yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
+    except OSError as error:
+        raise SyncdError(f"{error.filename} cannot be looked at: {(error.strerror or 'unknown').lower()}") from error
+
+
+def _of(place: Path, *, is_named: bool) -> str:
     from shlex import quote
 
-    of = f" --config {quote(str(place))}" if is_named else ""
-    file, root = answers.password_file, Path(answers.path).expanduser()
-    if file is not None and not Path(file).expanduser().exists():
-        yield f"first: put the password into {file}, as its first line, where nobody else reads it"
-    if root.is_dir() and any(root.iterdir()):
-        yield f"first: syncd adopt {answers.device}{of}, for {answers.path} is not empty"
+    return f" --config {quote(str(place))}" if is_named else ""
+
+
+def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+    of, file = _of(place, is_named=is_named), answers.password_file
     if is_system:
         ours = [place, *place.parent.glob("*.password")]
         if not all(one.stat().st_mode & 0o040 for one in ours):
@@ -251,10 +284,12 @@ def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: b
             yield f"first: let the user syncd into {place.parent}, which only root may enter"
         if file is not None and Path(file) not in ours:
             yield f"first: see that the user syncd can read {file}"
-        yield "next: systemctl enable --now syncd, and syncd status shows how it is doing"
+        yield f"next: syncd check-config{of} --probe, which logs in at the server"
+        yield "then: systemctl enable --now syncd, and syncd status shows how it is doing"
         if answers.kind == "pop3":
             yield f"note: it brings all mail and {_DELETES}"
         return
     deletes = f", and {_DELETES}" if answers.kind == "pop3" else ""
-    yield f"next: syncd sync{of}, which brings all mail once, newest first{deletes}"
+    yield f"next: syncd check-config{of} --probe, which logs in at the server"
+    yield f"then: syncd sync{of}, which brings all mail once, newest first{deletes}"
     yield f"then: syncd run{of}, which keeps it in sync from then on"

@@ -3,9 +3,12 @@
 House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
 """
 
+import errno
 import gc
+import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -22,6 +25,7 @@ from syncd.cli.holds import holds
 from syncd.cli.init import init
 from syncd.cli.migrate import migrate
 from syncd.cli.options import complain
+from syncd.cli.plain import Plain
 from syncd.cli.plan import plan
 from syncd.cli.purge import purge
 from syncd.cli.reload import reload
@@ -35,6 +39,8 @@ DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
 
 _GC_THRESHOLD = 50_000
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What writing may come to: such an error that names no file is of standard output, for all others have their names."""
 
 app = typer.Typer(
     name="syncd",
@@ -44,26 +50,27 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,  # they show local variables, and so secrets
 )
-for _command in (
-    run,
-    sync,
-    status,
-    plan,
-    history,
-    events,
-    restore,
-    adopt,
-    reload,
-    backup,
-    purge,
-    health,
-    doctor,
-    migrate,
-):
-    app.command()(_command)
-app.command("check-config")(check_config)
-app.command()(init)
-app.add_typer(holds, name="holds")
+_COMMANDS: dict[Callable[..., None], str] = {
+    run: "Serve all accounts and devices until interrupted.",
+    sync: "Sync once, until there is nothing left to do.",
+    status: "Show whether all is well, and else what to do.",
+    plan: "Show what a sync would do now.",
+    history: "Show what was done, who wanted it, and what was held.",
+    events: "Show what is done, as it happens.",
+    restore: "Bring deleted messages back.",
+    adopt: "Go on with what is in the directory of a device.",
+    reload: "Apply the configuration as it is now.",
+    backup: "Copy the store while the daemon goes on.",
+    purge: "Remove from the store what is configured no more.",
+    health: "Check that the daemon and its store answer.",
+    doctor: "Look for what is wrong around syncd, or soon will be.",
+    migrate: "Upgrade the store; the daemon must not be running.",
+}
+for _command, _short in _COMMANDS.items():
+    app.command(cls=Plain, short_help=_short)(_command)
+app.command("check-config", cls=Plain, short_help="Check the configuration.")(check_config)
+app.command(cls=Plain, short_help="Write a first configuration.")(init)
+app.add_typer(holds, name="holds", short_help="Show what waits for you, and decide it.")
 app.add_typer(account, name="account")
 
 
@@ -90,17 +97,15 @@ def _options(
 def main() -> None:
     """Run the command line, and exit with the code that says how it went."""
     gc.set_threshold(_GC_THRESHOLD)  # what is made next are modules, which stay: looking through them finds nothing
+    # What others plug into pydantic has nothing to do here, and to look for it in all that is installed takes long.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
     from syncd.config.problems import ConfigError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of mailboxes are in any script
     try:
-        if sys.argv[1:2] == ["names"]:
-            from syncd.cli.names import names
-
-            for name in names(sys.argv[2:]):
-                typer.echo(name)
-            return
-        app()
+        _run()
     except ConfigError as error:
         for problem in error.problems:
             complain(str(problem))
@@ -109,6 +114,29 @@ def main() -> None:
         complain(f"syncd: {error}")
         sys.exit(FAILED)
     except BrokenPipeError:
-        # NOTE: the reader (head, less) is gone; the interpreter's last flush must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # the reader (head, less) is gone, which is no news to anybody
         sys.exit(FAILED)
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT or error.filename is not None:
+            raise
+        _give_up_output()
+        complain(f"syncd: standard output cannot be written: {(error.strerror or 'unknown').lower()}")
+        sys.exit(FAILED)
+
+
+def _run() -> None:
+    try:
+        if sys.argv[1:2] == ["names"]:
+            from syncd.cli.names import names
+
+            for name in names(sys.argv[2:]):
+                typer.echo(name)
+            return
+        app()
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
+
+
+def _give_up_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

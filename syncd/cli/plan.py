@@ -40,7 +40,9 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     for wait in report.waits:
         first = _FIRST[wait.what].format(wait.messages)
         say(f"first: {wait.device or 'server'}: {wait.account}/{wait.mailbox}: {first}")
-    if not report.effects:
+    for name in report.unseen:
+        say(f"{name} was never looked at: syncd sync {name}")
+    if not report.effects and not (report.unseen and not report.waits):
         say("nothing to do" if not report.waits else "nothing to do before that")
     if not report.is_whole:
         complain(f"only the first {len(report.effects)} effects are shown")

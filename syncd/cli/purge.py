@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from syncd.config.model import Config
     from syncd.daemon.answers import PurgeLine, PurgeReport, PurgeRequest
 
+_NAMED = "nothing was done; --yes removes it for good"
+_UNNAMED = "nothing was done: named, and with --yes, it is removed for good"
+
 
 def purge(
     *,
@@ -35,7 +38,7 @@ def purge(
     if not report.lines:
         say("the store has nothing but what is in the configuration")
     elif not is_meant:
-        complain("nothing was done: named, and with --yes, it is removed for good")
+        complain(_NAMED if account or device else _UNNAMED)
     elif is_running:
         say("it is being removed")
     else:

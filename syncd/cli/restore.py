@@ -26,7 +26,7 @@ _COMING = ("sent", "moved", "kept")
 
 MessagesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[MESSAGE]...", help="Numbers as syncd history shows them, or Message-IDs."),
+    typer.Argument(metavar="MESSAGE", help="Numbers as syncd history shows them, or Message-IDs."),
 ]
 MailboxOption = Annotated[
     str | None, typer.Option("--mailbox", metavar="MAILBOX", help="Deleted from this mailbox: INBOX, or work/INBOX.")

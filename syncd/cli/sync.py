@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from syncd.daemon.answers import SyncReport
 
 AccountsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts to sync; all when none is named.")
+    list[str] | None, typer.Argument(metavar="ACCOUNT", help="Accounts to sync; all when none is named.")
 ]
 
 

@@ -37,6 +37,8 @@ class Answers:
     path: str
     password_file: str | None = None
     password_command: tuple[str, ...] = ()
+    port: int | None = None
+    tls: str | None = None
 
 
 def first_config(answers: Answers, *, schema: Path | None, is_system: bool) -> str:
@@ -58,8 +60,12 @@ def _tables(answers: Answers) -> Iterator[str]:
             _line("type", answers.kind),
             _DELETES if answers.kind == "pop3" else "",
             _line("host", answers.host),
-            _hint(f"port = {_PORTS[answers.kind]}", "needed only where the server has another"),
-            _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
+            f"port = {answers.port}\n"
+            if answers.port is not None
+            else _hint(f"port = {_PORTS[answers.kind]}", "needed only where the server has another"),
+            _line("tls", answers.tls)
+            if answers.tls is not None
+            else _hint('tls = "implicit"', 'encrypted from the beginning; or "starttls"'),
             _line("username", answers.username),
             "# The first line of it is the password:\n",
             login,

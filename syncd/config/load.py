@@ -17,7 +17,7 @@ from syncd.config.checks import disagreements, without_login
 from syncd.config.locate import key_lines
 from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
 from syncd.config.places import config_files, existing
-from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted
+from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted, unreadable
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
     FileIdentity,
@@ -41,7 +41,8 @@ _TEXTS = {
     "model_attributes_type": "should be a table",
     "dict_type": "should be a table",
 }
-_FIRST = "syncd init makes a first one, or name yours with --config"
+FIRST = "syncd init makes a first one, or name yours with --config"
+"""What to do where there is no configuration."""
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
@@ -86,7 +87,7 @@ def read(
     file = path if path is not None else existing(config_files(environ))
     if file is None:
         places = " or ".join(map(str, config_files(environ)))
-        raise ConfigError((Problem("", "", f"no configuration found at {places}: {_FIRST}"),))
+        raise ConfigError((Problem("", "", f"no configuration found at {places}: {FIRST}"),))
     text, found = _content(file)
     reading = read_text(text, file, environ=environ, secrets_directory=secrets_directory, needs_logins=needs_logins)
     warnings = reading.warnings
@@ -190,7 +191,7 @@ def _content(file: Path) -> tuple[str, os.stat_result]:
             found = os.fstat(stream.fileno())
             return stream.read().decode("utf-8"), found
     except OSError as error:
-        raise ConfigError((Problem(str(file), "", f"cannot be read: {error.strerror or 'unknown'}"),)) from error
+        raise unreadable(file, error) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         where = f"{file}:{line}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 _BRIEF_CHARS = 240
 _END_CHARS = 100
@@ -29,6 +30,11 @@ class ConfigError(ValueError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def unreadable(file: Path, error: OSError) -> ConfigError:
+    """Return the error of a configuration that cannot be read."""
+    return ConfigError((Problem(str(file), "", f"cannot be read: {error.strerror or 'unknown'}"),))
 
 
 def dotted(path: Iterable[str]) -> str:

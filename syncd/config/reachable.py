@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from syncd.config.model import DaemonConfig
-from syncd.config.places import config_files, existing
+from syncd.config.places import CONFIG_VARIABLE, config_files, existing
+from syncd.config.problems import unreadable
 from syncd.config.sources import (
     SECRETS_DIRECTORY,
     default_values,
@@ -22,10 +23,14 @@ from syncd.config.sources import (
 def socket_of(
     path: Path | None = None, *, environ: Mapping[str, str] = os.environ, secrets_directory: Path = SECRETS_DIRECTORY
 ) -> Path | None:
-    """Return the socket that a configuration names, whatever else is wrong in it; None if that cannot be told."""
+    """Return the socket that a configuration names, whatever else is wrong in it; None if that cannot be told.
+
+    ConfigError if it was named, and cannot be read: the daemon that would answer is that of another one.
+    """
     files = config_files(environ)
     file = path or existing(files) or files[0]
-    values = merged(default_values(environ), _written(file))
+    is_named = path is not None or bool(environ.get(CONFIG_VARIABLE))
+    values = merged(default_values(environ), _written(file, is_named=is_named))
     for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
         values = merged(values, layer.values)
     try:
@@ -36,11 +41,15 @@ def socket_of(
         return None
 
 
-def _written(file: Path) -> dict[str, Any]:
+def _written(file: Path, *, is_named: bool) -> dict[str, Any]:
     """Return what a file says of the socket; of one that is not TOML, by the line that does."""
     try:
         text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except OSError as error:
+        if is_named:
+            raise unreadable(file, error) from error
+        return {}
+    except UnicodeDecodeError:
         return {}
     for piece in (text, f"[daemon]\n{_line_of_socket(text)}"):
         try:

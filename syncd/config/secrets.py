@@ -90,7 +90,8 @@ async def _started(command: tuple[str, ...], stdout: int) -> asyncio.subprocess.
             start_new_session=True,
         )
     except OSError as error:
-        raise SecretError(f"password_command cannot be run: {(error.strerror or 'unknown').lower()}") from error
+        why = f"{command[0]}: {(error.strerror or 'unknown').lower()}"
+        raise SecretError(f"password_command cannot be run: {why}") from error
 
 
 def _available(pipe: int) -> bytes:

@@ -118,7 +118,13 @@ _MORE_THAN_NONE = "(?=.*[1-9])"
 
 Name = Annotated[str, Like(r"[a-z0-9_-]{1,64}", 'a name of "a" to "z", "0" to "9", "_" and "-"')]
 Text = Annotated[str, Like(r"[^\x00]+", "a text that is not empty")]
-Host = Annotated[str, Like(r"(?!\.|.*\.\.)[^\s/@\x00-\x1f\x7f]{1,255}", "a host name or an address")]
+Host = Annotated[
+    str,
+    Like(
+        r"(?!\.|.*\.\.|[^:]*:[0-9]*$|\[.*\]:)[^\s/@\x00-\x1f\x7f]{1,255}",
+        'a host name or an address; the port goes into "port"',
+    ),
+]
 User = Annotated[str, Like(r"[^\x00-\x1f\x7f]+", "a text of one line that is not empty")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute), Written("path", r"[^\x00]+")]

@@ -67,20 +67,28 @@ class PlanWait:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Hold a plan, whether it is all of it, and what is not in it: what waits for a person, or for something else."""
+    """Hold a plan, whether it is all of it, and what is not in it: what waits for a person, or for something else.
+
+    unseen: the accounts that were never looked at, of which nothing can be planned.
+    """
 
     effects: tuple[PlanLine, ...]
     is_whole: bool
     holds: tuple[HoldStatus, ...] = ()
     waits: tuple[PlanWait, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryReport:
-    """Hold the newest lines of the history that were asked for, oldest first, and whether these are all."""
+    """Hold the newest lines of the history that were asked for, oldest first, and whether these are all.
+
+    unknown: `mailbox` or `message`, where there is none of the name that was asked for.
+    """
 
     entries: tuple[Entry, ...]
     is_whole: bool
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,4 +116,4 @@ def _of_hooks(hooks: Iterable[HookStatus]) -> Iterator[Finding]:
         if one.error is not None:
             remedy = f"see that its command in [hooks] works for the user that runs syncd: {one.name}"
             text = f"hook {one.name}: {one.error}"
-            yield Finding("hook_failing", one.name, text, remedy, needs_person=one.retry_at is None)
+            yield Finding("hook_failing", one.name, text, remedy, needs_person=one.is_lasting or one.retry_at is None)

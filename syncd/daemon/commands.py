@@ -7,6 +7,7 @@ leaves running keeps nobody waiting. It is a process group, which is ended as a 
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ _SHOWN = 500
 _READ_BYTES = 64 * 1024
 _END_S = 5.0
 _LAST_WORDS_S = 1.0
+_NO_PROGRAM = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC})
 _ADDRESS = re.compile(r"\S*@\S*")
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|DISPLAY|WAYLAND_DISPLAY"
@@ -28,11 +30,15 @@ _PASSED_ON = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Say how a command ended: why not well, or None, and the end of what it said, without addresses."""
+    """Say how a command ended: why not well, or None, and the end of what it said, without addresses.
+
+    is_lasting: there is no such program, which waiting does not change.
+    """
 
     problem: str | None
     stdout: str = ""
     stderr: str = ""
+    is_lasting: bool = False
 
 
 def environment_of(ours: Mapping[str, str], **added: str) -> Mapping[str, str]:
@@ -61,7 +67,8 @@ async def run_command(
             return Ended(problem, stdout.text(), stderr.text())
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        return Ended(f"it cannot be run: {reason.lower()}")
+        is_lasting = isinstance(error, OSError) and error.errno in _NO_PROGRAM
+        return Ended(f"{command[0]} cannot be run: {reason.lower()}", is_lasting=is_lasting)
 
 
 class _Heard:

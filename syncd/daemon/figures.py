@@ -24,8 +24,8 @@ from syncd.sync.activity import Activity
 
 _FRESH_S = 2.0
 _SEEN = (Verb.APPEAR, Verb.LIST)
-_DECISIONS = (Verb.RELEASE, Verb.DISCARD, Verb.ADOPT)
-"""What people decide changes no message by itself."""
+_DECISIONS = (Verb.RELEASE, Verb.DISCARD, Verb.DISSOLVE, Verb.ADOPT)
+"""What becomes of holds, and what people decide, changes no message by itself."""
 _SERVER, _DELIVER = "server", "deliver"
 _USUAL_FROM_SERVER = ("store", "vanish")
 _USUAL_TO_SERVER = ("append", "copy", "expunge", "move", "store")

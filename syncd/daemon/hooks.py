@@ -57,7 +57,10 @@ class Gathering:
 
 @dataclass(slots=True)
 class HookState:
-    """Say how a hook fares. error: why its last run was no good one; given_up: news that it was told in vain."""
+    """Say how a hook fares. error: why its last run was no good one; given_up: news that it was told in vain.
+
+    is_lasting: waiting does not help.
+    """
 
     command: tuple[str, ...]
     is_running: bool = False
@@ -66,6 +69,7 @@ class HookState:
     given_up: int = 0
     error: str | None = None
     retry_at: float | None = None
+    is_lasting: bool = False
 
 
 class Hooks:
@@ -90,7 +94,9 @@ class Hooks:
     def status(self) -> tuple[HookStatus, ...]:
         """Return how each hook fares, for people; what it runs is nobody's business but the configuration's."""
         return tuple(
-            HookStatus(name, one.is_running, one.runs, one.failures, one.given_up, one.error, one.retry_at)
+            HookStatus(
+                name, one.is_running, one.runs, one.failures, one.given_up, one.error, one.retry_at, one.is_lasting
+            )
             for name, one in self.states.items()
         )
 
@@ -127,6 +133,7 @@ class Hooks:
         state = self.states[name]
         if state.retry_at is not None:
             state.error = state.retry_at = None
+            state.is_lasting = False
 
     async def _tell(self, name: str, news: News, in_vain: tuple[News, ...]) -> float:
         """Run the command once, and return how long to wait before it is told the same again; 0: it is not.
@@ -141,7 +148,7 @@ class Hooks:
         finally:
             state.is_running = False
         state.runs += 1
-        state.error, state.retry_at = ended.problem, None
+        state.error, state.retry_at, state.is_lasting = ended.problem, None, ended.is_lasting
         log.debug("hook_output_received", hook=name, stdout=ended.stdout, stderr=ended.stderr)
         if ended.problem is None:
             log.info("hook_succeeded", hook=name, count=news.count, took_s=round(time.monotonic() - began, 3))

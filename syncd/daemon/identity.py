@@ -20,7 +20,7 @@ def ensure_accounts(conn: Connection, *, config: Config) -> tuple[Mapping[str, i
         try:
             if (before := _name_before(conn, config, name)) is not None:
                 raise StoreError(
-                    f"account {name} is the server and user that account {before} was: syncd account rename {before} "
+                    f"it is the server and user that account {before} was: syncd account rename {before} "
                     f"{name} goes on with its mail, and syncd purge --account {before} --yes begins anew"
                 )
             ids[name] = accounts.ensure_account(conn, name, kind=account.type, identity=identity_of(account))

@@ -15,9 +15,10 @@ from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport, PlanWait
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
 from syncd.daemon.status import ConfigStatus, DaemonStatus, HookStatus, Status
 from syncd.reconcile.effects import as_json, as_text
+from syncd.store.accounts import never_read
 from syncd.store.database import Database
 from syncd.store.entries import Question
-from syncd.store.recall import recall
+from syncd.store.recall import recall, unknown
 from syncd.store.report import StoreReport, held, store_report
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
@@ -148,10 +149,12 @@ async def read_plan(db: Database, config: Config, *, now: float) -> PlanReport:
     )
     first = tuple(PlanWait(one.account, one.mailbox, one.device, one.what.value, one.messages) for one in found.waits)
     waiting = holds_of(config, await db.read(held))
-    return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX], first)
+    unseen = await db.read(partial(never_read, names=tuple(config.accounts)))
+    return PlanReport(lines, found.is_whole, waiting[:HOLDS_MAX], first, unseen)
 
 
 async def read_history(db: Database, question: Question) -> HistoryReport:
     """Return the newest lines of the history that are asked for."""
     found = await db.read(partial(recall, question=question))
-    return HistoryReport(found[-question.limit :], len(found) <= question.limit)
+    nameless = None if found else await db.read(partial(unknown, question=question))
+    return HistoryReport(found[-question.limit :], len(found) <= question.limit, nameless)

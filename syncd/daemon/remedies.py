@@ -1,5 +1,7 @@
 """Floor 5: what a person can do about an error, by what kind of thing it is; pure."""
 
+import re
+
 from syncd.config.model import ImapConfig, Pop3Config
 from syncd.errors import Cause
 from syncd.store.devices import AWAY, FOREIGN
@@ -16,16 +18,27 @@ _REMEMBERED = {
 }
 """What texts in the store begin with, which has no causes, where one is known by that and not tried by itself."""
 
+_RENAME = re.compile(r"syncd account rename [a-z0-9_-]+ [a-z0-9_-]+")
+_ANOTHER = "it is another server or user than"
+"""How `identity` and the store say that an account is not the one it was: for those there is no cause either."""
+
 
 def account_remedy(
-    cause: Cause | None, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool = False
+    cause: Cause | None,
+    name: str,
+    config: ImapConfig | Pop3Config,
+    *,
+    error: str | None = None,
+    is_lasting: bool = False,
 ) -> str | None:
     """Return what to do for an account that is not served; None where the error says it, or nobody knows.
 
-    is_lasting: waiting does not help, whatever the cause.
+    error: its text, which may hold a command that is the remedy. is_lasting: waiting does not help, whatever the cause.
     """
     table = f"[accounts.{name}]"
     again = f"then: syncd sync {name}"
+    if (remedy := _of_identity(error, name)) is not None:
+        return remedy
     if is_lasting and cause in BY_ITSELF:
         return f"see what it says, and {table}; {again}"
     match cause:
@@ -50,6 +63,8 @@ def account_remedy(
 
 def remembered_remedy(error: str, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool) -> str:
     """Return what to do for an account of which only the store knows an error: no daemon runs that would try again."""
+    if (remedy := _of_identity(error, name)) is not None:
+        return remedy
     cause = next((cause for begin, cause in _REMEMBERED.items() if error.startswith(begin)), None)
     if cause is not None and (remedy := account_remedy(cause, name, config)) is not None:
         return remedy
@@ -78,6 +93,15 @@ def device_remedy(
             return f"see that the user that runs syncd may write to {path}, and that its disk is sound"
         case Cause.UNEXPECTED:
             return "report it with what syncd logs; it is tried again by itself"
+    return None
+
+
+def _of_identity(error: str | None, name: str) -> str | None:
+    """Return what to do for an account that is not the one it was, None for any other."""
+    if found := _RENAME.search(error or ""):
+        return found[0]
+    if _ANOTHER in (error or ""):
+        return f"put host and username of [accounts.{name}] back, or call the new one otherwise: [accounts.{name}2]"
     return None
 
 

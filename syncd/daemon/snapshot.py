@@ -158,7 +158,7 @@ def _account(
     error = _error(activity, row.error if row else None)
     cause = activity.cause if activity and activity.error is not None else None
     is_lasting = _is_lasting(activity, error)
-    remedy = account_remedy(cause, name, config, is_lasting=is_lasting)
+    remedy = account_remedy(cause, name, config, error=error, is_lasting=is_lasting)
     if activity is None and error is not None:
         remedy = remembered_remedy(error, name, config, is_lasting=is_lasting)
     return AccountStatus(

@@ -247,7 +247,7 @@ class HookStatus:
     """Describe a hook, since the daemon started. error: why its last run was no good one.
 
     retry_at: when it is told the same again; None: only when there is something new. given_up: messages and troubles
-    that it was told in vain.
+    that it was told in vain. is_lasting: waiting does not help, for its program is not there.
     """
 
     name: str
@@ -257,6 +257,7 @@ class HookStatus:
     given_up: int
     error: str | None
     retry_at: float | None
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

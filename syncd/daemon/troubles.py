@@ -232,7 +232,7 @@ def stored_errors(conn: Connection) -> StoredErrors:
 def _failing_accounts(config: Config, activities: Mapping[str, Activity]) -> Iterator[tuple[str, Trouble]]:
     for name, one in activities.items():
         if name in config.accounts and not one.lacks_password:
-            remedy = account_remedy(one.cause, name, config.accounts[name])
+            remedy = account_remedy(one.cause, name, config.accounts[name], error=one.error)
             yield from _failing("account", name, one, Reach.ACCOUNT, remedy)
 
 

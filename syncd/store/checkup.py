@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.exc import DatabaseError
 
 from syncd.store import engines
-from syncd.store.devices import NEW
+from syncd.store.devices import FOREIGN, NEW
 from syncd.store.failures import store_error, translated
 from syncd.store.schema import account, device, history
 
 QUICK_CHECK = "PRAGMA quick_check(5)"
 """Looks through all pages, and tells of the first few that are damaged."""
+_HAD_ITS_PATH = and_(device.c.state != NEW, or_(device.c.state != FOREIGN, device.c.generation_next > 0))
+"""A device that is foreign from its first look on never had a marker there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def check_up(url: str, *, timeout_s: float) -> Checkup:
     try:
         with translated(), engine.connect() as conn:
             newest_at = _newest_at(conn)
-            attached = select(device.c.name, device.c.path).where(device.c.state != NEW)
+            attached = select(device.c.name, device.c.path).where(_HAD_ITS_PATH)
             devices = {row.name: Path(row.path) for row in conn.execute(attached)}
             if engines.sqlite_path(parsed) is None:
                 return Checkup((), is_whole=True, newest_at=newest_at, devices=devices)

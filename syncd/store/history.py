@@ -40,6 +40,7 @@ class Verb(StrEnum):
     DELE = "dele"  # the copy in a maildrop, the store having it
     RELEASE = "release"
     DISCARD = "discard"
+    DISSOLVE = "dissolve"  # what was held waits no more: its cause is gone, or the rule allows it by now
     ADOPT = "adopt"
     RESTORE = "restore"  # a deleted message that a person wanted back
     CREATE_MAILBOX = "create mailbox"
@@ -78,7 +79,7 @@ class Happening(NamedTuple):
     messages: int = 1
 
 
-_FOLLOWING = frozenset({"deliver", "rename", "shift", Verb.APPEAR, Verb.DELE})
+_FOLLOWING = frozenset({"deliver", "rename", "shift", Verb.APPEAR, Verb.DELE, Verb.DISSOLVE})
 
 
 def of(effect: Effect, *, message_id: int | None = None, reason: str = "") -> Happening:

@@ -199,8 +199,9 @@ def hold_lost(conn: Connection, *, mailbox_id: int, message_ids: Collection[int]
 
 
 def tell(conn: Connection, one: Hold, verb: Verb, *, origin: history.Origin, now: float) -> None:
-    """Tell the history what was decided about each message of a hold."""
-    device_id = one.scope_id if one.scope is HoldScope.ON_DEVICE else None
+    """Tell the history what was decided about each message of a hold, on the device or server that it is done on."""
+    is_there = one.scope is HoldScope.ON_DEVICE or (one.scope is HoldScope.BY_DEVICE and verb is Verb.DISCARD)
+    device_id = one.scope_id if is_there else None
     told = [history.Happening(verb, message_id, reason=one.reason.value) for message_id in one.message_ids]
     history.tell(conn, told, now=now, origin=origin, mailbox_id=one.mailbox_id, device_id=device_id)
 
@@ -224,6 +225,15 @@ def take_out(
             drop_holds(conn, (one.id,))
         elif len(rest) < len(one.effects):
             conn.execute(update(hold).where(hold.c.id == one.id).values(effects=_as_text(rest)))
+
+
+def tell_dissolved(conn: Connection, found: Iterable[Hold], message_ids: Collection[int], *, now: float) -> None:
+    """Tell the history that these messages, if they were held, are no more: nobody wants them to go."""
+    for one in found:
+        if one.state is HoldState.HELD:
+            device_id = one.scope_id if one.scope is HoldScope.ON_DEVICE else None
+            told = [history.Happening(Verb.DISSOLVE, id_) for id_ in one.message_ids if id_ in message_ids]
+            history.tell(conn, told, now=now, origin=history.SYNCD, mailbox_id=one.mailbox_id, device_id=device_id)
 
 
 def let_go_elsewhere(

@@ -18,6 +18,19 @@ def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
     return tuple(_entry(row._mapping) for row in reversed(conn.execute(newest).all()))
 
 
+def unknown(conn: Connection, question: Question) -> str | None:
+    """Return what the store knows nothing of that is asked for by its name: `mailbox` or `message`; None else."""
+    if question.mailbox is not None:
+        place = account.c.name + "/" + mailbox.c.name
+        named = or_(mailbox.c.name == question.mailbox, place == question.mailbox)
+        query = select(mailbox.c.id).join(account, account.c.id == mailbox.c.account_id).where(named)
+        if conn.execute(query.limit(1)).first() is None:
+            return "mailbox"
+    if question.message is not None and conn.execute(_messages(question.message).limit(1)).first() is None:
+        return "message"
+    return None
+
+
 def recall_after(conn: Connection, after: int, *, limit: int) -> tuple[Entry, ...]:
     """Return the oldest lines that came after the one of this number, oldest first."""
     oldest = _LINES.where(history.c.id > after).order_by(history.c.id).limit(limit)

@@ -296,7 +296,8 @@ class Attachment:
                 return f"an older marker, {generation} instead of {row.generation} (restored from a backup?)"
             case Standing.NEWER, Marker(generation=generation):
                 newest = max(row.generation, row.generation_next)
-                return f"a newer marker, {generation} instead of {newest} (is the store from a backup, or used twice?)"
+                guesses = "was the device purged, or is the store from a backup, or used twice?"
+                return f"a newer marker, {generation} instead of {newest} ({guesses})"
             case Standing.MALFORMED, _:
                 return "a marker that cannot be read"
             case Standing.MISSING, _:

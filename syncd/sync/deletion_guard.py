@@ -107,6 +107,8 @@ def hold_deletions(
     """Write what is held of a device's or an account's deletions in a mailbox."""
     scope, scope_id = of
     if found.over:
+        mine = holds.holds(conn, mailbox_id=mailbox.id, scope=scope)
+        holds.tell_dissolved(conn, (one for one in mine if one.scope_id == scope_id), found.over, now=now)
         holds.take_out(conn, mailbox_id=mailbox.id, message_ids=found.over, of=of)
     if found.reason is not None:
         listed = sorted(

@@ -60,7 +60,7 @@ class Judgement:
     held: frozenset[int]
     fresh: tuple[Remove, ...]
     reason: Reason | None
-    over: tuple[int, ...]
+    over: tuple[Hold, ...]
     released: tuple[Hold, ...]
     returned: tuple[tuple[Hold, frozenset[int]], ...]
 
@@ -88,7 +88,7 @@ def judge_removals(
     planned = {effect.message_id for effect in removes}
     old = holds.holds(conn, device_id=device.id, mailbox_id=of.mailbox_id, scope=HoldScope.ON_DEVICE)
     over = [
-        one.id
+        one
         for one in old
         # NOTE: one that was put after the pairs were read is for the next round.
         if one.state is HoldState.RELEASED
@@ -108,7 +108,7 @@ def judge_removals(
     held = frozenset(effect.message_id for effect in judged) if reason is not None else frozenset()
     is_as_before = held == frozenset(id_ for one in waiting_now for id_ in one.message_ids)
     ended = [] if reason is not None else waiting_now
-    over += [one.id for one in ended if planned.isdisjoint(one.message_ids)]
+    over += [one for one in ended if planned.isdisjoint(one.message_ids)]
     returned = [(one, before.held.intersection(one.message_ids).difference(planned)) for one in lost]
     return Judgement(
         held=held | lost_by_server,
@@ -134,6 +134,7 @@ def admit(
     """Return the effects that may happen, and write what is held."""
     found = judge_removals(conn, device, of, effects, before=before, rule=rule, now=now)
     for one, ids in found.returned:
+        holds.tell_dissolved(conn, (one,), ids, now=now)
         holds.take_out(conn, mailbox_id=one.mailbox_id, message_ids=ids, of=(one.scope, one.scope_id))
     for one in found.released:
         holds.release_hold(conn, hold_id=one.id)
@@ -142,7 +143,9 @@ def admit(
         reason, listed = found.reason, found.fresh
         holds.put_hold(conn, scope_id=device.id, mailbox_id=of.mailbox_id, reason=reason, effects=listed, now=now)
         log.warning("removals_held", device=device.name, replica=of.directory, count=len(listed), reason=reason)
-    holds.drop_holds(conn, found.over)
+    for one in found.over:
+        holds.tell_dissolved(conn, (one,), one.message_ids, now=now)
+    holds.drop_holds(conn, (one.id for one in found.over))
     return tuple(effect for effect in effects if found.allows(effect))
 
 

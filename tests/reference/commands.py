@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from syncd.cli.main import app
+from syncd.cli.plain import synopsis
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +88,7 @@ def _command(found: Any, words: tuple[str, ...]) -> Command:
         words,
         inspect.cleandoc(found.help or ""),
         (*(_option(one) for one in shown if one.param_type_name == "option"), HELP),
-        tuple(
-            Argument(one.metavar or one.name.upper(), one.help or "")
-            for one in shown
-            if one.param_type_name == "argument"
-        ),
+        tuple(Argument(synopsis(one), one.help or "") for one in shown if one.param_type_name == "argument"),
         tuple(_command(one, (*words, name)) for name, one in below.items() if not one.hidden),
         bool(below) and not found.invoke_without_command,
     )

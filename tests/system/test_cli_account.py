@@ -42,7 +42,7 @@ def test_account_goes_on_under_another_name_with_the_daemon_up_and_down(
         assert len(files(tmp_path / "laptop", "job.INBOX")) == 4
         assert not (tmp_path / "phone" / "work").exists() or not list((tmp_path / "phone" / "work").rglob("cur"))
     assert early.stderr == "syncd: account job is not in the configuration: give account work that name there first\n"
-    assert held.startswith("account job is the server and user that account work was: syncd account rename work job ")
+    assert held.startswith("it is the server and user that account work was: syncd account rename work job ")
     assert (renamed.returncode, renamed.stdout) == (0, "account work is account job now\n")
     assert (again.returncode, again.stderr) == (1, "syncd: the store has nothing of account work\n")
 

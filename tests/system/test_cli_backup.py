@@ -32,6 +32,7 @@ def test_store_that_is_put_back_goes_on_with_what_devices_have(
         daemon.sync()
         before = [inbox(device) for device in DEVICES]
     replaced = daemon.syncd("backup", str(tmp_path / "later.db"))
+    nowhere = daemon.syncd("backup", str(tmp_path / "bk" / "x.db"))
 
     assert nothing.returncode == 1
     assert nothing.stderr.startswith(f"syncd: there is no store at {daemon.store}: syncd has not run yet; ")
@@ -42,6 +43,7 @@ def test_store_that_is_put_back_goes_on_with_what_devices_have(
         f"syncd: {target} is there already: name another file, or say --replace\n",
     )
     assert replaced.returncode == 0
+    assert nowhere.stderr == f"syncd: there is no directory {tmp_path}/bk: make it, or name another file\n"
 
     for file in daemon.directory.glob(f"{daemon.store.name}-*"):
         file.unlink()

@@ -194,4 +194,4 @@ def test_newcomer_is_led_to_a_first_configuration(tmp_path: Path) -> None:
     )
 
     (found,) = of(json.loads(ended.stdout), "config")
-    assert (ended.returncode, found["remedy"]) == (2, "syncd init, which makes a first one")
+    assert (ended.returncode, found["remedy"]) == (2, "syncd init makes a first one, or name yours with --config")

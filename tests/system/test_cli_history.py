@@ -58,7 +58,14 @@ def test_what_a_device_did_is_told_with_the_daemon_up_and_down(
     assert (
         daemon.syncd("history", "--account", "work", "--since", "2100-01-01").stdout == "nothing that is remembered\n"
     )
-    for slip in (("--device", "lapdop"), ("--account", "wrok"), ("--since", "yesterday"), ("--limit", "0")):
+    slips = {
+        "--device": "lapdop",
+        "--account": "wrok",
+        "--since": "yesterday",
+        "--mailbox": "nope",
+        "--message": "99999",
+    }
+    for slip in slips.items():
         assert daemon.syncd("history", *slip).returncode == 2
 
 
@@ -82,7 +89,7 @@ def test_plan_is_shown_with_the_server_away(
     assert line.endswith(" (uid 1) +\\Seen")
     assert again.stdout == text.stdout
     report = json.loads(as_json.stdout)
-    assert report.keys() == {"effects", "is_whole", "holds", "waits"}
+    assert report.keys() == {"effects", "is_whole", "holds", "waits", "unseen"}
     (effect,) = report["effects"]
     assert (effect["account"], effect["mailbox"], effect["device"], effect["uid"], effect["held"]) == (
         "work",

@@ -150,6 +150,9 @@ def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: P
         ("--username", b"an\xe9", "should be UTF-8"),
         ("--path", b"/mail/an\xe9", "should be UTF-8"),
         ("--host", "imap..example", "a host name"),
+        ("--host", "imap.example.org:993", "the port goes into"),
+        ("--port", "99x", "should be a number between 1 and 65535"),
+        ("--tls", "ssl", "should be implicit, starttls or none"),
     ],
 )
 def test_answer_that_cannot_be_used_leaves_nothing_behind(
@@ -163,6 +166,19 @@ def test_answer_that_cannot_be_used_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--password-file", "--path"])
+def test_place_that_may_not_be_looked_at_is_told_before_anything_is_written(tmp_path: Path, option: str) -> None:
+    """A name that is too long stops root as a directory that may not be entered stops others."""
+    place = tmp_path / ("x" * 300)
+    without = ("--password-command",) if option == "--password-file" else ()
+
+    ended = init(tmp_path, *without, option=(option, str(place)))
+
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"syncd: {place} cannot be looked at: file name too long\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_person_is_told_that_pop3_empties_the_server(tmp_path: Path) -> None:
     """Before anything is brought: where it is asked, in the file, and beside the command that does it."""
     code, shown = in_terminal(
@@ -172,7 +188,7 @@ def test_person_is_told_that_pop3_empties_the_server(tmp_path: Path) -> None:
     told = "deletes it on the server once it is safe here"
     assert code == 0, shown
     assert shown.index(told) < shown.index("Server, such as pop3")
-    assert told in next(line for line in shown.splitlines() if line.startswith("next: syncd sync"))
+    assert told in next(line for line in shown.splitlines() if line.startswith("then: syncd sync"))
     assert "# Mail is deleted on the server once it is safe here" in (tmp_path / "etc" / "syncd.toml").read_text()
 
 

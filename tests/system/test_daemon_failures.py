@@ -102,7 +102,10 @@ def test_account_that_became_another_one_is_held_and_the_rest_goes_on(
     ended = daemon.syncd("sync")
 
     assert ended.returncode == 1
-    assert "work is another server or user than the one its mail came from" in ended.stderr
+    assert (
+        "account work: it is another server or user than the one that the mail of this account came from"
+        in ended.stderr
+    )
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 2
     assert len(files(tmp_path / "laptop", "other.INBOX")) == 2
 

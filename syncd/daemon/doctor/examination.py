@@ -6,14 +6,15 @@ written, made or locked anywhere, and every wait for others has a deadline.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from pydantic import ValidationError
 
-from syncd.config.load import Reading, read
+from syncd.config.load import FIRST, Reading, read
 from syncd.config.model import Config
 from syncd.config.places import SYSTEM_FILE, config_files, existing
 from syncd.config.problems import ConfigError, Problem
@@ -27,6 +28,7 @@ from syncd.daemon.doctor.judge_files import (
     judge_ca_file,
     judge_config_file,
     judge_disk,
+    judge_program,
     judge_secret,
     judge_socket,
     judge_store_files,
@@ -46,7 +48,6 @@ from syncd.store.checkup import Checkup
 _SERVERS_S = 20.0
 _STORE_S = 20.0
 _CORRECT = "correct it, until syncd check-config has nothing to say"
-_MAKE = "syncd init, which makes a first one"
 
 Ask = Callable[[Path], bytes | None]
 """Returns the status of the daemon at a socket, as JSON; None: nobody is there. SyncdError: somebody is, not well."""
@@ -62,11 +63,19 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     try:
         reading = read(path, needs_logins=False)
     except ConfigError as found:
-        findings = tuple(_without_config(file, found, ask, socket_of(path)))
+        findings = tuple(_without_config(file, found, ask, _socket(path)))
     else:
         findings = tuple(_with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in))
     is_usable = not any(one.check == "config" and one.level is Level.ERROR for one in findings)
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
+
+
+def _socket(path: Path | None) -> Path | None:
+    """Return where the daemon of a configuration answers that cannot be used, None where that is not told."""
+    try:
+        return socket_of(path)
+    except ConfigError:
+        return None
 
 
 def is_used_by_daemon(reading: Reading, *, ask: Ask) -> bool:
@@ -107,7 +116,8 @@ def _problems(problems: Iterable[Problem], look: Looker, file: Path, *, can_daem
             text = f"{what}; the daemon can use it, having credentials or variables that are not here"
             yield note("config_elsewhere", where, text, "run the doctor with what the daemon gets to see all of it")
         else:
-            yield error("config", where, what, _MAKE if look.place(file).kind is Kind.MISSING else _CORRECT)
+            remedy = FIRST if look.place(file).kind is Kind.MISSING else _CORRECT
+            yield error("config", where, what.removesuffix(f": {FIRST}"), remedy)
 
 
 def _daemon_user(config: Config | None, file: Path) -> tuple[User, Looker]:
@@ -141,9 +151,11 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
     yield from _problems(reading.without_login, look, file, can_daemon=can_daemon)
     if user.is_us or user.is_root:  # others see too little to say anything of it
         yield from _files(config, file, look, user, daemon)
-        for device in devices:
-            yield from judge_device(device, user)
-        yield from judge_daemon(daemon, config=str(file), version=version)
+        of_devices = {device.name: tuple(judge_device(device, user)) for device in devices}
+        for found in of_devices.values():
+            yield from found
+        told = {name for name, found in of_devices.items() if any(one.level is Level.ERROR for one in found)}
+        yield from judge_daemon(_without(daemon, told), config=str(file), version=version)
     if store is not None:
         yield from judge_store(store, auto_migrate=config.store.auto_migrate)
     yield from judge_links(devices)
@@ -158,10 +170,18 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
         yield from judge_server(server, time.time())
 
 
+def _without(daemon: DaemonFacts, devices: Set[str]) -> DaemonFacts:
+    """Return what is known of a daemon without the failures of devices of which the reason is told already."""
+    failing = (one for one in daemon.failing if not (one.kind == "device" and one.name in devices))
+    return replace(daemon, failing=tuple(failing))
+
+
 def _files(config: Config, file: Path, look: Looker, user: User, daemon: DaemonFacts) -> Iterator[Finding]:
     yield from judge_config_file(look.place(file), look.place(file.parent), user)
     for secret in look.secrets(config):
         yield from judge_secret(secret, user)
+    for program in look.programs(config):
+        yield from judge_program(program)
     for key, place in look.ca_files(config):
         yield from judge_ca_file(key, place, user)
     if config.store.sqlite_path is not None:

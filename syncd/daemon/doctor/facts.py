@@ -78,6 +78,15 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """Name a program that syncd runs. key: where it is named."""
+
+    key: str
+    name: str
+    is_found: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFiles:
     """Describe the files of a SQLite store. backups: copies that upgrades left beside it."""
 
@@ -91,13 +100,15 @@ class StoreFiles:
 class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
-    directories: what a watch has to watch. strays: which files are in no mailbox.
+    is_used: there is anything in it. directories: what a watch has to watch.
+    strays: which files are in no mailbox.
     """
 
     name: str
     place: Place
     is_known: bool = False
     is_marked: bool = True
+    is_used: bool = False
     is_linking: bool = True
     is_watching: bool = True
     directories: int = 0
@@ -197,11 +208,12 @@ class StoreFacts:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """Name an account or device that a running daemon cannot serve, and why."""
+    """Name an account or device that a running daemon cannot serve, and why. remedy: as its status has it."""
 
     kind: str
     name: str
     error: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

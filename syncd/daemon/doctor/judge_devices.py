@@ -40,6 +40,12 @@ def judge_device(device: DeviceFacts, user: User) -> Iterator[Finding]:
         what = "there is no marker (.syncd) in it any more: it is unmounted, or was emptied, and its mail is left alone"
         remedy = f"mount what belongs there; or syncd adopt {device.name}, which goes on with what is there now"
         yield error("device_missing", named, what, remedy)
+    elif not device.is_known and place.kind is Kind.DIRECTORY and device.is_used and not device.is_marked:
+        what = "there are files in it and no marker (.syncd): it is not of syncd, and is left alone"
+        remedy = (
+            f"syncd adopt {device.name}, which goes on with what is there; or an empty directory as path of {where}"
+        )
+        yield error("device_foreign", named, what, remedy)
     if device.strays:
         remedy = f"set layout of {where} as the files are, or put them where its mailboxes are"
         yield warning("device_strays", named, device.strays, remedy)

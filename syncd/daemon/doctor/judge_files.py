@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from shlex import quote
 
 from syncd.config.amounts import size
-from syncd.daemon.doctor.facts import Kind, Place, Secret, StoreFiles, User
+from syncd.daemon.doctor.facts import Kind, Place, Program, Secret, StoreFiles, User
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
 
 _SOCKET_PATH_MAX_BYTES = 107
@@ -66,6 +66,17 @@ def judge_secret(secret: Secret, user: User) -> Iterator[Finding]:
         yield note(check, where, "its group can read the password", f"chmod 600 {named}, unless that is meant")
     else:
         yield ok(check, where, "only its owner can read it")
+
+
+def judge_program(program: Program) -> Iterator[Finding]:
+    """Judge a program that syncd runs; mail goes on without a hook, and not without a password."""
+    where = f"{program.key}: {program.name}"
+    if program.is_found:
+        yield ok("program", where, "it is found")
+        return
+    what = "there is no such program, or it may not be run"
+    remedy = f"install it, or correct {program.key}; it is looked for in $PATH unless it is a path"
+    yield (warning if program.key.startswith("hooks.") else error)("program", where, what, remedy)
 
 
 def judge_ca_file(key: str, place: Place, user: User) -> Iterator[Finding]:

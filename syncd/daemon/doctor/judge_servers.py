@@ -58,12 +58,17 @@ def _certificate(server: ServerFacts, where: str, now: float) -> Iterator[Findin
         return
     left_s = server.valid_until - now
     day = datetime.fromtimestamp(server.valid_until, UTC).strftime("%Y-%m-%d")
-    what = f"encrypted ({server.protocol}); its certificate is valid until {day}, for {left_s / _DAY_S:,.0f} days"
+    what = f"encrypted ({server.protocol}); its certificate is valid until {day}, for {_days(left_s)}"
     if left_s < _SOON_S:
-        remedy = f"whoever runs {server.host} has to renew it; on {day} syncd stops to trust the server"
+        remedy = f"whoever runs {server.host} has to renew it; on {day} syncd stops trusting the server"
         yield warning("certificate", where, what, remedy)
     else:
         yield ok("certificate", where, what)
+
+
+def _days(seconds: float) -> str:
+    days = round(seconds / _DAY_S)
+    return f"{days:,} day{'' if days == 1 else 's'}"
 
 
 def _plaintext(server: ServerFacts, where: str) -> Iterator[Finding]:

@@ -112,6 +112,8 @@ def _down(daemon: DaemonFacts, where: str) -> Iterator[Finding]:
 
 
 def _remedy(one: Failing) -> str:
+    if one.remedy:
+        return one.remedy
     if one.kind == "device":
         return f"mount or repair its directory; syncd adopt {one.name} if what is there now is to be its mail"
-    return f"syncd doctor --login asks the server; syncd sync {one.name} tries at once"
+    return f"syncd sync {one.name} tries at once"

@@ -7,10 +7,11 @@ from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
+from syncd.config.absences import is_program, programs
 from syncd.config.model import Config, DeviceConfig
 from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
-from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Secret, StoreFiles, User
+from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
 from syncd.maildir.marker import MARKER
 from syncd.maildir.mounts import MOUNTS, mount_of
@@ -83,6 +84,11 @@ class Looker:
         for path in credential_files():
             yield self._secret("credential", path)
 
+    def programs(self, config: Config) -> Iterator[Program]:
+        """Yield the programs that are run; those without a path are looked for in our $PATH."""
+        for key, name in programs(config):
+            yield Program(key, name, is_found=is_program(name))
+
     def ca_files(self, config: Config) -> Iterator[tuple[str, Place]]:
         """Yield the files with certificates, by their keys."""
         for name, account in config.accounts.items():
@@ -110,6 +116,7 @@ class Looker:
                 self.place(device.path),
                 is_known=known.get(name) == device.path,
                 is_marked=os.path.lexists(device.path / MARKER),
+                is_used=_is_used(device.path),
                 is_linking=device.link,
                 is_watching=device.watch == "auto",
                 directories=directories,
@@ -184,6 +191,14 @@ def _is_case_blind(directory: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+def _is_used(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
 
 
 def _strays(device: DeviceConfig, accounts: Collection[str]) -> str:

@@ -44,8 +44,8 @@ def daemon_facts(
         return DaemonFacts(socket, directory, error=error, store_owner_pid=None if error else owner_pid(store))
     config = status.config
     failing = (
-        *(Failing("account", one.name, one.error) for one in status.accounts if one.error),
-        *(Failing("device", one.name, one.error) for one in status.devices if one.error),
+        *(Failing("account", one.name, one.error, one.remedy or "") for one in status.accounts if one.error),
+        *(Failing("device", one.name, one.error, one.remedy or "") for one in status.devices if one.error),
     )
     return DaemonFacts(
         socket,

@@ -18,13 +18,14 @@ NOW = 1_700_000_000.0
 
 
 def test_checkup_tells_what_the_store_knows_beside_its_owner(database: Database, store_url: str) -> None:
-    """Its devices, and the newest of what it tells of."""
+    """Its devices that ever had their directories, and the newest of what it tells of."""
 
     def fill(conn: object) -> None:
         conn.execute(insert(account).values(name="work", kind="imap", identity="x", succeeded_at=NOW))
         conn.execute(insert(history).values(at=NOW + 5, origin="server", verb="appear", outcome="done"))
         conn.execute(insert(device).values(name="laptop", path="/srv/laptop", layout="fs", state="active"))
         conn.execute(insert(device).values(name="phone", path="/srv/phone", layout="fs", state="new"))
+        conn.execute(insert(device).values(name="tablet", path="/srv/theirs", layout="fs", state="foreign"))
 
     database.write_now(fill)
 

@@ -4,8 +4,11 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import select
+
 from syncd.store import holds
 from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.store.schema import history
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -88,11 +91,13 @@ async def test_hold_dissolves_when_the_files_are_put_back(tmp_path: Path, user: 
         await house.settle()
         (shrunk,) = await _holds(house)
         assert (shrunk.id, len(shrunk.effects), len(user.flags())) == (hold.id, 5, 30)
+        assert await _dissolved(house) == 25
 
         for path in saved[25:]:
             shutil.copy2(path, laptop.directory / path.parent.name / path.name)
         await house.settle()
         assert await _holds(house) == ()
+        assert await _dissolved(house) == 30
         assert len(user.flags()) == 30
         assert [one.keys() for one in house.replicas()] == [list(_keys(30))] * 2
 
@@ -192,6 +197,12 @@ def _empty(replica: Replica) -> None:
 
 async def _holds(house: House) -> tuple[Hold, ...]:
     return await house.db.read(holds.holds)
+
+
+async def _dissolved(house: House) -> int:
+    """Return of how many messages the history says that they are held no more."""
+    rows = await house.rows(select(history.c.messages).where(history.c.verb == "dissolve"))
+    return sum(row.messages for row in rows)
 
 
 async def _release(house: House, hold: Hold) -> None:

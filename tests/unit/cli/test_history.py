@@ -48,6 +48,13 @@ def test_lines_are_columns_and_names_of_servers_move_no_cursor() -> None:
     assert table_of(()) == []
 
 
+def test_why_something_was_held_is_not_why_it_was_done() -> None:
+    """A person who discards a hold reads no reason behind it that is none."""
+    _, line = table_of((entry(verb="discard", origin="person", reason="too_many"),))
+
+    assert line.endswith("  done")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -11,7 +11,7 @@ from rich.console import Console
 from syncd.cli.picture import picture_of
 from syncd.cli.view import fitted, show
 from syncd.config.model import ImapConfig
-from syncd.daemon.remedies import account_remedy, device_remedy
+from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
 from syncd.daemon.status import (
     AccountStatus,
     ConfigStatus,
@@ -494,6 +494,27 @@ def test_every_cause_has_a_remedy_or_says_itself_what_to_do() -> None:
     other_layout = device_remedy(Cause.AWAY, "foreign", "phone", "/p", layout="maildir++") or ""
     assert other_layout.startswith('set layout = "maildir++" of [devices.phone]'), "adopting converts nothing"
     assert "room on the disk of /p" in (device_remedy(Cause.DISK_FULL, "active", "phone", "/p") or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (
+            "it is the server and user that account work was: syncd account rename work job goes on with its mail",
+            "syncd account rename work job",
+        ),
+        (
+            "it is another server or user than the one that the mail of this account came from",
+            "put host and username of [accounts.job] back, or call the new one otherwise: [accounts.job2]",
+        ),
+    ],
+)
+def test_account_that_is_not_the_one_it_was_is_told_the_command(error: str, remedy: str) -> None:
+    """Whether a daemon says so or the store remembers it."""
+    config = ImapConfig(type="imap", host="h", username="u", password_command=["pass"])
+
+    assert account_remedy(Cause.OTHER, "job", config, error=error, is_lasting=True) == remedy
+    assert remembered_remedy(error, "job", config, is_lasting=True) == remedy
 
 
 def test_details_of_who_is_well_are_left_out_only_where_it_is_shown_live() -> None:

@@ -39,6 +39,15 @@ def test_answers_are_what_the_file_says_whatever_is_in_them() -> None:
     assert written == {"accounts": {"work": account}, "devices": {"laptop": {"path": f"~/{odd}"}}}
 
 
+def test_server_at_home_is_what_the_file_says(tmp_path: Path) -> None:
+    """A Dovecot on this machine needs no edit."""
+    text = text_of(replace(ANA, host="::1", port=1143, tls="none"))
+
+    assert problems(tmp_path, text) == []
+    account = tomllib.loads(text)["accounts"]["work"]
+    assert (account["host"], account["port"], account["tls"]) == ("::1", 1143, "none")
+
+
 def test_file_of_the_machine_names_the_places_of_the_service(tmp_path: Path) -> None:
     """Commands of a person find store and socket of the service by the file alone."""
     text = text_of(ANA, is_system=True)

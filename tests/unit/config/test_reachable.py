@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config import places
+from syncd.config.problems import ConfigError
 from syncd.config.reachable import socket_of
 
 NOBODY = 65534
@@ -35,9 +37,22 @@ def test_default_is_taken_where_none_is_named(tmp_path: Path, text: str) -> None
     assert socket_in(tmp_path, text) == tmp_path / "run" / "syncd.sock"
 
 
-def test_missing_file_has_the_default(tmp_path: Path) -> None:
-    """A daemon may run whose file is gone."""
-    assert socket_of(tmp_path / "nothing", environ=environ(tmp_path)) == tmp_path / "run" / "syncd.sock"
+@pytest.mark.parametrize("name", ["nothing", ""], ids=["no file", "a directory"])
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_named_file_that_cannot_be_read_is_an_error(tmp_path: Path, name: str, by_variable: bool) -> None:
+    """Else the daemon of another configuration would answer for it, and a health check call all well."""
+    file = tmp_path / name
+    given = environ(tmp_path) | ({"SYNCD_CONFIG": str(file)} if by_variable else {})
+
+    with pytest.raises(ConfigError, match="cannot be read"):
+        socket_of(None if by_variable else file, environ=given)
+
+
+def test_without_any_file_the_default_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon may run whose file is gone from the usual place."""
+    monkeypatch.setattr(places, "SYSTEM_FILE", tmp_path / "etc" / "syncd.toml")
+
+    assert socket_of(environ=environ(tmp_path)) == tmp_path / "run" / "syncd.sock"
 
 
 def test_variable_is_stronger_and_relative_paths_begin_at_the_file(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ provider = "gmail"
         (IMAP.replace("imap.example.org", "imaps://x"), "3: accounts.work.host: should be a host name or an address"),
         (IMAP.replace("imap.example", "imap..example"), "3: accounts.work.host: should be a host name or an address"),
         (IMAP.replace("imap.example", ".imap.example"), "3: accounts.work.host: should be a host name or an address"),
+        (IMAP.replace("example.org", "example.org:993"), "3: accounts.work.host: should be a host name or an address"),
+        (IMAP.replace("imap.example.org", "[::1]:993"), "3: accounts.work.host: should be a host name or an address"),
         (IMAP.replace("ana", ""), "4: accounts.work.username: should be a text of one line"),
         (IMAP.replace("ana", "ana\\r\\nDELE 1"), "4: accounts.work.username: should be a text of one line"),
         (IMAP.replace("ana", "a\\u0000na"), "4: accounts.work.username: should be a text of one line"),

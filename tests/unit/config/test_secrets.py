@@ -114,7 +114,7 @@ async def test_command_that_does_not_exist_is_an_error() -> None:
     """A typing slip in the command is told, not raised as a traceback."""
     reason = await refusal(account(password_command=["/nonexistent/pass", CANARY]))
 
-    assert reason == "password_command cannot be run: no such file or directory"
+    assert reason == "password_command cannot be run: /nonexistent/pass: no such file or directory"
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ async def test_much_that_is_said_is_read_and_its_end_is_kept() -> None:
 @pytest.mark.parametrize(
     ("command", "problem"),
     [
-        (("/there/is/no/such",), "it cannot be run: no such file or directory"),
-        (("/",), "it cannot be run: permission denied"),
+        (("/there/is/no/such",), "/there/is/no/such cannot be run: no such file or directory"),
+        (("/",), "/ cannot be run: permission denied"),
         (shell("kill -9 $$"), "it was ended by signal 9"),
         (shell("exit 7"), "it ended with status 7"),
     ],
@@ -76,7 +76,7 @@ async def test_machine_that_has_no_room_for_a_command_is_no_more_than_that() -> 
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
-    assert ended == Ended("it cannot be run: too many open files")
+    assert ended == Ended("true cannot be run: too many open files")
 
 
 async def test_command_that_takes_too_long_is_ended_with_all_it_started() -> None:

@@ -18,6 +18,7 @@ from syncd.daemon.doctor.facts import (
     Kind,
     Limits,
     Place,
+    Program,
     Secret,
     ServerFacts,
     Software,
@@ -33,6 +34,7 @@ from syncd.daemon.doctor.judge_files import (
     judge_ca_file,
     judge_config_file,
     judge_disk,
+    judge_program,
     judge_secret,
     judge_socket,
     judge_store_files,
@@ -139,6 +141,18 @@ def test_password_is_there_and_for_its_owner_alone(
 ) -> None:
     """What a container or systemd keeps in a directory of its own is private whatever the file says."""
     assert worst(judge_secret(Secret("accounts.work.password_file", found, is_private=is_private), SYNCD)) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "level"), [("hooks.on_new_mail", "WARNING"), ("accounts.work.password_command", "ERROR")]
+)
+def test_program_that_is_not_there_is_named(key: str, level: str) -> None:
+    """Without a hook mail goes on; without a password it does not."""
+    [found] = judge_program(Program(key, "nosuchprog", is_found=False))
+
+    assert worst([found])[:2] == (level, "program")
+    assert found.where == f"{key}: nosuchprog"
+    assert worst(judge_program(Program(key, "true", is_found=True))) == ("OK", "program", "")
 
 
 def test_authority_that_is_not_there_is_an_error() -> None:
@@ -248,6 +262,8 @@ def test_file_system_is_judged_once_and_an_upgrade_needs_room_for_a_copy() -> No
         (DeviceFacts("laptop", missing("/srv/l", may_write=True), is_known=True), ("ERROR", "device_missing")),
         (DeviceFacts("laptop", directory("/srv/l"), is_known=True, is_marked=False), ("ERROR", "device_missing")),
         (DeviceFacts("laptop", directory("/srv/l"), is_marked=False), ("OK", "device_rights")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_marked=False, is_used=True), ("ERROR", "device_foreign")),
+        (DeviceFacts("laptop", directory("/srv/l"), is_used=True), ("OK", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", place("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", 0o777)), ("WARNING", "device_rights")),
@@ -490,6 +506,13 @@ UP = DaemonFacts(SOCKET, RUN, is_running=True, pid=7, version="0.1.0", config="/
 def test_daemon_is_held_against_what_is_installed_and_written(daemon: DaemonFacts, expected: tuple[str, str]) -> None:
     """One that does not run is a choice; one that was killed, or runs something else, is told."""
     assert worst(judge_daemon(daemon, config="/c/f", version="0.1.0"))[:2] == expected
+
+
+def test_remedy_of_who_fails_is_that_of_status() -> None:
+    """A person is told one thing to do, by whatever they ask."""
+    failing = Failing("account", "work", "login refused", remedy="check username")
+
+    assert worst(judge_daemon(replace(UP, failing=(failing,)), config="/c/f", version="0.1.0"))[2] == "check username"
 
 
 def test_file_that_the_daemon_has_not_read_since_an_edit_is_not_called_usable() -> None:
