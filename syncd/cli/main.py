@@ -97,6 +97,8 @@ def _options(
 def main() -> None:
     """Run the command line, and exit with the code that says how it went."""
     gc.set_threshold(_GC_THRESHOLD)  # what is made next are modules, which stay: looking through them finds nothing
+    # What others plug into pydantic has nothing to do here, and to look for it in all that is installed takes long.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
     from syncd.config.problems import ConfigError
 

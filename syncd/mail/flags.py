@@ -87,6 +87,11 @@ def format_flags(flags: Flags) -> str:
     return " ".join(sorted(flags))
 
 
+def with_same_letters(flags: Flags) -> Flags:
+    """Return those flags whose letters in file names mean the same in every mailbox."""
+    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
+
+
 def with_delta(flags: Flags, *, add: Flags, remove: Flags) -> Flags:
     """Return `flags` after a per-flag change, whatever else happened to them meanwhile."""
     if not add and not remove:

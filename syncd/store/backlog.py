@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Select,
     and_,
     bindparam,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
-from syncd.store import carried_changes
+from syncd.store import carried_changes, troubles
 from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import rows_at_once
 from syncd.store.schema import carried_change, journal, mailbox, replica, replica_message, server_message, trouble
@@ -119,7 +120,7 @@ def _set_aside(mailbox_id: int, now: float) -> Select[Any]:
         trouble.c.mailbox_id == mailbox_id,
         trouble.c.device_id.is_(None),
         trouble.c.message_id.is_not(None),
-        trouble.c.retry_at > now,
+        ~troubles.is_due(now),
     )
 
 
@@ -163,7 +164,7 @@ def _due(*, has_body: bool) -> Select[Any]:
         .where(
             mailbox.c.account_id == bindparam("of_account"),
             trouble.c.device_id.is_(None),
-            trouble.c.retry_at <= bindparam("by"),
+            troubles.is_due(bindparam("by", type_=Double())),
             server_message.c.body_id.is_not(None) if has_body else server_message.c.body_id.is_(None),
         )
         .distinct()

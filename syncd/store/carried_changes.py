@@ -14,11 +14,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Double, Select, and_, bindparam, delete, exists, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Drop, Remove
+from syncd.store import troubles
 from syncd.store.accounts import mailboxes, trash_of
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
@@ -162,7 +163,9 @@ _message = server_message.c
 # NOTE: without the sum SQLite reads whole mailboxes instead of the few rows that are carried.
 _mailbox_id = _message.mailbox_id + 0
 _awake = ~exists().where(
-    trouble.c.message_id == _message.id, trouble.c.device_id.is_(None), trouble.c.retry_at > bindparam("by")
+    trouble.c.message_id == _message.id,
+    trouble.c.device_id.is_(None),
+    ~troubles.is_due(bindparam("by", type_=Double())),
 )
 _OF_MAILBOX = (
     select(*_row, _message.uid, _message.flags, _message.body_id.label("new_body_id"))

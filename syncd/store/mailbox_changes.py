@@ -141,6 +141,12 @@ def hurry(conn: Connection, *, account_id: int) -> None:
     conn.execute(update(mailbox_change).where(*mine).values(tried_at=0.0))
 
 
+def set_back(conn: Connection, *, account_id: int, now: float) -> None:
+    """Let that be of now which seems to have been tried later than now, for the clock was set back since."""
+    ahead = (mailbox_change.c.account_id == account_id, mailbox_change.c.tried_at > now)
+    conn.execute(update(mailbox_change).where(*ahead).values(tried_at=now))
+
+
 def return_all(conn: Connection, ids: Iterable[int]) -> None:
     """Record that devices are to have mailboxes again, which are called as they called them, or as before."""
     returned = update(mailbox_change).where(is_one_of(conn, mailbox_change.c.id, ids))

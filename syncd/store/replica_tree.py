@@ -15,6 +15,10 @@ from syncd.store.schema import base_message, journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
+_PLACE_COLUMNS = tuple(
+    replica_message.c[name] for name in ("name", "subdir", "info", "flags", "size_bytes", "mtime", "state")
+)
+"""What `_place` takes, in its order."""
 _OF_ITS_OWN = (ReplicaState.EDITED, ReplicaState.FOUND)
 
 
@@ -50,26 +54,30 @@ def places(conn: Connection, replica_id: int, *, names: Collection[str] | None =
 
     names: of these files only, and of those that are not settled; None: of all.
     """
-    columns = replica_message.c
-    query = select(
-        columns.name, columns.subdir, columns.info, columns.flags, columns.size_bytes, columns.mtime, columns.state
-    ).where(columns.replica_id == replica_id)
+    query = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == replica_id)
     if names is None:
         rows: Iterable[Sequence[Any]] = conn.execute(query)
     else:
-        unsettled = conn.execute(query.where(columns.state != ReplicaState.PRESENT))  # the term of a partial index
-        rows = (*unsettled, *rows_in(conn, query, columns.name, names))
-    return {
-        name: FilePlace(
-            subdir,
-            name if info is None else f"{name}:2,{info}",
-            parse_flags(flags),
-            size_bytes,
-            mtime,
-            state == ReplicaState.PRESENT,
-        )
-        for name, subdir, info, flags, size_bytes, mtime, state in rows
-    }
+        state = replica_message.c.state
+        unsettled = conn.execute(query.where(state != ReplicaState.PRESENT))  # the term of a partial index
+        rows = (*unsettled, *rows_in(conn, query, replica_message.c.name, names))
+    return dict(map(_place, rows))
+
+
+def places_of(conn: Connection, replica_ids: Iterable[int]) -> Mapping[int, Mapping[str, FilePlace]]:
+    """Return what `places` does of all rows of many replicas, by replica."""
+    found: dict[int, dict[str, FilePlace]] = {}
+    query = select(replica_message.c.replica_id, *_PLACE_COLUMNS)
+    for row in rows_in(conn, query, replica_message.c.replica_id, replica_ids):
+        name, place = _place(row[1:])
+        found.setdefault(row[0], {})[name] = place
+    return found
+
+
+def _place(row: Iterable[Any]) -> tuple[str, FilePlace]:
+    name, subdir, info, flags, size_bytes, mtime, state = row
+    filename = name if info is None else f"{name}:2,{info}"
+    return name, FilePlace(subdir, filename, parse_flags(flags), size_bytes, mtime, state == ReplicaState.PRESENT)
 
 
 def unsettled_replicas(conn: Connection, device_id: int) -> frozenset[int]:

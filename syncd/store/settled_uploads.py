@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, select, update
 
-from syncd.mail.flags import FORWARDED, Flags, format_flags, parse_flags
+from syncd.mail.flags import Flags, format_flags, parse_flags, with_same_letters
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import UploadState
 from syncd.store.queries import groups, insert_at_once, is_one_of, rows_at_once, update_at_once
@@ -24,7 +24,10 @@ _FILED_S = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An upload that is a message now. source_id: of which it is a move or copy. is_rewritten: with other octets."""
+    """An upload that is a message now. is_rewritten: with other octets.
+
+    source_id: of which it is a move or copy, or would be if that were there still.
+    """
 
     upload: Upload
     message_id: int
@@ -189,14 +192,10 @@ def _agreed(file: _File, on_server: Flags, known: Flags | None, *, is_copy: bool
     if is_copy and file.info is None:
         return file.flags
     if known is not None:
-        return _with_letters(known) | (file.flags - _with_letters(file.flags))
+        return with_same_letters(known) | (file.flags - with_same_letters(file.flags))
     folded = {flag.lower() for flag in on_server}
-    return frozenset(flag for flag in file.flags if flag.lower() in folded)
-
-
-def _with_letters(flags: Flags) -> Flags:
-    """Return those flags whose letters mean the same in every mailbox."""
-    return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
+    agreed = frozenset(flag for flag in file.flags if flag.lower() in folded)
+    return agreed | (file.flags - with_same_letters(file.flags)) if is_copy else agreed
 
 
 def _wake_sources(conn: Connection, device_id: int) -> None:

@@ -4,7 +4,21 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import Connection, Delete, bindparam, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Double,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from syncd.errors import Temper
 from syncd.store.queries import is_listed, is_one_of
@@ -26,6 +40,12 @@ class Trouble:
     device_id: int | None
     error: str
     attempts: int
+
+
+def is_due(now: float | ColumnElement[float]) -> ColumnElement[bool]:
+    """Say of a trouble that its time has come; also if it is farther away than any wait, for the clock was set back."""
+    at = trouble.c.retry_at
+    return or_(at <= now, and_(at > now + _LAST_RETRY_S, at < NEVER))
 
 
 def set_aside(
@@ -80,7 +100,7 @@ def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float)
         trouble.c.mailbox_id == mailbox_id,
         trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
         trouble.c.message_id.is_not(None),
-        trouble.c.retry_at <= now,
+        is_due(now),
     )
     return tuple(conn.execute(query.order_by(trouble.c.retry_at, trouble.c.id).limit(_DUE_MAX)).scalars())
 
@@ -88,7 +108,7 @@ def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float)
 def count_sleeping(conn: Connection, *, now: float) -> Mapping[tuple[int, int | None], int]:
     """Count by mailbox and device, None for the server, the messages that are to be tried again later."""
     columns = (trouble.c.mailbox_id, trouble.c.device_id)
-    query = select(*columns, func.count()).where(trouble.c.retry_at > now, trouble.c.message_id.is_not(None))
+    query = select(*columns, func.count()).where(~is_due(now), trouble.c.message_id.is_not(None))
     return {(mailbox_id, device_id): n for mailbox_id, device_id, n in conn.execute(query.group_by(*columns))}
 
 
@@ -134,7 +154,7 @@ def forget(conn: Connection, message_ids: Iterable[int]) -> None:
 
 _DUE_MAILBOXES = (
     select(trouble.c.mailbox_id)
-    .where(trouble.c.device_id == bindparam("of_device"), trouble.c.retry_at <= bindparam("by"))
+    .where(trouble.c.device_id == bindparam("of_device"), is_due(bindparam("by", type_=Double())))
     .distinct()
 )
 _HURRY = (

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
 
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import ReplicaState
@@ -199,21 +199,22 @@ def is_busy(conn: Connection, *, account_id: int, of: Bringers, now: float) -> b
     return bool(uploads(conn, account_id=account_id, of=of, state=UploadState.TAKEN_IN, due_by=now, limit=1))
 
 
-def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float) -> float | None:
-    """Return when the next file is to be tried, None without any; 0 for what is due by now.
+def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float, now: float) -> float | None:
+    """Return when the next file is to be tried that was not due by now, None without any.
 
     unseen_s: how long after it was begun that is so of what was not seen.
     """
     file, is_begun = replica_message.c, journal.c.kind == UploadState.BEGUN.value
+    is_later = case((is_begun, journal.c.begun_at > now - unseen_s), else_=~_is_due(now))
     query = (
-        select(is_begun, journal.c.error.is_not(None), journal.c.attempts, func.min(journal.c.begun_at))
+        select(is_begun, journal.c.attempts, func.min(journal.c.begun_at))
         .outerjoin(replica_message, file.id == journal.c.replica_message_id)
-        .where(*_is_on_its_way(account_id), _is_of(conn, of))
-        .group_by(is_begun, journal.c.error.is_not(None), journal.c.attempts)
+        .where(*_is_on_its_way(account_id), _is_of(conn, of), is_later)
+        .group_by(is_begun, journal.c.attempts)
     )
     at = [
-        begun_at + unseen_s if begun else due_at(begun_at, attempts) if is_refused else 0.0
-        for begun, is_refused, attempts, begun_at in conn.execute(query)
+        begun_at + unseen_s if begun else due_at(begun_at, attempts)
+        for begun, attempts, begun_at in conn.execute(query)
     ]
     return min(at, default=None)
 
@@ -327,15 +328,35 @@ def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
 
 def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:
     """Record why the server did not take what is in these rows of the journal; they wait, each time for longer."""
+    # NOTE: what is refused before it is begun was tried, too; else it would be due at once, and again at once.
+    attempts = case((journal.c.kind == UploadState.TAKEN_IN.value, journal.c.attempts + 1), else_=journal.c.attempts)
     for id_, error in errors.items():
         refused = update(journal).where(journal.c.id == id_)
-        conn.execute(refused.values(kind=UploadState.TAKEN_IN.value, error=error, begun_at=now))
+        values = {"kind": UploadState.TAKEN_IN.value, "attempts": attempts, "error": error, "begun_at": now}
+        conn.execute(refused.values(values))
 
 
 def hurry(conn: Connection, *, account_id: int) -> None:
     """Let everything that was refused be tried again at once: somebody asked for it."""
     here = and_(journal.c.account_id == account_id, journal.c.kind == UploadState.TAKEN_IN.value)
     conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
+
+
+def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:
+    """Tell whether anything seems to have been begun or refused later than now, for the clock was set back since."""
+    return conn.execute(select(journal.c.id).where(*_is_ahead(account_id, now)).limit(1)).first() is not None
+
+
+def set_back(conn: Connection, *, account_id: int, now: float) -> None:
+    """Let that be of now, so that it waits no longer than it should.
+
+    NOTE: not less either, for what was begun may have been sent just before.
+    """
+    conn.execute(update(journal).where(*_is_ahead(account_id, now)).values(begun_at=now))
+
+
+def _is_ahead(account_id: int, now: float) -> tuple[ColumnElement[bool], ...]:
+    return journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), journal.c.begun_at > now
 
 
 def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:

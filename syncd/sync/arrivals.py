@@ -8,7 +8,7 @@ stays as well (`successors`).
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -22,6 +22,7 @@ from syncd.store import accounts, deletions, history, holds, server_tree, settle
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.history import Outcome, Verb
+from syncd.store.predecessors import predecessors, with_keywords_of
 from syncd.store.settled_uploads import Settled
 from syncd.store.uploads import Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
@@ -34,11 +35,15 @@ _LIED = "the server says that it took the message, and does not have it"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is to be done with an upload, and those of other devices that will be the same message."""
+    """What is to be done with an upload, and those of other devices that will be the same message.
+
+    predecessor_id: of what is to be sent, the message elsewhere that had its octets, and whose keywords it has.
+    """
 
     upload: Upload
     origin: Origin
     followers: tuple[Upload, ...] = ()
+    predecessor_id: int | None = None
 
 
 def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tuple[Planned, ...]:
@@ -63,6 +68,7 @@ def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tu
             plans.append(Planned(one, origin, tuple(other for id_, other in others.items() if id_ != one.device_id)))
     wanted = {one.id: one for one in found if one.wanted_id is not None}
     back = ways_back((one.wanted for one in wanted.values() if one.wanted is not None), known, trash_id=trash_id)
+    plans = _with_predecessors(conn, plans, account_id=account_id)
     return (*plans, *(Planned(wanted[id_], origin) for id_, origin in back.items()))
 
 
@@ -81,7 +87,8 @@ class Arrivals:
         """Settle those of which it was unknown whether they came into a mailbox; return how many did."""
         brought = await self.side.find(target, begun)
         self._note_rewritten(target, brought)
-        plans = [_found(one) for one in begun]
+        found = [Planned(one, Origin(Way.APPEND)) for one in begun]
+        plans = await self.db.read(partial(_with_predecessors, plans=found, account_id=self.account_id))
         there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
         unseen = [one for one in begun if one.id not in there and one.begun_at + UNSEEN_S <= self.now]
         if unseen:
@@ -123,7 +130,7 @@ class Arrivals:
             if one.origin.way is Way.BIND and source is not None:
                 settled.append(Settled(one.upload, source.message_id))
             elif (message_id := ids.get(one.upload.id)) is not None:
-                source_id = None if source is None else source.message_id
+                source_id = one.predecessor_id if source is None else source.message_id
                 is_rewritten = one.upload.id in brought.rewritten
                 settled += [
                     Settled(upload, message_id, source_id, is_rewritten) for upload in (one.upload, *one.followers)
@@ -227,8 +234,16 @@ def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:
     uploads.refuse(conn, lied, now=now)
 
 
-def _found(one: Upload) -> Planned:
-    return Planned(one, Origin(Way.APPEND))
+def _with_predecessors(conn: Connection, plans: Sequence[Planned], *, account_id: int) -> list[Planned]:
+    """Let what is to be sent, though its octets were in another mailbox, have the keywords that it had there."""
+    sent = [one.upload for one in plans if one.origin.way is Way.APPEND]
+    found = predecessors(conn, sent, account_id=account_id)
+    return [
+        replace(one, upload=with_keywords_of(one.upload, of), predecessor_id=of.message_id)
+        if (of := found.get(one.upload.id)) is not None
+        else one
+        for one in plans
+    ]
 
 
 def _is_new_refusal(one: Upload, brought: Brought) -> bool:

@@ -220,6 +220,11 @@ class DeviceFiles:
         """Return those of these replicas in which no name changed since they were listed, but by our own doing."""
         return await self._whole_looks.unchanged(replicas, self.holdable_keywords)
 
+    async def as_rows_say(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
+        """Look at whole replicas, and return those of which nothing is to be recorded; others need `observe_all`."""
+        known = [of for of in replicas if keyword_names(self.holdable_keywords(of)) == of.keywords]
+        return await self._whole_looks.as_rows_say(known, self.holdable_keywords, await self._prover())
+
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
         await self.read_keywords(of)

@@ -1,5 +1,6 @@
 """Floor 4: the looks of one device at what changed below its root, each mailbox for itself."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from syncd.maildir.last_look import LastLook
@@ -52,18 +53,16 @@ class DeviceLooks:
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
         count, all_served = 0, await self._mailboxes.looked_at(device_id)
-        concerned = all_served
+        concerned = [one for one in all_served if one.mailbox.id not in self._still]
         if not (changes.is_overflow or changes.mailboxes):
             named = files.keys() | {str(directory) for directory in changes.keyword_lists}
-            concerned = [one for one in all_served if one.replica.directory in named]
-        replicas = [one.replica for one in concerned]
-        listed = await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
+            concerned = [one for one in concerned if one.replica.directory in named]
+        listed = await self._listed(device_id, [one.replica for one in concerned], changes)
         for served in concerned:
-            if served.mailbox.id not in self._still:
-                with self._still.guard(served.mailbox.id, served.where):
-                    count += await self._observe(
-                        served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
-                    )
+            with self._still.guard(served.mailbox.id, served.where):
+                count += await self._observe(
+                    served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
+                )
         if count or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
@@ -84,6 +83,14 @@ class DeviceLooks:
         self._files.examine(replica)
         self._last_look.forget()  # which tells of names only
 
+    async def _listed(self, device_id: int, replicas: Sequence[ReplicaRow], changes: Changes) -> frozenset[int]:
+        """Return those of these replicas that need no look of their own to be listed."""
+        if changes.is_overflow:
+            for replica in replicas:
+                self.examine(replica)  # what was written in place may not have been heard of
+            return await self._files.as_rows_say(replicas)
+        return await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
+
     async def _look_at_directories(self, device_id: int) -> None:
         """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
         await self._directories.look(device_id)
@@ -94,10 +101,8 @@ class DeviceLooks:
 
     async def _observe(self, served: Served, changes: Changes, files: list[ChangedFile], *, is_listed: bool) -> int:
         replica, directory = served.replica, path_of(served.replica.directory)
-        if changes.is_overflow:
-            self.examine(replica)  # what was written in place may not have been heard of
-        is_named = any(directory.is_relative_to(one) for one in changes.mailboxes)
-        is_whole = changes.is_overflow or (is_named and not is_listed)
+        is_named = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
+        is_whole = is_named and not is_listed
         if directory in changes.keyword_lists:
             is_whole |= await self._files.read_keywords(replica)
         count = 0

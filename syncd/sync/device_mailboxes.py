@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from syncd.config.model import DeviceConfig, Layout
-from syncd.errors import MailboxNameError
+from syncd.errors import MailboxNameError, SyncdError
 from syncd.log import log
 from syncd.maildir.directories import are_same_directory
 from syncd.maildir.files import CUR, NEW
@@ -156,19 +156,28 @@ class DeviceMailboxes:
         if not lacking:
             return renamed
         text = selection_text(self._config)
+        due = [
+            (account, mailbox)
+            for account, mailbox in map(known.mailbox, known.in_order(lacking))
+            if mailbox.id not in out and mailbox.id not in still
+        ]
+        here = {
+            mailbox.id: PurePosixPath(of.directory)
+            for _, mailbox in due
+            if (of := known.replica(mailbox.id)) is not None and not of.has_left
+        }
+        unusable = await self._clean_directories(here.values())
         owners = {replica.directory: replica.mailbox_id for replica in known.replicas}
-        for account, mailbox in map(known.mailbox, known.in_order(lacking)):
-            if mailbox.id in out or mailbox.id in still:
-                continue
+        for account, mailbox in due:
             with still.guard(mailbox.id, f"{account}/{mailbox.name}"):
                 of = known.replica(mailbox.id)
-                here = None if of is None or of.has_left else PurePosixPath(of.directory)
-                directory = here or self.layout.directory(account, mailbox.name)
+                directory = here.get(mailbox.id) or self.layout.directory(account, mailbox.name)
                 if owners.setdefault(str(directory), mailbox.id) != mailbox.id:
                     raise MailboxNameError("another mailbox has the directory that this one would have")
-                if here:
+                if mailbox.id in here:
                     # NOTE: one that a replica had and that is gone is no empty one, so it is not made again.
-                    await to_its_end(self._clean_directory, directory)
+                    if directory in unusable:
+                        raise unusable[directory]
                     is_empty = False
                 else:
                     others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
@@ -219,9 +228,20 @@ class DeviceMailboxes:
             mailbox.clean_tmp(now_s=self._clock())
             return not any(True for subdir in (CUR, NEW) for _ in mailbox.entries(subdir))
 
-    def _clean_directory(self, directory: PurePosixPath) -> None:
-        with ReplicaRoot(self._config.path) as root, root.mailbox(directory) as mailbox:
-            mailbox.clean_tmp(now_s=self._clock())
+    async def _clean_directories(self, directories: Collection[PurePosixPath]) -> Mapping[PurePosixPath, SyncdError]:
+        """Remove what interruptions have left in these directories; return what is wrong with those that have it."""
+        return await to_its_end(self._cleaned, directories) if directories else {}
+
+    def _cleaned(self, directories: Iterable[PurePosixPath]) -> Mapping[PurePosixPath, SyncdError]:
+        unusable: dict[PurePosixPath, SyncdError] = {}
+        with ReplicaRoot(self._config.path) as root:
+            for directory in directories:
+                try:
+                    with root.mailbox(directory) as mailbox:
+                        mailbox.clean_tmp(now_s=self._clock())
+                except SyncdError as error:
+                    unusable[directory] = error
+        return unusable
 
     def _out(self, known: KnownMailboxes) -> frozenset[int]:
         return self.absent | _out_of(known.changes)

@@ -295,19 +295,17 @@ class DirectoryChanges:
     def _directories(self, known: _Known, prove: Prove) -> _Look:
         with ReplicaRoot(self._config.path) as root:
             prove(root)
-            places = {str(one): self._mailboxes.layout.mailbox(one) for one in root.directories()}
-            gone = {one.mailbox.id for one in known.served if _may_go(one) and self._is_absent(root, one)}
+            there = frozenset(map(str, root.directories()))
+            missing = [one for one in known.served if one.replica.directory not in there]
+            gone = {one.mailbox.id for one in missing if _may_go(one) and self._is_absent(root, one)}
             gone -= _without_anchor(root, known.served, gone)
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
-        unlooked = {
-            place: directory
-            for directory, place in places.items()
-            if place is not None
-            and place[0] in known.delimiters
-            and directory not in known.looked_at
-            and is_selected(place[1], self._config.mailboxes)
-        }
-        own = {one.mailbox.id: one.replica.directory for one in known.served if one.replica.directory in places}
+        unlooked: dict[Place, str] = {}
+        for directory in sorted(there - known.looked_at):
+            place = self._mailboxes.layout.mailbox(PurePosixPath(directory))
+            if place is not None and place[0] in known.delimiters and is_selected(place[1], self._config.mailboxes):
+                unlooked[place] = directory
+        own = {one.mailbox.id: one.replica.directory for one in known.served if one.replica.directory in there}
         synced = {place: known.synced[place] for place in unlooked if place in known.synced}
         taken = frozenset(place for place, id_ in synced.items() if own.get(id_, unlooked[place]) != unlooked[place])
         return _Look(unlooked, taken, frozenset(gone))

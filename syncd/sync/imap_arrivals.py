@@ -16,17 +16,17 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
-from syncd.errors import Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError, StoreError, SyncdError
 from syncd.imap.appends import NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
+from syncd.imap.presence import still_there
 from syncd.imap.refusals import OF_MAILBOX
-from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.message import facts_of
-from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
+from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
 from syncd.reconcile.moves import Way
 from syncd.store import accounts, bodies, server_tree, uploads
@@ -42,6 +42,7 @@ _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_MESSAGES = 200
 _SMALL_BYTES = 1024 * 1024
 _REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
+_NUL = "the file has NUL octets, which no mail has"
 _READ_ONLY = "the mailbox is read-only on the server"
 _KEPT = "the server does not copy the message"
 
@@ -59,11 +60,12 @@ class ImapArrivals:
         if selected.read_only:
             refusal = RefusedError(_READ_ONLY, reach=Reach.MESSAGE)
             return Brought(refused={one.upload.id: refusal for one in placements})
+        uidnext = selected.uidnext or target.cursor.uidnext or 1
         begin = partial(
             uploads.begin,
             ids=[one.upload.id for one in placements],
             uidvalidity=target.cursor.uidvalidity,
-            uidnext=selected.uidnext or target.cursor.uidnext or 1,
+            uidnext=uidnext,
             now=self._clock(),
         )
         begun = await self._db.write(begin)
@@ -76,7 +78,7 @@ class ImapArrivals:
             source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
             await self._transfer(source, target, way, ones, sending)
         left = [one.upload for one in placements if one.upload.id not in sending.refused]
-        brought = await self._seen(target, left, selected.uidnext or 1, sending.hints) if left else Brought()
+        brought = await self._seen(target, left, uidnext, sending.hints) if left else Brought()
         return Brought(brought.record, brought.rewritten, sending.refused, frozenset(sending.gone))
 
     async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
@@ -114,14 +116,8 @@ class ImapArrivals:
         for one in batch:
             if sending.of_mailbox is not None:
                 sending.refused[one.id] = sending.of_mailbox
-            elif limit is not None and one.size_bytes > limit:
-                sending.refused[one.id] = RefusedError(
-                    f"the server takes no message above {limit:,} bytes", reach=Reach.MESSAGE
-                )
-            elif await self._has_nul(one, octets.get(one.body_id)):
-                sending.refused[one.id] = RefusedError(
-                    "the file has NUL octets, which no mail has", reach=Reach.MESSAGE
-                )
+            elif (flaw := await self._flaw(one, octets.get(one.body_id), limit)) is not None:
+                sending.refused[one.id] = RefusedError(flaw, reach=Reach.MESSAGE)
             else:
                 fit.append(one)
         new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
@@ -144,11 +140,20 @@ class ImapArrivals:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
         return NewMessage(body, target.holdable.part_of(one.flags), one.mtime)
 
-    async def _has_nul(self, one: Upload, octets: bytes | None) -> bool:
+    async def _flaw(self, one: Upload, octets: bytes | None, limit: int | None) -> str | None:
+        """Return why a message is not to be sent; a large one is read for that."""
+        if limit is not None and one.size_bytes > limit:
+            return f"the server takes no message above {limit:,} bytes"
         if octets is not None:
-            return b"\0" in octets
+            return _NUL if b"\0" in octets else None
         pieces = bodies.stream_body(self._db.read_now, one.body_id)
-        return await asyncio.to_thread(lambda: any(b"\0" in piece for piece in pieces))
+        try:
+            has_nul = await asyncio.to_thread(lambda: any(b"\0" in piece for piece in pieces))
+        except StoreError as error:
+            if error.reach is not Reach.MESSAGE:
+                raise
+            return str(error)
+        return _NUL if has_nul else None
 
     async def _pieces(self, body_id: int) -> AsyncIterator[bytes]:
         pieces = bodies.stream_body(self._db.read_now, body_id)
@@ -172,9 +177,7 @@ class ImapArrivals:
             elif outcome.target is not None:
                 sending.hint(one, outcome.target, target)
         if way is Way.MOVE:
-            left = EMPTY
-            for piece in uids.pieces(SET_MAX_BYTES):
-                left |= await self._connection.search_uids(f"UID {piece}")
+            left = await still_there(self._connection, uids)
             sending.gone |= await self._messages(source, uids - left)
 
     async def _messages(self, mailbox: MailboxRow, uids: UidSet) -> frozenset[int]:

@@ -9,11 +9,11 @@ afterwards says what is gone; what a command answered is a hint. Where COPY has 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
-from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError
+from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_at_once, expunge_messages
 from syncd.imap.moves import Moved, move_messages
-from syncd.imap.rows import SET_MAX_BYTES
+from syncd.imap.presence import still_there
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
@@ -68,12 +68,12 @@ async def depart(
             await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
             await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
     await expunge_at_once(connection, owed)
-    left = await _left(connection, UidSet.of(by_uid))
+    left = await still_there(connection, UidSet.of(by_uid))
     if owed & left:
         for expunged in await expunge_messages(connection, owed & left):
             if expunged.expunged is not Expunged.EXPUNGED:
                 refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
-        left = await _left(connection, left)
+        left = await still_there(connection, left)
     if connection.selection is not selection:
         await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
     for effect in here:
@@ -107,12 +107,3 @@ async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) 
         for row in rows
         if row.flags is None or row.uid not in known or differ_personally(row.flags, known[row.uid])
     )
-
-
-async def _left(connection: ImapConnection, uids: UidSet) -> UidSet:
-    left = EMPTY
-    for piece in uids.pieces(SET_MAX_BYTES):
-        left |= await connection.search_uids(f"UID {piece}")
-    if left - uids:
-        raise ProtocolError("the search for some messages lists others", reach=Reach.MAILBOX)
-    return left

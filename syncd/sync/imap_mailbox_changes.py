@@ -65,10 +65,9 @@ class ImapMailboxChanges:
     async def run(self, connection: ImapConnection) -> bool:
         """Do what is due, and tell whether there are other mailboxes than before, so that they are to be read."""
         self._again_at = None
-        found = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
-        if not found:
+        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
             return False
-        wanted = await self._db.write(partial(self._sort_out, found=found))
+        wanted = await self._db.write(self._sort_out)
         now = self._clock()
         due = [one for one in wanted if one.due_at <= now]
         makes = [one for one in due if one.kind is ChangeKind.MAKE]
@@ -83,9 +82,10 @@ class ImapMailboxChanges:
         self._again_at = min(waits, default=None)
         return has_changed
 
-    def _sort_out(self, conn: Connection, *, found: Iterable[MailboxChange]) -> list[MailboxChange]:
+    def _sort_out(self, conn: Connection) -> list[MailboxChange]:
         """Return the changes that are still wanted, and write down which are not."""
-        names = device_names(conn)
+        mailbox_changes.set_back(conn, account_id=self._account_id, now=self._clock())
+        found, names = mailbox_changes.mailbox_changes(conn, account_id=self._account_id), device_names(conn)
         taken = [one for one in found if self._takers.writes(names[one.device_id], self._account, one.name)]
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is not ChangeKind.REMOVE and one.state is not ChangeState.RETURNED]

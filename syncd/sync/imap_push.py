@@ -154,14 +154,14 @@ class ImapPush:
         overtaken, self._done, self._total = 0, 0, 0
         waiting: set[int] = set()
         for _ in range(_ROUNDS_MAX):
-            self._again_at, has_arrived = None, False
+            self._again_at, goes_on = None, False
             if there.has_added:
-                has_arrived = await self._arrive(connection)
+                goes_on = await self._arrive(connection)
                 there = await self._db.read(self._by_devices)
             awake = [each for each in there.changed if not self._failures.is_waiting(each.id, Work.PUSH)]
             self._put_off = frozenset(each.id for each in awake if self._is_doubted(each.id))
             ready = [each for each in awake if each.id not in self._put_off | waiting]
-            if not ready and not has_arrived:
+            if not ready and not goes_on:
                 return
             was_overtaken = False
             self._total = self._total or there.changes
@@ -180,8 +180,14 @@ class ImapPush:
         return taken
 
     async def _arrive(self, connection: ImapConnection) -> bool:
-        """Bring what devices added, and tell whether any of it is a message now."""
+        """Bring what devices added, and tell whether to go on: any of it is a message now, or had to let one go first.
+
+        NOTE: what is left then and was due waits for its mailbox or its device, and these end that. Nothing here may
+        ask for another turn because of it: an account that never rests hears of no new mail.
+        """
         account_id, now = self._account_id, self._clock()
+        if await self._db.read(partial(uploads.is_any_ahead, account_id=account_id, now=now)):
+            await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
         await self._make_again(connection)
         bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
         open_, of = bringable.mailboxes, bringable.of
@@ -199,21 +205,23 @@ class ImapPush:
         for mailbox_id, ones in begun.items():
             async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                 count += await work.resolve(open_[mailbox_id], ones)
-        after = 0
+        after, is_any_left = 0, False
         while page := await self._db.read(partial(uploads.due, account_id=account_id, of=of, now=now, after=after)):
             after = page[-1].id
             plans = await self._db.read(partial(planned, found=mine(page), account_id=account_id))
-            for mailbox_id, chosen in by_mailbox(plans).items():
+            chosen_by = by_mailbox(plans)
+            is_any_left |= sum(map(len, chosen_by.values())) < len(plans)
+            for mailbox_id, chosen in chosen_by.items():
                 self._activity.now(f"bringing what devices added to {open_[mailbox_id].name}", now, done=count)
                 async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                     count += await work.bring(open_[mailbox_id], chosen)
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.rewritten_in
-        find = partial(uploads.next_at, account_id=account_id, of=of, unseen_s=UNSEEN_S)
+        find = partial(uploads.next_at, account_id=account_id, of=of, unseen_s=UNSEEN_S, now=now)
         self._again_at = await self._db.read(find)
         if count:
             self._on_change()
-        return count > 0
+        return count > 0 or is_any_left
 
     async def _make_again(self, connection: ImapConnection) -> None:
         """Make the mailboxes again that the server has no more, and to which devices add; who refuses is asked later.

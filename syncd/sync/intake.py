@@ -66,7 +66,7 @@ class _Read:
 
 @dataclass(slots=True)
 class _Waiting:
-    """Since when a file is as it is; facts: of one that was rewritten in place, when it was first read."""
+    """Since when a file is as it is; facts: when it was last read, of one that was not as its row has it, or edited."""
 
     since: float
     facts: FileFacts | None = None
@@ -200,11 +200,13 @@ class Intake:
                     log.warning("file_not_taken_in", file_id=file.file_id, error=waiting.error)
 
     def _is_ripe(self, read: _Read) -> bool:
-        """Tell whether a file is as its row has it, or one that was rewritten as it was a while ago."""
+        """Tell whether a file is as it was a while ago; by its row, if it is new, or by the reading before.
+
+        NOTE: where no watch tells of writing in place, the row of a new file stays as it was first seen.
+        """
         waiting, facts = self._waiting[read.file], FileFacts(read.seen.size_bytes, read.seen.mtime)
-        if read.file.message_id is None:
-            return facts == FileFacts(read.file.size_bytes, read.file.mtime)
-        if waiting.facts == facts:
+        is_as_in_row = facts == FileFacts(read.file.size_bytes, read.file.mtime)
+        if waiting.facts == facts or (is_as_in_row and read.file.message_id is None):
             return True
         waiting.facts, waiting.since = facts, asyncio.get_running_loop().time()
         return False

@@ -81,15 +81,18 @@ class Rolls:
 
     def __init__(self) -> None:
         self._rolls: OrderedDict[int, Roll] = OrderedDict()
+        self._size = 0
 
     def __iter__(self) -> Iterator[Roll]:
         return iter(self._rolls.values())
 
     def clear(self) -> None:
         self._rolls.clear()
+        self._size = 0
 
     def drop(self, replica_id: int) -> None:
-        self._rolls.pop(replica_id, None)
+        if (roll := self._rolls.pop(replica_id, None)) is not None:
+            self._size -= roll.size
 
     def get(self, of: ReplicaRow, keywords: KeywordMap) -> Roll | None:
         """Return the roll of a replica, None when there is none, or its letters mean something else by now."""
@@ -106,14 +109,16 @@ class Rolls:
         if len(roll.open) > _OPEN_MAX:
             return
         self._rolls[replica_id] = roll
-        size = sum(each.size for each in self)
-        while size > _NAMES_MAX:
-            size -= self._rolls.popitem(last=False)[1].size
+        self._size += roll.size
+        while self._size > _NAMES_MAX:
+            self._size -= self._rolls.popitem(last=False)[1].size
 
     def open(self, replica_id: int, files: Iterable[SeenFile]) -> None:
         """Let these files be compared with their rows at the next listing, whatever is known of them."""
         if (roll := self._rolls.get(replica_id)) is None:
             return
+        before = roll.size
         roll.open.update(files)
+        self._size += roll.size - before
         if len(roll.open) > _OPEN_MAX:
             self.drop(replica_id)

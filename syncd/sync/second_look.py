@@ -118,7 +118,7 @@ class SecondLook:
         due = self._due(still, at_once=at_once)
         if not due:
             return frozenset()
-        changed = await self._look_elsewhere(served, still)
+        changed = set(await self._look_elsewhere(served, still))
         wanted: list[_Wanted] = []
         removed = await self._directories.removed(device_id)
         for one in (*served, *removed):
@@ -137,8 +137,8 @@ class SecondLook:
             with still.guard(one.mailbox.id, one.where):
                 if isinstance(seen, SyncdError):
                     raise seen
-                if seen.found:
-                    await self._files.look(one.replica, seen.found)
+                if seen.found and await self._files.look(one.replica, seen.found):
+                    changed.add(one.account)  # what was added elsewhere may have waited for that
                 unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
                 not_there = {name: rows[name] for name in seen.looked_for - seen.found.keys()}
                 moved |= await self._moves.moved(not_there, added)
@@ -154,7 +154,7 @@ class SecondLook:
             self._unclear[file] += file.file_id in unclear
         await self.note(device_id, served)  # what is missing still begins anew
         self._moved = moved
-        return changed.union(one.account for one, _ in gone)
+        return frozenset(changed).union(one.account for one, _ in gone)
 
     async def _look_elsewhere(self, served: Sequence[Served], still: Standstill) -> frozenset[str]:
         """Record what the device did in other mailboxes, and return the accounts that have something to do by that."""

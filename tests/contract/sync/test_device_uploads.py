@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
-from tests.contract.sync.house import House, MakeDovecot, imap, states
+from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -37,6 +37,46 @@ async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provid
         assert provider.bodies("Drafts") == (letter("d"),)
         assert await states(house) == {ReplicaState.PRESENT: 6}
         assert len(await house.rows(select(schema.body.c.id))) == 2
+
+
+async def test_upload_is_looked_for_above_what_was_known_on_a_server_without_uidnext(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """A message that was there before is not even asked for: it may have the same header and size."""
+    user = Provider(make_dovecot(capability=NO_UIDPLUS), mail_user)
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap:
+        tap.says = lambda line: b"" if b"[UIDNEXT " in line else line
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.lines.clear()
+
+            add(house, "laptop", "n")
+            await house.settle()
+
+            assert sorted(user.flags()) == ["a", "n"]
+            assert not [line for line in tap.lines if b" UID FETCH 1" in line]
+
+
+async def test_file_that_is_written_where_no_watch_tells_of_it_is_taken_in_once_whole(
+    tmp_path: Path, user: Provider
+) -> None:
+    """On a file system that is polled a file that grew since it was first seen does not wait for a complete look."""
+    user.receive("a")
+    account, polled = imap(user.server, user.user), {"watch": "poll", "settle": "2s"}
+    async with House(tmp_path, accounts={"work": account}, devices={"laptop": polled}) as house:
+        await house.settle()
+        octets = letter("n")
+        path = house.replica("laptop").directory / "cur" / "1700000000.1.own:2,S"
+        path.write_bytes(octets[:50])
+        await until_state(house, ReplicaState.NEW)
+        with path.open("ab") as file:
+            file.write(octets[50:])
+
+        await house.until(lambda: len(user.flags()) == 2)
+
+        assert user.bodies() == (letter("a"), octets)
 
 
 @pytest.mark.parametrize("capability", [NO_LITERAL_PLUS, NO_MULTIAPPEND, NO_UIDPLUS, BASE])
@@ -262,6 +302,30 @@ async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provid
         assert path.exists()
         rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
         assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
+
+
+async def test_body_that_is_damaged_in_the_store_holds_up_no_other_upload(tmp_path: Path, user: Provider) -> None:
+    """It is shown, and its file stays as it is."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.refuses = lambda line: b" APPEND " in line
+            damaged, whole = add(house, "laptop", "d"), add(house, "laptop", "w")
+            await house.until(lambda: sum(b" APPEND " in line for line in tap.lines) >= 2)
+            size = len(letter("d"))
+            of_it = select(schema.body.c.id).where(schema.body.c.size_bytes == size).limit(1).scalar_subquery()
+            damage = update(schema.body_chunk).where(schema.body_chunk.c.body_id == of_it).values(octets=b"other")
+            await house.db.write(lambda conn: conn.execute(damage) and None)
+
+            tap.refuses = lambda _: False
+            await house.ask()
+            await house.until(lambda: len(user.flags()) == 1)
+            await house.settle()
+
+            assert (damaged.exists(), whole.exists()) == (True, True)
+            told = [row.error for row in await house.rows(select(schema.journal.c.error))]
+            assert [error for error in told if error and "damaged in the store" in error] != []
 
 
 async def test_message_that_the_server_rewrites_is_one(tmp_path: Path, user: Provider) -> None:

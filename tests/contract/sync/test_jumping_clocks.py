@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from syncd.store import schema
+from syncd.store.journal import UploadState
+from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import add, assert_everywhere, house_of, remove
 
 SEEN, FLAGGED = "\\Seen", "\\Flagged"
@@ -37,3 +42,24 @@ async def test_clock_that_jumps_changes_nothing(tmp_path: Path, user: Provider, 
         assert_everywhere(house, user, "Trash", "a", "c", "e")
         for replica in house.replicas():
             assert replica.flags() == user.flags() == {"b": {SEEN}, "d": {FLAGGED}, "later": set()}
+
+
+async def test_upload_that_was_cut_is_sent_once_the_clock_is_right(tmp_path: Path, user: Provider) -> None:
+    """A clock that was ahead when the connection ended, and is set back, holds nothing up."""
+    user.receive("a")
+    async with (
+        Tap(user.server.imap_port) as tap,
+        House(tmp_path, accounts={"work": imap(user.server, user.user, port=tap.port)}) as house,
+    ):
+        await house.settle()
+        house.shift_s = 10 * 3600.0
+        tap.drops = lambda line: b" APPEND " in line
+        add(house, "laptop", "n")
+        await house.until_read(lambda kinds: kinds == [UploadState.BEGUN], select(schema.journal.c.kind))
+        tap.drops = lambda line: False
+        house.shift_s = 0.0
+
+        await house.until(lambda: "n" in user.flags())
+
+        await house.settle()
+        assert sorted(user.flags()) == ["a", "n"]

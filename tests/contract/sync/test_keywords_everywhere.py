@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica
@@ -86,3 +88,29 @@ async def test_server_that_takes_no_new_keywords(tmp_path: Path, user: Provider)
         user.store("a", "+FLAGS (\\Seen)")
         await house.settle()
         assert laptop.flags()["a"] == kept | {FLAGGED, SEEN}
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["copied", "moved"])
+async def test_file_of_a_message_that_went_meanwhile_has_its_keywords(
+    tmp_path: Path, user: Provider, is_moved: bool
+) -> None:
+    """Its letters mean others in the mailbox that a program puts it into, and there is no message to copy any more."""
+    user.receive("old")
+    user.store("old", "+FLAGS (project)")
+    user.receive("m", "n", mailbox="Box")
+    user.store("m", "+FLAGS (todo)", mailbox="Box")
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}) as house:
+        await house.settle()
+    file = house.replica("laptop", "Box").find("m").path
+    target = house.replica("laptop").directory / "cur" / file.name
+    if is_moved:
+        file.rename(target)
+    else:
+        target.with_name(f"1700000000.9.own:2,{file.name.partition(':2,')[2]}").write_bytes(file.read_bytes())
+
+    user.expunge("m", mailbox="Box")
+    async with house:
+        await house.settle()
+
+        assert user.flags() == {"old": {"project"}, "m": {"todo"}}
+        assert house.replica("laptop").flags() == user.flags()

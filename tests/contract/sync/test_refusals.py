@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from syncd.store import schema
 from tests.contract.sync.house import House, imap
+from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 
@@ -127,6 +128,26 @@ async def test_mailbox_that_refuses_is_left_alone_while_the_others_go_on(tmp_pat
         await house.settle()
         assert user.flags("m0") == {"in-m0": {SEEN}}
         assert await error_of(house, "m0") is None
+
+
+async def test_added_file_that_waits_for_its_mailbox_lets_the_account_rest(tmp_path: Path, user: Provider) -> None:
+    """While a mailbox refuses what a device added to it, the account waits in IDLE and new mail of INBOX comes."""
+    user.receive("a")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, tap) as house:
+        await house.settle()
+        tap.refuses = lambda line: b" SELECT " in line and b"Archive" in line
+        (house.replica("laptop", "Archive").directory / "cur" / "1700000000.1.own:2,S").write_bytes(letter("own"))
+        await house.ask("laptop")
+        for _ in range(5):  # each ends the wait, and the next is longer
+            await house.ask("work")
+        tap.lines.clear()
+
+        await house.until(lambda: any(b" IDLE" in line for line in tap.lines))
+        user.receive("new")
+        await house.until(lambda: sorted(house.replica("laptop").keys()) == ["a", "new"])
+
+        assert "own" not in user.flags("Archive")
 
 
 async def test_inbox_that_refuses_does_not_end_the_run(tmp_path: Path, user: Provider) -> None:

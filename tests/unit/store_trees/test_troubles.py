@@ -59,6 +59,16 @@ def test_server_and_each_device_have_troubles_of_their_own(grove: Grove) -> None
     assert due(grove, 60) == (row_id,)
 
 
+def test_trouble_does_not_wait_for_a_clock_that_was_set_back(grove: Grove) -> None:
+    """What is to be tried again later than after the longest wait is due; what was given up is not."""
+    one, other = grove.plant(1, 2)
+    aside(grove, one)
+    aside(grove, other, temper=Temper.GIVE_UP)
+
+    assert due(grove, -7 * 3600) == (one,)
+    assert due(grove, -5 * 3600) == ()
+
+
 def test_resolved_message_begins_anew(grove: Grove) -> None:
     """After it went well, the next failure waits a minute again."""
     (row_id,) = grove.plant(1)

@@ -13,10 +13,11 @@ from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
 from syncd.store.schema import base_message, journal, replica_message
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
-from syncd.store.uploads import Upload, UploadState
+from syncd.store.uploads import Bringers, Upload, UploadState
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN = frozenset({"\\Seen"})
+UNSEEN_S = 5.0
 OCTETS = b"Message-ID: <a@example.org>\r\n\r\nmine\r\n"
 
 
@@ -202,6 +203,51 @@ def test_refused_file_waits_each_time_for_longer(grove: Grove) -> None:
     assert waits == [60, 120, 240]
     grove(lambda conn: uploads.hurry(conn, account_id=grove.account_id))
     assert underway(grove)[0].due_at < NOW
+
+
+def test_only_what_is_not_due_yet_is_waited_for(grove: Grove) -> None:
+    """What is due and stays is up to its mailbox or its device; an account that waited for it would never rest."""
+    of = Bringers(frozenset({grove.laptop.id}), frozenset())
+
+    def next_at(now: float) -> float | None:
+        return grove(lambda conn: uploads.next_at(conn, account_id=grove.account_id, of=of, unseen_s=UNSEEN_S, now=now))
+
+    take_in(grove, appear(grove))
+    assert next_at(NOW) is None
+    begin(grove)
+    assert (next_at(NOW), next_at(NOW + UNSEEN_S)) == (NOW + UNSEEN_S, None)
+    (upload,) = underway(grove)
+    grove(lambda conn: uploads.refuse(conn, {upload.id: "too large"}, now=NOW))
+    assert (next_at(NOW), next_at(NOW + 60)) == (NOW + 60, None)
+
+
+def test_upload_does_not_wait_for_a_clock_that_was_set_back(grove: Grove) -> None:
+    """What was begun or refused later than now counts as of now, and waits from there as long as ever."""
+    take_in(grove, appear(grove, "begun"))
+    begin(grove)
+    take_in(grove, appear(grove, "refused"), b"another\r\n")
+    _, other = underway(grove)
+    grove(lambda conn: uploads.refuse(conn, {other.id: "too large"}, now=NOW))
+
+    def is_any_ahead(now: float) -> bool:
+        return grove(lambda conn: uploads.is_any_ahead(conn, account_id=grove.account_id, now=now))
+
+    assert (is_any_ahead(NOW), is_any_ahead(NOW - 3600)) == (False, True)
+    grove(lambda conn: uploads.set_back(conn, account_id=grove.account_id, now=NOW - 3600))
+    assert [one.begun_at for one in underway(grove)] == [NOW - 3600, NOW - 3600]
+    assert not is_any_ahead(NOW - 3600)
+
+
+def test_file_that_is_refused_before_it_is_begun_waits_as_well(grove: Grove) -> None:
+    """Of a mailbox that is read-only, say."""
+    take_in(grove, appear(grove))
+    (upload,) = underway(grove)
+    of = Bringers(frozenset({grove.laptop.id}), frozenset())
+
+    grove(lambda conn: uploads.refuse(conn, {upload.id: "read-only"}, now=NOW))
+
+    assert not grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=of, now=NOW + 59))
+    assert grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=of, now=NOW + 60))
 
 
 def test_deleted_file_with_a_copy_elsewhere_has_a_successor(grove: Grove) -> None:
