@@ -15,6 +15,8 @@ _ARTEFACT = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _TUID = re.compile(rb"^X-TUID: [^\r\n]{12}\r?\n", re.MULTILINE)
+TUID_BYTES = len(b"X-TUID: abcdefghijkl\r\n")
+"""By so much is what mbsync has sent longer on its server than the file that it was sent from."""
 
 
 class BodyFacts(NamedTuple):

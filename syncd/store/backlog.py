@@ -19,6 +19,7 @@ from sqlalchemy import (
     true,
 )
 
+from syncd.mail.message import TUID_BYTES
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
 from syncd.store import carried_changes, troubles
@@ -109,6 +110,7 @@ def _is_wanted(
         ~exists(_begun_below(message.mailbox_id, message.uidvalidity, message.uid)),
         or_(
             message.size_bytes.in_(_sizes_found(mailbox_id)),
+            (message.size_bytes - TUID_BYTES).in_(_sizes_found(mailbox_id)),
             message.id.in_(select(carried_change.c.message_id)),
             *(_taken_by(selection) for selection in selections),
         ),

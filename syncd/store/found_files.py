@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from syncd.mail.flags import NONE, Flags, format_flags
 from syncd.mail.mailbox import INBOX
+from syncd.mail.message import TUID_BYTES
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.pairing import Candidate, pair_by_content
@@ -43,6 +44,8 @@ from syncd.store.schema import account, base_message, body, journal, mailbox, re
 
 _NOTES_MAX_BYTES = 1024
 """More no program writes into a header for itself."""
+_LIKES_MAX = 16
+"""So many messages have one Message-ID where a program sends the same over and over, and then most are no likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,16 @@ def match(
 
 
 def likes(conn: Connection, of: ReplicaRow) -> tuple[Like, ...]:
-    """Return the bodies that found files may have but for notes: those with their Message-ID and nearly their size."""
+    """Return the bodies that found files may have but for notes: those with their Message-ID and nearly their size.
+
+    NOTE: of each file only the nearest ones. What is beyond them is another message, so that the file is sent: twice on
+    the server is seen by everyone, and a file that waited would be on no server.
+    """
     message, file, files = server_message.c, replica_message.c, replica_message.alias()
     own, other, named = body.alias(), body.alias(), journal.alias()
-    query = (
-        select(file.id, own.c.id, other.c.id)
+    apart = func.abs(other.c.lf_size_bytes - own.c.lf_size_bytes)
+    near = (
+        select(file.id, own.c.id.label("own_body_id"), other.c.id.label("body_id"), apart.label("apart"))
         .distinct()
         .join(journal, and_(journal.c.replica_message_id == file.id, journal.c.kind == FOUND))
         .join(own, own.c.digest == journal.c.digest)
@@ -123,13 +131,20 @@ def likes(conn: Connection, of: ReplicaRow) -> tuple[Like, ...]:
             *is_found(),
             message.mailbox_id + 0 == of.mailbox_id,
             message.gone_at.is_(None),
-            func.abs(other.c.lf_size_bytes - own.c.lf_size_bytes) <= _NOTES_MAX_BYTES,
+            apart <= _NOTES_MAX_BYTES,
             ~exists().where(files.c.replica_id == of.id, files.c.message_id == message.id),
             ~exists().where(
                 named.c.replica_message_id == file.id, named.c.kind == FOUND, named.c.digest == other.c.digest
             ),
         )
-        .order_by(file.id, other.c.id)
+        .subquery()
+    )
+    place = func.row_number().over(partition_by=near.c.id, order_by=(near.c.apart, near.c.body_id))
+    placed = select(near, place.label("place")).subquery()
+    query = (
+        select(placed.c.id, placed.c.own_body_id, placed.c.body_id)
+        .where(placed.c.place <= _LIKES_MAX)
+        .order_by(placed.c.id, placed.c.body_id)
     )
     return tuple(Like(*row) for row in conn.execute(query))
 
@@ -245,9 +260,8 @@ def _releasable(conn: Connection, of: ReplicaRow, *, selection: Selection, now: 
     if of.listed_at is None or not _is_read_since(conn, of, of.listed_at, selection, now):
         return ()
     message, file, mine = server_message.c, replica_message.c, journal.c
-    unread = select(message.size_bytes).where(
-        message.mailbox_id == of.mailbox_id, message.body_id.is_(None), message.gone_at.is_(None)
-    )
+    is_unread = (message.mailbox_id == of.mailbox_id, message.body_id.is_(None), message.gone_at.is_(None))
+    unread, tagged = (select(message.size_bytes - more).where(*is_unread) for more in (0, TUID_BYTES))
     others = (
         select(mine.digest)
         .join(replica_message, file.id == mine.replica_message_id)
@@ -259,7 +273,7 @@ def _releasable(conn: Connection, of: ReplicaRow, *, selection: Selection, now: 
         )
     )
     here = (mine.kind == FOUND, mine.mailbox_id == of.mailbox_id, mine.replica_message_id.is_not(None))
-    may_be_one = select(mine.replica_message_id).where(*here, mine.size_bytes.in_(unread))
+    may_be_one = select(mine.replica_message_id).where(*here, mine.size_bytes.in_(unread.union_all(tagged)))
     another_has_it = select(mine.replica_message_id).where(*here, mine.digest.in_(others))
     query = select(file.id).where(
         file.replica_id == of.id, *is_found(), file.id.not_in(may_be_one), file.id.not_in(another_has_it)

@@ -107,7 +107,7 @@ def _read(mailbox: MailboxDirectory, seen: Sighting) -> Content | None:
     if seen.size_bytes <= CHUNK_BYTES:
         octets = b"".join(_pieces(mailbox, seen))
         raw, wire = facts_of((octets,)), facts_of(crlf_pieces((octets,)))
-        untagged = facts_of(untagged_pieces(crlf_pieces((octets,)))) if b"\nX-TUID: " in octets else wire
+        untagged = facts_of(untagged_pieces(crlf_pieces((octets,)))) if b"X-TUID: " in octets else wire
     else:
         readers = BodyReader(), BodyReader(), BodyReader()
         for piece in untagged_pieces(_fed(readers[1], crlf_pieces(_fed(readers[0], _pieces(mailbox, seen))))):

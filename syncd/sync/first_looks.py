@@ -1,15 +1,17 @@
 """Floor 4: the first looks of one device at its replicas, and the messages of the files that were there before us."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
+from syncd.errors import Reach, StoreError
 from syncd.log import log
 from syncd.mail.message import bare_digest, lf_pieces
-from syncd.store import bodies, found_files
+from syncd.store import found_files
+from syncd.store.bodies import Read, stream_body
 from syncd.store.database import Database
 from syncd.store.found_files import Like
 from syncd.sync.activity import Activity
@@ -91,21 +93,34 @@ class FirstLooks:
 
     async def _pair_likes(self, served: Served) -> int:
         """Find the messages that have the octets of found files but for what programs note in headers."""
-        likes = await self._db.read(partial(found_files.likes, of=served.replica))
-        new = [like for like in likes if like not in self._examined]
-        if not new:
-            return 0
-        digests = await asyncio.to_thread(self._digests, {id_ for like in new for id_ in like[1:]})
-        same = [like for like in new if digests[like.own_body_id] == digests[like.body_id]]
+        known = 0
+        while True:
+            likes = await self._db.read(partial(found_files.likes, of=served.replica))
+            new = [like for like in likes if like not in self._examined]
+            if not new:
+                return known
+            same = await asyncio.to_thread(same_but_for_notes, self._db.read_now, new)
 
-        def identify(conn: Connection) -> int:
-            found_files.identify(conn, served.replica, same, now=self._clock())
-            return found_files.pair(conn, served.replica)
+            def identify(conn: Connection, same: Collection[Like] = same) -> int:
+                found_files.identify(conn, served.replica, same, now=self._clock())
+                return found_files.pair(conn, served.replica)
 
-        known = await self._db.write(identify) if same else 0
-        self._examined.update(new)
-        return known
+            known += await self._db.write(identify) if same else 0
+            self._examined.update(new)
 
-    def _digests(self, body_ids: Collection[int]) -> Mapping[int, bytes]:
+
+def same_but_for_notes(read: Read, likes: Collection[Like]) -> tuple[Like, ...]:
+    """Return those of which both bodies are the same but for notes; one that cannot be read is like no other."""
+    digests = {id_: _bare_digest(read, id_) for id_ in sorted({id_ for like in likes for id_ in like[1:]})}
+    readable = (like for like in likes if digests[like.own_body_id] is not None)
+    return tuple(like for like in readable if digests[like.own_body_id] == digests[like.body_id])
+
+
+def _bare_digest(read: Read, body_id: int) -> bytes | None:
+    try:
         # NOTE: mbsync drops every CR, also those that end no line.
-        return {id_: bare_digest(lf_pieces(bodies.stream_body(self._db.read_now, id_))) for id_ in sorted(body_ids)}
+        return bare_digest(lf_pieces(stream_body(read, body_id)))
+    except StoreError as error:
+        if error.reach is not Reach.MESSAGE:
+            raise
+        return None
