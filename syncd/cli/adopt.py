@@ -32,7 +32,10 @@ def adopt(
 
     client = Client(settings.daemon.socket)
     is_running = client.get_if_running("/health") is not None
-    report = _by_daemon(client, device, anyway) if is_running else _by_ourselves(settings, device, anyway)
+    if is_running:
+        report = _by_daemon(client, device, leaves_others=anyway)
+    else:
+        report = _by_ourselves(settings, device, leaves_others=anyway)
     say(f"{device}: found {report.found} in {settings.devices[device].path}")
     if report.is_empty:
         say(f"{device}: all its mail is delivered there anew")
@@ -45,16 +48,16 @@ def adopt(
         say("the daemon is not running: this happens with the next syncd sync or syncd run")
 
 
-def _by_daemon(client: Client, device: str, anyway: bool) -> "AdoptReport":
+def _by_daemon(client: Client, device: str, *, leaves_others: bool) -> "AdoptReport":
     from syncd.daemon.answers import AdoptRequest
     from syncd.daemon.answers_json import ADOPT_JSON, ADOPTED_JSON
 
     return decoded(
-        ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device, leaves_others=anyway)))
+        ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device, leaves_others=leaves_others)))
     )
 
 
-def _by_ourselves(config: "Config", device: str, anyway: bool) -> "AdoptReport":
+def _by_ourselves(config: "Config", device: str, *, leaves_others: bool) -> "AdoptReport":
     from syncd.daemon.adoption import adopt_alone
 
-    return adopt_alone(config, device, leaves_others=anyway)
+    return adopt_alone(config, device, leaves_others=leaves_others)

@@ -1,15 +1,19 @@
 """The marker in a device root, which proves that a directory is the replica that the store knows."""
 
 import json
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from syncd.maildir.failures import failing
 from syncd.maildir.root import ReplicaRoot
 
 MARKER = ".syncd"
 _TEMPORARY = ".syncd~"
 _FORMAT = 1
+_NOTHING = frozenset({"lost+found", _TEMPORARY})
+"""What a fresh file system has, and what an interrupted syncd leaves that was about to write its first marker."""
 _ROOT = PurePosixPath()
 
 
@@ -42,6 +46,12 @@ class Standing(StrEnum):
     FOREIGN = "foreign"
     OLDER = "older"
     NEWER = "newer"
+
+
+def is_empty(root: ReplicaRoot) -> bool:
+    """Tell whether a root holds nothing that anybody put there, so that it can be anybody's."""
+    with failing("list the directory of the device"):
+        return _NOTHING.issuperset(os.listdir(root.fd))  # noqa: PTH208
 
 
 def read_marker(root: ReplicaRoot) -> Marker | MarkerFault:

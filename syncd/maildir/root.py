@@ -44,11 +44,6 @@ class ReplicaRoot:
     ) -> None:
         self.close()
 
-    def is_empty(self) -> bool:
-        """Tell whether the root holds nothing at all but the lost+found of a fresh file system."""
-        with failing("list the replica root"), os.scandir(self.fd) as entries:
-            return all(entry.name == "lost+found" for entry in entries)
-
     def mailbox(self, directory: PurePosixPath) -> MailboxDirectory:
         """Open a mailbox directory; FileError that reaches the mailbox when it, cur/, new/ or tmp/ is no directory.
 

@@ -6,10 +6,11 @@ be this device's (`adopt`). From then on it has our marker, and its replicas are
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -17,7 +18,7 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
 from syncd.maildir.failures import failing
-from syncd.maildir.marker import MARKER, Marker, MarkerFault, Standing, read_marker, standing, write_marker
+from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import Survey, survey, words_of
 from syncd.store import adoption, devices, history, mailbox_removals
@@ -45,46 +46,55 @@ class Adoptions:
     """Gather those who ask for an adoption, until the task that owns the device makes it."""
 
     def __init__(self) -> None:
-        self._asked: list[asyncio.Future[Adopted]] = []
-        self._leaves_others = False
+        self._asked: list[_Asked] = []
 
     def ask(self, *, leaves_others: bool = False) -> "asyncio.Future[Adopted]":
         """Return what tells how the adoption ended. leaves_others: as `Attachment.adopt`."""
-        asked: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
-        self._asked.append(asked)
-        self._leaves_others |= leaves_others
-        return asked
+        answer: asyncio.Future[Adopted] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(answer, leaves_others))
+        return answer
 
     def fail(self, error: SyncdError) -> None:
         """Tell whoever asked that nobody adopts anything any more."""
         asked, self._asked = self._asked, []
-        for one in asked:
-            if not one.done():
-                one.set_exception(error)
+        _refuse(asked, error)
 
     async def answer(self, adopt: Callable[..., Awaitable[Adopted]]) -> bool:
         """Adopt if somebody asks, and tell whether that was done; whoever asked hears of a failure.
 
-        adopt: takes leaves_others.
+        adopt: takes leaves_others. Who wants none left is served first, and never by what another one allows; what
+        succeeds so is what all others asked for, too.
         """
-        asked, self._asked = [one for one in self._asked if not one.done()], []
-        leaves_others, self._leaves_others = self._leaves_others, False
-        if not asked:
-            return False
-        try:
-            adopted = await adopt(leaves_others=leaves_others)
-        except BaseException as error:
-            told = error if isinstance(error, Exception) else SyncdError("the device's task ended before that")
-            for one in asked:
-                if not one.done():
-                    one.set_exception(told)
-            if not isinstance(error, SyncdError):
+        asked, self._asked = [one for one in self._asked if not one.answer.done()], []
+        for leaves_others in (False, True):
+            of_them = [one for one in asked if one.leaves_others == leaves_others]
+            if not of_them:
+                continue
+            try:
+                adopted = await adopt(leaves_others=leaves_others)
+            except SyncdError as error:
+                _refuse(of_them, error)
+            except BaseException as error:
+                told = error if isinstance(error, Exception) else SyncdError("the device's task ended before that")
+                _refuse(asked, told)
                 raise
-            return False
-        for one in asked:
-            if not one.done():
-                one.set_result(adopted)
-        return True
+            else:
+                for one in asked:
+                    if not one.answer.done():
+                        one.answer.set_result(adopted)
+                return True
+        return False
+
+
+class _Asked(NamedTuple):
+    answer: "asyncio.Future[Adopted]"
+    leaves_others: bool
+
+
+def _refuse(asked: Iterable[_Asked], error: Exception) -> None:
+    for one in asked:
+        if not one.answer.done():
+            one.answer.set_exception(error)
 
 
 Prove = Callable[[ReplicaRoot], None]
@@ -334,6 +344,5 @@ def _make_root(path: Path) -> None:
 
 
 def _is_empty(path: Path) -> bool:
-    with failing("list the directory of the device"):
-        # NOTE: interrupted while we wrote the first marker, a root holds what was to become it.
-        return {entry.name for entry in path.iterdir()} <= {"lost+found", f"{MARKER}~"}
+    with ReplicaRoot(path) as root:
+        return is_empty(root)

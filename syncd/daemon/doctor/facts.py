@@ -100,7 +100,7 @@ class StoreFiles:
 class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
-    is_used: there is anything in it. directories: what a watch has to watch.
+    is_used: somebody put something there. directories: what a watch has to watch.
     strays: which files are in no mailbox.
     """
 

@@ -13,7 +13,7 @@ from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
-from syncd.maildir.marker import MARKER
+from syncd.maildir.marker import MARKER, is_empty
 from syncd.maildir.mounts import MOUNTS, mount_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import survey, words_of
@@ -195,9 +195,9 @@ def _is_case_blind(directory: Path) -> bool:
 
 def _is_used(directory: Path) -> bool:
     try:
-        with os.scandir(directory) as entries:
-            return any(True for _ in entries)
-    except OSError:
+        with ReplicaRoot(directory) as root:
+            return not is_empty(root)
+    except (SyncdError, OSError):
         return False
 
 

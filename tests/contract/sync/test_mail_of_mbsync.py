@@ -147,6 +147,19 @@ async def test_files_with_the_line_of_mbsync_are_those_of_their_messages(
         assert sum(b"X-TUID" in file.octets for file in house.replica("phone").files()) == 4
 
 
+async def test_mail_that_mbsync_sent_is_known_though_the_device_takes_none_so_old(
+    tmp_path: Path, user: Provider
+) -> None:
+    """Its server's copy is longer than the file by the line of mbsync, and is compared all the same."""
+    user.receive_raw([noted(letter("sent"), "theirstheirs").replace(b"\n", b"\r\n")], date=LONG_AGO)
+    put(tmp_path / "laptop" / "work" / "INBOX", {"1.1.host,U=1:2,S": letter("sent").replace(b"\r\n", b"\n")})
+    async with house_of(tmp_path, user, devices={"laptop": {"layout": "fs", "max_age": "30d"}}) as house:
+        await adopt(house, "laptop")
+        await house.settle()
+        assert len(user.bodies()) == 1
+        assert (await states(house)).keys() <= {ReplicaState.PRESENT}
+
+
 async def test_directory_in_the_spelling_of_mbsync_beside_the_right_one_is_told(tmp_path: Path, user: Provider) -> None:
     """It is no new mailbox, and neither is delivered into nor sent, until a person has made one of the two."""
     user.receive("a", mailbox="Caf\u00e9", date=LONG_AGO)

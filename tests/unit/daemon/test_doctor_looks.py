@@ -73,6 +73,24 @@ def test_directory_that_systemd_makes_may_be_missing(tmp_path: Path) -> None:
     assert Looker(User(1, "other", is_us=False), made=(state,)).place(state).may_write is True
 
 
+def test_fresh_file_system_is_of_nobody(tmp_path: Path) -> None:
+    """Adopting says the same of it."""
+    device = tmp_path / "laptop"
+    (device / "lost+found").mkdir(parents=True)
+    store = {"url": f"sqlite:///{tmp_path}/syncd.db"}
+    config = Config.model_validate(
+        {"store": store, "devices": {"laptop": {"path": str(device)}}, "daemon": {"socket": "s"}}
+    )
+
+    def is_used() -> bool:
+        (facts,) = Looker(US).devices(config, {})
+        return facts.is_used
+
+    assert not is_used()
+    (device / "file").touch()
+    assert is_used()
+
+
 @pytest.mark.parametrize(
     ("uid", "gid", "mode", "want", "expected"),
     [

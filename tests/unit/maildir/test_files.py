@@ -52,16 +52,7 @@ def test_root_that_is_not_there_means_away(tmp_path: Path) -> None:
             ReplicaRoot(path)
     (tmp_path / "link").symlink_to(tmp_path)
     with ReplicaRoot(tmp_path / "link") as root:
-        assert not root.is_empty()
-
-
-def test_root_with_nothing_but_lost_and_found_is_empty(root: ReplicaRoot) -> None:
-    """A fresh file system counts as empty, the smallest file does not."""
-    (root.path / "lost+found").mkdir()
-    assert root.is_empty()
-
-    (root.path / ".x").touch()
-    assert not root.is_empty()
+        assert root.directories() == ()
 
 
 def test_directories_of_one_mount_are_on_one_file_system(tmp_path: Path) -> None:

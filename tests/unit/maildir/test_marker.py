@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.maildir.marker import Marker, MarkerFault, Standing, read_marker, standing, write_marker
+from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
 
 MINE = Marker(device="laptop", store="0d9e", generation=7)
@@ -21,6 +21,17 @@ def test_marker_comes_back_private_and_replaces_the_old_one(root: ReplicaRoot) -
     assert read_marker(root) == MINE
     assert [path.name for path in root.path.iterdir()] == [".syncd"]
     assert stat.S_IMODE((root.path / ".syncd").stat().st_mode) == 0o600
+
+
+def test_root_with_nothing_but_lost_and_found_is_empty(root: ReplicaRoot) -> None:
+    """A fresh file system counts as empty, and so does a first marker that was not finished; the smallest file not."""
+    assert is_empty(root)
+    (root.path / "lost+found").mkdir()
+    (root.path / ".syncd~").touch()
+    assert is_empty(root)
+
+    (root.path / ".x").touch()
+    assert not is_empty(root)
 
 
 def test_root_without_marker_says_so(root: ReplicaRoot) -> None:
