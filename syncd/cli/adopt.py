@@ -44,6 +44,8 @@ def adopt(
         there = f"{count(report.files, 'file')} in {where}"
         what = "what either lacks it gets, and nothing missing is deleted"
         say(f"{device}: {there}, each to be compared with the server: {what}")
+    if report.left:
+        say(f"{device}: {report.left}")
     if not is_running:
         say("the daemon is not running: this happens with the next syncd sync or syncd run")
 

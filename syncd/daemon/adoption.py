@@ -19,4 +19,4 @@ def adopt_alone(config: Config, device: str, *, leaves_others: bool) -> AdoptRep
     with Database.open(config.store.url.get_secret_value(), auto_migrate=config.store.auto_migrate) as db:
         attachment = Attachment(db, device, config.devices[device], accounts=config.accounts, clock=time.time)
         adopted = asyncio.run(attachment.adopt(leaves_others=leaves_others))
-    return AdoptReport(device, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes)
+    return AdoptReport(device, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes, adopted.left)

@@ -254,10 +254,14 @@ class AdoptRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdoptReport:
-    """Say what was found in a directory that is the device's now, and whether that was nothing."""
+    """Say what was found in a directory that is the device's now, and whether that was nothing.
+
+    left: words on files of accounts that are not configured.
+    """
 
     device: str
     found: str
     is_empty: bool
     files: int = 0
     mailboxes: int = 0
+    left: str = ""

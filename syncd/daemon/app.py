@@ -309,6 +309,7 @@ class App:
             self.db,
             name,
             self.config.devices[name],
+            configured=self.config.accounts,
             account_ids=self._account_ids,
             wakes=self._wakes,
             file_systems=self._file_systems,

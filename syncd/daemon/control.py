@@ -243,7 +243,7 @@ class _Control:
         if name not in self._app.devices:
             raise web.HTTPBadRequest(text=f"the daemon has no device {name} yet: see syncd status, and syncd reload")
         adopted = await self._app.adopt(name, leaves_others=wanted.leaves_others)
-        report = AdoptReport(name, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes)
+        report = AdoptReport(name, adopted.found, adopted.is_empty, adopted.files, adopted.mailboxes, adopted.left)
         return _json(ADOPTED_JSON, report)
 
     async def purge(self, request: web.Request) -> web.Response:

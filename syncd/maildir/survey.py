@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from syncd.mail.mailbox import INBOX
@@ -31,29 +31,35 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How many files are in how many mailboxes, and which are in none."""
+    """How many files are in how many mailboxes, which are in none, and how many are of each former account."""
 
     files: int
     mailboxes: int
     strays: tuple[Stray, ...]
+    former: Mapping[str, int] = field(default_factory=dict)
 
 
-def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str]) -> Survey:
-    """Count the files of a root by whether a layout (`_LAYOUTS`) finds them in a mailbox of these accounts."""
+def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str], former: Collection[str] = ()) -> Survey:
+    """Count the files of a root by whether a layout (`_LAYOUTS`) finds them in a mailbox of these accounts.
+
+    former: accounts that are known and not configured; their mail is in mailboxes that nobody serves.
+    """
     layout, other = _LAYOUTS[layout_name], _LAYOUTS[_other_than(layout_name)]
     files, mailboxes = 0, 0
-    strays, of_other = Counter[str](), Counter[str]()
+    strays, of_other, of_former = Counter[str](), Counter[str](), Counter[str]()
     for directory in (_ROOT, *root.directories()):
         count = _count(root, directory)
-        if _is_mailbox(layout, directory, accounts):
+        account = _account_of(layout, directory)
+        if account in accounts:
             files, mailboxes = files + count, mailboxes + (count > 0)
+        elif account is not None and account in former:
+            of_former[account] += count
         elif count:
             below = directory.parts[0] if directory.parts else "."
             strays[below] += count
-            of_other[below] += count if _is_mailbox(other, directory, accounts) else 0
-    return Survey(
-        files, mailboxes, tuple(Stray(below, count, of_other[below] == count) for below, count in strays.items())
-    )
+            of_other[below] += count if _account_of(other, directory) in accounts else 0
+    found = tuple(Stray(below, count, of_other[below] == count) for below, count in strays.items())
+    return Survey(files, mailboxes, found, +of_former)
 
 
 def words_of(strays: Sequence[Stray], layout_name: str, *, accounts: Collection[str]) -> str:
@@ -69,13 +75,19 @@ def words_of(strays: Sequence[Stray], layout_name: str, *, accounts: Collection[
     return f"files in no mailbox of layout {layout_name}: {where}{more}; {hint}"
 
 
+def words_of_former(former: Mapping[str, int]) -> str:
+    """Say how many files are of accounts that are not configured; nothing where there are none."""
+    each = "; ".join(f"{files} of account {name}, which is not configured" for name, files in former.items())
+    return f"files left alone: {each}" if each else ""
+
+
 def _other_than(layout_name: str) -> str:
     return next(name for name in _LAYOUTS if name != layout_name)
 
 
-def _is_mailbox(layout: Layout, directory: PurePosixPath, accounts: Collection[str]) -> bool:
+def _account_of(layout: Layout, directory: PurePosixPath) -> str | None:
     found = layout.mailbox(directory)
-    return found is not None and found[0] in accounts
+    return found[0] if found is not None else None
 
 
 def _count(root: ReplicaRoot, directory: PurePosixPath) -> int:

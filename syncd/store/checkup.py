@@ -25,13 +25,14 @@ class Checkup:
     """Say how a store is. damages: none where it is whole as far as it was looked at; is_whole: that was all of it.
 
     newest_at: when the last of what it tells happened. devices: the paths of those that had theirs, by
-    their names.
+    their names. accounts: all that it knows.
     """
 
     damages: tuple[str, ...]
     is_whole: bool
     newest_at: float | None
     devices: dict[str, Path]
+    accounts: frozenset[str]
 
 
 def check_up(url: str, *, timeout_s: float) -> Checkup:
@@ -46,10 +47,10 @@ def check_up(url: str, *, timeout_s: float) -> Checkup:
             newest_at = _newest_at(conn)
             attached = select(device.c.name, device.c.path).where(_HAD_ITS_PATH)
             devices = {row.name: Path(row.path) for row in conn.execute(attached)}
-            if engines.sqlite_path(parsed) is None:
-                return Checkup((), is_whole=True, newest_at=newest_at, devices=devices)
-            damages, is_whole = _damages(conn, timeout_s)
-            return Checkup(damages, is_whole=is_whole, newest_at=newest_at, devices=devices)
+            accounts = frozenset(conn.execute(select(account.c.name)).scalars())
+            is_sqlite = engines.sqlite_path(parsed) is not None
+            damages, is_whole = _damages(conn, timeout_s) if is_sqlite else ((), True)
+            return Checkup(damages, is_whole, newest_at, devices, accounts)
     finally:
         engine.dispose()
 

@@ -20,11 +20,12 @@ from syncd.log import log
 from syncd.maildir.failures import failing
 from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import Survey, survey, words_of
+from syncd.maildir.survey import Survey, survey, words_of, words_of_former
 from syncd.store import adoption, devices, history, mailbox_removals
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
 from syncd.store.history import Happening, Verb
+from syncd.store.report import account_ids
 from syncd.sync.remembered import Remembered
 from syncd.sync.thread import to_its_end
 
@@ -33,13 +34,14 @@ from syncd.sync.thread import to_its_end
 class Adopted:
     """Say what was found in a root that is the device's now: a marker or none, and files in mailboxes.
 
-    is_empty: there was nothing, so all is delivered.
+    is_empty: there was nothing, so all is delivered. left: words on files of accounts that are not configured.
     """
 
     found: str
     is_empty: bool
     files: int = 0
     mailboxes: int = 0
+    left: str = ""
 
 
 class Adoptions:
@@ -113,7 +115,7 @@ class Attachment:
         accounts: Collection[str],
         clock: Callable[[], float],
     ) -> None:
-        """Take all accounts that there are: mail of others is in no mailbox."""
+        """Take all accounts that are configured, served or not; mail of none that the store knows is in no mailbox."""
         self._db = db
         self._name = name
         self._accounts = accounts
@@ -157,7 +159,7 @@ class Attachment:
         else:
             if layout != row.layout and row.generation_next:
                 raise _in_another_layout(row.layout)
-            there = await asyncio.to_thread(self._surveyed)
+            there = await self._surveyed()
             if there.strays and not leaves_others:
                 raise DeviceAwayError(
                     f"{words_of(there.strays, layout, accounts=self._accounts)} (nothing was done; "
@@ -185,7 +187,7 @@ class Attachment:
         await self._db.write(tell)
         log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty, files=there.files)
         words = "an empty directory" if is_empty else self._words(found, how, row)
-        return Adopted(words, is_empty, there.files, there.mailboxes)
+        return Adopted(words, is_empty, there.files, there.mailboxes, words_of_former(there.former))
 
     async def prover(self) -> Prove:
         """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
@@ -282,9 +284,14 @@ class Attachment:
             found = read_marker(root)
         return found, self._standing_of(found, row)
 
-    def _surveyed(self) -> Survey:
-        with ReplicaRoot(self._config.path) as root:
-            return survey(root, self._config.layout.value, accounts=self._accounts)
+    async def _surveyed(self) -> Survey:
+        former = set(await self._db.read(account_ids)).difference(self._accounts)
+
+        def look() -> Survey:
+            with ReplicaRoot(self._config.path) as root:
+                return survey(root, self._config.layout.value, accounts=self._accounts, former=former)
+
+        return await asyncio.to_thread(look)
 
     def _standing_of(self, found: Marker | MarkerFault, row: DeviceRow) -> Standing:
         return standing(found, self.marker(row.generation), reserved_generation=row.generation_next)

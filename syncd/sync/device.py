@@ -9,7 +9,7 @@ its wait it is listed completely, for what happened in it meanwhile was not look
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -57,6 +57,7 @@ class Device:
         name: str,
         config: DeviceConfig,
         *,
+        configured: Collection[str],
         account_ids: Mapping[str, int],
         wakes: Wakes,
         file_systems: FileSystems,
@@ -67,7 +68,7 @@ class Device:
         spool_directory: Path | None = None,
         is_watched: bool = True,
     ) -> None:
-        """Take the ids of all accounts that are served, by name."""
+        """Take the accounts that are configured, and the ids of those that are served, by name."""
         self._db = db
         self._name = name
         self._config = config
@@ -76,7 +77,7 @@ class Device:
         self._file_systems = file_systems
         self._activity = activity
         self._clock = clock
-        self._attachment = Attachment(db, name, config, accounts=account_ids, clock=clock)
+        self._attachment = Attachment(db, name, config, accounts=configured, clock=clock)
         self._files = DeviceFiles(
             db,
             config,

@@ -140,7 +140,8 @@ def _with_config(reading: Reading, file: Path, ask: Ask, *, is_offline: bool, lo
     version = installed_version()
     servers, store, checkup = _slow(config, user, is_offline=is_offline, logs_in=logs_in)
     daemon = _daemon(look, ask, config.daemon.socket, config.store.sqlite_path)
-    devices = tuple(look.devices(config, dict(checkup.devices) if checkup is not None else {}))
+    known, accounts = (checkup.devices, checkup.accounts) if checkup is not None else ({}, frozenset[str]())
+    devices = tuple(look.devices(config, known, accounts=accounts))
     limits = machine.limits(user.uid, daemon.pid)
 
     kept = _kept(look, config)

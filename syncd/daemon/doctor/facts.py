@@ -101,7 +101,7 @@ class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
     is_used: somebody put something there. directories: what a watch has to watch.
-    strays: which files are in no mailbox.
+    strays: which files are in no mailbox; former: which are of accounts that are not configured.
     """
 
     name: str
@@ -113,6 +113,7 @@ class DeviceFacts:
     is_watching: bool = True
     directories: int = 0
     strays: str = ""
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ def judge_device(device: DeviceFacts, user: User) -> Iterator[Finding]:
     if device.strays:
         remedy = f"set layout of {where} as the files are, or put them where its mailboxes are"
         yield warning("device_strays", named, device.strays, remedy)
+    if device.former:
+        remedy = "configure the account again; or give up what the store has of it (syncd purge), and remove them"
+        yield note("device_strays", named, device.former, remedy)
     yield from _file_system(device, named)
 
 

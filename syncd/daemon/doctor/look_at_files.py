@@ -3,7 +3,7 @@
 import os
 import pwd
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from syncd.errors import SyncdError
 from syncd.maildir.marker import MARKER, is_empty
 from syncd.maildir.mounts import MOUNTS, mount_of
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import survey, words_of
+from syncd.maildir.survey import survey, words_of, words_of_former
 from syncd.maildir.watch import directories_to_watch
 
 _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
@@ -104,9 +104,13 @@ class Looker:
             copies = []
         return StoreFiles(self.place(path), self.place(path.parent), beside, tuple(self.place(copy) for copy in copies))
 
-    def devices(self, config: Config, known: dict[str, Path]) -> Iterator[DeviceFacts]:
-        """Yield the devices. known: those of the store."""
+    def devices(
+        self, config: Config, known: Mapping[str, Path], *, accounts: Set[str] = frozenset()
+    ) -> Iterator[DeviceFacts]:
+        """Yield the devices. known: those of the store; accounts: of the store, too."""
+        former = accounts - config.accounts.keys()
         for name, device in config.devices.items():
+            strays, of_former = _strays(device, config.accounts, former)
             try:
                 directories = len(directories_to_watch(device.path)) if device.watch == "auto" else 0
             except (SyncdError, OSError):
@@ -120,7 +124,8 @@ class Looker:
                 is_linking=device.link,
                 is_watching=device.watch == "auto",
                 directories=directories,
-                strays=_strays(device, config.accounts),
+                strays=strays,
+                former=of_former,
             )
 
     def _secret(self, key: str, path: Path) -> Secret:
@@ -201,13 +206,16 @@ def _is_used(directory: Path) -> bool:
         return False
 
 
-def _strays(device: DeviceConfig, accounts: Collection[str]) -> str:
+def _strays(device: DeviceConfig, accounts: Collection[str], former: Collection[str]) -> tuple[str, str]:
+    """Say which files are in no mailbox, and which are of former accounts."""
+    layout = device.layout.value
     try:
         with ReplicaRoot(device.path) as root:
-            strays = survey(root, device.layout.value, accounts=accounts).strays
+            found = survey(root, layout, accounts=accounts, former=former)
     except (SyncdError, OSError):
-        return ""  # what is the matter with it is judged by other facts
-    return words_of(strays, device.layout.value, accounts=accounts) if strays else ""
+        return "", ""  # what is the matter with it is judged by other facts
+    strays = words_of(found.strays, layout, accounts=accounts) if found.strays else ""
+    return strays, words_of_former(found.former)
 
 
 def _kind_of(mode: int) -> Kind:

@@ -154,6 +154,7 @@ class House:
                 self.db,
                 name,
                 device,
+                configured=self.config.accounts,
                 account_ids=ids,
                 wakes=self.wakes,
                 file_systems=file_systems,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from syncd.errors import DeviceAwayError
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store import accounts, schema
 from tests.contract.sync.adopting import adopt, assert_refused, copied, device_states, house_of, inodes
 from tests.contract.sync.house import House, pop3, states
 from tests.contract.sync.letters import letter
@@ -222,6 +222,25 @@ async def test_file_that_is_older_than_the_device_takes_is_bound_all_the_same(tm
             assert (await states(house)).keys() == {ReplicaState.PRESENT}
             assert len(user.bodies()) == 2
             assert len(tap.bodies) == asked
+
+
+async def test_mail_of_an_account_that_is_not_configured_stays_as_it_is(tmp_path: Path, user: Provider) -> None:
+    """It hinders no adoption, and is told of."""
+    user.receive("a")
+    async with house_of(tmp_path, user, devices=("laptop",)) as house:
+        await house.settle()
+        await house.db.write(lambda conn: accounts.ensure_account(conn, "old", kind="imap", identity="x"))
+        file = tmp_path / "laptop" / ".old.INBOX" / "cur" / "1.1.host:2,"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(letter("b"))
+
+        adopted = await house.devices["laptop"].adopt()
+        await house.settle()
+
+        assert adopted.left == "files left alone: 1 of account old, which is not configured"
+        assert adopted.files == 1
+        assert file.read_bytes() == letter("b")
+        assert len(user.bodies()) == 1
 
 
 async def test_adoption_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:

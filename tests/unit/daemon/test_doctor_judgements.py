@@ -268,6 +268,7 @@ def test_file_system_is_judged_once_and_an_upgrade_needs_room_for_a_copy() -> No
         (DeviceFacts("laptop", place("/srv/l", may_write=False)), ("ERROR", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l", 0o777)), ("WARNING", "device_rights")),
         (DeviceFacts("laptop", directory("/srv/l"), strays="2 below job/"), ("WARNING", "device_strays")),
+        (DeviceFacts("laptop", directory("/srv/l"), former="2 of account old"), ("NOTE", "device_strays")),
         (
             DeviceFacts("laptop", directory("/l", file_system=replace(EXT4, kind="vfat", is_case_blind=True))),
             ("ERROR", "device_file_system"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.survey import Stray, Survey, survey, words_of
+from syncd.maildir.survey import Stray, Survey, survey, words_of, words_of_former
 
 
 def fill(root: Path, directory: str, *names: str) -> None:
@@ -28,6 +28,21 @@ def test_files_are_counted_by_whether_they_are_in_a_mailbox(tmp_path: Path) -> N
 
     assert as_fs == Survey(2, 1, (Stray(".", 1, False), Stray(".work.INBOX", 1, True), Stray("other", 2, False)))
     assert as_maildir == Survey(1, 1, (Stray(".", 1, False), Stray("other", 2, True), Stray("work", 2, True)))
+
+
+def test_mail_of_an_account_that_is_not_configured_is_in_a_mailbox(tmp_path: Path) -> None:
+    """So it is no sign of another layout; it is counted by itself, for nobody serves it."""
+    fill(tmp_path, "work/INBOX", "cur/1:2,S")
+    fill(tmp_path, "old/INBOX", "cur/1:2,S", "new/2")
+    fill(tmp_path, "old/Sent", "cur/1:2,S")
+    fill(tmp_path, "older/INBOX")
+
+    with ReplicaRoot(tmp_path) as root:
+        found = survey(root, "fs", accounts=["work"], former=["old", "older"])
+
+    assert found == Survey(1, 1, (), {"old": 3})
+    assert words_of_former(found.former) == "files left alone: 3 of account old, which is not configured"
+    assert words_of_former({}) == ""
 
 
 def test_person_is_told_which_layout_may_be_meant_or_where_mail_would_be() -> None:
