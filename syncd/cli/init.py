@@ -126,7 +126,7 @@ def _check(text: str, place: Path) -> None:
     from syncd.config.problems import ConfigError
 
     try:
-        reading = read_text(text, place)
+        reading = read_text(text, place, needs_logins=True)
     except ConfigError as error:
         problems = (
             replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
