@@ -69,7 +69,7 @@ def _test(engine: Engine, narrator: Narrator, count: int) -> None:
     with build_house(engine) as house:
         try:
             Story(house, narrator, count=count).play()
-        except (EngineError, StepFailedError):
+        except (EngineError, StepFailedError, subprocess.SubprocessError):
             for container in house.containers:
                 narrator.say(f"The last lines of {container.name}:")
                 narrator.say("".join(container.log()[1].splitlines(keepends=True)[-15:]))
