@@ -33,10 +33,12 @@ boot)
 	mount -t sysfs -o ro sysfs sys
 	mount -t cgroup2 cgroup2 sys/fs/cgroup
 	mount -t tmpfs -o mode=755 tmpfs dev
-	for device in null zero full random urandom tty console; do
+	# Without a console, which systemd would take for its own. Read-only: who is root in there can use these devices of the
+	# whole machine, and not change whose they are.
+	for device in null zero full random urandom tty; do
 		touch "dev/$device"
-		[ $device = console ] && from=null || from=$device
-		mount --bind "/dev/$from" "dev/$device"
+		mount --bind "/dev/$device" "dev/$device"
+		mount -o remount,bind,ro "dev/$device"
 	done
 	mkdir dev/pts dev/shm
 	mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
