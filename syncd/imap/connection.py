@@ -246,7 +246,8 @@ class ImapConnection:
     async def resync(self, octets: bytes, qresync: Resync | None, *, condstore: bool) -> SelectResult:
         """Select a mailbox, unless just that was the last that was sent: then return, once, what it said."""
         resynced, self._resynced = self._resynced, None
-        if qresync is not None and resynced is not None and resynced[0] == self._moment(octets, qresync):
+        is_answered = resynced is not None and resynced[0] == self._moment(octets, qresync)
+        if qresync is not None and resynced is not None and is_answered and not self.has_events:
             return resynced[1]
         return await self.select(octets, qresync=qresync, condstore=condstore)
 
@@ -268,6 +269,7 @@ class ImapConnection:
 
     def drain_events(self) -> MailboxEvents:
         """Return what the server reported unasked of the selected mailbox since the last call."""
+        self._resynced = None  # what it said to SELECT is older
         return self._session.events.drain()
 
     # Messages.

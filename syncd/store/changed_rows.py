@@ -7,6 +7,7 @@ transaction that the snapshot has, and perhaps of one more. What cannot be told 
 before the connection, what is too long ago) is None: then all has to be read.
 """
 
+import sqlite3
 import threading
 from itertools import takewhile
 from typing import NamedTuple
@@ -17,7 +18,7 @@ REPLICA, MAILBOX, MAILBOX_CHANGE, ACCOUNT = "replica", "mailbox", "mailbox_chang
 _MOST = 4096
 _ANY = ("INSERT", "UPDATE", "DELETE")
 _TRIGGERS = tuple(
-    f"CREATE TEMP TRIGGER changed_{table}_{number} AFTER {event} ON main.{table} "
+    f"CREATE TEMP TRIGGER IF NOT EXISTS changed_{table}_{number} AFTER {event} ON main.{table} "
     f"BEGIN SELECT syncd_row_changed('{table}', {row}.id); END"
     for table, changes in (
         (REPLICA, _ANY),
@@ -53,9 +54,14 @@ class ChangedRows:
         driver = connection.connection.driver_connection
         if connection.dialect.name != "sqlite" or driver is None or connection.info.get("tells_changed_rows") is self:
             return
-        driver.create_function("syncd_row_changed", 2, self._note)
-        for trigger in _TRIGGERS:
-            driver.execute(trigger)
+        with self._lock:
+            self._told_from = None
+        try:
+            driver.create_function("syncd_row_changed", 2, self._note)
+            for trigger in _TRIGGERS:
+                driver.execute(trigger)
+        except sqlite3.Error:  # all is read then, and the transaction itself says what is wrong with the store
+            return
         connection.info["tells_changed_rows"] = self
         with self._lock:
             self._told_from = number

@@ -102,7 +102,7 @@ def _files_of(
 _LOST = select(replica_message.c.replica_id).where(
     replica_message.c.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
     replica_message.c.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
-    (replica_message.c.message_id + 0).is_not(None),  # NOTE: else SQLite takes the index of messages for all of them
+    (replica_message.c.message_id + 0).is_not(None),  # NOTE: without the sum it is the index of all files with messages
 )
 _WITH_LOST = select(replica.c.mailbox_id).where(
     replica.c.id.in_(_LOST),

@@ -272,6 +272,10 @@ class Device:
 
     async def _serve(self, changes: Pending, wake: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
+        while not changes.pending:  # NOTE: before all is looked at, which the watch asks for, files may be here unseen
+            await wake.wait()
+            wake.clear()
+        wake.set()
         looked_at = hurries_until = loop.time()
         while True:
             await self._sleep(wake)
@@ -302,8 +306,8 @@ class Device:
             await self.conclude_directories(at_once=at_once)
             await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
             await self.look_again(at_once=at_once)
-            await self.settle(until=lambda: bool(changes.pending))
-            if changes.pending:
+            await self.settle(until=lambda: bool(changes.pending or self._mailboxes.unlooked))
+            if changes.pending or self._mailboxes.unlooked:
                 wake.set()
             elif not self._rounds.is_put_off:
                 if self._is_quiet:

@@ -68,8 +68,9 @@ class DeviceLooks:
             await self._second_look.note(device_id, all_served)
 
     async def unseen(self) -> Changes:
-        """Return the mailboxes that stood still until now, as changed anyhow."""
-        again = self._still.retry()
+        """Return the mailboxes that stood still until now, and those that were given up, as changed anyhow."""
+        again = self._still.retry() | self._mailboxes.unlooked
+        self._mailboxes.unlooked = set()
         if not again:
             return Changes()
         served = await self._mailboxes.served((await self._attachment.row()).id)

@@ -55,6 +55,8 @@ class DeviceMailboxes:
         """The mailboxes of which this task made sure that the device has a replica as it selects it now."""
         self.absent: frozenset[int] = frozenset()
         """The mailboxes whose directories were not there at the last look, though nothing is concluded from that."""
+        self.unlooked: set[int] = set()
+        """The mailboxes that were just given up, which are looked at first: files that nobody has seen may be there."""
         self.is_giving_up = True
         """Whether there may be files of mailboxes that the device does not take."""
 
@@ -206,6 +208,7 @@ class DeviceMailboxes:
             await self._db.write(partial(leaving.mark_leaving, replica_ids=[one.id for one in gone]))
             log.info("mailboxes_given_up", replicas=[one.directory for one in gone])
             self._ensured.difference_update(one.mailbox_id for one in gone)
+            self.unlooked.update(one.mailbox_id for one in gone)
         return bool(gone)
 
     async def remove_left(self, device_id: int, still: Standstill) -> None:

@@ -37,7 +37,7 @@ from syncd.sync.second_look import SecondLook
 from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.standstill import Standstill
-from syncd.sync.wakes import Wakes
+from syncd.sync.wakes import Wake, Wakes
 
 
 @dataclass(slots=True)
@@ -139,18 +139,18 @@ class DeviceRounds:
         """
         row, wake = await self._attachment.row(), self._wakes.device(self._name)
         await self.ensure_replicas(row.id)
+        self._is_done = False
+        if until():
+            return 0
         await self.look_first(row)
         now = _Pass(await self._due(row))
         await self._outgrown.look(row.id)
-        self.is_put_off = self._is_done = False
+        self.is_put_off = False
         while not until():
             turns, self.is_put_off = 0, False
             for account in await self._busy_accounts(row.id, now):
-                # NOTE: asked first, for what is seen only after shifts were looked for has shifts nobody looked for.
-                if not self._wakes.halves.are_seen(account, wake=wake):
-                    self.is_put_off = True
-                elif not until():
-                    turns += await self._take_turn(row, account, now)
+                if not until():
+                    turns += await self._take_turn(row, account, now, wake)
             if not turns:
                 break
         if not (self.is_put_off or until()):
@@ -169,9 +169,14 @@ class DeviceRounds:
     def _may_move(self, one: Served) -> bool:
         return one.replica.listed_at is not None and one.mailbox.id not in self._still
 
-    async def _take_turn(self, row: DeviceRow, account: str, now: _Pass) -> bool:
+    async def _take_turn(self, row: DeviceRow, account: str, now: _Pass, wake: Wake) -> bool:
         """Move what an account's server moved, else run one round of the account; tell whether there was anything."""
         moving = [one for one in await self._mailboxes.served(row.id, account) if self._may_move(one)]
+        # NOTE: asked after the rows were read, which may have one half of a move, and before shifts are looked for: of
+        # what is seen only after that, nobody looked for shifts.
+        if not self._wakes.halves.are_seen(account, wake=wake):
+            self.is_put_off = True
+            return False
         staying = (one for one in moving if not one.replica.is_leaving)
         # NOTE: where files were found, no move is told from a message that has its file already.
         told = [one for one in staying if one.mailbox.id not in self._first_looks.found]

@@ -193,7 +193,8 @@ class ImapArrivals:
         found: Mapping[int, Arrival] = {}
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
         # NOTE: a selected mailbox shows what was appended to it (RFC 3501 §6.3.11); where it does not, SELECT does.
-        if self._connection.selected == target.wire_name:
+        selection = self._connection.selection if self._connection.selected == target.wire_name else None
+        if selection is not None and selection.uidvalidity == target.cursor.uidvalidity:
             rows, found = await self._find(wanted, uidnext)
         if len(found) < len(wanted):
             await self._select(target)

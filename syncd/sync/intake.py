@@ -7,6 +7,7 @@ rewritten in place is a new one, and its message stays where it is; of a draft i
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -313,14 +314,18 @@ class Intake:
             prove(root)
             for file in batch:
                 outcomes[file] = _unless_it_fails(partial(self._read, root, file))
-            read = [one for one in outcomes.values() if isinstance(one, _Read)]
-            # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
-            failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in read]))
-            for one in read:
-                failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
-                if failed is not None:
-                    one.body.close()
-                    outcomes[one.file] = failed
+            read: defaultdict[str, list[_Read]] = defaultdict(list)
+            for one in outcomes.values():
+                if isinstance(one, _Read):
+                    read[one.file.directory].append(one)
+            for ones in read.values():
+                # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
+                failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in ones]))
+                for one in ones:
+                    failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
+                    if failed is not None:
+                        one.body.close()
+                        outcomes[one.file] = failed
         return [outcomes[file] for file in batch]
 
     def _read(self, root: ReplicaRoot, file: AddedFile) -> _Read:

@@ -84,7 +84,8 @@ class Leavings:
 
 def _has(root: ReplicaRoot, directory: str) -> bool:
     try:
-        return not root.lacks(PurePosixPath(directory))
+        at = PurePosixPath(directory)
+        return not (root.is_absent(at) or root.lacks(at))  # if a disk is away, nothing of it is deleted anywhere
     except DeviceAwayError:
         raise
     except SyncdError:

@@ -84,6 +84,7 @@ def test_new_mail_is_told_once_its_file_is_there_and_a_hold_is_told(
             "failures": 0,
             "given_up": 0,
             "error": None,
+            "is_lasting": False,
             "retry_at": None,
         }
 

@@ -200,7 +200,7 @@ async def test_adoption_that_is_waited_for_ends_with_its_device(tmp_path: Path) 
     """Whoever asked hears what became of it, and never waits for what is not there."""
     async with running(tmp_path, LAPTOP) as (app, edit):
         await Syncs(app).sync([])
-        asked = asyncio.create_task(app.adopt("laptop"))
+        asked = asyncio.create_task(app.adopt("laptop", leaves_others=False))
         await asyncio.sleep(0)
 
         await edit(EMPTY)
