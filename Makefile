@@ -8,7 +8,11 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
+AUDIT := $(VENV)/audit
+AUDIT_VERSION := 2.10.1
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+NEW_ENOUGH := $(PYTHON) -c \
+	'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-index-url --no-emit-find-links
 
@@ -83,8 +87,8 @@ requirements: $(BIN)/uv ## choose versions anew and pin them with hashes
 		pyproject.toml
 	$(COMPILE) --upgrade --group build --constraints requirements-dev.txt --output-file requirements-build.txt
 
-audit: $(VENV)/audit ## ask the package index what became known of the pinned versions; fails where it cannot tell
-	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
+audit: $(AUDIT)/.made-$(AUDIT_VERSION) ## ask the package index what became known of the pinned versions; fails where it cannot tell
+	$(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
 
 clean: ## remove everything that make and the tools have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
@@ -93,7 +97,7 @@ clean: ## remove everything that make and the tools have made
 include deploy/install.mk
 
 $(STAMP): requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(NEW_ENOUGH)
 	$(PYTHON) -B -m tests.servers.environment $(VENV)
 	$(PIP) install --require-hashes --requirement requirements-dev.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
@@ -102,6 +106,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 $(BIN)/uv: | $(STAMP)
 	$(PIP) install uv
 
-$(VENV)/audit: | $(STAMP)
-	$(PYTHON) -m venv $@
-	$@/bin/pip --quiet --disable-pip-version-check install pip-audit
+$(AUDIT)/.made-$(AUDIT_VERSION): | $(STAMP)
+	$(PYTHON) -B -m tests.servers.environment $(AUDIT)
+	$(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check --no-input install pip-audit==$(AUDIT_VERSION)
+	@touch $@

@@ -18,12 +18,17 @@ PROGRAM := $(DESTDIR)$(PREFIX)/lib/syncd
 INSTALL := install -D -m 0644
 SHARED := $(shell cd deploy/share && find * -type f)
 UNIT := sed 's|^\(Exec[A-Za-z]*=\)[^ ]*|\1$(PREFIX)/bin/syncd|'
-WHEEL := build/wheel
-BUILDER := build/builder
+BUILD ?= build
+WHEEL := $(BUILD)/wheel
+BUILDER := $(BUILD)/builder
 
-.PHONY: install uninstall files wheel
+.PHONY: install uninstall program files wheel
 
-install: wheel files ## install for the whole machine; PREFIX=$HOME/.local: for you only; DESTDIR: for a package
+# What root has built in the checkout would be in the way of its owner.
+install: files ## install for the whole machine; PREFIX=$HOME/.local: for you only; DESTDIR: for a package
+	build=$$(mktemp -d) && trap 'rm -rf "$$build"' EXIT && $(MAKE) --no-print-directory program BUILD="$$build"
+
+program: wheel
 	rm -rf "$(PROGRAM)"
 	$(PYTHON) -B -m tests.servers.environment "$(PROGRAM)"
 	"$(PROGRAM)/bin/python" -m pip --quiet --disable-pip-version-check --no-input install --no-compile \
@@ -62,6 +67,7 @@ endif
 
 # Built without what checks and tests need: whoever installs, as root perhaps, gets none of that.
 wheel:
+	@$(NEW_ENOUGH)
 	rm -rf $(WHEEL)
 	$(PYTHON) -B -m tests.servers.environment $(BUILDER)
 	$(BUILDER)/bin/python -m pip --quiet --disable-pip-version-check --no-input install \

@@ -67,7 +67,8 @@ def init(
     """Check a first configuration, and write it; in a terminal it asks for what no option says.
 
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
-    Without a terminal only server, user name and password have to be said; the rest is what would be offered.
+    Without a terminal only server, user name and password have to be said; the rest is what would be offered. Port and
+    encryption are the usual ones unless an option says otherwise: nobody is asked for them.
     """
     if password_file is not None and password_command is not None:
         raise typer.BadParameter("--password-file and --password-command exclude each other")
@@ -126,7 +127,7 @@ def _check(text: str, place: Path) -> None:
     from syncd.config.problems import ConfigError
 
     try:
-        reading = read_text(text, place)
+        reading = read_text(text, place, needs_logins=True)
     except ConfigError as error:
         problems = (
             replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
@@ -211,7 +212,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:6]) <= 65535):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise typer.BadParameter("should be a number between 1 and 65535")
     return int(text)
 

@@ -3,9 +3,7 @@
 House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
 """
 
-import errno
 import gc
-import io
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from syncd.cli import output
 from syncd.cli.account import account
 from syncd.cli.adopt import adopt
 from syncd.cli.backup import backup
@@ -39,8 +38,6 @@ DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
 
 _GC_THRESHOLD = 50_000
-_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What writing may come to: such an error that names no file is of standard output, for all others have their names."""
 
 app = typer.Typer(
     name="syncd",
@@ -102,8 +99,7 @@ def main() -> None:
 
     from syncd.config.problems import ConfigError
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of mailboxes are in any script
+    output.prepare()
     try:
         _run()
     except ConfigError as error:
@@ -114,13 +110,11 @@ def main() -> None:
         complain(f"syncd: {error}")
         sys.exit(FAILED)
     except BrokenPipeError:
-        _give_up_output()  # the reader (head, less) is gone, which is no news to anybody
+        output.give_up()  # the reader (head, less) is gone, which is no news to anybody
         sys.exit(FAILED)
-    except OSError as error:
-        if error.errno not in _OF_OUTPUT or error.filename is not None:
-            raise
-        _give_up_output()
-        complain(f"syncd: standard output cannot be written: {(error.strerror or 'unknown').lower()}")
+    except output.OutputError as error:
+        output.give_up()
+        complain(f"syncd: standard output cannot be written: {error}")
         sys.exit(FAILED)
 
 
@@ -136,7 +130,3 @@ def _run() -> None:
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
-
-
-def _give_up_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

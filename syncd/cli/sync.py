@@ -56,12 +56,13 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
 
 
 def _by_ourselves(reading: "Reading", names: tuple[str, ...], view: "ProgressView") -> "SyncReport":
-    from syncd.config.problems import ConfigError
+    from syncd.config.problems import ConfigError, dotted
     from syncd.daemon.alone import sync_once
     from syncd.daemon.process import Interrupted
 
-    if reading.without_login:
-        raise ConfigError(reading.without_login)
+    needed = {dotted(("accounts", name)) for name in names}
+    if lacking := tuple(one for one in reading.without_login if one.key in needed):
+        raise ConfigError(lacking)
     try:
         return sync_once(reading.config, names, on_progress=view.show, progress_step_s=view.step_s)
     except Interrupted:

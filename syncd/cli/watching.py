@@ -61,7 +61,7 @@ class Watching:
 
     def _now(self) -> Status:
         # NOTE: its warnings would come again each time, and into the picture.
-        path = socket_of(self._config) or read(self._config).config.daemon.socket
+        path = socket_of(self._config) or read(self._config, needs_logins=False).config.daemon.socket
         answer = Client(path).get_if_running(f"/status?{self._query}", timeout_s=self._answer_s)
         if answer is None:
             return self._of_store()
@@ -76,7 +76,7 @@ class Watching:
 
     def _of_store(self) -> Status:
         if self._stored is None or time.monotonic() - self._stored[0] > _STORE_STEP_S:
-            self._stored = time.monotonic(), from_store(read(self._config).config)
+            self._stored = time.monotonic(), from_store(read(self._config, needs_logins=False).config)
         return replace(self._stored[1], at=time.time())
 
 

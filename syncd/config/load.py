@@ -68,15 +68,15 @@ def load(
     secrets_directory: Path = SECRETS_DIRECTORY,
 ) -> Config:
     """Return the configuration; ConfigError with all its problems."""
-    return read(path, environ=environ, secrets_directory=secrets_directory).config
+    return read(path, environ=environ, secrets_directory=secrets_directory, needs_logins=True).config
 
 
 def read(
     path: Path | None = None,
     *,
+    needs_logins: bool,
     environ: Mapping[str, str] = os.environ,
     secrets_directory: Path = SECRETS_DIRECTORY,
-    needs_logins: bool = True,
 ) -> Reading:
     """Return the configuration with its file and warnings; ConfigError with all its problems.
 
@@ -101,9 +101,9 @@ def read_text(
     text: str,
     file: Path,
     *,
+    needs_logins: bool,
     environ: Mapping[str, str] = os.environ,
     secrets_directory: Path = SECRETS_DIRECTORY,
-    needs_logins: bool = True,
 ) -> Reading:
     """Return the configuration that a text is, or would be, in a file; ConfigError with all its problems."""
     written = _parsed(text, file)

@@ -152,7 +152,7 @@ class Reloads:
         try:
             await self._edits.know()
             try:
-                reading = await asyncio.to_thread(read, self._path)
+                reading = await asyncio.to_thread(read, self._path, needs_logins=True)
                 return await self._apply(reading, is_asked=is_asked)
             except ConfigError as error:
                 return self._refuse(error)

@@ -18,9 +18,14 @@ _REMEMBERED = {
 }
 """What texts in the store begin with, which has no causes, where one is known by that and not tried by itself."""
 
-_RENAME = re.compile(r"syncd account rename [a-z0-9_-]+ [a-z0-9_-]+")
+_RENAMED = re.compile(
+    r"it is the server and user that account [a-z0-9_-]+ was: (syncd account rename [a-z0-9_-]+ [a-z0-9_-]+) goes on"
+)
 _ANOTHER = "it is another server or user than"
-"""How `identity` and the store say that an account is not the one it was: for those there is no cause either."""
+"""How `identity` and the store begin to say that an account is not the one it was: for those there is no cause either.
+
+From the beginning on, for a server's words stand further back, and are never a command.
+"""
 
 
 def account_remedy(
@@ -98,9 +103,11 @@ def device_remedy(
 
 def _of_identity(error: str | None, name: str) -> str | None:
     """Return what to do for an account that is not the one it was, None for any other."""
-    if found := _RENAME.search(error or ""):
-        return found[0]
-    if _ANOTHER in (error or ""):
+    if error is None:
+        return None
+    if found := _RENAMED.match(error):
+        return found[1]
+    if error.startswith(_ANOTHER):
         return f"put host and username of [accounts.{name}] back, or call the new one otherwise: [accounts.{name}2]"
     return None
 

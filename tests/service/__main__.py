@@ -1,6 +1,7 @@
 """`python -m tests.service`: exit code 0 only if every step held."""
 
 import argparse
+import subprocess
 import sys
 import time
 
@@ -22,13 +23,13 @@ def main() -> int:
         with a_machine() as machine:
             try:
                 Story(machine, narrator, count=options.messages).play()
-            except (MachineError, StepFailedError):
+            except (MachineError, StepFailedError, subprocess.SubprocessError):
                 _show_last_lines(machine, narrator)
                 raise
     except MachineUnavailable as error:
         narrator.say(f"FAILED: no machine with a systemd of its own can be had here: {error}")
         return 1
-    except (MachineError, StepFailedError) as error:
+    except (MachineError, StepFailedError, subprocess.SubprocessError) as error:
         narrator.say(f"FAILED: {error}")
         return 1
     narrator.say()
@@ -40,7 +41,7 @@ def _show_last_lines(machine: Machine, narrator: Narrator) -> None:
     for command in (("systemctl", "status", "--no-pager", "syncd"), ("journalctl", "--no-pager", "--lines=25")):
         try:
             narrator.say(machine.attempt(*command).stdout.decode(errors="replace"))
-        except OSError:
+        except (OSError, subprocess.SubprocessError):
             return
 
 

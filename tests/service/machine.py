@@ -1,7 +1,8 @@
 """A Debian with systemd as PID 1, in namespaces of its own; it needs root, debootstrap and overlayfs, and no engine.
 
 Theory. The tree is made once, by debootstrap, and lies below `.cache`. What a test changes of it is kept in memory, by
-an overlay that one process holds in a mount namespace of its own, so that nothing is left however the test ends.
+an overlay that one process holds in a mount namespace of its own until its standard input ends, so that nothing is left
+however the test ends (after SIGKILL: but empty directories).
 Cgroups are a directory in the hierarchy of version 2, with controllers or without; systemd takes it for all there is.
 """
 
@@ -71,7 +72,8 @@ class Machine:
         self._groups.chmod(0o755)  # a manager of another user has its group far below
         namespaces = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--uts", "--ipc", "--net", "--")
         command = (*namespaces, _SCRIPT, "start", str(self._root), str(self._groups))
-        self._init = subprocess.Popen(self._beside(command), stdin=subprocess.DEVNULL)
+        with_us = ("setpriv", "--pdeathsig", "KILL", "--")  # also after our SIGKILL
+        self._init = subprocess.Popen((*with_us, *self._beside(command)), stdin=subprocess.DEVNULL)
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children")
 
         def is_up() -> bool:
@@ -126,7 +128,8 @@ def a_machine() -> Iterator[Machine]:
     tree = _need_tree()
     changes = Path(tempfile.mkdtemp(prefix="syncd-service-test-", dir="/tmp"))
     holding = ("unshare", "--mount", "--propagation", "private", "--", _SCRIPT, "hold", str(tree), str(changes))
-    with subprocess.Popen(holding, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
+    holder = subprocess.Popen(holding, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with holder:  # which ends it: its standard input is closed
         machine = Machine(holder, changes / "root")
         try:
             if holder.stdout is None or holder.stdout.readline() != "held\n":
@@ -140,10 +143,12 @@ def a_machine() -> Iterator[Machine]:
             machine.put("/run/authorities.crt", _AUTHORITIES.read_bytes())
             yield machine
         finally:
-            machine.power_off()
-            holder.kill()
-            holder.wait()
-            changes.rmdir()
+            try:
+                machine.power_off()
+            finally:
+                holder.kill()
+                holder.wait()
+                changes.rmdir()
 
 
 def _need_parts() -> None:

@@ -2,6 +2,7 @@
 # A machine of its own: systemd as PID 1 in the tree of a Debian, without a network but loopback. Nothing outlasts it.
 #
 #   machine.sh hold TREE CHANGES        show at CHANGES/root what TREE is with changes that are kept in memory, and stay
+#                                       until standard input ends, as it does when who wants it is gone, however it went
 #   machine.sh enter ROOT COMMAND ...   run a command in that tree, on the network of this machine
 #   machine.sh start ROOT GROUPS        become PID 1 there, as a child of unshare; GROUPS: a fresh directory of cgroup2
 set -eu
@@ -14,7 +15,7 @@ hold)
 	mkdir "$1/upper" "$1/work" "$1/root"
 	mount -t overlay -o "lowerdir=$root,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
 	echo held
-	exec sleep infinity
+	exec cat >/dev/null
 	;;
 enter)
 	mount -t proc proc "$root/proc"
@@ -32,10 +33,12 @@ boot)
 	mount -t sysfs -o ro sysfs sys
 	mount -t cgroup2 cgroup2 sys/fs/cgroup
 	mount -t tmpfs -o mode=755 tmpfs dev
-	for device in null zero full random urandom tty console; do
+	# Without a console, which systemd would take for its own. Read-only: who is root in there can use these devices of the
+	# whole machine, and not change whose they are.
+	for device in null zero full random urandom tty; do
 		touch "dev/$device"
-		[ $device = console ] && from=null || from=$device
-		mount --bind "/dev/$from" "dev/$device"
+		mount --bind "/dev/$device" "dev/$device"
+		mount -o remount,bind,ro "dev/$device"
 	done
 	mkdir dev/pts dev/shm
 	mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts

@@ -1,34 +1,22 @@
 """The story of the service: installed as the README says, edited, hung, killed, stopped; each step is checked."""
 
 import datetime
-import io
 import json
 import re
 import subprocess
-import tarfile
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tests.demo.narrator import Narrator
-from tests.demo.waiting import StepFailedError, wait_for
-from tests.image.house import letter
 from tests.servers.certificates import write_certificates
 from tests.servers.debian import CHECKOUT
-from tests.service.machine import Machine
+from tests.service.steps import CONFIG, INBOX, PROVIDER, UNIT, Steps
 
 USER, HOME = "ana", "/home/ana"
 STOP_MAX_S = 10.0
 _PASSWORD = "Tr0ub4dor-and-3"
-_PATIENCE_S = 120.0
 _INSTALL_S = 900
-_UNIT = "syncd.service"
-_CONFIG = "/etc/syncd/syncd.toml"
-_INBOX, _ISP_INBOX = "/srv/mail/laptop/.work.INBOX", "/srv/mail/laptop/.isp.INBOX"
-_PROVIDER = "/srv/provider"
+_ISP_INBOX = "/srv/mail/laptop/.isp.INBOX"
 _CREDENTIAL = "syncd_accounts__work__password:/etc/syncd/credentials/work"
 _DOVECOT = f"""
 ssl_cert = </etc/dovecot/server.pem
@@ -39,7 +27,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid=provider gid=provider home={_PROVIDER}/%u allow_all_users=yes
+  args = uid=provider gid=provider home={PROVIDER}/%u allow_all_users=yes
 }}
 mail_location = maildir:~/Maildir
 first_valid_uid = 100
@@ -63,13 +51,8 @@ touch /etc/hook /home/ana/hook 2>"$HOME/refused" || true
 """
 
 
-class Story:
+class Story(Steps):
     """Play it on a machine; StepFailedError where something is not as it should be."""
-
-    def __init__(self, machine: Machine, narrator: Narrator, *, count: int) -> None:
-        self._machine = machine
-        self._narrator = narrator
-        self._count = count
 
     def play(self) -> None:
         """Play all of it, in its order."""
@@ -94,11 +77,11 @@ class Story:
         self._machine.enter("useradd", "--create-home", "--shell", "/bin/bash", USER)
         machine.put(f"{HOME}/checkout.tar", _checkout())
         machine.enter("sh", "-c", f"mkdir {HOME}/syncd && tar -x -C {HOME}/syncd -f {HOME}/checkout.tar")
+        machine.enter("chown", "--recursive", f"{USER}:", HOME)
         began = time.monotonic()
         machine.enter("make", "--directory", f"{HOME}/syncd", "install", timeout_s=_INSTALL_S)
         self._narrator.took("make install", time.monotonic() - began)
         began = time.monotonic()
-        machine.enter("chown", "--recursive", f"{USER}:", HOME)
         command = ("make", "--directory", f"{HOME}/syncd", "install", f"PREFIX={HOME}/.local")
         machine.enter(*command, user=USER, timeout_s=_INSTALL_S)
         self._narrator.took("make install PREFIX=$HOME/.local", time.monotonic() - began)
@@ -132,9 +115,9 @@ class Story:
         machine.shell(f"umask 077; install -d /etc/syncd/credentials; echo '{_PASSWORD}' >/etc/syncd/credentials/work")
         options = "--host localhost --username ana --account work --device laptop --password-file /dev/null"
         said = machine.shell(f"syncd init {options}")
-        self._check(f"{_CONFIG}: written" in said, "syncd init writes the configuration")
-        self._check(self._modes(_CONFIG) == ["root:syncd 640"], "which root writes, and the service reads")
-        config = machine.text("cat", _CONFIG)
+        self._check(f"{CONFIG}: written" in said, "syncd init writes the configuration")
+        self._check(self._modes(CONFIG) == ["root:syncd 640"], "which root writes, and the service reads")
+        config = machine.text("cat", CONFIG)
         self._configure(re.sub(r"(?m)^(# The first line of it.*|password_file = .*)\n", "", config) + _ISP)
         machine.shell(f"printf %s '{_PASSWORD}' | install -g syncd -m 0640 /dev/stdin /etc/syncd/isp.password")
         self._drop_in("credential", f"LoadCredential={_CREDENTIAL}")
@@ -142,13 +125,13 @@ class Story:
     def _is_active_only_when_ready(self) -> None:
         self._narrator.begin("It is active only when it is ready")
         machine = self._machine
-        machine.text("systemctl", "start", "--no-block", _UNIT)
+        machine.text("systemctl", "start", "--no-block", UNIT)
         self._until("it has begun", lambda: self._pid() > 0)
         machine.shell(f"kill -STOP {self._pid()}")
         self._check(self._show("ActiveState") == "activating", "a daemon that is not ready is activating")
         machine.shell(f"kill -CONT {self._pid()}")
         began = time.monotonic()
-        machine.shell(f"systemctl daemon-reload && systemctl enable --now {_UNIT}")
+        machine.shell(f"systemctl daemon-reload && systemctl enable --now {UNIT}")
         self._narrator.took("systemctl enable --now came back", time.monotonic() - began)
         self._check(self._show("ActiveState") == "active", "it is active")
         machine.text("syncd", "health")
@@ -159,13 +142,13 @@ class Story:
         self._machine.text("syncd", "sync")
         self._check(self._is_complete(), "each message is there, once, octet by octet")
         self._check(len(self._files(_ISP_INBOX)) == 5, "and the POP3 mail, by a password_command")
-        self._check(_PASSWORD not in self._machine.text("cat", _CONFIG), "the configuration has no password")
+        self._check(_PASSWORD not in self._machine.text("cat", CONFIG), "the configuration has no password")
         self._deliver("ana", range(self._count, self._count + 1))
         self._count += 1
-        self._until("a new message is there", lambda: len(self._files(_INBOX)) == self._count)
-        mark = f'cd {_INBOX}; for one in new/*; do mv "$one" "cur/${{one#new/}}:2,F"; break; done'
+        self._until("a new message is there", lambda: len(self._files(INBOX)) == self._count)
+        mark = f'cd {INBOX}; for one in new/*; do mv "$one" "cur/${{one#new/}}:2,F"; break; done'
         self._machine.shell(f"sudo -u syncd sh -euc '{mark}'")
-        flagged = f"ls {_PROVIDER}/ana/Maildir/cur | grep -c ':2,[A-Z]*F' || true"
+        flagged = f"ls {PROVIDER}/ana/Maildir/cur | grep -c ':2,[A-Z]*F' || true"
         self._until("a flag of the device is at the provider", lambda: self._machine.shell(flagged) == "1")
 
     def _is_confined_and_hinders_nothing(self) -> None:
@@ -182,11 +165,11 @@ class Story:
         self._check((status["NoNewPrivs"].strip(), status["Seccomp"].strip()) == ("1", "2"), "no new rights, few calls")
         users = machine.text("stat", "--format=%U", f"/proc/{self._pid()}")
         self._check(users == "syncd", "it is the user syncd")
-        exposure = machine.text("systemd-analyze", "security", "--no-pager", _UNIT).splitlines()[-1]
+        exposure = machine.text("systemd-analyze", "security", "--no-pager", UNIT).splitlines()[-1]
         self._narrator.fact(exposure.strip("→ "))
         machine.put("/usr/local/bin/hook", _HOOK.encode(), mode=0o755)
-        self._configure(machine.text("cat", _CONFIG) + '\n[hooks]\non_new_mail = ["/usr/local/bin/hook"]\n')
-        machine.text("systemctl", "reload", _UNIT)
+        self._configure(machine.text("cat", CONFIG) + '\n[hooks]\non_new_mail = ["/usr/local/bin/hook"]\n')
+        machine.text("systemctl", "reload", UNIT)
         self._deliver("ana", range(self._count, self._count + 1))
         self._count += 1
         told = "/var/lib/syncd/told"
@@ -220,19 +203,19 @@ class Story:
     def _is_reloaded(self) -> None:
         self._narrator.begin("Its configuration is edited")
         machine, pid = self._machine, self._pid()
-        sound = machine.text("cat", _CONFIG)
+        sound = machine.text("cat", CONFIG)
         self._configure(sound + _PHONE)
-        machine.text("systemctl", "reload", _UNIT)
+        machine.text("systemctl", "reload", UNIT)
         devices = [one["name"] for one in self._status()["devices"]]
         self._check(devices == ["laptop", "phone"], "systemctl reload comes back when a new device counts")
         machine.text("syncd", "sync")
         self._configure(f"{sound}{_PHONE}layuot = 1\n")
         line = len(f"{sound}{_PHONE}".splitlines()) + 1
-        problem = f"{_CONFIG}:{line}: devices.phone.layuot: unknown key"
-        failed = machine.attempt("systemctl", "reload", _UNIT)
+        problem = f"{CONFIG}:{line}: devices.phone.layuot: unknown key"
+        failed = machine.attempt("systemctl", "reload", UNIT)
         self._check(failed.returncode != 0, "it fails where the configuration cannot be used")
         self._check(problem in self._show("StatusText"), "and systemctl status has the problem with its line")
-        said = machine.text("journalctl", "--no-pager", "--output=cat", f"--unit={_UNIT}", "--lines=20")
+        said = machine.text("journalctl", "--no-pager", "--output=cat", f"--unit={UNIT}", "--lines=20")
         self._check(problem in said, "as the journal has")
         self._check(
             [one["name"] for one in self._status()["devices"]] == devices, "the daemon goes on with what it had"
@@ -245,7 +228,7 @@ class Story:
         self._narrator.begin("It is killed while it syncs")
         self._deliver("ana", range(self._count, self._count + 500))
         before, self._count = self._count, self._count + 500
-        self._until("some of 500 new messages are there", lambda: len(self._files(_INBOX)) > before)
+        self._until("some of 500 new messages are there", lambda: len(self._files(INBOX)) > before)
         killed = self._pid()
         self._machine.shell(f"kill -KILL {killed}")
         self._until("it runs again", lambda: self._pid() not in (0, killed) and self._show("ActiveState") == "active")
@@ -257,18 +240,18 @@ class Story:
         self._narrator.begin("It hangs")
         machine = self._machine
         self._drop_in("watchdog", "WatchdogSec=3s")
-        machine.text("systemctl", "restart", _UNIT)
+        machine.text("systemctl", "restart", UNIT)
         hung = self._pid()
         began = time.monotonic()
         machine.shell(f"kill -STOP {hung}")
         self._until("the watchdog ends it", lambda: self._pid() != hung, since=began)
         self._until("it runs again", lambda: self._show("ActiveState") == "active")
-        log = machine.text("journalctl", "--no-pager", "--output=cat", f"--unit={_UNIT}")
+        log = machine.text("journalctl", "--no-pager", "--output=cat", f"--unit={UNIT}")
         self._check("Watchdog timeout" in log, "systemd says why")
         self._check("most recent call first" in log, "and the log where each thread was")
         machine.text("syncd", "sync")
-        machine.shell(f"rm /etc/systemd/system/{_UNIT}.d/watchdog.conf; systemctl daemon-reload")
-        machine.text("systemctl", "restart", _UNIT)
+        machine.shell(f"rm /etc/systemd/system/{UNIT}.d/watchdog.conf; systemctl daemon-reload")
+        machine.text("systemctl", "restart", UNIT)
         self._check(self._show("WatchdogUSec") == "5min", "its own watchdog has five minutes")
 
     def _logs_to_the_journal(self) -> None:
@@ -278,14 +261,14 @@ class Story:
         events = {record["SYNCD_EVENT"] for record in records}
         self._check({"account_connected", "mailboxes_listed"} <= events, f"{len(records)} records of the account work")
         owners = {(record["_SYSTEMD_UNIT"], record["SYSLOG_IDENTIFIER"]) for record in records}
-        self._check(owners == {(_UNIT, "syncd")}, f"all of them of {_UNIT}")
+        self._check(owners == {(UNIT, "syncd")}, f"all of them of {UNIT}")
         whole = self._machine.text("journalctl", "--no-pager", "--output=json")
         self._check(_PASSWORD not in whole, "nothing in the journal has the password")
 
     def _stops(self) -> None:
         self._narrator.begin("It stops")
         began = time.monotonic()
-        self._machine.text("systemctl", "stop", _UNIT)
+        self._machine.text("systemctl", "stop", UNIT)
         took = time.monotonic() - began
         ended = (self._show("Result"), self._show("ExecMainStatus"), self._show("StatusText"))
         self._check(ended[:2] == ("success", "0") and took < STOP_MAX_S, f"{took:.1f} s after it was asked to")
@@ -297,7 +280,7 @@ class Story:
 
     def _starts_with_the_machine(self) -> None:
         self._narrator.begin("The machine is powered off, and boots")
-        self._machine.shell(f"systemctl start {_UNIT}")
+        self._machine.shell(f"systemctl start {UNIT}")
         self._machine.power_off()
         self._narrator.took("everything is started", self._machine.boot())
         self._check(self._show("ActiveState") == "active", "it runs, without a word")
@@ -335,66 +318,6 @@ class Story:
         ana("systemctl --user stop syncd")
         took = time.monotonic() - began
         self._check(took < STOP_MAX_S, f"it ended {took:.1f} s after it was asked to")
-
-    def _configure(self, text: str) -> None:
-        """Save the configuration as an editor does that keeps owner and rights."""
-        self._machine.put(_CONFIG, text.encode(), mode=0o640)
-        self._machine.shell(f"chgrp syncd {_CONFIG}")
-
-    def _drop_in(self, name: str, *lines: str) -> None:
-        text = "\n".join(("[Service]", *lines, ""))
-        self._machine.put(f"/etc/systemd/system/{_UNIT}.d/{name}.conf", text.encode())
-        self._machine.text("systemctl", "daemon-reload")
-
-    def _show(self, field: str, *, unit: str = _UNIT) -> str:
-        return self._machine.text("systemctl", "show", f"--property={field}", "--value", unit)
-
-    def _pid(self) -> int:
-        return int(self._show("MainPID"))
-
-    def _status(self) -> dict[str, Any]:
-        status: dict[str, Any] = json.loads(self._machine.text("syncd", "status", "--json"))
-        return status
-
-    def _modes(self, *paths: str) -> list[str]:
-        return self._machine.text("stat", "--format=%U:%G %a", *paths).splitlines()
-
-    def _deliver(self, user: str, numbers: range) -> None:
-        """Put letters into the INBOX at the provider, as a delivery agent does."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            for number in numbers:
-                content = letter(number).replace(b"\r\n", b"\n")
-                member = tarfile.TarInfo(f"{number}.letter")
-                member.size, member.mtime = len(content), int(time.time())
-                archive.addfile(member, io.BytesIO(content))
-        box = f"{_PROVIDER}/{user}/Maildir"
-        script = f"mkdir -p {box}/new {box}/cur {box}/tmp && tar -x -C {box}/tmp --no-same-owner"
-        self._machine.octets("sh", "-euc", script, given=packed.getvalue())
-        self._machine.shell(f"chown -R provider: {_PROVIDER} && mv {box}/tmp/*.letter {box}/new/")
-
-    def _files(self, directory: str) -> list[str]:
-        listed = self._machine.attempt("find", f"{directory}/new", f"{directory}/cur", "-type", "f")
-        return listed.stdout.decode().splitlines()
-
-    def _is_complete(self) -> bool:
-        """Tell whether the device has every letter once, and no other."""
-        packed = self._machine.octets("tar", "-c", "-C", _INBOX, "new", "cur")
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            files = (archive.extractfile(member) for member in archive if member.isfile())
-            found = Counter(file.read().replace(b"\r\n", b"\n") for file in files if file is not None)
-        return found == Counter(letter(number).replace(b"\r\n", b"\n") for number in range(self._count))
-
-    def _until(self, what: str, holds: Callable[[], bool], *, since: float | None = None) -> None:
-        """Wait until something is so, and say how long that took."""
-        began = time.monotonic() if since is None else since
-        took = wait_for(what, {"machine": holds}, patience_s=_PATIENCE_S, since=began, every_s=0.02)
-        self._narrator.took(what, took["machine"])
-
-    def _check(self, is_so: bool, what: str) -> None:
-        if not is_so:
-            raise StepFailedError(f"not so: {what}")
-        self._narrator.fact(what)
 
 
 def _checkout() -> bytes:

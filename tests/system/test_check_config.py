@@ -152,6 +152,20 @@ def test_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
     assert complaint == b""
 
 
+def test_sync_needs_the_passwords_of_the_accounts_it_syncs_only(tmp_path: Path) -> None:
+    """One that only the service is given keeps nobody from the others."""
+    known = GOOD.replace("imap.example.org", "localhost").replace("username", "port = 1\nusername")
+    other = '[accounts.isp]\ntype = "pop3"\nhost = "pop.example.org"\nusername = "ana"\n'
+    store = f'[store]\nurl = "sqlite:///{tmp_path}/syncd.db"\n[daemon]\nsocket = "{tmp_path}/socket"\n'
+    file = written(tmp_path, known + other + store)
+
+    there = syncd("sync", "work", "--config", file)
+    lacking = syncd("sync", "isp", "--config", file)
+
+    assert (there.returncode, there.stderr.split(":")[0]) == (1, "account work")
+    assert (lacking.returncode, "accounts.isp: one of password" in lacking.stderr) == (2, True)
+
+
 def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     """A disk that is full under a report is no fault of ours, and no success."""
     with Path("/dev/full").open("w") as full:

@@ -152,6 +152,7 @@ def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: P
         ("--host", "imap..example", "a host name"),
         ("--host", "imap.example.org:993", "the port goes into"),
         ("--port", "99x", "should be a number between 1 and 65535"),
+        ("--port", "0000019999999", "should be a number between 1 and 65535"),
         ("--tls", "ssl", "should be implicit, starttls or none"),
     ],
 )

@@ -79,11 +79,12 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Name a program that syncd runs. key: where it is named."""
+    """Name a program that syncd runs. key: where it is named. is_certain: the daemon finds it if we do."""
 
     key: str
     name: str
     is_found: bool
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

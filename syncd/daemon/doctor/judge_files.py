@@ -76,7 +76,11 @@ def judge_program(program: Program) -> Iterator[Finding]:
         return
     what = "there is no such program, or it may not be run"
     remedy = f"install it, or correct {program.key}; it is looked for in $PATH unless it is a path"
-    yield (warning if program.key.startswith("hooks.") else error)("program", where, what, remedy)
+    if not program.is_certain:
+        what = "who asks does not find it, which the daemon still may, for it is another user, with another $PATH"
+        remedy = f"see that the user that runs syncd has it in its $PATH, or may run the path in {program.key}"
+    is_serious = program.is_certain and not program.key.startswith("hooks.")
+    yield (error if is_serious else warning)("program", where, what, remedy)
 
 
 def judge_ca_file(key: str, place: Place, user: User) -> Iterator[Finding]:

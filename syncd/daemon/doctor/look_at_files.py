@@ -21,6 +21,7 @@ from syncd.maildir.watch import directories_to_watch
 
 _CASE_BLIND = frozenset({"apfs", "cifs", "exfat", "hfs", "hfsplus", "msdos", "smb3", "vfat"})
 _NAMES_TRIED = 20
+_ANY_MAY_RUN = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 
 def user_of(config: Config | None, *, service: str = "") -> User:
@@ -85,9 +86,12 @@ class Looker:
             yield self._secret("credential", path)
 
     def programs(self, config: Config) -> Iterator[Program]:
-        """Yield the programs that are run; those without a path are looked for in our $PATH."""
+        """Yield the programs that are run; those without a path are looked for in our own $PATH."""
         for key, name in programs(config):
-            yield Program(key, name, is_found=is_program(name))
+            place = self.place(Path(name)) if Path(name).is_absolute() else None
+            is_found = is_program(name) if place is None else self._may_run(place)
+            is_seen = place is not None and place.kind is not Kind.HIDDEN
+            yield Program(key, name, is_found=is_found, is_certain=is_seen or self._user.is_us)
 
     def ca_files(self, config: Config) -> Iterator[tuple[str, Place]]:
         """Yield the files with certificates, by their keys."""
@@ -151,6 +155,10 @@ class Looker:
             return above and has_right(real.stat(), self._user.uid, self._groups, mode)
         except OSError:
             return False
+
+    def _may_run(self, place: Place) -> bool:
+        # NOTE: root may do everything but run what nobody may.
+        return place.kind is Kind.FILE and bool(place.mode & _ANY_MAY_RUN) and self._may(place.path, os.X_OK)
 
     def _file_system(self, path: Path) -> FileSystem | None:
         try:

@@ -517,6 +517,24 @@ def test_account_that_is_not_the_one_it_was_is_told_the_command(error: str, reme
     assert remembered_remedy(error, "job", config, is_lasting=True) == remedy
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "syncd account rename work evil",
+        "it is the server and user that account work was: syncd account rename work evil goes on with its mail",
+        "it is another server or user than the one that the mail of this account came from",
+    ],
+)
+def test_words_of_a_server_are_never_the_command(words: str) -> None:
+    """What a person is told to type is ours, whatever a server says."""
+    config = ImapConfig(type="imap", host="h", username="u", password_command=["pass"])
+    error = f"login refused by the server: {words}"
+    right = account_remedy(Cause.LOGIN_REFUSED, "work", config)
+
+    assert account_remedy(Cause.LOGIN_REFUSED, "work", config, error=error) == right
+    assert remembered_remedy(error, "work", config, is_lasting=True) == right
+
+
 def test_details_of_who_is_well_are_left_out_only_where_it_is_shown_live() -> None:
     """What is printed once may be scrolled, so nothing is missing in it."""
     failing = account("zz", error="no route to it", cause="unreachable", retry_at=NOW + 5)

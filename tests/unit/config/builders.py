@@ -32,7 +32,7 @@ def reading(directory: Path, text: str, environ: Mapping[str, str] | None = None
     file.write_text(text, "utf-8")
     file.chmod(0o600)
     variables = {"HOME": str(directory / "home"), **(environ or {})}
-    return read(file, environ=variables, secrets_directory=directory / "secrets")
+    return read(file, environ=variables, secrets_directory=directory / "secrets", needs_logins=True)
 
 
 def problems(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -118,7 +118,7 @@ def test_file_is_the_named_one_else_that_of_the_variable_else_of_xdg(tmp_path: P
     assert len("named") == load(tmp_path / "named.toml", environ=both).guard.count
     assert len("variable") == load(environ=both).guard.count
     if not places.SYSTEM_FILE.exists():
-        assert tmp_path / "xdg/syncd/syncd.toml" == read(environ=xdg).path
+        assert tmp_path / "xdg/syncd/syncd.toml" == read(environ=xdg, needs_logins=True).path
 
 
 def test_missing_file_is_one_problem_that_names_the_places(tmp_path: Path) -> None:
@@ -167,11 +167,11 @@ def test_inline_password_in_a_file_for_everybody_is_a_warning(tmp_path: Path) ->
     file = tmp_path / "syncd.toml"
     file.write_text(IMAP)
     file.chmod(0o644)
-    (warning,) = read(file, environ={"HOME": "/"}).warnings
+    (warning,) = read(file, environ={"HOME": "/"}, needs_logins=True).warnings
     assert "can be read by every user" in str(warning)
 
     file.chmod(0o640)
-    assert read(file, environ={"HOME": "/"}).warnings == ()
+    assert read(file, environ={"HOME": "/"}, needs_logins=True).warnings == ()
 
 
 def test_configuration_cannot_be_changed(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_who_logs_in_nowhere_needs_no_password_but_hears_of_it_among_other_probl
 
     found = read(file, environ={}, needs_logins=False)
     with pytest.raises(ConfigError) as needed:
-        read(file, environ={})
+        read(file, environ={}, needs_logins=True)
     file.write_text(f"{file.read_text()}[gaurd]\n")
     with pytest.raises(ConfigError) as other:
         read(file, environ={}, needs_logins=False)

@@ -79,7 +79,7 @@ def test_file_in_another_encoding_is_not_shown(tmp_path: Path) -> None:
     file.write_bytes(f'password = "{CANARY}\xe9"'.encode("latin-1"))
 
     with pytest.raises(ConfigError) as caught:
-        read(file, environ={})
+        read(file, environ={}, needs_logins=True)
 
     assert caught.value.__cause__ is None
     assert CANARY not in "".join(traceback.format_exception(caught.value))

@@ -155,6 +155,13 @@ def test_program_that_is_not_there_is_named(key: str, level: str) -> None:
     assert worst(judge_program(Program(key, "true", is_found=True))) == ("OK", "program", "")
 
 
+def test_program_that_only_the_daemon_may_know_is_a_warning() -> None:
+    """Its $PATH is not that of another user who asks."""
+    found = Program("accounts.work.password_command", "nosuchprog", is_found=False, is_certain=False)
+
+    assert worst(judge_program(found))[:2] == ("WARNING", "program")
+
+
 def test_authority_that_is_not_there_is_an_error() -> None:
     """Without it no server of that account is trusted."""
     assert list(judge_ca_file("accounts.work.ca_file", place("/c/ca.pem", 0o644), SYNCD)) == []

@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -47,6 +48,27 @@ def test_place_is_seen_as_it_is_and_nothing_is_made(tmp_path: Path) -> None:
     assert look.place(tmp_path / "dangling").kind is Kind.MISSING
     assert look.place(tmp_path).kind is Kind.DIRECTORY
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "link"]
+
+
+def test_program_is_found_if_the_daemons_user_may_run_it() -> None:
+    """Whatever who asks may run: the doctor is asked by root as well, and by whoever wrote the configuration."""
+    with TemporaryDirectory(dir="/tmp") as made:  # where others may look, as they may not below tmp_path
+        there = Path(made)
+        there.chmod(0o755)
+        for name, mode in {"ours": 0o700, "any": 0o755, "none": 0o644}.items():
+            (there / name).touch()
+            (there / name).chmod(mode)
+        hooks = {key: [f"{there}/{name}"] for key, name in (("on_hold", "ours"), ("on_error", "any"))}
+        hooks |= {"on_new_mail": [f"{there}/none"], "on_auth_error": ["nosuchprog"]}
+        config = Config.model_validate({"store": {"url": "sqlite:///s"}, "daemon": {"socket": "s"}, "hooks": hooks})
+
+        ours, others = (
+            {Path(one.name).name: (one.is_found, one.is_certain) for one in Looker(user).programs(config)}
+            for user in (US, User(os.geteuid() + 1, "other", is_us=False))
+        )
+
+    assert ours == {"ours": (True, True), "any": (True, True), "none": (False, True), "nosuchprog": (False, True)}
+    assert others == {"ours": (False, True), "any": (True, True), "none": (False, True), "nosuchprog": (False, False)}
 
 
 def test_before_there_is_a_store_the_user_of_the_unit_is_looked_for(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ async def test_edit_between_the_start_and_the_first_look_is_noticed(tmp_path: Pa
     file = tmp_path / "syncd.toml"
     file.write_text("")
     file.chmod(0o600)
-    known = read(file, environ={"HOME": str(tmp_path)}).read
+    known = read(file, environ={"HOME": str(tmp_path)}, needs_logins=True).read
     rename_over(file)
 
     async with asyncio.timeout(DEADLINE_S):

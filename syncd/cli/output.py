@@ -1,0 +1,40 @@
+"""Standard output: names in any script can be written, and what keeps it from being written is an error of its own."""
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class OutputError(Exception):
+    """Standard output cannot be written; the text says why. Not for a reader that is gone: BrokenPipeError."""
+
+
+class _Output(io.FileIO):
+    # NOTE: here, for what is written may fail later, by a flush, and an OSError without a file may be of anything.
+    def write(self, octets: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(octets)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError((error.strerror or "unknown").lower()) from error
+
+
+def prepare() -> None:
+    """Let whatever writes to `sys.stdout` from now on raise OutputError where it cannot."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
+            encoding=sys.stdout.encoding,
+            errors="backslashreplace",  # names of mailboxes are in any script
+            line_buffering=sys.stdout.line_buffering,
+        )
+
+
+def give_up() -> None:
+    """Let go of what is not written yet, and of all that is still to come."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
