@@ -67,13 +67,7 @@ class ReplicaRoot:
     def is_absent(self, directory: PurePosixPath) -> bool:
         """Tell whether nothing at all has the name of a directory; FileError where that cannot be told."""
         with failing("look for a mailbox directory"), ExitStack() as opened:
-            fd = self.fd
-            for part in _parts(directory):
-                try:
-                    fd = _opened(part, fd, opened)
-                except FileNotFoundError:
-                    return True
-        return False
+            return not _reached(self.fd, directory, opened)[1]
 
     def lacks(self, directory: PurePosixPath) -> bool:
         """Tell whether a mailbox has no directory, or one that is only around others; FileError as `is_absent`.
@@ -81,14 +75,12 @@ class ReplicaRoot:
         An empty directory, or nothing but one around it, is no such proof: a disk may be mounted there at other times.
         """
         with failing("look for a mailbox directory"), ExitStack() as opened:
-            fd = self.fd
-            for part in _parts(directory):
-                try:
-                    fd = _opened(part, fd, opened)
-                except FileNotFoundError:
-                    return bool(_names_in(fd))
-            if _names_in(fd) & {*SUBDIRS}:
-                return False
+            fd, is_there = _reached(self.fd, directory, opened)
+            names = _names_in(fd)
+        if not is_there:
+            return bool(names)
+        if names & {*SUBDIRS}:
+            return False
         return any(CUR in inside for _, inside in self.walk(directory))
 
     def make(self, directory: PurePosixPath) -> None:
@@ -217,6 +209,17 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     opened.callback(os.close, fd)
     return fd
+
+
+def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple[int, bool]:
+    """Open the directories on the way to one; return the innermost that is there, and whether that is the one."""
+    fd = root_fd
+    for part in _parts(directory):
+        try:
+            fd = _opened(part, fd, opened)
+        except FileNotFoundError:
+            return fd, False
+    return fd, True
 
 
 def _names_in(fd: int) -> frozenset[str]:
