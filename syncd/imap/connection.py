@@ -249,7 +249,9 @@ class ImapConnection:
         is_answered = resynced is not None and resynced[0] == self._moment(octets, qresync)
         if qresync is not None and resynced is not None and is_answered and not self.has_events:
             return resynced[1]
-        return await self.select(octets, qresync=qresync, condstore=condstore)
+        result = await self.select(octets, qresync=qresync, condstore=condstore)
+        self._resynced = None  # it is returned here already: whoever asks again wants to know what is new since then
+        return result
 
     def _moment(self, octets: bytes, qresync: Resync | None) -> object:
         return self._session.wire.tagnum, octets, qresync

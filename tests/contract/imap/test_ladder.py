@@ -209,6 +209,21 @@ async def test_other_uidvalidity_concludes_nothing(server: Dovecot, mail_user: s
     assert (before, cursor) == (mirror.rows, mirror.cursor)
 
 
+async def test_mailbox_that_was_found_unchanged_is_asked_again(
+    server: Dovecot, mail_user: str, connection: ImapConnection
+) -> None:
+    """An observation that follows one in which nothing changed does not live on its answer."""
+    deliver(server, mail_user, *range(1, 4))
+    mirror = Mirror()
+    for _ in range(2):
+        await mirror.observe(connection)
+    deliver(server, mail_user, 4)
+
+    await mirror.observe(connection)
+
+    assert await truth(server, mail_user) == mirror.rows
+
+
 async def test_random_histories_converge(server: Dovecot, mail_user: str, connection: ImapConnection) -> None:
     """After any mix of changes one observation is enough to know all that the server has."""
     seed = random.randrange(2**32)
