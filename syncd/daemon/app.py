@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.changes import Changes, reached
-from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.config.model import Config
 from syncd.daemon.identity import Held, ensure_accounts
 from syncd.daemon.logs import secrets
 from syncd.daemon.passwords import Password

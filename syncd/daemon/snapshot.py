@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from syncd.config.model import Config, DeviceConfig, ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.config.model import Config, DeviceConfig
 from syncd.daemon.attention import findings_of
 from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
 from syncd.daemon.status import (
