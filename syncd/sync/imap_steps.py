@@ -12,7 +12,7 @@ from pathlib import Path
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.types import Resync
+from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
@@ -80,6 +80,8 @@ class ImapSteps:
         self._fetched = 0
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
+        self._observed: SelectResult | None = None
+        """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(db, takers, name)
 
     def begin(self, quirks: Quirks) -> None:
@@ -116,6 +118,10 @@ class ImapSteps:
                 ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
                 return resync_of(connection, known_cursor(mailbox), ceiling=ceiling, quirks=self._quirks)
         return None
+
+    def has_observed(self, connection: ImapConnection) -> bool:
+        """Tell whether all was observed that happened in the selected mailbox before it was selected."""
+        return connection.selection is not None and connection.selection is self._observed
 
     async def incomplete(self, synced: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return those of the mailboxes of which bodies may have to be fetched."""
@@ -162,6 +168,7 @@ class ImapSteps:
         else:
             ceiling = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._ceilings[mailbox.id] = ceiling
+            self._observed = observer.connection.selection
             if ceiling is not Rung.QRESYNC:
                 self._activity.demoted[mailbox.id] = ceiling.name.lower()
             self.seen.add(mailbox.id)
