@@ -56,4 +56,6 @@ async def test_flag_that_changes_during_a_first_sync(tmp_path: Path, user: Provi
 
         tap.before_line = meddle
         async with House(tmp_path, accounts={"work": account}) as house:
-            await house.until(lambda: tap.before_line is None and FLAGGED in house.replica("laptop").flags().get("a", ()))
+            await house.until(
+                lambda: tap.before_line is None and FLAGGED in house.replica("laptop").flags().get("a", ())
+            )
