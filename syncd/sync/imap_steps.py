@@ -16,7 +16,7 @@ from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import may_be_ours, mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies, may_be_ours
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity

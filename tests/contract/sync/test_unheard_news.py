@@ -1,4 +1,4 @@
-"""What happens in INBOX while another mailbox is selected, so that nobody hears of it, is seen before the account rests.
+"""What happens in INBOX while another mailbox is selected is seen before the account rests: nobody hears of it.
 
 Nobody asks for a pass in these tests, and the next poll is minutes away.
 """
@@ -38,7 +38,7 @@ async def test_mail_that_comes_between_two_pushes(tmp_path: Path, user: Provider
             tap.before_line = meddle
             house.replica("laptop", "Archive").mark("b", add="F")
 
-            await house.until(lambda: "new" in inbox.keys())
+            await house.until(lambda: "new" in inbox.flags())
             await house.until(lambda: FLAGGED in user.flags()["a"])
 
 
