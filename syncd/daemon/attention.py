@@ -25,6 +25,7 @@ _TOO_LARGE, _MESSAGE, _MAILBOX = range(3)
 _LONG_S = 3600.0
 """What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
+_ELSEWHERE = "if that is the daemon: [daemon] socket was changed, which counts after a restart; syncd doctor says more"
 
 
 def findings_of(status: Status) -> tuple[Finding, ...]:
@@ -42,7 +43,13 @@ def findings_of(status: Status) -> tuple[Finding, ...]:
 
 def _of_daemon(status: Status) -> Iterator[Finding]:
     if status.daemon is None:
-        yield Finding("daemon_down", None, "the daemon is not running, so nothing is synced", _START, needs_person=True)
+        text, remedy = "the daemon is not running, so nothing is synced", _START
+        if status.store_owner_pid is not None:
+            text, remedy = (
+                f"no daemon answers, but another syncd (pid {status.store_owner_pid}) has the store",
+                _ELSEWHERE,
+            )
+        yield Finding("daemon_down", None, text, remedy, needs_person=True)
     config = status.config
     if config is None:
         return
