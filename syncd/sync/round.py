@@ -22,7 +22,7 @@ from syncd.mail.tree import Holdable, Pair
 from syncd.reconcile.effects import Agree, Deliver, Drop, Forget, Remove, Rename, ReplicaEffect, Restore, in_order
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import deliveries, devices, pairs, replica_tree, troubles
+from syncd.store import deliveries, devices, mailbox_removals, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settlement
@@ -39,7 +39,8 @@ class ReplicaResult:
 
     planned: messages. stale: those that the device forestalled, to be planned again. has_device_news: it changed files
     meanwhile, which its account has to hear of. outside: messages of which it has files, though it does not take them.
-    is_waiting: what became of a message is not known yet, so that the cursor stays.
+    is_waiting: what became of a message is not known yet, so that the cursor stays. is_removal_awaited: something was
+    done, and a mailbox that a device removed waits for all of them to be rid of it.
     """
 
     planned: int
@@ -48,6 +49,7 @@ class ReplicaResult:
     has_device_news: bool
     outside: frozenset[int]
     is_waiting: bool
+    is_removal_awaited: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class ReplicaRound:
         )
         wanted = [effect.file_id for effect in effects if isinstance(effect, Restore)]
         upto = None if done.stale else found.replica_upto
-        await self.db.write(
+        is_awaited = await self.db.write(
             partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked, replica_upto=upto)
         )
         if linked is not None:
@@ -114,7 +116,10 @@ class ReplicaRound:
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
         is_told |= any(isinstance(effect, Remove | Drop) and (effect.add or effect.remove) for effect in mine)
         has_news = done.has_device_news or is_told
-        return ReplicaResult(len(planned), len(mine), done.stale, has_news, frozenset(outside - dropped), is_waiting)
+        outside -= dropped
+        return ReplicaResult(
+            len(planned), len(mine), done.stale, has_news, frozenset(outside), is_waiting, bool(mine) and is_awaited
+        )
 
     @cached_property
     def _batches(self) -> Batches:
@@ -134,10 +139,11 @@ class ReplicaRound:
         wanted: Sequence[int],
         also: Performed | None,
         replica_upto: int | None,
-    ) -> None:
+    ) -> bool:
         """Settle what asks for no file call; troubles are over whose messages ask for nothing any more.
 
         wanted: files of messages that the server deleted and that are to be put back, which is for their account to do.
+        Tell whether a device removed the mailbox.
         """
         if also is not None:
             self._batches.settle(conn, performed=also)
@@ -146,6 +152,7 @@ class ReplicaRound:
         if replica_upto is not None:
             devices.move_replica_cursor(conn, self.of.id, replica_upto)
         troubles.resolve(conn, over, device_id=self.device.id)
+        return mailbox_removals.are_awaited(conn, mailbox_id=self.of.mailbox_id)
 
     async def _deliver(self, jobs: Sequence[Job]) -> tuple[Done, Performed | None]:
         """Link together what other devices have by now; write the next of what none has and none is writing.
