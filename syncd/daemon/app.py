@@ -24,7 +24,7 @@ from syncd.daemon.passwords import Password
 from syncd.daemon.status import ConfigStatus
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.daemon.tasks import Tasks
-from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError
+from syncd.errors import DeviceAwayError, LoginRefusedError, StoreError, SyncdError, cause_of
 from syncd.store import accounts, devices, hooks
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -338,15 +338,20 @@ class App:
         if isinstance(error, LoginRefusedError):
             password.forget()
         if account_id is not None:
-            record = partial(accounts.record_failure, account_id=account_id, error=text, now=self.clock())
-            await self.db.write(record)
+            cause = cause_of(error).value
+            await self.db.write(
+                partial(accounts.record_failure, account_id=account_id, error=text, cause=cause, now=self.clock())
+            )
 
     async def _device_failed(self, name: str, error: Exception, text: str) -> None:
         if isinstance(error, DeviceAwayError):
             return  # the device has recorded that itself, with what is the matter with its root
         ids = {known: id_ for id_, known in (await self.db.read(devices.device_names)).items()}
         if name in ids:
-            await self.db.write(lambda conn: devices.record_device_state(conn, ids[name], state="active", error=text))
+            cause = cause_of(error).value
+            await self.db.write(
+                lambda conn: devices.record_device_state(conn, ids[name], state="active", error=text, cause=cause)
+            )
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from syncd.config.model import Config, DeviceConfig, ImapConfig, Pop3Config
 from syncd.daemon.attention import findings_of
-from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
+from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.daemon.status import (
     AccountStatus,
     ConfigStatus,
@@ -21,7 +21,7 @@ from syncd.daemon.status import (
     Status,
     TroubleStatus,
 )
-from syncd.errors import NO_USE_TO_WAIT
+from syncd.errors import NO_USE_TO_WAIT, Cause
 from syncd.reconcile.guard import as_words
 from syncd.store.report import AccountReport, DeviceReport, HoldReport, MailboxReport, ReplicaReport, StoreReport
 from syncd.store.trouble_report import TroubleReport
@@ -156,11 +156,9 @@ def _account(
     known = (row.succeeded_at if row else None, activity.succeeded_at if activity else None)
     succeeded_at = max((at for at in known if at is not None), default=None)
     error = _error(activity, row.error if row else None)
-    cause = activity.cause if activity and activity.error is not None else None
-    is_lasting = _is_lasting(activity, error)
-    remedy = account_remedy(cause, name, config, error=error, is_lasting=is_lasting)
-    if activity is None and error is not None:
-        remedy = remembered_remedy(error, name, config, is_lasting=is_lasting)
+    cause = _cause(activity, row.cause if row else None)
+    is_lasting, is_running = _is_lasting(activity, error), activity is not None
+    remedy = account_remedy(cause, name, config, error=error, is_lasting=is_lasting, is_running=is_running)
     return AccountStatus(
         name=name,
         type=config.type,
@@ -260,7 +258,7 @@ def _device(
     settled_at = row.settled_at if row else None
     state = row.state if row else "new"
     error = _error(activity, row.error if row else None)
-    cause = activity.cause if activity and activity.error is not None else None
+    cause = _cause(activity, row.cause if row else None)
     layout = row.layout if row and row.layout != config.layout.value else None
     return DeviceStatus(
         name=name,
@@ -402,6 +400,13 @@ def _since(activity: Activity | None) -> float | None:
 def _error(activity: Activity | None, recorded: str | None) -> str | None:
     """Return the error that stands: while a daemon runs, it knows better than the store what is over."""
     return activity.error if activity else recorded
+
+
+def _cause(activity: Activity | None, recorded: str | None) -> Cause | None:
+    """Return the cause of the error that stands; a store may be of a later version, which knows more of them."""
+    if activity is not None:
+        return activity.cause if activity.error is not None else None
+    return Cause(recorded) if recorded in set(Cause) else None
 
 
 def _is_lasting(activity: Activity | None, error: str | None) -> bool:

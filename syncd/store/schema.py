@@ -79,6 +79,7 @@ account = Table(
     Column("succeeded_at", Double),  # last complete round
     Column("failed_at", Double),
     Column("error", Text),
+    Column("cause", Text),  # errors.Cause of it
     _count("failures"),  # in a row
     sqlite_autoincrement=True,
 )
@@ -170,6 +171,7 @@ device = Table(
     Column("state", Text, nullable=False),  # store.devices: new | active | away | foreign | adopting
     Column("settled_at", Double),
     Column("error", Text),
+    Column("cause", Text),  # errors.Cause of it; none: the state says it
     sqlite_autoincrement=True,
 )
 

@@ -165,6 +165,7 @@ class Trouble(StrEnum):
     NOT_YET = "not_yet"
     OTHER_NAME = "other_name"
     UNKNOWN_AUTHORITY = "unknown_authority"
+    CA_FILE = "ca_file"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
     LOGIN = "login"

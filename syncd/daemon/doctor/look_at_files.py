@@ -9,6 +9,7 @@ from pathlib import Path
 
 from syncd.config.absences import is_program, programs
 from syncd.config.model import Config, DeviceConfig
+from syncd.config.problems import dotted
 from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
@@ -91,7 +92,7 @@ class Looker:
             place = self.place(Path(name)) if Path(name).is_absolute() else None
             is_found = is_program(name) if place is None else self._may_run(place)
             is_seen = place is not None and place.kind is not Kind.HIDDEN
-            yield Program(key, name, is_found=is_found, is_certain=is_seen or self._user.is_us)
+            yield Program(dotted(key), name, is_found=is_found, is_certain=is_seen or self._user.is_us)
 
     def ca_files(self, config: Config) -> Iterator[tuple[str, Place]]:
         """Yield the files with certificates, by their keys."""

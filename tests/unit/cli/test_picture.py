@@ -11,7 +11,7 @@ from rich.console import Console
 from syncd.cli.picture import picture_of
 from syncd.cli.view import fitted, show
 from syncd.config.model import ImapConfig
-from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
+from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.daemon.status import (
     AccountStatus,
     ConfigStatus,
@@ -514,7 +514,7 @@ def test_account_that_is_not_the_one_it_was_is_told_the_command(error: str, reme
     config = ImapConfig(type="imap", host="h", username="u", password_command=["pass"])
 
     assert account_remedy(Cause.OTHER, "job", config, error=error, is_lasting=True) == remedy
-    assert remembered_remedy(error, "job", config, is_lasting=True) == remedy
+    assert account_remedy(None, "job", config, error=error, is_lasting=True, is_running=False) == remedy
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_words_of_a_server_are_never_the_command(words: str) -> None:
     right = account_remedy(Cause.LOGIN_REFUSED, "work", config)
 
     assert account_remedy(Cause.LOGIN_REFUSED, "work", config, error=error) == right
-    assert remembered_remedy(error, "work", config, is_lasting=True) == right
+    assert account_remedy(Cause.LOGIN_REFUSED, "work", config, error=error, is_running=False) == right
 
 
 def test_details_of_who_is_well_are_left_out_only_where_it_is_shown_live() -> None:
