@@ -14,6 +14,7 @@ from syncd.daemon.status import (
     DeviceStatus,
     HoldStatus,
     HookStatus,
+    LeftAloneStatus,
     MailboxStatus,
     NewsStatus,
     Progress,
@@ -31,6 +32,7 @@ from syncd.sync.wanted import Wanted
 
 TROUBLES_MAX = 100
 HOLDS_MAX = 100
+LEFT_ALONE_MAX = 100
 _RUNGS = ("listing", "condstore", "qresync")
 """As `imap.observe.Rung` has them; the highest costs least."""
 
@@ -280,10 +282,16 @@ def _device(
         messages=sum(one.delivered for one in replicas),
         mailbox_count=len(replicas),
         progress=_device_progress(name, mine, activity, seen),
+        left_alone=_left_alone(activity),
         replicas=tuple(replicas),
         done=activity.done if activity else 0,
         total=activity.total if activity else 0,
     )
+
+
+def _left_alone(activity: Activity | None) -> tuple[LeftAloneStatus, ...]:
+    some = activity.left_alone[:LEFT_ALONE_MAX] if activity is not None else ()
+    return tuple(LeftAloneStatus(one.directory, one.why, one.remedy) for one in some)
 
 
 def _after(accounts: Sequence[AccountStatus], device: DeviceStatus) -> DeviceStatus:

@@ -105,8 +105,8 @@ def test_warning_of_what_is_not_there_has_its_line(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     assert ended.stderr.splitlines() == [
-        "warning: environment variable SYNCD_HOOKS__ON_HOLD: hooks.on_hold: there is no program nosuchprogram, or it may"
-        " not be run",
+        "warning: environment variable SYNCD_HOOKS__ON_HOLD: hooks.on_hold: there is no program nosuchprogram, or it"
+        " may not be run",
         f"warning: {file}:5: accounts.work.password_file: there is no file {tmp_path}/gone, or it may not be read",
     ]
 
