@@ -14,7 +14,7 @@ from pathlib import Path
 
 from syncd.config.sources import FileIdentity, identity_of
 from syncd.log import log
-from syncd.maildir.inotify import WRITTEN, Inotify
+from syncd.maildir.inotify import CLOSED, Inotify
 
 _POLL_S = 5.0
 _SETTLE_S = 1.0
@@ -105,9 +105,9 @@ async def listening(*edits: Edits) -> AsyncIterator[None]:
 
     def read() -> None:
         nonlocal telling
-        # NOTE: a store or a log beside the file is written all the time.
+        # NOTE: others beside the file are written as well. A store or a log stays open, and is not even told of.
         events = list(inotify.read())
-        if telling is None and any(one.name in names or not one.mask & WRITTEN for one in events):
+        if telling is None and any(one.name in names or not one.mask & CLOSED for one in events):
             telling = loop.call_later(_STEP_S, tell)
 
     loop.add_reader(inotify.fileno(), read)
@@ -126,7 +126,7 @@ def _watching(edits: Iterable[Edits]) -> tuple[Inotify, frozenset[str]]:
     inotify = Inotify()
     try:
         for place in _directories(edits):
-            inotify.add(str(place), is_followed=True)
+            inotify.add(str(place), is_followed=True, written=CLOSED)
     except BaseException:
         inotify.close()
         raise

@@ -10,6 +10,7 @@ from typing import NamedTuple, Self
 
 IN_MODIFY = 0x0000_0002
 IN_ATTRIB = 0x0000_0004
+IN_CLOSE_WRITE = 0x0000_0008
 IN_MOVED_FROM = 0x0000_0040
 IN_MOVED_TO = 0x0000_0080
 IN_CREATE = 0x0000_0100
@@ -25,6 +26,8 @@ _IN_DONT_FOLLOW = 0x0200_0000
 CAME = IN_CREATE | IN_MOVED_TO
 WENT = IN_DELETE | IN_MOVED_FROM
 WRITTEN = IN_MODIFY | IN_ATTRIB
+CLOSED = IN_CLOSE_WRITE | IN_ATTRIB
+"""As `WRITTEN`, but told when who wrote is done, and not of a file that stays open and is written all the time."""
 ENDED = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT
 """What happens to a watched directory itself."""
 
@@ -70,9 +73,9 @@ class Inotify:
     def fileno(self) -> int:
         return self._fd
 
-    def add(self, directory: str, *, is_followed: bool = False) -> None:
+    def add(self, directory: str, *, is_followed: bool = False, written: int = WRITTEN) -> None:
         """Watch a directory; OSError when there is none, when it is a link (unless followed), and at the limit."""
-        mask = CAME | WENT | WRITTEN | ENDED | _IN_ONLYDIR | (0 if is_followed else _IN_DONT_FOLLOW)
+        mask = CAME | WENT | written | ENDED | _IN_ONLYDIR | (0 if is_followed else _IN_DONT_FOLLOW)
         assert _add_watch is not None  # noqa: S101  # else there is no object
         self._directories[_checked(_add_watch(self._fd, os.fsencode(directory), mask))] = directory
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, exists, insert, or_, select, update
 
 from syncd.errors import StoreError, Temper
 from syncd.mail.flags import SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import Listed
-from syncd.store.queries import is_one_of
+from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, journal, mailbox, replica
 
 TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
@@ -138,12 +139,17 @@ def mailboxes_of(
     wanted = frozenset(account_ids)
     if only is None:
         is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
-        query = select(mailbox).where(is_one_of(conn, mailbox.c.account_id, wanted), is_known)
+        rows = conn.execute(select(mailbox).where(is_one_of(conn, mailbox.c.account_id, wanted), is_known))
     elif not only:
         return ()
     else:
-        query = select(mailbox).where(is_one_of(conn, mailbox.c.id, only))
-    return tuple(row for row in map(_mailbox_row, conn.execute(query)) if row.account_id in wanted)
+        rows = conn.execute(_mailboxes_of_ids(conn.dialect.name), {"ids": only})
+    return tuple(row for row in map(_mailbox_row, rows) if row.account_id in wanted)
+
+
+@cache
+def _mailboxes_of_ids(dialect: str) -> Select[Any]:
+    return select(mailbox).where(is_listed(dialect, mailbox.c.id, "ids"))
 
 
 def all_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:

@@ -9,18 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.store.journal import UploadState
-from syncd.store.queries import is_one_of
-from syncd.store.schema import (
-    account,
-    base_message,
-    device,
-    journal,
-    mailbox,
-    mailbox_change,
-    replica,
-    replica_message,
-    store,
-)
+from syncd.store.own_tables import store
+from syncd.store.queries import is_listed, is_one_of
+from syncd.store.schema import account, base_message, device, journal, mailbox, mailbox_change, replica, replica_message
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
@@ -194,10 +185,15 @@ def replica_ids(conn: Connection, *, device_id: int, mailbox_ids: Collection[int
     """Return the replicas that a device has of these mailboxes."""
     if not mailbox_ids:
         return frozenset()
-    query = select(replica.c.id).where(
-        is_one_of(conn, replica.c.mailbox_id, mailbox_ids), replica.c.device_id + 0 == device_id
-    )
-    return frozenset(conn.execute(query).scalars())
+    of = {"of_device": device_id, "ids": mailbox_ids}
+    return frozenset(conn.execute(_replica_ids(conn.dialect.name), of).scalars())
+
+
+@cache
+def _replica_ids(dialect: str) -> Select[Any]:
+    # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
+    is_mine = replica.c.device_id + 0 == bindparam("of_device")
+    return select(replica.c.id).where(is_listed(dialect, replica.c.mailbox_id, "ids"), is_mine)
 
 
 def ensure_replica(
@@ -267,16 +263,12 @@ def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...]
 
 def move_server_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     """Record that the server tree is planned and settled up to this version for a replica."""
-    conn.execute(
-        update(replica).where(replica.c.id == replica_id, replica.c.server_cursor < upto).values(server_cursor=upto)
-    )
+    conn.execute(_MOVE_SERVER_CURSOR, {"of_replica": replica_id, "upto": upto})
 
 
 def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     """Record that the replica tree is planned and settled up to this version for the server."""
-    conn.execute(
-        update(replica).where(replica.c.id == replica_id, replica.c.replica_cursor < upto).values(replica_cursor=upto)
-    )
+    conn.execute(_MOVE_REPLICA_CURSOR, {"of_replica": replica_id, "upto": upto})
 
 
 _NAMES = select(device.c.id, device.c.name)
@@ -285,6 +277,12 @@ REPLICAS = (
     select(replica, mailbox.c.version.label("mailbox_version"))
     .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
     .order_by(replica.c.id)
+)
+_MOVE_SERVER_CURSOR, _MOVE_REPLICA_CURSOR = (
+    update(replica)
+    .where(replica.c.id == bindparam("of_replica"), cursor < bindparam("upto"))
+    .values({cursor: bindparam("upto")})
+    for cursor in (replica.c.server_cursor, replica.c.replica_cursor)
 )
 _BY_ID = update(device).where(device.c.id == bindparam("device_id"))
 _BEGIN_BARRIER = _BY_ID.values(generation_next=device.c.generation + 1).returning(device.c.generation_next)

@@ -6,14 +6,15 @@ is concluded from what is missing, wherever the directory is found.
 """
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.store.devices import REPLICAS, ReplicaRow, replica_row
-from syncd.store.queries import is_one_of
+from syncd.store.queries import is_listed
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
 
 
@@ -34,13 +35,9 @@ def placed_replicas(
     """Return the replicas of a device with their places, all or only those with these ids."""
     if only is not None and not only:
         return ()
-    if only is None:
-        is_mine = replica.c.device_id == device_id
-    else:
-        # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
-        is_mine = and_(is_one_of(conn, replica.c.id, only), replica.c.device_id + 0 == device_id)
+    wanted: dict[str, Any] = {"of_device": device_id, **({} if only is None else {"ids": only})}
     placed: list[tuple[ReplicaRow, Place]] = []
-    for row in conn.execute(_PLACED.where(is_mine)):
+    for row in conn.execute(_placed(conn.dialect.name, is_whole=only is None), wanted):
         of, name = replica_row(row), MailboxName.parse(row.mailbox_name)
         placed.append((of, Place(of.id, of.mailbox_id, row.owner, name, PurePosixPath(of.directory), of.has_left)))
     return tuple(placed)
@@ -83,6 +80,14 @@ def is_without_messages(conn: Connection, *, replica_id: int) -> bool:
 def forget(conn: Connection, *, replica_id: int) -> None:
     """Forget a replica whose directory is gone, with its mailbox."""
     conn.execute(delete(replica).where(replica.c.id == replica_id))
+
+
+@cache
+def _placed(dialect: str, *, is_whole: bool) -> Select[Any]:
+    if is_whole:
+        return _PLACED.where(replica.c.device_id == bindparam("of_device"))
+    # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
+    return _PLACED.where(is_listed(dialect, replica.c.id, "ids"), replica.c.device_id + 0 == bindparam("of_device"))
 
 
 _PLACED = REPLICAS.join(account, account.c.id == mailbox.c.account_id).add_columns(

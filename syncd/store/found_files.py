@@ -220,7 +220,12 @@ def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now:
 
 def with_found(conn: Connection) -> frozenset[int]:
     """Return the replicas that have found files."""
-    return frozenset(conn.execute(select(replica_message.c.replica_id).where(*is_found()).distinct()).scalars())
+    return frozenset(conn.execute(_with_found()).scalars())
+
+
+@cache
+def _with_found() -> Select[Any]:
+    return select(replica_message.c.replica_id).where(*is_found()).distinct()
 
 
 def wait_for_reading(conn: Connection, *, account_id: int) -> bool:

@@ -14,14 +14,15 @@ both would be paid for by every write, and what a row names may be gone.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, Delete, bindparam, delete, func, or_, select
 
 from syncd.mail.flags import Flags
 from syncd.reconcile.effects import Copy, Effect, Expunge, Move, Rename, Shift, Store
+from syncd.store.own_tables import history
 from syncd.store.queries import insert_at_once
-from syncd.store.schema import history
 
 RETENTION_S = 90 * 86400.0
 ROWS_MAX = 500_000
@@ -177,10 +178,15 @@ def _plain(text: str) -> str:
 
 
 def _sweep(conn: Connection, *, now: float, at_most: int) -> None:
-    oldest = select(history.c.id).order_by(history.c.id).limit(at_most)
+    conn.execute(_sweeping(), {"before": now - RETENTION_S, "at_most": at_most})
+
+
+@cache
+def _sweeping() -> Delete:
+    oldest = select(history.c.id).order_by(history.c.id).limit(bindparam("at_most"))
     newest = select(func.max(history.c.id)).scalar_subquery()
-    is_over = or_(history.c.at < now - RETENTION_S, history.c.id <= newest - ROWS_MAX)
-    conn.execute(delete(history).where(history.c.id.in_(oldest), is_over))
+    is_over = or_(history.c.at < bindparam("before"), history.c.id <= newest - ROWS_MAX)
+    return delete(history).where(history.c.id.in_(oldest), is_over)
 
 
 def _detail(effect: Effect) -> str:

@@ -24,20 +24,12 @@ from sqlalchemy import (
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
+from syncd.store.columns import Id
 from syncd.store.devices import ReplicaRow, move_server_cursor
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
-from syncd.store.schema import (
-    Id,
-    base_message,
-    body,
-    mailbox,
-    replica,
-    replica_message,
-    server_message,
-    tombstone,
-)
+from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
 
 
@@ -109,7 +101,12 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
 
 def count_server_news(conn: Connection, replica_ids: Collection[int]) -> int:
     """Count the messages that servers changed and these replicas have not been planned for."""
-    query = (
+    return int(conn.execute(_server_news_number(conn.dialect.name), {"ids": replica_ids}).scalar_one())
+
+
+@cache
+def _server_news_number(dialect: str) -> Select[Any]:
+    return (
         select(func.count())
         .select_from(replica)
         .join(mailbox, and_(mailbox.c.id == replica.c.mailbox_id, mailbox.c.version > replica.c.server_cursor))
@@ -117,22 +114,13 @@ def count_server_news(conn: Connection, replica_ids: Collection[int]) -> int:
             server_message,
             and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.version > replica.c.server_cursor),
         )
-        .where(is_one_of(conn, replica.c.id, replica_ids), mailbox.c.gone_at.is_(None))
+        .where(is_listed(dialect, replica.c.id, "ids"), mailbox.c.gone_at.is_(None))
     )
-    return int(conn.execute(query).scalar_one())
 
 
 def count_replica_news(conn: Connection, *, account_id: int) -> int:
     """Count the files that devices changed and the account has not been planned for."""
-    files = replica_message.c
-    query = (
-        select(func.count())
-        .select_from(replica)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .join(replica_message, and_(files.replica_id == replica.c.id, files.version > replica.c.replica_cursor))
-        .where(mailbox.c.account_id == account_id, replica.c.version > replica.c.replica_cursor)
-    )
-    return int(conn.execute(query).scalar_one())
+    return int(conn.execute(_REPLICA_NEWS_NUMBER, {"of_account": account_id}).scalar_one())
 
 
 def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> tuple[Pair, ...]:
@@ -158,26 +146,27 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
     """Change single flags of the base, whatever else changed since they were planned (law 7)."""
     if not deltas:
         return
-    query = select(base_message.c.message_id, base_message.c.flags).where(base_message.c.replica_id == replica_id)
     ids = {delta.message_id for delta in deltas}
-    query = query.where(is_one_of(conn, base_message.c.message_id, ids))
-    flags = {message_id: parse_flags(text) for message_id, text in conn.execute(query)}
+    rows = conn.execute(_agreed(conn.dialect.name), {"of_replica": replica_id, "ids": ids})
+    flags = {message_id: parse_flags(text) for message_id, text in rows}
     before = dict(flags)
     for delta in deltas:
         if delta.message_id in flags:
             flags[delta.message_id] = with_delta(flags[delta.message_id], add=delta.add, remove=delta.remove)
     changed = [
-        {"mid": message_id, "new_flags": format_flags(now)}
+        {"of_replica": replica_id, "mid": message_id, "new_flags": format_flags(now)}
         for message_id, now in flags.items()
         if now != before[message_id]
     ]
     if changed:
-        conn.execute(
-            update(base_message)
-            .where(base_message.c.replica_id == replica_id, base_message.c.message_id == bindparam("mid"))
-            .values(flags=bindparam("new_flags")),
-            changed,
-        )
+        conn.execute(_AGREE, changed)
+
+
+@cache
+def _agreed(dialect: str) -> Select[Any]:
+    return select(base_message.c.message_id, base_message.c.flags).where(
+        base_message.c.replica_id == bindparam("of_replica"), is_listed(dialect, base_message.c.message_id, "ids")
+    )
 
 
 def _agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
@@ -204,14 +193,7 @@ def _agreement(dialect: str) -> tuple[Update, Insert]:
 def _stand(conn: Connection, files: Sequence[Settled]) -> None:
     if files:
         conn.execute(
-            update(replica_message)
-            .where(replica_message.c.id == bindparam("file_id"))
-            .values(
-                state=ReplicaState.PRESENT,
-                info=bindparam("new_info"),
-                subdir=bindparam("new_subdir"),
-                flags=bindparam("new_flags"),
-            ),
+            _STAND,
             [
                 {
                     "file_id": file.file_id,
@@ -285,6 +267,31 @@ def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) 
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(conn.execute(gone).scalars()))
 
 
+_REPLICA_NEWS_NUMBER = (
+    select(func.count())
+    .select_from(replica)
+    .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+    .join(
+        replica_message,
+        and_(replica_message.c.replica_id == replica.c.id, replica_message.c.version > replica.c.replica_cursor),
+    )
+    .where(mailbox.c.account_id == bindparam("of_account"), replica.c.version > replica.c.replica_cursor)
+)
+_AGREE = (
+    update(base_message)
+    .where(base_message.c.replica_id == bindparam("of_replica"), base_message.c.message_id == bindparam("mid"))
+    .values(flags=bindparam("new_flags"))
+)
+_STAND = (
+    update(replica_message)
+    .where(replica_message.c.id == bindparam("file_id"))
+    .values(
+        state=ReplicaState.PRESENT,
+        info=bindparam("new_info"),
+        subdir=bindparam("new_subdir"),
+        flags=bindparam("new_flags"),
+    )
+)
 _SERVER_SIDE = _Side(server_message.c.mailbox_id, server_message.c.version)
 _REPLICA_SIDE = _Side(replica_message.c.replica_id, replica_message.c.version)
 

@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
+    Select,
     and_,
     bindparam,
     func,
@@ -18,7 +20,7 @@ from sqlalchemy import (
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.store import history, troubles
-from syncd.store.queries import insert_at_once, is_one_of, update_at_once
+from syncd.store.queries import insert_at_once, is_listed, is_one_of, update_at_once
 from syncd.store.schema import body, mailbox, server_message
 
 
@@ -56,13 +58,7 @@ def raise_version(conn: Connection, mailbox_id: int) -> int:
 
     On PostgreSQL the row lock that this takes makes versions become visible in their order.
     """
-    raised = conn.execute(
-        update(mailbox)
-        .where(mailbox.c.id == mailbox_id)
-        .values(version=mailbox.c.version + 1)
-        .returning(mailbox.c.version)
-    )
-    return int(raised.scalar_one())
+    return int(conn.execute(_RAISE, {"of_mailbox": mailbox_id}).scalar_one())
 
 
 def record_messages(
@@ -165,9 +161,8 @@ def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDe
     wanted = {delta.message_id: delta for delta in deltas}
     if not wanted:
         return
-    query = select(server_message.c.id, server_message.c.flags)
     changed: list[dict[str, Any]] = []
-    for row in conn.execute(query.where(is_one_of(conn, server_message.c.id, wanted))):
+    for row in conn.execute(_flags_by_id(conn.dialect.name), {"ids": wanted}):
         delta = wanted[row.id]
         flags = format_flags(with_delta(parse_flags(row.flags), add=delta.add, remove=delta.remove))
         if flags != row.flags:
@@ -302,6 +297,12 @@ _TOLD = (
     )
     .limit(1)
 )
+_RAISE = (
+    update(mailbox)
+    .where(mailbox.c.id == bindparam("of_mailbox"))
+    .values(version=mailbox.c.version + 1)
+    .returning(mailbox.c.version)
+)
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
@@ -325,8 +326,23 @@ def _altered(changed: Iterable[Mapping[str, Any]], known: Mapping[int, Any]) -> 
 
 
 def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:
+    wanted = list(uids)
+    if not wanted:
+        return {}
+    of = {"of_mailbox": mailbox_id, "of_uidvalidity": uidvalidity, "uids": wanted}
+    return {row.uid: row for row in conn.execute(_by_uid(conn.dialect.name), of)}
+
+
+@cache
+def _flags_by_id(dialect: str) -> Select[Any]:
+    return select(server_message.c.id, server_message.c.flags).where(is_listed(dialect, server_message.c.id, "ids"))
+
+
+@cache
+def _by_uid(dialect: str) -> Select[Any]:
     columns = server_message.c
-    query = select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
-        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity
+    return select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
+        columns.mailbox_id == bindparam("of_mailbox"),
+        columns.uidvalidity == bindparam("of_uidvalidity"),
+        is_listed(dialect, columns.uid, "uids"),
     )
-    return {row.uid: row for row in conn.execute(query.where(is_one_of(conn, columns.uid, uids)))}

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
 from syncd.reconcile.guard import Rule
-from syncd.store import holds, leaving, mailbox_removals, pairs, troubles
+from syncd.store import holds, leaving, pairs, troubles
 from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
@@ -53,7 +53,7 @@ class _Pass:
     in_doubt: dict[int, Mapping[int, int]] = field(default_factory=dict)
     effects: int = 0
     done: int = 0
-    total: int | None = None
+    total: int = 0
 
 
 _STALE_MAX = 5
@@ -143,7 +143,7 @@ class DeviceRounds:
         if until():
             return 0
         await self.look_first(row)
-        now = _Pass(await self._due(row))
+        now = await self._begun_pass(row)
         await self._outgrown.look(row.id)
         self.is_put_off = False
         while not until():
@@ -192,10 +192,6 @@ class DeviceRounds:
         now.rounds[served.mailbox.id] += 1
         now.due.discard(served.mailbox.id)
         with self._still.guard(served.mailbox.id, served.where):
-            if now.total is None:
-                known = await self._mailboxes.known(row.id)
-                behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
-                now.total = await self._db.read(partial(pairs.count_server_news, replica_ids=behind)) if behind else 0
             result = await self._round(row, served, now, upto)
             now.effects += result.effects
             if result.is_waiting:
@@ -239,11 +235,15 @@ class DeviceRounds:
             for account in self._mailboxes.accounts:
                 self._wakes.account(account).set()
 
-    async def _due(self, row: DeviceRow) -> set[int]:
-        now = self._clock()
+    async def _begun_pass(self, row: DeviceRow) -> _Pass:
+        known, now = await self._mailboxes.known(row.id), self._clock()
+        behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
-        return {*await self._db.read(partial(due_mailboxes, device_id=row.id, now=now, states=states))}
+        due = partial(due_mailboxes, device_id=row.id, now=now, states=states)
+        return await self._db.read(
+            lambda conn: _Pass({*due(conn)}, total=pairs.count_server_news(conn, behind) if behind else 0)
+        )
 
     async def _shift(self, row: DeviceRow, account: str, all_served: Sequence[Served], upto: Mapping[int, int]) -> int:
         """Move the files of messages that an account's server moved; look for such ones where its tree changed.
@@ -277,7 +277,7 @@ class DeviceRounds:
     async def _round(
         self, row: DeviceRow, served: Served, now: _Pass, shifted_upto: Mapping[int, int]
     ) -> ReplicaResult:
-        self._activity.now(f"delivering {served.where}", self._clock(), done=now.done, total=now.total or 0)
+        self._activity.now(f"delivering {served.where}", self._clock(), done=now.done, total=now.total)
         self._activity.pace.begin(self._clock())
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.
         await self._first_looks.pair(served)
@@ -305,6 +305,6 @@ class DeviceRounds:
             self._intake.expect()
             await self._second_look.note(row.id, await self._mailboxes.looked_at(row.id))
             self._wakes.account(served.account).set()
-        if result.effects and await self._db.read(partial(mailbox_removals.are_awaited, mailbox_id=served.mailbox.id)):
+        if result.is_removal_awaited:
             self._wakes.account(served.account).set()
         return result

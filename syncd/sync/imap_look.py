@@ -1,6 +1,7 @@
 """Floor 4: one look at a mailbox on its server: what changed since its cursor, believed or doubted, and recorded.
 
-Theory. Rows are recorded as they come; what is gone comes last, with the cursor. It is doubted if it is extraordinary
+Theory. Rows are recorded as they come, a thousand in a transaction; what is gone comes last, with the cursor, and with
+the last of the rows, so that a few changes are one transaction. It is doubted if it is extraordinary
 (`suspicions`). Where a server may have been set back to an older state, messages are compared with what is known, and
 no row is recorded for another message than its own (`imap_identity`).
 """
@@ -27,6 +28,8 @@ from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, 
 from syncd.sync.imap_observed import known_cursor, observed_of
 from syncd.sync.suspicions import Suspicions, Verdict
 
+_ROWS_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -49,6 +52,7 @@ class Look:
         known = KnownMailbox(known_cursor(self.mailbox), uids=self._known_uids)
         selected: SelectResult | None = None
         compared: _Compared | None = None
+        rows: dict[int, ObservedMessage] = {}
         changes = observe_changes(
             self.connection,
             self.mailbox.wire_name,
@@ -70,10 +74,16 @@ class Look:
                         ceiling = min(ceiling, rung)
                         log.warning("rung_demoted", mailbox_id=self.mailbox.id, rung=rung.name, reason=reason)
                     case ServerChanges():
-                        rows: Sequence[ObservedMessage] = observed_of(one.rows)
+                        came: Sequence[ObservedMessage] = observed_of(one.rows)
                         if compared is not None:
-                            rows = await self._compare(one, rows, compared)
-                        await self._record_changes(one, rows, selected)
+                            came = await self._compare(one, came, compared)
+                        if one.cursor is not None:
+                            await self._record_end(one, tuple(rows.values()), came, selected)
+                            continue
+                        if len(rows) + len(came) > _ROWS_AT_ONCE or any(row.uid in rows for row in came):
+                            await self._record_rows(tuple(rows.values()))
+                            rows = {}
+                        rows |= {row.uid: row for row in came}
         return ceiling
 
     async def _compare(
@@ -91,27 +101,47 @@ class Look:
             await set_adrift(self.db, self.mailbox, "the newest messages are gone and their uids are free again")
         return [*(row for row in rows if row.uid not in unlike), *compared.withheld]
 
-    async def _record_changes(
-        self, changes: ServerChanges, observed: Sequence[ObservedMessage], selected: SelectResult | None
+    async def _record_rows(self, observed: Sequence[ObservedMessage]) -> None:
+        if observed:
+            await self.db.write(partial(self._write_rows, observed=observed, now=self.clock()))
+
+    def _write_rows(self, conn: Connection, *, observed: Sequence[ObservedMessage], now: float) -> None:
+        if observed:
+            uidvalidity = self.mailbox.cursor.uidvalidity
+            server_tree.record_messages(conn, self.mailbox.id, uidvalidity, observed, told_at=now)
+
+    async def _record_end(
+        self,
+        changes: ServerChanges,
+        before_that: Sequence[ObservedMessage],
+        observed: Sequence[ObservedMessage],
+        selected: SelectResult | None,
     ) -> None:
+        """Record what is gone, the cursor and the last rows; before_that: those that are recorded if it is doubted."""
         before, after, now = self.mailbox.cursor, changes.cursor, self.clock()
-        moved = None if after is None else _moved(before, after, selected)
+        assert after is not None  # noqa: S101  # it is what makes it the end
+        moved = _moved(before, after, selected)
 
         def record(conn: Connection) -> None:
-            server_tree.record_messages(conn, self.mailbox.id, before.uidvalidity, observed, told_at=now)
+            self._write_rows(conn, observed=observed, now=now)
             server_tree.record_vanished(
                 conn, self.mailbox.id, before.uidvalidity, changes.vanished, now=now, is_told=True
             )
-            if moved is not None:
-                accounts.move_cursor(conn, self.mailbox.id, moved, is_listed=True)
+            accounts.move_cursor(conn, self.mailbox.id, moved, is_listed=True)
 
-        verdict = Verdict.ORDINARY if after is None else self._judge(changes.vanished)
+        def record_all(conn: Connection) -> None:
+            self._write_rows(conn, observed=before_that, now=now)
+            record(conn)
+
+        verdict = self._judge(changes.vanished)
+        if verdict is not Verdict.ORDINARY:
+            await self._record_rows(before_that)
         if verdict is Verdict.CONFIRMED:
             self.suspicions.confirm(self.mailbox.id, record)
         elif verdict is Verdict.DOUBTED:
             self.suspicions.doubt(self.mailbox.id, before.uidvalidity, record)
-        elif observed or changes.vanished or moved not in (None, before):
-            await self.db.write(record)
+        elif before_that or observed or changes.vanished or moved != before:
+            await self.db.write(record_all)
 
     def _judge(self, vanished: UidSet) -> Verdict:
         known, now = self.mailbox.cursor.exists_count, asyncio.get_running_loop().time()

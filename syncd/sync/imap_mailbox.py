@@ -38,6 +38,7 @@ from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
+from syncd.sync.next_bodies import next_bodies
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
@@ -46,7 +47,6 @@ _NEWEST = 100
 _ROWS_AT_ONCE = 2000
 _BODIES_AT_ONCE = 1000
 _BOUND_AT_ONCE = 5000
-_SLICE_BYTES = 32 * 1024 * 1024
 _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
 """A body with less than this of what RFC822.SIZE says is doubted; some servers only estimate it."""
@@ -152,20 +152,20 @@ class ImapMailbox:
         """Bring the next bodies that some device takes into the store, newest first; False when none was wanted."""
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
-            backlog.wanted_bodies,
-            mailbox_id=self._mailbox.id,
-            uidvalidity=uidvalidity,
+            next_bodies,
+            mailbox=self._mailbox,
             selections=selections,
             limit=newest or _BODIES_AT_ONCE,
             now=self._clock(),
         )
-        wanted = _slice(await self._db.read(find))
+        wanted, may_be_known = await self._db.read(find)
         if not wanted:
             return False
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        wanted = await self._bind_known(wanted, on_commit=on_commit)
+        if may_be_known:
+            wanted = await self._bind_known(wanted, on_commit=on_commit)
         batches = BodyBatches(
             self._db,
             self._mailbox.id,
@@ -372,13 +372,3 @@ def _under_way(left: Iterable[WantedBody]) -> Iterator[WantedBody]:
         size_bytes += min(one.size_bytes, _UNDER_WAY_BYTES)
         if size_bytes > _UNDER_WAY_BYTES:
             return
-
-
-def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:
-    """Return the first of them that together are about 32 MB: as long as devices' changes may have to wait."""
-    size_bytes = 0
-    for count, one in enumerate(wanted):
-        if count and size_bytes + one.size_bytes > _SLICE_BYTES:
-            return wanted[:count]
-        size_bytes += one.size_bytes
-    return wanted

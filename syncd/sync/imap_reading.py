@@ -8,9 +8,11 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import Quirks
@@ -212,6 +214,10 @@ class ImapReading:
                 await self._record_confirmed()
             await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
+    def has_observed(self, connection: ImapConnection) -> bool:
+        """Tell whether all was observed that happened in the selected mailbox before it was selected."""
+        return self._steps.has_observed(connection)
+
     async def follow(self, connection: ImapConnection) -> None:
         """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
         while filled := self.push.take_filled():
@@ -271,10 +277,8 @@ class ImapReading:
 
     async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
         """Tell whether messages went from one of these mailboxes since."""
-        for row in before:
-            if await self._db.read(partial(server_tree.has_vanished, mailbox_id=row.id, since=row.version)):
-                return True
-        return False
+        since = {row.id: row.version for row in before}
+        return bool(since) and await self._db.read(partial(_has_vanished, since=since))
 
     async def _bind_bodies(self, connection: ImapConnection) -> None:
         """Bind what need not be fetched, which is what was moved."""
@@ -311,3 +315,8 @@ class ImapReading:
             wake = self._wakes.device(device)
             if self._halves.are_seen(self._name, wake=wake):  # else it is woken when they are
                 wake.set()
+
+
+def _has_vanished(conn: Connection, *, since: Mapping[int, int]) -> bool:
+    """Tell whether messages went from mailboxes since they had these versions."""
+    return any(server_tree.has_vanished(conn, mailbox_id=id_, since=version) for id_, version in since.items())

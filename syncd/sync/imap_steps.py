@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.types import Resync
+from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies, may_be_ours
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
@@ -28,6 +30,7 @@ from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.remembered import Remembered
 from syncd.sync.suspicions import Suspicions
 
 _NEWEST_BODIES = 100
@@ -75,11 +78,14 @@ class ImapSteps:
         self._glance = glance
         self._on_change = on_change
         self._quirks = NONE
+        self._row = Remembered(db, lambda conn, id_: accounts.mailbox_by_id(conn, mailbox_id=id_))
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
+        self._observed: SelectResult | None = None
+        """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(db, takers, name)
 
     def begin(self, quirks: Quirks) -> None:
@@ -96,7 +102,7 @@ class ImapSteps:
         await self._push(connection)
         if self._failures.is_waiting(mailbox.id, Work.READ):
             return
-        fresh = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        fresh = await self._row.get(mailbox.id)
         observer = self.observer(connection, fresh)
         async with self._failures.kept(connection, fresh, Work.READ):
             was_asked = True
@@ -116,6 +122,10 @@ class ImapSteps:
                 ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
                 return resync_of(connection, known_cursor(mailbox), ceiling=ceiling, quirks=self._quirks)
         return None
+
+    def has_observed(self, connection: ImapConnection) -> bool:
+        """Tell whether all was observed that happened in the selected mailbox before it was selected."""
+        return connection.selection is not None and connection.selection is self._observed
 
     async def incomplete(self, synced: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return those of the mailboxes of which bodies may have to be fetched."""
@@ -150,7 +160,7 @@ class ImapSteps:
         """List the newest rows of a mailbox that was never read, and fetch their bodies."""
         self._activity.now(f"listing {mailbox.name}", self._clock())
         await observer.list_rows(only_newest=True)
-        listed = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+        listed = await self._row.get(mailbox.id)
         await self.read_newest_bodies(self.observer(observer.connection, listed), listed)
         return True
 
@@ -162,14 +172,11 @@ class ImapSteps:
         else:
             ceiling = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._ceilings[mailbox.id] = ceiling
+            self._observed = observer.connection.selection
             if ceiling is not Rung.QRESYNC:
                 self._activity.demoted[mailbox.id] = ceiling.name.lower()
             self.seen.add(mailbox.id)
-        now_known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
-        has_told = partial(server_tree.has_told, mailbox_id=mailbox.id, since=mailbox.version)
-        if now_known.is_listed is not mailbox.is_listed or (
-            now_known.version != mailbox.version and await self._db.read(has_told)
-        ):
+        if await self._db.read(partial(_has_told, before=mailbox)):
             self._on_change()  # of what is new they hear when its body is there
         return True
 
@@ -193,10 +200,12 @@ class ImapSteps:
             selections = await self.latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             self._activity.pace.begin(self._clock())
-            known = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox.id))
+            known = await self._row.get(mailbox.id)
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
-                # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                if mailbox.id not in self.latecomers:
+                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may be ours comes
+                # back by nothing that is counted here.
+                is_left = partial(may_be_ours, mailbox_id=mailbox.id)
+                if mailbox.id not in self.latecomers and not await self._db.read(is_left):
                     complete_at[mailbox.id] = known.version
                 break
             was_asked = True
@@ -210,3 +219,13 @@ class ImapSteps:
         self._activity.pace.add(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self._name, count=count)
         self._on_change()
+
+
+def _has_told(conn: Connection, *, before: MailboxRow) -> bool:
+    """Tell whether devices are to hear at once of what became of a mailbox: not of what has no body yet."""
+    now_known = accounts.mailbox_by_id(conn, mailbox_id=before.id)
+    if now_known.is_listed is not before.is_listed:
+        return True
+    if now_known.version == before.version:
+        return False
+    return server_tree.has_told(conn, mailbox_id=before.id, since=before.version)

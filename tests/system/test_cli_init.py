@@ -58,18 +58,21 @@ def in_terminal(home: Path, answers: Mapping[str, str] | Sequence[tuple[str, str
     if child == 0:
         os.chdir(ROOT)
         os.execve(PROGRAM[0], PROGRAM, environment(home))
-    shown = b""
+    shown, answered = b"", 0
     with os.fdopen(terminal, "r+b", buffering=0) as stream:
         for question, answer in answers.items() if isinstance(answers, Mapping) else answers:
-            while not (shown.endswith(b" ") and question in shown.decode().splitlines()[-1]):
+            while not (
+                (new := shown[answered:]).endswith(b" ") and question in new.decode(errors="replace").splitlines()[-1]
+            ):
                 shown += stream.read(1)
-            stream.write(f"{answer}\n".encode())
+            answered = len(shown)
+            stream.write(os.fsencode(f"{answer}\n"))
         try:
             while piece := stream.read(4096):
                 shown += piece
         except OSError:
             pass  # the terminal is gone with who used it
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode(errors="replace")
 
 
 def test_person_who_answers_has_a_configuration_and_a_password_file(tmp_path: Path) -> None:
@@ -225,12 +228,14 @@ def test_answer_that_cannot_be_used_is_asked_for_again_and_nothing_else(tmp_path
     last = [
         ("Directory for its mail", wrong) for wrong in ("~", "~/.local", "x" * 300, "~nosuch/mail", "~/mail/laptop")
     ]
-    asked = [("Type of the server", ""), *TO_THE_PASSWORD.items(), ("(not shown):", "tr0ub4dor")]
+    passwords = [("(not shown):", os.fsdecode(b"tr\xf6ub4dor")), ("(not shown):", "tr0ub4dor")]
+    asked = [("Type of the server", ""), *TO_THE_PASSWORD.items(), *passwords]
 
     code, shown = in_terminal(tmp_path, [*asked, ("Name of this device", "laptop"), *last])
 
     assert code == 0, shown
     assert [shown.count(why) for why in ("of its own", "the store", "too long", "no user's")] == [1, 1, 1, 1]
+    assert (tmp_path / "etc" / "work.password").read_text() == "tr0ub4dor\n"
     assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["devices"]["laptop"] == {
         "path": "~/mail/laptop"
     }

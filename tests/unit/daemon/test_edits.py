@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from syncd.config.sources import identity_of
 from syncd.daemon import edits as module
 from syncd.daemon.edits import Edits, Look, listening
 from syncd.daemon.edits import look as really_look
+from syncd.maildir.inotify import Event
 
 DEADLINE_S = 20.0
 NEVER_S = 3600.0
@@ -158,6 +159,30 @@ async def test_file_that_is_known_and_others_beside_it_are_no_edit(tmp_path: Pat
             await asyncio.sleep(0)
     assert not waiting.done()
     waiting.cancel()
+
+
+async def test_store_beside_the_file_is_written_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit would otherwise wake the daemon several times for nothing."""
+    heard: list[str] = []
+
+    class Listened(module.Inotify):
+        def read(self) -> Iterator[Event]:
+            for event in super().read():
+                heard.append(event.name)
+                yield event
+
+    monkeypatch.setattr(module, "Inotify", Listened)
+    file = tmp_path / "syncd.toml"
+    file.write_text("a = 0\n")
+    with (tmp_path / "syncd.db-wal").open("wb", buffering=0) as store:
+        async with asyncio.timeout(DEADLINE_S), listening(edits := edits_of(file, is_heard=True)):
+            waiting = asyncio.create_task(edits.wait())
+            for _ in range(20):
+                store.write(b"x")
+            write_in_place(file)
+            await waiting
+
+    assert {"syncd.toml"} == set(heard)
 
 
 async def test_edit_between_the_start_and_the_first_look_is_noticed(tmp_path: Path) -> None:
