@@ -14,7 +14,7 @@ def judge_store(store: StoreFacts, *, auto_migrate: bool) -> Iterator[Finding]:
     """Judge a store as it was read beside its owner."""
     where = store.where
     if store.error:
-        remedy = "see what is said of its files, or whether PostgreSQL runs; a damaged one: put back a backup (README)"
+        remedy = "see what is said of its files, or whether PostgreSQL runs; a damaged one: put back a backup (docs/recovery.md)"
         yield error("store", where, store.error, remedy)
         return
     yield from _schema(store, auto_migrate=auto_migrate)
