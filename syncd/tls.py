@@ -34,7 +34,8 @@ def client_context(
             return _made(ca_file, client_cert, verifies, identities)
     except (OSError, ssl.SSLError) as error:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
-        raise TrustError(f"a certificate file cannot be used: {reason}") from error
+        which = "the file of ca_file" if ca_file is not None else "a certificate file of the system"
+        raise TrustError(f"{which} cannot be used: {reason}") from error
 
 
 @lru_cache(maxsize=_KEPT)

@@ -22,11 +22,12 @@ def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -
     """Check the configuration; without --probe nothing is connected to."""
     from syncd.cli.words import count
     from syncd.config.absences import absences
+    from syncd.config.problems import Problem, dotted
 
     reading = configuration(config)
     _let_the_daemon_know_the_passwords(reading)
     for key, what in absences(reading.config):
-        complain(f"warning: {reading.path}: {key}: {what}")
+        complain(f"warning: {Problem(reading.keys.where(key), dotted(key), what)}")
     accounts, devices = len(reading.config.accounts), len(reading.config.devices)
     for kind, known in (("account", accounts), ("device", devices)):
         if not known:

@@ -36,9 +36,14 @@ def summary(found: Diagnosis) -> str:
     return f"{line}; the servers were not asked" if found.is_offline else line
 
 
+def _where(one: Finding) -> str:
+    key, colon, rest = one.where.partition(":")
+    return one.where if one.line is None else f"{key} (line {one.line}){colon}{rest}"
+
+
 def _show_one(output: Console, one: Finding) -> None:
     head = Text(f"{one.level.name.lower():<{_INDENT}}", style=_STYLES[one.level])
-    where, what, remedy = Text(printable(one.where), style="bold"), printable(one.what), printable(one.remedy)
+    where, what, remedy = Text(printable(_where(one)), style="bold"), printable(one.what), printable(one.remedy)
     if not output.is_terminal:
         output.print(head + where + Text(f": {what}"), soft_wrap=True)
         if remedy:

@@ -15,7 +15,6 @@ from syncd.errors import SyncdError
 
 if TYPE_CHECKING:
     from syncd.config.first import Answers
-    from syncd.config.problems import Problem
 
 _TYPES = ("imap", "pop3")
 _TLS = ("implicit", "starttls", "none")
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="What the account is called.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
-HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST", help="The server.")]
+HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST[:PORT]", help="The server.")]
 PortOption = Annotated[
     str | None, typer.Option("--port", metavar="PORT", help="Its port, where it has another than is usual.")
 ]
@@ -68,8 +67,8 @@ def init(
     """Check a first configuration, and write it; in a terminal it asks for what no option says.
 
     A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
-    Without a terminal only server, user name and password have to be said; the rest is what would be offered. Port and
-    encryption are the usual ones unless an option says otherwise: nobody is asked for them.
+    Without a terminal only server, user name and password have to be said; the rest is what would be offered. The port
+    is the usual one unless it is said with the server, as in imap.example.org:1993, and encryption what --tls says.
     """
     if password_file is not None and password_command is not None:
         raise typer.BadParameter("--password-file and --password-command exclude each other")
@@ -93,44 +92,50 @@ def init(
     kind = ask("--type", kind, "Type of the server, imap or pop3", _one_of(_TYPES), default="imap")
     if asking and kind == "pop3":
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
-    host = ask("--host", host, f"Server, such as {kind}.example.org", _like(values.Host))
-    number = None if port is None else ask("--port", port, "", _port)
+    server = ask("--host", host, f"Server, such as {kind}.example.org", _server)
+    number = server.port if port is None else ask("--port", port, "", _port)
     tls = None if tls is None else ask("--tls", tls, "", _one_of(_TLS))
     username = ask("--username", username, "User name there", _like(values.User))
-    account = ask("--account", account, "Name of the account, as you like", _like(values.Name), default="mail")
-    usual = place.parent / f"{account}.password"
-    login = _login(ask, usual, host=host, file=password_file, command=password_command)
+    name, login = _account(ask, place.parent, server.host, name=account, file=password_file, command=password_command)
     device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
+
+    def complete(path: str) -> _Plan:
+        """Return all that comes of it; BadParameter, ConfigError or SyncdError if that cannot be."""
+        path = _as_path(path)
+        answers = Answers(kind, server.host, username, name, device, path, login.file, login.command, number, tls)
+        text = first_config(answers, schema=schema(), is_system=is_system)
+        _check(text, place, of_path=f"devices.{device}.path" if asking else "")
+        steps = _first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None)
+        return _Plan(answers, text, tuple(steps))
+
     mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
-
-    def with_mail_in(path: str) -> tuple[Answers, str]:
-        answers = Answers(kind, host, username, account, device, path, login.file, login.command, number, tls)
-        return answers, first_config(answers, schema=schema(), is_system=is_system)
-
-    def usable_path(text: str) -> str:
-        path = _as_path(text)
-        return _tried(path, lambda: _check(with_mail_in(path)[1], place), key=f"devices.{device}.path")
-
-    path = ask("--path", path, "Directory for its mail", usable_path if asking else _as_path, default=mail)
-
-    answers, text = with_mail_in(path)
-    for warning in _check(text, place):
-        complain(f"warning: {warning}")
-    first = tuple(_first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None))
+    plan = ask("--path", path, "Directory for its mail", complete, default=mail)
     mode = (
         0o755 if is_system else 0o700
     )  # files are for their owner only; the service has to get to that of the machine
     if login.file is not None and login.secret:
         put(Path(login.file), f"{login.secret}\n", directory_mode=mode)
         say(f"{login.file}: written")
-    put(place, text, directory_mode=mode)
+    put(place, plan.text, directory_mode=mode)
     say(f"{place}: written")
-    for line in (*first, *_next_steps(answers, place, is_named=config is not None, is_system=is_system)):
+    for line in (*plan.steps, *_next_steps(plan.answers, place, is_named=config is not None, is_system=is_system)):
         say(line)
 
 
-def _check(text: str, place: Path) -> "tuple[Problem, ...]":
-    """Return what is doubtful; ConfigError if the file could not be used, without lines, for it is not there yet."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Hold what would be written, and what has to be done before a sync."""
+
+    answers: "Answers"
+    text: str
+    steps: tuple[str, ...]
+
+
+def _check(text: str, place: Path, *, of_path: str) -> None:
+    """Raise ConfigError if the file could not be used; the problems name no lines, for it is not there yet.
+
+    of_path: a key of which the problem is only that of the last answer, and so BadParameter; empty for none.
+    """
     from dataclasses import replace
 
     from syncd.config.load import read_text
@@ -139,29 +144,14 @@ def _check(text: str, place: Path) -> "tuple[Problem, ...]":
     try:
         reading = read_text(text, place, needs_logins=True)
     except ConfigError as error:
+        if {one.key for one in error.problems} == {of_path}:
+            raise typer.BadParameter(error.problems[0].text) from None
         problems = (
             replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
         )
         raise ConfigError(tuple(problems)) from None
-    return reading.warnings
-
-
-def _tried(path: str, check: Callable[[], object], *, key: str) -> str:
-    """Return a directory for mail, of which only the whole shows whether it can be used; BadParameter if not.
-
-    What is wrong elsewhere is left to who writes the file: to ask for this once more would not help.
-    """
-    from syncd.config.problems import ConfigError
-
-    try:
-        check()
-        _is_filled(path)
-    except ConfigError as error:
-        if mine := [one.text for one in error.problems if one.key == key]:
-            raise typer.BadParameter(mine[0]) from error
-    except SyncdError as error:
-        raise typer.BadParameter(str(error)) from error
-    return path
+    for warning in reading.warnings:
+        complain(f"warning: {warning}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +166,14 @@ class _Questions:
         def usable(text: str) -> T:
             return check(_in_utf8(text))
 
+        def usable_answer(text: str) -> T:
+            try:
+                return usable(text)
+            except SyncdError as error:
+                raise typer.BadParameter(str(error)) from error
+
         if given is None and self.asking:
-            answer: T = typer.prompt(question, default=default, value_proc=usable, show_default=bool(default))
+            answer: T = typer.prompt(question, default=default, value_proc=usable_answer, show_default=bool(default))
             return answer
         try:
             return usable(given if given is not None else default or "")
@@ -194,28 +190,60 @@ class _Login:
     secret: str = field(default="", repr=False)
 
 
-def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login:
+def _account(
+    ask: _Questions, directory: Path, host: str, *, name: str | None, file: str | None, command: str | None
+) -> tuple[str, _Login]:
+    """Return what the account is called, and where its password is: as a rule in a file that is called like it."""
+    from syncd.config import values
+
+    given = name
+    while True:
+        name = ask("--account", given, "Name of the account, as you like", _like(values.Name), default="mail")
+        usual = directory / f"{name}.password"
+        if (login := _login(ask, usual, host=host, file=file, command=command)) is not None:
+            return name, login
+        if given is not None:
+            raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
+        say(f"{usual} stays as it is: give the account another name.")
+
+
+def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login | None:
+    """Return where the password is, None where the usual file has another one."""
     if file is not None:
         return _Login(ask("--password-file", file, "", _as_path))
     if command is not None:
         return _Login(command=ask("--password-command", command, "", _command))
-    question = "Command that prints the password, such as: pass show mail. Nothing: it is kept in a file"
+    question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
     if words := ask("--password-command", None, question, _words, default=""):
         return _Login(command=words)
     if os.path.lexists(usual):
         # NOTE: what is there may be the password of another account, which is nothing for this server.
-        if not typer.confirm(f"{usual} is there already. Is the password in it for {host}?"):
-            raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
-        return _Login(_in_utf8(str(usual)))
-    return _Login(_in_utf8(str(usual)), secret=_password(f"Password, for {usual} (not shown)"))
+        is_meant = typer.confirm(f"{usual} is there already. Is the password in it for {host}?")
+        return _Login(_in_utf8(str(usual))) if is_meant else None
+    return _Login(_in_utf8(str(usual)), secret=_secret(f"Password, for {usual} (not shown)"))
 
 
-def _password(question: str) -> str:
+def _secret(question: str) -> str:
     while True:
         try:
             return _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
         except (UnicodeDecodeError, typer.BadParameter):
             complain(f"Error: {_NOT_UTF8}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    host: str
+    port: int | None = None
+
+
+def _server(text: str) -> _Server:
+    """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon."""
+    from syncd.config import values
+
+    host, colon, port = text.rpartition(":")
+    is_with_port = bool(colon) and ":" not in host and port.isdecimal()
+    return _Server(_like(values.Host)(host), _port(port)) if is_with_port else _Server(_like(values.Host)(text))
 
 
 def _like(kind: Any) -> Callable[[str], str]:
@@ -267,6 +295,8 @@ def _as_path(text: str) -> str:
     """Return a path that means the same in the file as here."""
     if not text or "\0" in text:
         raise typer.BadParameter("should be a path")
+    if os.path.realpath(os.path.expanduser(text)) in {os.path.realpath(os.path.expanduser("~")), "/"}:  # noqa: PTH111
+        raise typer.BadParameter("should be a directory of its own, with nothing but mail")
     return text if text.startswith("~") else _in_utf8(str(Path.cwd() / text))
 
 
@@ -287,22 +317,13 @@ def _name_of_machine() -> str:
 
 
 def _first_steps(answers: "Answers", place: Path, *, has_secret: bool, is_named: bool) -> Iterator[str]:
-    """Yield what has to be done before a sync."""
-    file = answers.password_file
-    if file is not None and not has_secret and not _looked_at(file, Path.exists):
-        yield f"first: put the password into {file}, as its first line, where nobody else reads it"
-    if _is_filled(answers.path):
-        yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
-
-
-def _is_filled(directory: str) -> bool:
-    return _looked_at(directory, lambda root: root.is_dir() and any(root.iterdir()))
-
-
-def _looked_at(path: str, look: Callable[[Path], bool]) -> bool:
-    """Return what a look at a place says; SyncdError if we may not even look, for then we could do nothing."""
+    """Yield what has to be done before a sync; SyncdError if we may not even look, for then we could do nothing."""
+    file, root = answers.password_file, Path(answers.path).expanduser()
     try:
-        return look(Path(path).expanduser())
+        if file is not None and not has_secret and not Path(file).expanduser().exists():
+            yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+        if root.is_dir() and any(root.iterdir()):
+            yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
     except OSError as error:
         raise SyncdError(f"{error.filename} cannot be looked at: {(error.strerror or 'unknown').lower()}") from error
 

@@ -96,6 +96,7 @@ def picture_of(status: Status, *, every_mailbox: bool = False) -> Picture:
         Section("devices", "device", devices, are_well_or_not=True),
         Section("mailboxes", "mailbox", tuple(_replica(*each) for each in replicas), few, plural="mailboxes"),
         Section("released", "hold", tuple(_hold(one, status.at) for one in status.holds if one.state != "held"), few),
+        Section("left alone", "directory", tuple(_left_alone(status.devices)), few, plural="directories"),
         Section("set aside", "message", tuple(_trouble(one, status.at) for one in status.troubles), few),
     )
     return Picture(
@@ -328,6 +329,7 @@ def _pending(one: DeviceStatus) -> str:
     parts = [f"{count(one.waiting, 'change')} to come{lag}"] if one.waiting else []
     parts += [f"{one.unsynced:,} to send"] if one.unsynced else []
     parts += [f"{one.held:,} held"] if one.held else []
+    parts += [f"{count(len(one.left_alone), 'directory', 'directories')} left alone"] if one.left_alone else []
     return "".join(f"; {part}" for part in parts)
 
 
@@ -351,6 +353,12 @@ def _replica(device: DeviceStatus, one: ReplicaStatus) -> Block:
     own = ", ".join(f"{number:,} {kind}" for kind, number in kinds.items() if number)
     parts += [f"to send: {own}"] if own else []
     return Block(device.name, (Line(f"{shown(f'{one.account}/{one.mailbox}')}: {'; '.join(parts)}"),))
+
+
+def _left_alone(devices: Sequence[DeviceStatus]) -> Iterator[Block]:
+    for device in devices:
+        for one in device.left_alone:
+            yield Block(device.name, (Line(shown(f"{one.directory}: {one.why}")), _to_do(one.remedy)))
 
 
 def _hold(one: HoldStatus, at: float) -> Block:

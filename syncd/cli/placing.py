@@ -11,7 +11,7 @@ from syncd.errors import SyncdError
 
 
 def first_place(named: Path | None, *, environ: Mapping[str, str], is_root: bool) -> Path:
-    """Return where a first configuration is looked for; SyncdError if there is one that would be read.
+    """Return where a first configuration is looked for; SyncdError if one is there that would be read, or none can be.
 
     named: by the person; else it is that of the machine for root, for others their own.
     """
@@ -20,6 +20,10 @@ def first_place(named: Path | None, *, environ: Mapping[str, str], is_root: bool
     for file in files:
         if os.access(file, os.R_OK) or (file == place and os.path.lexists(file)):
             raise SyncdError(f"{file} is there already: edit it, or name another place with --config")
+    nearest = next(one for one in place.absolute().parents if os.path.lexists(one))
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        why = "no directory" if not nearest.is_dir() else "not writable for you"
+        raise SyncdError(f"{place} cannot be written: {nearest} is {why}; name another place with --config")
     return place
 
 

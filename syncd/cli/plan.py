@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from syncd.daemon.answers import PlanLine, PlanReport
 
 _FIRST = {
-    "fetch": "{:,} messages are to be fetched",
+    "fetch": "messages to be fetched: {:,}",
     "first_look": "its directory is to be looked at",
-    "take_in": "{:,} new files are to be read",
-    "second_look": "{:,} missing files are to be looked for again",
-    "retry": "{:,} that went wrong are to be tried again; see syncd status",
+    "take_in": "new files to be read: {:,}",
+    "second_look": "missing files to be looked for again: {:,}",
+    "retry": "to be tried again, see syncd status: {:,}",
 }
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from syncd.config.model import Config
 from syncd.config.secrets import PRIVATE_DIRECTORIES
+from syncd.config.sources import KeyPath
 
 
-def programs(config: Config) -> Iterator[tuple[str, str]]:
+def programs(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """Yield the programs that are run, each with the key of its command."""
     for name, account in config.accounts.items():
         if account.password_command is not None:
-            yield f"accounts.{name}.password_command", account.password_command[0]
+            yield ("accounts", name, "password_command"), account.password_command[0]
     for name, command in config.hooks.commands.items():
-        yield f"hooks.{name}", command[0]
+        yield ("hooks", name), command[0]
 
 
 def is_program(name: str) -> bool:
@@ -22,7 +23,7 @@ def is_program(name: str) -> bool:
     return shutil.which(name) is not None
 
 
-def absences(config: Config) -> Iterator[tuple[str, str]]:
+def absences(config: Config) -> Iterator[tuple[KeyPath, str]]:
     """Yield each key that names what is not there, and what that is.
 
     What a service or a container gets at its start is there for nobody else, and so is not missed.
@@ -35,4 +36,4 @@ def absences(config: Config) -> Iterator[tuple[str, str]]:
         if file is None or any(file.is_relative_to(private) for private in PRIVATE_DIRECTORIES):
             continue
         if not os.access(file, os.R_OK):
-            yield f"accounts.{name}.password_file", f"there is no file {file}, or it may not be read"
+            yield ("accounts", name, "password_file"), f"there is no file {file}, or it may not be read"

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.availability import unavailable
 from syncd.config.checks import disagreements, without_login
-from syncd.config.locate import key_lines
+from syncd.config.locate import KeyPlaces, key_lines
 from syncd.config.model import Config, table_at
 from syncd.config.places import config_files, existing
 from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted, unreadable
@@ -52,13 +52,14 @@ _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_inval
 class Reading:
     """Hold a configuration that can be used, its file, and what is worth a warning in it.
 
-    read: which files that was read from, and how they were. without_login: the accounts that nobody here can log in
-    at, where that was allowed.
+    keys: where each is. read: which files that was read from, and how they were. without_login: the accounts that
+    nobody here can log in at, where that was allowed.
     """
 
     config: Config
     path: Path
     warnings: tuple[Problem, ...]
+    keys: KeyPlaces
     read: Mapping[Path, FileIdentity]
     without_login: tuple[Problem, ...] = ()
 
@@ -115,7 +116,7 @@ def read_text(
     values = merged(default_values(environ), written)
     for layer in (from_credentials(environ, secrets_directory), from_environment(environ)):
         values = merged(values, layer.values)
-        report.origins.update(layer.origins)
+        report.keys.origins.update(layer.origins)
         report.problems += layer.problems
         report.warnings += layer.warnings
 
@@ -125,7 +126,7 @@ def read_text(
         report.add(path, what)
     if config is None or (report.problems and (needs_logins or not is_sound)):
         raise ConfigError(report.in_order())
-    return Reading(config, file, tuple(report.warnings), files, report.in_order())
+    return Reading(config, file, tuple(report.warnings), report.keys, files, report.in_order())
 
 
 def _identities(files: Iterable[Path]) -> Mapping[Path, FileIdentity]:
@@ -142,9 +143,7 @@ class _Report:
     """Gather problems, each with the file and line or the variable that its key is from."""
 
     def __init__(self, file: Path, lines: Mapping[KeyPath, int]) -> None:
-        self._file = file
-        self._lines = lines
-        self.origins: dict[KeyPath, str] = {}
+        self.keys = KeyPlaces(str(file), lines)
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._keys: set[KeyPath] = set()
@@ -153,7 +152,7 @@ class _Report:
         """Add a problem of a key, unless the key has one already."""
         if path not in self._keys:
             self._keys.add(path)
-            self.problems.append(Problem(self._where(path), dotted(path), text))
+            self.problems.append(Problem(self.keys.where(path), dotted(path), text))
 
     def without_broken(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values without each account, device and other table that has a problem."""
@@ -168,18 +167,7 @@ class _Report:
 
     def in_order(self) -> tuple[Problem, ...]:
         """Return the problems by their place in the file, those from elsewhere last."""
-        return tuple(sorted(self.problems, key=lambda problem: _place(problem.where, str(self._file))))
-
-    def _where(self, path: KeyPath) -> str:
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.origins:
-                return self.origins[path[:end]]
-            if path[:end] in self._lines:
-                return f"{self._file}:{self._lines[path[:end]]}"
-            for key, origin in self.origins.items():
-                if key[:end] == path[:end]:
-                    return origin
-        return str(self._file)
+        return tuple(sorted(self.problems, key=lambda problem: _place(problem.where, self.keys.file)))
 
 
 def _place(where: str, file: str) -> tuple[bool, int]:

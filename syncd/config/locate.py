@@ -8,6 +8,7 @@ array has the line of the array's key.
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Path = tuple[str, ...]
 
@@ -19,6 +20,32 @@ _STRING = re.compile(
     re.DOTALL,
 )
 _BARE = re.compile(r"[^\s,\[\]{}#\"'=]+")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlaces:
+    """Know where each key of a configuration is from: a line of its file, or what stands in `origins` instead."""
+
+    file: str
+    lines: Mapping[Path, int]
+    origins: dict[Path, str] = field(default_factory=dict)
+
+    def where(self, path: Path) -> str:
+        """Return the file and line, or the variable, of a key, else of what is around it or in it."""
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.origins:
+                return self.origins[path[:end]]
+            if path[:end] in self.lines:
+                return f"{self.file}:{self.lines[path[:end]]}"
+            for key, origin in self.origins.items():
+                if key[:end] == path[:end]:
+                    return origin
+        return self.file
+
+    def line(self, path: Path) -> int | None:
+        """Return the line of a key, or of what is around it; None where it is not of the file."""
+        number = self.where(path).removeprefix(f"{self.file}:")
+        return int(number) if number.isdecimal() else None
 
 
 def key_lines(text: str) -> Mapping[Path, int]:

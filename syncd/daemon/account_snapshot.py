@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.daemon.remedies import account_remedy, remembered_remedy
-from syncd.daemon.seen import Seen, doing_of, error_of, is_lasting_of, progress_of, since_of
+from syncd.daemon.remedies import account_remedy
+from syncd.daemon.seen import Seen, cause_of, doing_of, error_of, is_lasting_of, progress_of, since_of
 from syncd.daemon.status import AccountStatus, ConnectionStatus, MailboxStatus, NewsStatus, Progress
 from syncd.store.report import AccountReport, MailboxReport
 from syncd.sync.activity import Activity
@@ -25,11 +25,9 @@ def account_status(
     known = (row.succeeded_at if row else None, activity.succeeded_at if activity else None)
     succeeded_at = max((at for at in known if at is not None), default=None)
     error = error_of(activity, row.error if row else None)
-    cause = activity.cause if activity and activity.error is not None else None
-    is_lasting = is_lasting_of(activity, error)
-    remedy = account_remedy(cause, name, config, error=error, is_lasting=is_lasting)
-    if activity is None and error is not None:
-        remedy = remembered_remedy(error, name, config, is_lasting=is_lasting)
+    cause = cause_of(activity, row.cause if row else None)
+    is_lasting, is_running = is_lasting_of(activity, error), activity is not None
+    remedy = account_remedy(cause, name, config, error=error, is_lasting=is_lasting, is_running=is_running)
     return AccountStatus(
         name=name,
         type=config.type,

@@ -21,7 +21,7 @@ _ORDER = (
     "mailbox_failing",
     "hook_failing",
 )
-_TOO_LARGE, _MESSAGE, _MAILBOX = range(3)
+_TOO_LARGE, _MESSAGE, _FILE, _MAILBOX = range(4)
 _LONG_S = 3600.0
 """What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
@@ -36,7 +36,7 @@ def findings_of(status: Status) -> tuple[Finding, ...]:
         *(one for account in status.accounts for one in _of_account(account, status.at, is_running=is_running)),
         *(one for device in status.devices for one in _of_device(device, status.at)),
         *_held(status.holds),
-        *_set_aside(status.troubles),
+        *_set_aside(status.troubles, status.at),
         *_of_hooks(status.hooks),
     ]
     return tuple(sorted(found, key=lambda one: (not one.needs_person, _ORDER.index(one.kind))))
@@ -94,11 +94,14 @@ def _held(holds: Iterable[HoldStatus]) -> Iterator[Finding]:
     for one in holds:
         if one.state == "held":
             text = f"{one.what} in {one.account}/{one.mailbox} {'are' if one.count > 1 else 'is'} held: {one.why}"
-            remedy = f"syncd holds show {one.id}; then syncd holds release {one.id}, or discard {one.id}"
+            remedy = (
+                f"syncd holds show {one.id} lists them; meant: syncd holds release {one.id};"
+                f" not meant: syncd holds discard {one.id} puts them back"
+            )
             yield Finding("held", one.device or one.account, text, remedy, needs_person=True, since_at=one.held_at)
 
 
-def _set_aside(troubles: Iterable[TroubleStatus]) -> Iterator[Finding]:
+def _set_aside(troubles: Iterable[TroubleStatus], at: float) -> Iterator[Finding]:
     for (account, kind), those in groupby(sorted(troubles, key=_kind_of), key=_kind_of):
         found = list(those)
         for_good = [one for one in found if one.retry_at is None]
@@ -108,17 +111,27 @@ def _set_aside(troubles: Iterable[TroubleStatus]) -> Iterator[Finding]:
             what = "one mailbox" if len(told) == 1 else f"{len(told):,} mailboxes"
             text = f"what a device did to {what} is refused by the server, such as {where}"
         else:
-            what = "one message is" if len(told) == 1 else f"{len(told):,} messages are"
+            one, many = ("file", "files") if kind == _FILE else ("message", "messages")
+            what = f"one {one} is" if len(told) == 1 else f"{len(told):,} {many} are"
             text = f"{what} set aside, such as in {where}"
         remedy = f"once that is mended: syncd sync {account} tries again" if for_good else None
+        if kind == _FILE:
+            remedy = (
+                f"it stays on {told[0].device}: make room, mend it or take it away; syncd sync {account} tries again"
+            )
         if kind == _TOO_LARGE:
             remedy = f"raise max_message_size of [accounts.{account}], or leave it on the server"
         since_at = min(one.since_at for one in told)
-        yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good), since_at=since_at)
+        is_long = kind == _FILE and at - since_at > _LONG_S
+        yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good) or is_long, since_at=since_at)
 
 
 def _kind_of(one: TroubleStatus) -> tuple[str, int]:
-    return one.account, _MAILBOX if one.is_mailbox else _TOO_LARGE if "max_message_size" in one.error else _MESSAGE
+    if one.is_mailbox:
+        return one.account, _MAILBOX
+    if one.device is not None and one.uid is None:
+        return one.account, _FILE
+    return one.account, _TOO_LARGE if "max_message_size" in one.error else _MESSAGE
 
 
 def _of_hooks(hooks: Iterable[HookStatus]) -> Iterator[Finding]:

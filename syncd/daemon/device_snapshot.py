@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from syncd.config.model import DeviceConfig
 from syncd.daemon.remedies import device_remedy
-from syncd.daemon.seen import Seen, doing_of, error_of, is_lasting_of, progress_of, since_of
-from syncd.daemon.status import AccountStatus, DeviceStatus, Progress, ReplicaStatus
+from syncd.daemon.seen import Seen, cause_of, doing_of, error_of, is_lasting_of, progress_of, since_of
+from syncd.daemon.status import AccountStatus, DeviceStatus, LeftAloneStatus, Progress, ReplicaStatus
 from syncd.store.report import DeviceReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activity
+
+LEFT_ALONE_MAX = 100
 
 
 def device_status(
@@ -27,7 +29,7 @@ def device_status(
     settled_at = row.settled_at if row else None
     state = row.state if row else "new"
     error = error_of(activity, row.error if row else None)
-    cause = activity.cause if activity and activity.error is not None else None
+    cause = cause_of(activity, row.cause if row else None)
     layout = row.layout if row and row.layout != config.layout.value else None
     status = DeviceStatus(
         name=name,
@@ -49,6 +51,7 @@ def device_status(
         messages=sum(one.delivered for one in replicas),
         mailbox_count=len(replicas),
         progress=_progress(name, mine, activity, seen),
+        left_alone=_left_alone(activity),
         replicas=tuple(replicas),
         done=activity.done if activity else 0,
         total=activity.total if activity else 0,
@@ -110,3 +113,8 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
         for one in mine
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None
     ]
+
+
+def _left_alone(activity: Activity | None) -> tuple[LeftAloneStatus, ...]:
+    some = activity.left_alone[:LEFT_ALONE_MAX] if activity is not None else ()
+    return tuple(LeftAloneStatus(one.directory, one.why, one.remedy) for one in some)

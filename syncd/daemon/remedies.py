@@ -10,19 +10,12 @@ BY_ITSELF = frozenset(
     {Cause.UNREACHABLE, Cause.TOO_SLOW, Cause.CONNECTION_LOST, Cause.NOT_UNDERSTOOD, Cause.REFUSED, Cause.OTHER}
 )
 """What may well end without anybody."""
-_REMEMBERED = {
-    "login refused": Cause.LOGIN_REFUSED,
-    "no password": Cause.NO_PASSWORD,
-    "password_file": Cause.NO_PASSWORD,
-    "password_command": Cause.NO_PASSWORD,
-}
-"""What texts in the store begin with, which has no causes, where one is known by that and not tried by itself."""
 
 _RENAMED = re.compile(
     r"it is the server and user that account [a-z0-9_-]+ was: (syncd account rename [a-z0-9_-]+ [a-z0-9_-]+) goes on"
 )
 _ANOTHER = "it is another server or user than"
-"""How `identity` and the store begin to say that an account is not the one it was: for those there is no cause either.
+"""How `identity` and the store begin to say that an account is not the one it was, which is no cause of its own.
 
 From the beginning on, for a server's words stand further back, and are never a command.
 """
@@ -35,16 +28,19 @@ def account_remedy(
     *,
     error: str | None = None,
     is_lasting: bool = False,
+    is_running: bool = True,
 ) -> str | None:
     """Return what to do for an account that is not served; None where the error says it, or nobody knows.
 
     error: its text, which may hold a command that is the remedy. is_lasting: waiting does not help, whatever the cause.
+    is_running: there is a daemon, which tries again by itself.
     """
     table = f"[accounts.{name}]"
     again = f"then: syncd sync {name}"
+    later = "it is tried again by itself" if is_running else again
     if (remedy := _of_identity(error, name)) is not None:
         return remedy
-    if is_lasting and cause in BY_ITSELF:
+    if is_lasting and (cause is None or cause in BY_ITSELF):
         return f"see what it says, and {table}; {again}"
     match cause:
         case Cause.LOGIN_REFUSED:
@@ -54,28 +50,19 @@ def account_remedy(
         case Cause.UNTRUSTED:
             return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
         case Cause.UNREACHABLE:
-            return f"check this machine's network, and host and port of {table}; it is tried again by itself"
-        case Cause.TOO_SLOW | Cause.CONNECTION_LOST:
-            return "nothing to do unless it stays so: it is tried again by itself"
+            return f"check this machine's network, and host and port of {table}; {later}"
         case Cause.REFUSED:
-            return "the server's words say why; it is tried again by itself"
+            return f"the server's words say why; {later}"
         case Cause.DISK_FULL | Cause.FILES:
-            return "see that the disk of the store has room, and can be written; it goes on by itself"
+            end = "it goes on by itself" if is_running else again
+            return f"see that the disk of the store has room, and can be written; {end}"
         case Cause.NOT_UNDERSTOOD | Cause.UNEXPECTED:
-            return "report it with what syncd logs; it is tried again by itself"
+            return f"report it with what syncd logs; {later}"
+    if error is not None and not is_running:
+        return f"syncd sync {name} tries it now"
+    if cause in {Cause.TOO_SLOW, Cause.CONNECTION_LOST}:
+        return "nothing to do unless it stays so: it is tried again by itself"
     return None
-
-
-def remembered_remedy(error: str, name: str, config: ImapConfig | Pop3Config, *, is_lasting: bool) -> str:
-    """Return what to do for an account of which only the store knows an error: no daemon runs that would try again."""
-    if (remedy := _of_identity(error, name)) is not None:
-        return remedy
-    cause = next((cause for begin, cause in _REMEMBERED.items() if error.startswith(begin)), None)
-    if cause is not None and (remedy := account_remedy(cause, name, config)) is not None:
-        return remedy
-    if is_lasting:
-        return f"see what it says, and [accounts.{name}]; then: syncd sync {name}"
-    return f"syncd sync {name} tries it now"
 
 
 def device_remedy(
@@ -85,19 +72,20 @@ def device_remedy(
 
     layout: that of its files, if another is configured. is_running: there is a daemon, which goes on by itself.
     """
+    by_itself = ": it goes on by itself" if is_running else "; then: syncd sync"
     if state == FOREIGN and layout is not None:
         return f'set layout = "{layout}" of [devices.{name}] again, or give it an empty directory as path'
     if state == FOREIGN:
         return f"if {path} is its directory all the same: syncd adopt {name}"
     if state == AWAY:
-        return f"mount {path} or put it back{': it goes on by itself' if is_running else ''}"
+        return f"mount {path} or put it back{by_itself}. If it moved for good: name its new place as path"
     match cause:
         case Cause.DISK_FULL:
-            return f"make room on the disk of {path}: it goes on by itself"
+            return f"make room on the disk of {path}{by_itself}"
         case Cause.FILES:
             return f"see that the user that runs syncd may write to {path}, and that its disk is sound"
         case Cause.UNEXPECTED:
-            return "report it with what syncd logs; it is tried again by itself"
+            return f"report it with what syncd logs{'; it is tried again by itself' if is_running else ''}"
     return None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from syncd.daemon.status import HoldStatus, Progress, TroubleStatus
-from syncd.errors import NO_USE_TO_WAIT
+from syncd.errors import NO_USE_TO_WAIT, Cause
 from syncd.store.report import MailboxReport, StoreReport
 from syncd.sync.activity import Activity
 from syncd.sync.pace import eta_s
@@ -60,6 +60,13 @@ def since_of(activity: Activity | None) -> float | None:
 def error_of(activity: Activity | None, recorded: str | None) -> str | None:
     """Return the error that stands: while a daemon runs, it knows better than the store what is over."""
     return activity.error if activity else recorded
+
+
+def cause_of(activity: Activity | None, recorded: str | None) -> Cause | None:
+    """Return the cause of the error that stands; a store may be of a later version, which knows more of them."""
+    if activity is not None:
+        return activity.cause if activity.error is not None else None
+    return Cause(recorded) if recorded in set(Cause) else None
 
 
 def is_lasting_of(activity: Activity | None, error: str | None) -> bool:

@@ -157,6 +157,15 @@ class ReplicaStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftAloneStatus:
+    """Name a directory on a device that no mailbox can be called, why that is, and what to do, for people."""
+
+    directory: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
     """Describe a device.
 
@@ -165,6 +174,7 @@ class DeviceStatus:
     waiting: server changes to come; unsynced: changes of its own that servers have not heard of.
     lag_s: 0 while nothing waits, else seconds since the oldest of what waits, at most; None: nobody can say.
     done, total, cause, remedy, is_lasting: as of an account. accounts: those whose mail it takes.
+    left_alone: while a daemon runs.
     """
 
     name: str
@@ -190,6 +200,7 @@ class DeviceStatus:
     total: int = 0
     is_lasting: bool = False
     accounts: tuple[str, ...] = ()
+    left_alone: tuple[LeftAloneStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from syncd.config.model import Config
 from syncd.daemon.identity import Held
 from syncd.daemon.passwords import Password
 from syncd.daemon.supervisor import Supervised, Supervisor
-from syncd.errors import DeviceAwayError, LoginRefusedError, SyncdError
+from syncd.errors import DeviceAwayError, LoginRefusedError, SyncdError, cause_of
 from syncd.store import accounts, devices
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -244,7 +244,8 @@ class Workers:
         if isinstance(error, LoginRefusedError):
             password.forget()
         if account_id is not None:
-            record = partial(accounts.record_failure, account_id=account_id, error=text, now=self._clock())
+            cause = cause_of(error).value
+            record = partial(accounts.record_failure, account_id=account_id, error=text, cause=cause, now=self._clock())
             await self._db.write(record)
 
     async def _device_failed(self, name: str, error: Exception, text: str) -> None:
@@ -252,7 +253,9 @@ class Workers:
             return  # the device has recorded that itself, with what is the matter with its root
         ids = {known: id_ for id_, known in (await self._db.read(devices.device_names)).items()}
         if name in ids:
-            await self._db.write(lambda conn: devices.record_device_state(conn, ids[name], state="active", error=text))
+            cause = cause_of(error).value
+            record = partial(devices.record_device_state, device_id=ids[name], state="active", error=text, cause=cause)
+            await self._db.write(record)
 
 
 def tasks_of(of_accounts: Collection[str], of_devices: Collection[str]) -> list[str]:

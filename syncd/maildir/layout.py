@@ -40,6 +40,9 @@ class Layout(Protocol):
     def mailbox(self, directory: PurePosixPath) -> tuple[str, MailboxName] | None:
         """Return account and mailbox of a directory; None for what `directory` would never give."""
 
+    def meant(self, directory: PurePosixPath) -> PurePosixPath | None:
+        """Return the directory of a mailbox of the name that another one has, if it has one: of another spelling."""
+
     def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
         """Return directories that an older program may have for this one and those around it, with what they are here.
 
@@ -64,6 +67,12 @@ class MaildirPlusPlus:
             return None
         return _proven(self, directory, account, parts)
 
+    def meant(self, directory: PurePosixPath) -> PurePosixPath | None:
+        if len(directory.parts) != 1 or not directory.name.startswith("."):
+            return None
+        account, *parts = _decoded(directory.name)[1:].split(".")
+        return _meant(self, account, parts)
+
     def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
         return ()
 
@@ -80,6 +89,10 @@ class Fs:
             return None
         account, *parts = directory.parts
         return _proven(self, directory, account, parts)
+
+    def meant(self, directory: PurePosixPath) -> PurePosixPath | None:
+        account, *parts = directory.parts or ("",)
+        return _meant(self, account, parts)
 
     def older_spellings(self, account: str, name: MailboxName) -> tuple[tuple[PurePosixPath, PurePosixPath], ...]:
         wanted = self.directory(account, name)
@@ -151,4 +164,13 @@ def _proven(layout: Layout, directory: PurePosixPath, account: str, parts: list[
     try:
         return (account, name) if layout.directory(account, name) == directory else None
     except MailboxNameError:
+        return None
+
+
+def _meant(layout: Layout, account: str, parts: list[str]) -> PurePosixPath | None:
+    if not parts or not _ACCOUNT.fullmatch(account):
+        return None
+    try:
+        return layout.directory(account, MailboxName(tuple(map(_unescaped, parts))))
+    except (MailboxNameError, ValueError):
         return None

@@ -10,6 +10,7 @@ from syncd.mail.mailbox import INBOX
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
+from syncd.maildir.misnamed import Misnamed, misnamed, readable
 from syncd.maildir.root import ReplicaRoot
 
 _ROOT = PurePosixPath()
@@ -21,22 +22,27 @@ _SHOWN = 3
 class Stray:
     """Files of no mailbox; below: of the root, `.` for those in its own cur/ and new/.
 
-    is_of_other: the other layout would have mailboxes there.
+    is_of_other: the other layout would have mailboxes there. is_misnamed: they are in directories of `Survey.misnamed`.
     """
 
     below: str
     files: int
     is_of_other: bool
+    is_misnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How many files are in how many mailboxes, which are in none, and how many are of each former account."""
+    """How many files are in how many mailboxes, which are in none, and how many are of each former account.
+
+    misnamed: directories that no mailbox can be called, in the other layout neither.
+    """
 
     files: int
     mailboxes: int
     strays: tuple[Stray, ...]
     former: Mapping[str, int] = field(default_factory=dict)
+    misnamed: tuple[Misnamed, ...] = ()
 
 
 def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str], former: Collection[str] = ()) -> Survey:
@@ -46,7 +52,8 @@ def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str], fo
     """
     layout, other = _LAYOUTS[layout_name], _LAYOUTS[_other_than(layout_name)]
     files, mailboxes = 0, 0
-    strays, of_other, of_former = Counter[str](), Counter[str](), Counter[str]()
+    strays, of_other, of_former, of_misnamed = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    wrong: list[Misnamed] = []
     for directory in (_ROOT, *root.directories()):
         count = _count(root, directory)
         account = _account_of(layout, directory)
@@ -57,14 +64,20 @@ def survey(root: ReplicaRoot, layout_name: str, *, accounts: Collection[str], fo
         elif count:
             below = directory.parts[0] if directory.parts else "."
             strays[below] += count
-            of_other[below] += count if _account_of(other, directory) in accounts else 0
-    found = tuple(Stray(below, count, of_other[below] == count) for below, count in strays.items())
-    return Survey(files, mailboxes, found, +of_former)
+            if _account_of(other, directory) in accounts:
+                of_other[below] += count
+            elif which := tuple(misnamed(layout, layout_name, (directory,))):
+                wrong += which
+                of_misnamed[below] += count
+    found = tuple(
+        Stray(below, count, of_other[below] == count, of_misnamed[below] == count) for below, count in strays.items()
+    )
+    return Survey(files, mailboxes, found, +of_former, tuple(wrong))
 
 
 def words_of(strays: Sequence[Stray], layout_name: str, *, accounts: Collection[str]) -> str:
     """Say which files are in no mailbox, and what may be meant."""
-    where = ", ".join(f"{one.files} below {one.below}/" for one in strays[:_SHOWN])
+    where = ", ".join(f"{one.files} below {readable(one.below)}/" for one in strays[:_SHOWN])
     more = f" and more in {len(strays) - _SHOWN} other directories" if len(strays) > _SHOWN else ""
     if all(one.is_of_other for one in strays):
         hint = f'is layout = "{_other_than(layout_name)}" meant?'

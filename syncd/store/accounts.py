@@ -255,15 +255,17 @@ def record_mailbox_error(conn: Connection, *, mailbox_id: int, error: str | None
 
 def record_success(conn: Connection, *, account_id: int, now: float) -> None:
     """Record that a complete round of the account ended well."""
-    conn.execute(update(account).where(account.c.id == account_id).values(succeeded_at=now, error=None, failures=0))
+    conn.execute(
+        update(account).where(account.c.id == account_id).values(succeeded_at=now, error=None, cause=None, failures=0)
+    )
 
 
-def record_failure(conn: Connection, *, account_id: int, error: str, now: float) -> None:
-    """Record that the account could not be served."""
+def record_failure(conn: Connection, *, account_id: int, error: str, cause: str, now: float) -> None:
+    """Record that the account could not be served; cause: `errors.Cause` of it."""
     conn.execute(
         update(account)
         .where(account.c.id == account_id)
-        .values(failed_at=now, error=error, failures=account.c.failures + 1)
+        .values(failed_at=now, error=error, cause=cause, failures=account.c.failures + 1)
     )
 
 

@@ -1,6 +1,6 @@
 """Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -142,6 +142,14 @@ def known_message_ids(conn: Connection, header_message_ids: Iterable[str]) -> fr
     """Return those of these Message-IDs that any body has: mostly none, of new mail."""
     query = select(body.c.message_id).distinct()
     return frozenset(row[0] for row in rows_in(conn, query, body.c.message_id, set(header_message_ids)))
+
+
+def bodies_of_messages(conn: Connection, body_ids: Collection[int]) -> frozenset[int]:
+    """Return which of these bodies are those of messages, wherever these are."""
+    if not body_ids:
+        return frozenset()
+    query = select(server_message.c.body_id).where(is_one_of(conn, server_message.c.body_id, body_ids)).distinct()
+    return frozenset(conn.execute(query).scalars())
 
 
 def alike(conn: Connection, replica_id: int, header_message_id: str) -> tuple[int, ...]:

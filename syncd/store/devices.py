@@ -133,9 +133,11 @@ def empty_device(conn: Connection, device_id: int, *, path: str, layout: str) ->
     )
 
 
-def record_device_state(conn: Connection, device_id: int, *, state: str, error: str | None) -> None:
-    """Record how a device is, and what is the matter with it."""
-    conn.execute(update(device).where(device.c.id == device_id).values(state=state, error=error))
+def record_device_state(
+    conn: Connection, device_id: int, *, state: str, error: str | None, cause: str | None = None
+) -> None:
+    """Record how a device is, and what is the matter with it; cause: `errors.Cause` of what its state does not say."""
+    conn.execute(update(device).where(device.c.id == device_id).values(state=state, error=error, cause=cause))
 
 
 def begin_barrier(conn: Connection, device_id: int) -> int:

@@ -98,7 +98,7 @@ def make_private_file(path: Path) -> None:
 
 def no_store(path: Path) -> StoreError:
     """Return what is told of a store that is not there, to who wants to read it."""
-    starts = "the first start makes it: of the service, syncd run or syncd sync"
+    starts = "the first syncd sync, syncd run or start of the service makes it"
     return StoreError(f"there is no store at {path}: syncd has not run yet; {starts}")
 
 

@@ -24,6 +24,7 @@ class AccountReport:
     succeeded_at: float | None
     failed_at: float | None
     error: str | None
+    cause: str | None
     failures: int
 
 
@@ -60,6 +61,7 @@ class DeviceReport:
     settled_at: float | None
     error: str | None
     layout: str
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def account_reports(conn: Connection) -> Iterator[AccountReport]:
     """Yield how each account fared."""
     for row in conn.execute(select(account)):
         yield AccountReport(
-            row.id, row.name, row.kind, row.succeeded_at, row.failed_at, row.error, failures=row.failures
+            row.id, row.name, row.kind, row.succeeded_at, row.failed_at, row.error, row.cause, failures=row.failures
         )
 
 
@@ -195,7 +197,7 @@ def _mailboxes(conn: Connection) -> Iterator[MailboxReport]:
 def device_reports(conn: Connection) -> Iterator[DeviceReport]:
     """Yield where each device stands."""
     for row in conn.execute(select(device)):
-        yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error, row.layout)
+        yield DeviceReport(row.id, row.name, row.state, row.settled_at, row.error, row.layout, row.cause)
 
 
 def _replicas(conn: Connection) -> Iterator[ReplicaReport]:

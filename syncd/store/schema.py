@@ -40,6 +40,7 @@ account = Table(
     Column("succeeded_at", Double),  # last complete round
     Column("failed_at", Double),
     Column("error", Text),
+    Column("cause", Text),  # errors.Cause of it
     count_column("failures"),  # in a row
     sqlite_autoincrement=True,
 )
@@ -131,6 +132,7 @@ device = Table(
     Column("state", Text, nullable=False),  # store.devices: new | active | away | foreign | adopting
     Column("settled_at", Double),
     Column("error", Text),
+    Column("cause", Text),  # errors.Cause of it; none: the state says it
     sqlite_autoincrement=True,
 )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
+from syncd.maildir.misnamed import Misnamed
 from syncd.sync.pace import Pace
 from syncd.sync.wakes import Wake
 
@@ -62,6 +63,8 @@ class Activity:
     """Messages and bytes that a maildrop had to give when its session began, and `taken`: those that it gave since."""
     taken: tuple[int, int] = (0, 0)
     pace: Pace = field(default_factory=Pace)
+    left_alone: tuple[Misnamed, ...] = ()
+    """The directories of a device that no mailbox can be called."""
     wake: Wake | None = None
     """What wakes a device, and knows since when it was to be woken."""
     succeeded_at: float | None = None

@@ -105,6 +105,7 @@ class Device:
             self._mailboxes,
             account_ids={account: account_ids[account] for account in self._mailboxes.accounts},
             prover=self._attachment.prover,
+            activity=activity,
             clock=clock,
             rule=rule,
         )

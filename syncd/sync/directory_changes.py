@@ -27,6 +27,7 @@ from syncd.errors import FileError, MailboxNameError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.maildir.layout import without_utf7
+from syncd.maildir.misnamed import Misnamed, misnamed
 from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
@@ -36,6 +37,7 @@ from syncd.store import accounts, devices, mailbox_changes, mailbox_removals, re
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes
 from syncd.sync.known_mailboxes import Served
@@ -66,12 +68,14 @@ class _Known:
 class _Look:
     """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
 
-    taken: those of the former that have the name of a mailbox whose own directory is elsewhere.
+    taken: those of the former that have the name of a mailbox whose own directory is elsewhere. misnamed: directories
+    that no mailbox can be called.
     """
 
     unlooked: Mapping[Place, str]
     taken: frozenset[Place]
     gone: frozenset[int]
+    misnamed: tuple[Misnamed, ...]
 
 
 class DirectoryChanges:
@@ -85,6 +89,7 @@ class DirectoryChanges:
         *,
         account_ids: Mapping[str, int],
         prover: Callable[[], Awaitable[Prove]],
+        activity: Activity,
         clock: Callable[[], float],
         rule: Rule,
     ) -> None:
@@ -95,6 +100,7 @@ class DirectoryChanges:
         self._account_ids = account_ids
         self._names = {id_: name for name, id_ in account_ids.items()}
         self._prover = prover
+        self._activity = activity
         self._clock = clock
         self._rule = rule
         self._since: dict[Place | int, float] = {}
@@ -259,6 +265,7 @@ class DirectoryChanges:
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
+        self._activity.left_alone = seen.misnamed
         hopeless = seen.taken.union(
             place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
         )
@@ -311,7 +318,10 @@ class DirectoryChanges:
         own = {one.mailbox.id: one.replica.directory for one in known.served if one.replica.directory in there}
         synced = {place: known.synced[place] for place in unlooked if place in known.synced}
         taken = frozenset(place for place, id_ in synced.items() if own.get(id_, unlooked[place]) != unlooked[place])
-        return _Look(unlooked, taken, frozenset(gone))
+        wrong = misnamed(
+            self._mailboxes.layout, self._config.layout.value, map(PurePosixPath, sorted(there - known.directories))
+        )
+        return _Look(unlooked, taken, frozenset(gone), tuple(wrong))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""

@@ -193,7 +193,7 @@ class Intake:
         digests = [one.body.facts.digest for one in ready]
         same, alike = await self._db.read(partial(_alike, ready=ready)) if ready else ({}, [])
         return [
-            same[digest] if digest in same else await self._noted_in(one, found)
+            same.get(digest) if (noted := await self._noted_in(one, found)) is None else noted
             for one, digest, found in zip(ready, digests, alike, strict=True)
         ]
 
@@ -267,13 +267,18 @@ def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFil
 
 
 def _alike(conn: Connection, *, ready: Sequence[ReadFile]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
-    """Return the bodies that files have, by digest, and for each of the others those with its Message-ID."""
+    """Return the bodies that files have, by digest, and for each that no message has those with its Message-ID.
+
+    NOTE: a first look puts the octets of a file into the store before anybody knows whose they are.
+    """
     same = bodies.body_ids(conn, digests=[one.body.facts.digest for one in ready])
-    open_ = {one.body.facts.message_id for one in ready if one.body.facts.digest not in same}
+    ours = added_files.bodies_of_messages(conn, same.values())
+    known = {digest for digest, id_ in same.items() if id_ in ours}
+    open_ = {one.body.facts.message_id for one in ready if one.body.facts.digest not in known}
     there = added_files.known_message_ids(conn, (id_ for id_ in open_ if id_ is not None))
     alike: list[Sequence[int]] = []
     for one in ready:
         facts = one.body.facts
-        is_open = facts.digest not in same and facts.message_id in there
+        is_open = facts.digest not in known and facts.message_id in there
         alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
     return same, alike

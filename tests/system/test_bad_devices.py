@@ -251,6 +251,36 @@ def test_odd_things_in_a_mailbox_are_left_alone_and_hold_up_nothing(
         assert client.search(None, 'SUBJECT "nobody else"')[1] == [b""]
 
 
+def test_directory_that_no_mailbox_can_be_called_is_left_alone_and_shown(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """Its name is no UTF-8, or not spelled as the layout has it; renamed as told, it is a mailbox like others."""
+    deliver(dovecot, mail_user, 1)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    daemon.sync()
+    root = tmp_path / "laptop"
+    for number, name in enumerate((b".work.Entw\xfcrfe", ".work.Entwürfe".encode())):
+        directory = root / os.fsdecode(name)
+        for sub in ("cur", "new", "tmp"):
+            (directory / sub).mkdir(parents=True)
+        (directory / "cur" / f"{number}.a.b:2,S").write_bytes(letter(number + 7))
+
+    with daemon:
+        daemon.sync()
+        shown, told = daemon.device("laptop")["left_alone"], daemon.syncd("status").stdout
+        doctor = daemon.syncd("doctor", "--offline").stdout
+        (rename,) = (one["remedy"] for one in shown if one["remedy"].startswith("mv "))
+        subprocess.run(rename, shell=True, cwd=root, check=True)
+        daemon.sync()
+        wait_until(lambda: files(tmp_path / "phone", "work.Entw&APw-rfe"), 30, "it is a mailbox by now")
+        left = daemon.device("laptop")["left_alone"]
+
+    assert {one["directory"] for one in shown} == {".work.Entw\\xfcrfe", ".work.Entwürfe"}
+    assert "2 directories left alone" in told
+    assert all(one["remedy"] in told and one["remedy"] in doctor for one in shown)
+    assert [one["directory"] for one in left] == [".work.Entw\\xfcrfe"]
+
+
 def test_odd_files_of_a_device_are_kept_and_hold_up_nothing(
     dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:

@@ -55,11 +55,11 @@ def test_every_way_not_to_get_in_is_told_in_words_and_the_others_are_served(
         ),
         "no-authority": (
             {"tls": "implicit", "port": "tls", "ca_file": str(tmp_path / "none.pem")},
-            f"a certificate file cannot be used: no such file or directory{NO_REASON_TO_WAIT}",
+            f"the file of ca_file cannot be used: no such file or directory{NO_REASON_TO_WAIT}",
         ),
         "bad-authority": (
             {"tls": "implicit", "port": "tls", "ca_file": str(ca_file)},
-            f"a certificate file cannot be used: no certificate in it{NO_REASON_TO_WAIT}",
+            f"the file of ca_file cannot be used: no certificate in it{NO_REASON_TO_WAIT}",
         ),
         "no-starttls": (
             {"tls": "starttls", "port": "plain"},

@@ -97,6 +97,20 @@ def test_warning_does_not_change_the_exit_code(tmp_path: Path) -> None:
     assert "tr0ub4dor" not in ended.stderr + ended.stdout
 
 
+def test_warning_of_what_is_not_there_has_its_line(tmp_path: Path) -> None:
+    """As a problem has: that of the key, or the variable that it is from."""
+    file = written(tmp_path, GOOD.replace('password = "tr0ub4dor"', 'password_file = "gone"'))
+
+    ended = syncd("check-config", "--config", file, SYNCD_HOOKS__ON_HOLD='["nosuchprogram"]')
+
+    assert ended.returncode == 0
+    assert ended.stderr.splitlines() == [
+        "warning: environment variable SYNCD_HOOKS__ON_HOLD: hooks.on_hold: there is no program nosuchprogram, or it"
+        " may not be run",
+        f"warning: {file}:5: accounts.work.password_file: there is no file {tmp_path}/gone, or it may not be read",
+    ]
+
+
 def test_shipped_example_is_good() -> None:
     """What people copy passes the check they are told to run; the programs that it names are not on every machine."""
     ended = syncd("check-config", "--config", str(EXAMPLE))

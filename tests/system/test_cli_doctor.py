@@ -132,6 +132,10 @@ def test_what_goes_wrong_for_people_is_named_with_a_remedy(
     }
     assert all(one["remedy"] for one in answer["findings"] if one["level"] in LEVELS[2:])
     assert "expired" in of(answer, "certificate")[0]["what"]
+    lines = daemon.config_file.read_text().splitlines()
+    of_keys = [one for one in answer["findings"] if one["where"].startswith(("accounts.", "devices."))]
+    assert "password_file" in lines[of(answer, "secret_missing")[0]["line"] - 1]
+    assert all(one["line"] is not None for one in of_keys)
     assert answer["worst"] == "error"
     assert {level: len([1 for one in answer["findings"] if one["level"] == level]) for level in LEVELS} == answer[
         "counts"

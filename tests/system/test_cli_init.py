@@ -5,6 +5,7 @@ import pty
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def init(
     )
 
 
-def in_terminal(home: Path, answers: dict[str, str]) -> tuple[int, str]:
+def in_terminal(home: Path, answers: Mapping[str, str] | Sequence[tuple[str, str]]) -> tuple[int, str]:
     """Answer in a terminal what is asked there, in this order; return the exit code and all that was shown."""
     child, terminal = pty.fork()
     if child == 0:
@@ -59,7 +60,7 @@ def in_terminal(home: Path, answers: dict[str, str]) -> tuple[int, str]:
         os.execve(PROGRAM[0], PROGRAM, environment(home))
     shown, answered = b"", 0
     with os.fdopen(terminal, "r+b", buffering=0) as stream:
-        for question, answer in answers.items():
+        for question, answer in answers.items() if isinstance(answers, Mapping) else answers:
             while not (
                 (new := shown[answered:]).endswith(b" ") and question in new.decode(errors="replace").splitlines()[-1]
             ):
@@ -147,13 +148,15 @@ def test_problem_of_what_would_be_written_is_told_before_anything_is(tmp_path: P
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--path", "~", "contains the"),
+        ("--path", "~", "should be a directory of its own"),
+        ("--path", "/", "should be a directory of its own"),
+        ("--path", "~/.local", "contains the store"),
         ("--path", "~nosuch/mail", "no user's"),
         ("--password-command", " ", "should be a command"),
         ("--username", b"an\xe9", "should be UTF-8"),
         ("--path", b"/mail/an\xe9", "should be UTF-8"),
         ("--host", "imap..example", "a host name"),
-        ("--host", "imap.example.org:993", "the port goes into"),
+        ("--host", "imap.example.org:99999", "should be a number between 1 and 65535"),
         ("--port", "99x", "should be a number between 1 and 65535"),
         ("--port", "0000019999999", "should be a number between 1 and 65535"),
         ("--tls", "ssl", "should be implicit, starttls or none"),
@@ -201,35 +204,62 @@ def test_password_that_is_there_goes_to_no_other_server_unasked(tmp_path: Path) 
     password = tmp_path / "etc" / "work.password"
     password.parent.mkdir()
     password.write_text("of another server\n")
-    asked = {f"{password} is there already. Is the password in it for imap.example.org? [y/N]: ": ""}
+    question = f"{password} is there already. Is the password in it for imap.example.org? [y/N]: "
+    asked = [*TO_THE_PASSWORD.items(), (question, ""), ("Name of the account", "home")]
+    asked += [("Command that prints the password", ""), ("(not shown):", "tr0ub4dor"), *TO_THE_END.items()]
 
-    code, shown = in_terminal(tmp_path, {"Type of the server": ""} | TO_THE_PASSWORD | asked)
+    code, shown = in_terminal(tmp_path, [("Type of the server", ""), *asked])
 
-    assert code == 1, shown
+    assert code == 0, shown
     assert f"{password} stays as it is" in shown
-    assert [one.name for one in password.parent.iterdir()] == ["work.password"]
-
-    asked = dict.fromkeys(asked, "y")
-    code, shown = in_terminal(tmp_path, {"Type of the server": ""} | TO_THE_PASSWORD | asked | TO_THE_END)
-
-    assert code == 0, shown
     assert password.read_text() == "of another server\n"
+    assert (password.parent / "home.password").read_text() == "tr0ub4dor\n"
 
-
-def test_answer_that_cannot_be_used_is_asked_again_and_no_other_is_lost(tmp_path: Path) -> None:
-    """Also the last one, of which only the whole shows that it cannot be, and a password that is no text."""
-    code, shown = in_terminal(
-        tmp_path,
-        {"Type of the server": ""}
-        | TO_THE_PASSWORD
-        | {"work.password (not shown):": os.fsdecode(b"tr\xf6ub4dor"), "(not shown):": "tr0ub4dor"}
-        | {"Name of this device": "laptop", "Directory for its mail [~/mail/laptop]:": "~"}
-        | {"Directory for its mail": "~nosuch/mail", "for its mail": f"/{'x' * 300}", "its mail": ""},
-    )
+    (password.parent / "syncd.toml").unlink()
+    asked = [*TO_THE_PASSWORD.items(), (question, "y"), *TO_THE_END.items()]
+    code, shown = in_terminal(tmp_path, [("Type of the server", ""), *asked])
 
     assert code == 0, shown
-    assert "Error: contains the" in shown
-    assert "no user's" in shown
-    assert "cannot be looked at: file name too long" in shown
+    assert f'password_file = "{password}"' in (password.parent / "syncd.toml").read_text()
+
+
+def test_answer_that_cannot_be_used_is_asked_for_again_and_nothing_else(tmp_path: Path) -> None:
+    """Whatever shows that it cannot be: its form, the rest of the configuration, or a look at it."""
+    last = [
+        ("Directory for its mail", wrong) for wrong in ("~", "~/.local", "x" * 300, "~nosuch/mail", "~/mail/laptop")
+    ]
+    passwords = [("(not shown):", os.fsdecode(b"tr\xf6ub4dor")), ("(not shown):", "tr0ub4dor")]
+    asked = [("Type of the server", ""), *TO_THE_PASSWORD.items(), *passwords]
+
+    code, shown = in_terminal(tmp_path, [*asked, ("Name of this device", "laptop"), *last])
+
+    assert code == 0, shown
+    assert [shown.count(why) for why in ("of its own", "the store", "too long", "no user's")] == [1, 1, 1, 1]
     assert (tmp_path / "etc" / "work.password").read_text() == "tr0ub4dor\n"
-    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["devices"]["laptop"]["path"] == "~/mail/laptop"
+    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["devices"]["laptop"] == {
+        "path": "~/mail/laptop"
+    }
+
+
+def test_port_stands_behind_the_server(tmp_path: Path) -> None:
+    """In an answer as in the option, as people write it; an address of IPv6 has none by itself."""
+    ended = init(tmp_path, option=("--host", "imap.example.org:1993"))
+    written = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+
+    assert ended.returncode == 0, ended.stderr
+    assert (written["host"], written["port"]) == ("imap.example.org", 1993)
+
+    (tmp_path / "etc" / "syncd.toml").unlink()
+    init(tmp_path, option=("--host", "::1"))
+
+    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]["host"] == "::1"
+
+
+def test_place_that_cannot_be_written_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    """Nobody answers nine questions for nothing."""
+    (tmp_path / "etc").touch()
+
+    code, shown = in_terminal(tmp_path, {})
+
+    assert code == 1
+    assert shown.strip().endswith("etc is no directory; name another place with --config")

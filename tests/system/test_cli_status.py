@@ -152,7 +152,7 @@ def test_status_before_the_first_run_says_that_there_is_no_store(make_daemon: Ma
 
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith(
-        f"syncd: there is no store at {daemon.store}: syncd has not run yet; the first start "
+        f"syncd: there is no store at {daemon.store}: syncd has not run yet; the first syncd sync, "
     )
     assert not daemon.store.exists()
 

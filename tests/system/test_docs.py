@@ -135,9 +135,10 @@ def test_first_configuration_of_the_readme_brings_the_mail(
     assert len(list((tmp_path / "home/mail/laptop/.work.INBOX/new").iterdir())) == 1
 
 
-def test_readme_names_the_keys_that_there_are() -> None:
-    """A key that is new, or one that is gone, is noticed in the table of the README."""
-    table = "\n".join(line for line in README.read_text().splitlines() if line.startswith("|"))
+def test_page_of_the_configuration_names_the_keys_that_there_are() -> None:
+    """A key that is new, or one that is gone, is noticed in its table."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    table = "\n".join(line for line in page.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([a-z0-9_]+)`", table))
     unavailable = {row.key[-1] for row in NOT_YET}
     known = {
@@ -149,3 +150,28 @@ def test_readme_names_the_keys_that_there_are() -> None:
 
     assert known - named == set()
     assert unavailable & named == set()
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """To a file that is there, and to a heading that is in it."""
+    pages = {README, *(ROOT / "docs").glob("*.md")}
+    headings = {
+        page: {
+            re.sub(r"[^a-z0-9 _-]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+            for line in page.read_text().splitlines()
+            if line.startswith("#")
+        }
+        for page in pages
+    }
+
+    broken = [
+        (page.name, link)
+        for page in pages
+        for link in re.findall(r"\]\(\s*([^)\s]+)\s*\)", page.read_text())
+        if "://" not in link
+        for path, _, heading in [link.partition("#")]
+        for target in [(page.parent / path).resolve() if path else page]
+        if not target.exists() or (heading and heading not in headings[target])
+    ]
+
+    assert broken == []

@@ -5,6 +5,7 @@ written, made or locked anywhere, and every wait for others has a deadline.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,8 @@ from syncd.store.checkup import Checkup
 _SERVERS_S = 20.0
 _STORE_S = 20.0
 _CORRECT = "correct it, until syncd check-config has nothing to say"
+_KEY = re.compile(r"(accounts|devices|hooks)\.[a-z0-9_.-]+")
+"""How the place of what is about a key begins."""
 
 Ask = Callable[[Path], bytes | None]
 """Returns the status of the daemon at a socket, as JSON; None: nobody is there. SyncdError: somebody is, not well."""
@@ -62,10 +65,11 @@ def examine(path: Path | None, *, ask: Ask, is_offline: bool, logs_in: bool) -> 
     file = (path or existing(places) or places[0]).absolute()
     try:
         reading = read(path, needs_logins=False)
-    except ConfigError as found:
-        findings = tuple(_without_config(file, found, ask, _socket(path)))
+    except ConfigError as problems:
+        findings = tuple(_without_config(file, problems, ask, _socket(path)))
     else:
-        findings = tuple(_with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in))
+        found = _with_config(reading, file, ask, is_offline=is_offline, logs_in=logs_in)
+        findings = tuple(_with_line(one, reading) for one in found)
     is_usable = not any(one.check == "config" and one.level is Level.ERROR for one in findings)
     return diagnosis(findings, at=time.time(), config=str(file), is_usable=is_usable, is_offline=is_offline)
 
@@ -90,8 +94,14 @@ def probe(reading: Reading) -> Diagnosis:
     """Return how the servers of all accounts are, and whether each can be logged in at; nothing else is looked at."""
     now = time.time()
     servers = look_at_servers(reading.config, logs_in=True, deadline_s=_SERVERS_S)
-    found = [one for server in servers for one in judge_server(server, now)]
+    found = [_with_line(one, reading) for server in servers for one in judge_server(server, now)]
     return diagnosis(found, at=now, config=str(reading.path), is_usable=True, is_offline=False)
+
+
+def _with_line(found: Finding, reading: Reading) -> Finding:
+    """Return a finding with the line of the key that it is about, if it is about one."""
+    key = _KEY.match(found.where)
+    return replace(found, line=reading.keys.line(tuple(key[0].split(".")))) if key is not None else found
 
 
 def _without_config(file: Path, found: ConfigError, ask: Ask, socket: Path | None) -> Iterator[Finding]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from syncd.maildir.misnamed import Misnamed
+
 
 class Kind(StrEnum):
     """What a path leads to; hidden: this user may not know."""
@@ -102,7 +104,8 @@ class DeviceFacts:
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
     is_used: somebody put something there. directories: what a watch has to watch.
-    strays: which files are in no mailbox; former: which are of accounts that are not configured.
+    strays: which files are in no mailbox; misnamed: which directories no mailbox can be called; former: which files are
+    of accounts that are not configured.
     """
 
     name: str
@@ -114,6 +117,7 @@ class DeviceFacts:
     is_watching: bool = True
     directories: int = 0
     strays: str = ""
+    misnamed: tuple[Misnamed, ...] = ()
     former: str = ""
 
 
@@ -165,6 +169,7 @@ class Trouble(StrEnum):
     NOT_YET = "not_yet"
     OTHER_NAME = "other_name"
     UNKNOWN_AUTHORITY = "unknown_authority"
+    CA_FILE = "ca_file"
     TRUST = "trust"
     PASSWORD = "password"  # noqa: S105 - it could not be had
     LOGIN = "login"

@@ -19,13 +19,17 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Tell one thing that was looked at. remedy: what to do, with the command or key; empty where nothing is."""
+    """Tell one thing that was looked at. remedy: what to do, with the command or key; empty where nothing is.
+
+    line: of the key by which `where` begins, in the file of the configuration; None where it does not, or is elsewhere.
+    """
 
     level: Level
     check: str
     where: str
     what: str
     remedy: str = ""
+    line: int | None = None
 
 
 def ok(check: str, where: str, what: str) -> Finding:

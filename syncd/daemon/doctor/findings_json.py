@@ -16,6 +16,7 @@ class FindingAnswer:
     where: str
     what: str
     remedy: str
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ def as_answer(found: Diagnosis) -> DiagnosisAnswer:
         found.is_offline,
         _word(found.worst),
         {_word(level): levels.count(level) for level in Level},
-        tuple(FindingAnswer(_word(one.level), one.check, one.where, one.what, one.remedy) for one in found.findings),
+        tuple(
+            FindingAnswer(_word(one.level), one.check, one.where, one.what, one.remedy, one.line)
+            for one in found.findings
+        ),
     )
 
 

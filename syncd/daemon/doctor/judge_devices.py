@@ -12,6 +12,7 @@ from syncd.daemon.doctor.judge_files import unwritable
 _WITHOUT_COLONS = frozenset({"exfat", "msdos", "vfat"})
 """What takes no `:` in names, which those of a Maildir have."""
 _WATCHES_SHARE = 0.8
+_SHOWN = 5
 _OURS = 1
 """The one watch that follows the configuration."""
 _BASE_DESCRIPTORS = 64
@@ -49,6 +50,12 @@ def judge_device(device: DeviceFacts, user: User) -> Iterator[Finding]:
     if device.strays:
         remedy = f"set layout of {where} as the files are, or put them where its mailboxes are"
         yield warning("device_strays", named, device.strays, remedy)
+    for one in device.misnamed[:_SHOWN]:
+        what = f"{one.directory} is left alone: {one.why}"
+        yield warning("device_strays", named, what, one.remedy)
+    if (more := len(device.misnamed) - _SHOWN) > 0:
+        remedy = "syncd status lists a hundred of them, while the daemon runs"
+        yield warning("device_strays", named, f"{more:,} more directories are left alone for their names", remedy)
     if device.former:
         remedy = "configure the account again; or give up what the store has of it (syncd purge), and remove them"
         yield note("device_strays", named, device.former, remedy)

@@ -50,7 +50,7 @@ def judge_clock(clock: Clock) -> Iterator[Finding]:
         what = f"the store knows of {_day(clock.newest_at, '%Y-%m-%d %H:%M:%S UTC')}, so the clock was set back"
         yield (error if ahead > _AHEAD_S else warning)("clock", where, what, remedy)
     elif clock.is_synchronized is False:
-        yield note("clock", where, "nobody keeps it right (NTP), as far as the kernel knows", remedy)
+        yield note("clock", where, "nobody keeps the clock right (NTP), as far as the kernel knows", remedy)
     else:
         how = "it is kept right (NTP)" if clock.is_synchronized else "not before the newest that the store knows of"
         yield ok("clock", where, how)

@@ -19,6 +19,7 @@ _REMEDIES = {
     Trouble.UNKNOWN_AUTHORITY: (
         "install ca-certificates; for an authority of your own: ca_file of accounts.{account}, a PEM file with it"
     ),
+    Trouble.CA_FILE: "see that ca_file of accounts.{account} is a PEM file, and that the daemon's user can read it",
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
     Trouble.PASSWORD: "see whether the daemon's user gets it: password_file or password_command of accounts.{account}",
     Trouble.LOGIN: (

@@ -14,7 +14,9 @@ def judge_store(store: StoreFacts, *, auto_migrate: bool) -> Iterator[Finding]:
     """Judge a store as it was read beside its owner."""
     where = store.where
     if store.error:
-        remedy = "see what is said of its files, or whether PostgreSQL runs; a damaged one: put back a backup (README)"
+        remedy = (
+            "see what is said of its files, or whether PostgreSQL runs; damaged: put back a backup (docs/recovery.md)"
+        )
         yield error("store", where, store.error, remedy)
         return
     yield from _schema(store, auto_migrate=auto_migrate)
@@ -108,7 +110,7 @@ def _down(daemon: DaemonFacts, where: str) -> Iterator[Finding]:
     elif daemon.socket.kind is Kind.SOCKET:
         yield warning("daemon", where, "it was killed and left its socket", "systemctl start syncd, or syncd run")
     else:
-        yield note("daemon", where, "it does not run", "systemctl enable --now syncd, or syncd run")
+        yield note("daemon", where, "the daemon does not run", "systemctl enable --now syncd, or syncd run")
 
 
 def _remedy(one: Failing) -> str:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from syncd.config.absences import is_program, programs
 from syncd.config.model import Config, DeviceConfig
+from syncd.config.problems import dotted
 from syncd.config.secrets import PRIVATE_DIRECTORIES
 from syncd.config.sources import credential_files
 from syncd.daemon.doctor.facts import DeviceFacts, FileSystem, Kind, Place, Program, Secret, StoreFiles, User
 from syncd.errors import SyncdError
 from syncd.maildir.marker import MARKER, is_empty
+from syncd.maildir.misnamed import Misnamed
 from syncd.maildir.mounts import MOUNTS, mount_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import survey, words_of, words_of_former
@@ -91,7 +93,7 @@ class Looker:
             place = self.place(Path(name)) if Path(name).is_absolute() else None
             is_found = is_program(name) if place is None else self._may_run(place)
             is_seen = place is not None and place.kind is not Kind.HIDDEN
-            yield Program(key, name, is_found=is_found, is_certain=is_seen or self._user.is_us)
+            yield Program(dotted(key), name, is_found=is_found, is_certain=is_seen or self._user.is_us)
 
     def ca_files(self, config: Config) -> Iterator[tuple[str, Place]]:
         """Yield the files with certificates, by their keys."""
@@ -114,7 +116,7 @@ class Looker:
         """Yield the devices. known: those of the store; accounts: of the store, too."""
         former = accounts - config.accounts.keys()
         for name, device in config.devices.items():
-            strays, of_former = _strays(device, config.accounts, former)
+            strays, misnamed, of_former = _strays(device, config.accounts, former)
             try:
                 directories = len(directories_to_watch(device.path)) if device.watch == "auto" else 0
             except (SyncdError, OSError):
@@ -129,6 +131,7 @@ class Looker:
                 is_watching=device.watch == "auto",
                 directories=directories,
                 strays=strays,
+                misnamed=misnamed,
                 former=of_former,
             )
 
@@ -214,16 +217,19 @@ def _is_used(directory: Path) -> bool:
         return False
 
 
-def _strays(device: DeviceConfig, accounts: Collection[str], former: Collection[str]) -> tuple[str, str]:
-    """Say which files are in no mailbox, and which are of former accounts."""
+def _strays(
+    device: DeviceConfig, accounts: Collection[str], former: Collection[str]
+) -> tuple[str, tuple[Misnamed, ...], str]:
+    """Say which files are in no mailbox, which are where no mailbox can be, and which are of former accounts."""
     layout = device.layout.value
     try:
         with ReplicaRoot(device.path) as root:
             found = survey(root, layout, accounts=accounts, former=former)
     except (SyncdError, OSError):
-        return "", ""  # what is the matter with it is judged by other facts
-    strays = words_of(found.strays, layout, accounts=accounts) if found.strays else ""
-    return strays, words_of_former(found.former)
+        return "", (), ""  # what is the matter with it is judged by other facts
+    others = tuple(one for one in found.strays if not one.is_misnamed)
+    strays = words_of(others, layout, accounts=accounts) if others else ""
+    return strays, found.misnamed, words_of_former(found.former)
 
 
 def _kind_of(mode: int) -> Kind:

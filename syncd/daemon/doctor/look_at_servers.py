@@ -141,6 +141,8 @@ def trouble_of(error: BaseException) -> Trouble:
     """Return what kind of trouble an error of a connection is."""
     cause = error.__cause__
     match error:
+        case TrustError() if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLCertVerificationError):
+            return Trouble.CA_FILE
         case TrustError():
             code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
             return _OF_CERTIFICATES.get(code, Trouble.TRUST) if code is not None else Trouble.TRUST

@@ -42,6 +42,28 @@ async def test_mailbox_made_on_a_device_is_on_the_server_and_all_devices(
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
 
 
+async def test_message_that_a_program_moves_into_a_mailbox_that_it_makes_is_moved(
+    tmp_path: Path, user: Provider
+) -> None:
+    """As mutt does: it writes a copy with a note of its own in the header, and removes the original later."""
+    user.receive("a", "b")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        make(house, "laptop", "Lists")
+        original = house.replica("laptop").find("a").path
+        octets = original.read_bytes().replace(b"\n\n", b"\nContent-Length: 36\nLines: 3\n\n", 1)
+        (house.replica("laptop", "Lists").directory / "cur" / "1.2_3.host:2,").write_bytes(octets)
+        original.unlink()
+        await house.until(lambda: house.replica("phone", "Lists").keys() == ["a"])
+        await house.settle()
+
+        assert sorted(user.flags("INBOX")) == ["b"]
+        assert sorted(user.flags("Lists")) == ["a"]
+        assert user.flags("Trash") == {}
+        assert [line for line in tap.lines if b" APPEND " in line] == []
+
+
 async def test_mailbox_that_the_server_refuses_is_kept_and_tried_again(tmp_path: Path, user: Provider) -> None:
     """With its mail, on its device; it is shown, and everything else goes on."""
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:

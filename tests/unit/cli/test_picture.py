@@ -11,7 +11,7 @@ from rich.console import Console
 from syncd.cli.picture import picture_of
 from syncd.cli.view import fitted, show
 from syncd.config.accounts import ImapConfig
-from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
+from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.daemon.status import (
     AccountStatus,
     ConfigStatus,
@@ -164,7 +164,8 @@ def test_what_needs_a_person_comes_first_each_with_what_to_do() -> None:
             -> mount /srv/mail/phone or put it back: it goes on by itself
           35 deletions by laptop in work/INBOX are held: more than the guard allows (for
           2 h)
-            -> syncd holds show 3; then syncd holds release 3, or discard 3
+            -> syncd holds show 3 lists them; meant: syncd holds release 3; not meant:
+            syncd holds discard 3 puts them back
           the configuration cannot be used, and the one before runs on (for 5 min)
             syncd.toml:3: gaurd: unknown key
             x
@@ -210,7 +211,8 @@ def test_without_a_daemon_the_store_is_shown_and_how_to_start_one() -> None:
             -> syncd run, or where it is a service: systemctl start syncd
           35 deletions by laptop in work/INBOX are held: more than the guard allows (for
           2 h)
-            -> syncd holds show 3; then syncd holds release 3, or discard 3
+            -> syncd holds show 3 lists them; meant: syncd holds release 3; not meant:
+            syncd holds discard 3 puts them back
 
         ACCOUNTS
         work  in sync 12 s ago; 12,345 messages in 12 mailboxes
@@ -310,9 +312,20 @@ def test_trouble_of_very_many_names_some_and_says_how_many_more() -> None:
     text = shown(status(accounts=tuple(down), devices=tuple(away)), width=200)
 
     assert text.startswith("1 thing needs you:\n  devices laptop, phone: not there\n")
-    assert "-> mount /srv/mail/laptop, /srv/mail/phone or put it back: it goes on by itself\n" in text
+    assert "-> mount /srv/mail/laptop, /srv/mail/phone or put it back: it goes on by itself. If it moved" in text
     assert "accounts a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11 and 28 more: no route to it\n" in text
     assert "-> look; then: syncd sync\n" in text
+
+
+def test_file_that_no_server_takes_needs_a_person_before_long() -> None:
+    """It is tried again, but what is wrong with a file ends by itself only where the server had no room."""
+    added = TroubleStatus("work", "INBOX", None, "laptop", "it has NUL octets", 4, NOW - 100, NOW + 300)
+    (soon,) = status(troubles=(added,)).findings
+    (later,) = status(troubles=(replace(added, since_at=NOW - 4000),)).findings
+
+    assert [soon.needs_person, later.needs_person] == [False, True]
+    assert soon.text == "one file is set aside, such as in work/INBOX: it has NUL octets"
+    assert soon.remedy == "it stays on laptop: make room, mend it or take it away; syncd sync work tries again"
 
 
 def test_holds_are_told_each_for_each_is_decided_alone() -> None:
@@ -320,8 +333,8 @@ def test_holds_are_told_each_for_each_is_decided_alone() -> None:
     text = shown(status(holds=(HELD, replace(HELD, id=4))), width=120)
 
     assert text.startswith("2 things need you")
-    assert "syncd holds show 3;" in text
-    assert "syncd holds show 4;" in text
+    assert "syncd holds show 3 " in text
+    assert "syncd holds show 4 " in text
 
 
 @pytest.mark.parametrize(
@@ -530,7 +543,7 @@ def test_account_that_is_not_the_one_it_was_is_told_the_command(error: str, reme
     config = ImapConfig(type="imap", host="h", username="u", password_command=["pass"])
 
     assert account_remedy(Cause.OTHER, "job", config, error=error, is_lasting=True) == remedy
-    assert remembered_remedy(error, "job", config, is_lasting=True) == remedy
+    assert account_remedy(None, "job", config, error=error, is_lasting=True, is_running=False) == remedy
 
 
 @pytest.mark.parametrize(
@@ -548,7 +561,7 @@ def test_words_of_a_server_are_never_the_command(words: str) -> None:
     right = account_remedy(Cause.LOGIN_REFUSED, "work", config)
 
     assert account_remedy(Cause.LOGIN_REFUSED, "work", config, error=error) == right
-    assert remembered_remedy(error, "work", config, is_lasting=True) == right
+    assert account_remedy(Cause.LOGIN_REFUSED, "work", config, error=error, is_running=False) == right
 
 
 def test_details_of_who_is_well_are_left_out_only_where_it_is_shown_live() -> None:

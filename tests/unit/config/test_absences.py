@@ -26,7 +26,7 @@ def test_programs_and_password_files_that_are_not_there_are_named(tmp_path: Path
     )
 
     assert dict(absences(reading(tmp_path, text).config)) == {
-        "accounts.work.password_command": "there is no program nosuchpass, or it may not be run",
-        "accounts.home.password_file": f"there is no file {tmp_path}/gone, or it may not be read",
-        "hooks.on_hold": "there is no program /nonexistent/tell-me, or it may not be run",
+        ("accounts", "work", "password_command"): "there is no program nosuchpass, or it may not be run",
+        ("accounts", "home", "password_file"): f"there is no file {tmp_path}/gone, or it may not be read",
+        ("hooks", "on_hold"): "there is no program /nonexistent/tell-me, or it may not be run",
     }

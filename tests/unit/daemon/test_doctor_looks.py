@@ -203,6 +203,8 @@ def verification(code: int) -> ssl.SSLCertVerificationError:
         (caused(TrustError("no"), verification(9)), Trouble.NOT_YET),
         (caused(TrustError("no"), verification(62)), Trouble.OTHER_NAME),
         (caused(TrustError("no"), verification(20)), Trouble.UNKNOWN_AUTHORITY),
+        (caused(TrustError("no"), PermissionError()), Trouble.CA_FILE),
+        (caused(TrustError("no"), ssl.SSLError()), Trouble.CA_FILE),
         (caused(TrustError("no"), verification(99)), Trouble.TRUST),
         (TrustError("no"), Trouble.TRUST),
         (caused(UnreachableError("no"), socket.gaierror(-2, "no")), Trouble.NAME),

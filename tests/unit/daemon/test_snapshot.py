@@ -14,7 +14,7 @@ from syncd.daemon.reading import Counts, StatusReader
 from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
 from syncd.daemon.status import ConfigStatus, DaemonStatus, NewsStatus, Progress, Status
-from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, text_of
+from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
 from syncd.store.accounts import ensure_account
 from syncd.store.database import Database
 from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
@@ -54,8 +54,8 @@ def report(*mailboxes: MailboxReport, replicas: tuple[ReplicaReport, ...] = (), 
     """Return what a store says that has been synced before."""
     return StoreReport(
         accounts=(
-            AccountReport(1, "work", "imap", NOW - 300, None, None, 0),
-            AccountReport(2, "isp", "pop3", *[None] * 3, 0),
+            AccountReport(1, "work", "imap", NOW - 300, None, None, None, 0),
+            AccountReport(2, "isp", "pop3", *[None] * 4, 0),
         ),
         mailboxes=mailboxes,
         devices=(DeviceReport(1, "laptop", state, NOW - 7200, None, "maildir++"),),
@@ -295,25 +295,55 @@ def test_what_waiting_does_not_help_against_needs_a_person_whatever_its_cause() 
 
 
 @pytest.mark.parametrize(
-    ("error", "needs_person", "remedy"),
+    ("error", "cause", "needs_person", "remedy"),
     [
         (
             text_of(LoginRefusedError("login refused by the server: no")),
+            "login_refused",
             True,
             account_remedy(Cause.LOGIN_REFUSED, "work", config().accounts["work"]),
         ),
-        ("another user; waiting does not help", True, "see what it says, and [accounts.work]; then: syncd sync work"),
-        ("no route to it", False, "syncd sync work tries it now"),
+        (
+            text_of(TrustError("the server's certificate is not trusted: expired")),
+            "untrusted",
+            True,
+            account_remedy(Cause.UNTRUSTED, "work", config().accounts["work"]),
+        ),
+        (
+            "the server cannot be reached: no route to it",
+            "unreachable",
+            False,
+            "check this machine's network, and host and port of [accounts.work]; then: syncd sync work",
+        ),
+        ("the server did not answer in 60 s", "too_slow", False, "syncd sync work tries it now"),
+        ("of a store as it was", None, False, "syncd sync work tries it now"),
+        ("of a later syncd", "gremlins", False, "syncd sync work tries it now"),
+        (
+            "another user; waiting does not help",
+            None,
+            True,
+            "see what it says, and [accounts.work]; then: syncd sync work",
+        ),
     ],
 )
 def test_without_a_daemon_an_error_of_the_store_has_a_remedy_and_nothing_is_tried_by_itself(
-    error: str, needs_person: bool, remedy: str
+    error: str, cause: str | None, needs_person: bool, remedy: str
 ) -> None:
-    """What its text tells is known, and nobody pretends to try."""
-    stored = AccountReport(1, "work", "imap", NOW - 300, NOW - 200, error, 3)
+    """It is that which a daemon told, but that nobody pretends to try."""
+    stored = AccountReport(1, "work", "imap", NOW - 300, NOW - 200, error, cause, 3)
 
     seen = status_of(config(), replace(report(state="away"), accounts=(stored,)), now=NOW)
 
     (found,) = (one for one in seen.findings if one.name == "work")
     assert (found.needs_person, found.remedy) == (needs_person, remedy)
     assert not [one for one in seen.findings if "by itself" in (one.remedy or "")]
+
+
+def test_without_a_daemon_an_error_of_a_device_has_its_remedy() -> None:
+    """The store remembers what kind of thing it was."""
+    stored = DeviceReport(1, "laptop", "active", NOW - 7200, "a file cannot be written", "maildir++", "disk_full")
+
+    seen = status_of(config(), replace(report(), devices=(stored,)), now=NOW)
+
+    (found,) = (one for one in seen.findings if one.name == "laptop")
+    assert found.remedy == f"make room on the disk of {config().devices['laptop'].path}; then: syncd sync"
