@@ -217,3 +217,24 @@ def _rename(user: Provider, old: str, new: str) -> None:
 
 def _inodes(replica: Replica) -> dict[str, int]:
     return {file.stem: file.inode for file in replica.files()}
+
+
+async def test_letters_of_keywords_go_along_with_their_mailbox(tmp_path: Path, user: Provider) -> None:
+    """A mailbox that takes the name of another has its own letters, also before anybody looks at its directory."""
+    user.receive("a", mailbox="Work", flags=("first",))
+    user.receive("b", mailbox="Next", flags=("other",))
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, devices=DEVICES, watches_devices=False) as house:
+        await house.settle()
+        _rename(user, "Work", "Done")
+        await house.settle()
+
+        _rename(user, "Next", "Work")
+        user.receive("c", mailbox="Work", flags=("first",))
+        await house.ask("work")
+        await house.until(lambda: all("c" in replica.keys() for replica in house.replicas("Work")))  # noqa: SIM118
+        await house.settle()
+
+        assert user.flags("Work") == {"b": {"other"}, "c": {"first"}}
+        for replica in house.replicas("Work"):
+            assert replica.flags() == user.flags("Work")
