@@ -105,7 +105,9 @@ def remainder(conn: Connection, change: MailboxChange, *, devices: Collection[st
     inner = [
         row.id
         for row in accounts.mailboxes(conn, account_id=change.account_id)
-        if row.name.parts[: len(change.name.parts)] == change.name.parts and row.name != change.name
+        if row.is_selectable  # else it is only a name around others
+        and row.name.parts[: len(change.name.parts)] == change.name.parts
+        and row.name != change.name
     ]
     removed = {
         one.mailbox_id for one in mailbox_changes.mailbox_changes(conn, account_id=change.account_id) if one.is_removal

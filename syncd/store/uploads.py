@@ -191,6 +191,11 @@ def are_any(conn: Connection, *, account_id: int) -> bool:
     return conn.execute(_ANY, {"of_account": account_id}).first() is not None
 
 
+def is_any_begun(conn: Connection, *, account_id: int, mailbox_id: int) -> bool:
+    """Tell whether it is not known of anything whether it came into a mailbox, so that what came there may be that."""
+    return conn.execute(_BEGUN_IN, {"of_account": account_id, "of_mailbox": mailbox_id}).first() is not None
+
+
 def is_busy(conn: Connection, *, account_id: int, of: Bringers, now: float) -> bool:
     """Tell whether anything is begun, or to be brought now."""
     if uploads(conn, account_id=account_id, of=of, state=UploadState.BEGUN, limit=1):
@@ -376,6 +381,15 @@ def _is_due(now: float) -> ColumnElement[bool]:
 
 _ANY = (
     select(journal.c.id).where(journal.c.account_id == bindparam("of_account"), journal.c.kind.in_(ON_ITS_WAY)).limit(1)
+)
+_BEGUN_IN = (
+    select(journal.c.id)
+    .where(
+        journal.c.account_id == bindparam("of_account"),
+        journal.c.kind == UploadState.BEGUN.value,
+        journal.c.mailbox_id == bindparam("of_mailbox"),
+    )
+    .limit(1)
 )
 _UNDERWAY = (
     select(journal.c.id)

@@ -84,7 +84,7 @@ class DeviceFiles:
         self.commons = Commons()
         self._clock = clock
         self._hears_names = False
-        self._keywords: dict[str, KeywordMap] = {}
+        self._keywords: dict[int, KeywordMap] = {}
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours)
 
@@ -104,7 +104,7 @@ class DeviceFiles:
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
-        return self._keywords.get(of.directory) or keyword_map(of.keywords)
+        return self._keywords.get(of.id) or keyword_map(of.keywords)
 
     def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
         name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
@@ -125,7 +125,7 @@ class DeviceFiles:
         if not unlisted_keywords(flags, known):
             return holdable(known)
         written = await to_its_end(self._ensure_keywords, of.directory, flags, known)
-        self._keywords[of.directory] = written
+        self._keywords[of.id] = written
         await self._db.write(lambda conn: record_keywords(conn, of.id, keyword_names(written), can_hold_more=False))
         return holdable(written)
 
@@ -136,7 +136,7 @@ class DeviceFiles:
         """
         known = self.holdable_keywords(of)
         found = await to_its_end(self._read_keywords, of.directory, known)
-        self._keywords[of.directory] = found
+        self._keywords[of.id] = found
         names = keyword_names(found)
         if names != of.keywords:
             more = bool(set(names) - set(of.keywords))

@@ -8,6 +8,7 @@ What it refuses is set aside.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from sqlalchemy import Connection
@@ -255,6 +256,7 @@ class ImapMailboxChanges:
         await connection.rename(octets, hidden)
         try:
             if not await self._is_in_use(connection, hidden, delimiter):
+                await self._delete_names_inside(connection, hidden, delimiter)
                 await connection.delete(hidden)
                 return True
         except RefusedError:
@@ -262,6 +264,17 @@ class ImapMailboxChanges:
             raise
         await connection.rename(hidden, octets)
         return False
+
+    async def _delete_names_inside(self, connection: ImapConnection, octets: bytes, delimiter: str | None) -> None:
+        """Delete what are only names inside of a mailbox, innermost first: else its own would stay because of them."""
+        if delimiter is None:
+            return
+        entries = await connection.list_mailboxes()
+        names = [one.octets for one in entries if not listed_of(one, self.patterns).is_selectable]
+        for name in sorted(names, reverse=True):
+            if name.startswith(octets + delimiter.encode()):
+                with suppress(RefusedError):  # what matters is the mailbox
+                    await connection.delete(name)
 
     async def _is_in_use(self, connection: ImapConnection, octets: bytes, delimiter: str | None) -> bool:
         selected = await connection.select(octets, read_only=True)

@@ -81,6 +81,8 @@ class ImapMailboxes:
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
+        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
+        counted = [entry for entry in entries if entry.octets != connection.selected]
         known = await self._known.get(self._account_id)
         listed = {entry.octets: listed_of(entry, self.patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
@@ -102,8 +104,6 @@ class ImapMailboxes:
             counts = {"added": len(changes.added), "renamed": len(renamed), "missed": len(missed)}
             log.info("mailboxes_listed", account=self._name, **counts)
             self._on_change()
-        # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
-        counted = (entry for entry in entries if entry.octets != connection.selected)
         return {entry.octets: entry.status for entry in counted if entry.status is not None}
 
     def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:

@@ -16,9 +16,9 @@ from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
-from syncd.store import accounts, server_tree
+from syncd.store import accounts, server_tree, uploads
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies, may_be_ours
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
@@ -202,10 +202,10 @@ class ImapSteps:
             self._activity.pace.begin(self._clock())
             known = await self._row.get(mailbox.id)
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
-                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may be ours comes
-                # back by nothing that is counted here.
-                is_left = partial(may_be_ours, mailbox_id=mailbox.id)
-                if mailbox.id not in self.latecomers and not await self._db.read(is_left):
+                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may have been sent
+                # by us comes again when it turns out to be another message, by which no version rises.
+                is_begun = partial(uploads.is_any_begun, account_id=self._account_id, mailbox_id=mailbox.id)
+                if mailbox.id not in self.latecomers and not await self._db.read(is_begun):
                     complete_at[mailbox.id] = known.version
                 break
             was_asked = True

@@ -1,9 +1,13 @@
-"""What goes wrong in a walk, or goes otherwise: restarts, cut wires, devices that go away and that select otherwise."""
+"""What goes wrong in a walk, or goes otherwise: restarts, cut wires, devices that go away and that select otherwise.
+
+A device that is out of the configuration for a while is as it was: nobody uses it then.
+"""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from syncd.config.model import DeviceConfig
 from tests.contract.sync.house import House
 from tests.contract.sync.tap import Tap
 from tests.servers.dovecot import Dovecot
@@ -24,6 +28,7 @@ class Faults:
         self.away: set[str] = set()
         self.is_server_up = True
         self._is_broken = False
+        self._out: dict[str, DeviceConfig] = {}
         self._house = house
         self._server = server
         self._tap = tap
@@ -46,10 +51,31 @@ class Faults:
         """Let a device take other mailboxes from now on; only at rest, for what it did in others may not be heard."""
         device, patterns = self._rng.choice(list(self._house.config.devices)), self._rng.choice(_SELECTIONS)
         self._tell(f"{device} takes {' '.join(patterns)}")
-        config = self._house.config
-        other = config.devices[device].model_copy(update={"mailboxes": patterns})
+        devices = self._house.config.devices
+        await self._configure({**devices, device: devices[device].model_copy(update={"mailboxes": patterns})})
+
+    async def take_out_or_put_back(self) -> None:
+        """Take a device out of the configuration, or put it back."""
+        devices = self._house.config.devices
+        here = [device for device in devices if device not in self.away]
+        if self._out:
+            await self._put_back()
+        elif len(here) > 1:
+            device = self._rng.choice(here)
+            self._tell(f"{device} is out of the configuration")
+            self._is_broken = True
+            self._out = {device: devices[device]}
+            await self._configure({name: one for name, one in devices.items() if name != device})
+
+    async def _put_back(self) -> None:
+        if self._out:
+            self._tell(f"{' '.join(self._out)} is in the configuration again")
+            out, self._out = self._out, {}
+            await self._configure({**self._house.config.devices, **out})
+
+    async def _configure(self, devices: Mapping[str, DeviceConfig]) -> None:
         await self._house.__aexit__()
-        self._house.config = config.model_copy(update={"devices": {**config.devices, device: other}})
+        self._house.config = self._house.config.model_copy(update={"devices": devices})
         await self._house.__aenter__()
 
     def stop_or_start(self) -> None:
@@ -94,8 +120,9 @@ class Faults:
             root.rename(elsewhere)
             self.away.add(device)
 
-    def mend(self) -> None:
+    async def mend(self) -> None:
         """Let everything be there, and no wire be cut any more."""
+        await self._put_back()
         for device in sorted(self.away):
             self._bring_back(device)
         if not self.is_server_up:

@@ -127,13 +127,20 @@ class MailboxSteps:
         ]
 
     def _moved(self, directories: Iterable[tuple[Path, Path]]) -> bool:
-        """Rename directories, as many as are still there, and tell whether any was."""
+        """Rename directories, as many as are still there, and tell whether any was.
+
+        What is only around them goes along: nothing follows from a mailbox that went from an empty directory, since a
+        disk may be mounted there at other times.
+        """
         has_moved = False
         for old, new in directories:
             new.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
                 old.rename(new)
                 has_moved = True
+                with suppress(OSError):
+                    for around in old.parents:
+                        around.rmdir()
         return has_moved
 
     def _directory(self, device: str, name: str) -> Path:

@@ -53,7 +53,7 @@ class Rest:
 
     async def come(self) -> None:
         """Mend all that is broken, let everything be synced, and check what is to be true then."""
-        self._faults.mend()
+        await self._faults.mend()
         self._tell("rest")
         await self._settle()
         if self.edited:

@@ -71,6 +71,7 @@ class Walker:
             self._faults.stop_or_start: 1,
             self._faults.cut_wire: 1,
             self._faults.go_or_come: 1,
+            self._faults.take_out_or_put_back: 1,
         }
         if with_mailboxes:
             self._steps |= {steps.web_make: 2, steps.web_rename: 3, steps.web_remove: 2}

@@ -120,6 +120,27 @@ async def test_several_removed_mailboxes_are_held_the_empty_ones_too(tmp_path: P
         assert sorted(user.flags("Trash")) == ["b", "c"]
 
 
+async def test_removed_mailbox_goes_where_only_a_name_is_between_it_and_one_inside(
+    tmp_path: Path, user: Provider
+) -> None:
+    """Lists/deep, which the server has only as a name, is no mailbox inside that is kept."""
+    with user.server.imap(user.user) as client:
+        for name in ("Lists", "Lists/deep/in"):
+            client.create(name)
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        _remove(house, "laptop", "Lists")
+        _remove(house, "laptop", "Lists/deep/in")
+        await house.settle()
+        for hold in await house.db.read(holds.holds):
+            await house.db.write(partial(holds.release_hold, hold_id=hold.id))
+        await house.settle()
+
+        assert user.mailboxes() == STANDARD
+        assert [one.directory.exists() for one in house.replicas("Lists")] == [False] * 3
+
+
 async def test_removed_mailbox_comes_back_when_mail_came_meanwhile(tmp_path: Path, user: Provider) -> None:
     """With that mail; what the device had of it is in Trash."""
     user.receive("b", mailbox="Lists")

@@ -1,5 +1,6 @@
 """A mailbox that is renamed on the server is renamed on every device: the same files, and nothing fetched."""
 
+import asyncio
 import re
 import shutil
 from functools import partial
@@ -217,3 +218,39 @@ def _rename(user: Provider, old: str, new: str) -> None:
 
 def _inodes(replica: Replica) -> dict[str, int]:
     return {file.stem: file.inode for file in replica.files()}
+
+
+async def test_letters_of_keywords_go_along_with_their_mailbox(tmp_path: Path, user: Provider) -> None:
+    """A mailbox that takes the name of another has its own letters, also before anybody looks at its directory."""
+    user.receive("a", mailbox="Work", flags=("first",))
+    user.receive("b", mailbox="Next", flags=("other",))
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, devices=DEVICES, watches_devices=False) as house:
+        await house.settle()
+        _rename(user, "Work", "Done")
+        await house.settle()
+
+        _rename(user, "Next", "Work")
+        user.receive("c", mailbox="Work", flags=("first",))
+        await house.ask("work")
+        await house.until(lambda: all("c" in replica.keys() for replica in house.replicas("Work")))  # noqa: SIM118
+        await house.settle()
+
+        assert user.flags("Work") == {"b": {"other"}, "c": {"first"}}
+        for replica in house.replicas("Work"):
+            assert replica.flags() == user.flags("Work")
+
+
+async def test_selected_mailbox_is_read_beside_one_that_is_renamed(tmp_path: Path, user: Provider) -> None:
+    """What counts say of the mailbox that was selected when they were told is old, whatever is selected by now."""
+    user.receive("m0")
+    user.receive("a", "b", mailbox="Work")
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}) as house:
+        await house.settle()
+        for number, (old, new) in enumerate([("Work", "Job"), ("Job", "Work"), ("Work", "Done")], start=1):
+            await asyncio.to_thread(_rename, user, old, new)
+            await asyncio.to_thread(user.receive, f"m{number}")
+            await house.ask("work")
+
+            found = await house.rows(select(schema.mailbox.c.exists_count).where(schema.mailbox.c.name == "INBOX"))
+            assert found == [(number + 1,)]
