@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel
 
-from syncd.config.model import Config, HooksConfig, keys_of
+from syncd.config.model import Config, HooksConfig
+from syncd.config.table import keys_of
 
 _ADJUSTABLE_OF_ACCOUNTS = frozenset({"mailboxes", "delete", "poll_interval", "max_message_size", "keep"})
 """What a connected account can go on with without another connection."""

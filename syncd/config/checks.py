@@ -6,7 +6,8 @@ from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 
-from syncd.config.model import Config, ImapConfig, Pop3Config, Tls
+from syncd.config.accounts import ImapConfig, Pop3Config, Tls
+from syncd.config.model import Config
 from syncd.config.problems import did_you_mean
 
 Finding = tuple[tuple[str, ...], str]

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.availability import unavailable
 from syncd.config.checks import disagreements, without_login
 from syncd.config.locate import key_lines
-from syncd.config.model import Config, ImapConfig, Pop3Config, keys_of, table_at
+from syncd.config.model import Config, table_at
 from syncd.config.places import config_files, existing
 from syncd.config.problems import ConfigError, Problem, did_you_mean, dotted, unreadable
 from syncd.config.sources import (
@@ -29,6 +30,7 @@ from syncd.config.sources import (
     identity_of,
     merged,
 )
+from syncd.config.table import keys_of
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _QUOTED = re.compile(r"\(.*\)|'[^']{2,}'|\"[^\"]{2,}\"")

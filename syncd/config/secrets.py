@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from syncd.config.model import ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import SecretError, Temper
 from syncd.log import log
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.config.model import Config
 from syncd.errors import StoreError, SyncdError, Temper
 from syncd.store import accounts
 from syncd.store.purging import NAMELESS

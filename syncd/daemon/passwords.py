@@ -2,7 +2,7 @@
 
 import asyncio
 
-from syncd.config.model import ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.secrets import password_of
 from syncd.daemon.logs import secrets
 from syncd.errors import SecretError

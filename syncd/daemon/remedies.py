@@ -2,7 +2,7 @@
 
 import re
 
-from syncd.config.model import ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import Cause
 from syncd.store.devices import AWAY, FOREIGN
 

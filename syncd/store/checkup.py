@@ -12,7 +12,8 @@ from sqlalchemy.exc import DatabaseError
 from syncd.store import engines
 from syncd.store.devices import FOREIGN, NEW
 from syncd.store.failures import store_error, translated
-from syncd.store.schema import account, device, history
+from syncd.store.own_tables import history
+from syncd.store.schema import account, device
 
 QUICK_CHECK = "PRAGMA quick_check(5)"
 """Looks through all pages, and tells of the first few that are damaged."""

@@ -9,18 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.store.journal import UploadState
+from syncd.store.own_tables import store
 from syncd.store.queries import is_listed, is_one_of
-from syncd.store.schema import (
-    account,
-    base_message,
-    device,
-    journal,
-    mailbox,
-    mailbox_change,
-    replica,
-    replica_message,
-    store,
-)
+from syncd.store.schema import account, base_message, device, journal, mailbox, mailbox_change, replica, replica_message
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""

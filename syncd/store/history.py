@@ -21,8 +21,8 @@ from sqlalchemy import Connection, Delete, bindparam, delete, func, or_, select
 
 from syncd.mail.flags import Flags
 from syncd.reconcile.effects import Copy, Effect, Expunge, Move, Rename, Shift, Store
+from syncd.store.own_tables import history
 from syncd.store.queries import insert_at_once
-from syncd.store.schema import history
 
 RETENTION_S = 90 * 86400.0
 ROWS_MAX = 500_000

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from syncd.store.own_tables import hook, hook_told
 from syncd.store.queries import groups
-from syncd.store.schema import hook, hook_told
 from syncd.store.tallies import last_deed
 
 

@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.store.history import Outcome
-from syncd.store.schema import account, device, history, mailbox, replica, replica_message, server_message
+from syncd.store.own_tables import history
+from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message
 from syncd.store.tallies import last_deed
 
 _WITH_FILE = (ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.EDITED)

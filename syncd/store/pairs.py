@@ -24,20 +24,12 @@ from sqlalchemy import (
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
+from syncd.store.columns import Id
 from syncd.store.devices import ReplicaRow, move_server_cursor
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
-from syncd.store.schema import (
-    Id,
-    base_message,
-    body,
-    mailbox,
-    replica,
-    replica_message,
-    server_message,
-    tombstone,
-)
+from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
 
 

@@ -1,4 +1,4 @@
-"""Floor 3: the indexes of a part of a table's rows; only migrations look at them.
+"""Floor 3: the indexes of a part of a table's rows, and with them the whole of `metadata`; only migrations look at it.
 
 NOTE: an option of PostgreSQL makes SQLAlchemy load what it has for all drivers of PostgreSQL, 25 ms that a store in
 SQLite does not need.
@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Column, Index, text
 
-from syncd.store.schema import metadata, replica_message, server_message, uidl
+from syncd.store import own_tables  # noqa: F401  # so that `metadata` has them
+from syncd.store.columns import metadata
+from syncd.store.schema import replica_message, server_message, uidl
 
 __all__ = ["metadata"]
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Column, ColumnElement, Connection, Select, delete, exists, func, select, update
 
 from syncd.store.holds import HoldScope
+from syncd.store.own_tables import store
 from syncd.store.queries import is_one_of
 from syncd.store.schema import (
     account,
@@ -24,7 +25,6 @@ from syncd.store.schema import (
     replica,
     replica_message,
     server_message,
-    store,
     tombstone,
     uidl,
 )

@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true
 
 from syncd.store.entries import Entry, Question
-from syncd.store.schema import account, body, device, history, mailbox, server_message
+from syncd.store.own_tables import history
+from syncd.store.schema import account, body, device, mailbox, server_message
 
 
 def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:

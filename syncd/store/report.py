@@ -9,16 +9,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from syncd.mail.tree import UNSYNCED, ReplicaState
 from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
-from syncd.store.schema import (
-    account,
-    base_message,
-    device,
-    history,
-    mailbox,
-    replica,
-    replica_message,
-    server_message,
-)
+from syncd.store.own_tables import history
+from syncd.store.schema import account, base_message, device, mailbox, replica, replica_message, server_message
 from syncd.store.trouble_report import RefusedMailbox, TroubleReport, refused_mailboxes, troubles
 
 

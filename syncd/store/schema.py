@@ -7,20 +7,19 @@ settles what it covers; a message that cannot be settled is set aside in `troubl
 
 House rules. A column never changes meaning; ids are never reused; every time is seconds since 1970; flags are the
 text of `mail.flags.format_flags`; octets that are names (files, mailboxes on the wire) are Octets. Partial indexes are
-in `partial_indexes`: nothing here names a database's own options but SQLite's.
+in `partial_indexes`: nothing here names a database's own options but SQLite's. Tables that belong to no account and
+no device are in `own_tables`.
 """
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    CheckConstraint,
     Column,
     Double,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -28,50 +27,12 @@ from sqlalchemy import (
     text,
 )
 
-from syncd.store.column_types import FileName, Octets
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _id() -> Column[int]:
-    return Column("id", Id, primary_key=True, autoincrement=True)
-
-
-def _ref(name: str, target: str, *, nullable: bool = False, ondelete: str = "CASCADE") -> Column[int]:
-    return Column(name, Id, ForeignKey(f"{target}.id", ondelete=ondelete), nullable=nullable)
-
-
-def _flags(name: str = "flags") -> Column[str]:
-    return Column(name, Text, nullable=False, server_default="")
-
-
-def _count(name: str, default: int = 0) -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text(str(default)))
-
-
-store = Table(
-    "store",
-    metadata,
-    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
-    Column("store_id", Text, nullable=False),  # random; every replica marker names it
-    Column("created_at", Double, nullable=False),
-    Column("swept_at", Double, nullable=False, server_default=text("0")),  # when a sweep came to its end last
-)
+from syncd.store.columns import FileName, Id, Octets, count_column, flags_column, id_column, metadata, ref_column
 
 account = Table(
     "account",
     metadata,
-    _id(),
+    id_column(),
     Column("name", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False),  # imap | pop3
     Column("identity", Text, nullable=False),  # digest of host and user: tells when the file means another account
@@ -79,15 +40,15 @@ account = Table(
     Column("succeeded_at", Double),  # last complete round
     Column("failed_at", Double),
     Column("error", Text),
-    _count("failures"),  # in a row
+    count_column("failures"),  # in a row
     sqlite_autoincrement=True,
 )
 
 mailbox = Table(
     "mailbox",
     metadata,
-    _id(),
-    _ref("account_id", "account"),
+    id_column(),
+    ref_column("account_id", "account"),
     Column("name", Text, nullable=False),  # str(MailboxName)
     Column("wire_name", Octets, nullable=False),
     Column("delimiter", Text),
@@ -97,14 +58,14 @@ mailbox = Table(
     Column("is_selectable", Boolean, nullable=False),
     Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
     Column("gone_at", Double),  # LIST no longer has it
-    _count("uidvalidity"),
-    _count("uidnext"),
+    count_column("uidvalidity"),
+    count_column("uidnext"),
     Column("highestmodseq", BigInteger),  # none: the server keeps no mod-sequences here
     Column("permanent_flags", Text),
     Column("accepts_keywords", Boolean, nullable=False, server_default=false()),
-    _count("exists_count"),
+    count_column("exists_count"),
     Column("is_listed", Boolean, nullable=False, server_default=false()),  # every row is in the tree once
-    _count("version"),
+    count_column("version"),
     Column("error", Text),
     UniqueConstraint("account_id", "wire_name"),
     sqlite_autoincrement=True,
@@ -113,7 +74,7 @@ mailbox = Table(
 body = Table(
     "body",
     metadata,
-    _id(),
+    id_column(),
     Column("digest", LargeBinary(32), nullable=False, unique=True),  # SHA-256 of the octets
     Column("header_digest", LargeBinary(32), nullable=False),
     Column("message_id", Text),
@@ -139,16 +100,16 @@ body_chunk = Table(
 server_message = Table(
     "server_message",
     metadata,
-    _id(),
-    _ref("mailbox_id", "mailbox"),
+    id_column(),
+    ref_column("mailbox_id", "mailbox"),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("uid", BigInteger, nullable=False),
-    _flags(),
-    _count("modseq"),
+    flags_column(),
+    count_column("modseq"),
     Column("size_bytes", BigInteger, nullable=False),
     Column("internaldate", BigInteger, nullable=False),
     Column("email_id", Text),
-    _ref("body_id", "body", nullable=True, ondelete="RESTRICT"),
+    ref_column("body_id", "body", nullable=True, ondelete="RESTRICT"),
     Column("version", BigInteger, nullable=False),
     Column("gone_at", Double),
     UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
@@ -161,12 +122,12 @@ server_message = Table(
 device = Table(
     "device",
     metadata,
-    _id(),
+    id_column(),
     Column("name", Text, nullable=False, unique=True),
     Column("path", FileName, nullable=False),
     Column("layout", Text, nullable=False),
-    _count("generation"),  # of the last barrier that is settled; the marker holds this or `generation_next`
-    _count("generation_next"),  # of the barrier under way
+    count_column("generation"),  # of the last barrier that is settled; the marker holds this or `generation_next`
+    count_column("generation_next"),  # of the barrier under way
     Column("state", Text, nullable=False),  # store.devices: new | active | away | foreign | adopting
     Column("settled_at", Double),
     Column("error", Text),
@@ -176,15 +137,15 @@ device = Table(
 replica = Table(
     "replica",
     metadata,
-    _id(),
-    _ref("device_id", "device"),
-    _ref("mailbox_id", "mailbox"),
+    id_column(),
+    ref_column("device_id", "device"),
+    ref_column("mailbox_id", "mailbox"),
     Column("directory", FileName, nullable=False),  # relative to the device's path
     Column("selection", Text, nullable=False),  # canonical text of what the device selects; a change plans anew
     Column("keywords", Text, nullable=False, server_default=""),  # last seen dovecot-keywords, in order
-    _count("version"),
-    _count("server_cursor"),  # mailbox.version up to which the server tree is planned for this replica
-    _count("replica_cursor"),  # replica.version up to which this tree is planned for the server
+    count_column("version"),
+    count_column("server_cursor"),  # mailbox.version up to which the server tree is planned for this replica
+    count_column("replica_cursor"),  # replica.version up to which this tree is planned for the server
     Column("listed_at", Double),  # last complete listing; none: what is missing there was not deleted
     UniqueConstraint("device_id", "mailbox_id"),
     UniqueConstraint("device_id", "directory"),
@@ -195,12 +156,12 @@ replica = Table(
 replica_message = Table(
     "replica_message",
     metadata,
-    _id(),
-    _ref("replica_id", "replica"),
-    _ref("message_id", "server_message", nullable=True),
+    id_column(),
+    ref_column("replica_id", "replica"),
+    ref_column("message_id", "server_message", nullable=True),
     Column("name", FileName, nullable=False),
     Column("subdir", Text, nullable=False),
-    _flags(),
+    flags_column(),
     Column("info", FileName),  # what follows `:2,` in the file name; none without that mark
     Column("state", Text, nullable=False),  # mail.tree.ReplicaState
     Column("size_bytes", BigInteger, nullable=False),
@@ -219,21 +180,21 @@ base_message = Table(
     metadata,
     Column("replica_id", Id, ForeignKey("replica.id", ondelete="CASCADE"), primary_key=True),
     Column("message_id", Id, ForeignKey("server_message.id", ondelete="CASCADE"), primary_key=True),
-    _flags(),
+    flags_column(),
     Index("ix_base_message_message_id", "message_id"),
 )
 
 uidl = Table(
     "uidl",
     metadata,
-    _id(),
-    _ref("account_id", "account"),
+    id_column(),
+    ref_column("account_id", "account"),
     Column("key", Text, nullable=False),  # the UIDL; with a space in it: an identity made for a message without one
     Column("size_bytes", BigInteger),  # as LIST said; none: it did not
     Column("digest", LargeBinary(32), nullable=False),  # empty while nothing of it is in the store
-    _ref("message_id", "server_message", nullable=True, ondelete="SET NULL"),
+    ref_column("message_id", "server_message", nullable=True, ondelete="SET NULL"),
     Column("state", Text, nullable=False),  # pop3.custody.CustodyState
-    _count("tries"),
+    count_column("tries"),
     Column("error", Text),
     Column("seen_at", Double, nullable=False),
     Column("deleted_at", Double),  # QUIT +OK
@@ -245,17 +206,17 @@ uidl = Table(
 journal = Table(
     "journal",
     metadata,
-    _id(),
-    _ref("account_id", "account"),
-    _ref("mailbox_id", "mailbox"),
-    _ref("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
+    id_column(),
+    ref_column("account_id", "account"),
+    ref_column("mailbox_id", "mailbox"),
+    ref_column("replica_message_id", "replica_message", nullable=True, ondelete="SET NULL"),
     Column("kind", Text, nullable=False),  # store.journal: CopyState, UploadState or FOUND
     Column("digest", LargeBinary(32), nullable=False),
     Column("header_digest", LargeBinary(32), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("uidnext", BigInteger, nullable=False),  # before the command
-    _count("attempts"),
+    count_column("attempts"),
     Column("error", Text),
     Column("begun_at", Double, nullable=False),
     Column("form", Text),  # mail.tree.BodyForm: of a found file, if it is this body
@@ -272,14 +233,14 @@ journal = Table(
 carried_change = Table(
     "carried_change",
     metadata,
-    _id(),
-    _ref("device_id", "device"),
-    _ref("message_id", "server_message"),  # where the server has the message now
+    id_column(),
+    ref_column("device_id", "device"),
+    ref_column("message_id", "server_message"),  # where the server has the message now
     # NOTE: no foreign keys, for what is carried needs neither octets nor the row that it came from.
     Column("origin_id", Id),  # the message of which the device had a file, None where that is not known
     Column("body_id", Id),  # of that file
-    _flags("flags_add"),
-    _flags("flags_remove"),
+    flags_column("flags_add"),
+    flags_column("flags_remove"),
     Index("ix_carried_change_message_id", "message_id"),
     sqlite_autoincrement=True,
 )
@@ -287,8 +248,8 @@ carried_change = Table(
 tombstone = Table(
     "tombstone",
     metadata,
-    _id(),
-    _ref("replica_id", "replica"),
+    id_column(),
+    ref_column("replica_id", "replica"),
     Column("name", FileName, nullable=False),
     Column("digest", LargeBinary(32)),
     Column("header_digest", LargeBinary(32)),
@@ -304,10 +265,10 @@ tombstone = Table(
 guard_removal = Table(
     "guard_removal",
     metadata,
-    _id(),
+    id_column(),
     Column("scope", Text, nullable=False),  # device | account
     Column("scope_id", Id, nullable=False),
-    _ref("mailbox_id", "mailbox"),
+    ref_column("mailbox_id", "mailbox"),
     Column("at", Double, nullable=False),
     Column("removed", BigInteger, nullable=False),
     Column("present", BigInteger, nullable=False),  # in that mailbox, before
@@ -318,10 +279,10 @@ guard_removal = Table(
 hold = Table(
     "hold",
     metadata,
-    _id(),
+    id_column(),
     Column("scope", Text, nullable=False),
     Column("scope_id", Id, nullable=False),
-    _ref("mailbox_id", "mailbox", nullable=True),
+    ref_column("mailbox_id", "mailbox", nullable=True),
     Column("reason", Text, nullable=False),  # reconcile.guard.Reason
     Column("effects", Text, nullable=False),  # JSON of exactly what is held
     Column("state", Text, nullable=False),  # held | released | discarded
@@ -333,11 +294,11 @@ hold = Table(
 trouble = Table(
     "trouble",
     metadata,
-    _id(),
-    _ref("account_id", "account", nullable=True),
-    _ref("device_id", "device", nullable=True),
-    _ref("mailbox_id", "mailbox", nullable=True),
-    _ref("message_id", "server_message", nullable=True),
+    id_column(),
+    ref_column("account_id", "account", nullable=True),
+    ref_column("device_id", "device", nullable=True),
+    ref_column("mailbox_id", "mailbox", nullable=True),
+    ref_column("message_id", "server_message", nullable=True),
     Column("error", Text, nullable=False),
     Column("temper", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -348,36 +309,17 @@ trouble = Table(
     sqlite_autoincrement=True,
 )
 
-history = Table(
-    "history",
-    metadata,
-    _id(),
-    Column("at", Double, nullable=False),
-    # NOTE: the ids below are no foreign keys, for `history` has to cost little and may outlive what it names.
-    Column("mailbox_id", Id),
-    Column("device_id", Id),  # where it was done; none: on the server
-    Column("message_id", Id),
-    _count("messages", 1),  # how many, where they have one row together
-    Column("origin", Text, nullable=False),  # server | device | person | syncd
-    Column("origin_device_id", Id),  # none of a device: several
-    Column("verb", Text, nullable=False),  # of reconcile.effects, or a store.history.Verb
-    Column("detail", Text, nullable=False, server_default=""),  # flags that changed, or `to MAILBOX`
-    Column("outcome", Text, nullable=False),  # done | held | refused
-    Column("reason", Text, nullable=False, server_default=""),
-    sqlite_autoincrement=True,
-)
-
 mailbox_change = Table(
     "mailbox_change",
     metadata,
-    _id(),
-    _ref("account_id", "account"),
-    _ref("device_id", "device"),
-    _ref("mailbox_id", "mailbox", nullable=True),  # none: one that is to be made
+    id_column(),
+    ref_column("account_id", "account"),
+    ref_column("device_id", "device"),
+    ref_column("mailbox_id", "mailbox", nullable=True),  # none: one that is to be made
     Column("kind", Text, nullable=False),  # store.mailbox_changes.ChangeKind
     Column("name", Text, nullable=False),  # str(MailboxName): what it is to be called, or was
     Column("state", Text, nullable=False),  # store.mailbox_changes.ChangeState
-    _count("attempts"),
+    count_column("attempts"),
     Column("error", Text),
     Column("asked_at", Double, nullable=False),
     Column("tried_at", Double, nullable=False, server_default=text("0")),
@@ -385,27 +327,4 @@ mailbox_change = Table(
     Index("ix_mailbox_change_account_id", "account_id"),
     Index("ix_mailbox_change_mailbox_id", "mailbox_id"),
     sqlite_autoincrement=True,
-)
-
-hook = Table(
-    "hook",
-    metadata,
-    Column("name", Text, primary_key=True),  # its key in the configuration
-    _count("history_cursor"),  # up to which row of the history it was told of new mail
-)
-
-hook_told = Table(
-    "hook_told",
-    metadata,
-    Column("hook", Text, ForeignKey("hook.name", ondelete="CASCADE"), primary_key=True),
-    Column("trouble", Text, primary_key=True),  # that it was told and that is not over: daemon.troubles names them
-)
-
-lease = Table(
-    "lease",
-    metadata,
-    Column("name", Text, primary_key=True),  # account:NAME | device:NAME
-    Column("owner", Text, nullable=False),
-    _count("fence"),
-    Column("expires_at", Double, nullable=False),
 )

@@ -19,8 +19,9 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 
 from syncd.errors import SyncdError
 from syncd.store.journal import UploadState
+from syncd.store.own_tables import store
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, body, journal, replica_message, server_message, store
+from syncd.store.schema import base_message, body, journal, replica_message, server_message
 
 
 class Unneeded(NamedTuple):

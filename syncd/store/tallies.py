@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, text
 
 from syncd.store.history import Outcome
 from syncd.store.holds import HoldState
+from syncd.store.own_tables import history
 from syncd.store.report import (
     account_ids,
     account_reports,
@@ -21,7 +22,7 @@ from syncd.store.report import (
     unsynced_by_replica,
     waiting_by_replica,
 )
-from syncd.store.schema import account, device, history, mailbox, replica
+from syncd.store.schema import account, device, mailbox, replica
 from syncd.store.trouble_report import mailbox_errors, trouble_counts
 
 

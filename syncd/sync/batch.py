@@ -1,16 +1,31 @@
-"""Floor 4: a batch of a round: planned, announced, performed, and what replica and server then agree on."""
+"""Floor 4: the batches of a round: planned, announced, performed, and what replica and server then agree on.
 
+A batch is announced in one transaction and settled in another, or with the announcement of the next one. In between no
+transaction is open, and the owner of the side calls the files.
+"""
+
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
 from syncd.errors import Reach, SyncdError
-from syncd.mail.tree import ReplicaMessage
-from syncd.reconcile.effects import ReplicaEffect
+from syncd.log import log
+from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
+from syncd.reconcile.effects import Deliver, Drop, Remove, Rename, ReplicaEffect, as_text
+from syncd.reconcile.guard import Rule
+from syncd.store import carried_changes, devices, history, holds, pairs, replica_tree, troubles
+from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable, LinkSource
+from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.history import Outcome
 from syncd.store.pairs import Settled, Settlement
+from syncd.store.replica_tree import MintedFile
 from syncd.sync.commons import Content
+from syncd.sync.guarding import count_removals
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -20,6 +35,7 @@ from syncd.sync.sides import (
     FileToDeliver,
     FileToRemove,
     FileToRename,
+    ReplicaSide,
 )
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -27,6 +43,7 @@ BATCH_FILES = 500
 """Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
 
 _REACHES = tuple(Reach)
+_HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)
 
 
 class Job(NamedTuple):
@@ -88,6 +105,162 @@ class Performed:
     def settlement(self) -> Settlement:
         """Return what both sides now agree on."""
         return _settlement(self.announced.tasks, self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Say what of some batches is to be planned again, and whether the device changed files meanwhile."""
+
+    stale: frozenset[int] = frozenset()
+    has_device_news: bool = False
+
+    def __or__(self, other: "Done") -> "Done":
+        return Done(self.stale | other.stale, self.has_device_news or other.has_device_news)
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Announce, perform and settle what a round does to the files of one replica.
+
+    hopeless: messages that were stale so often that they are set aside if they are once more.
+    """
+
+    db: Database
+    side: ReplicaSide
+    device: DeviceRow
+    of: ReplicaRow
+    rule: Rule
+    now: float
+    hopeless: frozenset[int]
+
+    async def perform(self, jobs: Sequence[Job]) -> Done:
+        """Do all of it, batch by batch."""
+        done = Done()
+        for start in range(0, len(jobs), BATCH_FILES):
+            done |= await self._perform(jobs[start : start + BATCH_FILES])
+        return done
+
+    async def begin(self, batch: Sequence[Job], *, also: Performed | None = None) -> Performed:
+        """Announce and perform one batch, and settle another with its announcement."""
+        minted = self._minted(batch)  # here, for every other task waits for the one thread that writes
+
+        def announce(conn: Connection) -> Announced:
+            if also is not None:
+                self.settle(conn, performed=also)
+            return self._announce(conn, batch=batch, minted=minted)
+
+        announced = await self.db.write(announce)
+        if also is not None:
+            self.tell(also)
+        return Performed(announced, await self.side.perform(self.of, announced.tasks, generation=announced.generation))
+
+    async def end(self, performed: Performed) -> Done:
+        """Settle one batch and look at what the device did meanwhile; raise what reaches further than a message."""
+        await self.db.write(partial(self.settle, performed=performed))
+        self.tell(performed)
+        news = await self.side.look(self.of, touched) if (touched := performed.touched) else 0
+        if (error := performed.widest_error) is not None:
+            raise error
+        return Done(performed.stale - self.hopeless, bool(news))
+
+    def settle(self, conn: Connection, *, performed: Performed) -> None:
+        """Move base and rows as far as files were moved, and tell the history."""
+        announced, outcomes = performed.announced, performed.outcomes
+        done = performed.settlement()
+        effects = {effect.message_id: effect for effect in announced.effects}
+        gone = [effect for id_ in done.removed if isinstance(effect := effects[id_], Remove | Drop)]
+        carried_changes.carry(conn, self.of, gone)
+        lost = frozenset(one.message_id for one in gone if isinstance(one, Remove))  # what is dropped is lost to nobody
+        if lost:
+            count_removals(conn, self.device, self.of, lost, rule=self.rule, now=self.now)
+        pairs.settle(conn, self.of, done, now=self.now)
+        if lost:
+            holds.drop_done(conn, self.of)
+        again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
+        replica_tree.tell_changed(conn, self.of.id, again)
+        devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
+        well: list[int] = []
+        undone: list[int] = []
+        for task in announced.tasks:
+            match outcomes[task.file.id]:
+                case FileDone():
+                    well.append(message_of(task))
+                case FileStale():
+                    undone.append(task.file.id)
+                    if message_of(task) in self.hopeless:
+                        self._set_aside(conn, effects[message_of(task)], _HOPELESS)
+                case FileFailed(error):
+                    undone.append(task.file.id)
+                    if error.reach is Reach.MESSAGE:
+                        self._set_aside(conn, effects[message_of(task)], error)
+        delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
+        replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
+        troubles.resolve(conn, well, device_id=self.device.id)
+        self._tell_history(conn, [history.of(effects[message_id]) for message_id in well])
+
+    def tell(self, settled: Performed) -> None:
+        """Log what was settled, once it is committed."""
+        if log.is_enabled_for(logging.DEBUG):
+            for effect in settled.announced.effects:
+                log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
+
+    async def _perform(self, batch: Sequence[Job]) -> Done:
+        return await self.end(await self.begin(batch))
+
+    def _minted(self, batch: Sequence[Job]) -> Sequence[MintedFile]:
+        return [
+            self.side.mint(self.of, job.body, job.effect.flags)
+            for job in batch
+            if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
+        ]
+
+    def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
+        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
+        made = replica_tree.announce_deliveries(conn, self.of.id, minted)
+        bound = frozenset(file.message_id for file in minted) - made.keys()
+        again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
+        deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
+        lost = deleted - replica_tree.announce_returns(conn, deleted) if deleted else frozenset[int]()
+        changing = {job.file.id for job in batch if not isinstance(job.effect, Deliver) and job.file is not None}
+        lost |= changing - replica_tree.still_of_messages(conn, changing) if changing else frozenset()
+        tasks: list[FileTask] = []
+        for effect, known, body, source in batch:
+            file = known or made.get(effect.message_id)
+            if file is None or file.id in lost:
+                continue
+            match effect:
+                case Deliver(flags=flags) if body is not None:
+                    if file.form is BodyForm.OWN:
+                        file = body.file_as_delivered(file)
+                        replica_tree.announce_body(conn, file)
+                    tasks.append(FileToDeliver(file, body, flags, source, is_repeated=known is not None))
+                case Rename(add=add, remove=remove):
+                    tasks.append(FileToRename(file, add, remove))
+                case Remove() | Drop():
+                    tasks.append(FileToRemove(file))
+        replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
+        replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
+        effects = tuple(job.effect for job in batch)
+        return Announced(effects, tuple(tasks), devices.begin_barrier(conn, self.device.id), bound)
+
+    def _set_aside(self, conn: Connection, effect: ReplicaEffect, error: SyncdError) -> None:
+        is_news = troubles.set_aside(
+            conn,
+            mailbox_id=self.of.mailbox_id,
+            message_id=effect.message_id,
+            device_id=self.device.id,
+            error=str(error),
+            temper=error.temper,
+            now=self.now,
+        )
+        if is_news:
+            self._tell_history(conn, [history.of(effect, reason=str(error))], Outcome.REFUSED)
+
+    def _tell_history(
+        self, conn: Connection, told: Iterable[history.Happening], outcome: Outcome = Outcome.DONE
+    ) -> None:
+        where = {"mailbox_id": self.of.mailbox_id, "device_id": self.device.id}
+        history.tell(conn, told, now=self.now, origin=history.SERVER, outcome=outcome, **where)
 
 
 def writable(jobs: Iterable[Job]) -> Sequence[Job]:

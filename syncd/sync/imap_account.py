@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from syncd.config.model import ImapConfig
+from syncd.config.accounts import ImapConfig
 from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint

@@ -7,62 +7,39 @@ rewritten in place is a new one, and its message stays where it is; of a draft i
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from pathlib import Path
 
 from sqlalchemy import Connection
 
-from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
+from syncd.errors import SyncdError
 from syncd.log import log
-from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
+from syncd.mail.message import BodyFacts, bare_digest
 from syncd.mail.tree import BodyForm
-from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
-from syncd.maildir.root import ReplicaRoot
 from syncd.store import added_files, bodies, uploads
-from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
+from syncd.store.added_files import AddedFile, TakenIn
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
-from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.store.queries import PER_VERSION, groups
 from syncd.sync.attachment import Prove
 from syncd.sync.backoff import Backoff
-from syncd.sync.body_batches import FileSpool
 from syncd.sync.bounded import bounded
+from syncd.sync.intake_files import IntakeFiles, ReadFile
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 
-T = TypeVar("T")
-
-_SMALL_BYTES = 1024 * 1024
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
 _ROUNDS_MAX = 5
 _MOMENT_S = 0.1
 """How long a file stays as it is before it is taken in for somebody who asks for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A file as it was read; facts and bare_digest: of its octets with line ends of mail."""
-
-    file: AddedFile
-    seen: FileAsRead
-    body: EncodedBody
-    bare_digest: bytes
-
-    @property
-    def name(self) -> FileName:
-        return FileName(self.file.name, self.file.info)
 
 
 @dataclass(slots=True)
@@ -92,9 +69,8 @@ class Intake:
     ) -> None:
         """Call `prover` before each reading for what proves the root as it is to be by then."""
         self._db = db
-        self._path = path
+        self._files = IntakeFiles(path, spool_directory)
         self._settle_s = settle_s
-        self._spool_directory = spool_directory
         self._keywords = keywords
         self._prover = prover
         self._clock = clock
@@ -171,8 +147,8 @@ class Intake:
 
     async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
         """Take in some files, and return the replicas that have any of them."""
-        outcomes = await asyncio.to_thread(self._read_all, batch, await self._prover())
-        found = [one for one in outcomes if isinstance(one, _Read)]
+        outcomes = await asyncio.to_thread(self._files.read, batch, await self._prover())
+        found = [one for one in outcomes if isinstance(one, ReadFile)]
         try:
             self._note_failures(batch, outcomes)
             ready = [one for one in found if self._is_ripe(one)]
@@ -190,7 +166,7 @@ class Intake:
             log.info("files_taken_in", count=len(ready))
         return frozenset(one.file.replica_id for one in ready)
 
-    def _note_failures(self, batch: Sequence[AddedFile], outcomes: Sequence[_Read | SyncdError]) -> None:
+    def _note_failures(self, batch: Sequence[AddedFile], outcomes: Sequence[ReadFile | SyncdError]) -> None:
         now = asyncio.get_running_loop().time()
         for file, outcome in zip(batch, outcomes, strict=True):
             waiting = self._waiting[file]
@@ -200,7 +176,7 @@ class Intake:
                     waiting.error = str(outcome)
                     log.warning("file_not_taken_in", file_id=file.file_id, error=waiting.error)
 
-    def _is_ripe(self, read: _Read) -> bool:
+    def _is_ripe(self, read: ReadFile) -> bool:
         """Tell whether a file is as it was a while ago; by its row, if it is new, or by the reading before.
 
         NOTE: where no watch tells of writing in place, the row of a new file stays as it was first seen.
@@ -212,7 +188,7 @@ class Intake:
         waiting.facts, waiting.since = facts, asyncio.get_running_loop().time()
         return False
 
-    async def _known(self, ready: Sequence[_Read]) -> list[int | None]:
+    async def _known(self, ready: Sequence[ReadFile]) -> list[int | None]:
         """Return for each file the body of the account that it has, but for what programs note in it."""
         digests = [one.body.facts.digest for one in ready]
         same, alike = await self._db.read(partial(_alike, ready=ready)) if ready else ({}, [])
@@ -221,7 +197,7 @@ class Intake:
             for one, digest, found in zip(ready, digests, alike, strict=True)
         ]
 
-    async def _noted_in(self, read: _Read, alike: Sequence[int]) -> int | None:
+    async def _noted_in(self, read: ReadFile, alike: Sequence[int]) -> int | None:
         """Return the body that a file has but for notes, of some with its Message-ID."""
         for body_id in alike:
             pieces = bodies.stream_body(self._db.read_now, body_id)
@@ -230,7 +206,7 @@ class Intake:
         return None
 
     async def _without_foreign_letters(
-        self, copies: Sequence[_Read], served: Mapping[int, Served]
+        self, copies: Sequence[ReadFile], served: Mapping[int, Served]
     ) -> Mapping[int, str | None]:
         """Take from the names of copies the letters that were keywords where they came from, and mean nothing here.
 
@@ -242,40 +218,18 @@ class Intake:
             keywords = self._keywords(served[one.file.replica_id].replica)
             if unknown_letters(one.name.letters, keywords):
                 renames.append((one.file, one.name.without_unknown(keywords)))
-        return await to_its_end(self._rename, renames) if renames else {}
+        return await to_its_end(self._files.rename, renames) if renames else {}
 
     async def _linked(self, file: AddedFile) -> Sequence[AddedFile]:
         """Return the files of other devices that are links to a rewritten one: it is theirs, too."""
         others = await self._db.read(partial(added_files.siblings, file=file))
-        return await asyncio.to_thread(self._links, file, others) if others else ()
-
-    def _links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
-        wanted = _inode(self._path, file)
-        linked: list[AddedFile] = []
-        for path, other in others:
-            with suppress(SyncdError):  # a device that is away finds out by itself
-                linked += [other] if wanted is not None and _inode(Path(path), other) == wanted else []
-        return linked
-
-    def _rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:
-        infos: dict[int, str | None] = {}
-        with ReplicaRoot(self._path) as root:
-            for file, to in renames:
-                with root.mailbox(PurePosixPath(file.directory)) as mailbox:
-                    filename = str(FileName(file.name, file.info))
-                    if (
-                        mailbox.rename(file.subdir, filename, to_subdir=file.subdir, to_filename=str(to))
-                        is Renaming.DONE
-                    ):
-                        mailbox.sync_names(file.subdir)
-                        infos[file.file_id] = to.info
-        return infos
+        return await asyncio.to_thread(self._files.links, file, others) if others else ()
 
     def _write(
         self,
         conn: Connection,
         *,
-        ready: Sequence[_Read],
+        ready: Sequence[ReadFile],
         known: Sequence[int | None],
         infos: Mapping[int, str | None],
         linked: Mapping[AddedFile, Sequence[AddedFile]],
@@ -307,55 +261,12 @@ class Intake:
     def _twin(self, facts: BodyFacts) -> str:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
 
-    def _read_all(self, batch: Sequence[AddedFile], prove: Prove) -> list[_Read | SyncdError]:
-        """Read files, make them durable together, and take those for read that are as they were then."""
-        outcomes: dict[AddedFile, _Read | SyncdError] = {}
-        with ReplicaRoot(self._path) as root:
-            prove(root)
-            for file in batch:
-                outcomes[file] = _unless_it_fails(partial(self._read, root, file))
-            read: defaultdict[str, list[_Read]] = defaultdict(list)
-            for one in outcomes.values():
-                if isinstance(one, _Read):
-                    read[one.file.directory].append(one)
-            for ones in read.values():
-                # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
-                failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in ones]))
-                for one in ones:
-                    failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
-                    if failed is not None:
-                        one.body.close()
-                        outcomes[one.file] = failed
-        return [outcomes[file] for file in batch]
-
-    def _read(self, root: ReplicaRoot, file: AddedFile) -> _Read:
-        filename = str(FileName(file.name, file.info))
-        with root.mailbox(PurePosixPath(file.directory)) as mailbox:
-            found = mailbox.stat(file.subdir, filename)
-            if not isinstance(found, FileFacts):
-                raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
-            pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
-            body, digest = self._encoded(pieces, found.size_bytes)
-        return _Read(file, FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info), body, digest)
-
-    def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
-        if size_bytes <= _SMALL_BYTES // 2:  # each of its octets may be a line end
-            octets = b"".join(pieces)
-            return encode_octets(octets), bare_digest((octets,))
-        spool = FileSpool(self._spool_directory)
-        try:
-            digest = bare_digest(_through(spool, pieces))
-            return spool.encoded(), digest
-        except BaseException:
-            spool.discard()
-            raise
-
 
 def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFile]]:
     return uploads.is_underway(conn, device_id=device_id), added_files.added_files(conn, device_id)
 
 
-def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
+def _alike(conn: Connection, *, ready: Sequence[ReadFile]) -> tuple[Mapping[bytes, int], list[Sequence[int]]]:
     """Return the bodies that files have, by digest, and for each of the others those with its Message-ID."""
     same = bodies.body_ids(conn, digests=[one.body.facts.digest for one in ready])
     open_ = {one.body.facts.message_id for one in ready if one.body.facts.digest not in same}
@@ -366,41 +277,3 @@ def _alike(conn: Connection, *, ready: Sequence[_Read]) -> tuple[Mapping[bytes, 
         is_open = facts.digest not in same and facts.message_id in there
         alike.append(added_files.alike(conn, one.file.replica_id, str(facts.message_id)) if is_open else ())
     return same, alike
-
-
-def _unless_it_fails(work: Callable[[], T]) -> T | SyncdError:
-    """Return what reaches one file; that the device went away reaches all of them."""
-    try:
-        return work()
-    except DeviceAwayError:
-        raise
-    except SyncdError as error:
-        return error
-
-
-def _touched(file: AddedFile) -> Touched:
-    return Touched(PurePosixPath(file.directory), file.subdir, str(FileName(file.name, file.info)))
-
-
-def _ensure_as_read(root: ReplicaRoot, read: _Read) -> None:
-    directory, subdir, filename = _touched(read.file)
-    with root.mailbox(directory) as mailbox:
-        if mailbox.stat(subdir, filename or "") != FileFacts(read.seen.size_bytes, read.seen.mtime):
-            raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
-
-
-def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        spool.write(piece)
-        yield piece
-
-
-def _inode(path: Path, file: AddedFile) -> tuple[int, int] | None:
-    with ReplicaRoot(path) as root, root.mailbox(PurePosixPath(file.directory)) as mailbox:
-        return mailbox.inode(file.subdir, str(FileName(file.name, file.info)))
-
-
-def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
-    if facts.size_bytes == found.size_bytes:
-        return BodyForm.RAW
-    return BodyForm.LF if facts.is_crlf and facts.lf_size_bytes == found.size_bytes else BodyForm.OWN

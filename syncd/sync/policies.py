@@ -7,7 +7,8 @@ from urllib.parse import quote, unquote
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, DeviceConfig, GuardConfig, ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.config.model import Config, DeviceConfig, GuardConfig
 from syncd.mail.mailbox import MailboxName, SpecialUse, is_selected
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import holdable

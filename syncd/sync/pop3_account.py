@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Pop3Config, Tls
+from syncd.config.accounts import Pop3Config, Tls
 from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.pop3 import connection as wire

@@ -10,64 +10,27 @@ fails for a reason of its own is set aside by message, and the rest goes on. Wha
 further (no space, no rights, no directory) is raised after the rest of its batch is settled: no message is to blame.
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 
 from sqlalchemy import Connection
 
-from syncd.errors import Reach, SyncdError
-from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import BodyForm, Holdable, Pair, ReplicaState
-from syncd.reconcile.effects import (
-    Agree,
-    Deliver,
-    Drop,
-    Forget,
-    Remove,
-    Rename,
-    ReplicaEffect,
-    Restore,
-    as_text,
-    in_order,
-)
+from syncd.mail.tree import Holdable, Pair
+from syncd.reconcile.effects import Agree, Deliver, Drop, Forget, Remove, Rename, ReplicaEffect, Restore, in_order
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import (
-    carried_changes,
-    deliveries,
-    devices,
-    history,
-    holds,
-    mailbox_removals,
-    pairs,
-    replica_tree,
-    troubles,
-)
+from syncd.store import deliveries, devices, mailbox_removals, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.history import Outcome
 from syncd.store.pairs import Settlement
-from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import FlagDelta
-from syncd.sync.batch import BATCH_FILES, Announced, Job, Performed, message_of, writable
-from syncd.sync.guarding import Waiting, admit, count_removals, decided
+from syncd.sync.batch import BATCH_FILES, Batches, Done, Job, Performed, writable
+from syncd.sync.guarding import Waiting, admit, decided
 from syncd.sync.round_news import as_decided, news_of
-from syncd.sync.sides import (
-    FileDone,
-    FileFailed,
-    FileStale,
-    FileTask,
-    FileToDeliver,
-    FileToRemove,
-    FileToRename,
-    ReplicaSide,
-)
-
-_HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)
+from syncd.sync.sides import ReplicaSide
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +52,7 @@ class ReplicaResult:
     is_removal_awaited: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReplicaRound:
     """Bring one replica up to what its server tree has, a thousand pairs at a time.
 
@@ -128,12 +91,12 @@ class ReplicaRound:
         holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         mine = _held(mine, holdable)
         jobs = [Job(effect, planned[effect.message_id].replica) for effect in mine]
-        done = await self._perform_all([job for job in jobs if not isinstance(job.effect, Deliver)])
+        done = await self._batches.perform([job for job in jobs if not isinstance(job.effect, Deliver)])
         delivered, linked = await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
         done |= delivered
         if old := self._as_before(planned, mine):
             if linked is not None:
-                done, linked = done | await self._end(linked), None
+                done, linked = done | await self._batches.end(linked), None
             done |= await self._catch_up(old)
         dropped = {effect.message_id for effect in mine if isinstance(effect, Drop)} - done.stale
         is_waiting = any(is_in_doubt(pair, self.policy) for pair in news.pairs)
@@ -149,7 +112,7 @@ class ReplicaRound:
             partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked, replica_upto=upto)
         )
         if linked is not None:
-            self._tell(linked)
+            self._batches.tell(linked)
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
         is_told |= any(isinstance(effect, Remove | Drop) and (effect.add or effect.remove) for effect in mine)
         has_news = done.has_device_news or is_told
@@ -157,6 +120,10 @@ class ReplicaRound:
         return ReplicaResult(
             len(planned), len(mine), done.stale, has_news, frozenset(outside), is_waiting, bool(mine) and is_awaited
         )
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.db, self.side, self.device, self.of, self.rule, self.now, self.hopeless)
 
     def _admit(
         self, conn: Connection, *, effects: Sequence[ReplicaEffect], before: Waiting
@@ -179,7 +146,7 @@ class ReplicaRound:
         Tell whether a device removed the mailbox.
         """
         if also is not None:
-            self._settle(conn, performed=also)
+            self._batches.settle(conn, performed=also)
         replica_tree.tell_again(conn, self.of.id, wanted)
         pairs.settle(conn, self.of, rest, now=self.now)
         if replica_upto is not None:
@@ -187,7 +154,7 @@ class ReplicaRound:
         troubles.resolve(conn, over, device_id=self.device.id)
         return mailbox_removals.are_awaited(conn, mailbox_id=self.of.mailbox_id)
 
-    async def _deliver(self, jobs: Sequence[Job]) -> tuple["_Done", Performed | None]:
+    async def _deliver(self, jobs: Sequence[Job]) -> tuple[Done, Performed | None]:
         """Link together what other devices have by now; write the next of what none has and none is writing.
 
         A last batch that was linked as announced is returned to be settled.
@@ -195,7 +162,7 @@ class ReplicaRound:
         ids = [job.effect.message_id for job in jobs]
         bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
         rest = {id_: job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies}
-        commons, is_patient, done = self.side.commons, True, _Done()
+        commons, is_patient, done = self.side.commons, True, Done()
         linked: Performed | None = None
         while rest:
             finished = commons.finished
@@ -204,19 +171,19 @@ class ReplicaRound:
             batch = await self._linkable([rest[id_] for id_ in looked_for])
             if batch:
                 # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
-                linked = await self._begin(batch, also=linked)
+                linked = await self._batches.begin(batch, also=linked)
                 if linked.odd or linked.stale:
-                    done, linked = done | await self._end(linked), None
+                    done, linked = done | await self._batches.end(linked), None
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
             elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
                 with commons.claim(job.content for job in batch):
-                    written, linked = await self._begin(batch, also=linked), None
-                    done |= await self._end(written)
+                    written, linked = await self._batches.begin(batch, also=linked), None
+                    done |= await self._batches.end(written)
                 is_patient = True
             else:
                 if linked is not None:
-                    done, linked = done | await self._end(linked), None
+                    done, linked = done | await self._batches.end(linked), None
                 if commons.finished == finished:  # else there is news already, and perhaps nobody to bring more
                     is_patient = await commons.wait()
             for job in batch:
@@ -233,38 +200,6 @@ class ReplicaRound:
         linkable = [job._replace(source=found[job.content]) for job in jobs if job.content in found]
         return linkable[:BATCH_FILES]
 
-    async def _perform_all(self, jobs: Sequence[Job]) -> "_Done":
-        done = _Done()
-        for start in range(0, len(jobs), BATCH_FILES):
-            done |= await self._perform(jobs[start : start + BATCH_FILES])
-        return done
-
-    async def _perform(self, batch: Sequence[Job]) -> "_Done":
-        return await self._end(await self._begin(batch))
-
-    async def _begin(self, batch: Sequence[Job], *, also: Performed | None = None) -> Performed:
-        """Announce and perform one batch, and settle another with its announcement."""
-        minted = self._minted(batch)  # here, for every other task waits for the one thread that writes
-
-        def announce(conn: Connection) -> Announced:
-            if also is not None:
-                self._settle(conn, performed=also)
-            return self._announce(conn, batch=batch, minted=minted)
-
-        announced = await self.db.write(announce)
-        if also is not None:
-            self._tell(also)
-        return Performed(announced, await self.side.perform(self.of, announced.tasks, generation=announced.generation))
-
-    async def _end(self, performed: Performed) -> "_Done":
-        """Settle one batch and look at what the device did meanwhile; raise what reaches further than a message."""
-        await self.db.write(partial(self._settle, performed=performed))
-        self._tell(performed)
-        news = await self.side.look(self.of, touched) if (touched := performed.touched) else 0
-        if (error := performed.widest_error) is not None:
-            raise error
-        return _Done(performed.stale - self.hopeless, bool(news))
-
     def _as_before(self, planned: Mapping[int, Pair], effects: Iterable[ReplicaEffect]) -> Sequence[int]:
         """Return what is delivered as it was announced before an interruption, and is not as it should be now.
 
@@ -279,111 +214,17 @@ class ReplicaRound:
         server = pair.server
         return server is not None and not server.is_gone and not self.policy.selection.takes(server)
 
-    async def _catch_up(self, old: Sequence[int]) -> "_Done":
+    async def _catch_up(self, old: Sequence[int]) -> Done:
         """Bring what was delivered as it was announced before an interruption to what it should be now."""
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}
         effects = [effect for pair in now for effect in plan(pair, self.policy) if isinstance(effect, Rename | Drop)]
         holdable = await self.side.prepare(self.of, frozenset().union(*(_wanted_flags(effect) for effect in effects)))
         held = _held(effects, holdable)
-        return await self._perform_all([Job(effect, delivered[effect.message_id].replica) for effect in held])
-
-    def _tell(self, settled: Performed) -> None:
-        if log.is_enabled_for(logging.DEBUG):
-            for effect in settled.announced.effects:
-                log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
+        return await self._batches.perform([Job(effect, delivered[effect.message_id].replica) for effect in held])
 
     def _flags_now(self, pair: Pair) -> Flags:
         return self.policy.replica.part_of(pair.server.flags) if pair.server is not None else NONE
-
-    def _minted(self, batch: Sequence[Job]) -> Sequence[MintedFile]:
-        return [
-            self.side.mint(self.of, job.body, job.effect.flags)
-            for job in batch
-            if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
-        ]
-
-    def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
-        """Commit names, targets and withdrawals before anything is done to a file (law 3)."""
-        made = replica_tree.announce_deliveries(conn, self.of.id, minted)
-        bound = frozenset(file.message_id for file in minted) - made.keys()
-        again = [job.file for job in batch if isinstance(job.effect, Deliver) and job.file is not None]
-        deleted = {file.id for file in again if file.state is ReplicaState.DELETED}
-        lost = deleted - replica_tree.announce_returns(conn, deleted) if deleted else frozenset[int]()
-        changing = {job.file.id for job in batch if not isinstance(job.effect, Deliver) and job.file is not None}
-        lost |= changing - replica_tree.still_of_messages(conn, changing) if changing else frozenset()
-        tasks: list[FileTask] = []
-        for effect, known, body, source in batch:
-            file = known or made.get(effect.message_id)
-            if file is None or file.id in lost:
-                continue
-            match effect:
-                case Deliver(flags=flags) if body is not None:
-                    if file.form is BodyForm.OWN:
-                        file = body.file_as_delivered(file)
-                        replica_tree.announce_body(conn, file)
-                    tasks.append(FileToDeliver(file, body, flags, source, is_repeated=known is not None))
-                case Rename(add=add, remove=remove):
-                    tasks.append(FileToRename(file, add, remove))
-                case Remove() | Drop():
-                    tasks.append(FileToRemove(file))
-        replica_tree.announce_moves(conn, [t.file.id for t in tasks if isinstance(t, FileToRename)])
-        replica_tree.announce_withdrawals(conn, [t.file.id for t in tasks if isinstance(t, FileToRemove)])
-        effects = tuple(job.effect for job in batch)
-        return Announced(effects, tuple(tasks), devices.begin_barrier(conn, self.device.id), bound)
-
-    def _settle(self, conn: Connection, *, performed: Performed) -> None:
-        announced, outcomes = performed.announced, performed.outcomes
-        done = performed.settlement()
-        effects = {effect.message_id: effect for effect in announced.effects}
-        gone = [effect for id_ in done.removed if isinstance(effect := effects[id_], Remove | Drop)]
-        carried_changes.carry(conn, self.of, gone)
-        lost = frozenset(one.message_id for one in gone if isinstance(one, Remove))  # what is dropped is lost to nobody
-        if lost:
-            count_removals(conn, self.device, self.of, lost, rule=self.rule, now=self.now)
-        pairs.settle(conn, self.of, done, now=self.now)
-        if lost:
-            holds.drop_done(conn, self.of)
-        again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
-        replica_tree.tell_changed(conn, self.of.id, again)
-        devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
-        well: list[int] = []
-        undone: list[int] = []
-        for task in announced.tasks:
-            match outcomes[task.file.id]:
-                case FileDone():
-                    well.append(message_of(task))
-                case FileStale():
-                    undone.append(task.file.id)
-                    if message_of(task) in self.hopeless:
-                        self._set_aside(conn, effects[message_of(task)], _HOPELESS)
-                case FileFailed(error):
-                    undone.append(task.file.id)
-                    if error.reach is Reach.MESSAGE:
-                        self._set_aside(conn, effects[message_of(task)], error)
-        delivering = {task.file.id for task in announced.tasks if isinstance(task, FileToDeliver)}
-        replica_tree.retract_announcements(conn, [file_id for file_id in undone if file_id not in delivering])
-        troubles.resolve(conn, well, device_id=self.device.id)
-        self._tell_history(conn, [history.of(effects[message_id]) for message_id in well])
-
-    def _set_aside(self, conn: Connection, effect: ReplicaEffect, error: SyncdError) -> None:
-        is_news = troubles.set_aside(
-            conn,
-            mailbox_id=self.of.mailbox_id,
-            message_id=effect.message_id,
-            device_id=self.device.id,
-            error=str(error),
-            temper=error.temper,
-            now=self.now,
-        )
-        if is_news:
-            self._tell_history(conn, [history.of(effect, reason=str(error))], Outcome.REFUSED)
-
-    def _tell_history(
-        self, conn: Connection, told: Iterable[history.Happening], outcome: Outcome = Outcome.DONE
-    ) -> None:
-        where = {"mailbox_id": self.of.mailbox_id, "device_id": self.device.id}
-        history.tell(conn, told, now=self.now, origin=history.SERVER, outcome=outcome, **where)
 
 
 def _held(effects: Iterable[ReplicaEffect], holdable: Holdable) -> tuple[ReplicaEffect, ...]:
@@ -407,14 +248,3 @@ def _wanted_flags(effect: ReplicaEffect) -> Flags:
         case Deliver(flags=flags) | Rename(add=flags):
             return flags
     return frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """Say what of some batches is to be planned again, and whether the device changed files meanwhile."""
-
-    stale: frozenset[int] = frozenset()
-    has_device_news: bool = False
-
-    def __or__(self, other: "_Done") -> "_Done":
-        return _Done(self.stale | other.stale, self.has_device_news or other.has_device_news)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from syncd.config.model import Config, DeviceConfig, ImapConfig
+from syncd.config.accounts import ImapConfig
+from syncd.config.model import Config, DeviceConfig
 from syncd.mail.mailbox import is_selected
 from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RenameMailbox, RestoreMailbox
 from syncd.reconcile.planner import NOTHING, Selection

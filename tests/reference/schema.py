@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from syncd.config.accounts import SECRETS, ImapConfig, Pop3Config
 from syncd.config.availability import NOT_YET
-from syncd.config.model import SECRETS, Config, DeviceConfig, ImapConfig, Pop3Config, keys_of, table_at
+from syncd.config.model import Config, DeviceConfig, table_at
 from syncd.config.sources import default_values
+from syncd.config.table import keys_of
 
 Schema = dict[str, Any]
 

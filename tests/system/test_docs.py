@@ -10,17 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.availability import NOT_YET
-from syncd.config.model import (
-    DaemonConfig,
-    DeviceConfig,
-    GuardConfig,
-    HooksConfig,
-    ImapConfig,
-    Pop3Config,
-    StoreConfig,
-    keys_of,
-)
+from syncd.config.model import DaemonConfig, DeviceConfig, GuardConfig, HooksConfig, StoreConfig
+from syncd.config.table import keys_of
 from tests.servers.daemon import Daemon
 from tests.servers.dovecot import Dovecot, find_program
 from tests.servers.identity import server_identity

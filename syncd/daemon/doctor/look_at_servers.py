@@ -7,8 +7,9 @@ import ssl
 import threading
 from dataclasses import replace
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.checks import is_loopback
-from syncd.config.model import Config, ImapConfig, Pop3Config
+from syncd.config.model import Config
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.passwords import Password
 from syncd.errors import (

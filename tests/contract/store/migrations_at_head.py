@@ -1,4 +1,4 @@
-"""Compare the migrations with syncd.store.schema, and write the next migration.
+"""Compare the migrations with the tables of syncd.store, and write the next migration.
 
 python -m tests.contract.store.migrations_at_head               exit 1 and say how they differ, if they do
 python -m tests.contract.store.migrations_at_head "a message"   write migrations/versions/NNNN_a_message.py

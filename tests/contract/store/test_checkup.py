@@ -12,7 +12,8 @@ from syncd.errors import StoreError
 from syncd.store import checkup as module
 from syncd.store.checkup import check_up
 from syncd.store.database import Database
-from syncd.store.schema import account, device, history
+from syncd.store.own_tables import history
+from syncd.store.schema import account, device
 
 NOW = 1_700_000_000.0
 

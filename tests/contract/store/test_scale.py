@@ -14,7 +14,7 @@ from syncd.config.model import Config
 from syncd.reconcile.changes import Reflagged, Sighting
 from syncd.reconcile.deletions import ToTrash
 from syncd.reconcile.planner import Selection
-from syncd.store import added_files, pairs, replica_tree, schema, uploads
+from syncd.store import added_files, own_tables, pairs, replica_tree, schema, uploads
 from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
 from syncd.sync.round_news import news_of
@@ -142,7 +142,7 @@ def test_fifty_thousand_changes_of_a_device_are_stored_a_thousand_at_a_time(tmp_
         assert [1000 <= one.planned <= 2000 for one in rounds] == [True] * 2
         assert large.db.read_now(count_left) == EFFECTS - done
         assert peak < 16 * MB
-        message, told = schema.server_message.c, schema.history.c
+        message, told = schema.server_message.c, own_tables.history.c
         for query in (select(message.id).where(message.flags == "\\Seen"), select(told.id).where(told.verb == "store")):
             assert len(large(lambda conn, query=query: conn.execute(query).all())) == done
 

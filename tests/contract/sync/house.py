@@ -14,7 +14,8 @@ from typing import Any, Protocol, Self
 
 from sqlalchemy import Connection, select
 
-from syncd.config.model import Config, ImapConfig, Layout
+from syncd.config.accounts import ImapConfig
+from syncd.config.model import Config, Layout
 from syncd.config.values import SQLITE
 from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from syncd.store import holds
 from syncd.store.holds import Hold, HoldScope, HoldState
-from syncd.store.schema import history
+from syncd.store.own_tables import history
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

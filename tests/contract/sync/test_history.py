@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.store import holds, schema
+from syncd.store import holds, own_tables
 from syncd.store.entries import Entry, Question
 from syncd.store.history import PERSON, Verb
 from syncd.store.recall import recall
@@ -129,7 +129,7 @@ async def test_first_sync_and_rest_cost_few_rows(tmp_path: Path, user: Provider)
     user.receive(*(f"k{number:03}" for number in range(100)))
     async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=("laptop", "phone")) as house:
         await house.settle()
-        rows = await house.rows(select(schema.history))
+        rows = await house.rows(select(own_tables.history))
         assert len(rows) < 20
         told = {(row.verb, row.device_id is None): 0 for row in rows}
         for row in rows:
@@ -138,7 +138,7 @@ async def test_first_sync_and_rest_cost_few_rows(tmp_path: Path, user: Provider)
 
         await house.settle()
 
-        assert (await house.rows(select(func.count()).select_from(schema.history)))[0][0] == len(rows)
+        assert (await house.rows(select(func.count()).select_from(own_tables.history)))[0][0] == len(rows)
 
 
 def _release(conn: Any, *, now: float) -> None:

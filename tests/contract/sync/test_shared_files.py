@@ -12,9 +12,8 @@ import pytest
 from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.store.devices import ReplicaRow
 from syncd.sync import batch, commons, round
-from syncd.sync.batch import Performed
+from syncd.sync.batch import Batches, Performed
 from syncd.sync.device_files import DeviceFiles
-from syncd.sync.round import ReplicaRound
 from syncd.sync.sides import FileOutcome, FileTask, FileToDeliver
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import key_of, letter
@@ -188,7 +187,7 @@ async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for
     user.receive(*keys)
     for module in (batch, round):
         monkeypatch.setattr(module, "BATCH_FILES", SMALL_BATCH)
-    perform, end, writers, is_settling = DeviceFiles.perform, ReplicaRound._end, 0, asyncio.Event()
+    perform, end, writers, is_settling = DeviceFiles.perform, Batches.end, 0, asyncio.Event()
 
     async def late(
         self: DeviceFiles, of: ReplicaRow, tasks: Sequence[FileTask], **more: Any
@@ -199,7 +198,7 @@ async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for
             await is_settling.wait()
         return await perform(self, of, tasks, **more)
 
-    async def overtaken(self: ReplicaRound, performed: Performed) -> Any:
+    async def overtaken(self: Batches, performed: Performed) -> Any:
         if is_all_linked(performed.announced.tasks) and not is_settling.is_set():
             is_settling.set()
             await self.side.commons.wait()
@@ -211,7 +210,7 @@ async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for
     async with house_of(tmp_path, user, {"usb": {"link": False}}) as house:
         await house.settle()
     monkeypatch.setattr(DeviceFiles, "perform", late)
-    monkeypatch.setattr(ReplicaRound, "_end", overtaken)
+    monkeypatch.setattr(Batches, "end", overtaken)
     async with house_of(tmp_path, user) as house:
         await house.settle()
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from syncd.cli.picture import picture_of
 from syncd.cli.view import fitted, show
-from syncd.config.model import ImapConfig
+from syncd.config.accounts import ImapConfig
 from syncd.daemon.remedies import account_remedy, device_remedy, remembered_remedy
 from syncd.daemon.status import (
     AccountStatus,

@@ -6,17 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from syncd.config.model import (
-    DaemonConfig,
-    DeviceConfig,
-    GuardConfig,
-    HooksConfig,
-    ImapConfig,
-    Pop3Config,
-    StoreConfig,
-    keys_of,
-)
+from syncd.config.accounts import ImapConfig, Pop3Config
+from syncd.config.model import DaemonConfig, DeviceConfig, GuardConfig, HooksConfig, StoreConfig
 from syncd.config.problems import ConfigError
+from syncd.config.table import keys_of
 from tests.unit.config.builders import reading
 
 CANARY = "tr0ub4dor"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from syncd.config.availability import NOT_YET
-from syncd.config.model import keys_of, table_at
+from syncd.config.model import table_at
+from syncd.config.table import keys_of
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems
 
 BASE = IMAP + POP3 + LAPTOP

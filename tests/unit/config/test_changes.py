@@ -13,7 +13,8 @@ from syncd.config.changes import (
     reached,
     with_other_passwords,
 )
-from syncd.config.model import GuardConfig, HooksConfig, keys_of
+from syncd.config.model import GuardConfig, HooksConfig
+from syncd.config.table import keys_of
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, reading
 
 BOTH = IMAP + POP3 + LAPTOP

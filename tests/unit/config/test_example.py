@@ -5,18 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.availability import REFUSAL
-from syncd.config.model import (
-    Config,
-    DaemonConfig,
-    DeviceConfig,
-    GuardConfig,
-    HooksConfig,
-    ImapConfig,
-    Pop3Config,
-    StoreConfig,
-    keys_of,
-)
+from syncd.config.model import Config, DaemonConfig, DeviceConfig, GuardConfig, HooksConfig, StoreConfig
+from syncd.config.table import keys_of
 from tests.unit.config.builders import problems
 
 TEXT = (Path(__file__).parents[3] / "deploy" / "syncd.example.toml").read_text("utf-8")

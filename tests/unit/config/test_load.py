@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from syncd.config import places
+from syncd.config.accounts import ImapConfig, Pop3Config, Tls
 from syncd.config.load import load, read
-from syncd.config.model import ImapConfig, Layout, LogFormat, Pop3Config, Tls, Watch
+from syncd.config.model import Layout, LogFormat, Watch
 from syncd.config.problems import ConfigError
 from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems, reading
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from syncd.config.accounts import ImapConfig, OAuthConfig, Pop3Config
 from syncd.config.load import read
-from syncd.config.model import DeviceConfig, ImapConfig, OAuthConfig, Pop3Config, StoreConfig, keys_of
+from syncd.config.model import DeviceConfig, StoreConfig
 from syncd.config.problems import ConfigError
+from syncd.config.table import keys_of
 from tests.unit.config.builders import IMAP, reading
 
 CANARY = "tr0ub4dor"

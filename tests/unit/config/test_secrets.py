@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from syncd.config.model import ImapConfig
+from syncd.config.accounts import ImapConfig
 from syncd.config.secrets import password_of
 from syncd.errors import SecretError
 

@@ -21,7 +21,7 @@ from syncd.daemon.status import ConfigStatus
 from syncd.errors import LoginRefusedError
 from syncd.mail.flags import NONE
 from syncd.reconcile.effects import Deliver
-from syncd.store import history, hooks, schema
+from syncd.store import history, hooks, own_tables
 from syncd.store.database import Database
 from syncd.store.history import SERVER
 from syncd.store.tallies import last_deed
@@ -261,7 +261,7 @@ async def test_trouble_is_told_once_over_a_restart_and_again_when_it_comes_again
 async def test_hook_that_an_edit_adds_begins_then_and_one_that_it_takes_out_is_forgotten(tmp_path: Path) -> None:
     """Without a hook there is nothing of it in the store, and nothing is loaded; edits count at once."""
     hooked = f'{LAPTOP}[hooks]\non_hold = ["true"]\n'
-    rows = select(schema.hook.c.name)
+    rows = select(own_tables.hook.c.name)
     async with asyncio.timeout(DEADLINE_S), open_app(reading(tmp_path, LAPTOP).config) as app:
         app.start()
         assert app.hooks is None

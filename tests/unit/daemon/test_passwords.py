@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.model import ImapConfig
+from syncd.config.accounts import ImapConfig
 from syncd.daemon.passwords import Password
 from syncd.errors import SecretError
 

@@ -8,19 +8,11 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.availability import NOT_YET, unavailable
-from syncd.config.model import (
-    Config,
-    DaemonConfig,
-    DeviceConfig,
-    GuardConfig,
-    HooksConfig,
-    ImapConfig,
-    Pop3Config,
-    StoreConfig,
-    keys_of,
-)
+from syncd.config.model import Config, DaemonConfig, DeviceConfig, GuardConfig, HooksConfig, StoreConfig
 from syncd.config.sources import default_values, merged
+from syncd.config.table import keys_of
 from tests.reference.config_page import EXAMPLE
 from tests.reference.schema import config_schema, table_of
 from tests.unit.config import test_example

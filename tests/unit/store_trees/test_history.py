@@ -7,7 +7,7 @@ from sqlalchemy import func, insert, select
 
 from syncd.mail.flags import NONE
 from syncd.reconcile.effects import Deliver, Expunge, Move, Remove, Rename, Store
-from syncd.store import history, schema
+from syncd.store import history, own_tables, schema
 from syncd.store.entries import Entry, Question
 from syncd.store.history import EACH_MAX, RETENTION_S, SERVER, Happening, Outcome, Verb
 from syncd.store.recall import recall
@@ -26,8 +26,8 @@ def told(grove: Grove, **wanted: Any) -> tuple[Entry, ...]:
 
 
 def of_inbox(grove: Grove) -> list[Any]:
-    columns = schema.history.c
-    return grove.rows(select(schema.history).where(columns.mailbox_id == grove.inbox).order_by(columns.id))
+    columns = own_tables.history.c
+    return grove.rows(select(own_tables.history).where(columns.mailbox_id == grove.inbox).order_by(columns.id))
 
 
 def test_many_that_follow_are_one_row_and_what_destroys_is_one_each(grove: Grove) -> None:
@@ -67,19 +67,19 @@ def test_effects_are_told_in_the_words_of_the_plan(grove: Grove) -> None:
 
 def test_old_rows_go_as_new_ones_come_and_never_many_at_once(grove: Grove) -> None:
     """Each call takes at most two for each that it writes, the oldest first, and none that is young enough."""
-    grove(lambda conn: conn.execute(schema.history.delete()) and None)
+    grove(lambda conn: conn.execute(own_tables.history.delete()) and None)
     old, young = NOW - RETENTION_S - 1, NOW - RETENTION_S + 1
     values = {"origin": "server", "verb": "remove", "outcome": "done", "mailbox_id": grove.inbox}
     grove(
         lambda conn: (
-            conn.execute(insert(schema.history), [{**values, "at": old}] * 5 + [{**values, "at": young}]) and None
+            conn.execute(insert(own_tables.history), [{**values, "at": old}] * 5 + [{**values, "at": young}]) and None
         )
     )
 
     counts = []
     for _ in range(4):
         tell(grove, Happening(Verb.ADOPT))
-        counts.append(grove.rows(select(func.count()).select_from(schema.history))[0][0])
+        counts.append(grove.rows(select(func.count()).select_from(own_tables.history))[0][0])
 
     assert counts == [5, 4, 4, 5]
     assert min(row.at for row in of_inbox(grove)) == young

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from syncd.mail.flags import NONE
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Append, Deliver, Remove, Shift
-from syncd.store import history, hooks, schema
+from syncd.store import history, hooks, own_tables, schema
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import EACH_MAX, SERVER, Outcome
 from syncd.store.new_mail import NewMail, new_mail
@@ -125,7 +125,11 @@ def test_history_that_was_dropped_before_it_was_told_is_said_to_be_missing(grove
     """Where nobody could be told for months, what is left is told, and that it is not all."""
     watched, ids = Watched(grove), grove.plant(1, 2)
     watched.deliver(grove.laptop, *ids)
-    grove(lambda conn: conn.execute(schema.history.delete().where(schema.history.c.id <= watched.after + 1)) and None)
+    grove(
+        lambda conn: (
+            conn.execute(own_tables.history.delete().where(own_tables.history.c.id <= watched.after + 1)) and None
+        )
+    )
 
     news = watched.news()
 

@@ -8,8 +8,9 @@ from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
 from syncd.store import accounts, holds, purging, sweeping
 from syncd.store.holds import HoldScope
+from syncd.store.partial_indexes import metadata
 from syncd.store.purging import Kind, Left
-from syncd.store.schema import account, body, device, metadata, server_message
+from syncd.store.schema import account, body, device, server_message
 from tests.unit.store_trees.grove import NOW, Grove
 
 

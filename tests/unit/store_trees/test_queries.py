@@ -21,10 +21,9 @@ from sqlalchemy import (
 )
 
 from syncd import store
-from syncd.store.column_types import FileName, Octets
+from syncd.store.columns import FileName, Id, Octets
 from syncd.store.database import Database
 from syncd.store.queries import hexadecimal, insert_at_once, is_one_of, rows_at_once, update_at_once
-from syncd.store.schema import Id
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from syncd.config.model import ImapConfig, Pop3Config
+from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.maildir.keywords import KeywordMap
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash

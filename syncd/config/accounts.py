@@ -1,0 +1,171 @@
+"""The tables of accounts, `[accounts.NAME]`: where a server is, how to log in there, and what is done with its mail."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
+
+from syncd.config.table import Table
+from syncd.config.values import (
+    AbsolutePath,
+    Command,
+    Fingerprint,
+    Host,
+    Keep,
+    Patterns,
+    Port,
+    PositiveBytes,
+    PositiveSeconds,
+    Target,
+    Text,
+    User,
+)
+
+SECRETS = ("password", "password_file", "password_command", "token_command", "oauth")
+"""The keys of an account of which exactly one says how to log in."""
+
+
+class Tls(StrEnum):
+    """Say how a connection is encrypted."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    NONE = "none"
+
+
+class OAuthConfig(Table):
+    """Name the application that asks an identity provider for tokens."""
+
+    client_id: Text = Field(description="The name of the application at the provider.")
+    client_secret: SecretStr | None = Field(
+        default=None, description="What the provider gave the application as proof."
+    )
+    issuer: Text | None = Field(default=None, description="The URL of the provider, which names all others.")
+    tenant: Text | None = Field(default=None, description="The organization, at a provider that has several.")
+    authorization_url: Text | None = Field(default=None, description="Where a person grants access.")
+    token_url: Text | None = Field(default=None, description="Where tokens are asked for.")
+    scopes: tuple[Text, ...] = Field(default=(), description="What access is asked for.")
+
+
+class _Account(Table):
+    provider: Text | None = Field(
+        default=None,
+        description="A provider that is known, which fills in `host`, `port` and `tls`.",
+        examples=["gmail", "outlook", "fastmail", "icloud", "yahoo"],
+    )
+    host: Host = Field(description="The server, by its name or its address.", examples=["mail.example.org"])
+    tls: Tls = Field(
+        default=Tls.IMPLICIT,
+        description="How the connection is encrypted: from its beginning (`implicit`), after the command STARTTLS "
+        "(`starttls`), or not at all (`none`), which is only allowed to this machine, or with `allow_plaintext`.",
+    )
+    allow_plaintext: bool = Field(
+        default=False,
+        description='Allow `tls = "none"` to another machine as well. Password and mail can be read on the way.',
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None,
+        description="A file of certificates (PEM) to trust instead of those of the system.",
+        examples=["/etc/ssl/own-ca.pem"],
+    )
+    pin_sha256: Fingerprint | None = Field(
+        default=None, description="The SHA-256 fingerprint of the only certificate to trust."
+    )
+    client_cert: AbsolutePath | None = Field(
+        default=None, description="A file with the certificate and key (PEM) that prove who you are."
+    )
+    username: User = Field(
+        repr=False, description="The name to log in with, often the whole address.", examples=["ana"]
+    )
+    password: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The password itself. The file should be readable by nobody else then. Exactly one of `password`, "
+        "`password_file` and `password_command` is needed.",
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None,
+        description="A file whose first line is the password.",
+        examples=["/run/secrets/work", "work.password"],
+    )
+    password_command: Command | None = Field(
+        default=None,
+        description="A command, with its arguments, that prints the password as its first line. It is run without a "
+        "shell, and has 30 seconds.",
+        examples=[["pass", "show", "mail/work"]],
+    )
+    token_command: Command | None = Field(
+        default=None, description="A command, with its arguments, that prints a token of OAuth."
+    )
+    oauth: OAuthConfig | None = Field(default=None, description="How tokens of OAuth are got from the provider.")
+
+    @model_validator(mode="after")
+    def _at_most_one_way_to_log_in(self) -> Self:
+        given = [key for key in SECRETS if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise PydanticCustomError("secrets", "{keys} exclude each other", {"keys": " and ".join(given)})
+        return self
+
+    @property
+    def can_log_in(self) -> bool:
+        """Whether anything is said to log in with."""
+        return self.client_cert is not None or any(getattr(self, key) is not None for key in SECRETS)
+
+
+_PORT = "The port of the server. Default: 993 with IMAP, 995 with POP3; 143 and 110 unless `tls` is `implicit`."
+_POLL_INTERVAL = (
+    "How often the server is asked for what it does not tell by itself. Default: `5m` with IMAP, `2m` with POP3."
+)
+
+
+class ImapConfig(_Account):
+    """Describe an account on an IMAP server."""
+
+    type: Literal["imap"] = Field(description="What the server speaks, `imap` or `pop3`.")
+    port: Port = Field(
+        default_factory=lambda given: 993 if given["tls"] is Tls.IMPLICIT else 143,
+        description=_PORT,
+    )
+    mailboxes: Patterns = Field(
+        default=("*",),
+        description="Which mailboxes are synced. `*` is any text, `?` one character, `!` before a pattern leaves out; "
+        "of those that match a name the last counts.",
+        examples=[["*", "!Junk"], ["INBOX", "Archive*"]],
+    )
+    delete: Literal["trash", "expunge"] | None = Field(
+        default=None,
+        description="What becomes of a message that a device deletes: moved to the Trash of the server (`trash`), or "
+        "deleted for good (`expunge`), of which the store of syncd keeps a copy for `retention`. "
+        "Default: `trash` where the server has one.",
+    )
+    poll_interval_s: PositiveSeconds = Field(default=300.0, alias="poll_interval", description=_POLL_INTERVAL)
+
+
+class Pop3Config(_Account):
+    """Describe an account on a POP3 server; its mailboxes live in the store."""
+
+    type: Literal["pop3"] = Field(description="What the server speaks, `imap` or `pop3`.")
+    port: Port = Field(
+        default_factory=lambda given: 995 if given["tls"] is Tls.IMPLICIT else 110,
+        description=_PORT,
+    )
+    keep_s: Keep = Field(
+        default=0.0,
+        alias="keep",
+        description="How long a message stays on the server once it is safe in the store: `0d` deletes it at once.",
+    )
+    """None: for ever."""
+    poll_interval_s: PositiveSeconds = Field(default=120.0, alias="poll_interval", description=_POLL_INTERVAL)
+    max_message_size_bytes: PositiveBytes = Field(
+        default=100 * 10**6,
+        alias="max_message_size",
+        description="Larger messages stay on the server, and `syncd status` shows them.",
+    )
+    forward_to: Target | None = Field(
+        default=None,
+        description="An IMAP account and its mailbox, into which the mail is moved.",
+        examples=["work/INBOX"],
+    )
+
+
+AccountConfig = Annotated[ImapConfig | Pop3Config, Discriminator("type")]

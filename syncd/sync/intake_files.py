@@ -1,0 +1,157 @@
+"""Floor 4: the files that a device added or rewrote, as an intake handles them: read, compared, given another name.
+
+House rules. Each method of `IntakeFiles` blocks, so it is called in a thread, and opens the root anew. What is returned
+as read was made durable first, and was after that still as it had been read.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
+from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
+from syncd.mail.tree import BodyForm
+from syncd.maildir.barrier import Touched, barrier
+from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.names import FileName
+from syncd.maildir.root import ReplicaRoot
+from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.sync.attachment import Prove
+from syncd.sync.body_batches import FileSpool
+
+T = TypeVar("T")
+
+_SMALL_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file as it was read; facts and bare_digest: of its octets with line ends of mail."""
+
+    file: AddedFile
+    seen: FileAsRead
+    body: EncodedBody
+    bare_digest: bytes
+
+    @property
+    def name(self) -> FileName:
+        return FileName(self.file.name, self.file.info)
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeFiles:
+    """Handle the files of the device whose root is at `path`."""
+
+    path: Path
+    spool_directory: Path | None
+
+    def read(self, batch: Sequence[AddedFile], prove: Prove) -> list[ReadFile | SyncdError]:
+        """Read files, make them durable together, and take those for read that are as they were then."""
+        outcomes: dict[AddedFile, ReadFile | SyncdError] = {}
+        with ReplicaRoot(self.path) as root:
+            prove(root)
+            for file in batch:
+                outcomes[file] = _unless_it_fails(partial(self._read, root, file))
+            read: defaultdict[str, list[ReadFile]] = defaultdict(list)
+            for one in outcomes.values():
+                if isinstance(one, ReadFile):
+                    read[one.file.directory].append(one)
+            for ones in read.values():
+                # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
+                failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in ones]))
+                for one in ones:
+                    failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
+                    if failed is not None:
+                        one.body.close()
+                        outcomes[one.file] = failed
+        return [outcomes[file] for file in batch]
+
+    def links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
+        """Return which of some files, each with the path of its device, are hard links to one of this device."""
+        wanted = _inode(self.path, file)
+        linked: list[AddedFile] = []
+        for path, other in others:
+            with suppress(SyncdError):  # a device that is away finds out by itself
+                linked += [other] if wanted is not None and _inode(Path(path), other) == wanted else []
+        return linked
+
+    def rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:
+        """Give files other names, and return of those that have one now what it says, by the ids of their rows."""
+        infos: dict[int, str | None] = {}
+        with ReplicaRoot(self.path) as root:
+            for file, to in renames:
+                with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+                    filename = str(FileName(file.name, file.info))
+                    if (
+                        mailbox.rename(file.subdir, filename, to_subdir=file.subdir, to_filename=str(to))
+                        is Renaming.DONE
+                    ):
+                        mailbox.sync_names(file.subdir)
+                        infos[file.file_id] = to.info
+        return infos
+
+    def _read(self, root: ReplicaRoot, file: AddedFile) -> ReadFile:
+        filename = str(FileName(file.name, file.info))
+        with root.mailbox(PurePosixPath(file.directory)) as mailbox:
+            found = mailbox.stat(file.subdir, filename)
+            if not isinstance(found, FileFacts):
+                raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
+            pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
+            body, digest = self._encoded(pieces, found.size_bytes)
+        seen = FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info)
+        return ReadFile(file, seen, body, digest)
+
+    def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
+        if size_bytes <= _SMALL_BYTES // 2:  # each of its octets may be a line end
+            octets = b"".join(pieces)
+            return encode_octets(octets), bare_digest((octets,))
+        spool = FileSpool(self.spool_directory)
+        try:
+            digest = bare_digest(_through(spool, pieces))
+            return spool.encoded(), digest
+        except BaseException:
+            spool.discard()
+            raise
+
+
+def _unless_it_fails(work: Callable[[], T]) -> T | SyncdError:
+    """Return what reaches one file; that the device went away reaches all of them."""
+    try:
+        return work()
+    except DeviceAwayError:
+        raise
+    except SyncdError as error:
+        return error
+
+
+def _touched(file: AddedFile) -> Touched:
+    return Touched(PurePosixPath(file.directory), file.subdir, str(FileName(file.name, file.info)))
+
+
+def _ensure_as_read(root: ReplicaRoot, read: ReadFile) -> None:
+    directory, subdir, filename = _touched(read.file)
+    with root.mailbox(directory) as mailbox:
+        if mailbox.stat(subdir, filename or "") != FileFacts(read.seen.size_bytes, read.seen.mtime):
+            raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
+
+
+def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        spool.write(piece)
+        yield piece
+
+
+def _inode(path: Path, file: AddedFile) -> tuple[int, int] | None:
+    with ReplicaRoot(path) as root, root.mailbox(PurePosixPath(file.directory)) as mailbox:
+        return mailbox.inode(file.subdir, str(FileName(file.name, file.info)))
+
+
+def _form(facts: BodyFacts, found: FileFacts) -> BodyForm:
+    if facts.size_bytes == found.size_bytes:
+        return BodyForm.RAW
+    return BodyForm.LF if facts.is_crlf and facts.lf_size_bytes == found.size_bytes else BodyForm.OWN
