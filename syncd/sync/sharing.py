@@ -84,13 +84,14 @@ class Sharing:
         announced = await self.batches.announce(jobs, also=also)
         while True:
             finished, sources = commons.finished, dict(commons.offered(_contents(jobs)))
-            if any(job.content not in sources for job in jobs):
-                sources |= await self._sources(jobs)
-                sources |= commons.offered(_contents(jobs))
             missing = [job for job in jobs if job.content not in sources]
             if is_patient and any(commons.is_claimed(job.content) for job in missing):
                 is_patient = await commons.wait()
-            elif not missing or commons.finished == finished:
+                continue
+            if missing:
+                sources |= await self._sources(missing)
+                missing = [job for job in missing if job.content not in sources]
+            if not missing or commons.finished == finished:
                 break
         with commons.claim(_contents(missing)):
             performed = await self.batches.carry_out(announced.linking(sources))
