@@ -81,11 +81,7 @@ def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, liste
 
 def deleted_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
     """Return the messages whose files a device deleted, and of which that is not settled."""
-    columns = replica_message.c
-    query = select(columns.message_id).where(
-        columns.replica_id == of.id, _is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None)
-    )
-    return tuple(conn.execute(query.order_by(columns.message_id)).scalars())
+    return tuple(conn.execute(_deleted(), {"of_replica": of.id}).scalars())
 
 
 def lost_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
@@ -195,6 +191,17 @@ def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -
 def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
     # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
     return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
+
+
+@cache
+def _deleted() -> Select[Any]:
+    columns = replica_message.c
+    is_mine = columns.replica_id == bindparam("of_replica")
+    return (
+        select(columns.message_id)
+        .where(is_mine, _is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None))
+        .order_by(columns.message_id)
+    )
 
 
 @cache

@@ -4,8 +4,10 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
@@ -78,15 +80,8 @@ def holds(
     account_id: int | None = None,
 ) -> tuple[Hold, ...]:
     """Return the holds, of one mailbox or scope, and of one device or account if given, oldest first."""
-    query = select(hold).order_by(hold.c.id)
-    if scope is not None:
-        query = query.where(hold.c.scope == scope)
-    if device_id is not None:
-        query = query.where(hold.c.scope_id == device_id, hold.c.scope != HoldScope.OF_ACCOUNT)
-    if account_id is not None:
-        query = query.where(hold.c.scope_id == account_id, hold.c.scope == HoldScope.OF_ACCOUNT)
-    if mailbox_id is not None:
-        query = query.where(hold.c.mailbox_id == mailbox_id)
+    given = {"of_scope": scope, "of_device": device_id, "of_account": account_id, "of_mailbox": mailbox_id}
+    wanted = {name: value for name, value in given.items() if value is not None}
     return tuple(
         Hold(
             id=row.id,
@@ -98,8 +93,19 @@ def holds(
             effects=tuple(map(from_json, json.loads(row.effects))),
             held_at=row.held_at,
         )
-        for row in conn.execute(query)
+        for row in conn.execute(_holds(*wanted), wanted)
     )
+
+
+@cache
+def _holds(*wanted: str) -> Select[Any]:
+    terms = {
+        "of_scope": (hold.c.scope == bindparam("of_scope"),),
+        "of_device": (hold.c.scope_id == bindparam("of_device"), hold.c.scope != HoldScope.OF_ACCOUNT),
+        "of_account": (hold.c.scope_id == bindparam("of_account"), hold.c.scope == HoldScope.OF_ACCOUNT),
+        "of_mailbox": (hold.c.mailbox_id == bindparam("of_mailbox"),),
+    }
+    return select(hold).where(*(term for name in wanted for term in terms[name])).order_by(hold.c.id)
 
 
 def mark(conn: Connection) -> tuple[int, ...]:

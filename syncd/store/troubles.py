@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Delete,
     Double,
+    Select,
     and_,
     bindparam,
     delete,
@@ -96,13 +98,20 @@ def attempts(conn: Connection, *, message_id: int, device_id: int | None) -> int
 
 def due(conn: Connection, *, mailbox_id: int, device_id: int | None, now: float) -> tuple[int, ...]:
     """Return the messages whose time to be tried again has come: a round's worth, those that wait longest first."""
+    of = {"of_mailbox": mailbox_id, "of_device": device_id, "by": now}
+    wanted = {name: value for name, value in of.items() if value is not None}
+    return tuple(conn.execute(_due(of_server=device_id is None), wanted).scalars())
+
+
+@cache
+def _due(*, of_server: bool) -> Select[Any]:
     query = select(trouble.c.message_id).where(
-        trouble.c.mailbox_id == mailbox_id,
-        trouble.c.device_id.is_(None) if device_id is None else trouble.c.device_id == device_id,
+        trouble.c.mailbox_id == bindparam("of_mailbox"),
+        trouble.c.device_id.is_(None) if of_server else trouble.c.device_id == bindparam("of_device"),
         trouble.c.message_id.is_not(None),
-        is_due(now),
+        is_due(bindparam("by", type_=Double())),
     )
-    return tuple(conn.execute(query.order_by(trouble.c.retry_at, trouble.c.id).limit(_DUE_MAX)).scalars())
+    return query.order_by(trouble.c.retry_at, trouble.c.id).limit(_DUE_MAX)
 
 
 def count_sleeping(conn: Connection, *, now: float) -> Mapping[tuple[int, int | None], int]:

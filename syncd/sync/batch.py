@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sqlalchemy import Connection
 
@@ -71,6 +71,14 @@ class Announced:
     generation: int
     bound: frozenset[int]
 
+    def linking(self, sources: Mapping[Content, LinkSource]) -> Self:
+        """Return the same with what to link instead of writing it, where there is that by now."""
+        tasks = (
+            one._replace(source=sources.get(one.body.content)) if isinstance(one, FileToDeliver) else one
+            for one in self.tasks
+        )
+        return replace(self, tasks=tuple(tasks))
+
 
 @dataclass(frozen=True)
 class Performed:
@@ -84,6 +92,11 @@ class Performed:
         """Return what did not go as announced: it is to be looked at, told or tried again."""
         pairs = ((task, self.outcomes[task.file.id]) for task in self.announced.tasks)
         return [(task, one) for task, one in pairs if not isinstance(one, FileDone) or one.is_touched]
+
+    @property
+    def is_odd(self) -> bool:
+        """Tell whether it has to be ended, and cannot be settled with something else."""
+        return bool(self.odd or self.stale)
 
     @property
     def touched(self) -> Sequence[str]:
@@ -133,15 +146,22 @@ class Batches:
     now: float
     hopeless: frozenset[int]
 
-    async def perform(self, jobs: Sequence[Job]) -> Done:
-        """Do all of it, batch by batch."""
+    async def perform(self, jobs: Sequence[Job]) -> tuple[Done, Performed | None]:
+        """Do all of it, batch by batch; a last batch that went as announced is returned to be settled."""
         done = Done()
+        last: Performed | None = None
         for start in range(0, len(jobs), BATCH_FILES):
-            done |= await self._perform(jobs[start : start + BATCH_FILES])
-        return done
+            last = await self.begin(jobs[start : start + BATCH_FILES], also=last)
+            if last.is_odd:
+                done, last = done | await self.end(last), None
+        return done, last
 
     async def begin(self, batch: Sequence[Job], *, also: Performed | None = None) -> Performed:
         """Announce and perform one batch, and settle another with its announcement."""
+        return await self.carry_out(await self.announce(batch, also=also))
+
+    async def announce(self, batch: Sequence[Job], *, also: Performed | None = None) -> Announced:
+        """Announce one batch, and settle another with that."""
         minted = self._minted(batch)  # here, for every other task waits for the one thread that writes
 
         def announce(conn: Connection) -> Announced:
@@ -152,6 +172,10 @@ class Batches:
         announced = await self.db.write(announce)
         if also is not None:
             self.tell(also)
+        return announced
+
+    async def carry_out(self, announced: Announced) -> Performed:
+        """Perform a batch that is announced; nothing else may be announced for the device meanwhile."""
         return Performed(announced, await self.side.perform(self.of, announced.tasks, generation=announced.generation))
 
     async def end(self, performed: Performed) -> Done:
@@ -203,9 +227,6 @@ class Batches:
         if log.is_enabled_for(logging.DEBUG):
             for effect in settled.announced.effects:
                 log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
-
-    async def _perform(self, batch: Sequence[Job]) -> Done:
-        return await self.end(await self.begin(batch))
 
     def _minted(self, batch: Sequence[Job]) -> Sequence[MintedFile]:
         return [

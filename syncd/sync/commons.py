@@ -1,10 +1,11 @@
 """Floor 4: what devices on one file system of this machine have in common: files that one writes and all can link."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from syncd.log import log
+from syncd.store.deliveries import LinkSource
 
 FileSystem = tuple[int, int]
 """A file system as it is mounted: `maildir.root.ReplicaRoot.file_system`."""
@@ -27,6 +28,7 @@ class Commons:
         self.finished = 0
         """How often somebody has settled what was claimed."""
         self._claimed: set[Content] = set()
+        self._offered: dict[Content, LinkSource] = {}
         self._news = asyncio.Event()
 
     def is_claimed(self, content: Content) -> bool:
@@ -44,6 +46,26 @@ class Commons:
             self.finished += 1
             self._news.set()
             self._news = asyncio.Event()
+
+    def offered(self, contents: Iterable[Content]) -> Mapping[Content, LinkSource]:
+        """Return the files with these contents that somebody has just made durable, and is about to settle."""
+        return {content: self._offered[content] for content in contents if content in self._offered}
+
+    @contextmanager
+    def offering(self) -> Iterator[Callable[[Mapping[Content, LinkSource]], None]]:
+        """Yield what to tell files that others can link already; once this is left, they find them in the store."""
+        mine: dict[Content, LinkSource] = {}
+
+        def offer(files: Mapping[Content, LinkSource]) -> None:
+            mine.update(files)
+            self._offered.update(files)
+
+        try:
+            yield offer
+        finally:
+            for content, file in mine.items():
+                if self._offered.get(content) == file:
+                    del self._offered[content]
 
     async def wait(self) -> bool:
         """Wait until somebody has finished; False when that takes so long that its task may hang.

@@ -106,12 +106,19 @@ def judge_departures(
     return Judged(judged, by_device, together, allowed)
 
 
+def are_any_held(conn: Connection, mailbox: MailboxRow) -> bool:
+    """Tell whether deletions of a mailbox wait at the guard, so that a round has to judge them anew."""
+    scopes = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
+    return any(holds.holds(conn, mailbox_id=mailbox.id, scope=scope) for scope in scopes)
+
+
 @dataclass(frozen=True, slots=True)
 class DepartureRound:
     """Let messages leave one mailbox of the server.
 
-    barred: messages that somebody else's change keeps for now. sleeping: those that the server refused lately.
-    cursors: of the replicas, up to where they are settled thereby, but for those that are to be planned again.
+    are_held: whether deletions of the mailbox wait at the guard. barred: messages that somebody else's change keeps for
+    now. sleeping: those that the server refused lately. cursors: of the replicas, up to where they are settled thereby,
+    but for those that are to be planned again.
     """
 
     db: Database
@@ -119,6 +126,7 @@ class DepartureRound:
     mailbox: MailboxRow
     replicas: Sequence[ReplicaRow]
     wishes: Wishes
+    are_held: bool
     barred: Collection[int]
     sleeping: Collection[int]
     cursors: Mapping[int, int]
@@ -128,8 +136,7 @@ class DepartureRound:
 
     async def run(self) -> "Departures":
         """Guard, perform and settle; what could not be settled holds the cursors of those who want it."""
-        is_guarded = bool(self.wishes.by_replica) or await self.db.read(self._has_holds)
-        if not is_guarded:
+        if not (self.wishes.by_replica or self.are_held):
             return Departures(effects=len(self.wishes.returning), is_stale=False, moved=())
         allowed = await self.db.write(self._admit)
         effects = self._effects(frozenset().union(*allowed.values()))
@@ -147,10 +154,6 @@ class DepartureRound:
             is_stale=bool(overtaken),
             moved=tuple(one for one in effects if isinstance(one, Move) and one.message_id in departed.gone),
         )
-
-    def _has_holds(self, conn: Connection) -> bool:
-        scopes = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
-        return any(holds.holds(conn, mailbox_id=self.mailbox.id, scope=scope) for scope in scopes)
 
     def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
         """Ask the guard, and write what it holds."""

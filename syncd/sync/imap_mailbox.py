@@ -255,7 +255,7 @@ class ImapMailbox:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if selected.read_only:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
-            return StoreOutcome(frozenset(), {effect.message_id: refusal for effect in effects})
+            return StoreOutcome(refused={effect.message_id: refusal for effect in effects})
         by_uid = {effect.uid: effect for effect in effects}
         if self._is_first:
             rows = await fetch_facts(self.connection, UidSet.of(by_uid))
@@ -263,10 +263,10 @@ class ImapMailbox:
         unchanged_since = await self._unchanged_since(by_uid)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
         outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)
-        rows_told = {outcome.uid: outcome.row for outcome in outcomes if outcome.row is not None}
-        ours = {outcome.uid for outcome in outcomes if outcome.stored is Stored.APPLIED}
-        await self._record_rows_of([row for uid, row in rows_told.items() if uid in ours], is_ours=True)
-        await self._record_rows_of([row for uid, row in rows_told.items() if uid not in ours], is_ours=False)
+        ours, others = (
+            [one.row for one in outcomes if one.row is not None and (one.stored is Stored.APPLIED) is is_ours]
+            for is_ours in (True, False)
+        )
         applied = frozenset(by_uid[one.uid].message_id for one in outcomes if one.stored is Stored.APPLIED)
         refused = {
             by_uid[one.uid].message_id: RefusedError(
@@ -275,7 +275,7 @@ class ImapMailbox:
             for one in outcomes
             if one.stored is Stored.REFUSED
         }
-        return StoreOutcome(applied, refused)
+        return StoreOutcome(applied, refused, partial(self._record_told, ours=ours, others=others, now=self._clock()))
 
     async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
         """Move to Trash or expunge; a message that a person changed on the server meanwhile is left as it is."""
@@ -331,15 +331,14 @@ class ImapMailbox:
 
         await self._db.write(record)
 
-    async def _record_rows_of(self, rows: Sequence[FetchRow], *, is_ours: bool) -> None:
-        """Record what the server told of messages; is_ours: because we had changed them."""
-        if not rows:
-            return
-        observed, told_at = observed_of(rows), None if is_ours else self._clock()
-        uidvalidity = self._mailbox.cursor.uidvalidity
-        await self._db.write(
-            lambda conn: server_tree.record_messages(conn, self._mailbox.id, uidvalidity, observed, told_at=told_at)
-        )
+    def _record_told(
+        self, conn: Connection, *, ours: Sequence[FetchRow], others: Sequence[FetchRow], now: float
+    ) -> None:
+        """Record what the server told of messages when we changed some, and of others: that is news."""
+        of, uidvalidity = self._mailbox.id, self._mailbox.cursor.uidvalidity
+        for rows, told_at in ((ours, None), (others, now)):
+            if rows:
+                server_tree.record_messages(conn, of, uidvalidity, observed_of(rows), told_at=told_at)
 
     async def _set_aside(self, wanted: WantedBody, error: str) -> None:
         log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=wanted.uid, error=error)

@@ -270,13 +270,13 @@ class ImapPush:
         result = RoundResult(0, 0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
-            replicas = await self._takers.replicas(self._db, self._account, mailbox, now=self._clock())
+            now = self._clock()
             result = await server_round(
                 self._db,
                 observer,
                 mailbox,
-                replicas,
-                now=self._clock(),
+                partial(self._takers.replicas, account=self._account, mailbox=mailbox, now=now),
+                now=now,
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
                 unmoved=self._unmoved,

@@ -18,7 +18,6 @@ from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Policy, Selection
 from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
 from syncd.store.backlog import mailboxes_with_due_stores
-from syncd.store.database import Database
 from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.store.uploads import Bringers
 
@@ -118,8 +117,8 @@ class Takers:
         there = frozenset(id_ for id_, row in rows.items() if row.is_there)
         return Bringable(Bringers(writing, there), rows)
 
-    async def replicas(
-        self, db: Database, account: str, mailbox: MailboxRow, *, now: float
+    def replicas(
+        self, conn: Connection, *, account: str, mailbox: MailboxRow, now: float
     ) -> tuple[tuple[ReplicaRow, Policy], ...]:
         """Return the replicas of a mailbox on the devices that change it, each with what may be planned for it.
 
@@ -127,9 +126,7 @@ class Takers:
         """
         found: list[tuple[ReplicaRow, Policy]] = []
         of, taking = mailbox.account_id, self._taking
-        rows, names, known = await db.read(
-            lambda conn: (replicas(conn, account_id=of), device_names(conn), mailboxes(conn, account_id=of))
-        )
+        rows, names, known = replicas(conn, account_id=of), device_names(conn), mailboxes(conn, account_id=of)
         deletion = deletion_of(taking.configs[account], mailbox, known)
         for row in rows:
             name = names[row.device_id]

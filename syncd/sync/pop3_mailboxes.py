@@ -152,8 +152,8 @@ class Pop3Mailboxes:
             partial(self._takers.changed, account=self.name, account_id=self._account_id, now=now)
         )
         for mailbox in changed:
-            replicas = await self._takers.replicas(self._db, self.name, mailbox, now=now)
-            await server_round(self._db, self._server, mailbox, replicas, now=now, rule=self._takers.rule)
+            takes_part = partial(self._takers.replicas, account=self.name, mailbox=mailbox, now=now)
+            await server_round(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule)
         if changed or has_arrived:
             self.wake_devices()
         return bool(changed) or has_arrived

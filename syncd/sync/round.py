@@ -13,7 +13,6 @@ further (no space, no rights, no directory) is raised after the rest of its batc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -22,14 +21,15 @@ from syncd.mail.tree import Holdable, Pair
 from syncd.reconcile.effects import Agree, Deliver, Drop, Forget, Remove, Rename, ReplicaEffect, Restore, in_order
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import deliveries, devices, mailbox_removals, pairs, replica_tree, troubles
+from syncd.store import devices, mailbox_removals, pairs, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settlement
 from syncd.store.server_tree import FlagDelta
-from syncd.sync.batch import BATCH_FILES, Batches, Done, Job, Performed, writable
+from syncd.sync.batch import Batches, Done, Job, Performed
 from syncd.sync.guarding import Waiting, admit, decided
 from syncd.sync.round_news import as_decided, news_of
+from syncd.sync.sharing import Offer, Sharing
 from syncd.sync.sides import ReplicaSide
 
 
@@ -76,6 +76,10 @@ class ReplicaRound:
 
         A SyncdError reaches further than one message; what was done is settled then, and the cursor stays.
         """
+        with self.side.commons.offering() as offer:
+            return await self._run(offer)
+
+    async def _run(self, offer: Offer) -> ReplicaResult:
         of = self.of
         ask = partial(news_of, device=self.device, of=of, policy=self.policy, now=self.now)
         found = await self.db.read(partial(ask, shifted_upto=self.shifted_upto))
@@ -91,13 +95,16 @@ class ReplicaRound:
         holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         mine = _held(mine, holdable)
         jobs = [Job(effect, planned[effect.message_id].replica) for effect in mine]
-        done = await self._batches.perform([job for job in jobs if not isinstance(job.effect, Deliver)])
-        delivered, linked = await self._deliver([job for job in jobs if isinstance(job.effect, Deliver)])
+        # NOTE: the last batch is settled with the rest, unless something of it is odd.
+        done, last = await self._batches.perform([job for job in jobs if not isinstance(job.effect, Deliver)])
+        sharing = Sharing(self.db, self._batches, offer)
+        delivered, last = await sharing.deliver([job for job in jobs if isinstance(job.effect, Deliver)], also=last)
         done |= delivered
         if old := self._as_before(planned, mine):
-            if linked is not None:
-                done, linked = done | await self._batches.end(linked), None
-            done |= await self._catch_up(old)
+            if last is not None:
+                done |= await self._batches.end(last)
+            caught_up, last = await self._catch_up(old)
+            done |= caught_up
         dropped = {effect.message_id for effect in mine if isinstance(effect, Drop)} - done.stale
         is_waiting = any(is_in_doubt(pair, self.policy) for pair in news.pairs)
         outside = {id_ for id_, pair in planned.items() if pair.replica is not None and self._is_outside(pair)}
@@ -109,10 +116,10 @@ class ReplicaRound:
         wanted = [effect.file_id for effect in effects if isinstance(effect, Restore)]
         upto = None if done.stale else found.replica_upto
         is_awaited = await self.db.write(
-            partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=linked, replica_upto=upto)
+            partial(self._settle_rest, rest=rest, over=over, wanted=wanted, also=last, replica_upto=upto)
         )
-        if linked is not None:
-            self._batches.tell(linked)
+        if last is not None:
+            self._batches.tell(last)
         is_told = bool(wanted) or any(isinstance(job.effect, Deliver) and job.file is not None for job in jobs)
         is_told |= any(isinstance(effect, Remove | Drop) and (effect.add or effect.remove) for effect in mine)
         has_news = done.has_device_news or is_told
@@ -154,52 +161,6 @@ class ReplicaRound:
         troubles.resolve(conn, over, device_id=self.device.id)
         return mailbox_removals.are_awaited(conn, mailbox_id=self.of.mailbox_id)
 
-    async def _deliver(self, jobs: Sequence[Job]) -> tuple[Done, Performed | None]:
-        """Link together what other devices have by now; write the next of what none has and none is writing.
-
-        A last batch that was linked as announced is returned to be settled.
-        """
-        ids = [job.effect.message_id for job in jobs]
-        bodies = await self.db.read(partial(deliveries.deliverables, message_ids=ids)) if ids else {}
-        rest = {id_: job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies}
-        commons, is_patient, done = self.side.commons, True, Done()
-        linked: Performed | None = None
-        while rest:
-            finished = commons.finished
-            free = writable(job for job in rest.values() if not (is_patient and commons.is_claimed(job.content)))
-            looked_for = dict.fromkeys((*islice(rest, BATCH_FILES), *(job.effect.message_id for job in free)))
-            batch = await self._linkable([rest[id_] for id_ in looked_for])
-            if batch:
-                # NOTE: nobody waits for what is only linked, so that it can be settled with the next announcement.
-                linked = await self._batches.begin(batch, also=linked)
-                if linked.odd or linked.stale:
-                    done, linked = done | await self._batches.end(linked), None
-            elif commons.finished != finished:
-                continue  # what was looked for may be there by now
-            elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
-                with commons.claim(job.content for job in batch):
-                    written, linked = await self._batches.begin(batch, also=linked), None
-                    done |= await self._batches.end(written)
-                is_patient = True
-            else:
-                if linked is not None:
-                    done, linked = done | await self._batches.end(linked), None
-                if commons.finished == finished:  # else there is news already, and perhaps nobody to bring more
-                    is_patient = await commons.wait()
-            for job in batch:
-                del rest[job.effect.message_id]
-        return done, linked
-
-    async def _linkable(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Return those deliveries for which there is a file to link, as many as make a batch."""
-        roots = frozenset(self.side.commons.roots)
-        if not roots:
-            return ()
-        wanted = [job.body for job in jobs if job.body is not None]
-        found = await self.db.read(partial(deliveries.link_sources, wanted=wanted, device_paths=roots))
-        linkable = [job._replace(source=found[job.content]) for job in jobs if job.content in found]
-        return linkable[:BATCH_FILES]
-
     def _as_before(self, planned: Mapping[int, Pair], effects: Iterable[ReplicaEffect]) -> Sequence[int]:
         """Return what is delivered as it was announced before an interruption, and is not as it should be now.
 
@@ -214,7 +175,7 @@ class ReplicaRound:
         server = pair.server
         return server is not None and not server.is_gone and not self.policy.selection.takes(server)
 
-    async def _catch_up(self, old: Sequence[int]) -> Done:
+    async def _catch_up(self, old: Sequence[int]) -> tuple[Done, Performed | None]:
         """Bring what was delivered as it was announced before an interruption to what it should be now."""
         now = await self.db.read(lambda conn: pairs.pairs_of(conn, self.of, old))
         delivered = {pair.server.id: pair for pair in now if pair.server is not None}

@@ -7,7 +7,7 @@ known that the server did not move it.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -32,7 +32,7 @@ from syncd.store.queries import groups
 from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
-from syncd.sync.departures import DepartureRound, Wishes
+from syncd.sync.departures import DepartureRound, Wishes, are_any_held
 from syncd.sync.guarding import decided
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
@@ -114,7 +114,7 @@ async def server_round(
     db: Database,
     side: ServerSide,
     mailbox: MailboxRow,
-    replicas: Sequence[tuple[ReplicaRow, Policy]],
+    takes_part: Callable[[Connection], Sequence[tuple[ReplicaRow, Policy]]],
     *,
     now: float,
     rule: Rule = DEFAULT,
@@ -123,13 +123,14 @@ async def server_round(
 ) -> RoundResult:
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
 
+    takes_part: returns the replicas of the mailbox whose changes count, with what may be planned for each.
     sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
     unmoved: which messages that are gone were looked for in other mailboxes since; None: nothing is there unseen.
     """
-    planned = await db.read(partial(plan_changes, mailbox=mailbox, replicas=replicas, now=now))
+    replicas, planned = await db.read(partial(_planned, mailbox=mailbox, takes_part=takes_part, now=now))
     stores, agreed, cursors = planned.stores, planned.agreed, planned.cursors
     troubled, seen, wishes, wanted_back = planned.troubled, planned.seen, planned.wishes, planned.wanted_back
-    outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome(frozenset(), {})
+    outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome()
     storing = {effect.message_id for effect in stores}
     idle = troubled.all.intersection(seen) - storing - wishes.message_ids
     settled = outcome.done - wishes.message_ids
@@ -153,7 +154,9 @@ async def server_round(
 
     restored, looked_for = wanted_back.keys() - unseen, planned.lost - unseen
 
-    def settle(conn: Connection) -> int:
+    def settle(conn: Connection) -> tuple[int, bool]:
+        if outcome.record is not None:
+            outcome.record(conn)
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
         apply_flag_deltas(conn, mailbox.id, map(_delta, _joined(done)))
         for effect, replica_ids in done.items():
@@ -190,9 +193,10 @@ async def server_round(
         for replica_id, upto in cursors.items():
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
-        return carried_changes.conclude(conn, looked_for, now=now) if looked_for else 0
+        put = carried_changes.conclude(conn, looked_for, now=now) if looked_for else 0
+        return len(restored) + put, are_any_held(conn, mailbox)
 
-    put = len(restored) + await db.write(settle)
+    put, are_held = await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
     left = await DepartureRound(
@@ -201,6 +205,7 @@ async def server_round(
         mailbox,
         [of for of, _ in replicas],
         wishes,
+        are_held=are_held,
         barred=waiting | planned.barred,
         sleeping=troubled.all.difference(troubled.due),
         cursors={replica_id: cursors[replica_id] for replica_id in departing},
@@ -212,6 +217,17 @@ async def server_round(
         log.info("messages_put_back", mailbox_id=mailbox.id, count=put)
     done = len(stores) + put + left.effects
     return RoundResult(len(seen), done, bool(overtaken) or left.is_stale, left.moved, frozenset(unseen))
+
+
+def _planned(
+    conn: Connection,
+    *,
+    mailbox: MailboxRow,
+    takes_part: Callable[[Connection], Sequence[tuple[ReplicaRow, Policy]]],
+    now: float,
+) -> tuple[Sequence[tuple[ReplicaRow, Policy]], ServerPlan]:
+    replicas = takes_part(conn)
+    return replicas, plan_changes(conn, mailbox=mailbox, replicas=replicas, now=now)
 
 
 def _tell(

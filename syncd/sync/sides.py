@@ -107,10 +107,14 @@ class ReplicaSide(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """Tell what became of Store effects, by message id. In neither: changed on the server first, so plan again."""
+    """Tell what became of Store effects, by message id. In neither: changed on the server first, so plan again.
 
-    done: frozenset[int]
-    refused: Mapping[int, SyncdError]
+    record: does what is to be done in the transaction that settles it, before anything else.
+    """
+
+    done: frozenset[int] = frozenset()
+    refused: Mapping[int, SyncdError] = field(default_factory=dict)
+    record: Callable[[Connection], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, event
 
+from syncd.store.database import Database
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -78,6 +81,69 @@ async def test_arrival_reads_no_rows_of_other_mailboxes(tmp_path: Path, make_dov
     costs = {count: await _cost_of_arrival(tmp_path / str(count), server, count) for count in (SMALL, LARGE)}
 
     assert costs[LARGE] - costs[SMALL] < (LARGE - SMALL) * _FOR_EACH_MAILBOX, costs
+
+
+async def test_change_asks_the_store_few_times(tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question to the store is a way to a thread and back, and each commit one to the disk; latency is of these.
+
+    From the server's word until three devices have a new message, and from one device's flag until the others have it,
+    and nothing is left to do: the cheapest of some, for whether a task is woken once or twice is a matter of moments.
+    """
+    user.receive(*(f"m{number}" for number in range(9)))
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=THREE) as house:
+        await house.settle()
+        asked = _count_questions(monkeypatch)
+        arrivals, flags = [], []
+        for number in range(4):
+            with _questions(asked) as questions:
+                user.receive(f"late{number}")
+                await house.until(lambda number=number: _have(house, 10 + number) and _rest(house))
+            arrivals.append(questions)
+            with _questions(asked) as questions:
+                path = min((house.replica("laptop").directory / "new").iterdir())
+                path.rename(path.parent.parent / "cur" / f"{path.name}:2,F")
+                await house.until(lambda number=number: _flagged(house, number + 1) and _rest(house))
+            flags.append(questions)
+
+    assert min(one["write"] for one in arrivals) <= 8, arrivals
+    assert min(one["read"] for one in arrivals) <= 41, arrivals
+    assert min(one["write"] for one in flags) <= 7, flags
+    assert min(one["read"] for one in flags) <= 37, flags
+
+
+THREE = {"laptop": {}, "phone": {}, "nas": {}}
+
+
+def _have(house: House, count: int) -> bool:
+    return all(len(list(house.replica(device).files())) == count for device in THREE)
+
+
+def _flagged(house: House, count: int) -> bool:
+    return all(sum("F" in file.letters for file in house.replica(device).files()) == count for device in THREE)
+
+
+def _rest(house: House) -> bool:
+    return all(house.wakes.device(device).since is None for device in THREE)
+
+
+def _count_questions(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    asked: Counter[str] = Counter()
+    for kind in ("read", "write"):
+        ask = getattr(Database, kind)
+
+        async def counted(db: Database, *args: Any, kind: str = kind, ask: Any = ask, **more: Any) -> Any:
+            asked[kind] += 1
+            return await ask(db, *args, **more)
+
+        monkeypatch.setattr(Database, kind, counted)
+    return asked
+
+
+@contextmanager
+def _questions(asked: Counter[str]) -> Iterator[Counter[str]]:
+    before, found = asked.copy(), Counter[str]()
+    yield found
+    found.update(asked - before)
 
 
 async def _cost_of_arrival(directory: Path, server: Dovecot, count: int) -> int:

@@ -11,8 +11,8 @@ import pytest
 
 from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.store.devices import ReplicaRow
-from syncd.sync import batch, commons, round
-from syncd.sync.batch import Batches, Performed
+from syncd.sync import batch, commons, sharing
+from syncd.sync.batch import Announced, Batches, Job, Performed
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.sides import FileOutcome, FileTask, FileToDeliver
 from tests.contract.sync.house import House, imap
@@ -54,7 +54,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def _batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have all messages fit into a batch, or not."""
     if request.param is not None:
-        for module in (batch, round):
+        for module in (batch, sharing):
             monkeypatch.setattr(module, "BATCH_FILES", request.param)
 
 
@@ -179,15 +179,17 @@ async def test_slow_device_shares_all_the_same(
         assert counter.written - before == len(KEYS)
 
 
-async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for(
-    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("batches", [2, 3], ids=["announces-what-it-will-link", "settles-what-it-linked"])
+async def test_neighbour_that_finishes_in_a_transaction_of_ours_is_not_waited_for(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    """Who settles its links before it waits for a neighbour's writing hears of a finish in between."""
-    keys = KEYS[: 2 * SMALL_BATCH]
+    """Who commits something before it waits for a neighbour's writing hears of a finish in between."""
+    keys = KEYS[: batches * SMALL_BATCH]
     user.receive(*keys)
-    for module in (batch, round):
+    for module in (batch, sharing):
         monkeypatch.setattr(module, "BATCH_FILES", SMALL_BATCH)
-    perform, end, writers, is_settling = DeviceFiles.perform, Batches.end, 0, asyncio.Event()
+    perform, end, announce = DeviceFiles.perform, Batches.end, Batches.announce
+    writers, is_settling = 0, asyncio.Event()
 
     async def late(
         self: DeviceFiles, of: ReplicaRow, tasks: Sequence[FileTask], **more: Any
@@ -204,6 +206,14 @@ async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for
             await self.side.commons.wait()
         return await end(self, performed)
 
+    async def announced(self: Batches, jobs: Sequence[Job], *, also: Performed | None = None) -> Announced:
+        is_of_links = also is not None and is_all_linked(also.announced.tasks)
+        done = await announce(self, jobs, also=also)
+        if is_of_links and not is_settling.is_set():
+            is_settling.set()
+            await self.side.commons.wait()
+        return done
+
     def is_all_linked(tasks: Sequence[FileTask]) -> bool:
         return all(isinstance(task, FileToDeliver) and task.source is not None for task in tasks)
 
@@ -211,6 +221,7 @@ async def test_neighbour_that_finishes_while_links_are_settled_is_not_waited_for
         await house.settle()
     monkeypatch.setattr(DeviceFiles, "perform", late)
     monkeypatch.setattr(Batches, "end", overtaken)
+    monkeypatch.setattr(Batches, "announce", announced)
     async with house_of(tmp_path, user) as house:
         await house.settle()
 
