@@ -46,7 +46,7 @@ def nobody(path: Path | None) -> "DaemonDownError":
     config = configuration(path).config
     if (pid := owner_pid(config.store.sqlite_path)) is None:
         return DaemonDownError("the daemon is not running")
-    elsewhere = "if that is the daemon, [daemon] socket was changed, which counts after a restart"
+    elsewhere = "if that is the daemon, its [daemon] socket was changed, which counts after a restart"
     who = f"another syncd (pid {pid}) has the store: {elsewhere}"
     return DaemonDownError(f"nobody answers at {config.daemon.socket}, but {who}")
 

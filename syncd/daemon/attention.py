@@ -25,7 +25,9 @@ _TOO_LARGE, _MESSAGE, _FILE, _MAILBOX = range(4)
 _LONG_S = 3600.0
 """What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
-_ELSEWHERE = "if that is the daemon: [daemon] socket was changed, which counts after a restart; syncd doctor says more"
+_ELSEWHERE = (
+    "a syncd sync ends by itself; if it is the daemon, its [daemon] socket was changed, which counts after a restart"
+)
 
 
 def findings_of(status: Status) -> tuple[Finding, ...]:

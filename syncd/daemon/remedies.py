@@ -96,7 +96,9 @@ def _of_identity(error: str | None, name: str) -> str | None:
     if found := _RENAMED.match(error):
         return found[1]
     if error.startswith(_ANOTHER):
-        return f"put host and username of [accounts.{name}] back, or call the new one otherwise: [accounts.{name}2]"
+        return (
+            f"put type, host and username of [accounts.{name}] back, or call the new one otherwise: [accounts.{name}2]"
+        )
     return None
 
 

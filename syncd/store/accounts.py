@@ -95,7 +95,7 @@ def ensure_account(conn: Connection, name: str, *, kind: str, identity: str) -> 
     if (row.kind, row.identity) != (kind, identity):
         raise StoreError(
             "it is another server or user than the one that the mail of this account came from; "
-            "give the new one another name, or put host and username back",
+            "give the new one another name, or put type, host and username back",
             temper=Temper.GIVE_UP,
         )
     return int(row.id)

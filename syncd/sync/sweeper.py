@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from syncd.errors import Reach, StoreError, SyncdError
+from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log
 from syncd.store import carried_changes, purging, sweeping
 from syncd.store.database import Database
@@ -45,10 +45,11 @@ class Sweeper:
         while True:
             try:
                 await self.sweep_if_due()
-            except SyncdError as error:
+            except Exception as error:
                 if isinstance(error, StoreError) and error.reach is Reach.STORE:
                     raise
-                log.warning("sweep_failed", error=str(error))
+                unexpected = None if isinstance(error, SyncdError) else error
+                log.warning("sweep_failed", error=text_of(error), exc_info=unexpected)
             await self._rest(_LOOK_AGAIN_S)
 
     def look_now(self) -> None:

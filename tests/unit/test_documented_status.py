@@ -1,4 +1,4 @@
-"""What docs/commands.md says of `syncd status --json` against the values that it is made of."""
+"""What docs/commands.md says of `syncd status --json`, and of that of others, against the values that it is made of."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,13 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args, get_type_hints
 
+import pytest
+
+from syncd.daemon.answers import Event, PlanLine, PlanReport, PlanWait, RestoreLine, RestoreReport
+from syncd.daemon.doctor.findings_json import DiagnosisAnswer, FindingAnswer
 from syncd.daemon.status import FORMAT, Status
 from syncd.errors import Cause
+from syncd.store.entries import Entry
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 
@@ -29,9 +34,13 @@ def keys_of(kind: type, path: str = "") -> Iterator[str]:
 
 def rows() -> dict[str, str]:
     """Return the keys that the page names, each with what it says of them."""
-    section = PAGE.read_text().partition("\n## syncd status\n")[2].partition("\n## ")[0]
-    found = re.findall(r"^\| (`[^|]*`) \| ([^|]+) \|$", section, re.MULTILINE)
+    found = re.findall(r"^\| (`[^|]*`) \| ([^|]+) \|$", section_of("status"), re.MULTILINE)
     return {key: text for keys, text in found for key in re.findall(r"`([^`]+)`", keys)}
+
+
+def section_of(command: str) -> str:
+    """Return what the page says of a command."""
+    return PAGE.read_text().partition(f"\n## syncd {command}\n")[2].partition("\n## ")[0]
 
 
 def documented_keys() -> frozenset[str]:
@@ -51,3 +60,20 @@ def test_page_names_the_format_and_every_cause() -> None:
 
     assert told["format"].startswith(f"{FORMAT};")
     assert causes == {cause.value for cause in Cause}
+
+
+@pytest.mark.parametrize(
+    ("command", "kinds"),
+    [
+        ("plan", (PlanReport, PlanLine, PlanWait)),
+        ("history", (Entry,)),
+        ("events", (Event,)),
+        ("restore", (RestoreReport, RestoreLine)),
+        ("doctor", (DiagnosisAnswer, FindingAnswer)),
+    ],
+)
+def test_page_names_every_key_of_other_commands(command: str, kinds: tuple[type, ...]) -> None:
+    """In their sections, in text or table."""
+    named = re.findall(r"`(?:\w+\[\]\.)?(\w+)`", section_of(command))
+
+    assert {field.name for kind in kinds for field in fields(kind)} <= {*named}

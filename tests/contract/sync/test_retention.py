@@ -1,5 +1,6 @@
 """Deleted mail is kept for the retention, then swept; and even then nothing that was deleted comes back by itself."""
 
+import asyncio
 import base64
 import random
 import shutil
@@ -131,3 +132,32 @@ async def test_file_from_an_old_backup_is_known_after_its_body_was_swept(tmp_pat
         await bring_back(house, "<a@example.org>")
         await house.settle()
         assert_everywhere(house, user, "INBOX", "a", "b")
+
+
+async def test_sweep_that_fails_for_whatever_reason_is_tried_again_and_ends_nothing(
+    tmp_path: Path, user: Provider
+) -> None:
+    """To keep house is not worth the end of a daemon: what nobody expected is logged, and later it is swept."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        house.shift_s += EVERY_S
+        failures: list[str] = []
+
+        def clock() -> float:
+            if not failures:
+                failures.append("")
+                raise ArithmeticError("no time")
+            return house.clock()
+
+        sweeper = Sweeper(house.db, retention_s=RETENTION_S, clock=clock, pause_s=0.0)
+        sweeping = asyncio.create_task(sweeper.run())
+        sweeper.look_now()
+        await house.until(lambda: bool(failures))
+        sweeper.look_now()
+        is_swept = select(schema.store.c.swept_at > house.clock() - DAY_S)
+        await house.until_read(lambda rows: bool(rows[0]) or sweeping.done(), is_swept)
+        is_over = sweeping.done()
+        sweeping.cancel()
+
+    assert not is_over

@@ -33,10 +33,16 @@ def _let_a_day_pass(*_: object) -> None:
 
 
 def _look_what_is_due() -> None:
-    """Let the sweeper look, which measures its hours by a clock that does not jump."""
-    for one in gc.get_objects():
-        if type(one).__name__ == "Sweeper":
-            one.look_now()
+    """Let the sweeper look, which measures its hours by a clock that does not jump.
+
+    NOTE: gc.get_objects() would find it as well, and break a tuple that another thread is making of an iterator
+    (SystemError, bpo-15108): no way while a thread may be at work.
+    """
+    for task in asyncio.all_tasks():
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        owner = getattr(frame and frame.f_locals.get("run"), "__self__", None)
+        if owner is not None and type(owner).__name__ == "Sweeper":
+            owner.look_now()
 
 
 def _count(*_: object) -> None:

@@ -534,7 +534,7 @@ def test_every_cause_has_a_remedy_or_says_itself_what_to_do() -> None:
         ),
         (
             "it is another server or user than the one that the mail of this account came from",
-            "put host and username of [accounts.job] back, or call the new one otherwise: [accounts.job2]",
+            "put type, host and username of [accounts.job] back, or call the new one otherwise: [accounts.job2]",
         ),
     ],
 )
