@@ -52,17 +52,26 @@ _END = End()
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """Spell line ends as the server does; `decided` octets after a line end's start tell what the dot there means."""
+    """Spell line ends as the server does; `ends`: what after a line's first dot makes that line the last."""
 
     eol: bytes
-    end: re.Pattern[bytes]
-    decided: int
+    ends: tuple[bytes, ...]
+
+    @property
+    def dot(self) -> bytes:
+        """Return how a line with a dot begins."""
+        return self.eol + b"."
+
+    @property
+    def decided(self) -> int:
+        """Return after how many octets from its line end on it is known what such a line is."""
+        return len(self.dot) + 2
 
 
-_CRLF = _Dialect(b"\r\n", re.compile(rb"\r\n\.\r\n"), 5)
+_CRLF = _Dialect(b"\r\n", (b"\r\n",))
 # NOTE: servers that end lines in a bare LF exist. A bare LF is an ordinary octet to all others, so that
 # LF.LF inside a message of a proper server does not end it.
-_LF = _Dialect(b"\n", re.compile(rb"\n\.\r?\n"), 4)
+_LF = _Dialect(b"\n", (b"\n", b"\r\n"))
 
 
 class AnswerReader:
@@ -76,6 +85,7 @@ class AnswerReader:
         self._room = 0
         self._dialect: _Dialect | None = None
         self._skip = 0
+        self._has_stuffed = False
         self._is_ending = False
 
     def expect_line(self) -> None:
@@ -133,13 +143,12 @@ class AnswerReader:
             self._is_ending, self._dialect = False, None
             return _END
         buffer = self._buffer
-        match = dialect.end.search(buffer, self._scanned)
-        if match is not None:
-            piece = self._take(match.start() + len(dialect.eol), dialect)
-            self._use_up(match.end() - match.start() - len(dialect.eol))
+        if (end := self._look_for_end(dialect)) is not None:
+            start, after = end
+            piece = self._take(start + len(dialect.eol), dialect)
+            self._use_up(after - start - len(dialect.eol))
             self._is_ending = True
             return piece if piece.octets else self._in_lines(dialect)
-        self._scanned = max(0, len(buffer) - dialect.decided + 1)
         if len(buffer) < PIECE_BYTES:
             return None
         cut = buffer.rfind(dialect.eol)
@@ -148,14 +157,37 @@ class AnswerReader:
             cut = len(buffer) - buffer.endswith(b"\r")
         return self._take(cut, dialect)
 
+    def _look_for_end(self, dialect: _Dialect) -> tuple[int, int] | None:
+        """Return where the end begins, with the line end before it, and what follows it.
+
+        Notes whether a dot was stuffed before that.
+        """
+        # NOTE: nearly all that comes passes here, and lines that begin with a dot are rare: one search finds them all.
+        buffer, dot = self._buffer, dialect.dot
+        at = buffer.find(dot, self._scanned)
+        while at >= 0:
+            after = at + len(dot)
+            for end in dialect.ends:
+                if buffer.startswith(end, after):
+                    return at, after + len(end)
+            if len(buffer) - at < dialect.decided:
+                self._scanned = at
+                return None
+            self._has_stuffed |= buffer.startswith(b".", after)
+            at = buffer.find(dot, after)
+        self._scanned = max(0, len(buffer) - len(dot) + 1)
+        return None
+
     def _take(self, cut: int, dialect: _Dialect) -> Piece:
-        octets = bytes(self._buffer[:cut])
+        if self._has_stuffed:
+            stuffed = dialect.dot + b"."
+            octets = bytes(self._buffer[:cut]).replace(stuffed, dialect.dot)[self._skip :]
+        else:
+            with memoryview(self._buffer) as view:
+                octets = bytes(view[self._skip : cut])
         self._use_up(cut)
-        stuffed = dialect.eol + b".."
-        if stuffed in octets:
-            octets = octets.replace(stuffed, stuffed[:-1])
-        octets = octets[self._skip :]
         self._skip = 0
+        self._has_stuffed = False
         self._room -= len(octets)
         if self._room < 0:
             raise ProtocolError("a multi-line answer exceeds its limit")

@@ -67,7 +67,8 @@ class Custody(Protocol):
 class IngestLimits:
     """Bound one session.
 
-    batch_bytes, batch_messages: of one commit. max_tries: after so many failures in a row a message is set aside.
+    batch_bytes, batch_messages: of one commit; a message that is larger is one of its own. max_tries: after so many
+    failures in a row a message is set aside.
     """
 
     batch_bytes: int = 8 * MIB
@@ -227,6 +228,7 @@ class _Session:
 
     async def _pump(self, wanted: Sequence[Candidate], matcher: Matcher, group: asyncio.TaskGroup) -> SyncdError | None:
         """Commit one batch while the next is retrieved; return what ended the retrieval early."""
+        limits = self._limits
         of_listed = {candidate.listed: candidate for candidate in wanted}
         batch: list[tuple[Candidate, Body]] = []
         batch_bytes = 0
@@ -250,13 +252,17 @@ class _Session:
                     continue
                 if arrival.body.path is not None:
                     self._spooled.append(arrival.body)
-                batch.append((candidate, arrival.body))
-                batch_bytes += arrival.body.size_bytes
-                if batch_bytes >= self._limits.batch_bytes or len(batch) >= self._limits.batch_messages:
+                # NOTE: full before it goes over its bound. Devices write as much at a time: of more, each of them would
+                # write and link the rest as a batch of its own.
+                size_bytes = arrival.body.size_bytes
+                is_full = batch_bytes + size_bytes > limits.batch_bytes or len(batch) >= limits.batch_messages
+                if batch and is_full:
                     if committing is not None:
                         await committing
                     committing = group.create_task(self._commit(batch, matcher))
                     batch, batch_bytes = [], 0
+                batch.append((candidate, arrival.body))
+                batch_bytes += size_bytes
         if committing is not None:
             await committing
         # What came whole before the session broke is committed all the same.

@@ -11,7 +11,7 @@ import structlog
 
 from syncd.errors import StoreError, SyncdError
 from syncd.pop3.custody import CustodyState, Retrieved
-from syncd.pop3.ingest import Decide, IngestReport
+from syncd.pop3.ingest import Decide, IngestLimits, IngestReport
 from syncd.pop3.spool import Body
 from tests.unit.pop3.drains import CONTENTS, Watched, has_files, mails, session, sessions
 from tests.unit.pop3.ledger import Ledger
@@ -147,6 +147,23 @@ async def test_store_that_fails_at_any_commit_stops_the_session_and_loses_nothin
 
             assert ledger.contents == CONTENTS
             assert server.mails == []
+
+
+async def test_no_batch_is_larger_than_its_bound(tmp_path: Path) -> None:
+    """What would go over it waits for the next batch; only a message that is larger itself is a batch of its own."""
+    sizes_bytes: list[int] = []
+
+    class Measured(Ledger):
+        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+            sizes_bytes.append(sum(body.size_bytes for body in batch))
+            return await super().commit(batch, decide)
+
+    ledger = Measured()
+    async with ScriptedServer(mails()) as server:
+        await session(server, ledger, tmp_path, batches=IngestLimits(batch_bytes=20))
+
+    assert ledger.contents == CONTENTS
+    assert sizes_bytes == [5 + 6, 11 + 6 + 0, 5002]
 
 
 async def test_cancelled_session_drops_the_connection_and_loses_nothing(tmp_path: Path) -> None:
