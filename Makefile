@@ -53,8 +53,9 @@ format: $(STAMP) ## rewrite the sources as check wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-reference: $(STAMP) ## write man pages, completions and the JSON schema anew, of what the code says
+reference: $(STAMP) ## write man pages, completions, the JSON schema and migrations/sqlite.sql anew, of what the code says
 	$(BIN)/python -m tests.reference
+	$(BIN)/python -m tests.contract.store.migrations_at_head --at-once
 
 bench: $(STAMP) ## measure syncd against its peers and against what could be done at least; ARGS=--help
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -19,8 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from syncd.errors import StoreError, Temper
 
 BUSY_TIMEOUT_MS = 10_000
-_CACHE_KIB = 8 * 1024
-_READER_CACHE_KIB = 2 * 1024
+_CACHE_KIB = 4 * 1024
+_READER_CACHE_KIB = 1024
 """Of each reader: what a round reads it reads once, and the pages are in the system's cache anyhow."""
 _PAGE_BYTES = 16 * 1024
 _CHECKPOINT_PAGES = 2000

@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -81,7 +82,8 @@ class _Side(NamedTuple):
 def server_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     """Return about `limit` pairs that the server tree changed and this replica has not been planned for, oldest first.
 
-    All rows of one version come together, so that the cursor can move past it.
+    All rows of one version come together, so that the cursor can move past it. Those that are only listed so far, and
+    of which the replica has nothing, are left out: they get another version with their bodies.
     """
     where = {"of_id": of.mailbox_id, "cursor": of.server_cursor}
     last = conn.execute(_version_after(_SERVER_SIDE), {**where, "more": limit}).scalar_one_or_none()
@@ -308,7 +310,13 @@ def _version_after(side: _Side) -> Select[Any]:
 
 @cache
 def _news(side: _Side) -> AtOnce:
-    return AtOnce(_pairs().where(_is_newer(side), side.version <= bindparam("upto")))
+    query = _pairs().where(_is_newer(side), side.version <= bindparam("upto"))
+    if side is _SERVER_SIDE:
+        # NOTE: a first sync lists all rows before it has their bodies.
+        server = server_message.c
+        parts = (server.body_id, server.gone_at, base_message.c.message_id, replica_message.c.id)
+        query = query.where(or_(*(part.is_not(None) for part in parts)))
+    return AtOnce(query)
 
 
 @cache

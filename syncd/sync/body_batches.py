@@ -12,16 +12,16 @@ from typing import IO, Self
 
 from sqlalchemy import Connection
 
-from syncd.errors import FileError, Reach, no_room
+from syncd.errors import FileError, Reach, SyncdError, no_room
 from syncd.mail.message import BodyReader
 from syncd.store import bodies, troubles
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
-from syncd.sync.batch import BATCH_BYTES
 from syncd.sync.recent_bodies import RecentBodies
 
+_BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
 
 
@@ -57,21 +57,25 @@ class FileSpool:
 class FetchedBody:
     """A body for a message of the server tree."""
 
+    mailbox_id: int
     message_id: int
     content: bytes | FileSpool
     size_bytes: int
 
 
 class BodyBatches:
-    """Commit bodies of one mailbox in batches of 8 MB; while one is committed the next is gathered.
+    """Commit the bodies of one account in batches, whatever mailboxes they are of, while the next are fetched.
 
-    Use it as an async context: what is left is committed at the end, and nothing after an error.
+    Use it as an async context, also one inside another. What is left is committed at the end of the outermost, after
+    an error of ours as well, for what came whole is whole; after any other, nothing is.
+
+    Theory. One batch is gathered, one is encoded, by another process if it is large, and one is written. Each waits for
+    the one before it only when it is done itself, so that none of the three is idle while there is something to fetch.
     """
 
     def __init__(
         self,
         db: Database,
-        mailbox_id: int,
         *,
         encoder: Encoder,
         recent: RecentBodies,
@@ -80,56 +84,113 @@ class BodyBatches:
     ) -> None:
         """Call `on_commit` with the number and the size of messages after each batch."""
         self._db = db
-        self._mailbox_id = mailbox_id
         self._encoder = encoder
         self._recent = recent
         self._on_commit = on_commit
         self._clock = clock
+        self._depth = 0
         self._gathered: list[FetchedBody] = []
         self._size_bytes = 0
-        self._commit: asyncio.Task[None] | None = None
+        self._encoding: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._mailboxes: dict[int, int] = {}
+        """By message, the mailboxes of the bodies that are under way."""
+
+    def under_way(self) -> frozenset[int]:
+        """Return the messages whose bodies came and are not committed yet."""
+        return frozenset(self._mailboxes)
+
+    def has_any_of(self, mailbox_id: int) -> bool:
+        """Tell whether a body of this mailbox is under way."""
+        return mailbox_id in self._mailboxes.values()
 
     async def put(self, body: FetchedBody) -> None:
-        """Take a body; waits when two batches are full."""
+        """Take a body; waits while a batch is full and the one before is not written or about to be."""
         self._gathered.append(body)
+        self._mailboxes[body.message_id] = body.mailbox_id
         self._size_bytes += body.size_bytes
-        if self._size_bytes >= BATCH_BYTES or len(self._gathered) >= _BATCH_BODIES:
+        if self._size_bytes >= _BATCH_BYTES or len(self._gathered) >= _BATCH_BODIES:
+            await self._flush()
+
+    async def hand_over(self) -> None:
+        """Begin to commit what was gathered, unless there is something under way before it."""
+        if all(task is None or task.done() for task in (self._encoding, self._writing)):
             await self._flush()
 
     async def __aenter__(self) -> Self:
+        self._depth += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         try:
             if error is None:
-                await self._flush()
-            if self._commit is not None:
-                await self._commit
+                await self._drain()
+            elif isinstance(error, SyncdError):
+                with suppress(SyncdError):  # the first error is the one that tells most
+                    await self._drain()
         finally:
-            _discard(self._gathered)
+            await self._abandon()
+
+    async def _drain(self) -> None:
+        await self._flush()
+        await self._encoded()
+        await self._written()
+
+    async def _abandon(self) -> None:
+        """Wait for what is under way, whatever becomes of it, and let go of what was gathered."""
+        _discard(self._gathered)
+        self._gathered, self._size_bytes = [], 0
+        for wait in (self._encoded, self._written):
+            with suppress(Exception):
+                await wait()
+        self._mailboxes.clear()
 
     async def _flush(self) -> None:
-        if self._commit is not None:
-            await self._commit
+        await self._encoded()
         batch, self._gathered, self._size_bytes = tuple(self._gathered), [], 0
-        self._commit = asyncio.create_task(self._committed(batch)) if batch else None
+        if batch:
+            self._encoding = asyncio.create_task(self._encode(batch))
 
-    async def _committed(self, batch: Sequence[FetchedBody]) -> None:
+    async def _encoded(self) -> None:
+        """Wait until a batch is encoded and handed on; what goes wrong with it is raised once."""
+        task, self._encoding = self._encoding, None
+        if task is not None:
+            await task
+
+    async def _written(self) -> None:
+        task, self._writing = self._writing, None
+        if task is not None:
+            await task
+
+    async def _encode(self, batch: Sequence[FetchedBody]) -> None:
+        """Encode a batch, and begin to write it when the one before is written."""
         try:
-            await self._recent.room()
             contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
             encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
         except BaseException:
-            _discard(batch)
+            self._forget(batch)
             raise
+        try:
+            await self._written()
+            await self._recent.room(sum(len(body.content) for body in batch if isinstance(body.content, bytes)))
+        except BaseException:
+            _close(encoded)
+            self._forget(batch)
+            raise
+        self._writing = asyncio.create_task(self._commit(batch, encoded))
+
+    async def _commit(self, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> None:
         try:
             weight_bytes = sum(one.stored_bytes for one in encoded)
             ids = await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
         finally:
-            for one in encoded:
-                one.close()
+            _close(encoded)
+            self._forget(batch)
         for body_id, body in zip(ids, batch, strict=True):
             if isinstance(body.content, bytes):
                 self._recent.put(body_id, body.content)
@@ -137,10 +198,19 @@ class BodyBatches:
 
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())
-        message_ids = [body.message_id for body in batch]
-        bind_bodies(conn, self._mailbox_id, dict(zip(message_ids, ids, strict=True)))
-        troubles.resolve(conn, message_ids, device_id=None)
+        by_mailbox: dict[int, dict[int, int]] = {}
+        for body, body_id in zip(batch, ids, strict=True):
+            by_mailbox.setdefault(body.mailbox_id, {})[body.message_id] = body_id
+        for mailbox_id, of_messages in by_mailbox.items():
+            bind_bodies(conn, mailbox_id, of_messages)
+        troubles.resolve(conn, [body.message_id for body in batch], device_id=None)
         return ids
+
+    def _forget(self, batch: Iterable[FetchedBody]) -> None:
+        """Have a batch under way no more: it is committed, or will be fetched again."""
+        _discard(batch)
+        for body in batch:
+            self._mailboxes.pop(body.message_id, None)
 
 
 def _discard(bodies_left: Iterable[FetchedBody]) -> None:
@@ -157,8 +227,7 @@ def encode_all(encoder: Encoder, contents: Sequence[bytes | Callable[[], Encoded
         for content in contents:
             made.append(next(small) if isinstance(content, bytes) else content())  # noqa: PERF401 - closed below
     except BaseException:
-        for body in made:
-            body.close()
+        _close(made)
         raise
     return tuple(made)
 
@@ -170,15 +239,19 @@ async def encoded_on_thread(encode: Callable[[], tuple[EncodedBody, ...]]) -> tu
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         # NOTE: a thread cannot be cancelled, and what it still makes holds files open.
-        work.add_done_callback(_close)
+        work.add_done_callback(_close_made)
         await asyncio.wait((work,))
         raise
 
 
-def _close(work: "asyncio.Future[tuple[EncodedBody, ...]]") -> None:
+def _close_made(work: "asyncio.Future[tuple[EncodedBody, ...]]") -> None:
     if not work.cancelled() and work.exception() is None:
-        for one in work.result():
-            one.close()
+        _close(work.result())
+
+
+def _close(made: Iterable[EncodedBody]) -> None:
+    for one in made:
+        one.close()
 
 
 async def encoded(content: bytes | FileSpool) -> EncodedBody:

@@ -171,10 +171,10 @@ class DeviceFiles:
         self._whole_looks.we_changed(of, before=before, after=after if as_meant else None)
         return done
 
-    async def _octets(self, body_ids: Sequence[int]) -> Mapping[int, bytes]:
-        recent = self._recent.take(body_ids)
-        others = [body_id for body_id in body_ids if body_id not in recent]
-        return {**recent, **await self._db.read(partial(bodies.read_bodies, ids=others))} if others else recent
+    async def _octets(self, body_ids: Sequence[int]) -> dict[int, bytes]:
+        octets = dict(self._recent.take(body_ids))
+        others = [body_id for body_id in body_ids if body_id not in octets]
+        return octets | await self._db.read(partial(bodies.read_bodies, ids=others)) if others else octets
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
@@ -304,7 +304,7 @@ class DeviceFiles:
         self,
         of: ReplicaRow,
         tasks: Sequence[FileTask],
-        octets: Mapping[int, bytes],
+        octets: dict[int, bytes],
         *,
         keywords: KeywordMap,
         generation: int,
@@ -328,9 +328,10 @@ class DeviceFiles:
             )
             return outcomes, before, names_changed_ns(root, of)
 
-    def _pieces(self, body_id: int, octets: Mapping[int, bytes]) -> Iterator[bytes]:
+    def _pieces(self, body_id: int, octets: dict[int, bytes]) -> Iterator[bytes]:
+        """Yield a body; what is at hand is let go of, and read from the store if it is to be written once more."""
         if body_id in octets:
-            yield octets[body_id]
+            yield octets.pop(body_id)
         else:
             yield from bodies.stream_body(self._db.read_now, body_id)
 

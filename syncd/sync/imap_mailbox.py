@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, SyncdError, Temper, TooSlowError
+from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import (
@@ -28,7 +28,6 @@ from syncd.store import accounts, backlog, history, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
-from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
@@ -39,7 +38,6 @@ from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import next_bodies
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
 
@@ -63,8 +61,7 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
-        encoder: Encoder,
-        recent: RecentBodies,
+        batches: BodyBatches,
         losses: Losses,
         suspicions: Suspicions,
         is_first: bool,
@@ -76,8 +73,7 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
-        self._encoder = encoder
-        self._recent = recent
+        self._batches = batches
         self._losses = losses
         self._suspicions = suspicions
         self._is_first = is_first
@@ -149,13 +145,17 @@ class ImapMailbox:
     async def fetch_bodies(
         self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int, int], None]
     ) -> bool:
-        """Bring the next bodies that some device takes into the store, newest first; False when none was wanted."""
+        """Fetch the next bodies that some device takes, newest first; False when none was wanted.
+
+        They are in the store at the latest when the outermost context of the batches ends.
+        """
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
             next_bodies,
             mailbox=self._mailbox,
             selections=selections,
             limit=newest or _BODIES_AT_ONCE,
+            under_way=self._batches.under_way(),
             now=self._clock(),
         )
         wanted, may_be_known = await self._db.read(find)
@@ -166,25 +166,12 @@ class ImapMailbox:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if may_be_known:
             wanted = await self._bind_known(wanted, on_commit=on_commit)
-        batches = BodyBatches(
-            self._db,
-            self._mailbox.id,
-            encoder=self._encoder,
-            recent=self._recent,
-            on_commit=on_commit,
-            clock=self._clock,
-        )
-        lost: SyncdError | None = None
-        # NOTE: what came whole before the connection ended is committed all the same.
-        async with batches:
+        async with self._batches:
             unsuspected = [one for one in wanted if not self._losses.is_suspected(one.message_id)]
             suspected = sorted(wanted, key=lambda one: self._losses.lost_alone(one.message_id))
             for together in (unsuspected,) if unsuspected else ((one,) for one in suspected):
-                lost = await self._bring(together, batches)
-                if lost is not None:
-                    break
-        if lost is not None:
-            raise lost
+                await self._bring(together)
+            await self._batches.hand_over()
         return True
 
     async def _bind_known(
@@ -201,8 +188,8 @@ class ImapMailbox:
         )
         return await bind_known_bodies(self._db, self.connection, self._mailbox, left, on_commit=on_commit)
 
-    async def _bring(self, wanted: Sequence[WantedBody], batches: BodyBatches) -> SyncdError | None:
-        """Fetch bodies into batches; return what ended the connection, with what was on its way suspected."""
+    async def _bring(self, wanted: Sequence[WantedBody]) -> None:
+        """Fetch bodies into batches; when the connection ends, what was on its way is suspected."""
         left = {one.uid: one for one in wanted}
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
@@ -215,7 +202,9 @@ class ImapMailbox:
                     match outcome:
                         case Body(_, bytes() | FileSpool() as content, size_bytes):
                             if not await self._is_short(one, content, size_bytes):
-                                await batches.put(FetchedBody(one.message_id, content, size_bytes))
+                                await self._batches.put(
+                                    FetchedBody(self._mailbox.id, one.message_id, content, size_bytes)
+                                )
                         case NoBody():
                             await self._set_aside(one, _why(outcome))
         except (ConnectionLostError, ProtocolError, TooSlowError) as error:
@@ -225,8 +214,7 @@ class ImapMailbox:
                 self._losses.lost(one.message_id for one in _under_way(left.values()))
             elif self._losses.is_culprit(wanted[0].message_id):
                 await self._set_aside(wanted[0], f"the connection ended in the middle of the message: {error}")
-            return error
-        return None
+            raise
 
     async def _is_short(self, wanted: WantedBody, content: bytes | FileSpool, size_bytes: int) -> bool:
         """Set aside what is far from whole, and tell so; what stays as short is believed in the end: sizes lie, too."""

@@ -170,23 +170,24 @@ class ImapReading:
         ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
         (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
-        for mailbox in unlisted:
-            await self._steps.run(connection, mailbox, self._steps.list_newest)
-        for mailbox in listed:
-            await self._steps.run(connection, mailbox, self._steps.read_rows)
-            await self._glance_at_inbox(connection)
-        has_confirmed = await self._record_confirmed()
-        if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
-            await self._bind_bodies(connection)
-        self._was_interrupted = False
-        self._halves.end(self._name)
-        for mailbox in unlisted:
-            await self._steps.run(connection, mailbox, self._steps.read_rows)
-            await self._glance_at_inbox(connection)
-        self._suspicions.end_pass(began)
-        incomplete = await self._steps.incomplete(await self.mailboxes.synced())
-        for mailbox in incomplete:
-            await self._steps.run(connection, mailbox, self._steps.read_bodies)
+        async with self._steps.batches:
+            for mailbox in unlisted:
+                await self._steps.run(connection, mailbox, self._steps.list_newest)
+            for mailbox in listed:
+                await self._steps.run(connection, mailbox, self._steps.read_rows)
+                await self._glance_at_inbox(connection)
+            has_confirmed = await self._record_confirmed()
+            if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
+                await self._bind_bodies(connection)
+            self._was_interrupted = False
+            self._halves.end(self._name)
+            for mailbox in unlisted:
+                await self._steps.run(connection, mailbox, self._steps.read_rows)
+                await self._glance_at_inbox(connection)
+            self._suspicions.end_pass(began)
+            incomplete = await self._steps.incomplete(await self.mailboxes.synced())
+            for mailbox in incomplete:
+                await self._steps.run(connection, mailbox, self._steps.read_bodies)
         if not self._suspicions and await self._successes.record():
             self._wake_devices()
         is_as_known = not (changed or has_confirmed or incomplete)

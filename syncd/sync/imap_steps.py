@@ -22,6 +22,7 @@ from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bod
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
+from syncd.sync.body_batches import BodyBatches
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_observed import known_cursor
@@ -66,8 +67,6 @@ class ImapSteps:
         self._name = name
         self._account_id = account_id
         self._takers = takers
-        self._encoder = encoder
-        self._recent = recent
         self._losses = losses
         self._failures = failures
         self._suspicions = suspicions
@@ -82,6 +81,8 @@ class ImapSteps:
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
+        self.batches = BodyBatches(db, encoder=encoder, recent=recent, on_commit=self._on_commit, clock=clock)
+        """Whoever does several steps enters it, so that no step waits for the bodies of the one before."""
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
         self._observed: SelectResult | None = None
@@ -147,8 +148,7 @@ class ImapSteps:
             connection,
             mailbox,
             quirks=self._quirks,
-            encoder=self._encoder,
-            recent=self._recent,
+            batches=self.batches,
             losses=self._losses,
             suspicions=self._suspicions,
             is_first=mailbox.id not in self.seen,
@@ -203,15 +203,19 @@ class ImapSteps:
             known = await self._row.get(mailbox.id)
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
                 # NOTE: bodies set aside come again by their time, and age only leaves out more. What may have been sent
-                # by us comes again when it turns out to be another message, by which no version rises.
-                is_begun = partial(uploads.is_any_begun, account_id=self._account_id, mailbox_id=mailbox.id)
-                if mailbox.id not in self.latecomers and not await self._db.read(is_begun):
+                # by us comes again when it turns out to be another message, by which no version rises; and what is
+                # under way gives the mailbox another version.
+                if mailbox.id not in self.latecomers and not await self._is_any_left(mailbox.id):
                     complete_at[mailbox.id] = known.version
                 break
             was_asked = True
             await self._push(observer.connection)
             await self._glance(observer.connection)
         return was_asked
+
+    async def _is_any_left(self, mailbox_id: int) -> bool:
+        is_begun = partial(uploads.is_any_begun, account_id=self._account_id, mailbox_id=mailbox_id)
+        return self.batches.has_any_of(mailbox_id) or await self._db.read(is_begun)
 
     def _on_commit(self, count: int, size_bytes: int) -> None:
         self._fetched += count

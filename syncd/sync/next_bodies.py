@@ -14,14 +14,27 @@ _SLICE_BYTES = 32 * 1024 * 1024
 
 
 def next_bodies(
-    conn: Connection, *, mailbox: MailboxRow, selections: Sequence[Selection], limit: int, now: float
+    conn: Connection,
+    *,
+    mailbox: MailboxRow,
+    selections: Sequence[Selection],
+    limit: int,
+    under_way: frozenset[int],
+    now: float,
 ) -> tuple[Sequence[WantedBody], bool]:
-    """Return the bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store."""
-    uidvalidity = mailbox.cursor.uidvalidity
+    """Return the bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store.
+
+    under_way: messages whose bodies were fetched, but not committed, before this was asked.
+    """
     found = backlog.wanted_bodies(
-        conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, selections=selections, limit=limit, now=now
+        conn,
+        mailbox_id=mailbox.id,
+        uidvalidity=mailbox.cursor.uidvalidity,
+        selections=selections,
+        limit=limit + len(under_way),
+        now=now,
     )
-    wanted = _slice(found)
+    wanted = _slice([one for one in found if one.message_id not in under_way][:limit])
     if not wanted:
         return wanted, False
     if holds.lost_messages(conn, mailbox_id=mailbox.id):

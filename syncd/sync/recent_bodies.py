@@ -7,12 +7,14 @@ further on, each body would be read from the store and decoded again, and everyt
 import asyncio
 from collections.abc import Iterable, Mapping
 
-MAX_BYTES = 16 * 1024 * 1024
+from syncd.sync.batch import BATCH_BYTES
+
+MAX_BYTES = 10 * 1024 * 1024
 PATIENCE_S = 2.0
 
 
 class RecentBodies:
-    """Keep the octets of small bodies until somebody takes them, at most 16 MB.
+    """Keep the octets of small bodies until somebody takes them, at most 10 MB.
 
     What was committed first is written first, so what comes when they are full is left to the store.
     """
@@ -38,12 +40,12 @@ class RecentBodies:
             self._taken.set()
         return taken
 
-    async def room(self) -> None:
-        """Wait until half of the room is free; not for long, and then not again before all was let go of.
+    async def room(self, size_bytes: int = BATCH_BYTES) -> None:
+        """Wait until there is room for so much; not for long, and then not again before all was let go of.
 
         The devices may be away, or slower than anybody would wait for.
         """
-        while self._is_patient and self._size_bytes > MAX_BYTES // 2:
+        while self._is_patient and self._size_bytes > max(MAX_BYTES - size_bytes, 0):
             self._taken.clear()
             try:
                 async with asyncio.timeout(PATIENCE_S):

@@ -70,7 +70,8 @@ class Stretch:
 class _Memory:
     """The most that a process and its children held together, as far as looking now and then can tell.
 
-    Files that are mapped, such as libraries, count once, for the process that has most of them.
+    Files that are mapped, such as libraries, count once, for the process that has most of them. A child that is not
+    another program yet has the memory of its parent, which counts once, too.
     NOTE: what each of them held at most is not missed, for the kernel keeps it (VmHWM); ru_maxrss will not do, it
     starts with the memory of the process that forked.
     """
@@ -78,12 +79,16 @@ class _Memory:
     peak_bytes = 0
 
     def look(self, pid: int) -> None:
-        own_kib, mapped_kib = 0, 0
+        own_kib, mapped_kib, programs = 0, 0, set[bytes]()
         for one in family_of(pid):
             try:
                 status = Path(f"/proc/{one}/status").read_text()
+                program = Path(f"/proc/{one}/cmdline").read_bytes()
             except OSError:
                 continue
+            if program in programs:
+                continue
+            programs.add(program)
             if highest := _HIGH_WATER.search(status):
                 self.peak_bytes = max(self.peak_bytes, int(highest[1]) * 1024)
             kib = {kind: int(amount) for kind, amount in _RESIDENT.findall(status)}

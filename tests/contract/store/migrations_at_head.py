@@ -1,10 +1,13 @@
-"""Compare the migrations with the tables of syncd.store, and write the next migration.
+"""Compare the migrations with the tables of syncd.store and with what a new file gets at once, and write what follows.
 
 python -m tests.contract.store.migrations_at_head               exit 1 and say how they differ, if they do
+python -m tests.contract.store.migrations_at_head --at-once     write migrations/sqlite.sql, if it is to be another
 python -m tests.contract.store.migrations_at_head "a message"   write migrations/versions/NNNN_a_message.py
 """
 
 import io
+import shutil
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +20,9 @@ from sqlalchemy import Connection
 from syncd.store import migrate
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.partial_indexes import metadata
+
+AT_ONCE = migrate.migrations_directory() / "sqlite.sql"
+_NOT_OF_THE_SCHEMA = frozenset({"BEGIN TRANSACTION;", 'DELETE FROM "sqlite_sequence";', "COMMIT;"})
 
 
 def drift(conn: Connection) -> list[object]:
@@ -37,6 +43,25 @@ def write_next(conn: Connection, message: str) -> Path:
     return Path(script.path)
 
 
+def migrated(scratch: Path) -> Path:
+    """Return a new SQLite store that the migrations made one after the other."""
+    one_by_one, path = scratch / "migrations", scratch / "syncd.db"
+    left_out = shutil.ignore_patterns(AT_ONCE.name, "__pycache__")
+    shutil.copytree(migrate.migrations_directory(), one_by_one, ignore=left_out)
+    migrate.upgrade(f"sqlite:///{path}", migrations=one_by_one)
+    return path
+
+
+def dump(path: Path) -> str:
+    """Return the statements that make a new store of this kind."""
+    connection = sqlite3.connect(path)
+    try:
+        lines = [line for line in connection.iterdump() if line not in _NOT_OF_THE_SCHEMA]
+    finally:
+        connection.close()
+    return "\n".join((*lines, ""))
+
+
 def _versions() -> Path:
     return migrate.migrations_directory() / "versions"
 
@@ -52,10 +77,12 @@ def _config(conn: Connection) -> Config:
 
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
-        url = f"sqlite:///{scratch}/syncd.db"
-        if any(_versions().glob("[0-9]*.py")):
-            migrate.upgrade(url)
-        engine = migration_engine(parse_url(url))
+        path = migrated(Path(scratch))
+        at_once = dump(path)
+        if arguments == ["--at-once"]:
+            AT_ONCE.write_text(at_once, "utf-8")
+            return 0
+        engine = migration_engine(parse_url(f"sqlite:///{path}"))
         with engine.connect() as conn:
             differences = drift(conn)
             if arguments and differences:
@@ -63,6 +90,9 @@ def main(arguments: list[str]) -> int:
         engine.dispose()
     for difference in () if arguments else differences:
         print(f"the migrations lack: {difference}")
+    if not arguments and (not AT_ONCE.exists() or AT_ONCE.read_text("utf-8") != at_once):
+        print(f"migrations/{AT_ONCE.name} is not what the migrations make: make reference")
+        return 1
     return int(bool(differences) != bool(arguments))
 
 

@@ -17,7 +17,7 @@ from syncd.store.database import Database
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.migrate import Standing
 from syncd.store.partial_indexes import metadata
-from tests.contract.store.migrations_at_head import drift
+from tests.contract.store.migrations_at_head import AT_ONCE, drift, dump, migrated
 from tests.contract.store.rows import add, names
 
 HEAD = max(file.name[:4] for file in (migrate.migrations_directory() / "versions").glob("[0-9]*.py"))
@@ -97,9 +97,8 @@ def test_the_migrations_make_the_schema_of_the_code(store_url: str) -> None:
 
 def test_what_alembic_does_not_compare_is_equal_too(tmp_path: Path) -> None:
     """Partial indexes, checks and ids that are never used again are in the migrations as in the schema."""
-    urls = [f"sqlite:///{tmp_path}/{name}/syncd.db" for name in ("migrated", "made")]
-    migrate.upgrade(urls[0])
     (tmp_path / "made").mkdir()
+    urls = [f"sqlite:///{path}" for path in (migrated(tmp_path), tmp_path / "made" / "syncd.db")]
     engines = [migration_engine(parse_url(url)) for url in urls]
     metadata.create_all(engines[1])
 
@@ -116,6 +115,35 @@ def test_what_alembic_does_not_compare_is_equal_too(tmp_path: Path) -> None:
     assert indexes[0] == indexes[1] != []
     assert checks[0] == checks[1]
     assert sequences[0] == sequences[1] != set()
+
+
+def test_a_new_file_gets_at_once_what_the_migrations_make(tmp_path: Path) -> None:
+    """It has the same tables, indexes and rows as one that was migrated, and no migration was loaded for it."""
+    url = f"sqlite:///{tmp_path}/new/syncd.db"
+    make = (
+        "import sys; from syncd.store import migrate; migrate.upgrade(sys.argv[1]); sys.exit('alembic' in sys.modules)"
+    )
+
+    made = subprocess.run([sys.executable, "-c", make, url], check=False)
+
+    assert made.returncode == 0
+    assert dump(tmp_path / "new" / "syncd.db") == dump(migrated(tmp_path)) == AT_ONCE.read_text("utf-8")
+    assert migrate.state(url).standing is Standing.CURRENT
+
+
+def test_a_new_file_is_migrated_where_what_it_gets_at_once_is_not_the_newest(
+    tmp_path: Path, next_migrations: Migrations
+) -> None:
+    """A migration that somebody added, and nothing else, is in a new store as well."""
+    url = f"sqlite:///{tmp_path}/new/syncd.db"
+
+    migrate.upgrade(url, migrations=next_migrations(REBUILD))
+
+    engine = migration_engine(parse_url(url))
+    try:
+        assert "colour" in {column["name"] for column in inspect(engine).get_columns("account")}
+    finally:
+        engine.dispose()
 
 
 def test_the_migrations_import_nothing_of_syncd() -> None:

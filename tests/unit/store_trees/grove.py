@@ -48,11 +48,17 @@ class Grove:
 
     def plant(self, *uids: int, flags: Flags = frozenset()) -> tuple[int, ...]:
         """Put messages into INBOX with their bodies, and return their row ids."""
-        self.observe(*(ObservedMessage(uid, flags, 1, 20, 500 + uid) for uid in uids))
-        query = select(server_message.c.uid, server_message.c.id).where(server_message.c.mailbox_id == self.inbox)
-        ids = {row.uid: int(row.id) for row in self.rows(query)}
+        ids = self.plant_rows(*uids, flags=flags)
         body_id = self.body(b"Subject: of %d\r\n\r\n" % self.inbox)
-        self(lambda conn: server_tree.bind_bodies(conn, self.inbox, {ids[uid]: body_id for uid in uids}))
+        self(lambda conn: server_tree.bind_bodies(conn, self.inbox, dict.fromkeys(ids, body_id)))
+        return ids
+
+    def plant_rows(self, *uids: int, flags: Flags = frozenset(), mailbox_id: int | None = None) -> tuple[int, ...]:
+        """Put messages into a mailbox, INBOX by default, whose bodies did not come yet, and return their row ids."""
+        where = mailbox_id or self.inbox
+        self.observe(*(ObservedMessage(uid, flags, 1, 20, 500 + uid) for uid in uids), mailbox_id=where)
+        query = select(server_message.c.uid, server_message.c.id).where(server_message.c.mailbox_id == where)
+        ids = {row.uid: int(row.id) for row in self.rows(query)}
         return tuple(ids[uid] for uid in uids)
 
     def body(self, octets: bytes) -> int:

@@ -3,11 +3,12 @@
 from sqlalchemy import select
 
 from syncd.mail.tree import BaseMessage, ReplicaState
+from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Reflagged, Sighting
 from syncd.store import devices, pairs, replica_tree, schema, server_tree
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.server_tree import FlagDelta, ObservedMessage
-from tests.unit.store_trees.grove import NOW, Grove
+from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED = frozenset({"\\Seen"}), frozenset({"\\Flagged"})
 NONE = frozenset[str]()
@@ -29,6 +30,22 @@ def test_news_of_the_server_is_what_is_newer_than_the_cursor(grove: Grove) -> No
 
     grove.observe(ObservedMessage(1, SEEN, 5))
     assert uids(grove.server_news(grove.laptop)) == [1]
+
+
+def test_message_that_is_only_listed_is_no_news_until_its_body_is_there(grove: Grove) -> None:
+    """A first sync lists everything before it has the bodies; what a replica has, or what is gone, is news without."""
+    listed, had, _ = grove.plant_rows(1, 2, 3)
+    grove.deliver(grove.laptop, had)
+    grove(lambda conn: server_tree.record_vanished(conn, grove.inbox, UIDVALIDITY, UidSet.of([3]), now=NOW))
+
+    news = grove.server_news(grove.phone)
+    assert uids(news) == [3]
+    assert sorted(uids(grove.server_news(grove.laptop))) == [2, 3]
+    grove(lambda conn: devices.move_server_cursor(conn, grove.phone.id, news.upto))
+    body_id = grove.body(b"Subject: 1\r\n\r\n")
+    grove(lambda conn: server_tree.bind_bodies(conn, grove.inbox, {listed: body_id}))
+
+    assert uids(grove.server_news(grove.phone)) == [1]
 
 
 def test_page_ends_with_a_whole_version(grove: Grove) -> None:

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from syncd.errors import FileError
+from syncd.errors import ConnectionLostError, FileError, StoreError
 from syncd.mail.message import facts_of
-from syncd.store import encoding
+from syncd.store import bodies, encoding
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody
+from syncd.store.schema import server_message
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
 from syncd.sync.recent_bodies import RecentBodies
+from tests.unit.store_trees.grove import Grove
 
 
 @pytest.fixture
@@ -24,16 +27,102 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+@pytest.fixture
+def grove(db: Database) -> Grove:
+    return Grove(db, "work")
+
+
+async def test_bodies_of_several_mailboxes_are_committed_together_at_the_outermost_end(grove: Grove) -> None:
+    """No mailbox waits for the bodies of the one before it, and each message has its own in the end."""
+    (one,), (two,) = grove.plant_rows(1), grove.plant_rows(7, mailbox_id=grove.archive)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+
+    async with batches:
+        async with batches:
+            await batches.put(FetchedBody(grove.inbox, one, b"Subject: one\r\n\r\n", 16))
+        async with batches:
+            await batches.put(FetchedBody(grove.archive, two, b"Subject: two\r\n\r\n", 16))
+        assert commits == []
+        assert batches.under_way() == {one, two}
+        assert batches.has_any_of(grove.archive)
+
+    assert commits == [2]
+    assert batches.under_way() == frozenset()
+    assert bodies_of(grove, one, two) == [b"Subject: one\r\n\r\n", b"Subject: two\r\n\r\n"]
+
+
+async def test_what_is_handed_over_is_committed_while_more_comes(grove: Grove) -> None:
+    """What came first is not kept back for a batch to be full; what comes meanwhile makes the next one."""
+    first, second, third = grove.plant_rows(1, 2, 3)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+
+    async with batches:
+        await batches.put(FetchedBody(grove.inbox, first, b"1", 1))
+        await batches.hand_over()
+        for number, id_ in enumerate((second, third)):
+            await batches.put(FetchedBody(grove.inbox, id_, b"%d" % number, 1))
+            await batches.hand_over()
+
+    assert commits == [1, 2]
+
+
+async def test_what_came_whole_is_committed_though_the_connection_ended(grove: Grove) -> None:
+    """The next connection need not fetch it again."""
+    (one,) = grove.plant_rows(1)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+
+    async def fetch() -> None:
+        async with batches:
+            await batches.put(FetchedBody(grove.inbox, one, b"Subject: one\r\n\r\n", 16))
+            raise ConnectionLostError("the server went away")
+
+    with pytest.raises(ConnectionLostError):
+        await fetch()
+
+    assert commits == [1]
+
+
+async def test_batch_that_cannot_be_stored_is_told_of_once_and_fetched_again(grove: Grove) -> None:
+    """Its messages are under way no more, and what follows is stored."""
+    (one,) = grove.plant_rows(1)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+
+    with pytest.raises(StoreError):
+        async with batches:
+            await batches.put(FetchedBody(77_777, one, b"Subject: one\r\n\r\n", 16))  # there is no such mailbox
+    assert batches.under_way() == frozenset()
+    async with batches:
+        await batches.put(FetchedBody(grove.inbox, one, b"Subject: one\r\n\r\n", 16))
+
+    assert commits == [1]
+
+
+def bringing(db: Database, commits: list[int]) -> BodyBatches:
+    """Return batches that note how many bodies each had."""
+    return BodyBatches(
+        db, encoder=Encoder(), recent=RecentBodies(), on_commit=lambda count, _: commits.append(count), clock=float
+    )
+
+
+def bodies_of(grove: Grove, *message_ids: int) -> list[bytes]:
+    """Return the octets that the store has of messages."""
+    rows = dict(grove.rows(select(server_message.c.id, server_message.c.body_id)))
+    octets = grove.db.read_now(lambda conn: bodies.read_bodies(conn, rows.values()))
+    return [octets[rows[id_]] for id_ in message_ids]
+
+
 async def test_spools_of_an_interrupted_fetch_are_closed(db: Database, tmp_path: Path) -> None:
     """What was gathered and will not be committed holds no file open."""
     spool = FileSpool(tmp_path)
     spool.write(b"Subject: x\r\n\r\n")
 
     async def fetch() -> None:
-        async with BodyBatches(
-            db, 1, encoder=Encoder(), recent=RecentBodies(), on_commit=print, clock=float
-        ) as batches:
-            await batches.put(FetchedBody(1, spool, 14))
+        async with BodyBatches(db, encoder=Encoder(), recent=RecentBodies(), on_commit=print, clock=float) as batches:
+            await batches.put(FetchedBody(1, 1, spool, 14))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

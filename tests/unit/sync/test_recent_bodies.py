@@ -82,11 +82,25 @@ async def test_who_fetches_waits_for_who_writes() -> None:
     """Not while there is room; and no longer than until enough was taken."""
     recent = RecentBodies()
     recent.put(1, b"12345")
-    await recent.room()
+    await recent.room(5)
     recent.put(2, b"12345")
 
-    waiting = asyncio.create_task(recent.room())
+    waiting = asyncio.create_task(recent.room(5))
     recent.take([77])
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    recent.take([2])
+    await waiting
+
+
+async def test_for_more_than_there_can_be_all_has_to_be_taken() -> None:
+    """Who needs more room than there is at all goes on when nothing is kept."""
+    recent = RecentBodies()
+    recent.put(1, b"1")
+    recent.put(2, b"2")
+
+    waiting = asyncio.create_task(recent.room(77))
+    recent.take([1])
     await asyncio.sleep(0)
     assert not waiting.done()
     recent.take([2])
@@ -98,10 +112,10 @@ async def test_nobody_waits_twice_for_devices_that_take_nothing(monkeypatch: pyt
     monkeypatch.setattr(recent_bodies, "PATIENCE_S", 0.0)
     recent = RecentBodies()
     recent.put(1, b"1234567890")
-    await recent.room()
+    await recent.room(77)
     monkeypatch.setattr(recent_bodies, "PATIENCE_S", 60.0)
 
-    await recent.room()
+    await recent.room(77)
 
     assert recent.take([1]) == {1: b"1234567890"}
 
