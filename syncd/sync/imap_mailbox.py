@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -28,7 +27,6 @@ from syncd.store import accounts, backlog, history, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
-from syncd.store.encoder import Encoder
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
@@ -37,9 +35,9 @@ from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import next_bodies
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
 
@@ -63,12 +61,10 @@ class ImapMailbox:
         mailbox: MailboxRow,
         *,
         quirks: Quirks,
-        encoder: Encoder,
-        recent: RecentBodies,
+        incoming: IncomingBodies,
         losses: Losses,
         suspicions: Suspicions,
         is_first: bool,
-        spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
         """Take whether this mailbox was not observed on this connection: UIDs may name other messages then."""
@@ -76,12 +72,10 @@ class ImapMailbox:
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
-        self._encoder = encoder
-        self._recent = recent
+        self._incoming = incoming
         self._losses = losses
         self._suspicions = suspicions
         self._is_first = is_first
-        self._spool_directory = spool_directory
         self._clock = clock
 
     async def list_rows(self, *, only_newest: bool) -> None:
@@ -169,8 +163,8 @@ class ImapMailbox:
         batches = BodyBatches(
             self._db,
             self._mailbox.id,
-            encoder=self._encoder,
-            recent=self._recent,
+            encoder=self._incoming.encoder,
+            recent=self._incoming.recent,
             on_commit=on_commit,
             clock=self._clock,
         )
@@ -196,7 +190,7 @@ class ImapMailbox:
             self.connection,
             self._mailbox,
             wanted,
-            spool_directory=self._spool_directory,
+            spool_directory=self._incoming.spool_directory,
             clock=self._clock,
         )
         return await bind_known_bodies(self._db, self.connection, self._mailbox, left, on_commit=on_commit)
@@ -205,7 +199,8 @@ class ImapMailbox:
         """Fetch bodies into batches; return what ended the connection, with what was on its way suspected."""
         left = {one.uid: one for one in wanted}
         bodies = self.connection.fetch_bodies(
-            [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
+            [Wanted(one.uid, one.size_bytes) for one in wanted],
+            spool=lambda _: FileSpool(self._incoming.spool_directory),
         )
         try:
             async with aclosing(bodies) as outcomes:
@@ -245,7 +240,7 @@ class ImapMailbox:
     async def renumber(self) -> None:
         """Bind the rows to the UIDs that their messages have under a new UIDVALIDITY."""
         await renumber(
-            self._db, self.connection, self._mailbox, spool_directory=self._spool_directory, clock=self._clock
+            self._db, self.connection, self._mailbox, spool_directory=self._incoming.spool_directory, clock=self._clock
         )
 
     async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:

@@ -30,12 +30,14 @@ from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.imap_account import ImapAccount
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.planned import planned
 from syncd.sync.policies import Takers
 from syncd.sync.pop3_account import Pop3Account
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.served import leftover
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.wakes import Wakes
 from tests.contract.sync.replica import Replica
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
@@ -123,31 +125,24 @@ class House:
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
-        connects, recent, self.encoder = Connects(), RecentBodies(), Encoder()
+        connects, incoming = Connects(), IncomingBodies(Encoder(), RecentBodies(), self.directory)
+        self.encoder = incoming.encoder
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
-        for name, account in self.config.accounts.items():
-            make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
-            if isinstance(account, ImapConfig):
-                make = partial(
-                    ImapAccount,
-                    self.db,
-                    name,
-                    account,
-                    second_look_s=self._second_look_s,
-                )
-            self.accounts[name] = make(
-                account_id=ids[name],
-                connects=connects,
-                encoder=self.encoder,
-                recent=recent,
-                password=_password,
+        for name, config in self.config.accounts.items():
+            make: Callable[..., ImapAccount | Pop3Account] = Pop3Account
+            if isinstance(config, ImapConfig):
+                make = partial(ImapAccount, second_look_s=self._second_look_s)
+            account = ServedAccount(
+                name,
+                ids[name],
+                db=self.db,
                 takers=takers,
                 wakes=self.wakes,
                 activity=Activity(),
                 clock=self.clock,
-                spool_directory=self.directory,
             )
+            self.accounts[name] = make(account, config, password=_password, incoming=incoming, connects=connects)
         guard = self.config.guard
         rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
         for name, device in self.config.devices.items():
@@ -159,7 +154,7 @@ class House:
                 account_ids=ids,
                 wakes=self.wakes,
                 file_systems=file_systems,
-                recent=recent,
+                recent=incoming.recent,
                 activity=Activity(),
                 clock=self.clock,
                 rule=rule,
