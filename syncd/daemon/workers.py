@@ -25,11 +25,13 @@ from syncd.sync.attachment import Adopted
 from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
+from syncd.sync.device_parts import join
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.served_account import ServedAccount
+from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
 
 
@@ -194,21 +196,24 @@ class Workers:
     def _make_device(self, name: str) -> None:
         """Make what serves a device, for those who wait for what served it before as well."""
         before, activity = self._devices.get(name), _after(self.activities.devices.get(name))
-        device = Device(
-            self._db,
+        served = ServedDevice(
             name,
             self._config.devices[name],
+            rule=self._takers.rule,
+            db=self._db,
+            file_systems=self._file_systems,
+            wakes=self._wakes,
+            activity=activity,
+            clock=self._clock,
+        )
+        parts = join(
+            served,
             configured=self._config.accounts,
             account_ids=self.account_ids,
-            wakes=self._wakes,
-            file_systems=self._file_systems,
             recent=self._incoming.recent,
-            activity=activity,
             spool_directory=self._incoming.spool_directory,
-            clock=self._clock,
-            rule=self._takers.rule,
-            is_watched=self._watches_devices,
         )
+        device = Device(served, parts, is_watched=self._watches_devices)
         if before is not None:
             device.requests.inherit(before.requests)
             before.let_go(SyncdError(f"the configuration of the device {name} was changed meanwhile"))
