@@ -25,7 +25,7 @@ from syncd.sync.known_mailboxes import Part, Served
 from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
-from syncd.sync.round import ReplicaResult, ReplicaRound
+from syncd.sync.replica_round import ReplicaResult, ReplicaRound
 from syncd.sync.served_device import ServedDevice
 from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
