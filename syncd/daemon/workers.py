@@ -25,9 +25,13 @@ from syncd.sync.attachment import Adopted
 from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
+from syncd.sync.device_parts import join
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
+from syncd.sync.served_account import ServedAccount
+from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
 
 
@@ -64,12 +68,10 @@ class Workers:
         self._db = db
         self._clock = clock
         self._watches_devices = watches_devices
-        self._spool_directory = spool_directory
         self._wakes = wakes
         self._connects = Connects()
         self._file_systems = FileSystems()
-        self._recent = RecentBodies()
-        self._encoder = Encoder()
+        self._incoming = IncomingBodies(Encoder(), RecentBodies(), spool_directory)
         self._takers = Takers(config)
         for name in config.accounts:
             self._make_account(name, held.get(name))
@@ -120,7 +122,7 @@ class Workers:
 
     def close(self) -> None:
         """End what encodes bodies, before the tasks that wait for it are ended."""
-        self._encoder.close()
+        self._incoming.encoder.close()
 
     def _drop_accounts(self, names: Iterable[str]) -> None:
         for name in names:
@@ -147,56 +149,39 @@ class Workers:
         if held is not None:
             task: Supervised = Held(Requests(self._wakes.account(name)), held)
         elif isinstance(config, ImapConfig):
-            task = self._imap_account(name, config, password, activity)
+            task = self._imap_account(self._served_account(name, activity), config, password)
         else:
-            task = self._pop3_account(name, config, password, activity)
+            task = self._pop3_account(self._served_account(name, activity), config, password)
         self.accounts[name] = self._account_supervisor(task, name, activity)
         for old, new in ((before, self.accounts[name]), (mailboxes_before, self._mailboxes.get(name))):
             if old is not None and new is not None:
                 new.task.requests.inherit(old.task.requests)
 
-    def _imap_account(self, name: str, config: ImapConfig, password: Password, activity: Activity) -> Supervised:
+    def _served_account(self, name: str, activity: Activity) -> ServedAccount:
+        return ServedAccount(
+            name,
+            self.account_ids[name],
+            db=self._db,
+            takers=self._takers,
+            wakes=self._wakes,
+            activity=activity,
+            clock=self._clock,
+        )
+
+    def _imap_account(self, account: ServedAccount, config: ImapConfig, password: Password) -> Supervised:
         from syncd.sync.imap_account import ImapAccount  # noqa: PLC0415  # a tenth of `syncd sync` for POP3
 
-        account = ImapAccount(
-            self._db,
-            name,
-            config,
-            account_id=self.account_ids[name],
-            password=password,
-            takers=self._takers,
-            wakes=self._wakes,
-            connects=self._connects,
-            encoder=self._encoder,
-            recent=self._recent,
-            activity=activity,
-            clock=self._clock,
-            spool_directory=self._spool_directory,
-        )
-        self._adjust[name] = account.adjust
-        return account
+        task = ImapAccount(account, config, password=password, incoming=self._incoming, connects=self._connects)
+        self._adjust[account.name] = task.adjust
+        return task
 
-    def _pop3_account(self, name: str, config: Pop3Config, password: Password, activity: Activity) -> Supervised:
+    def _pop3_account(self, account: ServedAccount, config: Pop3Config, password: Password) -> Supervised:
         from syncd.sync.pop3_account import Pop3Account  # noqa: PLC0415  # and half as much for IMAP
 
-        account = Pop3Account(
-            self._db,
-            name,
-            config,
-            account_id=self.account_ids[name],
-            password=password,
-            takers=self._takers,
-            wakes=self._wakes,
-            connects=self._connects,
-            encoder=self._encoder,
-            recent=self._recent,
-            activity=activity,
-            clock=self._clock,
-            spool_directory=self._spool_directory,
-        )
-        self._adjust[name] = account.adjust
-        self._mailboxes[name] = self._account_supervisor(account.mailboxes, name, Activity())
-        return account
+        task = Pop3Account(account, config, password=password, incoming=self._incoming, connects=self._connects)
+        self._adjust[account.name] = task.adjust
+        self._mailboxes[account.name] = self._account_supervisor(task.mailboxes, account.name, Activity())
+        return task
 
     def _account_supervisor(self, task: Supervised, name: str, activity: Activity) -> Supervisor:
         return Supervisor(
@@ -211,21 +196,24 @@ class Workers:
     def _make_device(self, name: str) -> None:
         """Make what serves a device, for those who wait for what served it before as well."""
         before, activity = self._devices.get(name), _after(self.activities.devices.get(name))
-        device = Device(
-            self._db,
+        served = ServedDevice(
             name,
             self._config.devices[name],
+            rule=self._takers.rule,
+            db=self._db,
+            file_systems=self._file_systems,
+            wakes=self._wakes,
+            activity=activity,
+            clock=self._clock,
+        )
+        parts = join(
+            served,
             configured=self._config.accounts,
             account_ids=self.account_ids,
-            wakes=self._wakes,
-            file_systems=self._file_systems,
-            recent=self._recent,
-            activity=activity,
-            spool_directory=self._spool_directory,
-            clock=self._clock,
-            rule=self._takers.rule,
-            is_watched=self._watches_devices,
+            recent=self._incoming.recent,
+            spool_directory=self._incoming.spool_directory,
         )
+        device = Device(served, parts, is_watched=self._watches_devices)
         if before is not None:
             device.requests.inherit(before.requests)
             before.let_go(SyncdError(f"the configuration of the device {name} was changed meanwhile"))

@@ -9,34 +9,24 @@ its wait it is listed completely, for what happened in it meanwhile was not look
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from syncd.config.model import DeviceConfig, Watch
+from syncd.config.model import Watch
 from syncd.errors import SyncdError
 from syncd.log import log
-from syncd.maildir.last_look import LastLook
 from syncd.maildir.watch import OVERFLOW, Changes, Pending, WatchMode, watch
-from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.store import leaving, troubles
-from syncd.store.database import Database
-from syncd.sync.activity import Activity
 from syncd.sync.at_rest import AtRest
-from syncd.sync.attachment import Adopted, Adoptions, Attachment
-from syncd.sync.commons import Commons, FileSystems
-from syncd.sync.device_files import DeviceFiles
+from syncd.sync.attachment import Adopted, Adoptions
+from syncd.sync.commons import Commons
 from syncd.sync.device_looks import DeviceLooks
-from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.device_parts import DeviceParts
 from syncd.sync.device_rounds import DeviceRounds
-from syncd.sync.directory_changes import DirectoryChanges
-from syncd.sync.intake import Intake
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
-from syncd.sync.second_look import SecondLook
-from syncd.sync.standstill import Standstill
-from syncd.sync.wakes import Wakes
+from syncd.sync.served_device import ServedDevice
 
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
@@ -51,110 +41,32 @@ _EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
 class Device:
     """Keep the replicas of one device; `attach` first, then `settle`, or `run` for as long as the device is there."""
 
-    def __init__(
-        self,
-        db: Database,
-        name: str,
-        config: DeviceConfig,
-        *,
-        configured: Collection[str],
-        account_ids: Mapping[str, int],
-        wakes: Wakes,
-        file_systems: FileSystems,
-        recent: RecentBodies,
-        activity: Activity,
-        clock: Callable[[], float],
-        rule: Rule = DEFAULT,
-        spool_directory: Path | None = None,
-        is_watched: bool = True,
-    ) -> None:
-        """Take the accounts that are configured, and the ids of those that are served, by name."""
-        self._db = db
-        self._name = name
-        self._config = config
+    def __init__(self, device: ServedDevice, parts: DeviceParts, *, is_watched: bool) -> None:
+        """Take the parts of this very device; is_watched: hear of what it changes, else see it when asked to look."""
+        self._device = device
+        self._db = device.db
+        self._config = device.config
+        self._activity = device.activity
+        self._clock = device.clock
         self._is_watched = is_watched
-        self._wakes = wakes
-        self._file_systems = file_systems
-        self._activity = activity
-        self._clock = clock
-        self._attachment = Attachment(db, name, config, accounts=configured, clock=clock)
-        self._files = DeviceFiles(
-            db,
-            config,
-            marker=self._attachment.marker,
-            prover=self._attachment.prover,
-            file_systems=file_systems,
-            recent=recent,
-            clock=clock,
-        )
-        self._intake = Intake(
-            db,
-            config.path,
-            settle_s=config.settle_s,
-            spool_directory=spool_directory,
-            keywords=self._files.holdable_keywords,
-            prover=self._attachment.prover,
-            clock=clock,
-        )
-        self._mailboxes = DeviceMailboxes(
-            db, config, account_ids=account_ids, prover=self._attachment.prover, clock=clock
-        )
-        self._directories = DirectoryChanges(
-            db,
-            config,
-            self._mailboxes,
-            account_ids={account: account_ids[account] for account in self._mailboxes.accounts},
-            prover=self._attachment.prover,
-            activity=activity,
-            clock=clock,
-            rule=rule,
-        )
-        self._second_look = SecondLook(
-            db,
-            config.path,
-            self._files,
-            settle_s=config.settle_s,
-            is_read_only=config.read_only,
-            prover=self._attachment.prover,
-            clock=clock,
-            directories=self._directories,
-        )
-        self._still = Standstill(name)
-        self._at_rest = AtRest(db)
-        self._last_look = LastLook(config.path)
-        self._looks = DeviceLooks(
-            self._files,
-            mailboxes=self._mailboxes,
-            directories=self._directories,
-            attachment=self._attachment,
-            intake=self._intake,
-            second_look=self._second_look,
-            still=self._still,
-            last_look=self._last_look,
-            wakes=wakes,
-        )
-        self._rounds = DeviceRounds(
-            db,
-            name,
-            config,
-            self._files,
-            mailboxes=self._mailboxes,
-            attachment=self._attachment,
-            intake=self._intake,
-            second_look=self._second_look,
-            still=self._still,
-            wakes=wakes,
-            activity=activity,
-            clock=clock,
-            rule=rule,
-        )
-        self.requests = Requests(wakes.device(name))
-        activity.wake = self._wake = wakes.device(name)
+        self._attachment = parts.attachment
+        self._files = parts.files
+        self._mailboxes = parts.mailboxes
+        self._directories = parts.directories
+        self._intake = parts.intake
+        self._second_look = parts.second_look
+        self._still = parts.still
+        self._last_look = parts.last_look
+        self._looks = DeviceLooks(parts, wakes=device.wakes)
+        self._rounds = DeviceRounds(device, parts)
+        self._at_rest = AtRest(device.db)
+        self.requests = Requests(device.wake)
+        self._activity.wake = self._wake = device.wake
         self._adoptions = Adoptions()
 
     @property
     def name(self) -> str:
-        return self._name
+        return self._device.name
 
     @property
     def commons(self) -> Commons:
@@ -174,7 +86,7 @@ class Device:
         """Tell whoever waits, and who shares files with the device, that this task serves it no more."""
         self.requests.fail(error)
         self._adoptions.fail(error)
-        self._file_systems.leave(str(self._config.path))
+        self._device.file_systems.leave(str(self._config.path))
 
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
@@ -182,8 +94,7 @@ class Device:
         self._at_rest.forget()
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
-            for account in self._mailboxes.accounts:
-                self._wakes.account(account).set()  # nothing was fetched for us until now
+            self._device.wake_accounts(self._mailboxes.accounts)  # nothing was fetched for us until now
         await asyncio.to_thread(self._last_look.begin_anew)
         await self._files.arrive()
         self._second_look.begin_anew()
@@ -197,7 +108,7 @@ class Device:
         await self._rounds.ensure_replicas(device_id)
         await self._rounds.clean(await self._attachment.row())
         await self._rounds.look_first(await self._attachment.row())
-        log.info("device_attached", device=self._name)
+        log.info("device_attached", device=self._device.name)
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
@@ -224,8 +135,7 @@ class Device:
         if not self._directories.is_busy:
             return
         device_id = (await self._attachment.row()).id
-        for account in await self._directories.run(device_id, self._still, at_once=at_once):
-            self._wakes.account(account).set()
+        self._device.wake_accounts(await self._directories.run(device_id, self._still, at_once=at_once))
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
     async def take_in(self, *, at_once: bool) -> None:
@@ -237,8 +147,7 @@ class Device:
         device_id = (await self._attachment.row()).id
         served = await self._mailboxes.looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, at_once=at_once)
-        for account in accounts:
-            self._wakes.account(account).set()
+        self._device.wake_accounts(accounts)
         await self._second_look.note(device_id, served, is_news=bool(accounts))
 
     async def look_again(self, *, at_once: bool) -> None:
@@ -248,8 +157,7 @@ class Device:
             if self._second_look.wait_s(self._still, at_once=at_once) != 0.0:
                 break
             served = await self._mailboxes.looked_at(device_id)
-            for account in await self._second_look.run(device_id, served, self._still, at_once=at_once):
-                self._wakes.account(account).set()
+            self._device.wake_accounts(await self._second_look.run(device_id, served, self._still, at_once=at_once))
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
@@ -261,7 +169,7 @@ class Device:
             raise
 
     async def _run(self) -> None:
-        wake, changes = self._wakes.device(self._name), Pending()
+        wake, changes = self._wake, Pending()
         try:
             async with asyncio.TaskGroup() as tasks:
                 if self._is_watched:

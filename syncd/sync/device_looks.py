@@ -3,45 +3,26 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from syncd.maildir.last_look import LastLook
 from syncd.maildir.watch import ChangedFile, Changes
 from syncd.store.devices import ReplicaRow
-from syncd.sync.attachment import Attachment
-from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes
-from syncd.sync.directory_changes import DirectoryChanges
+from syncd.sync.device_parts import DeviceParts
 from syncd.sync.file_effects import path_of
-from syncd.sync.intake import Intake
 from syncd.sync.known_mailboxes import Served
-from syncd.sync.second_look import SecondLook
-from syncd.sync.standstill import Standstill
 from syncd.sync.wakes import Wakes
 
 
 class DeviceLooks:
     """Look where something is said to have changed, and tell those who conclude from it, and the accounts."""
 
-    def __init__(
-        self,
-        files: DeviceFiles,
-        *,
-        mailboxes: DeviceMailboxes,
-        directories: DirectoryChanges,
-        attachment: Attachment,
-        intake: Intake,
-        second_look: SecondLook,
-        still: Standstill,
-        last_look: LastLook,
-        wakes: Wakes,
-    ) -> None:
-        self._files = files
-        self._mailboxes = mailboxes
-        self._directories = directories
-        self._attachment = attachment
-        self._intake = intake
-        self._second_look = second_look
-        self._still = still
-        self._last_look = last_look
+    def __init__(self, parts: DeviceParts, *, wakes: Wakes) -> None:
+        self._attachment = parts.attachment
+        self._files = parts.files
+        self._mailboxes = parts.mailboxes
+        self._directories = parts.directories
+        self._intake = parts.intake
+        self._second_look = parts.second_look
+        self._still = parts.still
+        self._last_look = parts.last_look
         self._wakes = wakes
 
     async def observe(self, changes: Changes) -> None:

@@ -15,29 +15,21 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from syncd.config.model import DeviceConfig
 from syncd.errors import SyncdError
-from syncd.reconcile.guard import Rule
 from syncd.store import holds, leaving, pairs, troubles
-from syncd.store.database import Database
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
-from syncd.sync.activity import Activity
-from syncd.sync.attachment import Attachment
-from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.device_parts import DeviceParts
 from syncd.sync.first_looks import FirstLooks
-from syncd.sync.intake import Intake
 from syncd.sync.known_mailboxes import Part, Served
 from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
-from syncd.sync.round import ReplicaResult, ReplicaRound
-from syncd.sync.second_look import SecondLook
+from syncd.sync.replica_round import ReplicaResult, ReplicaRound
+from syncd.sync.served_device import ServedDevice
 from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
-from syncd.sync.standstill import Standstill
-from syncd.sync.wakes import Wake, Wakes
+from syncd.sync.wakes import Wake
 
 
 @dataclass(slots=True)
@@ -72,42 +64,25 @@ def due_mailboxes(
 class DeviceRounds:
     """Bring the replicas of one device up to date; its task says when."""
 
-    def __init__(
-        self,
-        db: Database,
-        name: str,
-        config: DeviceConfig,
-        files: DeviceFiles,
-        *,
-        mailboxes: DeviceMailboxes,
-        attachment: Attachment,
-        intake: Intake,
-        second_look: SecondLook,
-        still: Standstill,
-        wakes: Wakes,
-        activity: Activity,
-        clock: Callable[[], float],
-        rule: Rule,
-    ) -> None:
-        """Tell `intake` and `second_look` what a round saw the device do."""
-        self._db = db
-        self._name = name
-        self._config = config
-        self._files = files
-        self._mailboxes = mailboxes
-        self._attachment = attachment
-        self._intake = intake
-        self._second_look = second_look
-        self._still = still
-        self._wakes = wakes
-        self._activity = activity
-        self._clock = clock
-        self._rule = rule
+    def __init__(self, device: ServedDevice, parts: DeviceParts) -> None:
+        """Tell the intake and the second look what a round saw the device do."""
+        self._device = device
+        self._db = db = device.db
+        self._config = config = device.config
+        self._wakes = device.wakes
+        self._activity = device.activity
+        self._clock = device.clock
+        self._attachment = attachment = parts.attachment
+        self._files = files = parts.files
+        self._mailboxes = mailboxes = parts.mailboxes
+        self._intake = parts.intake
+        self._second_look = parts.second_look
+        self._still = parts.still
         self._first_looks = FirstLooks(
-            db, config, files, mailboxes, prover=attachment.prover, activity=activity, clock=clock
+            db, config, files, mailboxes, prover=attachment.prover, activity=device.activity, clock=device.clock
         )
         self._leavings = Leavings(db, config.path, mailboxes, prover=attachment.prover)
-        self._outgrown = Outgrown(db, config, clock=clock)
+        self._outgrown = Outgrown(db, config, clock=device.clock)
         self._shifted_files = ShiftedFiles(config.path, files, marker=attachment.marker, prover=attachment.prover)
         self._shifted_upto: dict[str, Mapping[int, int]] = {}
         """By account, in which versions of the server trees shifts were looked for."""
@@ -137,7 +112,7 @@ class DeviceRounds:
 
         The replicas take turns, a round each. One whose mailbox stands still is left out.
         """
-        row, wake = await self._attachment.row(), self._wakes.device(self._name)
+        row, wake = await self._attachment.row(), self._device.wake
         await self.ensure_replicas(row.id)
         self._is_done = False
         if until():
@@ -211,8 +186,8 @@ class DeviceRounds:
 
     async def ensure_replicas(self, device_id: int) -> None:
         """Let the directories be those of the mailboxes, and wake the accounts of which some were renamed."""
-        for account in await self._mailboxes.ensure_replicas(device_id, self._still):
-            self._wakes.account(account).set()  # meanwhile their replicas were as good as not there
+        renamed = await self._mailboxes.ensure_replicas(device_id, self._still)
+        self._device.wake_accounts(renamed)  # meanwhile their replicas were as good as not there
 
     def _is_pending(self, served: Served, due: Container[int]) -> bool:
         of = served.replica
@@ -229,11 +204,10 @@ class DeviceRounds:
         for account in await self._first_looks.run(row.id, self._still):
             self._intake.expect()
             self._wakes.account(account).set()
-            self._wakes.device(self._name).set()
+            self._device.wake.set()
         if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
             await self._attachment.record_adopted()
-            for account in self._mailboxes.accounts:
-                self._wakes.account(account).set()
+            self._device.wake_accounts(self._mailboxes.accounts)
 
     async def _begun_pass(self, row: DeviceRow) -> _Pass:
         known, now = await self._mailboxes.known(row.id), self._clock()
@@ -257,7 +231,7 @@ class DeviceRounds:
         self._shifted_upto.pop(account, None)
         selection = selection_of(self._config, now=self._clock())
         shifts = ShiftRound(
-            self._db, self._shifted_files, row, all_served, selection, rule=self._rule, now=self._clock()
+            self._db, self._shifted_files, row, all_served, selection, rule=self._device.rule, now=self._clock()
         )
         effects = 0
         for batch in await shifts.plan(may_be_begun=may_be_begun):
@@ -290,7 +264,7 @@ class DeviceRounds:
         )
         hopeless = frozenset(message_id for message_id, count in self._stale.items() if count >= _STALE_MAX)
         replica_round = ReplicaRound(
-            self._db, self._files, row, served.replica, policy, self._rule, self._clock(), hopeless, shifted_upto
+            self._db, self._files, row, served.replica, policy, self._device.rule, self._clock(), hopeless, shifted_upto
         )
         try:
             result = await replica_round.run()

@@ -10,7 +10,6 @@ mailbox ends the connection and the run. The supervisor starts another run, and 
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -25,22 +24,19 @@ from syncd.imap.quirks import quirks_of
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
 from syncd.store import mailbox_changes, troubles, uploads
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
-from syncd.sync.activity import Activity, Link
+from syncd.sync.activity import Link
 from syncd.sync.at_rest import AtRest
 from syncd.sync.connects import Connects
 from syncd.sync.imap_listing import is_as_known
 from syncd.sync.imap_mailbox_changes import ImapMailboxChanges
 from syncd.sync.imap_reading import ImapReading
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
-from syncd.sync.policies import Takers
 from syncd.sync.poll_timer import PollTimer, share_of
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import SECOND_LOOK_S
-from syncd.sync.wakes import Wakes
 
 
 def endpoint_of(config: ImapConfig) -> Endpoint:
@@ -59,70 +55,42 @@ class ImapAccount:
 
     def __init__(
         self,
-        db: Database,
-        name: str,
+        account: ServedAccount,
         config: ImapConfig,
         *,
-        account_id: int,
         password: Callable[[], Awaitable[str]],
-        takers: Takers,
-        wakes: Wakes,
+        incoming: IncomingBodies,
         connects: Connects,
-        encoder: Encoder,
-        recent: RecentBodies,
-        activity: Activity,
-        clock: Callable[[], float],
-        spool_directory: Path | None = None,
         limits: Limits | None = None,
         second_look_s: float = SECOND_LOOK_S,
     ) -> None:
         """Call `password` at each connection; `requests` asks for a whole pass."""
-        self._db = db
-        self._name = name
+        self._account = account
+        self._db = account.db
+        self._activity = account.activity
+        self._clock = account.clock
+        self._halves = account.wakes.halves
         self._config = config
-        self._account_id = account_id
         self._password = password
-        self._wakes = wakes
-        self._halves = wakes.halves
+        self._incoming = incoming
         self._connects = connects
-        self._encoder = encoder
-        self._recent = recent
-        self._activity = activity
-        self._clock = clock
         self._limits = limits or Limits()
-        self._timer = PollTimer(config.poll_interval_s, clock=clock, share=share_of(name))
+        self._timer = PollTimer(config.poll_interval_s, clock=account.clock, share=share_of(account.name))
         self._losses = Losses()
-        self._failures = MailboxFailures(db, name, self._losses)
+        self._failures = MailboxFailures(account.db, account.name, self._losses)
         self._reading = ImapReading(
-            db,
-            name,
+            account,
             config.mailboxes,
-            account_id=account_id,
-            takers=takers,
-            wakes=wakes,
-            encoder=encoder,
-            recent=recent,
+            incoming=incoming,
             losses=self._losses,
             failures=self._failures,
-            activity=activity,
-            clock=clock,
-            spool_directory=spool_directory,
             second_look_s=second_look_s,
         )
         self._push = self._reading.push
-        self._at_rest = AtRest(db)
+        self._at_rest = AtRest(account.db)
         self._is_connected = False
-        self._changes = ImapMailboxChanges(
-            db,
-            name,
-            config.mailboxes,
-            account_id=account_id,
-            takers=takers,
-            list_mailboxes=self._reading.mailboxes.list,
-            wakes=wakes,
-            clock=clock,
-        )
-        self.requests = Requests(wakes.account(name))
+        self._changes = ImapMailboxChanges(account, config.mailboxes, list_mailboxes=self._reading.mailboxes.list)
+        self.requests = Requests(account.wake)
 
     def adjust(self, config: ImapConfig) -> None:
         """Go on with this configuration, which the same connection serves, and with what devices take by now."""
@@ -140,7 +108,7 @@ class ImapAccount:
             is_again = False
             while True:
                 # NOTE: the connection before, or the process, may have ended between two halves.
-                self._halves.begin(self._name)
+                self._halves.begin(self._account.name)
                 connection = await self._connect()
                 self._is_connected = True
                 try:
@@ -151,17 +119,17 @@ class ImapAccount:
                 except SyncdError as error:
                     if connection.is_usable or not self._losses.may_connect_at_once():
                         raise
-                    log.warning("connection_lost", account=self._name, error=str(error))
+                    log.warning("connection_lost", account=self._account.name, error=str(error))
                     is_again = True
                 finally:
                     self._is_connected, self._activity.link = False, None
-                    self._let_go()
+                    self._incoming.rest()
                     await connection.aclose()
         except SyncdError as error:
             self.requests.fail(error)
             raise
         finally:
-            self._halves.end(self._name)
+            self._halves.end(self._account.name)
 
     async def _connect(self) -> ImapConnection:
         await self._connects.turn(self._config.host, self._config.port, activity=self._activity, now=self._clock())
@@ -184,12 +152,12 @@ class ImapAccount:
             has_push="IDLE" in connection.capabilities,
         )
         self._activity.logged_in()
-        log.info("account_connected", account=self._name)
+        log.info("account_connected", account=self._account.name)
         return connection
 
     async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:
         """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
-        wake = self._wakes.account(self._name)
+        wake = self._account.wake
         is_first, has_news = True, False
         while True:
             wake.clear()
@@ -201,9 +169,9 @@ class ImapAccount:
                 if asked and is_new:
                     self._failures.end_waits()
                 if asked is Asked.LOOK and is_new and await self._at_rest.is_anything_pending():
-                    await self._db.write(partial(_hurry, account_id=self._account_id))
+                    await self._db.write(partial(_hurry, account_id=self._account.id))
                 self._at_rest.begin()
-                with self._halves.unseen(self._name):
+                with self._halves.unseen(self._account.name):
                     await self._push.push(connection)
                     await self._reading.follow(connection)
                     is_due |= await self._changes.run(connection)
@@ -231,7 +199,7 @@ class ImapAccount:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""
         if await self._select_inbox(connection):
             return True
-        self._let_go()
+        self._incoming.rest()
         waits_s = (
             self._timer.left_s,
             self._failures.shortest_wait_s(),
@@ -262,11 +230,6 @@ class ImapAccount:
                 # NOTE: who wrote there, or fetched bodies, may have selected it only for that.
                 return has_failed or not mailbox.is_listed or not is_as_known(mailbox, selected)
         return False
-
-    def _let_go(self) -> None:
-        """Give back what only a busy account needs."""
-        self._encoder.rest()
-        self._recent.rest()
 
 
 def _watched(connection: ImapConnection) -> str | None:

@@ -20,12 +20,10 @@ from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals
 from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.imap_listing import listed_of
-from syncd.sync.policies import Takers
-from syncd.sync.wakes import Wakes
+from syncd.sync.served_account import ServedAccount
 
 _NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
 _AGAIN_S = 1.0
@@ -38,25 +36,18 @@ class ImapMailboxChanges:
 
     def __init__(
         self,
-        db: Database,
-        account: str,
+        account: ServedAccount,
         patterns: tuple[str, ...],
         *,
-        account_id: int,
-        takers: Takers,
         list_mailboxes: Callable[[ImapConnection], Awaitable[object]],
-        wakes: Wakes,
-        clock: Callable[[], float],
     ) -> None:
         """Call `list_mailboxes` for a LIST that is recorded."""
-        self._db = db
         self._account = account
+        self._db = account.db
+        self._takers = account.takers
         self.patterns = patterns
-        self._account_id = account_id
-        self._takers = takers
         self._list_mailboxes = list_mailboxes
-        self._wakes = wakes
-        self._clock = clock
+        self._clock = account.clock
         self._again_at: float | None = None
 
     def wait_s(self) -> float | None:
@@ -66,7 +57,7 @@ class ImapMailboxChanges:
     async def run(self, connection: ImapConnection) -> bool:
         """Do what is due, and tell whether there are other mailboxes than before, so that they are to be read."""
         self._again_at = None
-        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
+        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account.id)):
             return False
         wanted = await self._db.write(self._sort_out)
         now = self._clock()
@@ -76,7 +67,7 @@ class ImapMailboxChanges:
         has_changed = bool(renames) and await self._rename(connection, renames)
         has_changed |= bool(makes) and await self._make(connection, makes)
         has_changed |= await self._remove(connection, [one for one in due if one.is_removal])
-        left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id))
+        left = await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account.id))
         # NOTE: an account that never rests would always be between two halves, and its devices put off for ever.
         soonest = self._clock() + _AGAIN_S
         waits = (max(one.due_at, soonest) for one in left if one.state is ChangeState.WANTED)
@@ -85,9 +76,9 @@ class ImapMailboxChanges:
 
     def _sort_out(self, conn: Connection) -> list[MailboxChange]:
         """Return the changes that are still wanted, and write down which are not."""
-        mailbox_changes.set_back(conn, account_id=self._account_id, now=self._clock())
-        found, names = mailbox_changes.mailbox_changes(conn, account_id=self._account_id), device_names(conn)
-        taken = [one for one in found if self._takers.writes(names[one.device_id], self._account, one.name)]
+        mailbox_changes.set_back(conn, account_id=self._account.id, now=self._clock())
+        found, names = mailbox_changes.mailbox_changes(conn, account_id=self._account.id), device_names(conn)
+        taken = [one for one in found if self._takers.writes(names[one.device_id], self._account.name, one.name)]
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is not ChangeKind.REMOVE and one.state is not ChangeState.RETURNED]
         selected = [one for one in made if is_selected(one.name, self.patterns)]
@@ -123,11 +114,11 @@ class ImapMailboxChanges:
                 await self._subscribe(connection, known[name])
                 await self._db.write(partial(mailbox_changes.drop, ids=ids))
                 has_made = True
-                log.info("mailbox_made", account=self._account, mailbox_id=known[name].id)
+                log.info("mailbox_made", account=self._account.name, mailbox_id=known[name].id)
             else:
                 reason = refused.get(name, _NOT_LISTED)
                 await self._db.write(partial(mailbox_changes.refuse, ids=ids, error=reason))
-                log.warning("mailbox_not_made", account=self._account, error=reason)
+                log.warning("mailbox_not_made", account=self._account.name, error=reason)
         return has_made
 
     async def _create(
@@ -153,7 +144,7 @@ class ImapMailboxChanges:
         try:
             await connection.subscribe(row.wire_name)
         except RefusedError as error:
-            log.warning("mailbox_not_subscribed", account=self._account, mailbox_id=row.id, error=str(error))
+            log.warning("mailbox_not_subscribed", account=self._account.name, mailbox_id=row.id, error=str(error))
 
     async def _rename(self, connection: ImapConnection, renames: Iterable[MailboxChange]) -> bool:
         """Rename mailboxes, outermost first, and let their devices have those again that are called so then.
@@ -181,11 +172,11 @@ class ImapMailboxChanges:
         for one in begun:
             if (reason := refused.get(one.id)) is not None:
                 await self._db.write(partial(mailbox_changes.refuse, ids=[one.id], error=reason))
-                log.warning("mailbox_not_renamed", account=self._account, mailbox_id=one.mailbox_id, error=reason)
+                log.warning("mailbox_not_renamed", account=self._account.name, mailbox_id=one.mailbox_id, error=reason)
             else:
                 await self._db.write(partial(mailbox_changes.return_all, ids=[one.id]))
-                log.info("mailbox_renamed", account=self._account, mailbox_id=one.mailbox_id)
-        self._wake_devices()
+                log.info("mailbox_renamed", account=self._account.name, mailbox_id=one.mailbox_id)
+        self._account.wake_devices()
         return True
 
     async def _subscribe_instead(self, connection: ImapConnection, old: bytes, new: bytes) -> None:
@@ -193,7 +184,7 @@ class ImapMailboxChanges:
             await connection.subscribe(new)
             await connection.unsubscribe(old)
         except RefusedError as error:
-            log.info("subscription_not_moved", account=self._account, error=str(error))
+            log.info("subscription_not_moved", account=self._account.name, error=str(error))
 
     async def _remove(self, connection: ImapConnection, removals: Iterable[MailboxChange]) -> bool:
         """Delete removed mailboxes that are empty, innermost first, and give back those that have got something."""
@@ -202,13 +193,13 @@ class ImapMailboxChanges:
             if one.mailbox_id is None:
                 continue
             row = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=one.mailbox_id))
-            devices = self._takers.devices_with(self._account, one.name)
+            devices = self._takers.devices_with(self._account.name, one.name)
             left = await self._db.read(partial(mailbox_removals.remainder, change=one, devices=devices))
             match verdict_of(left):
                 case Verdict.RETURN:
                     give_back = partial(mailbox_removals.give_back, mailbox_id=row.id, device_id=one.device_id)
                     await self._db.write(give_back)
-                    self._wake_devices()
+                    self._account.wake_devices()
                 case Verdict.DELETE if (row.is_listed or not row.is_there) and row.error is None:
                     has_changed |= await self._delete(connection, row, one)
                 case _:
@@ -232,15 +223,15 @@ class ImapMailboxChanges:
                 reason = str(error)
             if not (await self._listed(connection)).isdisjoint({row.wire_name, hidden}):
                 await self._db.write(partial(mailbox_changes.refuse, ids=[change.id], error=reason))
-                log.warning("mailbox_not_deleted", account=self._account, mailbox_id=row.id, error=reason)
+                log.warning("mailbox_not_deleted", account=self._account.name, mailbox_id=row.id, error=reason)
                 return False
         try:
             await connection.unsubscribe(row.wire_name)
         except RefusedError as error:
-            log.info("mailbox_not_unsubscribed", account=self._account, mailbox_id=row.id, error=str(error))
+            log.info("mailbox_not_unsubscribed", account=self._account.name, mailbox_id=row.id, error=str(error))
         await self._db.write(partial(mailbox_removals.settle, mailbox_id=row.id, now=self._clock()))
-        log.info("mailbox_deleted", account=self._account, mailbox_id=row.id)
-        self._wake_devices()
+        log.info("mailbox_deleted", account=self._account.name, mailbox_id=row.id)
+        self._account.wake_devices()
         return True
 
     async def _delete_if_empty(
@@ -288,12 +279,8 @@ class ImapMailboxChanges:
         entries = await connection.list_mailboxes()
         return frozenset(one.octets for one in entries if listed_of(one, self.patterns).is_selectable)
 
-    def _wake_devices(self) -> None:
-        for device in self._takers.devices_of(self._account):
-            self._wakes.device(device).set()
-
     async def _rows(self) -> dict[MailboxName, MailboxRow]:
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         return {row.name: row for row in rows}
 
 

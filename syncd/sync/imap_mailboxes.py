@@ -19,12 +19,12 @@ from syncd.log import log
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
 from syncd.store import accounts, listings, uploads
 from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
 from syncd.store.listings import Renamed
 from syncd.sync.imap_listing import listed_of
 from syncd.sync.imap_renames import Renames
 from syncd.sync.mailbox_failures import MailboxFailures
 from syncd.sync.remembered import Remembered
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import Suspicions
 
 
@@ -33,33 +33,29 @@ class ImapMailboxes:
 
     def __init__(
         self,
-        db: Database,
-        name: str,
+        account: ServedAccount,
         patterns: tuple[str, ...],
         *,
-        account_id: int,
         suspicions: Suspicions,
         failures: MailboxFailures,
-        clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
         """Call `on_change` when devices may have something to do."""
-        self._db = db
-        self._name = name
+        self._account = account
+        self._db = account.db
         self.patterns = patterns
-        self._account_id = account_id
         self._suspicions = suspicions
         self._failures = failures
-        self._clock = clock
+        self._clock = account.clock
         self._on_change = on_change
         self._absent: frozenset[bytes] = frozenset()
         self._is_recorded = False
         self._synced: tuple[Sequence[MailboxRow], frozenset[bytes], Sequence[MailboxRow]] = (), frozenset(), ()
-        self._known = Remembered(db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_))
+        self._known = Remembered(account.db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_))
 
     async def synced(self) -> Sequence[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""
-        rows = await self._known.get(self._account_id)
+        rows = await self._known.get(self._account.id)
         if self._synced[0] is not rows or self._synced[1] != self._absent:
             synced = [row for row in rows if row.is_synced and row.wire_name not in self._absent]
             synced.sort(key=lambda row: sync_order(row.name, row.special_use))
@@ -83,7 +79,7 @@ class ImapMailboxes:
         """
         # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
         counted = [entry for entry in entries if entry.octets != connection.selected]
-        known = await self._known.get(self._account_id)
+        known = await self._known.get(self._account.id)
         listed = {entry.octets: listed_of(entry, self.patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
         renamed = await Renames(self._db, connection).find(known, listed, entries, changes)
@@ -94,7 +90,7 @@ class ImapMailboxes:
             await self._db.write(partial(self._record, changes=changes, renamed=renamed))
             self._is_recorded = True
         if renamed:
-            known = await self._known.get(self._account_id)
+            known = await self._known.get(self._account.id)
             missed |= {row.wire_name for row in known if listings.is_nowhere(row.wire_name)}
         self._absent = frozenset(missed)
         self._believe(missed, known)
@@ -102,15 +98,15 @@ class ImapMailboxes:
             self._failures.forget(one.mailbox_id)
         if changes.added or changes.changed or renamed or missed:
             counts = {"added": len(changes.added), "renamed": len(renamed), "missed": len(missed)}
-            log.info("mailboxes_listed", account=self._name, **counts)
+            log.info("mailboxes_listed", account=self._account.name, **counts)
             self._on_change()
         return {entry.octets: entry.status for entry in counted if entry.status is not None}
 
     def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:
         now = self._clock()
-        listings.record_listing(conn, account_id=self._account_id, changes=changes, renamed=renamed, now=now)
+        listings.record_listing(conn, account_id=self._account.id, changes=changes, renamed=renamed, now=now)
         if renamed:
-            uploads.hurry(conn, account_id=self._account_id)
+            uploads.hurry(conn, account_id=self._account.id)
 
     def _believe(self, missed: Collection[bytes], known: Iterable[MailboxRow]) -> None:
         """Let those be recorded as gone that were missed long enough."""

@@ -13,16 +13,14 @@ from syncd.log import log
 from syncd.mail.mailbox import to_wire
 from syncd.store import accounts, listings, pairs, uploads
 from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
 from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.uploads import Upload
-from syncd.sync.activity import Activity
 from syncd.sync.arrivals import UNSEEN_S, Arrivals, by_mailbox, planned
 from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
-from syncd.sync.policies import Takers
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.server_round import server_round
 from syncd.sync.sides import RoundResult
 
@@ -46,14 +44,9 @@ class ImapPush:
 
     def __init__(
         self,
-        db: Database,
-        account: str,
+        account: ServedAccount,
         *,
-        account_id: int,
-        takers: Takers,
         failures: MailboxFailures,
-        activity: Activity,
-        clock: Callable[[], float],
         observer: Callable[[ImapConnection, MailboxRow], ImapMailbox],
         look: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
         is_doubted: Callable[[int], bool],
@@ -63,13 +56,12 @@ class ImapPush:
 
         is_doubted: tells of a mailbox, by id, whether it is to be known first what is there.
         """
-        self._db = db
         self._account = account
-        self._account_id = account_id
-        self._takers = takers
+        self._db = account.db
+        self._takers = account.takers
         self._failures = failures
-        self._activity = activity
-        self._clock = clock
+        self._activity = account.activity
+        self._clock = account.clock
         self._observer = observer
         self._look = look
         self._is_doubted = is_doubted
@@ -131,8 +123,8 @@ class ImapPush:
         return None
 
     def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
-        id_ = self._account_id
-        changed = self._takers.changed(conn, account=self._account, account_id=id_, now=self._clock())
+        id_ = self._account.id
+        changed = self._takers.changed(conn, account=self._account.name, account_id=id_, now=self._clock())
         count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
         return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count)
 
@@ -185,17 +177,18 @@ class ImapPush:
         NOTE: what is left then and was due waits for its mailbox or its device, and these end that. Nothing here may
         ask for another turn because of it: an account that never rests hears of no new mail.
         """
-        account_id, now = self._account_id, self._clock()
+        account_id, now = self._account.id, self._clock()
         if await self._db.read(partial(uploads.is_any_ahead, account_id=account_id, now=now)):
             await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
         await self._make_again(connection)
-        bringable = await self._db.read(partial(self._takers.bringable, account=self._account, account_id=account_id))
+        ask = partial(self._takers.bringable, account=self._account.name, account_id=account_id)
+        bringable = await self._db.read(ask)
         open_, of = bringable.mailboxes, bringable.of
 
         def mine(found: Iterable[Upload]) -> list[Upload]:
             return [one for one in found if not self._failures.is_waiting(one.mailbox_id, Work.ARRIVE)]
 
-        work = Arrivals(self._db, self._account_id, ImapArrivals(self._db, connection, clock=self._clock), now)
+        work = Arrivals(self._db, self._account.id, ImapArrivals(self._db, connection, clock=self._clock), now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
         for one in mine(
@@ -229,17 +222,18 @@ class ImapPush:
         A person who discards a hold of such a mailbox adds what is in it, and one who restores what was in it as well.
         """
         lost: dict[int, list[int]] = defaultdict(list)
-        rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account_id))
+        rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account.id))
         left = {row.id: row for row in rows if row.is_selected}
         if not left:
             return
-        find = partial(uploads.uploads, account_id=self._account_id, mailbox_ids=left.keys(), limit=_MADE_FOR_MAX)
+        find = partial(uploads.uploads, account_id=self._account.id, mailbox_ids=left.keys(), limit=_MADE_FOR_MAX)
         names, now = await self._db.read(device_names), self._clock()
         for one in await self._db.read(find):
             row, is_begun = left.get(one.mailbox_id), one.state is UploadState.BEGUN
             if row is None:
                 continue
-            if one.device_id is not None and not self._takers.writes(names[one.device_id], self._account, row.name):
+            device = None if one.device_id is None else names[one.device_id]
+            if device is not None and not self._takers.writes(device, self._account.name, row.name):
                 continue
             # NOTE: a server that does not list what it made would be asked without end.
             was_made = now - self._made_at.get(row.id, -_MADE_ONCE_S) < _MADE_ONCE_S
@@ -259,7 +253,7 @@ class ImapPush:
                 errors = dict.fromkeys(upload_ids, str(error))
                 await self._db.write(partial(uploads.refuse, errors=errors, now=now))
             else:
-                log.info("mailbox_made_again", account=self._account, mailbox_id=row.id)
+                log.info("mailbox_made_again", account=self._account.name, mailbox_id=row.id)
                 self._made_at[row.id], self.has_made_mailboxes = now, True
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> RoundResult:
@@ -275,7 +269,7 @@ class ImapPush:
                 self._db,
                 observer,
                 mailbox,
-                partial(self._takers.replicas, account=self._account, mailbox=mailbox, now=now),
+                partial(self._takers.replicas, account=self._account.name, mailbox=mailbox, now=now),
                 now=now,
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,

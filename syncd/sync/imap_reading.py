@@ -8,9 +8,8 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -18,21 +17,17 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import Quirks
 from syncd.store import server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
-from syncd.sync.activity import Activity
 from syncd.sync.imap_listing import ask, has_arrivals, is_selected_as_known, is_unchanged
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
 from syncd.sync.imap_steps import ImapSteps
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
-from syncd.sync.policies import Takers
-from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.successes import Successes
 from syncd.sync.suspicions import Suspicions
-from syncd.sync.wakes import Wakes
 
 _SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
@@ -44,71 +39,46 @@ class ImapReading:
 
     def __init__(
         self,
-        db: Database,
-        name: str,
+        account: ServedAccount,
         patterns: tuple[str, ...],
         *,
-        account_id: int,
-        takers: Takers,
-        wakes: Wakes,
-        encoder: Encoder,
-        recent: RecentBodies,
+        incoming: IncomingBodies,
         losses: Losses,
         failures: MailboxFailures,
-        activity: Activity,
-        clock: Callable[[], float],
-        spool_directory: Path | None,
         second_look_s: float,
     ) -> None:
         """Read the mailboxes that match `patterns`; before `begin` nothing may be read."""
-        self._db = db
-        self._name = name
-        self._takers = takers
-        self._wakes = wakes
-        self._halves, self._was_interrupted = wakes.halves, True
+        self._account = account
+        self._db = account.db
+        self._activity = account.activity
+        self._clock = account.clock
+        self._halves, self._was_interrupted = account.wakes.halves, True
         self._failures = failures
-        self._activity = activity
-        self._clock = clock
-        self._suspicions = Suspicions(name, rule=takers.rule, second_look_s=second_look_s)
+        self._suspicions = Suspicions(account.name, rule=account.takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
-        self._successes = Successes(db, account_id, activity, clock=clock)
+        self._successes = Successes(account)
         self._answer: tuple[object, ...] = ()
         """What the server says of all mailboxes, and of the selected one, when nothing has changed."""
         self.mailboxes = ImapMailboxes(
-            db,
-            name,
+            account,
             patterns,
-            account_id=account_id,
             suspicions=self._suspicions,
             failures=failures,
-            clock=clock,
             on_change=self._wake_devices,
         )
         self._steps = ImapSteps(
-            db,
-            name,
-            account_id=account_id,
-            takers=takers,
-            encoder=encoder,
-            recent=recent,
+            account,
+            incoming=incoming,
             losses=losses,
             failures=failures,
             suspicions=self._suspicions,
-            activity=activity,
-            clock=clock,
-            spool_directory=spool_directory,
             push=self._bring_changes,
             glance=self._glance_at_inbox,
             on_change=self._wake_devices,
         )
         self.push = ImapPush(
-            db,
-            name,
-            account_id=account_id,
-            takers=takers,
+            account,
             failures=failures,
-            activity=activity,
-            clock=clock,
             observer=self._steps.observer,
             look=self._read_overtaken,
             is_doubted=self._suspicions.has,
@@ -125,7 +95,7 @@ class ImapReading:
     def adjust(self, patterns: tuple[str, ...]) -> None:
         """Read the mailboxes that match these patterns from now on, and all again that devices may take by now."""
         self.mailboxes.patterns = patterns
-        self._suspicions.rule = self._takers.rule
+        self._suspicions.rule = self._account.takers.rule
         self._steps.adjust()
 
     async def is_due(self) -> bool:
@@ -169,7 +139,7 @@ class ImapReading:
             )
         ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
-        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._name)
+        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._account.name)
         async with self._steps.batches:
             for mailbox in unlisted:
                 await self._steps.run(connection, mailbox, self._steps.list_newest)
@@ -180,7 +150,7 @@ class ImapReading:
             if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
                 await self._bind_bodies(connection)
             self._was_interrupted = False
-            self._halves.end(self._name)
+            self._halves.end(self._account.name)
             for mailbox in unlisted:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._glance_at_inbox(connection)
@@ -208,7 +178,7 @@ class ImapReading:
         """Read the selected mailbox, and where the messages may be that went from it."""
         connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
-            with self._halves.unseen(self._name):
+            with self._halves.unseen(self._account.name):
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
                     await self._look_at_arrivals(connection, apart_from=mailbox)
@@ -230,7 +200,7 @@ class ImapReading:
     async def restore(self, connection: ImapConnection) -> None:
         """Put back what the server deleted and a device had changed, once no other mailbox turns out to have it."""
         while wanted := self.push.take_unseen():
-            with self._halves.unseen(self._name):
+            with self._halves.unseen(self._account.name):
                 if not await self._look_at_arrivals(connection, is_thorough=True):
                     break  # the next push finds them again
                 await self.push.restore(connection, wanted)
@@ -312,9 +282,9 @@ class ImapReading:
         await self.push.push(connection)
 
     def _wake_devices(self) -> None:
-        for device in self._takers.devices_of(self._name):
-            wake = self._wakes.device(device)
-            if self._halves.are_seen(self._name, wake=wake):  # else it is woken when they are
+        for device in self._account.takers.devices_of(self._account.name):
+            wake = self._account.wakes.device(device)
+            if self._halves.are_seen(self._account.name, wake=wake):  # else it is woken when they are
                 wake.set()
 
 

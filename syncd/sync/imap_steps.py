@@ -7,7 +7,6 @@ mailbox in which nothing came since is complete without being asked again.
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -19,19 +18,16 @@ from syncd.log import log
 from syncd.store import accounts, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
-from syncd.sync.activity import Activity
 from syncd.sync.body_batches import BodyBatches
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_observed import known_cursor
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.latecomers import Latecomers
 from syncd.sync.losses import Losses
 from syncd.sync.mailbox_failures import MailboxFailures, Work
-from syncd.sync.policies import Takers
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.remembered import Remembered
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import Suspicions
 
 _NEWEST_BODIES = 100
@@ -45,49 +41,46 @@ class ImapSteps:
 
     def __init__(
         self,
-        db: Database,
-        name: str,
+        account: ServedAccount,
         *,
-        account_id: int,
-        takers: Takers,
-        encoder: Encoder,
-        recent: RecentBodies,
+        incoming: IncomingBodies,
         losses: Losses,
         failures: MailboxFailures,
         suspicions: Suspicions,
-        activity: Activity,
-        clock: Callable[[], float],
-        spool_directory: Path | None,
         push: Callable[[ImapConnection], Awaitable[None]],
         glance: Callable[[ImapConnection], Awaitable[None]],
         on_change: Callable[[], None],
     ) -> None:
         """Call `push` before each step, and with `glance` between two batches of one; `on_change` for what is new."""
-        self._db = db
-        self._name = name
-        self._account_id = account_id
-        self._takers = takers
+        self._account = account
+        self._db = account.db
+        self._activity = account.activity
+        self._clock = account.clock
+        self._spool_directory = incoming.spool_directory
         self._losses = losses
         self._failures = failures
         self._suspicions = suspicions
-        self._activity = activity
-        self._clock = clock
-        self._spool_directory = spool_directory
         self._push = push
         self._glance = glance
         self._on_change = on_change
         self._quirks = NONE
-        self._row = Remembered(db, lambda conn, id_: accounts.mailbox_by_id(conn, mailbox_id=id_))
+        self._row = Remembered(account.db, lambda conn, id_: accounts.mailbox_by_id(conn, mailbox_id=id_))
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
-        self.batches = BodyBatches(db, encoder=encoder, recent=recent, on_commit=self._on_commit, clock=clock)
+        self.batches = BodyBatches(
+            account.db,
+            encoder=incoming.encoder,
+            recent=incoming.recent,
+            on_commit=self._on_commit,
+            clock=account.clock,
+        )
         """Whoever does several steps enters it, so that no step waits for the bodies of the one before."""
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
         self._observed: SelectResult | None = None
         """What SELECT said when a mailbox was observed last."""
-        self.latecomers = Latecomers(db, takers, name)
+        self.latecomers = Latecomers(account)
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection."""
@@ -133,8 +126,8 @@ class ImapSteps:
         synced, now = tuple(synced), self._clock()
         due, lacking = await self._db.read(
             lambda conn: (
-                mailboxes_with_due_bodies(conn, account_id=self._account_id, now=now),
-                mailboxes_without_bodies(conn, account_id=self._account_id),
+                mailboxes_with_due_bodies(conn, account_id=self._account.id, now=now),
+                mailboxes_without_bodies(conn, account_id=self._account.id),
             )
         )
         # NOTE: read after the versions were, so that what came in between has a version of its own.
@@ -182,7 +175,7 @@ class ImapSteps:
 
     async def read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         """Bind the bodies that the store has already."""
-        selections = self._takers.selections(self._name, mailbox.name, now=self._clock())
+        selections = self._account.takers.selections(self._account.name, mailbox.name, now=self._clock())
         await observer.bind_bodies(selections, on_commit=self._on_commit)
         return False  # mostly there are none
 
@@ -214,14 +207,14 @@ class ImapSteps:
         return was_asked
 
     async def _is_any_left(self, mailbox_id: int) -> bool:
-        is_begun = partial(uploads.is_any_begun, account_id=self._account_id, mailbox_id=mailbox_id)
+        is_begun = partial(uploads.is_any_begun, account_id=self._account.id, mailbox_id=mailbox_id)
         return self.batches.has_any_of(mailbox_id) or await self._db.read(is_begun)
 
     def _on_commit(self, count: int, size_bytes: int) -> None:
         self._fetched += count
         self._activity.done = self._fetched
         self._activity.pace.add(self._clock(), count, size_bytes)
-        log.info("bodies_committed", account=self._name, count=count)
+        log.info("bodies_committed", account=self._account.name, count=count)
         self._on_change()
 
 

@@ -5,16 +5,13 @@ from functools import partial
 from syncd.reconcile.planner import Selection
 from syncd.store import devices
 from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.sync.policies import Takers
+from syncd.sync.served_account import ServedAccount
 
 
 class Latecomers:
     """Know which devices were left out of which mailboxes of an account."""
 
-    def __init__(self, db: Database, takers: Takers, account: str) -> None:
-        self._db = db
-        self._takers = takers
+    def __init__(self, account: ServedAccount) -> None:
         self._account = account
         self._left_out: dict[int, frozenset[str]] = {}
 
@@ -32,7 +29,7 @@ class Latecomers:
         self._left_out.pop(mailbox.id, None)
         if left_out:
             self._left_out[mailbox.id] = left_out
-        return self._takers.selections(self._account, mailbox.name, now=now, without=left_out)
+        return self._account.takers.selections(self._account.name, mailbox.name, now=now, without=left_out)
 
     async def have_come(self) -> bool:
         """Tell once whether a device that was left out of a mailbox takes its mail by now."""
@@ -43,5 +40,5 @@ class Latecomers:
         return False
 
     async def _of(self, mailbox_id: int) -> frozenset[str]:
-        late = await self._db.read(partial(devices.without_part, mailbox_id=mailbox_id))
-        return late.intersection(self._takers.devices_of(self._account))
+        late = await self._account.db.read(partial(devices.without_part, mailbox_id=mailbox_id))
+        return late.intersection(self._account.takers.devices_of(self._account.name))

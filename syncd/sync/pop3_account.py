@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -23,18 +22,15 @@ from syncd.pop3.spool import Body
 from syncd.store import accounts, bodies, custody
 from syncd.store.accounts import MailboxRow
 from syncd.store.custody import Arrival, CustodyRow
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode
-from syncd.sync.activity import Activity, Link
+from syncd.sync.activity import Link
 from syncd.sync.body_batches import encode_all, encoded_on_thread
 from syncd.sync.connects import Connects
-from syncd.sync.policies import Takers
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.pop3_mailboxes import Pop3Mailboxes
-from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Asked, Requests
-from syncd.sync.wakes import Wakes
+from syncd.sync.served_account import ServedAccount
 from syncd.tls import client_context
 
 _SESSIONS_MAX = 20
@@ -53,35 +49,24 @@ class Pop3Account:
 
     def __init__(
         self,
-        db: Database,
-        name: str,
+        account: ServedAccount,
         config: Pop3Config,
         *,
-        account_id: int,
         password: Callable[[], Awaitable[str]],
-        takers: Takers,
-        wakes: Wakes,
+        incoming: IncomingBodies,
         connects: Connects,
-        encoder: Encoder,
-        recent: RecentBodies,
-        activity: Activity,
-        clock: Callable[[], float],
-        spool_directory: Path,
     ) -> None:
         """Call `password` at each session; `requests` asks for a whole pass."""
-        self.mailboxes = Pop3Mailboxes(db, name, account_id=account_id, takers=takers, wakes=wakes, clock=clock)
-        self._db = db
-        self._name = name
+        self.mailboxes = Pop3Mailboxes(account)
+        self._account = account
+        self._db = account.db
+        self._activity = account.activity
+        self._clock = account.clock
         self._config = config
-        self._connects = connects
-        self._account_id = account_id
         self._password = password
-        self._encoder = encoder
-        self._recent = recent
-        self._activity = activity
-        self._clock = clock
-        self._spool_directory = spool_directory
-        self._timer = PollTimer(config.poll_interval_s, clock=clock, share=share_of(name))
+        self._incoming = incoming
+        self._connects = connects
+        self._timer = PollTimer(config.poll_interval_s, clock=account.clock, share=share_of(account.name))
         self._poll = asyncio.Event()
         self.requests = Requests(self._poll)
 
@@ -97,7 +82,9 @@ class Pop3Account:
     async def run(self) -> None:
         """Poll the maildrop until cancelled; raises what a session ended with."""
         try:
-            self._timer = timer = PollTimer(self._config.poll_interval_s, clock=self._clock, share=share_of(self._name))
+            self._timer = timer = PollTimer(
+                self._config.poll_interval_s, clock=self._clock, share=share_of(self._account.name)
+            )
             while True:
                 self._poll.clear()
                 is_asked = self.requests.take()
@@ -108,8 +95,7 @@ class Pop3Account:
                     timer.begin()
                     await self._drain()
                     self.requests.answer()
-                    self._encoder.rest()
-                    self._recent.rest()
+                    self._incoming.rest()
                 left_s = timer.left_s
                 self._activity.polls_at = self._clock() + left_s
                 with timer.waking(self._poll), self._activity.resting("idle", self._clock(), at_most_s=left_s):
@@ -120,8 +106,8 @@ class Pop3Account:
 
     async def _hurry(self) -> None:
         """Try again what was given up: somebody asks."""
-        if await self._db.read(partial(custody.troubled_keys, account_id=self._account_id)):
-            await self._db.write(partial(custody.hurry, account_id=self._account_id))
+        if await self._db.read(partial(custody.troubled_keys, account_id=self._account.id)):
+            await self._db.write(partial(custody.hurry, account_id=self._account.id))
 
     async def _sleep(self, longest_s: float) -> None:
         try:
@@ -137,7 +123,7 @@ class Pop3Account:
             waiting = await self._session()
             if not waiting:
                 break
-        await self._db.write(partial(accounts.record_success, account_id=self._account_id, now=self._clock()))
+        await self._db.write(partial(accounts.record_success, account_id=self._account.id, now=self._clock()))
 
     async def _session(self) -> int:
         """Run one session; return how many messages another one could take."""
@@ -149,19 +135,11 @@ class Pop3Account:
             self._activity.link = link = Link.over(connection.encryption, self._clock())
             self._activity.logged_in()
             inbox = await self._inbox()
-            keeper = _Keeper(
-                self._db,
-                self._account_id,
-                inbox.id,
-                encoder=self._encoder,
-                recent=self._recent,
-                on_commit=self._on_commit,
-                clock=self._clock,
-            )
+            keeper = _Keeper(self._account, inbox.id, incoming=self._incoming, on_commit=self._on_commit)
             limits = IngestLimits(max_tries=custody.TRIES_MAX)
             try:
                 report = await ingest(
-                    connection, keeper, spool=self._spool_directory, limits=limits, on_plan=self._expect
+                    connection, keeper, spool=self._incoming.spool_directory, limits=limits, on_plan=self._expect
                 )
             finally:
                 self._activity.expect(0, 0)
@@ -176,13 +154,13 @@ class Pop3Account:
         return Limits(message_bytes=self._config.max_message_size_bytes)
 
     async def _inbox(self) -> MailboxRow:
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         return next(row for row in rows if row.name.is_inbox)
 
     def _on_commit(self, count: int, size_bytes: int) -> None:
         self._activity.took(self._clock(), count, size_bytes)
-        log.info("bodies_committed", account=self.mailboxes.name, count=count)
-        self.mailboxes.wake_devices()
+        log.info("bodies_committed", account=self._account.name, count=count)
+        self._account.wake_devices()
 
 
 class _Keeper:
@@ -190,22 +168,18 @@ class _Keeper:
 
     def __init__(
         self,
-        db: Database,
-        account_id: int,
+        account: ServedAccount,
         mailbox_id: int,
         *,
-        encoder: Encoder,
-        recent: RecentBodies,
+        incoming: IncomingBodies,
         on_commit: Callable[[int, int], None],
-        clock: Callable[[], float],
     ) -> None:
-        self._db = db
-        self._account_id = account_id
+        self._account_id = account.id
+        self._db = account.db
         self._mailbox_id = mailbox_id
-        self._encoder = encoder
-        self._recent = recent
+        self._incoming = incoming
         self._on_commit = on_commit
-        self._clock = clock
+        self._clock = account.clock
 
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
@@ -217,9 +191,9 @@ class _Keeper:
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
     async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
-        await self._recent.room()
+        await self._incoming.recent.room()
         contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in batch]
-        encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
+        encoded = await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
         try:
             digests = [one.facts.digest for one in encoded]
             rows = await self._db.read(
@@ -235,7 +209,7 @@ class _Keeper:
                 one.close()
         for body_id, each in zip(ids, filter(_is_new, retrieved), strict=True):
             if each.body.octets is not None:
-                self._recent.put(body_id, each.body.octets)
+                self._incoming.recent.put(body_id, each.body.octets)
         self._on_commit(count, sum(body.size_bytes for body in batch))
         return retrieved
 

@@ -6,7 +6,6 @@ What devices add comes first: a file that was removed may be what another one ha
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection
@@ -14,15 +13,13 @@ from sqlalchemy import Connection
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
-from syncd.store.database import Database
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState
 from syncd.sync.arrivals import Arrivals, by_mailbox, planned
-from syncd.sync.policies import Takers
 from syncd.sync.requests import Requests
+from syncd.sync.served_account import ServedAccount
 from syncd.sync.server_round import server_round
 from syncd.sync.store_server import StoreServer
-from syncd.sync.wakes import Wakes
 
 _MAILBOXES = (
     (INBOX, None),
@@ -37,34 +34,23 @@ _ROUNDS_MAX = 100
 class Pop3Mailboxes:
     """Be the server of a POP3 account's mailboxes; `run` for as long as devices are served."""
 
-    def __init__(
-        self,
-        db: Database,
-        name: str,
-        *,
-        account_id: int,
-        takers: Takers,
-        wakes: Wakes,
-        clock: Callable[[], float],
-    ) -> None:
-        self.name = name
-        self._db = db
-        self._account_id = account_id
-        self._takers = takers
-        self._wakes = wakes
-        self._clock = clock
-        self._server = StoreServer(clock=clock)
+    def __init__(self, account: ServedAccount) -> None:
+        self._account = account
+        self._db = account.db
+        self._takers = account.takers
+        self._clock = account.clock
+        self._server = StoreServer(clock=account.clock)
         self._known: frozenset[int] = frozenset()
         self._turn = asyncio.Lock()
-        self.requests = Requests(wakes.account(name))
+        self.requests = Requests(account.wake)
 
     def wake(self) -> None:
         """Look at once for what devices change."""
-        self._wakes.account(self.name).set()
+        self._account.wake.set()
 
     async def run(self) -> None:
         """Make true what devices change, until cancelled."""
-        wake = self._wakes.account(self.name)
+        wake = self._account.wake
         await self.ensure()
         while True:
             wake.clear()
@@ -75,14 +61,14 @@ class Pop3Mailboxes:
 
     async def ensure(self) -> None:
         """Make the mailboxes that such an account has from the start."""
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         if missing := {name for name, _ in _MAILBOXES} - {row.name for row in rows}:
             await self._db.write(partial(self._make, names=missing))
 
     def _make(self, conn: Connection, *, names: set[MailboxName]) -> None:
         for name, use in _MAILBOXES:
             if name in names:
-                served_mailboxes.ensure_mailbox(conn, self._account_id, name, use, now=self._clock())
+                served_mailboxes.ensure_mailbox(conn, self._account.id, name, use, now=self._clock())
 
     async def push(self) -> None:
         """Settle what devices changed; the poll and the devices may both ask for it."""
@@ -96,22 +82,22 @@ class Pop3Mailboxes:
 
     async def _change_mailboxes(self) -> None:
         """Make the mailboxes for which devices made directories, and let go those whose directories they removed."""
-        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account_id)):
+        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account.id)):
             return
         if await self._db.write(self._make_wanted):
-            self.wake_devices()
+            self._account.wake_devices()
         if await self._db.write(self._settle_removed):
-            self.wake_devices()
+            self._account.wake_devices()
 
     def _make_wanted(self, conn: Connection) -> bool:
         """Make and rename mailboxes, and tell whether any was renamed."""
         names, now = device_names(conn), self._clock()
-        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
-        taken = [one for one in found if self._takers.writes(names[one.device_id], self.name, one.name)]
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account.id)
+        taken = [one for one in found if self._takers.writes(names[one.device_id], self._account.name, one.name)]
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is ChangeKind.MAKE and one.due_at <= now]
         for one in made:
-            served_mailboxes.ensure_mailbox(conn, self._account_id, one.name, now=now)
+            served_mailboxes.ensure_mailbox(conn, self._account.id, one.name, now=now)
         mailbox_changes.drop(conn, [one.id for one in made])
         renamed = [one for one in taken if one.kind is ChangeKind.RENAME and one.state is ChangeState.WANTED]
         for one in renamed:
@@ -121,12 +107,12 @@ class Pop3Mailboxes:
 
     def _settle_removed(self, conn: Connection) -> bool:
         """Let removed mailboxes go that are empty, give back those that have got something, and tell if any did."""
-        found = mailbox_changes.mailbox_changes(conn, account_id=self._account_id)
+        found = mailbox_changes.mailbox_changes(conn, account_id=self._account.id)
         count = 0
         for one in sorted(found, key=lambda one: one.name, reverse=True):
             if not one.is_removal or one.mailbox_id is None:
                 continue
-            devices = self._takers.devices_with(self.name, one.name)
+            devices = self._takers.devices_with(self._account.name, one.name)
             verdict = verdict_of(mailbox_removals.remainder(conn, one, devices=devices))
             if verdict is Verdict.WAIT:
                 continue
@@ -139,40 +125,35 @@ class Pop3Mailboxes:
 
     async def _tell_of_mailboxes(self) -> None:
         """Wake the devices if there are mailboxes that were not there before: one of them may have made them."""
-        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account_id))
+        rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         known, self._known = self._known, frozenset(row.id for row in rows)
         if self._known - known:
-            self.wake_devices()
+            self._account.wake_devices()
 
     async def _push_once(self) -> bool:
         """Go once through what is to be settled, and tell whether there was any; what is held is not."""
         now = self._clock()
         has_arrived = await self._arrive(now)
-        changed = await self._db.read(
-            partial(self._takers.changed, account=self.name, account_id=self._account_id, now=now)
-        )
+        find = partial(self._takers.changed, account=self._account.name, account_id=self._account.id, now=now)
+        changed = await self._db.read(find)
         for mailbox in changed:
-            takes_part = partial(self._takers.replicas, account=self.name, mailbox=mailbox, now=now)
+            takes_part = partial(self._takers.replicas, account=self._account.name, mailbox=mailbox, now=now)
             await server_round(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule)
         if changed or has_arrived:
-            self.wake_devices()
+            self._account.wake_devices()
         return bool(changed) or has_arrived
 
     async def _arrive(self, now: float) -> bool:
         """Make messages of what devices added, and tell whether any is one now."""
-        if not await self._db.read(partial(uploads.are_any, account_id=self._account_id)):
+        if not await self._db.read(partial(uploads.are_any, account_id=self._account.id)):
             return False
-        bringable = await self._db.read(partial(self._takers.bringable, account=self.name, account_id=self._account_id))
-        ask = partial(uploads.due, account_id=self._account_id, of=bringable.of, now=now)
-        work, count, after = Arrivals(self._db, self._account_id, self._server, now), 0, 0
+        find = partial(self._takers.bringable, account=self._account.name, account_id=self._account.id)
+        bringable = await self._db.read(find)
+        ask = partial(uploads.due, account_id=self._account.id, of=bringable.of, now=now)
+        work, count, after = Arrivals(self._db, self._account.id, self._server, now), 0, 0
         while page := await self._db.read(partial(ask, after=after)):
             after = page[-1].id
-            plans = await self._db.read(partial(planned, found=page, account_id=self._account_id))
+            plans = await self._db.read(partial(planned, found=page, account_id=self._account.id))
             for mailbox_id, chosen in by_mailbox(plans).items():
                 count += await work.bring(bringable.mailboxes[mailbox_id], chosen)
         return count > 0
-
-    def wake_devices(self) -> None:
-        """Tell the devices that select the account that its mailboxes changed."""
-        for device in self._takers.devices_of(self.name):
-            self._wakes.device(device).set()

@@ -1,6 +1,6 @@
 """Floor 4: one round of a mailbox's server: what its devices changed is planned, stored there, and settled.
 
-The theory is that of `round`; here the side that performs is a server, and nothing has to be announced: a flag that was
+The theory is that of `replica_round`, but a server performs, and nothing has to be announced: a flag that was
 stored and not settled is observed again, and then both sides agree. Flags go first: a deletion comes after what others
 changed, or not at all (`departures`). What the server deleted and a device wants is put back (`restores`), once it is
 known that the server did not move it.

@@ -1,14 +1,12 @@
 """Floor 4: when passes over one account ended well, recorded now and then, and at once where devices wait for that."""
 
-from collections.abc import Callable
 from functools import partial
 
 from sqlalchemy import Connection
 
 from syncd.store import accounts, found_files, settled_uploads
-from syncd.store.database import Database
-from syncd.sync.activity import Activity
 from syncd.sync.remembered import Remembered
+from syncd.sync.served_account import ServedAccount
 
 _RECORD_EVERY_S = 60.0
 
@@ -16,13 +14,11 @@ _RECORD_EVERY_S = 60.0
 class Successes:
     """Record that whole passes ended well; not each time, for it is all that a pass without news would write."""
 
-    def __init__(self, db: Database, account_id: int, activity: Activity, *, clock: Callable[[], float]) -> None:
-        self._db = db
-        self._account_id = account_id
-        self._activity = activity
-        self._clock = clock
+    def __init__(self, account: ServedAccount) -> None:
+        self._account = account
+        self._db = account.db
         self._recorded_at: float | None = None
-        self._awaited = Remembered(db, lambda conn, id_: found_files.wait_for_reading(conn, account_id=id_))
+        self._awaited = Remembered(account.db, lambda conn, id_: found_files.wait_for_reading(conn, account_id=id_))
 
     def begin(self) -> None:
         """Record the next one at once: it is the first over another connection."""
@@ -30,14 +26,14 @@ class Successes:
 
     async def are_awaited(self) -> bool:
         """Tell whether devices found files of which only a server that was read since tells whether it has them."""
-        return await self._awaited.get(self._account_id)
+        return await self._awaited.get(self._account.id)
 
     async def record(self) -> bool:
         """Record that a pass has just ended well, and tell whether devices waited for that."""
-        self._activity.succeeded_at = now = self._clock()
+        self._account.activity.succeeded_at = now = self._account.clock()
         is_awaited = await self.are_awaited()
         if is_awaited or self._recorded_at is None or not 0 <= now - self._recorded_at < _RECORD_EVERY_S:
-            await self._db.write(partial(_record, account_id=self._account_id, now=now))
+            await self._db.write(partial(_record, account_id=self._account.id, now=now))
             self._recorded_at = now
         return is_awaited
 

@@ -21,7 +21,6 @@ from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.layout import Fs, MaildirPlusPlus
-from syncd.reconcile.guard import Rule
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
@@ -29,13 +28,17 @@ from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
+from syncd.sync.device_parts import join
 from syncd.sync.imap_account import ImapAccount
+from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.planned import planned
 from syncd.sync.policies import Takers
 from syncd.sync.pop3_account import Pop3Account
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.served import leftover
+from syncd.sync.served_account import ServedAccount
+from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
 from tests.contract.sync.replica import Replica
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot
@@ -123,48 +126,43 @@ class House:
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
         self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
-        connects, recent, self.encoder = Connects(), RecentBodies(), Encoder()
+        connects, incoming = Connects(), IncomingBodies(Encoder(), RecentBodies(), self.directory)
+        self.encoder = incoming.encoder
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
-        for name, account in self.config.accounts.items():
-            make: Callable[..., ImapAccount | Pop3Account] = partial(Pop3Account, self.db, name, account)
-            if isinstance(account, ImapConfig):
-                make = partial(
-                    ImapAccount,
-                    self.db,
-                    name,
-                    account,
-                    second_look_s=self._second_look_s,
-                )
-            self.accounts[name] = make(
-                account_id=ids[name],
-                connects=connects,
-                encoder=self.encoder,
-                recent=recent,
-                password=_password,
+        for name, config in self.config.accounts.items():
+            make: Callable[..., ImapAccount | Pop3Account] = Pop3Account
+            if isinstance(config, ImapConfig):
+                make = partial(ImapAccount, second_look_s=self._second_look_s)
+            account = ServedAccount(
+                name,
+                ids[name],
+                db=self.db,
                 takers=takers,
                 wakes=self.wakes,
                 activity=Activity(),
                 clock=self.clock,
-                spool_directory=self.directory,
             )
-        guard = self.config.guard
-        rule = Rule(count=guard.count, share=guard.share, window_s=guard.window_s)
-        for name, device in self.config.devices.items():
-            self.devices[name] = Device(
-                self.db,
+            self.accounts[name] = make(account, config, password=_password, incoming=incoming, connects=connects)
+        for name in self.config.devices:
+            device = ServedDevice(
                 name,
+                self.config.devices[name],
+                rule=takers.rule,
+                db=self.db,
+                file_systems=file_systems,
+                wakes=self.wakes,
+                activity=Activity(),
+                clock=self.clock,
+            )
+            parts = join(
                 device,
                 configured=self.config.accounts,
                 account_ids=ids,
-                wakes=self.wakes,
-                file_systems=file_systems,
-                recent=recent,
-                activity=Activity(),
-                clock=self.clock,
-                rule=rule,
-                is_watched=self._watches_devices,
+                recent=incoming.recent,
+                spool_directory=self.directory,
             )
+            self.devices[name] = Device(device, parts, is_watched=self._watches_devices)
         self._running = [asyncio.create_task(self._keep(name, task)) for name, task in self._tasks().items()]
         served = (one for one in self.accounts.values() if isinstance(one, Pop3Account))
         self._running += [asyncio.create_task(one.mailboxes.run()) for one in served]

@@ -1,0 +1,93 @@
+"""Floor 4: what the task of one device is made of, joined: what its looks and its rounds tell each other through."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncd.maildir.last_look import LastLook
+from syncd.sync.attachment import Attachment
+from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.directory_changes import DirectoryChanges
+from syncd.sync.intake import Intake
+from syncd.sync.recent_bodies import RecentBodies
+from syncd.sync.second_look import SecondLook
+from syncd.sync.served_device import ServedDevice
+from syncd.sync.standstill import Standstill
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceParts:
+    """Hold the parts of one device, each of which keeps one thing in memory; `join` makes them."""
+
+    attachment: Attachment
+    files: DeviceFiles
+    mailboxes: DeviceMailboxes
+    directories: DirectoryChanges
+    intake: Intake
+    second_look: SecondLook
+    still: Standstill
+    last_look: LastLook
+
+
+def join(
+    device: ServedDevice,
+    *,
+    configured: Collection[str],
+    account_ids: Mapping[str, int],
+    recent: RecentBodies,
+    spool_directory: Path,
+) -> DeviceParts:
+    """Return the parts of a device; take the accounts that are configured, and the ids of those that are served."""
+    db, config, clock = device.db, device.config, device.clock
+    attachment = Attachment(db, device.name, config, accounts=configured, clock=clock)
+    prover = attachment.prover
+    files = DeviceFiles(
+        db,
+        config,
+        marker=attachment.marker,
+        prover=prover,
+        file_systems=device.file_systems,
+        recent=recent,
+        clock=clock,
+    )
+    mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, prover=prover, clock=clock)
+    directories = DirectoryChanges(
+        db,
+        config,
+        mailboxes,
+        account_ids={account: account_ids[account] for account in mailboxes.accounts},
+        prover=prover,
+        activity=device.activity,
+        clock=clock,
+        rule=device.rule,
+    )
+    intake = Intake(
+        db,
+        config.path,
+        settle_s=config.settle_s,
+        spool_directory=spool_directory,
+        keywords=files.holdable_keywords,
+        prover=prover,
+        clock=clock,
+    )
+    second_look = SecondLook(
+        db,
+        config.path,
+        files,
+        settle_s=config.settle_s,
+        is_read_only=config.read_only,
+        prover=prover,
+        clock=clock,
+        directories=directories,
+    )
+    return DeviceParts(
+        attachment,
+        files,
+        mailboxes,
+        directories,
+        intake,
+        second_look,
+        still=Standstill(device.name),
+        last_look=LastLook(config.path),
+    )

@@ -1,0 +1,21 @@
+"""Floor 4: what bodies pass on their way from any server into the store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncd.store.encoder import Encoder
+from syncd.sync.recent_bodies import RecentBodies
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingBodies:
+    """Encode bodies, and keep those just committed for the devices; large ones lie in the directory meanwhile."""
+
+    encoder: Encoder
+    recent: RecentBodies
+    spool_directory: Path
+
+    def rest(self) -> None:
+        """Give back what only a busy account needs."""
+        self.encoder.rest()
+        self.recent.rest()
