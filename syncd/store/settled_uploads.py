@@ -178,12 +178,14 @@ def _agree(conn: Connection, taken: Sequence[tuple[Settled, _File]]) -> None:
             made.append({**place, "flags": file.base_flags})
         elif (file.replica_id, one.message_id) not in agreed_by:
             known = of_device.get((one.upload.device_id, one.source_id))
-            agreed = _agreed(file, on_server[one.message_id], known, is_copy=one.source_id is not None)
+            # NOTE: what was sent, not what the file says by now: the device may have changed that since.
+            sent = file.flags if one.source_id is not None else one.upload.flags
+            agreed = _agreed(file, sent, on_server[one.message_id], known, is_copy=one.source_id is not None)
             made.append({**place, "flags": format_flags(agreed)})
     insert_at_once(conn, base_message, made)
 
 
-def _agreed(file: _File, on_server: Flags, known: Flags | None, *, is_copy: bool) -> Flags:
+def _agreed(file: _File, sent: Flags, on_server: Flags, known: Flags | None, *, is_copy: bool) -> Flags:
     """Return what the device had of the source, and without one what both sides say, so that nothing goes.
 
     Programs that move or copy a file do not know what its keyword letters mean there, and some drop all flags: what
@@ -194,7 +196,7 @@ def _agreed(file: _File, on_server: Flags, known: Flags | None, *, is_copy: bool
     if known is not None:
         return with_same_letters(known) | (file.flags - with_same_letters(file.flags))
     folded = {flag.lower() for flag in on_server}
-    agreed = frozenset(flag for flag in file.flags if flag.lower() in folded)
+    agreed = frozenset(flag for flag in sent if flag.lower() in folded)
     return agreed | (file.flags - with_same_letters(file.flags)) if is_copy else agreed
 
 

@@ -410,3 +410,21 @@ async def test_upload_of_a_device_that_is_configured_no_more_holds_up_no_mail(tm
         async with house:
             await house.settle()
             assert_everywhere(house, user, "INBOX", "n", "other")
+
+
+async def test_flag_taken_away_while_the_file_is_sent(tmp_path: Path, user: Provider) -> None:
+    """While its upload is under way, which takes a moment; what was sent is what both sides had agreed on."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def meddle(line: bytes) -> None:
+            if b" APPEND " in line:
+                tap.before_line = None
+                house.replica("laptop", "Drafts").mark("n", remove="S")
+                await house.until_read(lambda found: found == [DRAFT], select(schema.replica_message.c.flags))
+
+        tap.before_line = meddle
+        add(house, "laptop", "n", mailbox="Drafts", letters="DS")
+        await house.until(lambda: "n" in user.flags("Drafts"))
+        await house.settle()
+        assert user.flags("Drafts") == {"n": {DRAFT}}
