@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.cli.options import ConfigOption, configuration, say, socket
+from syncd.cli.options import ConfigOption, nobody, say, socket
 
 if TYPE_CHECKING:
     from syncd.daemon.answers import Event
@@ -26,9 +26,8 @@ def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 typer.echo(line, nl=False)
             else:
                 say(line_of(decoded(EVENT_JSON, line)))
-    except DaemonDownError:
-        configuration(config)  # whose problems, if it has any, say more
-        raise
+    except DaemonDownError as error:
+        raise nobody(config) from error
     except KeyboardInterrupt:
         raise typer.Exit from None
     raise SyncdError("the daemon has stopped")

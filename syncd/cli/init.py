@@ -15,6 +15,7 @@ from syncd.errors import SyncdError
 
 if TYPE_CHECKING:
     from syncd.config.first import Answers
+    from syncd.config.problems import Problem
 
 _TYPES = ("imap", "pop3")
 _TLS = ("implicit", "starttls", "none")
@@ -101,11 +102,20 @@ def init(
     login = _login(ask, usual, host=host, file=password_file, command=password_command)
     device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
     mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
-    path = ask("--path", path, "Directory for its mail", _as_path, default=mail)
 
-    answers = Answers(kind, host, username, account, device, path, login.file, login.command, number, tls)
-    text = first_config(answers, schema=schema(), is_system=is_system)
-    _check(text, place)
+    def with_mail_in(path: str) -> tuple[Answers, str]:
+        answers = Answers(kind, host, username, account, device, path, login.file, login.command, number, tls)
+        return answers, first_config(answers, schema=schema(), is_system=is_system)
+
+    def usable_path(text: str) -> str:
+        path = _as_path(text)
+        return _tried(path, lambda: _check(with_mail_in(path)[1], place), key=f"devices.{device}.path")
+
+    path = ask("--path", path, "Directory for its mail", usable_path if asking else _as_path, default=mail)
+
+    answers, text = with_mail_in(path)
+    for warning in _check(text, place):
+        complain(f"warning: {warning}")
     first = tuple(_first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None))
     mode = (
         0o755 if is_system else 0o700
@@ -119,8 +129,8 @@ def init(
         say(line)
 
 
-def _check(text: str, place: Path) -> None:
-    """Raise ConfigError if the file could not be used; the problems name no lines, for it is not there yet."""
+def _check(text: str, place: Path) -> "tuple[Problem, ...]":
+    """Return what is doubtful; ConfigError if the file could not be used, without lines, for it is not there yet."""
     from dataclasses import replace
 
     from syncd.config.load import read_text
@@ -133,8 +143,25 @@ def _check(text: str, place: Path) -> None:
             replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
         )
         raise ConfigError(tuple(problems)) from None
-    for warning in reading.warnings:
-        complain(f"warning: {warning}")
+    return reading.warnings
+
+
+def _tried(path: str, check: Callable[[], object], *, key: str) -> str:
+    """Return a directory for mail, of which only the whole shows whether it can be used; BadParameter if not.
+
+    What is wrong elsewhere is left to who writes the file: to ask for this once more would not help.
+    """
+    from syncd.config.problems import ConfigError
+
+    try:
+        check()
+        _is_filled(path)
+    except ConfigError as error:
+        if mine := [one.text for one in error.problems if one.key == key]:
+            raise typer.BadParameter(mine[0]) from error
+    except SyncdError as error:
+        raise typer.BadParameter(str(error)) from error
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +207,15 @@ def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command
         if not typer.confirm(f"{usual} is there already. Is the password in it for {host}?"):
             raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
         return _Login(_in_utf8(str(usual)))
-    try:
-        question = f"Password, for {usual} (not shown)"
-        secret = _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
-    except UnicodeDecodeError:
-        raise typer.BadParameter(_NOT_UTF8) from None
-    return _Login(_in_utf8(str(usual)), secret=secret)
+    return _Login(_in_utf8(str(usual)), secret=_password(f"Password, for {usual} (not shown)"))
+
+
+def _password(question: str) -> str:
+    while True:
+        try:
+            return _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
+        except (UnicodeDecodeError, typer.BadParameter):
+            complain(f"Error: {_NOT_UTF8}")
 
 
 def _like(kind: Any) -> Callable[[str], str]:
@@ -257,13 +287,22 @@ def _name_of_machine() -> str:
 
 
 def _first_steps(answers: "Answers", place: Path, *, has_secret: bool, is_named: bool) -> Iterator[str]:
-    """Yield what has to be done before a sync; SyncdError if we may not even look, for then we could do nothing."""
-    file, root = answers.password_file, Path(answers.path).expanduser()
+    """Yield what has to be done before a sync."""
+    file = answers.password_file
+    if file is not None and not has_secret and not _looked_at(file, Path.exists):
+        yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+    if _is_filled(answers.path):
+        yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
+
+
+def _is_filled(directory: str) -> bool:
+    return _looked_at(directory, lambda root: root.is_dir() and any(root.iterdir()))
+
+
+def _looked_at(path: str, look: Callable[[Path], bool]) -> bool:
+    """Return what a look at a place says; SyncdError if we may not even look, for then we could do nothing."""
     try:
-        if file is not None and not has_secret and not Path(file).expanduser().exists():
-            yield f"first: put the password into {file}, as its first line, where nobody else reads it"
-        if root.is_dir() and any(root.iterdir()):
-            yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
+        return look(Path(path).expanduser())
     except OSError as error:
         raise SyncdError(f"{error.filename} cannot be looked at: {(error.strerror or 'unknown').lower()}") from error
 

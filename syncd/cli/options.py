@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from syncd.cli.client import DaemonDownError
     from syncd.config.load import Reading
 
 ConfigOption = Annotated[
@@ -35,6 +36,19 @@ def socket(path: Path | None) -> Path:
     from syncd.config.reachable import socket_of
 
     return socket_of(path) or configuration(path).config.daemon.socket
+
+
+def nobody(path: Path | None) -> "DaemonDownError":
+    """Return what to tell of a daemon that does not answer; ConfigError where the configuration has problems."""
+    from syncd.cli.client import DaemonDownError
+    from syncd.store.owner import owner_pid
+
+    config = configuration(path).config
+    if (pid := owner_pid(config.store.sqlite_path)) is None:
+        return DaemonDownError("the daemon is not running")
+    elsewhere = "if that is the daemon, [daemon] socket was changed, which counts after a restart"
+    who = f"another syncd (pid {pid}) has the store: {elsewhere}"
+    return DaemonDownError(f"nobody answers at {config.daemon.socket}, but {who}")
 
 
 def say(text: str) -> None:

@@ -108,6 +108,8 @@ def picture_of(status: Status, *, every_mailbox: bool = False) -> Picture:
 
 def _headline(status: Status) -> str:
     everybody = f"{count(len(status.accounts), 'account')}, {count(len(status.devices), 'device')}"
+    if status.store_owner_pid is not None:
+        return f"No daemon answers, but another syncd (pid {status.store_owner_pid}) has the store, as this shows it"
     if status.daemon is None:
         used = "" if status.store_used_at is None else f", which was used {ago(status.at - status.store_used_at)}"
         return f"The daemon is not running; this is what the store remembers{used}"

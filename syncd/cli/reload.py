@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.cli.options import ConfigOption, complain, configuration, say, socket
+from syncd.cli.options import ConfigOption, complain, nobody, say, socket
 
 if TYPE_CHECKING:
     from syncd.config.changes import Difference
@@ -20,9 +20,8 @@ def reload(config: ConfigOption = None) -> None:
 
     try:
         report = decoded(RELOADED_JSON, Client(socket(config)).post("/reload", b""))
-    except DaemonDownError:
-        configuration(config)  # whose problems, if it has any, say more
-        raise
+    except DaemonDownError as error:
+        raise nobody(config) from error
     for warning in report.warnings:
         complain(f"warning: {warning}")
     for problem in report.problems:

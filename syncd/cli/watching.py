@@ -86,11 +86,12 @@ def from_store(config: "Config") -> Status:
 
     from syncd.daemon.reading import read_status
     from syncd.store.database import Database
+    from syncd.store.owner import owner_pid
 
     url = config.store.url.get_secret_value()
-    used_at = Database.last_used_at(url)
+    used_at, pid = Database.last_used_at(url), owner_pid(config.store.sqlite_path)
     with Database.open_readonly(url) as db:
-        return asyncio.run(read_status(db, config, now=time.time(), store_used_at=used_at))
+        return asyncio.run(read_status(db, config, now=time.time(), store_used_at=used_at, store_owner_pid=pid))
 
 
 def without_times(status: Status) -> Status:

@@ -25,13 +25,15 @@ _TOO_LARGE, _MESSAGE, _MAILBOX = range(3)
 _LONG_S = 3600.0
 """What has not ended by itself for so long may well not do so at all."""
 _START = "syncd run, or where it is a service: systemctl start syncd"
+_ELSEWHERE = "if that is the daemon: [daemon] socket was changed, which counts after a restart; syncd doctor says more"
 
 
 def findings_of(status: Status) -> tuple[Finding, ...]:
     """Return what is not well; what needs a person comes first."""
+    is_running = status.daemon is not None
     found = [
         *_of_daemon(status),
-        *(one for account in status.accounts for one in _of_account(account, status.at)),
+        *(one for account in status.accounts for one in _of_account(account, status.at, is_running=is_running)),
         *(one for device in status.devices for one in _of_device(device, status.at)),
         *_held(status.holds),
         *_set_aside(status.troubles),
@@ -42,7 +44,13 @@ def findings_of(status: Status) -> tuple[Finding, ...]:
 
 def _of_daemon(status: Status) -> Iterator[Finding]:
     if status.daemon is None:
-        yield Finding("daemon_down", None, "the daemon is not running, so nothing is synced", _START, needs_person=True)
+        text, remedy = "the daemon is not running, so nothing is synced", _START
+        if status.store_owner_pid is not None:
+            text, remedy = (
+                f"no daemon answers, but another syncd (pid {status.store_owner_pid}) has the store",
+                _ELSEWHERE,
+            )
+        yield Finding("daemon_down", None, text, remedy, needs_person=True)
     config = status.config
     if config is None:
         return
@@ -61,14 +69,16 @@ def _needs_person(one: AccountStatus | DeviceStatus, at: float) -> bool:
     return one.is_lasting or is_long or (one.cause is not None and Cause(one.cause) not in BY_ITSELF)
 
 
-def _of_account(one: AccountStatus, at: float) -> Iterator[Finding]:
+def _of_account(one: AccountStatus, at: float, *, is_running: bool) -> Iterator[Finding]:
     if one.error is not None:
         needs_person, since_at = _needs_person(one, at), one.failing_since_at
         yield Finding("account_failing", one.name, one.error, one.remedy, needs_person=needs_person, since_at=since_at)
+    by_itself = "the server's words say why; it is tried again by itself, and all other mailboxes go on"
+    mailbox_remedy = by_itself if is_running else f"syncd sync {one.name} tries it now"
     for mailbox in one.mailboxes:
         if mailbox.error is not None:
             text = f"{one.name}/{mailbox.name}: {mailbox.error}"
-            yield Finding("mailbox_failing", one.name, text, None, needs_person=False)
+            yield Finding("mailbox_failing", one.name, text, mailbox_remedy, needs_person=False)
 
 
 def _of_device(one: DeviceStatus, at: float) -> Iterator[Finding]:

@@ -117,11 +117,18 @@ async def read_status(
     now: float,
     activities: Activities | None = None,
     store_used_at: float | None = None,
+    store_owner_pid: int | None = None,
 ) -> Status:
-    """Return the status; without activities it is that of a store at rest, which was used last at that time."""
+    """Return the status; without activities it is that of a store at rest, used last at that time, or owned by that."""
     counts = await db.read(partial(_count, config=config, now=now))
     return status_of(
-        config, counts.report, wanted=counts.wanted, now=now, activities=activities, store_used_at=store_used_at
+        config,
+        counts.report,
+        wanted=counts.wanted,
+        now=now,
+        activities=activities,
+        store_used_at=store_used_at,
+        store_owner_pid=store_owner_pid,
     )
 
 

@@ -39,6 +39,7 @@ def status_of(
     activities: Activities | None = None,
     config_state: ConfigStatus | None = None,
     store_used_at: float | None = None,
+    store_owner_pid: int | None = None,
     hooks: tuple[HookStatus, ...] = (),
 ) -> Status:
     """Return the status of what the configuration names; wanted: as `sync.wanted` has it."""
@@ -76,6 +77,7 @@ def status_of(
         changed_at=report.changed_at,
         counted_at=now if counted_at is None else counted_at,
         store_used_at=store_used_at,
+        store_owner_pid=store_owner_pid,
         hooks=hooks,
     )
     return replace(status, findings=findings_of(status))

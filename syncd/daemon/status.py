@@ -284,6 +284,7 @@ class Status:
     format: a number that rises when a field changes its meaning or goes. findings: what is not well, the most important
     first. changed_at: when the last message of all was changed. counted_at: when what is counted was read from the
     store. store_used_at: while no daemon runs, when one, or another command that changes something, ended last.
+    store_owner_pid: while no daemon answers, the process that has the store all the same, where that can be told.
     hooks: those that are configured; none while no daemon runs.
     """
 
@@ -300,6 +301,7 @@ class Status:
     changed_at: float | None = None
     counted_at: float | None = None
     store_used_at: float | None = None
+    store_owner_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

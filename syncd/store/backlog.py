@@ -70,6 +70,14 @@ def mailboxes_without_bodies(conn: Connection, *, account_id: int) -> frozenset[
     return frozenset(conn.execute(_WITHOUT_BODIES, {"of_account": account_id}).scalars())
 
 
+def may_be_ours(conn: Connection, *, mailbox_id: int) -> bool:
+    """Tell whether a message of a mailbox has no body because it may be what a device added."""
+    columns = server_message.c
+    here = and_(columns.mailbox_id == mailbox_id, columns.body_id.is_(None), columns.gone_at.is_(None))
+    begun = exists(_begun_below(columns.mailbox_id, columns.uidvalidity, columns.uid))
+    return conn.execute(select(columns.id).where(here, begun).limit(1)).first() is not None
+
+
 def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
     """Return the messages whose change the server refused."""
     query = (

@@ -12,6 +12,7 @@ from syncd.errors import StoreBusyError, StoreError
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 _ADVISORY_KEY = (0x73796E63, 1)  # "sync", and that it is about owning; `migrate` has the next one
+_LOCKS = Path("/proc/locks")
 _HANDOVER_S = 2.0
 _HANDOVER_STEP_S = 0.1
 
@@ -39,6 +40,31 @@ class FileOwner:
         # NOTE: the lock file stays; whoever unlinked it could leave two processes with a lock each.
         os.ftruncate(self._fd, 0)
         os.close(self._fd)
+
+
+def owner_pid(path: Path | None) -> int | None:
+    """Return the process that owns the store at `path`, None for nobody or no file; the lock itself is left alone.
+
+    NOTE: whoever tried to take it, for an instant, could keep a daemon from starting.
+    """
+    if path is None:
+        return None
+    try:
+        found = path.with_name(f"{path.name}.lock").stat()
+        locks = _LOCKS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return holder_of(locks, device=found.st_dev, inode=found.st_ino)
+
+
+def holder_of(locks: str, *, device: int, inode: int) -> int | None:
+    """Return who holds a lock on a file by the text of /proc/locks."""
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
+    for line in locks.splitlines():
+        columns = line.split()
+        if len(columns) >= 6 and columns[1] == "FLOCK" and columns[5] == wanted and columns[4].isdigit():
+            return int(columns[4])
+    return None
 
 
 def last_used_at(path: Path) -> float | None:

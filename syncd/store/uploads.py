@@ -79,12 +79,11 @@ class Upload:
 class Bringers(NamedTuple):
     """Name the replicas whose added files go to their server.
 
-    writing: what they add is new mail. served: what was begun of them is looked for there. mailboxes: into which what
-    a person wants back can be brought.
+    writing: what they add is new mail. mailboxes: into which what a person wants back can be brought, and in which what
+    was begun is looked for, whoever began it: until it is known what came of it, new mail there may be that.
     """
 
     writing: frozenset[int]
-    served: frozenset[int]
     mailboxes: frozenset[int] = frozenset()
 
 
@@ -232,11 +231,10 @@ def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[t
 
 
 def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
-    is_begun, replica_id = journal.c.kind == UploadState.BEGUN.value, replica_message.c.replica_id
+    is_for_anybody = or_(journal.c.kind == UploadState.BEGUN.value, journal.c.message_id.is_not(None))
     return or_(
-        is_one_of(conn, replica_id, of.writing),
-        and_(is_begun, is_one_of(conn, replica_id, of.served)),
-        and_(journal.c.message_id.is_not(None), is_one_of(conn, journal.c.mailbox_id, of.mailboxes)),
+        is_one_of(conn, replica_message.c.replica_id, of.writing),
+        and_(is_for_anybody, is_one_of(conn, journal.c.mailbox_id, of.mailboxes)),
     )
 
 

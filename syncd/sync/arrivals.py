@@ -80,8 +80,8 @@ class Arrivals:
     account_id: int
     side: ArrivalSide
     now: float
-    rewritten_in: set[int] = field(default_factory=set)
-    """Mailboxes in which a message has other octets than were sent: they are to be fetched."""
+    lacking: set[int] = field(default_factory=set)
+    """Mailboxes of which bodies are to be fetched: of what the server rewrote, and of what is not what was sent."""
 
     async def resolve(self, target: MailboxRow, begun: Sequence[Upload]) -> int:
         """Settle those of which it was unknown whether they came into a mailbox; return how many did."""
@@ -93,6 +93,7 @@ class Arrivals:
         unseen = [one for one in begun if one.id not in there and one.begun_at + UNSEEN_S <= self.now]
         if unseen:
             await self.db.write(partial(_give_up, unseen=unseen, now=self.now))
+            self.lacking.add(target.id)
         return len(there)
 
     async def bring(self, target: MailboxRow, plans: Sequence[Planned]) -> int:
@@ -117,7 +118,7 @@ class Arrivals:
     def _note_rewritten(self, target: MailboxRow, brought: Brought) -> None:
         if brought.rewritten:
             log.warning("uploads_rewritten", mailbox_id=target.id, count=len(brought.rewritten))
-            self.rewritten_in.add(target.id)
+            self.lacking.add(target.id)
 
     def _settle(
         self, conn: Connection, *, target: MailboxRow, brought: Brought, plans: Sequence[Planned]

@@ -252,11 +252,14 @@ class ImapAccount:
             if not mailbox.name.is_inbox or self._failures.is_waiting(mailbox.id, Work.READ):
                 continue
             has_failed = self._failures.is_failing(mailbox.id, Work.READ)
-            if connection.selected == mailbox.wire_name and not has_failed:
+            selected = connection.selection if connection.selected == mailbox.wire_name and not has_failed else None
+            if selected is not None and self._reading.has_observed(connection):
                 continue
             async with self._failures.kept(connection, mailbox, Work.READ):
-                condstore = "CONDSTORE" in connection.capabilities
-                selected = await connection.select(mailbox.wire_name, condstore=condstore)
+                if selected is None:
+                    condstore = "CONDSTORE" in connection.capabilities
+                    selected = await connection.select(mailbox.wire_name, condstore=condstore)
+                # NOTE: who wrote there, or fetched bodies, may have selected it only for that.
                 return has_failed or not mailbox.is_listed or not is_as_known(mailbox, selected)
         return False
 

@@ -216,7 +216,7 @@ class ImapPush:
                 async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                     count += await work.bring(open_[mailbox_id], chosen)
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
-        self._filled |= work.rewritten_in
+        self._filled |= work.lacking
         find = partial(uploads.next_at, account_id=account_id, of=of, unseen_s=UNSEEN_S, now=now)
         self._again_at = await self._db.read(find)
         if count:

@@ -214,6 +214,10 @@ class ImapReading:
                 await self._record_confirmed()
             await self._steps.run(connection, mailbox, self._steps.read_bodies)
 
+    def has_observed(self, connection: ImapConnection) -> bool:
+        """Tell whether all was observed that happened in the selected mailbox before it was selected."""
+        return self._steps.has_observed(connection)
+
     async def follow(self, connection: ImapConnection) -> None:
         """Bring to the devices what their own changes put into other mailboxes, without fetching what is known."""
         while filled := self.push.take_filled():

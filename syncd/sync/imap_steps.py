@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
-from syncd.imap.types import Resync
+from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies, may_be_ours
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.sync.activity import Activity
@@ -84,6 +84,8 @@ class ImapSteps:
         self._fetched = 0
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
+        self._observed: SelectResult | None = None
+        """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(db, takers, name)
 
     def begin(self, quirks: Quirks) -> None:
@@ -120,6 +122,10 @@ class ImapSteps:
                 ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
                 return resync_of(connection, known_cursor(mailbox), ceiling=ceiling, quirks=self._quirks)
         return None
+
+    def has_observed(self, connection: ImapConnection) -> bool:
+        """Tell whether all was observed that happened in the selected mailbox before it was selected."""
+        return connection.selection is not None and connection.selection is self._observed
 
     async def incomplete(self, synced: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return those of the mailboxes of which bodies may have to be fetched."""
@@ -166,6 +172,7 @@ class ImapSteps:
         else:
             ceiling = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
             self._ceilings[mailbox.id] = ceiling
+            self._observed = observer.connection.selection
             if ceiling is not Rung.QRESYNC:
                 self._activity.demoted[mailbox.id] = ceiling.name.lower()
             self.seen.add(mailbox.id)
@@ -195,8 +202,10 @@ class ImapSteps:
             self._activity.pace.begin(self._clock())
             known = await self._row.get(mailbox.id)
             if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
-                # NOTE: bodies set aside come again by their time, and age only leaves out more.
-                if mailbox.id not in self.latecomers:
+                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may be ours comes
+                # back by nothing that is counted here.
+                is_left = partial(may_be_ours, mailbox_id=mailbox.id)
+                if mailbox.id not in self.latecomers and not await self._db.read(is_left):
                     complete_at[mailbox.id] = known.version
                 break
             was_asked = True

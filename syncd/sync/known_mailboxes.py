@@ -215,14 +215,12 @@ class KnownMailboxes:
             replica_ids |= devices.replica_ids(conn, device_id=device_id, mailbox_ids=mailbox_ids)
         if changed is None or any(row.table == MAILBOX_CHANGE for row in changed):
             changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
-        return Rows(
-            mailbox_ids,
-            replica_ids,
-            accounts.mailboxes_of(conn, tuple(self._accounts), only=mailbox_ids),
-            directories.placed_replicas(conn, device_id=device_id, only=replica_ids),
-            changes,
-            found,
-        )
+        placed = directories.placed_replicas(conn, device_id=device_id, only=replica_ids)
+        # NOTE: what its server has no more and no device had is not known, until a device has it.
+        unknown = {of.mailbox_id for of, _ in placed} - self._mailboxes.keys()
+        also = None if mailbox_ids is None else mailbox_ids | unknown
+        mailboxes = accounts.mailboxes_of(conn, tuple(self._accounts), only=also)
+        return Rows(mailbox_ids, replica_ids, mailboxes, placed, changes, found)
 
     def take(self, rows: Rows) -> None:
         """Know these rows from now on."""

@@ -102,20 +102,20 @@ class Takers:
     def bringable(self, conn: Connection, *, account: str, account_id: int) -> "Bringable":
         """Return whose added files are to be brought to an account, and the mailboxes that take them.
 
-        Of a device that may only read that is what may be there already, or what a person has put back.
+        Of a device that may only read that is what a person has put back.
         """
         taking = self._taking
         names = device_names(conn)
         rows = {row.id: row for row in mailboxes(conn, account_id=account_id) if row.is_readable}
-        served = [
-            (of, name)
+        writing = frozenset(
+            of.id
             for of in replicas(conn, account_id=account_id)
             if (row := rows.get(of.mailbox_id)) is not None
             and taking.serves(name := names[of.device_id], account, row, of)
-        ]
-        writing = (of.id for of, name in served if not taking.devices[name].read_only or READ_ONLY in of.selection)
+            and (not taking.devices[name].read_only or READ_ONLY in of.selection)
+        )
         there = frozenset(id_ for id_, row in rows.items() if row.is_there)
-        return Bringable(Bringers(frozenset(writing), frozenset(of.id for of, _ in served), there), rows)
+        return Bringable(Bringers(writing, there), rows)
 
     def replicas(
         self, conn: Connection, *, account: str, mailbox: MailboxRow, now: float

@@ -93,13 +93,17 @@ def _from_packages() -> Iterator[Docker]:
     home = Path(tempfile.mkdtemp(prefix="syncd-docker-", dir="/tmp"))
     address = f"unix://{home}/docker.sock"
     path = f"{root / 'usr/sbin'}:{root / 'usr/bin'}:{os.environ['PATH']}"
+    libraries = {"LD_LIBRARY_PATH": debian.library_path(root)}
+    if not shutil.which("iptables", path=path):
+        path = f"{_named_iptables(root, home / 'bin')}:{path}"
+        libraries["XTABLES_LIBDIR"] = str(next((root / "usr/lib").glob("*-linux-*/xtables")))
     data = STORE / "docker"
     data.mkdir(parents=True, exist_ok=True)
     own = (f"--data-root={data}", f"--exec-root={home}/exec", f"--pidfile={home}/pid", f"--host={address}")
     with (home / "log").open("wb") as log:
         daemon = subprocess.Popen(
             ("dockerd", *own, "--ip6tables=false", "--bridge=none"),
-            env=os.environ | {"PATH": path, "LD_LIBRARY_PATH": debian.library_path(root)},
+            env=os.environ | {"PATH": path} | libraries,
             executable=root / "usr/sbin/dockerd",
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -124,6 +128,15 @@ def _from_packages() -> Iterator[Docker]:
         # NOTE: it leaves a mount of the network that it was in.
         subprocess.run(("umount", f"{home}/exec/netns/default"), capture_output=True)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _named_iptables(root: Path, directory: Path) -> Path:
+    """Return a directory in which iptables has the names that Debian's package gets only by being installed."""
+    directory.mkdir()
+    for family in ("iptables", "ip6tables"):
+        for ending in ("", "-save", "-restore"):
+            (directory / f"{family}{ending}").symlink_to(root / "usr/sbin" / f"{family}-nft{ending}")
+    return directory
 
 
 def _compose_program() -> Path:

@@ -57,18 +57,21 @@ def in_terminal(home: Path, answers: dict[str, str]) -> tuple[int, str]:
     if child == 0:
         os.chdir(ROOT)
         os.execve(PROGRAM[0], PROGRAM, environment(home))
-    shown = b""
+    shown, answered = b"", 0
     with os.fdopen(terminal, "r+b", buffering=0) as stream:
         for question, answer in answers.items():
-            while not (shown.endswith(b" ") and question in shown.decode().splitlines()[-1]):
+            while not (
+                (new := shown[answered:]).endswith(b" ") and question in new.decode(errors="replace").splitlines()[-1]
+            ):
                 shown += stream.read(1)
-            stream.write(f"{answer}\n".encode())
+            answered = len(shown)
+            stream.write(os.fsencode(f"{answer}\n"))
         try:
             while piece := stream.read(4096):
                 shown += piece
         except OSError:
             pass  # the terminal is gone with who used it
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode(errors="replace")
 
 
 def test_person_who_answers_has_a_configuration_and_a_password_file(tmp_path: Path) -> None:
@@ -211,3 +214,22 @@ def test_password_that_is_there_goes_to_no_other_server_unasked(tmp_path: Path) 
 
     assert code == 0, shown
     assert password.read_text() == "of another server\n"
+
+
+def test_answer_that_cannot_be_used_is_asked_again_and_no_other_is_lost(tmp_path: Path) -> None:
+    """Also the last one, of which only the whole shows that it cannot be, and a password that is no text."""
+    code, shown = in_terminal(
+        tmp_path,
+        {"Type of the server": ""}
+        | TO_THE_PASSWORD
+        | {"work.password (not shown):": os.fsdecode(b"tr\xf6ub4dor"), "(not shown):": "tr0ub4dor"}
+        | {"Name of this device": "laptop", "Directory for its mail [~/mail/laptop]:": "~"}
+        | {"Directory for its mail": "~nosuch/mail", "for its mail": f"/{'x' * 300}", "its mail": ""},
+    )
+
+    assert code == 0, shown
+    assert "Error: contains the" in shown
+    assert "no user's" in shown
+    assert "cannot be looked at: file name too long" in shown
+    assert (tmp_path / "etc" / "work.password").read_text() == "tr0ub4dor\n"
+    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["devices"]["laptop"]["path"] == "~/mail/laptop"

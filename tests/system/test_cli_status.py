@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.system.mail import deliver, imap_account, pop3_account
+from tests.unit.test_documented_status import documented_keys
 
 MakeDaemon = Callable[..., Daemon]
 
@@ -41,6 +42,10 @@ def test_status_is_the_same_with_the_daemon_up_and_down(
     assert running["daemon"]["pid"] > 0
     assert stored["daemon"] is None
     assert keys(running | {"daemon": None, "config": None, "findings": []}) == keys(stored | {"findings": []})
+    documented = documented_keys()
+    for told in (running, stored):
+        assert set(paths(told)) <= documented
+        assert {key for key in documented if "." not in key} == set(told)
     counts = [[device["replicas"] for device in status["devices"]] for status in (running, stored)]
     assert counts[0] == counts[1]
     work, isp = running["accounts"]
@@ -255,3 +260,14 @@ def in_terminal(arguments: tuple[str, ...], *, rows: int, until: bytes, times: i
         if not is_interrupted:
             running.kill()
     return running.wait(30), output.decode().replace("\r\n", "\n")
+
+
+def paths(value: object, path: str = "") -> Iterator[str]:
+    """Yield every key of a JSON value, as docs/commands.md names them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield f"{path}{key}"
+            yield from paths(inner, f"{path}{key}.")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from paths(inner, f"{path.removesuffix('.')}[].")

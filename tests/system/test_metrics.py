@@ -15,11 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_ports
-from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account
+from tests.system.mail import deliver, files, imap_account, letter, mark_seen, pop3_account
 
 MakeDaemon = Callable[..., Daemon]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "syncd.json"
+UNITS = {"short", "s", "bytes", "percentunit"}
 _PARTS = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
 _LABELS_OF_PARTS = {"le"}
 _OWN = re.compile(r"\b(?:syncd|process)_[a-z0-9_]+\b")
@@ -158,6 +159,63 @@ def test_metrics_are_those_of_the_page_and_say_what_was_done(
     assert not [key for key in samples if "INBOX" in key or mail_user in key], "a label names what it should not"
 
 
+def test_troubles_are_counted_while_they_last(
+    make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """What the alerts wait for comes with each trouble, and goes with it; what a server changed is counted, too."""
+    server, scraped = make_dovecot(), Scraped(free_ports(1)[0])
+    deliver(server, mail_user, 60)
+    deliver(server, mail_user, 2, mailbox="Old", first=60)
+    deliver(server, mail_user, 3, mailbox="Archive", first=70)
+    server.deliver(f"{mail_user}p", "INBOX", letter(0) + b"much\r\n" * 1000)
+    (closed,) = (path for path in server.mail_dir.rglob("Old/dbox-Mails"))
+    closed.chmod(0)
+    isp = {**pop3_account(server, f"{mail_user}p"), "max_message_size": "1KB"}
+    tables = {
+        "accounts": {"work": imap_account(server, mail_user), "isp": isp},
+        "devices": {name: {"path": str(tmp_path / name)} for name in ("laptop", "phone")},
+        "daemon": {"listen": f"127.0.0.1:{scraped.port}"},
+    }
+
+    with make_daemon(tables["accounts"], listen=f"127.0.0.1:{scraped.port}") as daemon:
+        daemon.syncd("sync")
+        for file in files(tmp_path / "laptop", "work.INBOX")[:35]:
+            file.unlink()
+        (tmp_path / "phone").rename(tmp_path / "elsewhere")
+        with server.imap(mail_user) as client:
+            client.select("Archive")
+            client.store("1", "+FLAGS", r"(\Flagged)")
+            client.store("2", "+FLAGS", r"(\Deleted)")
+            client.expunge()
+        daemon.syncd("sync")
+        daemon.configure({**tables, "guard": {"cuont": 30}})
+        lasting = {
+            ("syncd_account_failing_mailboxes", "work"): 1,
+            ("syncd_account_set_aside_messages", "isp"): 1,
+            ("syncd_account_held_messages", "work"): 35,
+            ("syncd_device_failing", "phone"): 1,
+            ("syncd_device_state", "phone", "away"): 1,
+            ("syncd_device_state", "phone", "active"): 0,
+            ("syncd_config_last_reload_successful",): 0,
+        }
+        wait_until(lambda: lasting.items() <= scraped.samples().items(), 60, "every trouble is counted")
+        samples = scraped.samples()
+        closed.chmod(0o700)
+        (tmp_path / "elsewhere").rename(tmp_path / "phone")
+        isp["max_message_size"] = "1MB"
+        daemon.configure(tables)
+        daemon.syncd("reload")
+        daemon.syncd("holds", "discard", "--all")
+        daemon.syncd("sync")
+        is_over = {key: float(key[0].endswith("successful") or key[-1] == "active") for key in lasting}
+        wait_until(lambda: is_over.items() <= scraped.samples().items(), 60, "no trouble is counted any more")
+
+    assert samples[("syncd_account_changes_received_total", "work", "store")] == 1
+    assert samples[("syncd_account_changes_received_total", "work", "vanish")] == 1
+    assert samples[("syncd_device_failures_total", "phone")] >= 1
+    assert samples[("syncd_account_held_messages", "isp")] == samples[("syncd_device_failing", "laptop")] == 0
+
+
 def rules() -> dict[str, str]:
     """Return the expressions of the rules by name; AssertionError where a line is not as those of all others."""
     head, *rest = re.split(r"^(?= {6}- alert:)", ALERTS.read_text(), flags=re.MULTILINE)
@@ -223,5 +281,13 @@ def test_dashboard_is_one_that_grafana_imports() -> None:
     ]
     assert len(cells) == len(set(cells))
     assert max(x for x, _ in cells) < 24
-    assert {panel["datasource"]["uid"] for panel in drawn} == {"${datasource}"}
+    sources = [one["datasource"] for panel in drawn for one in (panel, *panel["targets"])]
+    assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
+    for panel in drawn:
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0, panel["title"]
+        assert all('instance=~"$instance"' in target["expr"] for target in panel["targets"]), panel["title"]
+    assert {panel["title"] for panel in drawn if panel["fieldConfig"]["defaults"]["unit"] == "bytes"} == {
+        panel["title"] for panel in drawn if "_bytes" in panel["targets"][0]["expr"]
+    }
     assert [one["name"] for one in dashboard["templating"]["list"]] == ["datasource", "instance"]

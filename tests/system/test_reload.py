@@ -1,5 +1,6 @@
 """A running daemon and edits of its configuration: what changed counts, and nothing else hears of it."""
 
+import json
 import os
 import re
 import signal
@@ -232,6 +233,41 @@ def test_reload_without_a_daemon_fails_and_names_what_is_wrong(make_daemon: Make
     assert (down.returncode, down.stderr) == (1, "syncd: the daemon is not running\n")
     assert invalid.returncode == 2
     assert "unknown key" in invalid.stderr
+
+
+def test_key_that_counts_after_a_restart_is_named_wherever_somebody_asks(
+    make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    """In log, status and the answer; where the daemon cannot be found any more, who has the store is told, and why."""
+    with make_daemon({}, devices=()) as daemon:
+        daemon.configure({"store": {"url": f"sqlite:///{tmp_path}/other.db"}, "daemon": {"listen": "127.0.0.1:9464"}})
+        told = daemon.syncd("reload").stdout.splitlines()
+        seen = daemon.syncd("status").stdout
+        daemon.configure({"daemon": {"socket": f"{tmp_path}/other.sock"}})
+        wait_until(lambda: waiting(daemon) == ["daemon.socket"], 20, "the edit is noticed")
+        commands = [daemon.syncd(command) for command in ("reload", "health", "events")]
+        shown, told_json = daemon.syncd("status"), daemon.syncd("status", "--json")
+        daemon.configure({})
+        again, pid = daemon.syncd("reload"), daemon.pid
+
+    assert told[1:] == ["store.url: counts after a restart", "daemon.listen: counts after a restart"]
+    assert "changed, and counts after a restart only: store.url, daemon.listen" in seen
+    assert logged(daemon, "config_reloaded")[0]["at_restart"] == ["store.url", "daemon.listen"]
+    assert waiting(daemon) is None
+    for one in commands:
+        assert one.returncode == 1
+        assert f"nobody answers at {tmp_path}/other.sock, but another syncd (pid {pid}) has the store" in one.stderr
+        assert "[daemon] socket was changed, which counts after a restart" in one.stderr
+    assert f"No daemon answers, but another syncd (pid {pid}) has the store" in shown.stdout
+    assert "[daemon] socket was changed, which counts after a restart" in " ".join(shown.stdout.split())
+    assert json.loads(told_json.stdout)["store_owner_pid"] == pid
+    assert again.stdout.endswith("nothing to change, what it says runs already\n")
+
+
+def waiting(daemon: Daemon) -> list[str] | None:
+    """Return what counts after a restart only, as it was logged last."""
+    keys: list[str] | None = logged(daemon, "config_reloaded")[-1].get("at_restart")
+    return keys
 
 
 def link_to(name: Path, target: str) -> None:

@@ -34,6 +34,11 @@ def rows() -> dict[str, str]:
     return {key: text for keys, text in found for key in re.findall(r"`([^`]+)`", keys)}
 
 
+def documented_keys() -> frozenset[str]:
+    """Return every key that the page names, such as `devices[].replicas[].mailbox`."""
+    return frozenset(rows())
+
+
 def test_page_names_exactly_the_keys_that_there_are() -> None:
     """Who reads them may rely on each, and misses none."""
     assert sorted(rows()) == sorted(keys_of(Status))

@@ -1,6 +1,5 @@
 """Look at the store, beside whoever owns it, and hold what a running daemon says of itself against the facts."""
 
-import os
 from pathlib import Path
 
 from syncd.config.model import Config
@@ -9,8 +8,7 @@ from syncd.daemon.status import Status
 from syncd.errors import SyncdError
 from syncd.store.checkup import Checkup, check_up
 from syncd.store.migrate import Standing, state
-
-_LOCKS = Path("/proc/locks")
+from syncd.store.owner import owner_pid
 
 
 def look_at_store(config: Config, *, timeout_s: float) -> tuple[StoreFacts, Checkup | None]:
@@ -60,31 +58,6 @@ def daemon_facts(
         failing=failing,
         held=len(status.holds),
     )
-
-
-def owner_pid(store: Path | None) -> int | None:
-    """Return the process that has the lock of a SQLite store, None for nobody; the lock itself is left alone.
-
-    NOTE: whoever tried to take it, for an instant, could keep a daemon from starting.
-    """
-    if store is None:
-        return None
-    try:
-        found = store.with_name(f"{store.name}.lock").stat()
-        locks = _LOCKS.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    return holder_of(locks, device=found.st_dev, inode=found.st_ino)
-
-
-def holder_of(locks: str, *, device: int, inode: int) -> int | None:
-    """Return who holds a lock on a file by the text of /proc/locks."""
-    wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
-    for line in locks.splitlines():
-        columns = line.split()
-        if len(columns) >= 6 and columns[1] == "FLOCK" and columns[5] == wanted and columns[4].isdigit():
-            return int(columns[4])
-    return None
 
 
 def _size_of(path: Path | None) -> int:

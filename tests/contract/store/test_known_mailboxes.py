@@ -128,6 +128,22 @@ async def test_what_is_known_is_what_a_whole_reading_says(tmp_path: Path) -> Non
             whole = known_of(database)
             await whole.refresh(DEVICE)
             assert shown(whole) == shown(known), number
+
+
+async def test_replica_of_a_mailbox_that_its_server_has_no_more(tmp_path: Path) -> None:
+    """A device that is late makes one of a mailbox that is not known, for it was gone before any device had it."""
+    row = {"wire_name": b"gone", "name": "gone", "attributes": "", "is_selectable": True, "is_selected": True}
+    of = {"device_id": DEVICE, "mailbox_id": 1, "directory": "gone", "selection": "all"}
+    with Database.open(f"sqlite:///{tmp_path}/syncd.db") as database:
+        database.write_now(plant)
+        database.write_now(lambda conn: conn.execute(insert(mailbox).values(account_id=1, gone_at=1.0, **row)))
+        known = known_of(database)
+        await known.refresh(DEVICE)
+
+        database.write_now(lambda conn: conn.execute(insert(replica).values(**of)))
+        await known.refresh(DEVICE)
+
+        assert [one.mailbox.id for one in known.served()] == [1]
         assert known.served()
 
 

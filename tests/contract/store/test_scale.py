@@ -77,7 +77,7 @@ def of_rest(large: Large, directory: Path) -> Callable[[Connection], Any]:
 
 def of_uploads(large: Large, directory: Path) -> Callable[[Connection], Any]:
     mine = frozenset({large.of.id})
-    return partial(uploads.due, account_id=large.account_id, of=uploads.Bringers(mine, mine), now=NOW)
+    return partial(uploads.due, account_id=large.account_id, of=uploads.Bringers(mine), now=NOW)
 
 
 def of_names(large: Large, directory: Path) -> Callable[[Connection], Any]:

@@ -1,5 +1,6 @@
 """What a device adds to its replica becomes a message of the server, once, and reaches the other devices."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -366,3 +367,46 @@ async def test_flag_set_while_an_upload_is_in_doubt_goes_with_a_moved_message(tm
         assert_everywhere(house, user, "Archive", "a", "n", "z")
         assert user.flags() == {}
         assert [one.flags()["a"] for one in house.replicas("Archive")] == [{FLAGGED}] * 3
+
+
+async def test_mail_that_came_beside_a_lost_upload_waits_for_nothing_that_is_refused(
+    tmp_path: Path, user: Provider
+) -> None:
+    """It may be what was sent, until that is known to have come nowhere; then it is a message like others."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def forestall(line: bytes) -> None:
+            if b" APPEND " in line:
+                tap.before_line = None
+                await asyncio.to_thread(user.receive, "other")
+
+        losses = iter([True])
+        tap.before_line = forestall
+        tap.drops = lambda line: b" APPEND " in line and next(losses, False)
+        tap.refuses = lambda line: b" APPEND " in line
+        add(house, "laptop", "n")
+
+        await house.until(lambda: house.replica("phone").keys() == ["other"])
+        assert sorted(house.replica("laptop").keys()) == ["n", "other"]
+
+
+async def test_upload_of_a_device_that_is_configured_no_more_holds_up_no_mail(tmp_path: Path, user: Provider) -> None:
+    """Whether it came is found out without it, and the device has one message when it is there again."""
+    async with Tap(user.server.imap_port) as tap:
+        house = house_of(tmp_path, user, port=tap.port)
+        async with house:
+            await house.settle()
+            tap.drops = lambda line: b" APPEND " in line
+            add(house, "laptop", "n")
+            await house.until_read(lambda found: found == ["begun"], select(schema.journal.c.kind))
+
+        user.receive("other")
+        tap.drops = lambda _: False
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}, devices=("phone", "nas")) as without:
+            await without.until(lambda: without.replica("phone").keys() == ["other"])
+
+        async with house:
+            await house.settle()
+            assert_everywhere(house, user, "INBOX", "n", "other")

@@ -391,6 +391,22 @@ def test_mailboxes_are_shown_where_there_is_something_to_tell_and_all_if_asked()
     assert "work/Lists/11" in piped
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "the server's words say why; it is tried again by itself, and all other mailboxes go on"),
+        ({"daemon": None}, "syncd sync work tries it now"),
+    ],
+)
+def test_mailbox_that_cannot_be_read_is_told_with_what_to_do(changes: dict[str, Any], told: str) -> None:
+    """Whether a daemon tries it again, or somebody has to."""
+    failing = account(mailboxes=(MailboxStatus("Old", 3, 3, 'select refused by the server: "no"'),))
+
+    text = " ".join(shown(status(accounts=(failing,), **changes)).split())
+
+    assert f'work/Old: select refused by the server: "no" -> {told}' in text
+
+
 def test_messages_that_are_set_aside_are_listed_with_their_reason() -> None:
     """The mailbox, the message, how often it was tried, and why; what is never tried again needs a person."""
     of_laptop = {"device": "laptop", "error": "create refused", "attempts": 2, "since_at": NOW - 600}

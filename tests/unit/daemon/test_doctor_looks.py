@@ -15,7 +15,6 @@ from syncd.daemon.doctor import look_at_machine as machine
 from syncd.daemon.doctor.facts import Kind, Trouble, Unit, User
 from syncd.daemon.doctor.look_at_files import Looker, has_right, user_of
 from syncd.daemon.doctor.look_at_servers import trouble_of
-from syncd.daemon.doctor.look_at_service import holder_of
 from syncd.errors import (
     LoginRefusedError,
     RefusedError,
@@ -173,14 +172,6 @@ def test_service_is_told_by_its_control_group(cgroup: str, expected: tuple[str |
 
     assert name == expected[0]
     assert name is None or is_user_unit == expected[1]
-
-
-def test_holder_of_a_lock_is_found_without_touching_it() -> None:
-    """By device and inode, and only of the kind of lock that it is."""
-    locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 fe:00:77 0 EOF\n2: -> FLOCK x\n"
-
-    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=77) == 12
-    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=78) is None
 
 
 def test_machine_tells_its_limits_and_its_time() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from syncd.errors import StoreBusyError, StoreError
 from syncd.store.database import Database
-from syncd.store.owner import FileOwner
+from syncd.store.owner import FileOwner, holder_of, owner_pid
 
 NOBODY = 65534
 
@@ -92,3 +92,22 @@ def test_another_user_may_not_look() -> None:
         f"the store {path} cannot be read: Permission denied",
         f"the lock of the store {path} cannot be opened: Permission denied",
     ]
+
+
+def test_holder_of_a_lock_is_found_without_touching_it() -> None:
+    """By device and inode, and only of the kind of lock that it is."""
+    locks = "1: POSIX  ADVISORY  WRITE 11 fe:00:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 fe:00:77 0 EOF\n2: -> FLOCK x\n"
+
+    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=77) == 12
+    assert holder_of(locks, device=os.makedev(0xFE, 0), inode=78) is None
+
+
+def test_owner_of_a_store_is_told_while_it_has_it(tmp_path: Path) -> None:
+    """Who only looks keeps nobody from the lock."""
+    store = tmp_path / "syncd.db"
+
+    before, owner = owner_pid(store), FileOwner(store)
+    during = owner_pid(store)
+    owner.release()
+
+    assert (before, during, owner_pid(store)) == (None, os.getpid(), None)

@@ -70,7 +70,7 @@ def test_message_that_is_wanted_back_is_an_upload_without_a_file(grove: Grove) -
     grove(lambda conn: recoveries.want_back(conn, [message_id], target, now=NOW))
 
     def due() -> tuple[uploads.Upload, ...]:
-        of = Bringers(frozenset(), frozenset(), frozenset({grove.archive}))
+        of = Bringers(frozenset(), frozenset({grove.archive}))
         return grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=of, now=NOW))
 
     (one,) = due()
@@ -78,7 +78,7 @@ def test_message_that_is_wanted_back_is_an_upload_without_a_file(grove: Grove) -
     assert (one.mailbox_id, one.flags, one.mtime) == (grove.archive, SEEN, 501)
     assert one.body_id in grove(lambda conn: bodies.body_facts(conn, [one.body_id]))
     assert search(grove)[0].row.is_underway
-    nowhere = Bringers(frozenset(), frozenset(), frozenset())
+    nowhere = Bringers(frozenset(), frozenset())
     assert grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=nowhere, now=NOW)) == ()
 
     grove(lambda conn: settled_uploads.forget_filed(conn, account_id=grove.account_id, now=NOW + 1e9))

@@ -207,7 +207,7 @@ def test_refused_file_waits_each_time_for_longer(grove: Grove) -> None:
 
 def test_only_what_is_not_due_yet_is_waited_for(grove: Grove) -> None:
     """What is due and stays is up to its mailbox or its device; an account that waited for it would never rest."""
-    of = Bringers(frozenset({grove.laptop.id}), frozenset())
+    of = Bringers(frozenset({grove.laptop.id}))
 
     def next_at(now: float) -> float | None:
         return grove(lambda conn: uploads.next_at(conn, account_id=grove.account_id, of=of, unseen_s=UNSEEN_S, now=now))
@@ -242,7 +242,7 @@ def test_file_that_is_refused_before_it_is_begun_waits_as_well(grove: Grove) -> 
     """Of a mailbox that is read-only, say."""
     take_in(grove, appear(grove))
     (upload,) = underway(grove)
-    of = Bringers(frozenset({grove.laptop.id}), frozenset())
+    of = Bringers(frozenset({grove.laptop.id}))
 
     grove(lambda conn: uploads.refuse(conn, {upload.id: "read-only"}, now=NOW))
 
