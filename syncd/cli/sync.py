@@ -81,7 +81,5 @@ def _tell(report: "SyncReport") -> None:
         complain(f"messages set aside: {report.set_aside}; see syncd status")
     if report.held:
         complain(f"removals and deletions held until you release them: {report.held}; see syncd holds")
-    if report.failures:
-        complain("syncd status says what to do")
     if report.is_complete:
         say("everything is synced")
