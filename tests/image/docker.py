@@ -211,4 +211,5 @@ def load(docker: Docker, builder: Engine, image: str) -> None:
         )
     if saving.returncode != 0 or loaded.returncode != 0:
         raise EngineError(f"{image} cannot be brought to docker: {loaded.stderr.strip()}")
-    docker.engine.text("tag", loaded.stdout.strip().removeprefix("Loaded image: "), image)
+    # NOTE: where it has an older image of the name it says so first, in a line of its own.
+    docker.engine.text("tag", loaded.stdout.strip().splitlines()[-1].removeprefix("Loaded image: "), image)
