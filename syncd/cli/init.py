@@ -94,6 +94,8 @@ def init(
         say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
     server = ask("--host", host, f"Server, such as {kind}.example.org", _server)
     number = server.port if port is None else ask("--port", port, "", _port)
+    if server.port not in (None, number):
+        raise typer.BadParameter(f"says {number}, and the server {server.port}", param_hint="--port")
     tls = None if tls is None else ask("--tls", tls, "", _one_of(_TLS))
     username = ask("--username", username, "User name there", _like(values.User))
     name, login = _account(ask, place.parent, server.host, name=account, file=password_file, command=password_command)
@@ -101,7 +103,7 @@ def init(
 
     def complete(path: str) -> _Plan:
         """Return all that comes of it; BadParameter, ConfigError or SyncdError if that cannot be."""
-        path = _as_path(path)
+        path = _as_directory(path)
         answers = Answers(kind, server.host, username, name, device, path, login.file, login.command, number, tls)
         text = first_config(answers, schema=schema(), is_system=is_system)
         _check(text, place, of_path=f"devices.{device}.path" if asking else "")
@@ -210,7 +212,7 @@ def _account(
 def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login | None:
     """Return where the password is, None where the usual file has another one."""
     if file is not None:
-        return _Login(ask("--password-file", file, "", _as_path))
+        return _Login(ask("--password-file", file, "", _as_file))
     if command is not None:
         return _Login(command=ask("--password-command", command, "", _command))
     question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
@@ -238,12 +240,17 @@ class _Server:
 
 
 def _server(text: str) -> _Server:
-    """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon."""
+    """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon, or brackets."""
+    import re
+
     from syncd.config import values
 
-    host, colon, port = text.rpartition(":")
-    is_with_port = bool(colon) and ":" not in host and port.isdecimal()
-    return _Server(_like(values.Host)(host), _port(port)) if is_with_port else _Server(_like(values.Host)(text))
+    check = _like(values.Host)
+    if found := re.fullmatch(r"\[(.*:.*)\](?::(\d+))?|([^:]+):(\d+)", text):
+        address, of_address, host, port = found.groups()
+        number = of_address or port
+        return _Server(check(address or host), None if number is None else _port(number))
+    return _Server(check(text))
 
 
 def _like(kind: Any) -> Callable[[str], str]:
@@ -295,9 +302,21 @@ def _as_path(text: str) -> str:
     """Return a path that means the same in the file as here."""
     if not text or "\0" in text:
         raise typer.BadParameter("should be a path")
-    if os.path.realpath(os.path.expanduser(text)) in {os.path.realpath(os.path.expanduser("~")), "/"}:  # noqa: PTH111
-        raise typer.BadParameter("should be a directory of its own, with nothing but mail")
     return text if text.startswith("~") else _in_utf8(str(Path.cwd() / text))
+
+
+def _as_file(text: str) -> str:
+    path = _as_path(text)
+    if os.path.isdir(os.path.expanduser(path)):  # noqa: PTH111, PTH112 - those raise for a home that nobody has
+        raise typer.BadParameter("should be a file, and is a directory")
+    return path
+
+
+def _as_directory(text: str) -> str:
+    path = _as_path(text)
+    if os.path.realpath(os.path.expanduser(path)) in {os.path.realpath(os.path.expanduser("~")), "/"}:  # noqa: PTH111
+        raise typer.BadParameter("should be a directory of its own, with nothing but mail")
+    return path
 
 
 def _in_utf8(text: str) -> str:

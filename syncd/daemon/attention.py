@@ -116,15 +116,19 @@ def _set_aside(troubles: Iterable[TroubleStatus], at: float) -> Iterator[Finding
             one, many = ("file", "files") if kind == _FILE else ("message", "messages")
             what = f"one {one} is" if len(told) == 1 else f"{len(told):,} {many} are"
             text = f"{what} set aside, such as in {where}"
-        remedy = f"once that is mended: syncd sync {account} tries again" if for_good else None
+        remedy, again = None, f"syncd sync {account} tries again"
+        devices = ", ".join(sorted({one.device for one in told if one.device is not None}))
         if kind == _FILE:
-            remedy = (
-                f"it stays on {told[0].device}: make room, mend it or take it away; syncd sync {account} tries again"
-            )
-        if kind == _TOO_LARGE:
+            stays, it = ("it stays", "it") if len(told) == 1 else ("they stay", "them")
+            remedy = f"{stays} on {devices}: make room, mend {it} or take {it} away; {again}"
+        elif kind == _MAILBOX:
+            remedy = f"on {devices}, give the directory another name, or undo what was done to it; {again}"
+        elif kind == _TOO_LARGE:
             remedy = f"raise max_message_size of [accounts.{account}], or leave it on the server"
+        elif for_good:
+            remedy = f"once that is mended: {again}"
         since_at = min(one.since_at for one in told)
-        is_long = kind == _FILE and at - since_at > _LONG_S
+        is_long = kind in {_FILE, _MAILBOX} and at - since_at > _LONG_S
         yield Finding("set_aside", account, text, remedy, needs_person=bool(for_good) or is_long, since_at=since_at)
 
 

@@ -36,10 +36,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def init(
-    home: Path, *without: str, option: tuple[str, str | bytes] | None = None, **variables: str
+    home: Path, *without: str, option: tuple[str, str | bytes] | None = None, port: str | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run it without a terminal, with all options but some, or with another value of one."""
     options: dict[str, str | bytes] = {**OPTIONS, **dict([option] if option else [])}
+    options |= {} if port is None else {"--port": port}
     words = [word for name, value in options.items() if name not in without for word in (name, value)]
     return subprocess.run(
         [*PROGRAM, *words],
@@ -241,18 +242,28 @@ def test_answer_that_cannot_be_used_is_asked_for_again_and_nothing_else(tmp_path
     }
 
 
-def test_port_stands_behind_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "host", "port"),
+    [("imap.example.org:1993", "imap.example.org", 1993), ("::1", "::1", None), ("[::1]:1993", "::1", 1993)],
+)
+def test_port_stands_behind_the_server(tmp_path: Path, said: str, host: str, port: int | None) -> None:
     """In an answer as in the option, as people write it; an address of IPv6 has none by itself."""
-    ended = init(tmp_path, option=("--host", "imap.example.org:1993"))
-    written = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    ended = init(tmp_path, option=("--host", said))
 
     assert ended.returncode == 0, ended.stderr
-    assert (written["host"], written["port"]) == ("imap.example.org", 1993)
+    written = tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]
+    assert (written["host"], written.get("port")) == (host, port)
 
-    (tmp_path / "etc" / "syncd.toml").unlink()
-    init(tmp_path, option=("--host", "::1"))
 
-    assert tomllib.loads((tmp_path / "etc" / "syncd.toml").read_text())["accounts"]["work"]["host"] == "::1"
+def test_option_is_never_silently_preferred_to_another_nor_a_directory_taken_for_a_file(tmp_path: Path) -> None:
+    """Two ports are a slip, and a password is in no directory."""
+    two_ports = init(tmp_path, option=("--host", "imap.example.org:1993"), port="993")
+    directory = init(tmp_path, "--password-command", option=("--password-file", "~"))
+
+    assert (two_ports.returncode, directory.returncode) == (2, 2)
+    assert "says 993, and the server 1993" in " ".join(two_ports.stderr.split())
+    assert "should be a file" in " ".join(directory.stderr.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_place_that_cannot_be_written_is_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -127,17 +127,6 @@ def completed(lines: Iterable[str], directory: Path) -> dict[str, str]:
     return dict(line.split("|") for line in ended.stdout.splitlines())
 
 
-@pytest.mark.parametrize(("shell", "script"), [("zsh", ZSH), ("fish", FISH)])
-def test_script_of_another_shell_is_understood_by_it(shell: str, script: Path) -> None:
-    """What is made for it is at least its language."""
-    found = shell_or_skip(shell)
-
-    read = [found.program, "-n", str(script)]
-    ended = subprocess.run(read, env=dict(found.environment), capture_output=True, text=True, timeout=60)
-
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
 def test_fish_offers_what_can_be_typed(tmp_path: Path) -> None:
     """The same as bash; it sorts, and shows an option together with its value."""
     fish, script = shell_or_skip("fish"), f"source {FISH}; while read -l line; complete -C $line; echo .; end"

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -133,6 +135,22 @@ def test_first_configuration_of_the_readme_brings_the_mail(
     assert checked.stdout.endswith(": 1 account, 1 device\n")
     assert synced.stdout == "everything is synced\n"
     assert len(list((tmp_path / "home/mail/laptop/.work.INBOX/new").iterdir())) == 1
+
+
+def test_examples_of_the_readme_are_one_configuration_that_can_be_used(tmp_path: Path) -> None:
+    """Who copies them all has two accounts and two devices."""
+    file = tmp_path / "syncd.toml"
+    file.write_text("\n".join(blocks(README, "toml")))
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "syncd", "check-config", "--config", str(file)],
+        env={"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.stdout == f"{file}: 2 accounts, 2 devices\n", ended.stderr
 
 
 def test_page_of_the_configuration_names_the_keys_that_there_are() -> None:

@@ -322,10 +322,13 @@ def test_file_that_no_server_takes_needs_a_person_before_long() -> None:
     added = TroubleStatus("work", "INBOX", None, "laptop", "it has NUL octets", 4, NOW - 100, NOW + 300)
     (soon,) = status(troubles=(added,)).findings
     (later,) = status(troubles=(replace(added, since_at=NOW - 4000),)).findings
+    (several,) = status(troubles=(added, replace(added, device="phone"))).findings
 
     assert [soon.needs_person, later.needs_person] == [False, True]
     assert soon.text == "one file is set aside, such as in work/INBOX: it has NUL octets"
     assert soon.remedy == "it stays on laptop: make room, mend it or take it away; syncd sync work tries again"
+    assert several.text.startswith("2 files are set aside")
+    assert (several.remedy or "").startswith("they stay on laptop, phone: make room, mend them or take them away; ")
 
 
 def test_holds_are_told_each_for_each_is_decided_alone() -> None:
@@ -454,7 +457,7 @@ def test_what_is_set_aside_says_what_can_be_done_about_that_kind_of_thing() -> N
     assert {(one.text, one.remedy) for one in seen.findings} == {
         (
             "what a device did to one mailbox is refused by the server, such as work/Lists: create refused",
-            "once that is mended: syncd sync work tries again",
+            "on laptop, give the directory another name, or undo what was done to it; syncd sync work tries again",
         ),
         (
             "one message is set aside, such as in isp/INBOX: it is no message",
