@@ -83,11 +83,6 @@ class Wire(asyncio.Protocol):
         return octets
 
     @property
-    def has_waiting(self) -> bool:
-        """Tell whether octets have come that were not read."""
-        return bool(self._waiting)
-
-    @property
     def encryption(self) -> ssl.SSLObject | None:
         """Return what encrypts the line, None where nothing does."""
         return self._transport.get_extra_info("ssl_object") if self._transport is not None else None

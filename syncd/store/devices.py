@@ -145,11 +145,6 @@ def begin_barrier(conn: Connection, device_id: int) -> int:
     return int(conn.execute(_BEGIN_BARRIER, {"device_id": device_id}).scalar_one())
 
 
-def reserve_generation(conn: Connection, device_id: int, generation: int) -> None:
-    """Record which generation the marker of a device is about to get, when it is not the next one."""
-    conn.execute(update(device).where(device.c.id == device_id).values(generation_next=generation))
-
-
 def settle_barrier(conn: Connection, device_id: int, generation: int, *, now: float) -> None:
     """Record that the marker with `generation` is on disk, and so is everything delivered before it."""
     conn.execute(_SETTLE_BARRIER, {"device_id": device_id, "reached": generation, "now": now})

@@ -322,11 +322,12 @@ def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
     """Record that what was begun is not there, so that it is decided anew what becomes of it; nothing if it went."""
     found = tuple(uploads)
     here = is_one_of(conn, journal.c.id, [one.id for one in found])
-    conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
     file = replica_message.c
-    files = [one.file_id for one in found if one.file_id is not None]
-    went = and_(is_one_of(conn, file.id, files), file.state == ReplicaState.MISSING)
-    conn.execute(delete(replica_message).where(went, file.message_id.is_(None)))
+    is_among = is_one_of(conn, file.id, [one.file_id for one in found if one.file_id is not None])
+    went = and_(is_among, file.state == ReplicaState.MISSING, file.message_id.is_(None))
+    conn.execute(delete(journal).where(here, journal.c.replica_message_id.in_(select(file.id).where(went))))
+    conn.execute(delete(replica_message).where(went))
+    conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
 
 
 def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:

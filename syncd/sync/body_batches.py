@@ -91,6 +91,7 @@ class BodyBatches:
         self._depth = 0
         self._gathered: list[FetchedBody] = []
         self._size_bytes = 0
+        self._is_handed_over = False
         self._encoding: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._mailboxes: dict[int, int] = {}
@@ -113,9 +114,11 @@ class BodyBatches:
             await self._flush()
 
     async def hand_over(self) -> None:
-        """Begin to commit what was gathered, unless there is something under way before it."""
-        if all(task is None or task.done() for task in (self._encoding, self._writing)):
+        """Begin to commit what was gathered, as soon as what is under way before it is encoded, whatever comes then."""
+        if self._encoding is None or self._encoding.done():
             await self._flush()
+        else:
+            self._is_handed_over = True
 
     async def __aenter__(self) -> Self:
         self._depth += 1
@@ -143,8 +146,7 @@ class BodyBatches:
 
     async def _abandon(self) -> None:
         """Wait for what is under way, whatever becomes of it, and let go of what was gathered."""
-        _discard(self._gathered)
-        self._gathered, self._size_bytes = [], 0
+        _discard(self._taken())
         for wait in (self._encoded, self._written):
             with suppress(Exception):
                 await wait()
@@ -152,9 +154,13 @@ class BodyBatches:
 
     async def _flush(self) -> None:
         await self._encoded()
-        batch, self._gathered, self._size_bytes = tuple(self._gathered), [], 0
-        if batch:
+        if batch := self._taken():
             self._encoding = asyncio.create_task(self._encode(batch))
+
+    def _taken(self) -> Sequence[FetchedBody]:
+        """Return what was gathered, which is a batch now."""
+        batch, self._gathered, self._size_bytes, self._is_handed_over = self._gathered, [], 0, False
+        return batch
 
     async def _encoded(self) -> None:
         """Wait until a batch is encoded and handed on; what goes wrong with it is raised once."""
@@ -168,21 +174,24 @@ class BodyBatches:
             await task
 
     async def _encode(self, batch: Sequence[FetchedBody]) -> None:
-        """Encode a batch, and begin to write it when the one before is written."""
+        """Encode a batch, and begin to write it when the one before is written; then what was handed over meanwhile."""
+        while batch:
+            self._writing = asyncio.create_task(self._commit(batch, await self._encoded_in_turn(batch)))
+            batch = self._taken() if self._is_handed_over else ()
+
+    async def _encoded_in_turn(self, batch: Sequence[FetchedBody]) -> Sequence[EncodedBody]:
+        """Return a batch encoded, once the one before is written and there is room for what devices take of it."""
+        encoded: Sequence[EncodedBody] = ()
         try:
             contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
             encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
-        except BaseException:
-            self._forget(batch)
-            raise
-        try:
             await self._written()
             await self._recent.room(sum(len(body.content) for body in batch if isinstance(body.content, bytes)))
         except BaseException:
             _close(encoded)
             self._forget(batch)
             raise
-        self._writing = asyncio.create_task(self._commit(batch, encoded))
+        return encoded
 
     async def _commit(self, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> None:
         try:

@@ -26,7 +26,7 @@ class Commons:
     def __init__(self) -> None:
         self.roots: set[str] = set()
         self.finished = 0
-        """How often somebody has settled what was claimed."""
+        """How often somebody has ended to write what was claimed."""
         self._claimed: set[Content] = set()
         self._offered: dict[Content, LinkSource] = {}
         self._news = asyncio.Event()

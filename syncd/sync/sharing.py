@@ -91,7 +91,10 @@ class Sharing:
             if missing:
                 sources |= await self._sources(missing)
                 missing = [job for job in missing if job.content not in sources]
-            if not missing or commons.finished == finished:
+            # NOTE: meanwhile somebody may have finished, or have begun to write what we would.
+            is_overtaken = commons.finished != finished
+            is_overtaken |= is_patient and any(commons.is_claimed(job.content) for job in missing)
+            if not (missing and is_overtaken):
                 break
         with commons.claim(_contents(missing)):
             performed = await self.batches.carry_out(announced.linking(sources))

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from syncd.errors import FileError, Reach
 from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.store.devices import ReplicaRow
 from syncd.sync import batch, commons, sharing
 from syncd.sync.batch import Announced, Batches, Job, Performed
+from syncd.sync.commons import Commons
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.sides import FileOutcome, FileTask, FileToDeliver
 from tests.contract.sync.house import House, imap
@@ -227,6 +229,38 @@ async def test_neighbour_that_finishes_in_a_transaction_of_ours_is_not_waited_fo
 
         assert is_settling.is_set()
         assert_shared(house, *DEVICES, keys=keys)
+
+
+async def test_neighbours_of_one_that_fails_write_what_it_did_not_only_once(
+    tmp_path: Path, user: Provider, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two devices that wait for a third one's writing, one takes its place, and the other waits on."""
+    user.receive(*KEYS[:3])
+    async with house_of(tmp_path, user, {"usb": {"link": False}}) as house:
+        await house.settle()
+    before, perform, wait, waiting, both_wait = counter.written, DeviceFiles.perform, Commons.wait, 0, asyncio.Event()
+
+    async def fails_once(
+        self: DeviceFiles, of: ReplicaRow, tasks: Sequence[FileTask], **more: Any
+    ) -> Mapping[int, FileOutcome]:
+        if not both_wait.is_set():
+            await both_wait.wait()
+            raise FileError("no space left on device", reach=Reach.MAILBOX)
+        return await perform(self, of, tasks, **more)
+
+    async def counted(self: Commons) -> bool:
+        nonlocal waiting
+        waiting += 1
+        if waiting == len(DEVICES) - 1:
+            both_wait.set()
+        return await wait(self)
+
+    monkeypatch.setattr(DeviceFiles, "perform", fails_once)
+    monkeypatch.setattr(Commons, "wait", counted)
+    async with house_of(tmp_path, user) as house:
+        await house.until(lambda: [len(list(one.files())) for one in house.replicas()].count(3) >= len(DEVICES) - 1)
+
+        assert counter.written - before == 3
 
 
 async def test_source_edited_while_a_device_comes_is_not_linked(

@@ -151,7 +151,7 @@ def test_file_that_goes_is_gone_unless_it_is_on_its_way(grove: Grove, is_begun: 
 
 
 def test_what_was_begun_and_is_nowhere_is_decided_anew(grove: Grove) -> None:
-    """And forgotten, if its file went."""
+    """And forgotten, if its file went: an account that has anything to bring does not rest."""
     kept, went = appear(grove, "kept"), appear(grove, "went")
     take_in(grove, kept)
     take_in(grove, went, b"another\r\n")
@@ -163,6 +163,8 @@ def test_what_was_begun_and_is_nowhere_is_decided_anew(grove: Grove) -> None:
     grove(lambda conn: uploads.begin_again(conn, begun))
 
     assert [(one.file_id, one.state) for one in underway(grove)] == [(kept.file_id, UploadState.TAKEN_IN)]
+    left = grove.rows(select(journal.c.replica_message_id).where(journal.c.account_id == grove.account_id))
+    assert [row.replica_message_id for row in left] == [kept.file_id]
 
 
 def test_file_that_is_rewritten_on_its_way_is_an_edit_of_its_message(grove: Grove) -> None:

@@ -68,6 +68,23 @@ async def test_what_is_handed_over_is_committed_while_more_comes(grove: Grove) -
     assert commits == [1, 2]
 
 
+async def test_what_is_handed_over_does_not_wait_for_the_next_body(grove: Grove) -> None:
+    """A pass that goes on to list a large mailbox fetches nothing for a while; what it has is brought meanwhile."""
+    first, second = grove.plant_rows(1, 2)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+
+    async with batches:
+        for id_ in (first, second):
+            await batches.put(FetchedBody(grove.inbox, id_, b"%d" % id_, 1))
+            await batches.hand_over()
+        async with asyncio.timeout(5.0):
+            while batches.under_way():  # noqa: ASYNC110 - a commit has no event
+                await asyncio.sleep(0.001)
+
+    assert commits == [1, 1]
+
+
 async def test_what_came_whole_is_committed_though_the_connection_ended(grove: Grove) -> None:
     """The next connection need not fetch it again."""
     (one,) = grove.plant_rows(1)
