@@ -20,6 +20,11 @@ from tests.seed import SEED
 
 COUNT = 600
 DEVICES = ("laptop", "phone")
+_LOOKED_AT_INBOX = (
+    select(schema.replica.c.id)
+    .join(schema.mailbox, schema.mailbox.c.id == schema.replica.c.mailbox_id)
+    .where(schema.mailbox.c.name == "INBOX", schema.replica.c.listed_at.is_not(None))
+)
 
 
 def house_of(directory: Path, user: Provider, *, port: int | None = None) -> House:
@@ -37,8 +42,17 @@ async def test_newest_messages_come_first_in_every_mailbox(tmp_path: Path, user:
     receive(user, 250)
     user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
 
-    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
-        await house.settle()
+    async with Tap(user.server.imap_port) as tap:
+        house = house_of(tmp_path, user, port=tap.port)
+
+        async def wait_for_devices(line: bytes) -> None:
+            if b" UID SEARCH " in line:  # what has not looked at its directory yet is fetched for later
+                tap.before_line = None
+                await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+
+        tap.before_line = wait_for_devices
+        async with house:
+            await house.settle()
 
     newest, rest = _split(tap.bodies, 200)
     assert newest[0].highest == 250

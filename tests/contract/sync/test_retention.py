@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.store import schema
+from syncd.store import own_tables, schema
 from syncd.store.sweeping import Swept
 from syncd.sync.sweeper import EVERY_S, Sweeper
 from tests.contract.sync.house import House
@@ -155,7 +155,7 @@ async def test_sweep_that_fails_for_whatever_reason_is_tried_again_and_ends_noth
         sweeper.look_now()
         await house.until(lambda: bool(failures))
         sweeper.look_now()
-        is_swept = select(schema.store.c.swept_at > house.clock() - DAY_S)
+        is_swept = select(own_tables.store.c.swept_at > house.clock() - DAY_S)
         await house.until_read(lambda rows: bool(rows[0]) or sweeping.done(), is_swept)
         is_over = sweeping.done()
         sweeping.cancel()

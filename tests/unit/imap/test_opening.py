@@ -104,7 +104,7 @@ async def test_unusable_certificate_file_is_a_matter_of_trust(tmp_path: Path) ->
     """Without the authority that was asked for, nothing is connected to."""
     endpoint = Endpoint("127.0.0.1", 1, "implicit", ca_file=tmp_path / "none.pem")
 
-    assert "certificate file" in str(await refused(endpoint, TrustError))
+    assert "file of ca_file" in str(await refused(endpoint, TrustError))
 
 
 async def test_plain_server_on_a_tls_port_is_unreachable() -> None:
