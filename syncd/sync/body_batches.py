@@ -23,6 +23,7 @@ from syncd.sync.recent_bodies import RecentBodies
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
+_OF_MAILBOXES = {Reach.MESSAGE, Reach.MAILBOX}
 
 
 class FileSpool:
@@ -71,6 +72,9 @@ class BodyBatches:
 
     Theory. One batch is gathered, one is encoded, by another process if it is large, and one is written. Each waits for
     the one before it only when it is done itself, so that none of the three is idle while there is something to fetch.
+    What goes wrong with a batch and reaches no further than a mailbox is kept for the step of that mailbox
+    (`take_error`), for it may be another's that is done just then. Where it may be the fault of any of several
+    mailboxes, their bodies are to be fetched again, of each mailbox in a context of its own (`take_failed_together`).
     """
 
     def __init__(
@@ -96,6 +100,8 @@ class BodyBatches:
         self._writing: asyncio.Task[None] | None = None
         self._mailboxes: dict[int, int] = {}
         """By message, the mailboxes of the bodies that are under way."""
+        self._errors: dict[int, Exception] = {}
+        self._has_failed_together = False
 
     def under_way(self) -> frozenset[int]:
         """Return the messages whose bodies came and are not committed yet."""
@@ -104,6 +110,15 @@ class BodyBatches:
     def has_any_of(self, mailbox_id: int) -> bool:
         """Tell whether a body of this mailbox is under way."""
         return mailbox_id in self._mailboxes.values()
+
+    def take_error(self, mailbox_id: int) -> Exception | None:
+        """Return once what went wrong with bodies of a mailbox, which are to be fetched again."""
+        return self._errors.pop(mailbox_id, None)
+
+    def take_failed_together(self) -> bool:
+        """Tell once whether bodies of several mailboxes could not be stored together."""
+        has_failed, self._has_failed_together = self._has_failed_together, False
+        return has_failed
 
     async def put(self, body: FetchedBody) -> None:
         """Take a body; waits while a batch is full and the one before is not written or about to be."""
@@ -176,7 +191,10 @@ class BodyBatches:
     async def _encode(self, batch: Sequence[FetchedBody]) -> None:
         """Encode a batch, and begin to write it when the one before is written; then what was handed over meanwhile."""
         while batch:
-            self._writing = asyncio.create_task(self._commit(batch, await self._encoded_in_turn(batch)))
+            try:
+                self._writing = asyncio.create_task(self._commit(batch, await self._encoded_in_turn(batch)))
+            except Exception as error:
+                self._blame(batch, error)
             batch = self._taken() if self._is_handed_over else ()
 
     async def _encoded_in_turn(self, batch: Sequence[FetchedBody]) -> Sequence[EncodedBody]:
@@ -197,6 +215,9 @@ class BodyBatches:
         try:
             weight_bytes = sum(one.stored_bytes for one in encoded)
             ids = await self._db.write(lambda conn: self._write(conn, batch, encoded), weight_bytes=weight_bytes)
+        except Exception as error:
+            self._blame(batch, error)
+            return
         finally:
             _close(encoded)
             self._forget(batch)
@@ -214,6 +235,16 @@ class BodyBatches:
             bind_bodies(conn, mailbox_id, of_messages)
         troubles.resolve(conn, [body.message_id for body in batch], device_id=None)
         return ids
+
+    def _blame(self, batch: Iterable[FetchedBody], error: Exception) -> None:
+        """Keep an error for the mailbox of a batch, if it has only one; what reaches further is raised."""
+        if isinstance(error, SyncdError) and error.reach not in _OF_MAILBOXES:
+            raise error
+        mailbox_ids = {body.mailbox_id for body in batch}
+        if len(mailbox_ids) == 1:
+            self._errors[mailbox_ids.pop()] = error
+        else:
+            self._has_failed_together = True
 
     def _forget(self, batch: Iterable[FetchedBody]) -> None:
         """Have a batch under way no more: it is committed, or will be fetched again."""

@@ -147,8 +147,10 @@ class ImapMailbox:
     ) -> bool:
         """Fetch the next bodies that some device takes, newest first; False when none was wanted.
 
-        They are in the store at the latest when the outermost context of the batches ends.
+        They are in the store at the latest when the outermost context of the batches ends. Raises what went wrong with
+        those before.
         """
+        self._raise_error_of_batches()
         uidvalidity = self._mailbox.cursor.uidvalidity
         find = partial(
             next_bodies,
@@ -172,7 +174,12 @@ class ImapMailbox:
             for together in (unsuspected,) if unsuspected else ((one,) for one in suspected):
                 await self._bring(together)
             await self._batches.hand_over()
+        self._raise_error_of_batches()
         return True
+
+    def _raise_error_of_batches(self) -> None:
+        if (error := self._batches.take_error(self._mailbox.id)) is not None:
+            raise error
 
     async def _bind_known(
         self, wanted: Sequence[WantedBody], *, on_commit: Callable[[int, int], None]

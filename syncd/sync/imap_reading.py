@@ -158,6 +158,10 @@ class ImapReading:
             incomplete = await self._steps.incomplete(await self.mailboxes.synced())
             for mailbox in incomplete:
                 await self._steps.run(connection, mailbox, self._steps.read_bodies)
+        if self._steps.batches.take_failed_together():
+            for mailbox in await self._steps.incomplete(await self.mailboxes.synced()):
+                await self._steps.run(connection, mailbox, self._steps.read_bodies)
+        await self._steps.tell_errors(connection, await self.mailboxes.synced())
         if not self._suspicions and await self._successes.record():
             self._wake_devices()
         is_as_known = not (changed or has_confirmed or incomplete)

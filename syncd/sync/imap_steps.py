@@ -109,6 +109,13 @@ class ImapSteps:
             if was_asked:
                 await self._failures.succeeded(fresh, Work.READ)
 
+    async def tell_errors(self, connection: ImapConnection, synced: Iterable[MailboxRow]) -> None:
+        """Record what went wrong with bodies that were still under way when the step of their mailbox ended."""
+        for mailbox in synced:
+            if (error := self.batches.take_error(mailbox.id)) is not None:
+                async with self._failures.kept(connection, mailbox, Work.READ):
+                    raise error
+
     def resync_of(self, connection: ImapConnection, synced: Iterable[MailboxRow]) -> Resync | None:
         """Return with what the selected mailbox is to be selected anew so that it tells what changed, if it can."""
         for mailbox in synced:

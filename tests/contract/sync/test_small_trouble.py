@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Never
@@ -15,8 +15,11 @@ from syncd.maildir.failures import failure
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema, troubles
 from syncd.store.devices import ReplicaRow
-from syncd.sync import commons
+from syncd.store.encoder import Encoder
+from syncd.store.encoding import EncodedBody
+from syncd.sync import body_batches, commons
 from syncd.sync.activity import Activity
+from syncd.sync.body_batches import BodyBatches
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.sides import FileOutcome, FileStale, FileTask
 from tests.contract.sync.house import House, imap
@@ -264,3 +267,39 @@ def _as_before_its_delivery_was_settled(conn: Any) -> None:
     mine = schema.replica_message.c.replica_id.in_(inbox)
     conn.execute(schema.replica_message.update().where(mine).values(state="delivering", info=None))
     conn.execute(schema.replica.update().where(schema.replica.c.id.in_(inbox)).values(server_cursor=0))
+
+
+# An account.
+
+
+@pytest.mark.parametrize("is_together", [True, False], ids=["all-in-one-batch", "as-they-come"])
+async def test_body_that_cannot_be_encoded_holds_up_its_own_mailbox_only(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch, is_together: bool
+) -> None:
+    """What nobody foresaw of a message is told at its mailbox, whatever came with it, and the others go on."""
+    encode = body_batches.encode_all
+
+    def choosy(encoder: Encoder, contents: Sequence[bytes | Callable[[], EncodedBody]]) -> tuple[EncodedBody, ...]:
+        if any(isinstance(content, bytes) and letter("bad") in content for content in contents):
+            raise ValueError
+        return encode(encoder, contents)
+
+    async def keep(_: BodyBatches) -> None:
+        """Let what was gathered wait for the end of the pass."""
+
+    monkeypatch.setattr(body_batches, "encode_all", choosy)
+    if is_together:
+        monkeypatch.setattr(BodyBatches, "hand_over", keep)
+    for mailbox in ("INBOX", "Archive", "Sent"):
+        user.receive(f"to-{mailbox}", mailbox=mailbox)
+    user.receive("bad", mailbox="Archive")
+    mailbox, account = schema.mailbox.c, schema.account.c
+    async with house_of(tmp_path, user) as house:
+        await house.until(
+            lambda: all(len(list(house.replica("laptop", one).files())) == 1 for one in ("INBOX", "Sent"))
+        )
+        failing = select(mailbox.name).where(mailbox.error.is_not(None))
+        await house.until_read(lambda names: names == ["Archive"], failing)
+
+        (row,) = await house.rows(select(account.failures, account.error))
+        assert (row.failures, row.error) == (0, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from syncd.store.database import Database
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody
 from syncd.store.schema import server_message
+from syncd.sync import body_batches
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
 from syncd.sync.recent_bodies import RecentBodies
 from tests.unit.store_trees.grove import Grove
@@ -116,6 +117,37 @@ async def test_batch_that_cannot_be_stored_is_told_of_once_and_fetched_again(gro
         await batches.put(FetchedBody(grove.inbox, one, b"Subject: one\r\n\r\n", 16))
 
     assert commits == [1]
+
+
+async def test_what_goes_wrong_with_a_body_is_told_of_its_mailbox_alone(
+    grove: Grove, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bodies that came together it may be the fault of any, and then none is blamed; no pass ends because of it."""
+    (good,), (bad,) = grove.plant_rows(1), grove.plant_rows(7, mailbox_id=grove.archive)
+    commits: list[int] = []
+    batches = bringing(grove.db, commits)
+    encode = body_batches.encode_all
+
+    def choosy(encoder: Encoder, contents: Sequence[bytes | Callable[[], EncodedBody]]) -> tuple[EncodedBody, ...]:
+        if b"bad" in contents:
+            raise ValueError("bad")
+        return encode(encoder, contents)
+
+    async def blamed(*fetched: FetchedBody) -> list[bool]:
+        async with batches:
+            for one in fetched:
+                await batches.put(one)
+        assert batches.under_way() == frozenset()
+        return [batches.take_error(mailbox_id) is not None for mailbox_id in (grove.inbox, grove.archive)]
+
+    monkeypatch.setattr(body_batches, "encode_all", choosy)
+    of_inbox, of_archive = FetchedBody(grove.inbox, good, b"good", 4), FetchedBody(grove.archive, bad, b"bad", 3)
+
+    assert await blamed(of_inbox, of_archive) == [False, False]
+    assert [batches.take_failed_together(), batches.take_failed_together()] == [True, False]
+    assert await blamed(of_inbox) == [False, False]
+    assert await blamed(of_archive) == [False, True]
+    assert (commits, batches.take_failed_together()) == ([1], False)
 
 
 def bringing(db: Database, commits: list[int]) -> BodyBatches:
