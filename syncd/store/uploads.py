@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete,
 
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.tree import ReplicaState
-from syncd.reconcile.moves import Candidate, DeviceFile, OwnFile
+from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.schema import body, journal, replica, replica_message, server_message
 
 _RETRY_S = 60.0
 _RETRY_MAX_S = 6 * 3600.0
@@ -246,40 +246,6 @@ def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
 def is_underway(conn: Connection, device_id: int) -> bool:
     """Tell whether anything that a device added is not settled."""
     return conn.execute(_UNDERWAY, {"of_device": device_id}).first() is not None
-
-
-def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
-    """Return the messages of an account with these bodies, and which device has them in which state."""
-    message = server_message.c
-    query = (
-        select(message.id, message.mailbox_id, message.uid, message.body_id)
-        .join(mailbox, mailbox.c.id == message.mailbox_id)
-        .where(
-            is_one_of(conn, message.body_id, body_ids),
-            # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
-            mailbox.c.account_id + 0 == account_id,
-            mailbox.c.gone_at.is_(None),
-            message.gone_at.is_(None),
-            message.uidvalidity == mailbox.c.uidvalidity,
-        )
-    )
-    rows = [tuple(row) for row in conn.execute(query)]
-    files: dict[int, dict[int, DeviceFile]] = {id_: {} for id_, *_ in rows}
-    of_base = (
-        select(base_message.c.message_id, replica.c.device_id)
-        .join(replica, replica.c.id == base_message.c.replica_id)
-        .where(is_one_of(conn, base_message.c.message_id, files))
-    )
-    for message_id, device_id in conn.execute(of_base):
-        files[message_id][device_id] = DeviceFile(None)
-    of_file = (
-        select(replica_message.c.message_id, replica.c.device_id, replica_message.c.state, replica_message.c.name)
-        .join(replica, replica.c.id == replica_message.c.replica_id)
-        .where(is_one_of(conn, replica_message.c.message_id, files))
-    )
-    for message_id, device_id, state, name in conn.execute(of_file):
-        files[message_id][device_id] = DeviceFile(ReplicaState(state), name)
-    return tuple(Candidate(id_, mailbox_id, uid, body_id, files[id_]) for id_, mailbox_id, uid, body_id in rows)
 
 
 def due_at(refused_at: float, attempts: int) -> float:

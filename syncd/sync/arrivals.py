@@ -18,7 +18,7 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move, Recover
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
 from syncd.reconcile.recoveries import ways_back
-from syncd.store import accounts, deletions, history, holds, server_tree, settled_uploads, uploads
+from syncd.store import accounts, deletions, history, holds, server_tree, settled_uploads, upload_candidates, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.history import Outcome, Verb
@@ -51,7 +51,7 @@ def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tu
     found = tuple(found)
     waiting = {one.own.file_id: one for one in found if one.own is not None}
     body_ids = {one.body_id for one in found}
-    known = uploads.candidates(conn, account_id=account_id, body_ids=body_ids)
+    known = upload_candidates.candidates(conn, account_id=account_id, body_ids=body_ids)
     trash = accounts.trash_of(accounts.mailboxes(conn, account_id=account_id)) if known else None
     trash_id = None if trash is None else trash.id
     by_file = origins((one.own for one in waiting.values() if one.own is not None), known, trash_id=trash_id)

@@ -13,8 +13,7 @@ directory was renamed, nothing was deleted: what is missing is made again.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +31,11 @@ from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.moved_directories import WentDirectory, moved_directories
-from syncd.reconcile.removals import is_kept
 from syncd.store import accounts, devices, mailbox_changes, mailbox_removals, replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.sync.absent_directories import is_unknown, may_go, without_anchor
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes
@@ -153,7 +152,7 @@ class DirectoryChanges:
         if self._since.keys() - before:
             return frozenset()
         gone = [one for one in known.served if one.mailbox.id in self._since]
-        unknown = [one for one in gone if _is_unknown(one)]
+        unknown = [one for one in gone if is_unknown(one)]
         for one in unknown:
             with still.guard(one.mailbox.id, one.where):
                 await self._mailboxes.restore(one)
@@ -305,8 +304,8 @@ class DirectoryChanges:
             prove(root)
             there = frozenset(map(str, root.directories()))
             missing = [one for one in known.served if one.replica.directory not in there]
-            gone = {one.mailbox.id for one in missing if _may_go(one) and self._is_absent(root, one)}
-            gone -= _without_anchor(root, known.served, gone)
+            gone = {one.mailbox.id for one in missing if may_go(one) and self._is_absent(root, one)}
+            gone -= without_anchor(root, known.served, gone)
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
         unlooked: dict[Place, str] = {}
         for directory in sorted(there - known.looked_at):
@@ -342,48 +341,6 @@ class DirectoryChanges:
                 with suppress(FileError):
                     names |= {file.name for file in list_mailbox(root, directory).files}
         return frozenset(names)
-
-
-def _may_go(one: Served) -> bool:
-    """Tell whether something follows when a directory is gone: its mailbox is removed, or it is made again.
-
-    A device may remove a mailbox that was compared with its server, and that nobody relies on. Or one that its server
-    had so short a time that nothing of it was read.
-    """
-    if one.replica.is_leaving:
-        return False
-    if _is_unknown(one):
-        return not one.mailbox.name.is_inbox
-    if not (one.mailbox.is_listed or _came_and_went(one)):
-        return False
-    return not is_kept(one.mailbox.name, one.mailbox.special_use)
-
-
-def _is_unknown(one: Served) -> bool:
-    """Tell whether nobody has looked at a mailbox since its directory may be another."""
-    return one.replica.listed_at is None and not _came_and_went(one)
-
-
-def _came_and_went(one: Served) -> bool:
-    return not (one.mailbox.is_there or one.mailbox.is_listed)
-
-
-def _without_anchor(root: ReplicaRoot, served: Iterable[Served], gone: Set[int]) -> frozenset[int]:
-    """Return the mailboxes of accounts whose INBOX is gone as well, or all where a device does not take that."""
-    by_account: defaultdict[str, list[Served]] = defaultdict(list)
-    for one in served:
-        by_account[one.account].append(one)
-    lost = [mine for mine in by_account.values() if any(one.mailbox.id in gone for one in mine)]
-    return frozenset(one.mailbox.id for mine in lost if not _is_anchored(root, mine, gone) for one in mine)
-
-
-def _is_anchored(root: ReplicaRoot, mine: Iterable[Served], gone: Set[int]) -> bool:
-    there = [one for one in mine if one.mailbox.id not in gone]
-    anchors = [one for one in there if one.mailbox.name.is_inbox] or there
-    for one in anchors:
-        with suppress(FileError), root.mailbox(PurePosixPath(one.replica.directory)):
-            return True
-    return False
 
 
 def _is_other_spelling(place: Place, names: Container[Place]) -> bool:
