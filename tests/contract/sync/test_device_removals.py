@@ -214,7 +214,8 @@ async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, 
         tap.refuses = lambda line: b'SELECT "Lists"' in line
         user.receive("x", mailbox="Lists")
         await house.ask()
-        await house.until(house.replica("laptop", "Lists").directory.is_dir)
+        name = house.replica("laptop", "Lists").directory.name
+        await house.until_read(lambda found: found.count(name) == len(house.replicas()), select(schema.replica.c.directory))
 
         _remove(house, "laptop", "Lists")
         with user.server.imap(user.user) as client:
