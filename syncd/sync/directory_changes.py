@@ -265,6 +265,8 @@ class DirectoryChanges:
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
         self._activity.left_alone = seen.misnamed
+        for directory in self._activity.odd_files.keys() - known.directories:
+            del self._activity.odd_files[directory]
         hopeless = seen.taken.union(
             place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
         )
