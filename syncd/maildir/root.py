@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from syncd.errors import DeviceAwayError
+from syncd.errors import DeviceAwayError, FileError, Reach
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
 from syncd.maildir.libc import syncfs
@@ -51,7 +51,7 @@ class ReplicaRoot:
         """
         with failing("open a mailbox directory"), ExitStack() as opened:
             fd = _walk(self.fd, directory, opened)
-            fds = {subdir: _opened(subdir, fd, opened) for subdir in SUBDIRS}
+            fds = _opened_subdirs(fd, opened)
             opened.pop_all()
             return MailboxDirectory(directory, fd=fd, cur_fd=fds[CUR], new_fd=fds[NEW], tmp_fd=fds[TMP])
 
@@ -209,6 +209,25 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     opened.callback(os.close, fd)
     return fd
+
+
+def _opened_subdirs(fd: int, opened: ExitStack) -> dict[str, int]:
+    """Open cur/, new/ and tmp/ of a mailbox; FileError that names those that it lacks."""
+    fds: dict[str, int] = {}
+    lacking: list[str] = []
+    for subdir in SUBDIRS:
+        try:
+            fds[subdir] = _opened(subdir, fd, opened)
+        except FileNotFoundError:
+            lacking.append(f"{subdir}/")
+    if lacking:
+        # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
+        raise FileError(
+            f"its directory has no {' and no '.join(lacking)}: bring back what was there; if that is lost, syncd adopt "
+            "and only then an empty one have it delivered again",
+            reach=Reach.MAILBOX,
+        )
+    return fds
 
 
 def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple[int, bool]:

@@ -57,14 +57,15 @@ def test_names_alone_are_found_by_their_unchanging_part(root: ReplicaRoot, box: 
     assert not found.has("new", "c:2,")
 
 
-@pytest.mark.parametrize("missing", ["cur", "new", "."])
+@pytest.mark.parametrize("missing", ["cur", "new", "tmp", "."])
 def test_missing_directory_is_an_error_not_an_empty_listing(root: ReplicaRoot, box: Path, missing: str) -> None:
-    """A mailbox that lost a directory proves nothing about its messages."""
+    """A mailbox that lost a directory proves nothing about its messages; which one it lost is told, with what to do."""
     (box / missing).rename(root.path / "elsewhere")
 
     with pytest.raises(FileError) as caught:
         list_mailbox(root, BOX)
     assert caught.value.reach is Reach.MAILBOX
+    assert missing == "." or f"its directory has no {missing}/: " in str(caught.value)
 
 
 def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:
