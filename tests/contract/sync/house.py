@@ -125,7 +125,8 @@ class House:
         self.db = await asyncio.to_thread(_opened, url)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
+        self.takers = takers = Takers(self.config)
+        self.wakes, file_systems = Wakes(), FileSystems()
         connects, incoming = Connects(), IncomingBodies(Encoder(), RecentBodies(), self.directory)
         self.encoder = incoming.encoder
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
