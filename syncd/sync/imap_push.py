@@ -21,7 +21,7 @@ from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.served_account import ServedAccount
-from syncd.sync.server_round import server_round
+from syncd.sync.server_round import ServerRound
 from syncd.sync.sides import RoundResult
 
 _ROUNDS_MAX = 100
@@ -272,7 +272,7 @@ class ImapPush:
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
             now = self._clock()
-            result = await server_round(
+            result = await ServerRound(
                 self._db,
                 observer,
                 mailbox,
@@ -281,7 +281,7 @@ class ImapPush:
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
                 unmoved=self._unmoved,
-            )
+            ).run()
             self._done += result.planned
             self._activity.pace.add(self._clock(), result.planned)
             self._filled |= {one.to_id for one in result.moved if one.to_id is not None}

@@ -18,7 +18,7 @@ from syncd.store.mailbox_changes import ChangeKind, ChangeState
 from syncd.sync.arrivals import Arrivals, by_mailbox, planned
 from syncd.sync.requests import Requests
 from syncd.sync.served_account import ServedAccount
-from syncd.sync.server_round import server_round
+from syncd.sync.server_round import ServerRound
 from syncd.sync.store_server import StoreServer
 
 _MAILBOXES = (
@@ -140,7 +140,7 @@ class Pop3Mailboxes:
         changed = await self._db.read(find)
         for mailbox in changed:
             takes_part = partial(self._takers.replicas, account=self._account.name, mailbox=mailbox, now=now)
-            await server_round(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule)
+            await ServerRound(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule).run()
         if changed or has_arrived:
             self._account.wake_devices()
         return bool(changed) or has_arrived
