@@ -83,6 +83,12 @@ class ReplicaRoot:
             return False
         return any(CUR in inside for _, inside in self.walk(directory))
 
+    def is_bare(self, directory: PurePosixPath) -> bool:
+        """Tell whether a directory is there and has nothing of a mailbox; FileError as `is_absent`."""
+        with failing("look for a mailbox directory"), ExitStack() as opened:
+            fd, is_there = _reached(self.fd, directory, opened)
+            return is_there and not _names_in(fd) & {*SUBDIRS}
+
     def make(self, directory: PurePosixPath) -> None:
         """Make what is missing of a directory, durably and with mode 0700 whatever the umask; the root is there."""
         with failing("make a directory"), ExitStack() as opened:
