@@ -97,6 +97,7 @@ def picture_of(status: Status, *, every_mailbox: bool = False) -> Picture:
         Section("mailboxes", "mailbox", tuple(_replica(*each) for each in replicas), few, plural="mailboxes"),
         Section("released", "hold", tuple(_hold(one, status.at) for one in status.holds if one.state != "held"), few),
         Section("left alone", "directory", tuple(_left_alone(status.devices)), few, plural="directories"),
+        Section("files left alone", "file", tuple(_odd_files(status.devices)), few),
         Section("set aside", "message", tuple(_trouble(one, status.at) for one in status.troubles), few),
     )
     return Picture(
@@ -330,6 +331,7 @@ def _pending(one: DeviceStatus) -> str:
     parts += [f"{one.unsynced:,} to send"] if one.unsynced else []
     parts += [f"{one.held:,} held"] if one.held else []
     parts += [f"{count(len(one.left_alone), 'directory', 'directories')} left alone"] if one.left_alone else []
+    parts += [f"{count(len(one.odd_files), 'file')} left alone"] if one.odd_files else []
     return "".join(f"; {part}" for part in parts)
 
 
@@ -359,6 +361,12 @@ def _left_alone(devices: Sequence[DeviceStatus]) -> Iterator[Block]:
     for device in devices:
         for one in device.left_alone:
             yield Block(device.name, (Line(shown(f"{one.directory}: {one.why}")), _to_do(one.remedy)))
+
+
+def _odd_files(devices: Sequence[DeviceStatus]) -> Iterator[Block]:
+    for device in devices:
+        for one in device.odd_files:
+            yield Block(device.name, (Line(shown(f"{one.file}: {one.why}")), _to_do(one.remedy)))
 
 
 def _hold(one: HoldStatus, at: float) -> Block:

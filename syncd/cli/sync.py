@@ -81,5 +81,7 @@ def _tell(report: "SyncReport") -> None:
         complain(f"messages set aside: {report.set_aside}; see syncd status")
     if report.held:
         complain(f"removals and deletions held until you release them: {report.held}; see syncd holds")
+    if report.sweep_error is not None:
+        complain(f"the store could not be swept: {report.sweep_error}; the next sync tries again")
     if report.is_complete:
         say("everything is synced")

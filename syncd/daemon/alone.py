@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import SyncReport
-from syncd.daemon.app import App, open_app
+from syncd.daemon.app import open_app
 from syncd.daemon.completion import Syncs
 from syncd.daemon.process import run_interruptibly
 from syncd.daemon.reading import read_status
 from syncd.daemon.status import Going, progress_of
-from syncd.errors import SyncdError
-from syncd.log import log
+from syncd.errors import text_of
 
 
 def sync_once(
@@ -40,25 +40,19 @@ async def _sync_once(
         app.start(of_accounts)
         failure = asyncio.create_task(app.failure())
         try:
-            while not whole.done():
+            while True:
                 done, _ = await asyncio.wait(
                     (whole, failure), timeout=progress_step_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if failure in done:
                     raise failure.result()
                 if whole in done:
-                    await _sweep(app)  # else who has no daemon would keep everything for ever
                     break
                 status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
                 on_progress(progress_of(status))
-            return whole.result()
+            report = whole.result()
+            error = await app.sweeper.try_to_sweep()  # else who has no daemon would keep everything for ever
+            return report if error is None else replace(report, sweep_error=text_of(error))
         finally:
             failure.cancel()
             whole.cancel()
-
-
-async def _sweep(app: App) -> None:
-    try:
-        await app.sweeper.sweep_if_due()
-    except SyncdError as error:  # which is no matter of the sync
-        log.warning("sweep_failed", error=str(error))

@@ -22,13 +22,14 @@ class SyncReport:
 
     unfinished: names of accounts and devices that still have something to do, though they did not fail. set_aside:
     messages that could not be fetched, delivered or changed and are tried again later. held: removals and
-    deletions that wait for a person.
+    deletions that wait for a person. sweep_error: why the sweep after it failed, where no daemon does that.
     """
 
     failures: tuple[Failure, ...]
     unfinished: tuple[str, ...]
     set_aside: int
     held: int
+    sweep_error: str | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -6,7 +6,9 @@ from dataclasses import replace
 from syncd.config.model import DeviceConfig
 from syncd.daemon.remedies import device_remedy
 from syncd.daemon.seen import Seen, cause_of, doing_of, error_of, is_lasting_of, progress_of, since_of
-from syncd.daemon.status import AccountStatus, DeviceStatus, LeftAloneStatus, Progress, ReplicaStatus
+from syncd.daemon.status import AccountStatus, DeviceStatus, LeftAloneStatus, OddFileStatus, Progress, ReplicaStatus
+from syncd.maildir.names import FileName
+from syncd.maildir.odd_files import empty_file
 from syncd.store.report import DeviceReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activity
 
@@ -52,6 +54,7 @@ def device_status(
         mailbox_count=len(replicas),
         progress=_progress(name, mine, activity, seen),
         left_alone=_left_alone(activity),
+        odd_files=_odd_files(row, activity, seen.report),
         replicas=tuple(replicas),
         done=activity.done if activity else 0,
         total=activity.total if activity else 0,
@@ -118,3 +121,11 @@ def _replicas(mine: Sequence[ReplicaReport], report: StoreReport) -> Sequence[Re
 def _left_alone(activity: Activity | None) -> tuple[LeftAloneStatus, ...]:
     some = activity.left_alone[:LEFT_ALONE_MAX] if activity is not None else ()
     return tuple(LeftAloneStatus(one.directory, one.why, one.remedy) for one in some)
+
+
+def _odd_files(row: DeviceReport | None, activity: Activity | None, report: StoreReport) -> tuple[OddFileStatus, ...]:
+    empty = [one for one in report.empty_files if row is not None and one.device_id == row.id]
+    found = [empty_file(f"{one.directory}/{one.subdir}/{FileName(one.name, one.info)}") for one in empty]
+    found += [one for some in activity.odd_files.values() for one in some] if activity is not None else []
+    some = sorted(found, key=lambda one: one.path)[:LEFT_ALONE_MAX]
+    return tuple(OddFileStatus(one.path, one.why, one.remedy) for one in some)

@@ -166,6 +166,15 @@ class LeftAloneStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OddFileStatus:
+    """Name what lies among the messages of a device and is none by its path below the root, why, and what to do."""
+
+    file: str
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
     """Describe a device.
 
@@ -174,7 +183,7 @@ class DeviceStatus:
     waiting: server changes to come; unsynced: changes of its own that servers have not heard of.
     lag_s: 0 while nothing waits, else seconds since the oldest of what waits, at most; None: nobody can say.
     done, total, cause, remedy, is_lasting: as of an account. accounts: those whose mail it takes.
-    left_alone: while a daemon runs.
+    left_alone: while a daemon runs; odd_files: those that are not empty likewise.
     """
 
     name: str
@@ -201,6 +210,7 @@ class DeviceStatus:
     is_lasting: bool = False
     accounts: tuple[str, ...] = ()
     left_alone: tuple[LeftAloneStatus, ...] = ()
+    odd_files: tuple[OddFileStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
-from syncd.imap.arguments import Argument, Streamed, string
+from syncd.imap.arguments import Streamed, string
 from syncd.imap.collectors import Identifying, Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
@@ -75,8 +76,12 @@ class ImapConnection:
 
     @property
     def enabled(self) -> frozenset[str]:
-        """Return what ENABLE really enabled, in upper case."""
-        return self._session.enabled
+        """Return what ENABLE really enabled, in upper case, but for what was `refused` since."""
+        return self._session.enabled - self._session.refused
+
+    @property
+    def refused(self) -> frozenset[str]:
+        return self._session.refused
 
     @property
     def is_usable(self) -> bool:
@@ -113,10 +118,13 @@ class ImapConnection:
         await self._session.login(username, password)
 
     async def enable(self, *names: str) -> frozenset[str]:
-        """Enable those extensions that are offered (RFC 5161) and return all that is enabled."""
+        """Enable those extensions that are offered (RFC 5161) and return all that is enabled; one may be `refused`."""
         wanted = [name for name in names if name in self.capabilities and name not in self.enabled]
         if wanted and "ENABLE" in self.capabilities:
-            await self._session.command("ENABLE", *(name.encode() for name in wanted))
+            try:
+                await self._session.command("ENABLE", *(name.encode() for name in wanted))
+            except RefusedError as error:
+                self._session.refuse(wanted, error)
         return self.enabled
 
     async def identify(self) -> Identity:
@@ -160,7 +168,8 @@ class ImapConnection:
     ) -> tuple[ListEntry, ...]:
         """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
 
-        A mailbox that is refused is not `selected` afterwards. NOTE: of a selected mailbox Dovecot's STATUS and NOOP
+        A mailbox that is refused is not `selected` afterwards; without `qresync`, which may be why, it is tried again.
+        NOTE: of a selected mailbox Dovecot's STATUS and NOOP
         tell what the session has seen already, where they are pipelined.
         """
         listing = asyncio.ensure_future(
@@ -172,6 +181,9 @@ class ImapConnection:
             raise selected
         if isinstance(listed, BaseException):
             raise listed
+        if isinstance(selected, RefusedError) and qresync is not None:
+            with suppress(RefusedError):
+                await self.select_plainly(octets, selected)
         return listed
 
     async def status(self, octets: bytes) -> StatusRow:
@@ -217,16 +229,7 @@ class ImapConnection:
 
         qresync: only once QRESYNC is `enabled`.
         """
-        parameters: list[Argument] = []
-        if qresync is not None:
-            uidvalidity, modseq, known = qresync
-            # NOTE: the known UIDs only shorten the answer, so a set too long for a line is given as its hull.
-            text = str(known)
-            if len(text) > rows.SET_MAX_BYTES:
-                text = f"{known.lowest}:{known.highest}"
-            parameters.append(f"(QRESYNC ({uidvalidity} {modseq}{' ' if text else ''}{text}))".encode())
-        elif condstore:
-            parameters.append(b"(CONDSTORE)")
+        parameters = mailbox_commands.select_parameters(qresync, condstore=condstore)
         self._session.events.clear()
         self._session.events.exists = 0
         self._selected = None
@@ -241,6 +244,13 @@ class ImapConnection:
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
         self._resynced = (self._moment(octets, qresync), result) if qresync is not None else None
+        return result
+
+    async def select_plainly(self, octets: bytes, refused: RefusedError, *, qresync: bool = True) -> SelectResult:
+        """Select without the parameters that were refused; where that works, it was QRESYNC if that was among them."""
+        result = await self.select(octets)
+        if qresync:
+            self._session.refuse(("QRESYNC",), refused)
         return result
 
     async def resync(self, octets: bytes, qresync: Resync | None, *, condstore: bool) -> SelectResult:

@@ -1,11 +1,12 @@
-"""Floor 3, imap: the commands that concern mailboxes as a whole, apart from selecting one."""
+"""Floor 3, imap: the commands that concern mailboxes as a whole, and what selecting one says."""
 
 from syncd.errors import ProtocolError, Reach, RefusedError
 from syncd.imap.arguments import Argument, string
 from syncd.imap.collectors import Counting, Listing
 from syncd.imap.refusals import refusal
+from syncd.imap.rows import SET_MAX_BYTES
 from syncd.imap.session import Session
-from syncd.imap.types import ListEntry, StatusRow
+from syncd.imap.types import ListEntry, Resync, StatusRow
 from syncd.log import log
 from syncd.mail.mailbox import SpecialUse
 
@@ -72,6 +73,18 @@ async def delete(session: Session, octets: bytes) -> None:
     end = await session.attempt("DELETE", string(octets))
     if end.kind != "OK" and end.text.code != "NONEXISTENT":
         raise refusal("delete", end, reach=Reach.MAILBOX)
+
+
+def select_parameters(qresync: Resync | None, *, condstore: bool) -> tuple[Argument, ...]:
+    """Return what SELECT says beside the name (RFC 7162 §3.2.5, §3.1.8)."""
+    if qresync is not None:
+        uidvalidity, modseq, known = qresync
+        # NOTE: the known UIDs only shorten the answer, so a set too long for a line is given as its hull.
+        text = str(known)
+        if len(text) > SET_MAX_BYTES:
+            text = f"{known.lowest}:{known.highest}"
+        return (f"(QRESYNC ({uidvalidity} {modseq}{' ' if text else ''}{text}))".encode(),)
+    return (b"(CONDSTORE)",) if condstore else ()
 
 
 def _status_items(session: Session) -> bytes:

@@ -162,11 +162,11 @@ async def observe_changes(
     has_condstore = "CONDSTORE" in connection.capabilities and ceiling >= Rung.CONDSTORE
     try:
         selected = await connection.resync(octets, qresync, condstore=has_condstore)
-    except RefusedError:
+    except RefusedError as error:
         if not has_condstore:
             raise
         # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
-        selected = await connection.select(octets)
+        selected = await connection.select_plainly(octets, error, qresync=qresync is not None)
         ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
         yield Demoted(ceiling, "a parameter of select was refused")
     rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))

@@ -9,7 +9,8 @@ _TEXT_MAX = 120
 _ADDRESS = re.compile(r"\S*@\S*")
 OF_MAILBOX = frozenset({"TRYCREATE", "NONEXISTENT", "NOPERM"})
 """Codes that every message meets alike: the target mailbox is not there, or not ours to write to."""
-_LOGIN_WAITS = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTTLED", "OVERQUOTA", "SYS/TEMP"})
+OF_THE_MOMENT = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTTLED", "OVERQUOTA", "SYS/TEMP"})
+"""Codes that say nothing of what was asked: it may be granted at another time."""
 
 
 class CopyRefusedError(RefusedError):
@@ -38,6 +39,6 @@ def refusal(what: str, end: Tagged, *, reach: Reach | None = None) -> RefusedErr
 
 def login_refusal(end: Tagged) -> RefusedError:
     """Return the error for a failed login: final unless the server's code says that waiting helps (RFC 5530)."""
-    if end.text.code in _LOGIN_WAITS:
+    if end.text.code in OF_THE_MOMENT:
         return refusal("login", end)
     return LoginRefusedError(f"login refused by the server: {said(end.text)}", code=end.text.code)

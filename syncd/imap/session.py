@@ -5,7 +5,7 @@ import base64
 import binascii
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from syncd.errors import (
     ConnectionLostError,
     LoginRefusedError,
     Reach,
+    RefusedError,
     SyncdError,
     TooSlowError,
     TrustError,
@@ -24,12 +25,13 @@ from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_contex
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
-from syncd.imap.refusals import login_refusal, refusal, said
+from syncd.imap.refusals import OF_THE_MOMENT, login_refusal, refusal, said
 from syncd.imap.sasl import Mechanism, choose_mechanism
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireProtocol
 from syncd.imap.wire_command import WireCommand
+from syncd.log import log
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 
@@ -53,6 +55,8 @@ class Session:
         self.wire = WireProtocol(self, limits)
         self.capabilities: frozenset[str] = frozenset()
         self.enabled: frozenset[str] = frozenset()
+        self.refused: frozenset[str] = frozenset()
+        """What is announced, or even enabled, and was refused when it was used: it is used no more."""
         self.is_authenticated = False
         self.events = EventLog()
         self._collectors: list[Collector] = []
@@ -183,6 +187,12 @@ class Session:
             self.wire.fail_all(TrustError("the server did not prove itself at login"))
             raise TrustError("the server did not prove itself at login")
         return end
+
+    def refuse(self, names: Iterable[str], error: RefusedError) -> None:
+        """Use these extensions no more, for the server refused them; not where its code says that waiting helps."""
+        if error.code not in OF_THE_MOMENT:
+            self.refused |= frozenset(names)
+            log.warning("extension_refused", extensions=sorted(names), error=str(error))
 
     async def refresh_capabilities(self) -> None:
         """Ask for the capabilities anew; what was known before is forgotten."""

@@ -31,6 +31,13 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_A_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO})
 """What opening by `_READ` says of nothing, a link, and a socket or device without a driver."""
+_KINDS = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+)
 _MTIME_MIN, _MTIME_MAX = -(2**31), 2**34 - 1
 
 Times = tuple[int, int]
@@ -119,6 +126,15 @@ class MailboxDirectory:
             except FileNotFoundError:
                 return Absence.MISSING
         return _facts(found) if stat.S_ISREG(found.st_mode) else Absence.NOT_A_FILE
+
+    def kind(self, subdir: str, filename: str) -> str | None:
+        """Return in words what has a name, None when nothing does; nothing is opened or followed."""
+        with failing("examine a message"):
+            try:
+                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        return next((words for is_it, words in _KINDS if is_it(found.st_mode)), "a device")
 
     def inode(self, subdir: str, filename: str) -> tuple[int, int] | None:
         """Return what tells whether two names are links to one file, None when nothing has that name."""

@@ -44,20 +44,25 @@ class SeenFile(NamedTuple):
 class Listing:
     """Hold all that cur/ and new/ of one mailbox contained.
 
-    files: regular files, dot names left out. duplicates: names that more than one of them has. odd: names of
-    links, FIFOs, directories and the like, which are no messages and prove nothing. is_complete: no name came,
+    files: regular files, dot names left out. duplicates: names that more than one of them has. odd: links, FIFOs,
+    directories and the like, which are no messages and prove nothing. is_complete: no name came,
     went or changed while the directories were read; only then does a file not in `files` count as not seen.
     changed_ns: of a complete one, the times by which a later look tells that all names are as they were.
     """
 
     files: tuple[SeenFile, ...]
     duplicates: frozenset[str]
-    odd: frozenset[str]
+    odd: tuple[SeenFile, ...]
     changed_ns: ChangedNs | None
 
     @property
     def is_complete(self) -> bool:
         return self.changed_ns is not None
+
+    @property
+    def unclear(self) -> frozenset[str]:
+        """Return the names of which nobody can say which file is meant, or that no file has."""
+        return self.duplicates.union(file.name for file in self.odd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +114,11 @@ def listed(mailbox: MailboxDirectory) -> Listing:
     """List an open mailbox directory, like `list_mailbox`."""
     before = _settled_ns(mailbox)
     files: list[SeenFile] = []
-    odd: set[str] = set()
+    odd: list[SeenFile] = []
     # NOTE: files move from new/ to cur/: in this order one that moves meanwhile is seen twice rather than not at all.
     for subdir in (NEW, CUR):
         for filename, is_file in mailbox.entries(subdir):
-            if is_file:
-                files.append(SeenFile.of(subdir, filename))
-            else:
-                odd.add(FileName.parse(filename).name)
+            (files if is_file else odd).append(SeenFile.of(subdir, filename))
     duplicates = _doubled(files)
     if duplicates:
         files = [
@@ -126,7 +128,7 @@ def listed(mailbox: MailboxDirectory) -> Listing:
         ]
         duplicates = _doubled(files)
     is_complete = before == _changed_ns(mailbox)
-    return Listing(tuple(files), duplicates, frozenset(odd), before if is_complete else None)
+    return Listing(tuple(files), duplicates, tuple(odd), before if is_complete else None)
 
 
 def names_in(root: ReplicaRoot, directory: PurePosixPath) -> Names:

@@ -326,7 +326,7 @@ class _Batch:
                 if guess is not believed:
                     del self._listings[mailbox.path]
             listing, by_name = self._listing(mailbox)
-            if believed.name in listing.odd:
+            if any(odd.name == believed.name for odd in listing.odd):
                 raise _in_the_way()
             guess = by_name.get(believed.name)
             if guess is None:

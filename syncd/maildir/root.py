@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from syncd.errors import DeviceAwayError
+from syncd.errors import DeviceAwayError, FileError, Reach
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
 from syncd.maildir.libc import syncfs
@@ -51,7 +51,7 @@ class ReplicaRoot:
         """
         with failing("open a mailbox directory"), ExitStack() as opened:
             fd = _walk(self.fd, directory, opened)
-            fds = {subdir: _opened(subdir, fd, opened) for subdir in SUBDIRS}
+            fds = _opened_subdirs(fd, opened)
             opened.pop_all()
             return MailboxDirectory(directory, fd=fd, cur_fd=fds[CUR], new_fd=fds[NEW], tmp_fd=fds[TMP])
 
@@ -82,6 +82,12 @@ class ReplicaRoot:
         if names & {*SUBDIRS}:
             return False
         return any(CUR in inside for _, inside in self.walk(directory))
+
+    def is_bare(self, directory: PurePosixPath) -> bool:
+        """Tell whether a directory is there and has nothing of a mailbox; FileError as `is_absent`."""
+        with failing("look for a mailbox directory"), ExitStack() as opened:
+            fd, is_there = _reached(self.fd, directory, opened)
+            return is_there and not _names_in(fd) & {*SUBDIRS}
 
     def make(self, directory: PurePosixPath) -> None:
         """Make what is missing of a directory, durably and with mode 0700 whatever the umask; the root is there."""
@@ -209,6 +215,25 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     fd = os.open(name, _DIRECTORY, dir_fd=parent_fd)
     opened.callback(os.close, fd)
     return fd
+
+
+def _opened_subdirs(fd: int, opened: ExitStack) -> dict[str, int]:
+    """Open cur/, new/ and tmp/ of a mailbox; FileError that names those that it lacks."""
+    fds: dict[str, int] = {}
+    lacking: list[str] = []
+    for subdir in SUBDIRS:
+        try:
+            fds[subdir] = _opened(subdir, fd, opened)
+        except FileNotFoundError:
+            lacking.append(f"{subdir}/")
+    if lacking:
+        # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
+        raise FileError(
+            f"its directory has no {' and no '.join(lacking)}: bring back what was there; if that is lost, syncd adopt "
+            "and only then an empty one have it delivered again",
+            reach=Reach.MAILBOX,
+        )
+    return fds
 
 
 def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple[int, bool]:

@@ -51,6 +51,20 @@ class AddedFile:
 
 
 _UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyFile:
+    """A file of a device that has no octets, and where it is."""
+
+    device_id: int
+    directory: str
+    subdir: str
+    name: str
+    info: str | None
+
+
+_OF_NO_MESSAGE = (ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED)
 _AS_READ = (ReplicaState.NEW, *_UNKNOWING)
 
 
@@ -123,10 +137,33 @@ def added_files(
 
 
 def count_added(conn: Connection) -> Mapping[int, int]:
-    """Count by replica the files that devices added or rewrote, and that are not taken in."""
+    """Count by replica the files that devices added or rewrote, and that are to be taken in."""
     file = replica_message.c
-    query = select(file.replica_id, func.count()).where(_is_unsettled(), is_added()).group_by(file.replica_id)
+    where = _is_unsettled(), ~is_empty(), is_added()
+    query = select(file.replica_id, func.count()).where(*where).group_by(file.replica_id)
     return {row[0]: row[1] for row in conn.execute(query)}
+
+
+def empty_files(conn: Connection, *, limit: int) -> tuple[EmptyFile, ...]:
+    """Return the empty files of all devices, the newest first."""
+    file = replica_message.c
+    query = (
+        select(replica.c.device_id, replica.c.directory, file.subdir, file.name, file.info)
+        .join(replica, replica.c.id == file.replica_id)
+        .where(_is_unsettled(), is_empty())
+        .order_by(file.id.desc())
+        .limit(limit)
+    )
+    return tuple(EmptyFile(*row) for row in conn.execute(query))
+
+
+def is_empty() -> ColumnElement[bool]:
+    """Say of a file that it is no message's and has no octets: then it is no message either, and nothing is to be sent.
+
+    A program may be about to write it, and then it is heard of again.
+    """
+    file = replica_message.c
+    return and_(file.state.in_(_OF_NO_MESSAGE), file.message_id.is_(None), file.size_bytes == 0)
 
 
 def is_added() -> ColumnElement[bool]:

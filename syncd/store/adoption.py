@@ -5,7 +5,7 @@ removed: rows without files go, base and files keep only the flags that both hav
 without a row are of `found_files`, but for those that a tombstone knows: we have removed them, and do so again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,11 +88,16 @@ def begin(
 
 def doubt(conn: Connection, device_id: int) -> None:
     """Let each replica of a device be looked at as for the first time; what it deleted, if not settled, is missing."""
-    mine = select(replica.c.id).where(replica.c.device_id == device_id)
+    ids = conn.execute(select(replica.c.id).where(replica.c.device_id == device_id)).scalars()
+    doubt_replicas(conn, ids.all())
+
+
+def doubt_replicas(conn: Connection, replica_ids: Collection[int]) -> None:
+    """Do what `doubt` does for some replicas."""
     files = replica_message.c
-    deleted = update(replica_message).where(files.replica_id.in_(mine), files.state == ReplicaState.DELETED)
-    conn.execute(deleted.values(state=ReplicaState.MISSING))
-    conn.execute(update(replica).where(replica.c.device_id == device_id).values(listed_at=None))
+    where = is_one_of(conn, files.replica_id, replica_ids), files.state == ReplicaState.DELETED
+    conn.execute(update(replica_message).where(*where).values(state=ReplicaState.MISSING))
+    conn.execute(update(replica).where(is_one_of(conn, replica.c.id, replica_ids)).values(listed_at=None))
 
 
 def all_files(conn: Connection, replica_id: int) -> Mapping[str, ReplicaMessage]:

@@ -94,6 +94,12 @@ def flags_changed(message_id: int, *, before: Flags, after: Flags) -> Happening:
     return Happening("store", message_id, _delta(after - before, before - after))
 
 
+def origin_of(device_ids: Iterable[int], *, otherwise: Origin = DEVICES) -> Origin:
+    """Return the one of these devices as the origin, all of them, or without any what it is otherwise."""
+    ids = set(device_ids)
+    return otherwise if not ids else Origin("device", ids.pop()) if len(ids) == 1 else DEVICES
+
+
 def tell(
     conn: Connection,
     happenings: Iterable[Happening],
@@ -141,16 +147,9 @@ def tell_of_devices(
     """Write what happened in a mailbox of a server because these devices, each time, wanted it."""
     by_origin: defaultdict[Origin, list[Happening]] = defaultdict(list)
     for one, device_ids in wanted:
-        ids = set(device_ids)
-        by_origin[Origin("device", ids.pop() if len(ids) == 1 else None)].append(one)
+        by_origin[origin_of(device_ids)].append(one)
     for origin, happenings in by_origin.items():
         tell(conn, happenings, now=now, origin=origin, mailbox_id=mailbox_id, outcome=outcome)
-
-
-def tell_of_mailboxes(conn: Connection, verb: Verb, mailbox_ids: Iterable[int], *, now: float, origin: Origin) -> None:
-    """Write what became of whole mailboxes."""
-    for mailbox_id in mailbox_ids:
-        tell(conn, [Happening(verb)], now=now, origin=origin, mailbox_id=mailbox_id)
 
 
 def tell_bulk(conn: Connection, verb: Verb, messages: int, *, now: float, mailbox_id: int) -> None:

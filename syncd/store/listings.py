@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store import history, troubles
+from syncd.store import history, mailbox_changes, troubles
 from syncd.store.accounts import are_listed, put_listed, write_listed
 from syncd.store.history import Happening, Origin, Verb
 from syncd.store.renumbering import set_adrift
@@ -40,24 +40,32 @@ def record_listing(
     now: float,
     origin: Origin = history.SERVER,
 ) -> None:
-    """Write what a complete LIST added, changed and renamed; a mailbox that it misses stays as it was."""
-    renamed, added = tuple(renamed), list[int]()
+    """Write what a complete LIST added, changed and renamed; a mailbox that it misses stays as it was.
+
+    origin: who wanted that, but for what was asked of the server for devices.
+    """
+    renamed, added = tuple(renamed), dict[int, MailboxName]()
     _rename(conn, account_id, renamed)
+    renamers = mailbox_changes.renamers(conn, account_id=account_id) if renamed else {}
     for one in renamed:
         told = Happening(Verb.RENAME_MAILBOX, detail=f"to {one.entry.name}")
-        history.tell(conn, [told], now=now, origin=origin, mailbox_id=one.mailbox_id)
+        by = history.origin_of(renamers.get(one.mailbox_id, ()), otherwise=origin)
+        history.tell(conn, [told], now=now, origin=by, mailbox_id=one.mailbox_id)
     for entry in changes.added:
         _come_back(conn, account_id, entry)
-        added.append(put_listed(conn, account_id, entry))
+        added[put_listed(conn, account_id, entry)] = entry.name
     for entry in changes.changed:
         put_listed(conn, account_id, entry)
-    if are_listed(conn, (account_id,)):
-        history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, added, now=now, origin=origin)
+    if added and are_listed(conn, (account_id,)):
+        makers = mailbox_changes.makers(conn, account_id=account_id)
+        for mailbox_id, name in added.items():
+            by = history.origin_of(makers.get(name, ()), otherwise=origin)
+            history.tell(conn, [Happening(Verb.CREATE_MAILBOX)], now=now, origin=by, mailbox_id=mailbox_id)
     first = update(account).where(account.c.id == account_id, account.c.listed_at.is_(None))
     conn.execute(first.values(listed_at=now))
 
 
-def record_gone(conn: Connection, *, mailbox_id: int, now: float) -> None:
+def record_gone(conn: Connection, *, mailbox_id: int, now: float, origin: Origin = history.SERVER) -> None:
     """Write that a mailbox is gone, and with it all its messages. The caller has proof (law 2)."""
     columns = server_message.c
     alive = (columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
@@ -66,7 +74,7 @@ def record_gone(conn: Connection, *, mailbox_id: int, now: float) -> None:
     conn.execute(update(server_message).where(*alive).values(gone_at=now, version=version))
     troubles.forget(conn, ids)
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(gone_at=now, error=None))
-    history.tell_of_mailboxes(conn, Verb.DELETE_MAILBOX, (mailbox_id,), now=now, origin=history.SERVER)
+    history.tell(conn, [Happening(Verb.DELETE_MAILBOX)], now=now, origin=origin, mailbox_id=mailbox_id)
 
 
 def nowhere(mailbox_id: int) -> bytes:

@@ -6,7 +6,8 @@ rounds of its device, which has no directory there; the messages leave by the wa
 mailbox goes, or, if anything is left in it, comes back to the device.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -79,6 +80,25 @@ def mailbox_changes(
     of = {"account_id": account_id, "device_id": device_id}
     wanted = {name: id_ for name, id_ in of.items() if id_ is not None}
     return tuple(map(_change, conn.execute(_changes(*wanted), wanted)))
+
+
+def makers(conn: Connection, *, account_id: int) -> Mapping[MailboxName, frozenset[int]]:
+    """Return the devices for which a server was asked to make mailboxes, by these and all names around them."""
+    found: defaultdict[MailboxName, set[int]] = defaultdict(set)
+    for one in mailbox_changes(conn, account_id=account_id):
+        if one.kind is ChangeKind.MAKE and one.state is ChangeState.BEGUN:
+            for count in range(len(one.name.parts)):
+                found[MailboxName(one.name.parts[: count + 1])].add(one.device_id)
+    return {name: frozenset(ids) for name, ids in found.items()}
+
+
+def renamers(conn: Connection, *, account_id: int) -> Mapping[int, frozenset[int]]:
+    """Return the devices for which a server was asked to rename mailboxes, by these."""
+    found: defaultdict[int, set[int]] = defaultdict(set)
+    for one in mailbox_changes(conn, account_id=account_id):
+        if one.kind is ChangeKind.RENAME and one.state is ChangeState.BEGUN and one.mailbox_id is not None:
+            found[one.mailbox_id].add(one.device_id)
+    return {mailbox_id: frozenset(ids) for mailbox_id, ids in found.items()}
 
 
 def want_mailbox(

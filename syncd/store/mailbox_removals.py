@@ -8,7 +8,7 @@ from syncd.mail.tree import ReplicaState
 from syncd.reconcile.changes import compare
 from syncd.reconcile.guard import Reason
 from syncd.reconcile.removals import Remainder
-from syncd.store import accounts, holds, listings, mailbox_changes
+from syncd.store import accounts, history, holds, listings, mailbox_changes
 from syncd.store.adoption import all_files
 from syncd.store.devices import ACTIVE, ReplicaRow
 from syncd.store.holds import HoldScope, HoldState
@@ -160,11 +160,12 @@ def settle(conn: Connection, *, mailbox_id: int, now: float) -> None:
     """Record that a mailbox is gone from its server because devices removed it; they have nothing of it any more."""
     mine = (mailbox_change.c.mailbox_id == mailbox_id, mailbox_change.c.kind == ChangeKind.REMOVE.value)
     devices = select(mailbox_change.c.device_id).where(*mine)
-    for device_id in conn.execute(devices).scalars().all():
+    device_ids = conn.execute(devices).scalars().all()
+    for device_id in device_ids:
         holds.drop_holds(conn, (one.id for one in _holds(conn, device_id, mailbox_id)))
     conn.execute(delete(replica).where(replica.c.mailbox_id == mailbox_id, replica.c.device_id.in_(devices)))
     conn.execute(delete(mailbox_change).where(*mine))
-    listings.record_gone(conn, mailbox_id=mailbox_id, now=now)
+    listings.record_gone(conn, mailbox_id=mailbox_id, now=now, origin=history.origin_of(device_ids))
 
 
 def _messages(conn: Connection, mailbox_id: int) -> int:

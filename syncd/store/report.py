@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from syncd.mail.tree import UNSYNCED, ReplicaState
+from syncd.store.added_files import EmptyFile, empty_files, is_empty
 from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.own_tables import history
@@ -105,10 +106,11 @@ class StoreReport:
     holds: tuple[HoldReport, ...]
     mailboxes_refused: tuple[RefusedMailbox, ...] = ()
     changed_at: float | None = None
+    empty_files: tuple[EmptyFile, ...] = ()
 
 
 def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
-    """Return the whole report; of the troubles the newest."""
+    """Return the whole report; of the troubles and of the empty files the newest."""
     return StoreReport(
         accounts=tuple(account_reports(conn)),
         mailboxes=tuple(_mailboxes(conn)),
@@ -118,6 +120,7 @@ def store_report(conn: Connection, *, troubles_max: int) -> StoreReport:
         holds=held(conn),
         mailboxes_refused=tuple(refused_mailboxes(conn)),
         changed_at=conn.execute(_LAST_CHANGE).scalar_one_or_none(),
+        empty_files=empty_files(conn, limit=troubles_max),
     )
 
 
@@ -246,10 +249,10 @@ def waiting_by_replica(conn: Connection) -> Mapping[int, int]:
 
 
 def unsynced_by_replica(conn: Connection) -> Mapping[int, Mapping[str, int]]:
-    """Count by replica and state the files with what its device did on its own."""
+    """Count by replica and state the files with what its device did on its own; an empty file is nothing to send."""
     query = (
         select(replica_message.c.replica_id, replica_message.c.state, func.count().label("number"))
-        .where(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(UNSYNCED))
+        .where(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(UNSYNCED), ~is_empty())
         .group_by(replica_message.c.replica_id, replica_message.c.state)
     )
     found: dict[int, dict[str, int]] = {}

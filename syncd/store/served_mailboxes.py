@@ -16,7 +16,7 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.mailboxes import ListChanges, Listed
 from syncd.store import accounts, deletions, history, listings, server_tree
 from syncd.store.accounts import MailboxCursor
-from syncd.store.history import Origin, Verb
+from syncd.store.history import Happening, Origin, Verb
 from syncd.store.listings import Renamed
 from syncd.store.queries import insert_at_once, is_one_of
 from syncd.store.schema import account, mailbox, server_message
@@ -60,11 +60,11 @@ def ensure_mailbox(
     cursor = MailboxCursor(max(int(now), highest + 1), 1, None, 0, SYSTEM, accepts_keywords=True)
     entry = Listed(wire_name, name, _DELIMITER, attributes, is_selected=True)
     made = accounts.make_mailbox(conn, account_id, entry, cursor)
-    history.tell_of_mailboxes(conn, Verb.CREATE_MAILBOX, (made,), now=now, origin=origin)
+    history.tell(conn, [Happening(Verb.CREATE_MAILBOX)], now=now, origin=origin, mailbox_id=made)
     return True
 
 
-def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now: float) -> None:
+def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now: float, origin: Origin) -> None:
     """Give a mailbox another name, with all that is in it, unless there is one of that name."""
     row = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id)
     if any(one.name == name for one in accounts.mailboxes(conn, account_id=row.account_id)):
@@ -72,9 +72,7 @@ def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now:
     entry = replace(accounts.listed(row), wire_name=str(name).encode(), name=name)
     nothing = ListChanges((), (), ())
     renamed = (Renamed(mailbox_id, entry),)
-    listings.record_listing(
-        conn, account_id=row.account_id, changes=nothing, renamed=renamed, now=now, origin=history.DEVICES
-    )
+    listings.record_listing(conn, account_id=row.account_id, changes=nothing, renamed=renamed, now=now, origin=origin)
 
 
 def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -> tuple[int, ...]:

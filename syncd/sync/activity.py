@@ -8,6 +8,7 @@ from typing import Self
 
 from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
 from syncd.maildir.misnamed import Misnamed
+from syncd.maildir.odd_files import OddFile
 from syncd.sync.pace import Pace
 from syncd.sync.wakes import Wake
 
@@ -65,6 +66,8 @@ class Activity:
     pace: Pace = field(default_factory=Pace)
     left_alone: tuple[Misnamed, ...] = ()
     """The directories of a device that no mailbox can be called."""
+    odd_files: dict[str, tuple[OddFile, ...]] = field(default_factory=dict)
+    """What lies among the messages of a device and is left alone, by the directory of its mailbox."""
     wake: Wake | None = None
     """What wakes a device, and knows since when it was to be woken."""
     succeeded_at: float | None = None

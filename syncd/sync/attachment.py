@@ -3,6 +3,7 @@
 Theory. Attached means that the marker in the root is the one that the store expects. A new and empty directory is made
 ours; anything else than these two is left as it is, and nothing is concluded from it, until a person says that it is to
 be this device's (`adopt`). From then on it has our marker, and its replicas are looked at for the first time again.
+A directory that is not there is made if none had our marker yet: the first, or another one before any batch was done.
 """
 
 import asyncio
@@ -157,7 +158,7 @@ class Attachment:
         if is_empty:
             await self._begin_afresh(row)
         else:
-            if layout != row.layout and row.generation_next:
+            if layout != row.layout and row.generation:
                 raise _in_another_layout(row.layout)
             there = await self._surveyed()
             if there.strays and not leaves_others:
@@ -249,7 +250,7 @@ class Attachment:
     async def _attach(self, row: DeviceRow) -> None:
         path = str(self._config.path)
         is_new = row.generation_next == 0
-        if is_new:
+        if is_new or (path != row.path and row.generation == 0):
             await asyncio.to_thread(_make_root, self._config.path)
         found, how = await asyncio.to_thread(self._examined, row)
         if how is Standing.MISSING and (is_new or path != row.path):
@@ -268,6 +269,8 @@ class Attachment:
             raise _in_another_layout(row.layout)
         elif path != row.path:
             await self._db.write(lambda conn: devices.move_device(conn, row.id, path))
+        if is_new:
+            await self._db.write(lambda conn: devices.begin_barrier(conn, row.id))  # its next one begins it again
 
     async def _begin_afresh(self, row: DeviceRow) -> None:
         path, layout = str(self._config.path), self._config.layout.value

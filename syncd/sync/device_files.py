@@ -1,7 +1,7 @@
 """Floor 4: the files of one device: names are minted, tasks performed, changes observed and recorded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -26,6 +26,7 @@ from syncd.maildir.names import (
     unlisted_keywords,
 )
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
+from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.reconcile.changes import Appeared, Change, Sighting, compare
@@ -69,11 +70,12 @@ class DeviceFiles:
         prover: Callable[[], Awaitable[Prove]],
         file_systems: FileSystems,
         recent: RecentBodies,
+        odd_files: MutableMapping[str, tuple[OddFile, ...]],
         clock: Callable[[], float],
     ) -> None:
         """Take `marker` to make the marker of a generation, `prover` for what proves a root that is open.
 
-        file_systems: what devices share.
+        file_systems: what devices share. odd_files: is told, by directory, what is left alone among the messages.
         """
         self._db = db
         self._config = config
@@ -86,7 +88,7 @@ class DeviceFiles:
         self._hears_names = False
         self._keywords: dict[int, KeywordMap] = {}
         self._ours = OwnDoing()
-        self._whole_looks = WholeLooks(db, config.path, self._ours)
+        self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""

@@ -49,6 +49,7 @@ def join(
         prover=prover,
         file_systems=device.file_systems,
         recent=recent,
+        odd_files=device.activity.odd_files,
         clock=clock,
     )
     mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, prover=prover, clock=clock)

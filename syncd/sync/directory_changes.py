@@ -9,7 +9,8 @@ times), the root is proven by its marker, and the account's INBOX is there; with
 still, and so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are
 missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
 is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
-directory was renamed, nothing was deleted: what is missing is made again.
+directory was renamed, nothing was deleted: what is missing is made again. So is a removed one whose directory is there
+again, but as no mailbox: as one around others that were made inside, and removed.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.moved_directories import WentDirectory, moved_directories
-from syncd.store import accounts, devices, mailbox_changes, mailbox_removals, replica_tree
+from syncd.store import accounts, adoption, devices, mailbox_changes, mailbox_removals, replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -260,11 +261,15 @@ class DirectoryChanges:
             (self._names[one.account_id], one.name): one for one in known.changes if one.kind is not ChangeKind.REMOVE
         }
         removed = {one.mailbox_id: one for one in known.changes if one.mailbox_id is not None}
+        if await self._make_again(known, removed):
+            return await self._look(device_id)
         now = asyncio.get_running_loop().time()
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
         self._mailboxes.absent = seen.gone
         self._activity.left_alone = seen.misnamed
+        for directory in self._activity.odd_files.keys() - known.directories:
+            del self._activity.odd_files[directory]
         hopeless = seen.taken.union(
             place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
         )
@@ -279,6 +284,40 @@ class DirectoryChanges:
         if over := [one for one in over if one.state is ChangeState.WANTED]:
             await self._db.write(partial(mailbox_removals.forget, changes=over))
         return known
+
+    async def _make_again(self, known: _Known, removed: Mapping[int, MailboxChange]) -> bool:
+        """Make removed mailboxes again whose directories are there as none, and those that are missing inside.
+
+        Tell whether there were any. Each was seen to be absent, so it is not where a disk may be mounted; but what of
+        it was removed nobody knows any more.
+        """
+        wanted = {id_ for id_, one in removed.items() if one.is_removal and one.state is ChangeState.WANTED}
+        if not wanted:
+            return False
+        again = await asyncio.to_thread(self._left_bare, known.served, wanted, await self._prover())
+        if again:
+            ids = [one.replica.id for one in again]
+            await self._db.write(partial(adoption.doubt_replicas, replica_ids=ids))  # before they have nothing in them
+        made = 0
+        for one in again:
+            with suppress(FileError):  # its own look tells of it
+                await self._mailboxes.restore(one)
+                log.info("directory_made_again", replica=one.replica.directory)
+                made += 1
+        return made > 0
+
+    def _left_bare(self, served: Iterable[Served], removed: Container[int], prove: Prove) -> Sequence[Served]:
+        with ReplicaRoot(self._config.path) as root:
+            prove(root)
+            there = frozenset(root.directories())
+            missing = {PurePosixPath(one.replica.directory): one for one in served}
+            missing = {directory: one for directory, one in missing.items() if directory not in there}
+            bare: list[PurePosixPath] = []
+            for directory, one in missing.items():
+                with suppress(FileError):
+                    if one.mailbox.id in removed and root.is_bare(directory) and not root.lacks(directory):
+                        bare.append(directory)
+            return [one for directory, one in missing.items() if any(map(directory.is_relative_to, bare))]
 
     def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
         rows = accounts.mailboxes_of(conn, tuple(self._names))

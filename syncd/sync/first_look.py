@@ -112,7 +112,7 @@ class FirstLook:
                 raise FileError(
                     "another program changes the directory all the time", reach=Reach.MAILBOX, temper=Temper.RETRY
                 )
-            unclear = listing.duplicates | listing.odd
+            unclear = listing.unclear
             files = [file for file in listing.files if file.name not in unclear]
             found = _Sorted()
             for file, facts in seen_now(root, directory, files):

@@ -9,6 +9,7 @@ mailbox ends the connection and the run. The supervisor starts another run, and 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -20,7 +21,7 @@ from syncd.imap.endpoint import Endpoint
 from syncd.imap.limits import Limits
 from syncd.imap.observe import offered_rung
 from syncd.imap.push import wait_for_news
-from syncd.imap.quirks import quirks_of
+from syncd.imap.quirks import NONE, quirks_of
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
 from syncd.store import mailbox_changes, troubles, uploads
@@ -89,6 +90,9 @@ class ImapAccount:
         self._push = self._reading.push
         self._at_rest = AtRest(account.db)
         self._is_connected = False
+        self._quirks = NONE
+        self._refused: frozenset[str] = frozenset()
+        """What the server announces, and refused in connections before."""
         self._changes = ImapMailboxChanges(account, config.mailboxes, list_mailboxes=self._reading.mailboxes.list)
         self.requests = Requests(account.wake)
 
@@ -123,6 +127,7 @@ class ImapAccount:
                     is_again = True
                 finally:
                     self._is_connected, self._activity.link = False, None
+                    self._refused |= connection.refused
                     self._incoming.rest()
                     await connection.aclose()
         except SyncdError as error:
@@ -139,21 +144,22 @@ class ImapAccount:
         try:
             await connection.login(config.username, await self._password())
             await connection.identify()
-            await connection.enable("QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE")
+            if not self._refused:
+                await connection.enable("QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE")
         except BaseException:
             await connection.aclose()
             raise
-        quirks = quirks_of(config.host, connection.capabilities)
-        self._reading.begin(quirks)
-        self._activity.link = Link.over(
-            connection.encryption,
-            self._clock(),
-            rung=offered_rung(connection.capabilities, quirks, enabled=connection.enabled).name.lower(),
-            has_push="IDLE" in connection.capabilities,
-        )
+        self._quirks = quirks_of(config.host, connection.capabilities)
+        self._reading.begin(self._quirks)
+        rung, has_push = self._rung_of(connection), "IDLE" in connection.capabilities
+        self._activity.link = Link.over(connection.encryption, self._clock(), rung=rung, has_push=has_push)
         self._activity.logged_in()
         log.info("account_connected", account=self._account.name)
         return connection
+
+    def _rung_of(self, connection: ImapConnection) -> str:
+        rung = offered_rung(connection.capabilities, self._quirks, enabled=connection.enabled)
+        return rung.name.lower()
 
     async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:
         """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
@@ -210,6 +216,8 @@ class ImapAccount:
         timeout_s = min(wait_s for wait_s in waits_s if wait_s is not None)
         self._activity.polls_at = self._clock() + self._timer.left_s
         self._activity.watched = _watched(connection)
+        if (link := self._activity.link) is not None:  # by now the rung may be a lower one
+            self._activity.link = replace(link, rung=self._rung_of(connection))
         with self._timer.waking(wake), self._activity.resting("idle", self._clock(), at_most_s=timeout_s):
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
         return False

@@ -21,7 +21,7 @@ from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.served_account import ServedAccount
-from syncd.sync.server_round import server_round
+from syncd.sync.server_round import ServerRound
 from syncd.sync.sides import RoundResult
 
 _ROUNDS_MAX = 100
@@ -71,7 +71,9 @@ class ImapPush:
         self._unseen: set[int] = set()
         self._unmoved: frozenset[int] = frozenset()
         self._is_pushing = False
-        self._nothing_at: tuple[int | None, float] = None, 0.0
+        self._adjustments = 0
+        self._nothing_at: tuple[tuple[int | None, int], float] = (None, 0), 0.0
+        """As of which write and which configuration devices had changed nothing, and when that was."""
         self._done = self._total = 0
         self._again_at: float | None = None
         self.has_made_mailboxes = False
@@ -93,6 +95,10 @@ class ImapPush:
         """Tell whether a mailbox was put off because of a doubt that is over."""
         return any(not self._is_doubted(mailbox_id) for mailbox_id in self._put_off)
 
+    def adjust(self) -> None:
+        """Look anew at what devices changed: by another configuration, other changes count."""
+        self._adjustments += 1
+
     async def push(self, connection: ImapConnection) -> None:
         """Go through the mailboxes that devices changed until none is left but those that failed.
 
@@ -113,8 +119,9 @@ class ImapPush:
     async def _look_what_is_there(self) -> "_ByDevices | None":
         """Return what devices changed, None for nothing; asked again and again between the steps of reading."""
         # NOTE: counted before it is read. What a server refused is due at some time, which nobody needs to hit.
-        known, now_s = self._db.writes, self._clock()
-        if known is not None and known == self._nothing_at[0] and 0 <= now_s - self._nothing_at[1] < _NOTHING_S:
+        known, now_s = (self._db.writes, self._adjustments), self._clock()
+        is_known = known[0] is not None and known == self._nothing_at[0]
+        if is_known and 0 <= now_s - self._nothing_at[1] < _NOTHING_S:
             return None
         there = await self._db.read(self._by_devices)
         if there.has_added or there.changed:
@@ -265,7 +272,7 @@ class ImapPush:
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
             now = self._clock()
-            result = await server_round(
+            result = await ServerRound(
                 self._db,
                 observer,
                 mailbox,
@@ -274,7 +281,7 @@ class ImapPush:
                 rule=self._takers.rule,
                 sets_overtaken_aside=is_last,
                 unmoved=self._unmoved,
-            )
+            ).run()
             self._done += result.planned
             self._activity.pace.add(self._clock(), result.planned)
             self._filled |= {one.to_id for one in result.moved if one.to_id is not None}

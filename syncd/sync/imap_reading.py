@@ -97,6 +97,7 @@ class ImapReading:
         self.mailboxes.patterns = patterns
         self._suspicions.rule = self._account.takers.rule
         self._steps.adjust()
+        self.push.adjust()
 
     async def is_due(self) -> bool:
         """Tell whether there is cause for a pass.

@@ -89,7 +89,7 @@ class Intake:
         self._is_expecting = True
 
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
-        """Read what was added; empty files are no messages yet."""
+        """Read what was added; empty files are no messages yet, but one that was emptied has lost its message."""
         now = asyncio.get_running_loop().time()
         here = {one.replica.id: one.mailbox.id for one in served}
         self._mailboxes = here
@@ -97,7 +97,7 @@ class Intake:
         self._waiting = {
             file: self._waiting.get(file) or _Waiting(now)
             for file in found
-            if file.replica_id in here and file.size_bytes
+            if file.replica_id in here and (file.size_bytes or file.message_id is not None)
         }
 
     def wait_s(self, still: Standstill) -> float | None:
@@ -238,20 +238,23 @@ class Intake:
         now = self._clock()
         there = bodies.body_facts(conn, [id_ for id_ in known if id_ is not None])
         ids: list[int | None] = [id_ if id_ in there else None for id_ in known]  # else swept since
-        made = bodies.put_bodies(conn, [one.body for one, id_ in zip(ready, ids, strict=True) if id_ is None], now=now)
-        new = iter(made)
+        new = [one for one, id_ in zip(ready, ids, strict=True) if id_ is None and not one.is_empty]
+        made = iter(bodies.put_bodies(conn, [one.body for one in new], now=now))
         exact = bodies.body_ids(conn, [one.body.facts.digest for one in ready])
         taken: list[TakenIn] = []
         for one, known_id in zip(ready, ids, strict=True):
-            file, body_id = one.file, known_id if known_id is not None else next(new)
+            file, body_id = one.file, next(made) if known_id is None and not one.is_empty else known_id
             form = one.seen.form if exact.get(one.body.facts.digest) == body_id else BodyForm.OWN
             if file.message_id is not None:
-                if added_files.body_of(conn, file.message_id) == body_id:
+                if body_id is not None and added_files.body_of(conn, file.message_id) == body_id:
                     added_files.accept(conn, file, seen=replace(one.seen, form=form))
                     continue
                 for each in (file, *linked[file]):
-                    twin = self._twin(one.body.facts) if file.replica_id in drafts else None
+                    is_version = file.replica_id in drafts and not one.is_empty
+                    twin = self._twin(one.body.facts) if is_version else None
                     added_files.detach(conn, each, twin=twin, now=now)
+            if body_id is None or one.is_empty:
+                continue
             for each in (file, *linked.get(file, ())):
                 seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))
                 taken.append(TakenIn(each, seen, body_id))

@@ -42,6 +42,10 @@ class ReadFile:
     def name(self) -> FileName:
         return FileName(self.file.name, self.file.info)
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.seen.size_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeFiles:

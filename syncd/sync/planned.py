@@ -1,7 +1,7 @@
 """Floor 4: the plan as a value, for `syncd plan`: what rounds would do now, read from the store and not done.
 
 Theory. Nothing is planned here. Of each mailbox the rounds of its server and of its replicas say what they are about to
-do (`server_round.plan_changes`, `round_news.news_of`, `shift_round.plan_shifts`, `arrivals.planned`), page by page with
+do (`server_plan.plan_changes`, `round_news.news_of`, `shift_round.plan_shifts`, `arrivals.planned`), page by page with
 the cursors that they would have by then, and the guard what it would hold. What nobody has observed yet is not in it;
 what has to come first is told beside it (`waits`).
 """
@@ -32,7 +32,7 @@ from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
 from syncd.sync.round_news import news_of
 from syncd.sync.served import ServedReplica, due_changes, served_replicas
-from syncd.sync.server_round import ServerPlan, plan_changes
+from syncd.sync.server_plan import ServerPlan, plan_changes
 from syncd.sync.shift_round import effect_of, plan_shifts
 from syncd.sync.waits import Wait, waits
 

@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.reconcile.removals import Verdict, verdict_of
-from syncd.store import accounts, mailbox_changes, mailbox_removals, served_mailboxes, uploads
+from syncd.store import accounts, history, mailbox_changes, mailbox_removals, served_mailboxes, uploads
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState
 from syncd.sync.arrivals import Arrivals, by_mailbox, planned
 from syncd.sync.requests import Requests
 from syncd.sync.served_account import ServedAccount
-from syncd.sync.server_round import server_round
+from syncd.sync.server_round import ServerRound
 from syncd.sync.store_server import StoreServer
 
 _MAILBOXES = (
@@ -97,11 +97,13 @@ class Pop3Mailboxes:
         mailbox_removals.forget(conn, [one for one in found if one not in taken])
         made = [one for one in taken if one.kind is ChangeKind.MAKE and one.due_at <= now]
         for one in made:
-            served_mailboxes.ensure_mailbox(conn, self._account.id, one.name, now=now)
+            by = history.origin_of((one.device_id,))
+            served_mailboxes.ensure_mailbox(conn, self._account.id, one.name, now=now, origin=by)
         mailbox_changes.drop(conn, [one.id for one in made])
         renamed = [one for one in taken if one.kind is ChangeKind.RENAME and one.state is ChangeState.WANTED]
         for one in renamed:
-            served_mailboxes.rename_mailbox(conn, one.mailbox_id or 0, one.name, now=now)
+            by = history.origin_of((one.device_id,))
+            served_mailboxes.rename_mailbox(conn, one.mailbox_id or 0, one.name, now=now, origin=by)
         mailbox_changes.return_all(conn, [one.id for one in renamed])
         return bool(renamed)
 
@@ -138,7 +140,7 @@ class Pop3Mailboxes:
         changed = await self._db.read(find)
         for mailbox in changed:
             takes_part = partial(self._takers.replicas, account=self._account.name, mailbox=mailbox, now=now)
-            await server_round(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule)
+            await ServerRound(self._db, self._server, mailbox, takes_part, now=now, rule=self._takers.rule).run()
         if changed or has_arrived:
             self._account.wake_devices()
         return bool(changed) or has_arrived

@@ -192,7 +192,7 @@ def _brings(conn: Connection, takers: Takers, account: str, *, account_id: int, 
 
 
 def _takes_in(conn: Connection, device_id: int) -> bool:
-    return any(file.size_bytes for file in added_files(conn, device_id))
+    return any(file.size_bytes or file.message_id is not None for file in added_files(conn, device_id))
 
 
 def _wants_bodies(conn: Connection, takers: Takers, account: str, *, account_id: int, now: float) -> bool:

@@ -6,266 +6,225 @@ changed, or not at all (`departures`). What the server deleted and a device want
 known that the server did not move it.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from syncd.errors import RefusedError
+from syncd.errors import RefusedError, SyncdError
 from syncd.log import log
-from syncd.mail.tree import Pair
-from syncd.reconcile.deletions import is_personal
-from syncd.reconcile.effects import Agree, Expunge, Move, Remove, Restore, Store, as_text
+from syncd.reconcile.effects import Expunge, Move, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.reconcile.planner import Policy, is_in_doubt, merge, plan
+from syncd.reconcile.planner import Policy, plan
 from syncd.store import carried_changes, deletions, devices, history, mailbox_removals, pairs, troubles
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import refused_stores
 from syncd.store.carried_changes import CarriedChange
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome
-from syncd.store.queries import groups
 from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
-from syncd.sync.departures import DepartureRound, Wishes, are_any_held
-from syncd.sync.guarding import decided
+from syncd.sync.departures import DepartureRound, are_any_held
+from syncd.sync.server_plan import ServerPlan, delta_of, plan_changes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
-_PAIRS_PER_ROUND = 1000
+Replicas = Sequence[tuple[ReplicaRow, Policy]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Troubled:
-    """Messages whose change the server refused; due: those to try again."""
+class _Stored:
+    """Say what came of the flags that were to be stored, and what follows for the rest of the plan.
 
-    all: frozenset[int] = frozenset()
-    due: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class ServerPlan:
-    """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
-
-    carried: what of the flags is from devices that had the message in another mailbox. heard: of such, by id, what says
-    nothing new; mistaken: what is for another message. lost: messages that went and of which a change is carried to
-    nowhere. agreed: where both sides changed the same, by replica id.
-    wanted_back: for each message that is to be put back, the files that want it by replica id. followed: what turned
-    out to be moved. seen: the messages that were planned.
+    overtaken: messages in which the server was faster; of these, `waiting` are to be planned again. over: messages
+    whose trouble is. held: replicas whose cursors stay. departing: those whose cursors move with what departs. unseen:
+    messages that are gone, and may have been moved.
     """
 
-    troubled: _Troubled = field(default_factory=_Troubled)
-    stores: dict[Store, list[int]] = field(default_factory=lambda: defaultdict(list))
-    agreed: dict[int, list[FlagDelta]] = field(default_factory=lambda: defaultdict(list))
-    carried: dict[Store, list[CarriedChange]] = field(default_factory=lambda: defaultdict(list))
-    heard: set[int] = field(default_factory=set)
-    mistaken: set[int] = field(default_factory=set)
-    lost: frozenset[int] = frozenset()
-    wishes: Wishes = field(default_factory=Wishes)
-    wanted_back: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-    followed: set[int] = field(default_factory=set)
-    cursors: dict[int, int] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
+    outcome: StoreOutcome
+    overtaken: frozenset[int]
+    refused: Mapping[int, SyncdError]
+    over: frozenset[int]
+    held: frozenset[int]
+    departing: frozenset[int]
+    unseen: frozenset[int]
 
     @property
-    def barred(self) -> frozenset[int]:
-        """Return the messages that a flag which somebody set keeps from being deleted."""
-        return frozenset(effect.message_id for effect in self.stores if is_personal(effect.add | effect.remove))
+    def waiting(self) -> frozenset[int]:
+        return self.overtaken - self.refused.keys()
 
 
-def plan_changes(
-    conn: Connection, *, mailbox: MailboxRow, replicas: Sequence[tuple[ReplicaRow, Policy]], now: float
-) -> ServerPlan:
-    """Return what the next round of a mailbox is to do, of a thousand changes of each device and all its deletions."""
-    planned = ServerPlan(_troubled(conn, mailbox_id=mailbox.id, now=now))
-    planned.seen.update(planned.troubled.due)
-    for of, policy in replicas:
-        news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
-        planned.cursors[of.id] = news.upto
-        for pair in _with_older(conn, of, news.pairs, again=planned.troubled.due):
-            planned.seen |= {pair.server.id} if pair.server is not None else set()
-            if is_in_doubt(pair, policy):
-                planned.followed |= _moved_after_all(of, pair)
-            for effect in plan(pair, policy):
-                if isinstance(effect, Store):
-                    planned.stores[effect].append(of.id)
-                elif isinstance(effect, Agree):
-                    planned.agreed[of.id].append(_delta(effect))
-                elif isinstance(effect, Restore):
-                    planned.wanted_back[effect.message_id][of.id] = effect.file_id
-                elif isinstance(effect, Remove):
-                    planned.followed |= _moved_after_all(of, pair)
-                else:
-                    planned.wishes.take(of, pair, effect)
-    _take_carried(conn, mailbox, planned, now=now)
-    planned.lost = carried_changes.lost(conn, mailbox_id=mailbox.id)
-    for of, _ in replicas if planned.wanted_back else ():
-        for message_id in decided(conn, of).intersection(planned.wanted_back):
-            planned.wanted_back[message_id].pop(of.id, None)
-    planned.wanted_back = {message_id: files for message_id, files in planned.wanted_back.items() if files}
-    return planned
-
-
-async def server_round(
-    db: Database,
-    side: ServerSide,
-    mailbox: MailboxRow,
-    takes_part: Callable[[Connection], Sequence[tuple[ReplicaRow, Policy]]],
-    *,
-    now: float,
-    rule: Rule = DEFAULT,
-    sets_overtaken_aside: bool = False,
-    unmoved: Collection[int] | None = None,
-) -> RoundResult:
+@dataclass(frozen=True, slots=True)
+class ServerRound:
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
 
     takes_part: returns the replicas of the mailbox whose changes count, with what may be planned for each.
     sets_overtaken_aside: try the changes in which the server was faster later, instead of holding cursors for them.
     unmoved: which messages that are gone were looked for in other mailboxes since; None: nothing is there unseen.
     """
-    replicas, planned = await db.read(partial(_planned, mailbox=mailbox, takes_part=takes_part, now=now))
-    stores, agreed, cursors = planned.stores, planned.agreed, planned.cursors
-    troubled, seen, wishes, wanted_back = planned.troubled, planned.seen, planned.wishes, planned.wanted_back
-    outcome = await side.store(mailbox, _joined(stores)) if stores else StoreOutcome()
-    storing = {effect.message_id for effect in stores}
-    idle = troubled.all.intersection(seen) - storing - wishes.message_ids
-    settled = outcome.done - wishes.message_ids
-    if idle:
-        settled |= await db.read(partial(_unwanted, replicas=replicas, message_ids=idle))
-    overtaken = storing - outcome.done - outcome.refused.keys()
-    refused = dict(outcome.refused)
-    if sets_overtaken_aside:
-        refused |= dict.fromkeys(overtaken, RefusedError("the server does not tell that it stored the flags"))
-    held = {
-        replica_id
-        for effect, replica_ids in stores.items()
-        if effect.message_id in overtaken and effect.message_id not in refused
-        for replica_id in replica_ids
-    }
-    waiting = overtaken - refused.keys()
-    held |= {of.id for of, wanted in wishes.by_replica.items() if wanted.keys() & waiting}
-    departing = {of.id for of in wishes.by_replica} - held
-    unseen = (wanted_back.keys() | planned.lost).difference(unmoved) if unmoved is not None else frozenset[int]()
-    held |= {replica_id for message_id in unseen for replica_id in wanted_back.get(message_id, ())}
 
-    restored, looked_for = wanted_back.keys() - unseen, planned.lost - unseen
+    db: Database
+    side: ServerSide
+    mailbox: MailboxRow
+    takes_part: Callable[[Connection], Replicas]
+    now: float
+    rule: Rule = DEFAULT
+    sets_overtaken_aside: bool = False
+    unmoved: Collection[int] | None = None
 
-    def settle(conn: Connection) -> tuple[int, bool]:
-        if outcome.record is not None:
-            outcome.record(conn)
-        done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
-        apply_flag_deltas(conn, mailbox.id, map(_delta, _joined(done)))
+    async def run(self) -> RoundResult:
+        """Plan, store and settle, and let messages depart; the mailbox row given must be a current one."""
+        replicas, planned = await self.db.read(self._plan)
+        stores = planned.stores
+        outcome = await self.side.store(self.mailbox, _joined(stores)) if stores else StoreOutcome()
+        stored = self._judged(planned, outcome, over=await self._over(replicas, planned, outcome))
+        put, are_held = await self.db.write(partial(self._settle, replicas=replicas, planned=planned, stored=stored))
+        for effect in stores:
+            log.debug("effect_settled", mailbox_id=self.mailbox.id, effect=as_text(effect))
+        left = await self._departures(replicas, planned, stored, are_held=are_held).run()
+        if put:
+            log.info("messages_put_back", mailbox_id=self.mailbox.id, count=put)
+        done = len(stores) + put + left.effects
+        is_stale = bool(stored.overtaken) or left.is_stale
+        return RoundResult(len(planned.seen), done, is_stale, left.moved, stored.unseen)
+
+    def _plan(self, conn: Connection) -> tuple[Replicas, ServerPlan]:
+        replicas = self.takes_part(conn)
+        return replicas, plan_changes(conn, mailbox=self.mailbox, replicas=replicas, now=self.now)
+
+    async def _over(self, replicas: Replicas, planned: ServerPlan, outcome: StoreOutcome) -> frozenset[int]:
+        """Return the messages whose trouble is over: their flags are stored, or nobody wants anything of them."""
+        wished = planned.wishes.message_ids
+        idle = planned.troubled.all.intersection(planned.seen) - planned.storing - wished
+        over = outcome.done - wished
+        if idle:
+            over |= await self.db.read(partial(_unwanted, replicas=replicas, message_ids=idle))
+        return over
+
+    def _judged(self, planned: ServerPlan, outcome: StoreOutcome, *, over: frozenset[int]) -> _Stored:
+        wanted_back, wishes = planned.wanted_back, planned.wishes.by_replica
+        overtaken = planned.storing - outcome.done - outcome.refused.keys()
+        refused = dict(outcome.refused)
+        if self.sets_overtaken_aside:
+            refused |= dict.fromkeys(overtaken, RefusedError("the server does not tell that it stored the flags"))
+        waiting = overtaken - refused.keys()
+        held = {id_ for effect, ids in planned.stores.items() if effect.message_id in waiting for id_ in ids}
+        held |= {of.id for of, wanted in wishes.items() if wanted.keys() & waiting}
+        departing = {of.id for of in wishes} - held
+        gone = frozenset(wanted_back) | planned.lost
+        unseen = frozenset[int]() if self.unmoved is None else gone.difference(self.unmoved)
+        held |= {replica_id for message_id in unseen for replica_id in wanted_back.get(message_id, ())}
+        return _Stored(outcome, overtaken, refused, over, frozenset(held), frozenset(departing), unseen)
+
+    def _settle(
+        self, conn: Connection, *, replicas: Replicas, planned: ServerPlan, stored: _Stored
+    ) -> tuple[int, bool]:
+        """Settle all but what departs; return how many messages were put back, and whether deletions are held."""
+        mailbox_id = self.mailbox.id
+        if stored.outcome.record is not None:
+            stored.outcome.record(conn)
+        self._settle_flags(conn, replicas, planned, stored)
+        deletions.touch(conn, mailbox_id, planned.wishes.returning | planned.followed)
+        for device_id in planned.wishes.losing:
+            mailbox_removals.give_back(conn, mailbox_id=mailbox_id, device_id=device_id)
+        put = self._put_back(conn, replicas, planned, stored)
+        for replica_id, upto in planned.cursors.items():
+            if replica_id not in stored.held | stored.departing:
+                devices.move_replica_cursor(conn, replica_id, upto)
+        looked_for = planned.lost - stored.unseen
+        put += carried_changes.conclude(conn, looked_for, now=self.now) if looked_for else 0
+        return put, are_any_held(conn, self.mailbox)
+
+    def _settle_flags(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> None:
+        done = {effect: ids for effect, ids in planned.stores.items() if effect.message_id in stored.outcome.done}
+        apply_flag_deltas(conn, self.mailbox.id, map(delta_of, _joined(done)))
+        agreed: dict[int, list[FlagDelta]] = {id_: [*moved] for id_, moved in planned.agreed.items()}
         for effect, replica_ids in done.items():
             for replica_id in replica_ids:
-                agreed[replica_id].append(_delta(effect))
+                agreed.setdefault(replica_id, []).append(delta_of(effect))
         for replica_id, moved in agreed.items():
             pairs.agree(conn, replica_id, moved)
+        fresh = self._set_aside(conn, stored.refused)
+        carried = [one.id for effect in done for one in planned.carried.get(effect, ())]
+        carried_changes.drop(conn, (*planned.heard, *carried))
+        if planned.mistaken:
+            carried_changes.follow(conn, mistaken=planned.mistaken)
+        self._tell(conn, replicas, done, carried=planned.carried)
+        self._tell(conn, replicas, planned.stores, refused=fresh, carried=planned.carried)
+        troubles.resolve(conn, stored.over, device_id=None)
+
+    def _set_aside(self, conn: Connection, refused: Mapping[int, SyncdError]) -> Mapping[int, str]:
+        """Set messages aside, and return of which that is news, and why."""
         fresh: dict[int, str] = {}
         for message_id, error in refused.items():
             is_news = troubles.set_aside(
                 conn,
-                mailbox_id=mailbox.id,
+                mailbox_id=self.mailbox.id,
                 message_id=message_id,
                 device_id=None,
                 error=str(error),
                 temper=error.temper,
-                now=now,
+                now=self.now,
             )
             if is_news:
                 fresh[message_id] = str(error)
-        stored = [one.id for effect in done for one in planned.carried.get(effect, ())]
-        carried_changes.drop(conn, (*planned.heard, *stored))
-        if planned.mistaken:
-            carried_changes.follow(conn, mistaken=planned.mistaken)
-        _tell(conn, mailbox, replicas, done, now=now, carried=planned.carried)
-        _tell(conn, mailbox, replicas, stores, now=now, refused=fresh, carried=planned.carried)
-        troubles.resolve(conn, settled, device_id=None)
-        deletions.touch(conn, mailbox.id, wishes.returning | planned.followed)
-        for device_id in wishes.losing:
-            mailbox_removals.give_back(conn, mailbox_id=mailbox.id, device_id=device_id)
-        put_back(conn, mailbox.id, restored, now=now)
-        back = {Restore(id_, next(iter(wanted_back[id_].values()))): tuple(wanted_back[id_]) for id_ in restored}
-        _tell(conn, mailbox, replicas, back, now=now)
-        for replica_id, upto in cursors.items():
-            if replica_id not in held | departing:
-                devices.move_replica_cursor(conn, replica_id, upto)
-        put = carried_changes.conclude(conn, looked_for, now=now) if looked_for else 0
-        return len(restored) + put, are_any_held(conn, mailbox)
+        return fresh
 
-    put, are_held = await db.write(settle)
-    for effect in stores:
-        log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
-    left = await DepartureRound(
-        db,
-        side,
-        mailbox,
-        [of for of, _ in replicas],
-        wishes,
-        are_held=are_held,
-        barred=waiting | planned.barred,
-        sleeping=troubled.all.difference(troubled.due),
-        cursors={replica_id: cursors[replica_id] for replica_id in departing},
-        rule=rule,
-        now=now,
-        sets_overtaken_aside=sets_overtaken_aside,
-    ).run()
-    if put:
-        log.info("messages_put_back", mailbox_id=mailbox.id, count=put)
-    done = len(stores) + put + left.effects
-    return RoundResult(len(seen), done, bool(overtaken) or left.is_stale, left.moved, frozenset(unseen))
+    def _put_back(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> int:
+        restored = planned.wanted_back.keys() - stored.unseen
+        put_back(conn, self.mailbox.id, restored, now=self.now)
+        files = {id_: planned.wanted_back[id_] for id_ in restored}
+        back = {Restore(id_, next(iter(by_replica.values()))): tuple(by_replica) for id_, by_replica in files.items()}
+        self._tell(conn, replicas, back)
+        return len(restored)
 
+    def _departures(
+        self, replicas: Replicas, planned: ServerPlan, stored: _Stored, *, are_held: bool
+    ) -> DepartureRound:
+        return DepartureRound(
+            self.db,
+            self.side,
+            self.mailbox,
+            [of for of, _ in replicas],
+            planned.wishes,
+            are_held=are_held,
+            barred=stored.waiting | planned.barred,
+            sleeping=planned.troubled.all.difference(planned.troubled.due),
+            cursors={replica_id: planned.cursors[replica_id] for replica_id in stored.departing},
+            rule=self.rule,
+            now=self.now,
+            sets_overtaken_aside=self.sets_overtaken_aside,
+        )
 
-def _planned(
-    conn: Connection,
-    *,
-    mailbox: MailboxRow,
-    takes_part: Callable[[Connection], Sequence[tuple[ReplicaRow, Policy]]],
-    now: float,
-) -> tuple[Sequence[tuple[ReplicaRow, Policy]], ServerPlan]:
-    replicas = takes_part(conn)
-    return replicas, plan_changes(conn, mailbox=mailbox, replicas=replicas, now=now)
-
-
-def _tell(
-    conn: Connection,
-    mailbox: MailboxRow,
-    replicas: Sequence[tuple[ReplicaRow, Policy]],
-    effects: Mapping[Store, Sequence[int]] | Mapping[Restore, Sequence[int]],
-    *,
-    now: float,
-    refused: Mapping[int, str] | None = None,
-    carried: Mapping[Store, Sequence[CarriedChange]] = MappingProxyType({}),
-) -> None:
-    """Tell the history what was done for whom, or what of it was refused and why."""
-    device_of = {of.id: of.device_id for of, _ in replicas}
-    by_devices: dict[Store | Restore, list[int]] = {
-        effect: [device_of[id_] for id_ in replica_ids] for effect, replica_ids in effects.items()
-    }
-    for effect, ones in carried.items():
-        if effect in by_devices:
-            by_devices[effect] += [one.device_id for one in ones]
-    told = [
-        (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), device_ids)
-        for effect, device_ids in by_devices.items()
-        if refused is None or effect.message_id in refused
-    ]
-    outcome = Outcome.DONE if refused is None else Outcome.REFUSED
-    history.tell_of_devices(conn, told, now=now, mailbox_id=mailbox.id, outcome=outcome)
+    def _tell(
+        self,
+        conn: Connection,
+        replicas: Replicas,
+        effects: Mapping[Store, Sequence[int]] | Mapping[Restore, Sequence[int]],
+        *,
+        refused: Mapping[int, str] | None = None,
+        carried: Mapping[Store, Sequence[CarriedChange]] = MappingProxyType({}),
+    ) -> None:
+        """Tell the history what was done for whom, or what of it was refused and why."""
+        device_of = {of.id: of.device_id for of, _ in replicas}
+        by_devices: dict[Store | Restore, list[int]] = {
+            effect: [device_of[id_] for id_ in replica_ids] for effect, replica_ids in effects.items()
+        }
+        for effect, ones in carried.items():
+            if effect in by_devices:
+                by_devices[effect] += [one.device_id for one in ones]
+        told = [
+            (history.of(effect, reason=(refused or {}).get(effect.message_id, "")), device_ids)
+            for effect, device_ids in by_devices.items()
+            if refused is None or effect.message_id in refused
+        ]
+        outcome = Outcome.DONE if refused is None else Outcome.REFUSED
+        history.tell_of_devices(conn, told, now=self.now, mailbox_id=self.mailbox.id, outcome=outcome)
 
 
-def _troubled(conn: Connection, *, mailbox_id: int, now: float) -> _Troubled:
-    refused = refused_stores(conn, mailbox_id=mailbox_id)
-    due = troubles.due(conn, mailbox_id=mailbox_id, device_id=None, now=now)
-    return _Troubled(refused, tuple(refused.intersection(due)))
-
-
-def _unwanted(
-    conn: Connection, *, replicas: Sequence[tuple[ReplicaRow, Policy]], message_ids: frozenset[int]
-) -> frozenset[int]:
+def _unwanted(conn: Connection, *, replicas: Replicas, message_ids: frozenset[int]) -> frozenset[int]:
     """Return the messages of which no device wants a change any more: their trouble ended with its cause."""
     wanted = {
         effect.message_id
@@ -277,33 +236,6 @@ def _unwanted(
     return message_ids - wanted
 
 
-def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan, *, now: float) -> None:
-    """Plan a thousand changes by devices of messages that they had elsewhere; what was refused waits for its time."""
-    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id, limit=_PAIRS_PER_ROUND, now=now):
-        planned.seen.add(one.message_id)
-        # NOTE: as if both had last agreed on what was taken back, and the device had what was set.
-        merged = merge(one.flags, *map(mailbox.holdable.part_of, (one.remove, one.add)))
-        effect = Store(one.message_id, one.uid, merged.server_add, merged.server_remove)
-        if not one.is_same:
-            planned.mistaken.add(one.id)
-        elif effect.add or effect.remove:
-            planned.stores.setdefault(effect, [])
-            planned.carried[effect].append(one)
-        else:
-            planned.heard.add(one.id)
-
-
-def _moved_after_all(of: ReplicaRow, pair: Pair) -> set[int]:
-    """Return a message that was moved, or may have been, when its device waits already for its being put back."""
-    server = pair.server
-    is_past = server is not None and server.version <= of.server_cursor and pair.successor is not None
-    return {server.id} if server is not None and is_past else set()
-
-
-def _delta(effect: Store | Agree) -> FlagDelta:
-    return FlagDelta(effect.message_id, effect.add, effect.remove)
-
-
 def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
     """Return one effect for each message: to the server, the second of two would come after a stranger's change."""
     joined: dict[int, Store] = {}
@@ -311,12 +243,3 @@ def _joined(effects: Iterable[Store]) -> tuple[Store, ...]:
         known = joined.get(effect.message_id, effect)
         joined[effect.message_id] = replace(known, add=known.add | effect.add, remove=known.remove | effect.remove)
     return tuple(joined.values())
-
-
-def _with_older(conn: Connection, of: ReplicaRow, news: Sequence[Pair], *, again: Iterable[int]) -> Iterator[Pair]:
-    """Yield what is new, what is tried again and all that the device deleted, which may be much, a group at a time."""
-    yield from with_successors(conn, of, tuple(news))
-    older = {*again, *deletions.deleted_messages(conn, of)}
-    older -= {pair.server.id for pair in news if pair.server is not None}
-    for group in groups(sorted(older), _PAIRS_PER_ROUND):
-        yield from with_successors(conn, of, pairs.pairs_of(conn, of, group))

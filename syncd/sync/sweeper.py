@@ -1,6 +1,7 @@
 """Floor 4: the task that sweeps what the store keeps of what was deleted and purged, once a day and in small steps."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -23,7 +24,7 @@ _ROWS = 1000
 
 
 class Sweeper:
-    """Sweep a store; `run` for as long as a daemon has it, or `sweep_if_due` once."""
+    """Sweep a store; `run` for as long as a daemon has it, or once by the others."""
 
     def __init__(
         self, db: Database, *, retention_s: float, clock: Callable[[], float], pause_s: float = _PAUSE_S
@@ -43,13 +44,9 @@ class Sweeper:
         """Sweep when it is due, until cancelled; what goes wrong is tried again later. StoreError if of the whole."""
         await self._rest(_AFTER_START_S)
         while True:
-            try:
-                await self.sweep_if_due()
-            except Exception as error:
-                if isinstance(error, StoreError) and error.reach is Reach.STORE:
-                    raise
-                unexpected = None if isinstance(error, SyncdError) else error
-                log.warning("sweep_failed", error=text_of(error), exc_info=unexpected)
+            error = await self.try_to_sweep()
+            if isinstance(error, StoreError) and error.reach is Reach.STORE:
+                raise error
             await self._rest(_LOOK_AGAIN_S)
 
     def look_now(self) -> None:
@@ -63,6 +60,17 @@ class Sweeper:
         except TimeoutError:
             pass
         self._is_wanted.clear()
+
+    async def try_to_sweep(self) -> Exception | None:
+        """Do what `sweep_if_due` does; log and return what went wrong, of whatever kind, for mail is synced."""
+        try:
+            await self.sweep_if_due()
+        except Exception as error:
+            is_expected = isinstance(error, SyncdError)
+            level = logging.WARNING if is_expected else logging.ERROR
+            log.log(level, "sweep_failed", error=text_of(error), exc_info=None if is_expected else error)
+            return error
+        return None
 
     async def sweep_if_due(self) -> None:
         """Remove what was purged, and sweep unless that was done less than a day ago."""

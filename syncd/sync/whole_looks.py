@@ -6,7 +6,7 @@ say, or since nobody but we ourselves changed it. Of one that is listed, only wh
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
+from syncd.maildir.odd_files import OddFile, odd_files
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.store import replica_tree
@@ -67,9 +68,10 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True)
 class WholeLook:
-    """What a listing says: the files that are to be looked at, and all names that there are."""
+    """What a listing says: the files that are to be looked at, what is left alone, and all names that there are."""
 
     suspects: Sequence[SeenFile]
+    odd: tuple[OddFile, ...]
     names: Names
     roll: Roll
 
@@ -77,11 +79,14 @@ class WholeLook:
 class WholeLooks:
     """Remember what the directories of one device had when they were listed; for its task."""
 
-    def __init__(self, db: Database, path: Path, ours: OwnDoing) -> None:
-        """Ask `ours` what the watch has told of our own doing."""
+    def __init__(
+        self, db: Database, path: Path, ours: OwnDoing, odd_files: MutableMapping[str, tuple[OddFile, ...]]
+    ) -> None:
+        """Ask `ours` what the watch has told of our own doing; tell `odd_files`, by directory, what is left alone."""
         self._db = db
         self._path = path
         self._ours = ours
+        self._odd_files = odd_files
         self._examined: set[int] = set()
         self._rolls = Rolls()
 
@@ -89,6 +94,7 @@ class WholeLooks:
         """Forget everything: who knows what happened meanwhile."""
         self._examined.clear()
         self._rolls.clear()
+        self._odd_files.clear()
 
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
@@ -116,13 +122,14 @@ class WholeLooks:
         suspects, alone = await asyncio.to_thread(self._judged, listing, rows)
         if alone:
             log.warning("replica_files_left_alone", replica=of.directory, count=len({file.name for file in alone}))
+        odd = await asyncio.to_thread(self._told, of, alone) if alone else ()
         made = listing.roll()
         await asyncio.to_thread(made.remember, listing.listed.names, without=(*suspects, *alone))
-        return WholeLook(suspects, listing.listed.names, made)
+        return WholeLook(suspects, odd, listing.listed.names, made)
 
     def conclude(self, of: ReplicaRow, look: WholeLook) -> None:
         """Remember a look, of which all that was to be looked at is recorded by now."""
-        self._keep(of, look.roll)
+        self._keep(of, look.roll, look.odd)
 
     async def as_rows_say(
         self, replicas: Iterable[ReplicaRow], keywords: Callable[[ReplicaRow], KeywordMap], prove: Prove
@@ -137,7 +144,7 @@ class WholeLooks:
         while listings := await asyncio.to_thread(self._list_some, waiting, prove, now):
             rows = await self._db.read(partial(replica_tree.places_of, replica_ids=[one.of.id for one in listings]))
             for of, roll in await asyncio.to_thread(self._agreeing, listings, rows):
-                self._keep(of, roll)
+                self._keep(of, roll, ())
                 agreed.add(of.id)
         return frozenset(agreed)
 
@@ -196,9 +203,17 @@ class WholeLooks:
                 if root.changed_ns(path_of(roll.directory), *_TELLING) == roll.changed_ns
             )
 
-    def _keep(self, of: ReplicaRow, roll: Roll) -> None:
+    def _keep(self, of: ReplicaRow, roll: Roll, odd: tuple[OddFile, ...]) -> None:
         self._examined.add(of.id)
         self._rolls.put(of.id, roll)
+        if odd:
+            self._odd_files[of.directory] = odd
+        else:
+            self._odd_files.pop(of.directory, None)
+
+    def _told(self, of: ReplicaRow, alone: Iterable[SeenFile]) -> tuple[OddFile, ...]:
+        with ReplicaRoot(self._path) as root, root.mailbox(path_of(of.directory)) as mailbox:
+            return odd_files(mailbox, alone)
 
     def _list(
         self, of: ReplicaRow, roll: Roll | None, keywords: KeywordMap, prove: Prove, now: float
@@ -273,8 +288,9 @@ def _listed(root: ReplicaRoot, of: ReplicaRow, keywords: KeywordMap, now: float)
     since_ns = _since_ns(root, directory, keywords)
     listing = list_mailbox(root, directory)
     new, cur = (frozenset(one.filename for one in listing.files if one.subdir == at) for at in (NEW, CUR))
-    odd = [SeenFile.of(CUR, name) for name in listing.odd]
-    return _Listing(of, keywords, Listed(Names(new, cur, listing.changed_ns), listing.files, odd), since_ns, now)
+    return _Listing(
+        of, keywords, Listed(Names(new, cur, listing.changed_ns), listing.files, listing.odd), since_ns, now
+    )
 
 
 def _since_ns(root: ReplicaRoot, directory: PurePosixPath, keywords: KeywordMap) -> ChangedNs | None:

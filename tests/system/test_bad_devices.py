@@ -242,10 +242,21 @@ def test_odd_things_in_a_mailbox_are_left_alone_and_hold_up_nothing(
         deliver(dovecot, mail_user, 1, first=3)
         wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) == 4, 30, "the daemon goes on, too")
         daemon.sync()
+        shown, told = daemon.device("laptop")["odd_files"], daemon.syncd("status").stdout
+        (cur / "fifo:2,S").unlink()
+        daemon.sync()
+        left = daemon.device("laptop")["odd_files"]
+        os.mkfifo(cur / "fifo:2,S")
 
     assert sorted(cur.iterdir()) == before
     assert len([file for file in files(tmp_path / "laptop", "work.INBOX") if is_mail(file)]) == 4
     assert "replica_files_left_alone" in daemon.log()
+    assert {".work.INBOX/cur/fifo:2,S: it is a FIFO", ".work.INBOX/new/fifo: it is a FIFO"} <= {
+        f"{one['file']}: {one['why'].partition(',')[0]}" for one in shown
+    }
+    assert all(f"{one['file']}: {one['why']}" in told for one in shown)
+    assert f"{len(shown)} files left alone" in told
+    assert [one for one in shown if one["file"] != ".work.INBOX/cur/fifo:2,S"] == left
     with dovecot.imap(mail_user) as client:
         client.select("INBOX", readonly=True)
         assert client.search(None, 'SUBJECT "nobody else"')[1] == [b""]
@@ -314,10 +325,13 @@ def test_odd_files_of_a_device_are_kept_and_hold_up_nothing(
         wait_until(lambda: len(files(tmp_path / "phone", "work.INBOX")) >= 4, 30, "the other device is served")
         wait_until(lambda: daemon.device("laptop")["waiting"] == 0, 30, "this one is, too")
         shown = daemon.syncd("status")
+        (empty,) = daemon.device("laptop")["odd_files"]
 
     left = {name: os.lstat(os.path.join(cur, name)).st_size for name in kept if name in os.listdir(cur)}  # noqa: PTH118, PTH208
     assert left == kept
     assert shown.returncode == 0
+    assert (empty["file"], empty["why"]) == (".work.INBOX/cur/empty:2,S", "it is empty, so it is no message")
+    assert daemon.device("laptop")["odd_files"] == [empty], "without a daemon as well"
     assert not set(shown.stdout + daemon.log()) & set("\x1b\xff")
     assert not (tmp_path / "owned").exists()
 

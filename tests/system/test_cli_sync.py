@@ -5,9 +5,11 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from tests.servers.daemon import ROOT, Daemon, wait_until
@@ -147,6 +149,21 @@ def test_replica_that_is_gone_is_named_and_the_others_complete(
     assert ended.returncode == 1
     assert ended.stderr.startswith("device laptop: work/Old: ")
     assert [len(files(tmp_path / device, "work.INBOX")) for device in ("laptop", "phone")] == [3, 3]
+
+
+def test_sweep_that_fails_is_told_and_the_sync_is_what_it_was(make_daemon: MakeDaemon) -> None:
+    """What is wrong with sweeping the store, expected or not, is no matter of mail, and so not of the exit code."""
+    daemon = make_daemon({})
+    daemon.sync()
+    with closing(sqlite3.connect(daemon.store)) as store, store:
+        store.execute("UPDATE store SET swept_at = 'yesterday'")
+
+    ended = daemon.syncd("sync")
+
+    assert (ended.returncode, ended.stdout) == (0, "everything is synced\n")
+    logged, told = ended.stderr.splitlines()
+    assert json.loads(logged)["event"] == "sweep_failed"
+    assert told == "the store could not be swept: unexpected error: ValueError; the next sync tries again"
 
 
 def test_unknown_account_is_a_slip_of_usage(make_daemon: MakeDaemon) -> None:

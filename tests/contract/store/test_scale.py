@@ -20,7 +20,8 @@ from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
 from syncd.sync.round_news import news_of
 from syncd.sync.served import leftover
-from syncd.sync.server_round import plan_changes, server_round
+from syncd.sync.server_plan import plan_changes
+from syncd.sync.server_round import ServerRound
 from syncd.sync.sides import RoundResult
 from syncd.sync.store_server import StoreServer
 from syncd.sync.waits import What
@@ -134,7 +135,7 @@ def test_fifty_thousand_changes_of_a_device_are_stored_a_thousand_at_a_time(tmp_
             for _ in range(2):
                 policy = policy_of(large.of, large.inbox, Selection(), deletion=ToTrash(None, "Trash"))
                 takes_part = partial(_the_only, of=large.of, policy=policy)
-                rounds.append(await server_round(large.db, server, large.inbox, takes_part, now=NOW))
+                rounds.append(await ServerRound(large.db, server, large.inbox, takes_part, now=NOW).run())
             return rounds
 
         rounds, peak = _measured(lambda: asyncio.run(push()))

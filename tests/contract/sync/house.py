@@ -125,11 +125,13 @@ class House:
         self.db = await asyncio.to_thread(_opened, url)
         self.errors = {}
         ids = await self.db.write(self._ensure_accounts)
-        self.wakes, takers, file_systems = Wakes(), Takers(self.config), FileSystems()
+        self.takers = takers = Takers(self.config)
+        self.wakes, file_systems = Wakes(), FileSystems()
         connects, incoming = Connects(), IncomingBodies(Encoder(), RecentBodies(), self.directory)
         self.encoder = incoming.encoder
         self.accounts: dict[str, ImapAccount | Pop3Account] = {}
         self.devices: dict[str, Device] = {}
+        self.activities = {name: Activity() for name in (*self.config.accounts, *self.config.devices)}
         for name, config in self.config.accounts.items():
             make: Callable[..., ImapAccount | Pop3Account] = Pop3Account
             if isinstance(config, ImapConfig):
@@ -140,7 +142,7 @@ class House:
                 db=self.db,
                 takers=takers,
                 wakes=self.wakes,
-                activity=Activity(),
+                activity=self.activities[name],
                 clock=self.clock,
             )
             self.accounts[name] = make(account, config, password=_password, incoming=incoming, connects=connects)
@@ -152,7 +154,7 @@ class House:
                 db=self.db,
                 file_systems=file_systems,
                 wakes=self.wakes,
-                activity=Activity(),
+                activity=self.activities[name],
                 clock=self.clock,
             )
             parts = join(

@@ -25,6 +25,24 @@ SEEN, FLAGGED = "\\Seen", "\\Flagged"
 # Away, and back.
 
 
+async def test_mailbox_that_lost_its_new_mail_gets_it_again_by_adoption(tmp_path: Path, user: Provider) -> None:
+    """As its error says: it stands still, and an empty directory that is made after the adoption deletes nothing."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        new = house.replica("laptop").directory / "new"
+        shutil.rmtree(new)
+        await house.ask("laptop")
+        (told,) = await house.rows(select(schema.device.c.error).where(schema.device.c.name == "laptop"))
+        assert told.error.startswith("work/INBOX: its directory has no new/: ")
+
+        await adopt(house, "laptop")
+        new.mkdir()
+        await house.settle()
+
+        assert house.replica("laptop").keys() == sorted(user.flags()) == ["a", "b"]
+
+
 @pytest.mark.parametrize("instead", ["nothing", "an empty directory", "another disk"])
 async def test_device_that_was_away_converges_when_it_is_back(tmp_path: Path, user: Provider, instead: str) -> None:
     """Whatever is at its place meanwhile is left alone; afterwards the changes of both sides are merged."""

@@ -1,7 +1,11 @@
-"""A server that takes capabilities back in the middle of a session: what it offers at that time is what is used."""
+"""A server that takes capabilities back, or never had what it announces: what works at that time is what is used."""
 
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from syncd.errors import SyncdError
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import add, assert_everywhere, house_of
@@ -30,3 +34,30 @@ async def test_capability_that_is_taken_back_is_not_used_any_more(tmp_path: Path
         assert_everywhere(house, user, "Archive", "a", "old")
         assert any(b" UID COPY " in line for line in tap.lines[said:])
         assert [line for line in tap.lines[said:] if any(one in line for one in _NO_MORE_OFFERED)] == []
+
+
+@pytest.mark.parametrize("command", [b" ENABLE ", b"(QRESYNC ("])
+async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
+    tmp_path: Path, user: Provider, command: bytes
+) -> None:
+    """Changes are learnt one rung lower then, by the connections that follow as well, and status says so."""
+    user.receive("a", "b")
+    async with Tap(user.server.imap_port) as tap:
+        tap.refuses, tap.refusal = (lambda line: command in line), b"BAD no such thing"
+        async with house_of(tmp_path, user, port=tap.port) as house:
+            await house.settle()
+            user.receive("c")
+            user.expunge("a")
+            await house.settle()
+            before = house.activities["work"].logins
+            tap.drops = lambda line: b" LIST " in line and house.activities["work"].logins == before
+            with suppress(SyncdError):
+                await house.ask("work")
+            user.store("b", "+FLAGS (\\Flagged)")
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "b", "c")
+            assert len([line for line in tap.lines if command in line]) == 1
+            link = house.activities["work"].link
+            assert link is not None
+            assert (house.activities["work"].logins, link.rung) == (before + 1, "condstore")

@@ -210,6 +210,7 @@ async def test_cancelled_work_is_over_when_the_cancellation_passes(tmp_path: Pat
             prover=lambda: asyncio.sleep(0, lambda _: None),
             file_systems=FileSystems(),
             recent=RecentBodies(),
+            odd_files={},
             clock=time.time,
         )
         tasks = [FileToRename(row, frozenset({SEEN}), frozenset()) for row in rows.values()]

@@ -273,6 +273,33 @@ async def test_removed_mailbox_with_others_inside_is_emptied(tmp_path: Path, use
         assert [(row.error or "").partition(":")[0] for row in rows] == ["work/Other"]
 
 
+async def test_directory_that_a_removal_left_around_nothing_is_a_mailbox_again(tmp_path: Path, user: Provider) -> None:
+    """What was seen to be gone is no place of a disk: it comes back with its mail, and what was inside likewise."""
+    user.receive("a")
+    user.receive("b", mailbox="Lists")
+    account = {"accounts": {"work": imap(user.server, user.user)}}
+    async with Tap(user.server.imap_port) as tap:
+        tapped = {"accounts": {"work": imap(user.server, user.user, port=tap.port)}}
+        house = House(tmp_path, **tapped, devices={"laptop": {"settle": "20ms", "layout": "fs"}})
+        async with house:
+            await house.settle()
+            user.receive("c", mailbox="Lists/deep/in")
+            await house.settle()
+            _remove(house, "laptop", "Lists")
+            tap.drops = lambda _: True
+            await house.ask("laptop")
+            assert len(await house.rows(select(schema.mailbox_change.c.id))) == 2
+            (house.replica("laptop", "Lists").directory / "deep").mkdir(parents=True)
+            await house.ask("laptop")
+    house = House(tmp_path, **account, devices={"laptop": {"settle": "20ms", "layout": "fs"}})
+    async with house:
+        await house.settle()
+
+        assert [house.replica("laptop", name).keys() for name in ("Lists", "Lists/deep/in")] == [["b"], ["c"]]
+        assert [sorted(user.flags(name)) for name in ("Lists", "Lists/deep/in", "Trash")] == [["b"], ["c"], []]
+        assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+
 @pytest.mark.parametrize("around", ["mailbox", "directory"])
 async def test_disk_that_is_mounted_in_a_replica_may_be_away(tmp_path: Path, user: Provider, around: str) -> None:
     """Where only an empty directory is left, nothing that was inside counts as removed; and it may be back."""

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
+from syncd.store.report import unsynced_by_replica
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
@@ -177,6 +178,27 @@ async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) 
 
         assert sorted(user.flags()) == ["a"]
         assert len(list(cur.iterdir())) == 4
+        assert await house.db.read(unsynced_by_replica) == {}
+
+
+async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: Path, user: Provider) -> None:
+    """A full disk or a crash leaves such files: who removes them then has deleted nothing."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        emptied = [next(replica.files()).path for replica in house.replicas()]
+
+        for path in emptied:
+            os.truncate(path, 0)
+        for replica in house.replicas():
+            await house.until(lambda of=replica: len([*of.directory.glob("cur/*"), *of.directory.glob("new/*")]) == 2)
+        await house.settle()
+        assert await house.db.read(unsynced_by_replica) == {}
+        for path in emptied:
+            path.unlink()
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "a")
 
 
 @pytest.mark.parametrize("name", ["with\nline end", "not utf-8 \udcff\udcfe", "x" * 250, "1700000000.M1P2Q3.host"])

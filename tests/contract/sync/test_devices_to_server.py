@@ -31,6 +31,28 @@ def assert_everywhere(house: House, provider: Provider, wanted: dict[str, set[st
         assert replica.flags() == wanted
 
 
+async def test_change_that_counts_by_another_configuration_is_brought_at_once(
+    tmp_path: Path, provider: Provider
+) -> None:
+    """That there was nothing to bring is known of the configuration before only."""
+    provider.receive("a")
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+    async with house_of(tmp_path, provider, port=tap.port) as unheard:
+        unheard.replica("laptop").mark("a", add="S")
+        await unheard.ask("laptop")
+    account = imap(provider.server, provider.user)
+    async with House(tmp_path, accounts={"work": account}, devices=("phone",)) as house:
+        await house.settle()
+        house.accounts["work"].adjust(house.config.accounts["work"])  # so that it looks once more, and is not at rest
+        await house.ask("work")
+        whole = house_of(tmp_path, provider).config
+        house.takers.adjust(whole)
+        house.accounts["work"].adjust(whole.accounts["work"])
+
+        await house.until(lambda: provider.flags()["a"] == {SEEN}, within_s=10.0)
+
+
 async def test_flag_set_on_a_device_is_everywhere_at_once(tmp_path: Path, provider: Provider) -> None:
     """A renamed file reaches the server and the other devices within seconds, without anybody asking."""
     provider.receive("a", "b")

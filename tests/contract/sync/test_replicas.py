@@ -185,6 +185,25 @@ async def test_root_that_is_not_mounted_concludes_nothing(tmp_path: Path, user: 
         assert house.replica("laptop").flags() == {"b": {"\\Seen"}}
 
 
+async def test_root_that_never_had_mail_is_not_made_anew_either(tmp_path: Path, user: Provider) -> None:
+    """It had our marker, so it may be a disk that is not mounted; if the device gets another path, that is made."""
+    user.receive("a")
+    none = {"laptop": {"mailboxes": ["None"]}}
+    async with house_of(tmp_path, user, none) as house:
+        await house.settle()
+    root, away = tmp_path / "laptop", tmp_path / "away"
+    root.rename(away)
+
+    async with house_of(tmp_path, user, none) as house:
+        with pytest.raises(DeviceAwayError):
+            await house.ask("laptop")
+        assert not root.exists()
+        assert await _device_states(house) == {"laptop": "away"}
+    async with house_of(tmp_path, user, {"laptop": {"path": str(tmp_path / "other")}}) as house:
+        await house.settle()
+        assert house.replica("laptop").keys() == ["a"]
+
+
 async def test_root_that_goes_while_we_run_is_away(tmp_path: Path, user: Provider) -> None:
     """A root that disappears under a running device is noticed before anything is concluded from its emptiness."""
     user.receive("a", "b")

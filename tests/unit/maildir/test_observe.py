@@ -38,7 +38,7 @@ def test_listing_names_every_message_once(root: ReplicaRoot, box: Path) -> None:
         ("\udcff", "cur", "R"),
     }
     assert listing.is_complete
-    assert (listing.duplicates, listing.odd) == (frozenset(), frozenset())
+    assert (listing.duplicates, listing.odd) == (frozenset(), ())
 
 
 def test_names_alone_are_found_by_their_unchanging_part(root: ReplicaRoot, box: Path) -> None:
@@ -57,14 +57,15 @@ def test_names_alone_are_found_by_their_unchanging_part(root: ReplicaRoot, box: 
     assert not found.has("new", "c:2,")
 
 
-@pytest.mark.parametrize("missing", ["cur", "new", "."])
+@pytest.mark.parametrize("missing", ["cur", "new", "tmp", "."])
 def test_missing_directory_is_an_error_not_an_empty_listing(root: ReplicaRoot, box: Path, missing: str) -> None:
-    """A mailbox that lost a directory proves nothing about its messages."""
+    """A mailbox that lost a directory proves nothing about its messages; which one it lost is told, with what to do."""
     (box / missing).rename(root.path / "elsewhere")
 
     with pytest.raises(FileError) as caught:
         list_mailbox(root, BOX)
     assert caught.value.reach is Reach.MAILBOX
+    assert missing == "." or f"its directory has no {missing}/: " in str(caught.value)
 
 
 def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:
@@ -74,7 +75,7 @@ def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:
 
     listing = list_mailbox(root, BOX)
 
-    assert (listing.files, listing.odd) == ((), {"a", "b"})
+    assert ((), {"a", "b"}) == (listing.files, listing.unclear)
 
 
 def test_same_key_twice_is_reported(root: ReplicaRoot, box: Path) -> None:

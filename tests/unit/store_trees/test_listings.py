@@ -2,11 +2,15 @@
 
 from pathlib import PurePosixPath
 
+from sqlalchemy import Connection
+
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store import accounts, devices, directories, listings
+from syncd.store import accounts, devices, directories, listings, mailbox_changes, mailbox_removals
 from syncd.store.accounts import MailboxRow
+from syncd.store.entries import Question
 from syncd.store.listings import Renamed
+from syncd.store.recall import recall
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 
@@ -39,6 +43,33 @@ def test_renamed_mailbox_keeps_its_rows_and_its_devices_have_news(grove: Grove) 
     assert grove.version() > before
     other = row(grove, grove.archive)
     assert (str(other.name), listings.is_nowhere(other.wire_name)) == (f"Archive (replaced {grove.archive})", True)
+
+
+def test_what_devices_asked_of_a_server_is_told_as_theirs(grove: Grove, mail_user: str) -> None:
+    """A mailbox that one made, those around it that came by that, a rename and a removal; all else is the server's."""
+    mine = {"account_id": grove.account_id, "now": NOW}
+
+    def ask(conn: Connection) -> None:
+        made = MailboxName(("Lists", "deep"))
+        mailbox_changes.want_mailbox(conn, device_id=grove.laptop.device_id, name=made, error=None, **mine)
+        mailbox_changes.want_rename(conn, grove.laptop_archive, name=MailboxName(("Old",)), **mine)
+        mailbox_changes.begin(conn, [one.id for one in mailbox_changes.mailbox_changes(conn)], now=NOW)
+
+    record(grove)
+    grove(ask)
+    record(grove, Renamed(grove.archive, entry("Old")), added=(entry("Lists"), entry("Lists/deep"), entry("Web")))
+    grove(lambda conn: mailbox_changes.drop(conn, [one.id for one in mailbox_changes.mailbox_changes(conn)]))
+    grove(lambda conn: mailbox_changes.want_removal(conn, grove.laptop_archive, name=MailboxName(("Old",)), **mine))
+    grove(lambda conn: mailbox_removals.settle(conn, mailbox_id=grove.archive, now=NOW))
+
+    found = grove(lambda conn: recall(conn, Question(account=mail_user)))
+    assert [(one.mailbox, one.verb, one.origin.removeprefix(f"{mail_user}-")) for one in found] == [
+        ("Old", "rename mailbox", "laptop"),
+        ("Lists", "create mailbox", "laptop"),
+        ("Lists/deep", "create mailbox", "laptop"),
+        ("Web", "create mailbox", "server"),
+        ("Old", "delete mailbox", "laptop"),
+    ]
 
 
 def test_names_that_are_exchanged_meet_no_other(grove: Grove) -> None:
