@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,7 @@ settings.register_profile(
 settings.load_profile("syncd")
 gc.set_threshold(50_000, 20, 50)  # as the daemon has it; a fifth of what whole engines in a process took
 share_compiled()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored, by all that is started, behind `&`
 _WORKERS_MAX = 9  # a container may see many more processors than it may use
 _users = itertools.count(1)
 

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import multiprocessing
 from collections import Counter
 from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
@@ -14,12 +13,11 @@ import structlog
 from syncd.errors import SyncdError
 from tests.contract.sync.house import House, Table
 from tests.crash.faults import Fault, Faults, Kind
+from tests.servers.forked import processes
 
 _RUN_S = 60.0
 _ATTEMPTS = 5
 gc.set_threshold(50_000, 20, 50)  # as the daemon has it, and so the children of the fork server
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
 
 
 async def run(
@@ -37,7 +35,9 @@ async def run(
     """
     report = directory / "points.json"
     report.unlink(missing_ok=True)
-    process = _processes.Process(target=_settle, args=(directory, accounts, devices, fault, report, adopts, patience_s))
+    process = processes().Process(
+        target=_settle, args=(directory, accounts, devices, fault, report, adopts, patience_s)
+    )
     process.start()
     await asyncio.to_thread(_ended, process, patience_s)
     if process.exitcode == 0:

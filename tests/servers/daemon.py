@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.servers.forked import Forked
+
 ROOT = Path(__file__).parents[2]
 START_S = 30.0
 STOP_S = 10.0
@@ -27,8 +29,8 @@ class Daemon:
 
     `config` is the TOML as nested values; store and socket get a place in `directory` unless it names others. The
     commands (`syncd`, `sync`, `status`) work while no daemon runs, too. `through` is a program, with arguments, that
-    runs them instead of Python directly. A store of `is_made` is at the head already when the daemon, or a `sync`, is
-    the first to need one.
+    runs them instead of Python directly; where it `is_forked` they need not import anything first (`Forked`). A store
+    of `is_made` is at the head already when the daemon, or a `sync`, is the first to need one.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Daemon:
         environment: Mapping[str, str] | None = None,
         through: Sequence[str] = (),
         is_made: bool = False,
+        is_forked: bool = False,
     ):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
@@ -51,7 +54,8 @@ class Daemon:
         self._environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(directory), **(environment or {})}
         self._through = tuple(through)
         self._is_made = is_made
-        self._process: subprocess.Popen[bytes] | None = None
+        self._is_forked = is_forked
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self.configure(config)
 
     def configure(self, config: Mapping[str, Any]) -> None:
@@ -96,14 +100,7 @@ class Daemon:
         assert self._process is None, "it runs already"
         self._make_store()
         with self.log_file.open("ab") as file:
-            self._process = subprocess.Popen(
-                [*self._through, sys.executable, "-m", "syncd", "run", "--config", str(self.config_file)],
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log or file,
-                stderr=log or file,
-            )
+            self._process = self._begun("run", stdout=log or file.fileno(), stderr=log or file.fileno())
 
     def stop(self) -> int | None:
         """End the daemon by SIGTERM, and return its exit code; None if none was running."""
@@ -131,15 +128,17 @@ class Daemon:
 
     def syncd(self, *arguments: str, timeout_s: float = 110.0) -> subprocess.CompletedProcess[str]:
         """Run a command with this configuration to its end, without a terminal."""
-        return subprocess.run(
-            [*self._through, sys.executable, "-m", "syncd", *arguments, "--config", str(self.config_file)],
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+            process = self._begun(*arguments, stdout=stdout.fileno(), stderr=stderr.fileno())
+            try:
+                code = process.wait(timeout_s)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+            stdout.seek(0)
+            stderr.seek(0)
+            return subprocess.CompletedProcess([*arguments], code, stdout.read(), stderr.read())
 
     def sync(self, *accounts: str) -> subprocess.CompletedProcess[str]:
         """Run `syncd sync`; AssertionError unless everything was synced."""
@@ -185,13 +184,26 @@ class Daemon:
             make_sqlite_store(self.store)
             self._is_made = False  # one that gets lost is made again by syncd itself
 
+    def _begun(self, *arguments: str, stdout: int, stderr: int) -> subprocess.Popen[bytes] | Forked:
+        whole = (*arguments, "--config", str(self.config_file))
+        if self._is_forked:
+            return Forked(whole, directory=ROOT, environment=self._environment, stdout=stdout, stderr=stderr)
+        return subprocess.Popen(
+            [*self._through, sys.executable, "-m", "syncd", *whole],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
     def _answers(self) -> bool:
         try:
             return self.request("GET", "/health")[0] == 200
         except OSError:
             return False
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | Forked:
         assert self._process is not None, "no daemon was started"
         return self._process
 

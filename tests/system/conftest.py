@@ -28,7 +28,14 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         ) -> Daemon:
             roots = {Path(device).name: {"path": str(tmp_path / device)} for device in devices}
             config = {"accounts": accounts, "devices": roots, "daemon": daemon_keys, "hooks": hooks or {}}
-            daemon = Daemon(tmp_path / "syncd", config, through=through, environment=environment, is_made=is_made)
+            daemon = Daemon(
+                tmp_path / "syncd",
+                config,
+                through=through,
+                environment=environment,
+                is_made=is_made,
+                is_forked=not through and not environment,
+            )
             stack.callback(daemon.discard)
             return daemon
 

@@ -215,7 +215,9 @@ async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, 
         user.receive("x", mailbox="Lists")
         await house.ask()
         name = house.replica("laptop", "Lists").directory.name
-        await house.until_read(lambda found: found.count(name) == len(house.replicas()), select(schema.replica.c.directory))
+        await house.until_read(
+            lambda found: found.count(name) == len(house.replicas()), select(schema.replica.c.directory)
+        )
 
         _remove(house, "laptop", "Lists")
         with user.server.imap(user.user) as client:
