@@ -203,7 +203,9 @@ class ImapArrivals:
             return Brought()
         by_id = {one.id: one for one in sent}
         return Brought(
-            record=partial(_record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found),
+            record=partial(
+                _record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found, now=self._clock()
+            ),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
         )
 
@@ -261,6 +263,7 @@ def _record(
     rows: Mapping[int, FetchRow],
     uploads: Mapping[int, Upload],
     found: Mapping[int, Arrival],
+    now: float,
 ) -> Mapping[int, int]:
     """Write the rows of messages that are there, with the bodies that they have unless they were rewritten.
 
@@ -268,7 +271,7 @@ def _record(
     """
     uidvalidity = mailbox.cursor.uidvalidity
     observed = observed_of(rows[arrival.uid] for arrival in found.values())
-    server_tree.record_messages(conn, mailbox.id, uidvalidity, observed)
+    server_tree.record_messages(conn, mailbox.id, uidvalidity, observed, now=now)
     uids = [arrival.uid for arrival in found.values()]
     ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
     same = {ids[one.uid]: uploads[id_].body_id for id_, one in found.items() if not one.is_rewritten}
