@@ -9,7 +9,8 @@ times), the root is proven by its marker, and the account's INBOX is there; with
 still, and so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are
 missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
 is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
-directory was renamed, nothing was deleted: what is missing is made again.
+directory was renamed, nothing was deleted: what is missing is made again. One that went while its mailbox was being
+made is not made again: it gets a replica without a directory, and is removed like any.
 """
 
 import asyncio
@@ -38,12 +39,9 @@ from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.absent_directories import is_unknown, may_go, without_anchor
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.device_mailboxes import DeviceMailboxes, Place
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
-
-Place = tuple[str, MailboxName]
-"""An account and a mailbox of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +65,13 @@ class _Known:
 class _Look:
     """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
 
-    taken: those of the former that have the name of a mailbox whose own directory is elsewhere. misnamed: directories
-    that no mailbox can be called.
+    missing: all of the latter; gone: those of which something follows from that. taken: those of the former that have
+    the name of a mailbox whose own directory is elsewhere. misnamed: directories that no mailbox can be called.
     """
 
     unlooked: Mapping[Place, str]
     taken: frozenset[Place]
+    missing: frozenset[int]
     gone: frozenset[int]
     misnamed: tuple[Misnamed, ...]
 
@@ -109,7 +108,7 @@ class DirectoryChanges:
     @property
     def is_busy(self) -> bool:
         """Tell whether something is to be concluded, or waited for."""
-        return bool(self._since or self._unlooked)
+        return bool(self._since or self._unlooked or self._mailboxes.unmade)
 
     def has_unlooked(self, account: str, still: Standstill) -> bool:
         """Tell whether there are directories that will be mailboxes of an account, and in which nobody has looked.
@@ -144,8 +143,8 @@ class DirectoryChanges:
         at_once: somebody who asks for it says that no program is in the middle of its work.
         """
         if not self._since or (self.wait_s() != 0.0 and not at_once):
-            if self._unlooked:
-                await self._look(device_id)  # it may have been looked at by now
+            if self._unlooked or self._mailboxes.unmade:
+                await self._look(device_id)  # it may have been looked at by now, or compared with its server
             return frozenset()
         before = self._since.keys()
         known = await self._look(device_id)
@@ -165,6 +164,7 @@ class DirectoryChanges:
         if made or gone:
             record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
             await self._db.write(record)
+            self._mailboxes.made.update(made)
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
@@ -263,7 +263,8 @@ class DirectoryChanges:
         now = asyncio.get_running_loop().time()
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
-        self._mailboxes.absent = seen.gone
+        self._mailboxes.unmade &= seen.missing - seen.gone
+        self._mailboxes.absent = seen.gone | self._mailboxes.unmade
         self._activity.left_alone = seen.misnamed
         hopeless = seen.taken.union(
             place for place, one in wanted.items() if one.error or one.state is ChangeState.LEFT
@@ -278,6 +279,10 @@ class DirectoryChanges:
         over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
         if over := [one for one in over if one.state is ChangeState.WANTED]:
             await self._db.write(partial(mailbox_removals.forget, changes=over))
+        makes = {place: one for place, one in wanted.items() if one.kind is ChangeKind.MAKE and one not in over}
+        made = {place for place, one in makes.items() if one.state is not ChangeState.LEFT}
+        made |= self._mailboxes.made & known.names
+        self._mailboxes.made = made - {(one.account, one.mailbox.name) for one in served}
         return known
 
     def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
@@ -320,7 +325,8 @@ class DirectoryChanges:
         wrong = misnamed(
             self._mailboxes.layout, self._config.layout.value, map(PurePosixPath, sorted(there - known.directories))
         )
-        return _Look(unlooked, taken, frozenset(gone), tuple(wrong))
+        ids = frozenset(one.mailbox.id for one in missing)
+        return _Look(unlooked, taken, ids, frozenset(gone), tuple(wrong))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
