@@ -214,7 +214,7 @@ def _put(conn: Connection, target: MailboxRow, ones: Sequence[_Choice], *, now: 
     sources = [
         one.place.message_id if one.fate is Fate.MOVED and one.place else one.message.row.message_id for one in ones
     ]
-    made = served_mailboxes.put_messages(conn, target.id, [copies[id_] for id_ in sources if id_ in copies])
+    made = served_mailboxes.put_messages(conn, target.id, [copies[id_] for id_ in sources if id_ in copies], now=now)
     served_mailboxes.take_out(conn, moved, now=now)
     told = [Happening(Verb.RESTORE, message_id) for message_id in made]
     history.tell(conn, told, now=now, origin=PERSON, mailbox_id=target.id)

@@ -65,6 +65,13 @@ CONFLICTS = (
     ),
     Conflict("deleted twice", "a device deletes it", "the server deleted it", "it is deleted, once", Rule.WEAK),
     Conflict("moved, flagged", "the server moves it", "a device changes any flag", "it has the flag there", Rule.MOVED),
+    Conflict(
+        "moved in two steps, flagged",
+        "the server copies it, and expunges it within ten minutes",
+        "a device changes any flag",
+        "it has the flag there, as if it had been moved",
+        Rule.MOVED,
+    ),
     Conflict("moved, deleted", "the server moves it", "a device deletes it", "it is where it was moved", Rule.MOVED),
     Conflict("moved twice", "a device moves it", "another side moves it elsewhere", "it is in both", Rule.BOTH),
     Conflict("same move", "a device moves it", "another moves it to the same mailbox", "it is there once", Rule.MOVED),

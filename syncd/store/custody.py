@@ -60,7 +60,7 @@ def record_arrivals(
 ) -> int:
     """Write messages, UIDs and custody in one; return how many messages came."""
     new = [arrival for arrival in arrivals if arrival.body_id is not None and not arrival.replaces]
-    made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new])
+    made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new], now=now)
     message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
     told = [Happening(Verb.APPEAR, message_id) for message_id in made]
     history.tell(conn, told, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
@@ -141,14 +141,14 @@ def _replace(
     Then only its octets are kept, as those of all that was deleted. What a person marked is marked still, but not read.
     """
     if half_id is None:
-        return put_messages(conn, mailbox_id, [_message(arrival, now=now)])[0]
+        return put_messages(conn, mailbox_id, [_message(arrival, now=now)], now=now)[0]
     there = _where_now(conn, account_id, half_id)
     if there is None:
-        (message_id,) = put_messages(conn, mailbox_id, [_message(arrival, now=now)])
+        (message_id,) = put_messages(conn, mailbox_id, [_message(arrival, now=now)], now=now)
         take_out(conn, [message_id], now=now)
         return message_id
     whole = _message(arrival, now=now, flags=parse_flags(there.flags) - {SEEN})
-    (message_id,) = put_messages(conn, there.mailbox_id, [whole])
+    (message_id,) = put_messages(conn, there.mailbox_id, [whole], now=now)
     take_out(conn, [there.id], now=now)
     return message_id
 

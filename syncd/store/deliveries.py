@@ -1,13 +1,14 @@
-"""Floor 3: what a delivery needs to know: the body's facts, and a file elsewhere that holds the same octets."""
+"""Floor 3: what a delivery needs to know: the body's facts, and a file that holds the same octets already."""
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select, update
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.store.queries import AtOnce, is_listed
+from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
 
@@ -51,6 +52,13 @@ class Deliverable(NamedTuple):
         return self.body_id, self.internaldate
 
 
+class Unsettled(NamedTuple):
+    """Name a file that was announced, and may be there or not. digest: of the body of its message."""
+
+    file: ReplicaMessage
+    digest: bytes
+
+
 def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, Deliverable]:
     """Return the facts of the messages, by row id, whose body is in the store."""
     return {
@@ -75,6 +83,29 @@ def link_sources(
         (body_id, internaldate): LinkSource(origins[replica_id], subdir, name, info)
         for body_id, internaldate, replica_id, subdir, name, info in rows
     }
+
+
+def unsettled_deliveries(conn: Connection, replica_id: int) -> tuple[Unsettled, ...]:
+    """Return the deliveries to a replica that were announced and are not settled."""
+    file = replica_message.c
+    query = (
+        select(body.c.digest, *FILE_COLUMNS)
+        .join(server_message, server_message.c.body_id == body.c.id)
+        .join(replica_message, file.message_id == server_message.c.id)
+        .where(
+            file.replica_id == replica_id,
+            file.state != ReplicaState.PRESENT,  # the term of a partial index
+            file.state == ReplicaState.DELIVERING,
+        )
+    )
+    return tuple(Unsettled(replica_message_of(row), bytes(digest)) for digest, *row in conn.execute(query))
+
+
+def rename_unsettled(conn: Connection, names: Mapping[int, str]) -> None:
+    """Record under which names such files turn out to be, by row id."""
+    for file_id, name in names.items():
+        here = (replica_message.c.id == file_id, replica_message.c.state == ReplicaState.DELIVERING)
+        conn.execute(update(replica_message).where(*here).values(name=name))
 
 
 _ORIGINS = select(replica.c.id, device.c.path, replica.c.directory).join(

@@ -184,7 +184,7 @@ def bring_back(conn: Connection, changes: Iterable[FlagDelta], *, now: float) ->
             continue
         copies = served_mailboxes.old_copies_of(conn, message_ids)
         put = [replace(copies[id_], flags=_changed(copies[id_].flags, wanted[id_])) for id_ in message_ids]
-        served_mailboxes.put_messages(conn, mailbox_id, put)
+        served_mailboxes.put_messages(conn, mailbox_id, put, now=now)
         told = [Happening(Verb.RESTORE, id_) for id_ in message_ids]
         history.tell(conn, told, now=now, origin=history.DEVICES, mailbox_id=mailbox_id)
     return sum(map(len, by_mailbox.values()))

@@ -112,6 +112,7 @@ server_message = Table(
     Column("email_id", Text),
     ref_column("body_id", "body", nullable=True, ondelete="RESTRICT"),
     Column("version", BigInteger, nullable=False),
+    Column("came_at", Double),  # its server was first seen to have it; none: before this was noted
     Column("gone_at", Double),
     UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
     Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),
@@ -224,6 +225,7 @@ journal = Table(
     Column("form", Text),  # mail.tree.BodyForm: of a found file, if it is this body
     Column("restored_flags", Text),  # of a message that was deleted, and is put back: as its server had them
     Column("base_flags", Text),  # of the same, if a device is why it is put back: what both had last agreed on
+    Column("sent_flags", Text),  # of an added file, when it was begun: what it has by now may be changed since
     # NOTE: no foreign key, for the row of a message goes with its account only.
     Column("message_id", Id),  # of a deleted message that a person wants back; no device has a file of it
     Index("ix_journal_account_id_kind", "account_id", "kind"),

@@ -75,7 +75,7 @@ def rename_mailbox(conn: Connection, mailbox_id: int, name: MailboxName, *, now:
     listings.record_listing(conn, account_id=row.account_id, changes=nothing, renamed=renamed, now=now, origin=origin)
 
 
-def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -> tuple[int, ...]:
+def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage], *, now: float) -> tuple[int, ...]:
     """Put messages into a mailbox under UIDs in their order, and return their rows."""
     if not new:
         return ()
@@ -105,6 +105,7 @@ def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage]) -
                 "internaldate": one.internaldate,
                 "body_id": one.body_id,
                 "version": version,
+                "came_at": now,
             }
             for one, uid in zip(new, uids, strict=True)
         ],

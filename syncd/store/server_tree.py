@@ -67,12 +67,13 @@ def record_messages(
     uidvalidity: int,
     observed: Sequence[ObservedMessage],
     *,
-    told_at: float | None = None,
+    now: float,
+    is_told: bool = False,
 ) -> UidSet:
     """Write observed messages; return the UIDs that are not in the tree and came without size and date.
 
     Rows that are as they were keep their version, so that no replica looks at them again. A UID that was thought gone
-    and is listed again is there again. told_at: when, if this is news that nobody else tells the history.
+    and is listed again is there again. is_told: this is news that nobody else tells the history.
     """
     known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
     added: list[dict[str, Any]] = []
@@ -96,6 +97,7 @@ def record_messages(
                     "size_bytes": message.size_bytes,
                     "internaldate": message.internaldate,
                     "email_id": message.email_id,
+                    "came_at": now,
                 }
             )
         elif row.flags != flags or row.gone_at is not None:
@@ -114,9 +116,9 @@ def record_messages(
             conn.execute(to_flags, changed)
     if silent:
         conn.execute(_BY_ID.values(modseq=bindparam("new_modseq")), silent)
-    if told_at is not None and (added or changed):
+    if is_told and (added or changed):
         news = [*_appeared(conn, mailbox_id, uidvalidity, [row["uid"] for row in added]), *_altered(changed, known)]
-        history.tell(conn, news, now=told_at, origin=history.SERVER, mailbox_id=mailbox_id)
+        history.tell(conn, news, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
     return UidSet.of(unknown)
 
 

@@ -3,6 +3,9 @@
 Theory. A program that moves a message makes a copy and removes the original, perhaps days later; one that saves a draft
 makes a new file and removes the old. Both leave a row in the journal for the new file, with its octets and the device.
 A file that the device removed as well takes nobody's place, or copies of one message would stand for each other.
+
+A server moves a message in two steps, and one may be seen long before the other. So what came shortly before the
+original went is where that was moved, though the device may have got it as a copy; what it has had for longer is one.
 """
 
 from collections import defaultdict
@@ -19,6 +22,8 @@ from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message, trouble
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
+_MOVE_S = 600.0
+"""How long before the end of a move its beginning may be seen: some mailboxes are asked for every few minutes only."""
 
 
 def with_successors(conn: Connection, of: ReplicaRow, found: Iterable[Pair]) -> tuple[Pair, ...]:
@@ -118,16 +123,23 @@ def _moved(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_i
 def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_id: int) -> Select[Any]:
     """Select those of these messages that the server has in another mailbox now, but for its Trash.
 
-    What the device has a file of has been there before. Without its body a message is told by its size and date, which
-    is no proof: where the device is to get it, that is known soon.
+    What the device has a file of does not count if it was there before, or if the device put it there. Without its body
+    a message is told by its size and date, which is no proof: where the device is to get it, that is known soon.
     """
     here = mailbox_by_id(conn, mailbox_id=mailbox_id)
     trash = trash_of(mailboxes(conn, account_id=here.account_id))
     old, new = server_message.alias("old"), server_message.alias("new")
-    has_file = (
+    was_before = or_(new.c.came_at.is_(None), new.c.came_at < old.c.gone_at - _MOVE_S)
+    is_own = exists().where(
+        replica_message.c.message_id == new.c.id,
+        replica_message.c.replica_id == replica.c.id,
+        journal.c.replica_message_id == replica_message.c.id,
+        journal.c.kind == UploadState.FILED.value,
+    )
+    is_copy = (
         select(base_message.c.message_id)
         .join(replica, replica.c.id == base_message.c.replica_id)
-        .where(base_message.c.message_id == new.c.id, replica.c.device_id == device_id)
+        .where(base_message.c.message_id == new.c.id, replica.c.device_id == device_id, or_(was_before, is_own))
     )
     is_same = or_(new.c.body_id == old.c.body_id, and_(new.c.body_id.is_(None), new.c.size_bytes == old.c.size_bytes))
     is_to_come = and_(
@@ -152,7 +164,7 @@ def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, devi
             mailbox.c.gone_at.is_(None),
             new.c.gone_at.is_(None),
             new.c.uidvalidity == mailbox.c.uidvalidity,
-            ~exists(has_file),
+            ~exists(is_copy),
         )
         .distinct()
     )

@@ -2,19 +2,20 @@
 
 Theory. What a device added is its own until the server has it: its row names no message. Taken in, its octets are a
 body of the store and the journal has a row for it, so that neither a restart nor the loss of the file loses it. The row
-says `begun` before anything is sent, with what the mailbox had by then; after an answer that was lost the message is
-looked for from there. Settled, the row stays for a while: by it a file that the device removes afterwards is known as
-the second half of a move, or as the old version of a draft. A deleted message that a person wants back goes the same
-way, but for that nobody has a file of it (`recoveries`).
+says `begun` before anything is sent, with what the mailbox had by then and the flags that are sent; after an answer
+that was lost the message is looked for from there. Settled, the row stays for a while: by it a file that the device
+removes afterwards is known as the second half of a move, or as the old version of a draft. A deleted message that a
+person wants back goes the same way, but for that nobody has a file of it (`recoveries`).
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
 
-from syncd.mail.flags import Flags, parse_flags
+from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
@@ -33,6 +34,7 @@ _PAGE = 1000
 class Upload:
     """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
 
+    flags: those of the file, and once it is begun those that were sent.
     is_restored: its server deleted its message; flags are then those that the message had there. wanted_id: of a
     deleted message that is wanted back; there is no file of it, and no device. is_for_device: because one changed it.
     """
@@ -124,6 +126,7 @@ def uploads(
             journal.c.error,
             journal.c.restored_flags,
             journal.c.base_flags,
+            journal.c.sent_flags,
             journal.c.message_id.label("wanted_id"),
             server_message.c.internaldate,
         )
@@ -148,13 +151,14 @@ def uploads(
 
 def _upload(row: Any) -> Upload:
     is_restored = row.restored_flags is not None
+    sent = row.sent_flags if row.kind == UploadState.BEGUN.value else None
     return Upload(
         id=row.id,
         file_id=row.file_id,
         device_id=row.device_id,
         mailbox_id=row.mailbox_id,
         name=row.name or "",
-        flags=parse_flags(row.restored_flags if is_restored else row.flags),
+        flags=parse_flags(row.restored_flags if is_restored else row.flags if sent is None else sent),
         mtime=row.mtime if row.wanted_id is None else row.internaldate,
         body_id=row.body_id,
         size_bytes=row.size_bytes,
@@ -264,24 +268,33 @@ def unchanged(conn: Connection, ids: Iterable[int]) -> frozenset[int]:
     return frozenset(conn.execute(query).scalars())
 
 
-def begin(conn: Connection, ids: Iterable[int], *, uidvalidity: int, uidnext: int, now: float) -> Collection[int]:
-    """Commit that files are about to be sent to their mailbox, before the command is (law 3).
+def begin(
+    conn: Connection, sent: Mapping[int, Flags], *, uidvalidity: int, uidnext: int, now: float
+) -> Collection[int]:
+    """Commit that files are about to be sent to their mailbox, and with which flags, before the command is (law 3).
 
     Returns those that may be sent: a file that its device removed or rewrote meanwhile is none of them.
     """
-    begun = (
-        update(journal)
-        .where(is_one_of(conn, journal.c.id, ids), journal.c.kind == UploadState.TAKEN_IN.value)
-        .values(
-            kind=UploadState.BEGUN.value,
-            uidvalidity=uidvalidity,
-            uidnext=uidnext,
-            begun_at=now,
-            attempts=journal.c.attempts + 1,
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    for id_, flags in sent.items():
+        alike[format_flags(flags)].append(id_)
+    started: set[int] = set()
+    for flags_sent, ids in alike.items():
+        begun = (
+            update(journal)
+            .where(is_one_of(conn, journal.c.id, ids), journal.c.kind == UploadState.TAKEN_IN.value)
+            .values(
+                kind=UploadState.BEGUN.value,
+                uidvalidity=uidvalidity,
+                uidnext=uidnext,
+                begun_at=now,
+                attempts=journal.c.attempts + 1,
+                sent_flags=flags_sent,
+            )
+            .returning(journal.c.id)
         )
-        .returning(journal.c.id)
-    )
-    return frozenset(conn.execute(begun).scalars())
+        started.update(conn.execute(begun).scalars())
+    return started
 
 
 def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:

@@ -1,13 +1,14 @@
 """Floor 4: what follows when a mailbox of a device has no directory any more: it is removed, made again, or nothing."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable, Sequence, Set
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from syncd.errors import FileError
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.removals import is_kept
+from syncd.sync.attachment import Prove
 from syncd.sync.known_mailboxes import Served
 
 
@@ -42,6 +43,24 @@ def without_anchor(root: ReplicaRoot, served: Iterable[Served], gone: Set[int]) 
         by_account[one.account].append(one)
     lost = [mine for mine in by_account.values() if any(one.mailbox.id in gone for one in mine)]
     return frozenset(one.mailbox.id for mine in lost if not _is_anchored(root, mine, gone) for one in mine)
+
+
+def left_bare(path: Path, prove: Prove, served: Iterable[Served], removed: Container[int]) -> Sequence[Served]:
+    """Return those of removed mailboxes whose directory is there as none of a mailbox, and those missing inside them.
+
+    path, prove: the root of the device, and what proves it.
+    """
+    with ReplicaRoot(path) as root:
+        prove(root)
+        there = frozenset(root.directories())
+        missing = {PurePosixPath(one.replica.directory): one for one in served}
+        missing = {directory: one for directory, one in missing.items() if directory not in there}
+        bare: list[PurePosixPath] = []
+        for directory, one in missing.items():
+            with suppress(FileError):
+                if one.mailbox.id in removed and root.is_bare(directory) and not root.lacks(directory):
+                    bare.append(directory)
+        return [one for directory, one in missing.items() if any(map(directory.is_relative_to, bare))]
 
 
 def _is_anchored(root: ReplicaRoot, mine: Iterable[Served], gone: Set[int]) -> bool:

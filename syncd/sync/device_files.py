@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from functools import partial
 from pathlib import PurePosixPath
 
-from sqlalchemy import Connection
-
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
@@ -29,16 +27,15 @@ from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
-from syncd.reconcile.changes import Appeared, Change, Sighting, compare
-from syncd.store import adoption, bodies, replica_tree
-from syncd.store.adoption import ReturnedFile
+from syncd.reconcile.changes import compare
+from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import MintedFile
+from syncd.sync.appearances import Appearances
 from syncd.sync.attachment import Prove
 from syncd.sync.commons import Commons, FileSystem, FileSystems
-from syncd.sync.contents import Content, batches, read_contents
 from syncd.sync.file_effects import effect_of, outcome_of, path_of
 from syncd.sync.own_doing import OwnDoing, Place
 from syncd.sync.policies import keyword_map, keyword_names
@@ -89,6 +86,7 @@ class DeviceFiles:
         self._keywords: dict[int, KeywordMap] = {}
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
+        self._appearances = Appearances(db, config.path, prover=prover)
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
@@ -245,8 +243,8 @@ class DeviceFiles:
         look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
         seen = await asyncio.to_thread(look, of, files, rows)
         changes = compare(rows, seen.found, sorted(seen.looked_for))
-        returned = await self._returned(of, changes)
-        changes = tuple(change for change in changes if change not in returned)
+        known = await self._appearances.record(of, changes, keywords)
+        changes = tuple(change for change in changes if change not in known)
         if changes:
             # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
             # had told the server, the old name would read as the device taking the flag back.
@@ -254,36 +252,7 @@ class DeviceFiles:
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
             log.info("replica_changed", replica=of.directory, changes=len(changes))
-        return len(changes) + len(returned)
-
-    async def _returned(self, of: ReplicaRow, changes: Iterable[Change]) -> frozenset[Change]:
-        """Record which files of those that appeared we have removed before, so that they are removed again.
-
-        A backup brings them back, or a program that copies; the same name and octets are no new message. What is
-        missing beside them may never have been in that backup, so all is looked at as for the first time.
-        """
-        new = {change.seen.name: change for change in changes if isinstance(change, Appeared)}
-        if not new:
-            return frozenset()
-        removed = await self._db.read(partial(adoption.removed_by_us, of=of, names=list(new), is_first=False))
-        if not removed:
-            return frozenset()
-        contents = await asyncio.to_thread(self._read_contents, of.directory, [new[name].seen for name in removed])
-        ours = {one.seen: removed[one.seen.name] for one in contents}
-        again = {one.seen: form for one in contents if (form := one.form_of(ours[one.seen].digest)) is not None}
-        kept = [
-            ReturnedFile(seen, ours[seen].message_id, form) for seen, form in again.items() if not ours[seen].is_swept
-        ]
-        # NOTE: what was swept is only left out here: the first look that comes now puts it into the store once more.
-        swept = frozenset(seen.name for seen in again if ours[seen].is_swept)
-        names = await self._db.write(partial(_record_returned, of=of, returned=kept, swept=swept))
-        if names:
-            log.info("removed_files_returned", replica=of.directory, count=len(names))
-        return frozenset(new[name] for name in names)
-
-    def _read_contents(self, directory: str, seen: Sequence[Sighting]) -> list[Content]:
-        with ReplicaRoot(self._config.path) as root:
-            return [one for batch in batches(seen) for one in read_contents(root, PurePosixPath(directory), batch)]
+        return len(changes) + len(known)
 
     def _expect(self, of: ReplicaRow, tasks: Iterable[FileTask], keywords: KeywordMap) -> Mapping[int, Sequence[Place]]:
         """Remember which files will come and go by our own doing, and return their places, by row id."""
@@ -368,12 +337,3 @@ class DeviceFiles:
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
-
-
-def _record_returned(
-    conn: Connection, *, of: ReplicaRow, returned: Sequence[ReturnedFile], swept: frozenset[str]
-) -> frozenset[str]:
-    names = adoption.record_returned(conn, of, returned) | swept
-    if names:
-        adoption.doubt(conn, of.device_id)
-    return names

@@ -1,5 +1,6 @@
 """Floor 4: the mailboxes of one device: which it selects, and a replica with a directory for each."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
@@ -14,7 +15,9 @@ from syncd.maildir.layout import Fs, MaildirPlusPlus, are_nearly_equal
 from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.planner import NOTHING, Selection
+from syncd.reconcile.removals import is_kept
 from syncd.store import accounts, devices, leaving
+from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, MailboxChange
@@ -24,6 +27,9 @@ from syncd.sync.mailbox_directories import MailboxDirectories
 from syncd.sync.policies import selection_of, selection_text
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
+
+Place = tuple[str, MailboxName]
+"""An account and a mailbox of it."""
 
 
 class DeviceMailboxes:
@@ -55,6 +61,10 @@ class DeviceMailboxes:
         """The mailboxes of which this task made sure that the device has a replica as it selects it now."""
         self.absent: frozenset[int] = frozenset()
         """The mailboxes whose directories were not there at the last look, though nothing is concluded from that."""
+        self.made: set[Place] = set()
+        """Those that a program made here, and that have no replica yet: it may have removed them again meanwhile."""
+        self.unmade: set[int] = set()
+        """Those whose directories were not there any more when they got their replica, and were not made again."""
         self.unlooked: set[int] = set()
         """The mailboxes that were just given up, which are looked at first: files that nobody has seen may be there."""
         self.is_giving_up = True
@@ -183,6 +193,10 @@ class DeviceMailboxes:
                     if directory in unusable:
                         raise unusable[directory]
                     is_empty = False
+                elif of is None and await self._is_unmade(account, mailbox, directory):
+                    is_empty = True
+                    self.unmade.add(mailbox.id)
+                    self.absent |= {mailbox.id}
                 else:
                     await to_its_end(self._take_over, account, mailbox.name, names)
                     others = [PurePosixPath(other) for other in owners if are_nearly_equal(other, str(directory))]
@@ -198,7 +212,18 @@ class DeviceMailboxes:
                     )
                     await self._db.write(make)
                 self._ensured.add(mailbox.id)
+                self.made.discard((account, mailbox.name))
         return renamed
+
+    async def _is_unmade(self, account: str, mailbox: MailboxRow, directory: PurePosixPath) -> bool:
+        """Tell whether a program has removed a directory since, of which its server has made a mailbox."""
+        if (account, mailbox.name) not in self.made or is_kept(mailbox.name, mailbox.special_use):
+            return False
+        return await asyncio.to_thread(self._lacks, directory)
+
+    def _lacks(self, directory: PurePosixPath) -> bool:
+        with ReplicaRoot(self._config.path) as root:
+            return root.lacks(directory)
 
     async def _give_up(self, known: KnownMailboxes) -> bool:
         """Record which mailboxes the device does not take any more, though it may have files; tell if there are any."""

@@ -10,11 +10,12 @@ still, and so is one that programs rely on. Meanwhile nobody reads or writes the
 missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
 is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
 directory was renamed, nothing was deleted: what is missing is made again. So is a removed one whose directory is there
-again, but as no mailbox: as one around others that were made inside, and removed.
+again, but as no mailbox: as one around others that were made inside, and removed. One that went while its mailbox was
+being made is not made again: it gets a replica without a directory, and is removed like any.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -36,15 +37,12 @@ from syncd.store import accounts, adoption, devices, mailbox_changes, mailbox_re
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
-from syncd.sync.absent_directories import is_unknown, may_go, without_anchor
+from syncd.sync.absent_directories import is_unknown, left_bare, may_go, without_anchor
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
-from syncd.sync.device_mailboxes import DeviceMailboxes
+from syncd.sync.device_mailboxes import DeviceMailboxes, Place
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
-
-Place = tuple[str, MailboxName]
-"""An account and a mailbox of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,13 @@ class _Known:
 class _Look:
     """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
 
-    taken: those of the former that have the name of a mailbox whose own directory is elsewhere. misnamed: directories
-    that no mailbox can be called.
+    missing: all of the latter; gone: those of which something follows from that. taken: those of the former that have
+    the name of a mailbox whose own directory is elsewhere. misnamed: directories that no mailbox can be called.
     """
 
     unlooked: Mapping[Place, str]
     taken: frozenset[Place]
+    missing: frozenset[int]
     gone: frozenset[int]
     misnamed: tuple[Misnamed, ...]
 
@@ -110,7 +109,7 @@ class DirectoryChanges:
     @property
     def is_busy(self) -> bool:
         """Tell whether something is to be concluded, or waited for."""
-        return bool(self._since or self._unlooked)
+        return bool(self._since or self._unlooked or self._mailboxes.unmade)
 
     def has_unlooked(self, account: str, still: Standstill) -> bool:
         """Tell whether there are directories that will be mailboxes of an account, and in which nobody has looked.
@@ -145,8 +144,8 @@ class DirectoryChanges:
         at_once: somebody who asks for it says that no program is in the middle of its work.
         """
         if not self._since or (self.wait_s() != 0.0 and not at_once):
-            if self._unlooked:
-                await self._look(device_id)  # it may have been looked at by now
+            if self._unlooked or self._mailboxes.unmade:
+                await self._look(device_id)  # it may have been looked at by now, or compared with its server
             return frozenset()
         before = self._since.keys()
         known = await self._look(device_id)
@@ -166,6 +165,7 @@ class DirectoryChanges:
         if made or gone:
             record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
             await self._db.write(record)
+            self._mailboxes.made.update(made)
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
@@ -266,7 +266,8 @@ class DirectoryChanges:
         now = asyncio.get_running_loop().time()
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
-        self._mailboxes.absent = seen.gone
+        self._mailboxes.unmade &= seen.missing - seen.gone
+        self._mailboxes.absent = seen.gone | self._mailboxes.unmade
         self._activity.left_alone = seen.misnamed
         for directory in self._activity.odd_files.keys() - known.directories:
             del self._activity.odd_files[directory]
@@ -283,6 +284,10 @@ class DirectoryChanges:
         over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
         if over := [one for one in over if one.state is ChangeState.WANTED]:
             await self._db.write(partial(mailbox_removals.forget, changes=over))
+        makes = {place: one for place, one in wanted.items() if one.kind is ChangeKind.MAKE and one not in over}
+        made = {place for place, one in makes.items() if one.state is not ChangeState.LEFT}
+        made |= self._mailboxes.made & known.names
+        self._mailboxes.made = made - {(one.account, one.mailbox.name) for one in served}
         return known
 
     async def _make_again(self, known: _Known, removed: Mapping[int, MailboxChange]) -> bool:
@@ -294,7 +299,7 @@ class DirectoryChanges:
         wanted = {id_ for id_, one in removed.items() if one.is_removal and one.state is ChangeState.WANTED}
         if not wanted:
             return False
-        again = await asyncio.to_thread(self._left_bare, known.served, wanted, await self._prover())
+        again = await asyncio.to_thread(left_bare, self._config.path, await self._prover(), known.served, wanted)
         if again:
             ids = [one.replica.id for one in again]
             await self._db.write(partial(adoption.doubt_replicas, replica_ids=ids))  # before they have nothing in them
@@ -305,19 +310,6 @@ class DirectoryChanges:
                 log.info("directory_made_again", replica=one.replica.directory)
                 made += 1
         return made > 0
-
-    def _left_bare(self, served: Iterable[Served], removed: Container[int], prove: Prove) -> Sequence[Served]:
-        with ReplicaRoot(self._config.path) as root:
-            prove(root)
-            there = frozenset(root.directories())
-            missing = {PurePosixPath(one.replica.directory): one for one in served}
-            missing = {directory: one for directory, one in missing.items() if directory not in there}
-            bare: list[PurePosixPath] = []
-            for directory, one in missing.items():
-                with suppress(FileError):
-                    if one.mailbox.id in removed and root.is_bare(directory) and not root.lacks(directory):
-                        bare.append(directory)
-            return [one for directory, one in missing.items() if any(map(directory.is_relative_to, bare))]
 
     def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
         rows = accounts.mailboxes_of(conn, tuple(self._names))
@@ -359,7 +351,8 @@ class DirectoryChanges:
         wrong = misnamed(
             self._mailboxes.layout, self._config.layout.value, map(PurePosixPath, sorted(there - known.directories))
         )
-        return _Look(unlooked, taken, frozenset(gone), tuple(wrong))
+        ids = frozenset(one.mailbox.id for one in missing)
+        return _Look(unlooked, taken, ids, frozenset(gone), tuple(wrong))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""

@@ -25,6 +25,7 @@ from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.presence import still_there
 from syncd.imap.refusals import OF_MAILBOX
 from syncd.imap.types import Appended, FetchRow, SelectResult
+from syncd.mail.flags import Flags
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
@@ -63,7 +64,7 @@ class ImapArrivals:
         uidnext = selected.uidnext or target.cursor.uidnext or 1
         begin = partial(
             uploads.begin,
-            ids=[one.upload.id for one in placements],
+            sent={one.upload.id: _flags_sent(target, one.upload) for one in placements},
             uidvalidity=target.cursor.uidvalidity,
             uidnext=uidnext,
             now=self._clock(),
@@ -138,7 +139,7 @@ class ImapArrivals:
 
     def _new(self, target: MailboxRow, one: Upload, octets: bytes | None) -> NewMessage:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
-        return NewMessage(body, target.holdable.part_of(one.flags), one.mtime)
+        return NewMessage(body, _flags_sent(target, one), one.mtime)
 
     async def _flaw(self, one: Upload, octets: bytes | None, limit: int | None) -> str | None:
         """Return why a message is not to be sent; a large one is read for that."""
@@ -203,7 +204,9 @@ class ImapArrivals:
             return Brought()
         by_id = {one.id: one for one in sent}
         return Brought(
-            record=partial(_record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found),
+            record=partial(
+                _record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found, now=self._clock()
+            ),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
         )
 
@@ -261,6 +264,7 @@ def _record(
     rows: Mapping[int, FetchRow],
     uploads: Mapping[int, Upload],
     found: Mapping[int, Arrival],
+    now: float,
 ) -> Mapping[int, int]:
     """Write the rows of messages that are there, with the bodies that they have unless they were rewritten.
 
@@ -268,7 +272,7 @@ def _record(
     """
     uidvalidity = mailbox.cursor.uidvalidity
     observed = observed_of(rows[arrival.uid] for arrival in found.values())
-    server_tree.record_messages(conn, mailbox.id, uidvalidity, observed)
+    server_tree.record_messages(conn, mailbox.id, uidvalidity, observed, now=now)
     uids = [arrival.uid for arrival in found.values()]
     ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
     same = {ids[one.uid]: uploads[id_].body_id for id_, one in found.items() if not one.is_rewritten}
@@ -276,6 +280,10 @@ def _record(
     if rows.keys() == set(uids):
         accounts.pass_by(conn, mailbox.id, uidvalidity, uidnext=uidnext, uids=uids)
     return {id_: ids[arrival.uid] for id_, arrival in found.items()}
+
+
+def _flags_sent(target: MailboxRow, one: Upload) -> Flags:
+    return target.holdable.part_of(one.flags)
 
 
 def _came(row: FetchRow, header: bytes) -> Came:

@@ -42,7 +42,9 @@ async def depart(
     await ensure_same(db, connection, mailbox, observed_of(rows))
     changed = await _changed(db, mailbox, rows)
     await db.write(
-        lambda conn: server_tree.record_messages(conn, mailbox.id, uidvalidity, observed_of(rows), told_at=now)
+        lambda conn: server_tree.record_messages(
+            conn, mailbox.id, uidvalidity, observed_of(rows), now=now, is_told=True
+        )
     )
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}

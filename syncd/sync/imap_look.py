@@ -108,7 +108,7 @@ class Look:
     def _write_rows(self, conn: Connection, *, observed: Sequence[ObservedMessage], now: float) -> None:
         if observed:
             uidvalidity = self.mailbox.cursor.uidvalidity
-            server_tree.record_messages(conn, self.mailbox.id, uidvalidity, observed, told_at=now)
+            server_tree.record_messages(conn, self.mailbox.id, uidvalidity, observed, now=now, is_told=True)
 
     async def _record_end(
         self,

@@ -319,7 +319,7 @@ class ImapMailbox:
         now = self._clock()
 
         def record(conn: Connection) -> None:
-            server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed)
+            server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed, now=now)
             if observed:
                 history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=self._mailbox.id)
             accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed)
@@ -331,9 +331,9 @@ class ImapMailbox:
     ) -> None:
         """Record what the server told of messages when we changed some, and of others: that is news."""
         of, uidvalidity = self._mailbox.id, self._mailbox.cursor.uidvalidity
-        for rows, told_at in ((ours, None), (others, now)):
+        for rows, is_told in ((ours, False), (others, True)):
             if rows:
-                server_tree.record_messages(conn, of, uidvalidity, observed_of(rows), told_at=told_at)
+                server_tree.record_messages(conn, of, uidvalidity, observed_of(rows), now=now, is_told=is_told)
 
     async def _set_aside(self, wanted: WantedBody, error: str) -> None:
         log.warning("body_not_fetched", mailbox_id=self._mailbox.id, uid=wanted.uid, error=error)

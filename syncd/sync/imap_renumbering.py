@@ -47,7 +47,7 @@ async def renumber(
     if selected.uidvalidity is None or not here.is_complete:
         raise _inconclusive()
     cursor = cursor_of(selected, selected.uidvalidity, here.uids)
-    await _record_rows(db, connection, mailbox, cursor.uidvalidity, here.uids)
+    await _record_rows(db, connection, mailbox, cursor.uidvalidity, here.uids, clock=clock)
     find = partial(renumbering.messages_of, mailbox_id=mailbox.id, uidvalidity=cursor.uidvalidity)
     messages = {uid: row_id for uid, row_id in (await db.read(find)).items() if uid in here.uids}
     if len(messages) != len(here.uids):
@@ -96,14 +96,20 @@ async def reclaim_lost(
 
 
 async def _record_rows(
-    db: Database, connection: ImapConnection, mailbox: MailboxRow, uidvalidity: int, uids: UidSet
+    db: Database,
+    connection: ImapConnection,
+    mailbox: MailboxRow,
+    uidvalidity: int,
+    uids: UidSet,
+    *,
+    clock: Callable[[], float],
 ) -> None:
     async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
         async for batch in batches:
             rows = observed_of(batch.rows)
 
             def record(conn: Connection, rows: tuple[server_tree.ObservedMessage, ...] = rows) -> None:
-                server_tree.record_messages(conn, mailbox.id, uidvalidity, rows)
+                server_tree.record_messages(conn, mailbox.id, uidvalidity, rows, now=clock())
 
             await db.write(record)
 

@@ -40,7 +40,7 @@ class StoreServer:
         return Departed(
             gone=frozenset(one.message_id for one in effects if one.message_id not in refused),
             refused=refused,
-            record=partial(_copy, targets=targets),
+            record=partial(_copy, targets=targets, now=self._clock()),
         )
 
     async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
@@ -50,13 +50,12 @@ class StoreServer:
         return Brought()
 
 
-def _copy(conn: Connection, *, targets: Mapping[int, int]) -> None:
+def _copy(conn: Connection, *, targets: Mapping[int, int], now: float) -> None:
     """Copy messages into other mailboxes, given by message, as long as they are there."""
     copies = copies_of(conn, targets)
     for mailbox_id in set(targets.values()):
-        put_messages(
-            conn, mailbox_id, [copies[id_] for id_, to_id in targets.items() if to_id == mailbox_id and id_ in copies]
-        )
+        new = [copies[id_] for id_, to_id in targets.items() if to_id == mailbox_id and id_ in copies]
+        put_messages(conn, mailbox_id, new, now=now)
 
 
 def _bring(conn: Connection, *, target: MailboxRow, placements: Sequence[Placement], now: float) -> Mapping[int, int]:
@@ -75,6 +74,6 @@ def _bring(conn: Connection, *, target: MailboxRow, placements: Sequence[Placeme
         elif source.message_id in copies:
             new[upload.id] = copies[source.message_id]
             moved |= {source.message_id} if one.origin.way is Way.MOVE else set()
-    ids = dict(zip(new, put_messages(conn, target.id, list(new.values())), strict=True))
+    ids = dict(zip(new, put_messages(conn, target.id, list(new.values()), now=now), strict=True))
     take_out(conn, moved, now=now)
     return ids

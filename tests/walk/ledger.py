@@ -53,6 +53,11 @@ class Deed:
             self.verb in {Verb.MOVE, Verb.WEB_MOVE} and self.to == TRASH
         )
 
+    @property
+    def end(self) -> str:
+        """Return the mailbox that it brings the message to."""
+        return TRASH if self.verb is Verb.DELETE and self.source != TRASH else self.to
+
     def __str__(self) -> str:
         where = "".join((f" in {self.source}" if self.source else "", f" to {self.to}" if self.to else ""))
         return f"{self.actor}: {self.verb.value}{where}{' with its mailbox' if self.is_whole else ''}"
@@ -267,9 +272,9 @@ def _met(one: Deed, other: Deed) -> frozenset[Places]:
     if one.source == TRASH:
         means["T"] = ()
     words = _MET[one.verb, other.verb]
-    if one.to and one.to == other.to:
+    if one.end and one.end == other.end:
         # What both bring to the same place is known again there, but where a device has that of the other already.
-        words = (*words, *(word.replace("C", "") for word in words))
+        words = (*words, *(word.replace("C", "") or word for word in words))
     return frozenset(_sorted(*(place for letter in word for place in means[letter])) for word in words)
 
 

@@ -14,7 +14,7 @@ from syncd.store import discards, holds, schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import add, house_of
+from tests.contract.sync.three_devices import add, house_of, make
 
 STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
 
@@ -205,6 +205,26 @@ async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp
         assert user.mailboxes() == {*STANDARD, "Lists", "Lists/inner"}
         assert [one.keys() for one in house.replicas("Lists/inner")] == [["new"]] * 3
         assert house.replica("laptop", "Lists").directory.is_dir()
+
+
+async def test_mailbox_that_is_removed_while_it_is_made_goes_again(tmp_path: Path, user: Provider) -> None:
+    """Its server has it by the time that its directory is gone, and it is not made on the device once more."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+
+        async def remove(line: bytes) -> None:
+            if b" CREATE " in line:
+                tap.before_line = None
+                _remove(house, "laptop", "Lists")
+
+        tap.before_line = remove
+        make(house, "laptop", "Lists")
+        await house.until(lambda: any(b" SUBSCRIBE " in line for line in tap.lines))
+        await house.settle()
+
+        assert user.mailboxes() == STANDARD
+        assert not house.replica("laptop", "Lists").directory.exists()
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
 
 
 async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, user: Provider) -> None:

@@ -1,5 +1,6 @@
 """States that a kill leaves between two commits, and what happens on the server or the device before the next start."""
 
+import shutil
 from pathlib import Path
 from typing import Any, Never
 
@@ -69,6 +70,30 @@ async def test_device_changes_flags_of_a_delivery_that_was_not_settled(tmp_path:
         assert user.flags() == {"a": {SEEN, "\\Answered"}}
         for replica in house.replicas():
             assert replica.flags() == {"a": {SEEN, "\\Answered"}}
+
+
+async def test_delivery_that_has_another_name_before_it_is_settled_is_there_once(
+    tmp_path: Path, user: Provider
+) -> None:
+    """A program renamed the file in the very moment in which all ended; beside one that it copied, that is a copy."""
+    user.receive("a", "b", flags=(FLAGGED,))
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        await house.db.write(undo_settling_of_deliveries)
+
+    renamed, copied = (house.replica("laptop").find(key).path for key in ("a", "b"))
+    renamed.rename(renamed.with_name("1700000000.renamed.laptop:2,S"))
+    shutil.copy2(copied, copied.with_name("1700000000.copied.laptop:2,F"))
+    async with house:
+        await house.settle()
+
+        for replica in house.replicas():
+            assert replica.keys() == ["a", "b", "b"]
+            assert replica.find("a").letters == "S"
+        assert house.replica("laptop").find("a").path.name == "1700000000.renamed.laptop:2,S"
+        assert len(user.bodies()) == 3
+        assert user.flags()["a"] == {SEEN}
 
 
 async def test_device_changes_a_flag_while_its_file_is_renamed(

@@ -156,6 +156,32 @@ async def test_flag_follows_a_message_that_was_moved_though_the_wire_breaks_betw
         assert user.flags("Archive") == {"a": {FLAGGED}, "x": frozenset()}
 
 
+@pytest.mark.parametrize("is_move", [True, False], ids=["moved", "copied-long-ago"])
+async def test_flag_of_a_message_that_is_a_copy_elsewhere_when_it_goes(
+    tmp_path: Path, user: Provider, is_move: bool
+) -> None:
+    """A server copies and then expunges: if at once, that was a move, though every device has had the copy before."""
+    user.receive("a", "b")
+    user.receive("x", mailbox="Archive")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        user.copy("a", "b", to="Archive")
+        await house.settle()
+        assert_everywhere(house, user, "Archive", "a", "b", "x")
+    house.replica("phone").mark("a", add="F")
+    house.replica("laptop").mark("b", add="S")
+    user.expunge("a", "b")
+    house.shift_s += 0 if is_move else 3600
+    async with house:
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", *([] if is_move else ["a"]))
+        there = {"a": {FLAGGED}, "b": {SEEN}} if is_move else {"a": set(), "b": set()}
+        assert user.flags("Archive") == {**there, "x": set()}
+        assert [one.flags() for one in house.replicas("Archive")] == [user.flags("Archive")] * len(DEVICES)
+        assert user.flags() == ({} if is_move else {"a": {FLAGGED}})
+
+
 async def test_pop3_message_comes_back_out_of_trash(tmp_path: Path, user: Provider) -> None:
     """Where the store is the server as well: deleted by one device, flagged by another that had not heard of it."""
     user.receive("a", "b")

@@ -191,6 +191,7 @@ PROOFS: Mapping[str, Callable[[], None]] = {
     "expunged, strong": back_from_the_store,
     "deleted twice": both_deleted,
     "moved, flagged": moved_and_flagged,
+    "moved in two steps, flagged": moved_and_flagged,
     "moved, deleted": moved_and_deleted,
     "moved twice": moved_twice,
     "same move": moved_alike,

@@ -42,9 +42,9 @@ class Grove:
 
     # Server.
 
-    def observe(self, *messages: ObservedMessage, mailbox_id: int | None = None) -> None:
+    def observe(self, *messages: ObservedMessage, mailbox_id: int | None = None, now: float = NOW) -> None:
         where = mailbox_id or self.inbox
-        self(lambda conn: server_tree.record_messages(conn, where, UIDVALIDITY, messages))
+        self(lambda conn: server_tree.record_messages(conn, where, UIDVALIDITY, messages, now=now))
 
     def plant(self, *uids: int, flags: Flags = frozenset()) -> tuple[int, ...]:
         """Put messages into INBOX with their bodies, and return their row ids."""

@@ -78,7 +78,7 @@ def test_whole_message_goes_where_its_half_was_moved(grove: Grove) -> None:
     arrive(grove, Arrival(row("b"), grove.body(b"half"), 20, replaces=False, takes_over=()))
     first = grove.message(1).id
     moved = NewMessage(grove.body(b"half"), 20, 500, frozenset({SEEN, FLAGGED}))
-    grove(lambda conn: put_messages(conn, grove.archive, [moved]))
+    grove(lambda conn: put_messages(conn, grove.archive, [moved], now=NOW))
     grove(lambda conn: take_out(conn, [first], now=NOW))
 
     arrive(grove, Arrival(row("a", digest=b"whole"), grove.body(b"whole"), 20, replaces=True, takes_over=()))

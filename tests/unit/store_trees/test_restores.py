@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from functools import partial
 
+from sqlalchemy import insert
+
 from syncd.errors import Temper
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.mail.uidset import UidSet
@@ -20,6 +22,8 @@ from syncd.store import (
     uploads,
 )
 from syncd.store.devices import DeviceRow
+from syncd.store.journal import UploadState
+from syncd.store.schema import journal
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
 from syncd.sync.round_news import news_of
@@ -46,15 +50,16 @@ def vanish(grove: Grove, uid: int) -> None:
     grove(lambda conn: server_tree.record_vanished(conn, grove.inbox, UIDVALIDITY, UidSet.of([uid]), now=NOW))
 
 
-def elsewhere(grove: Grove, uid: int, *, has_body: bool = True) -> None:
-    """Let Archive have a message of the same size and date."""
-    grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=grove.archive)
+def elsewhere(grove: Grove, uid: int, *, has_body: bool = True, now: float = NOW) -> int:
+    """Let Archive have a message of the same size and date, and return its row id."""
+    grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=grove.archive, now=now)
     ids = grove(
         lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[uid])
     )
     if has_body:
         body_id = grove.body(b"Subject: of %d\r\n\r\n" % grove.inbox)
         grove(lambda conn: server_tree.bind_bodies(conn, grove.archive, {ids[uid]: body_id}))
+    return ids[uid]
 
 
 def take_archive(grove: Grove) -> None:
@@ -71,7 +76,7 @@ def successor(grove: Grove, message_id: int) -> Successor | None:
 
 
 def test_message_that_is_elsewhere_now_was_moved(grove: Grove) -> None:
-    """Told by its octets; by size and date it may be, until they are known; what the device has was there before."""
+    """Told by its octets, also if the device has it there already; by size and date it may be, until they are known."""
     message_id = flagged_and_gone(grove)
     take_archive(grove)
     assert successor(grove, message_id) is None
@@ -79,12 +84,28 @@ def test_message_that_is_elsewhere_now_was_moved(grove: Grove) -> None:
     elsewhere(grove, 11, has_body=False)
     assert successor(grove, message_id) is Successor.ON_ITS_WAY
 
-    elsewhere(grove, 11)
+    there = elsewhere(grove, 11)
     assert successor(grove, message_id) is Successor.THERE
-    ids = grove(
-        lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[11])
-    )
-    grove.deliver(grove.laptop_archive, ids[11])
+    grove.deliver(grove.laptop_archive, there)
+    assert successor(grove, message_id) is Successor.THERE
+
+
+def test_copy_that_the_device_has_for_longer_or_made_itself_is_no_move(grove: Grove) -> None:
+    """The message was deleted then, and what the device changed of it is a reason to put it back."""
+    message_id = flagged_and_gone(grove)
+    take_archive(grove)
+    copies = elsewhere(grove, 11, now=NOW - 3600), elsewhere(grove, 12)
+    grove.deliver(grove.laptop_archive, *copies)
+    assert successor(grove, message_id) is Successor.THERE
+
+    filed = {
+        "account_id": grove.account_id,
+        "mailbox_id": grove.archive,
+        "replica_message_id": grove.file(grove.laptop_archive, copies[1]).id,
+        "kind": UploadState.FILED.value,
+    }
+    unknown = {"digest": b"", "header_digest": b"", "size_bytes": 0, "uidvalidity": 0, "uidnext": 0, "begun_at": NOW}
+    grove(lambda conn: conn.execute(insert(journal).values(**filed, **unknown)))
     assert successor(grove, message_id) is None
 
 

@@ -22,7 +22,7 @@ def mailboxes(grove: Grove) -> dict[str, MailboxRow]:
 
 
 def put(grove: Grove, *messages: NewMessage, mailbox_id: int | None = None) -> tuple[int, ...]:
-    return grove(lambda conn: served_mailboxes.put_messages(conn, mailbox_id or grove.inbox, messages))
+    return grove(lambda conn: served_mailboxes.put_messages(conn, mailbox_id or grove.inbox, messages, now=NOW))
 
 
 def new(grove: Grove, octets: bytes, flags: str = "") -> NewMessage:

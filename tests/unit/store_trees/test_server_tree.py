@@ -45,7 +45,7 @@ def test_only_what_changed_gets_a_new_version(grove: Grove) -> None:
 def test_row_without_size_is_only_taken_where_it_is_known(grove: Grove) -> None:
     """Flags of an unknown UID make no row; its UID is returned to be asked for in full."""
     unknown = grove(
-        lambda conn: server_tree.record_messages(conn, grove.inbox, UIDVALIDITY, [ObservedMessage(5, SEEN, 1)])
+        lambda conn: server_tree.record_messages(conn, grove.inbox, UIDVALIDITY, [ObservedMessage(5, SEEN, 1)], now=NOW)
     )
 
     assert (str(unknown), known(grove)) == ("5", "")
@@ -97,7 +97,7 @@ def test_same_uid_under_another_uidvalidity_is_another_message(grove: Grove) -> 
     """UIDs mean nothing without their UIDVALIDITY."""
     grove.plant(1)
     observed = [ObservedMessage(1, SEEN, 1, 5, 5)]
-    grove(lambda conn: server_tree.record_messages(conn, grove.inbox, UIDVALIDITY + 1, observed))
+    grove(lambda conn: server_tree.record_messages(conn, grove.inbox, UIDVALIDITY + 1, observed, now=NOW))
 
     count = grove(lambda conn: server_tree.count_messages(conn, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY + 1))
     assert (known(grove), count) == ("1", 1)

@@ -46,8 +46,8 @@ def underway(grove: Grove) -> tuple[Upload, ...]:
 
 
 def begin(grove: Grove) -> None:
-    ids = [one.id for one in underway(grove)]
-    grove(lambda conn: uploads.begin(conn, ids, uidvalidity=UIDVALIDITY, uidnext=70, now=NOW))
+    sent = {one.id: one.flags for one in underway(grove)}
+    grove(lambda conn: uploads.begin(conn, sent, uidvalidity=UIDVALIDITY, uidnext=70, now=NOW))
 
 
 def arrive(grove: Grove, uid: int = 70, *, flags: Flags = SEEN, archive: bool = False) -> int:
@@ -112,6 +112,30 @@ def test_settled_file_is_that_of_a_message(grove: Grove) -> None:
     assert (row.message_id, row.state) == (message_id, ReplicaState.PRESENT)
     assert base_flags(grove, message_id) == ["\\Seen"]
     assert underway(grove) == ()
+
+
+def test_flag_taken_away_since_the_file_was_sent_is_taken_away(grove: Grove) -> None:
+    """Also if nobody but the store remembers what was sent."""
+    file = appear(grove)
+    take_in(grove, file)
+    begin(grove)
+    unseen = Reflagged(file.file_id, seen(flags=frozenset()))
+    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [unseen], now=NOW))
+    message_id = arrive(grove)
+    settle(grove, message_id)
+    assert (file_row(grove, file.file_id).flags, base_flags(grove, message_id)) == ("", ["\\Seen"])
+
+
+def test_file_that_is_sent_anew_is_sent_as_it_is_then(grove: Grove) -> None:
+    """Not as it was when it was sent before, and did not come."""
+    file = appear(grove)
+    take_in(grove, file)
+    begin(grove)
+    unseen = Reflagged(file.file_id, seen(flags=frozenset()))
+    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [unseen], now=NOW))
+    begun = underway(grove)
+    grove(lambda conn: uploads.begin_again(conn, begun))
+    assert [one.flags for one in underway(grove)] == [frozenset()]
 
 
 def test_base_of_a_moved_file_is_that_of_its_source(grove: Grove) -> None:

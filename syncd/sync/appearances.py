@@ -1,0 +1,134 @@
+"""Floor 4: files that appeared in a replica and are not new: one that we removed, or that we were just delivering.
+
+Theory. Both are told by their octets, with their name or their date. A delivery is settled a moment after its file is
+there. If everything ends in between, and a program has given the file another name, the row takes that name, or the
+next round would write the file once more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from sqlalchemy import Connection
+
+from syncd.log import log
+from syncd.mail.tree import ReplicaMessage
+from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.root import ReplicaRoot
+from syncd.reconcile.changes import Appeared, Change, Sighting
+from syncd.store import adoption, deliveries
+from syncd.store.adoption import ReturnedFile
+from syncd.store.database import Database
+from syncd.store.deliveries import Unsettled
+from syncd.store.devices import ReplicaRow
+from syncd.sync.attachment import Prove
+from syncd.sync.contents import Content, batches, read_contents
+from syncd.sync.sightings import see
+
+_Facts = tuple[int | None, int | None]
+
+
+class Appearances:
+    """Know of files that appeared in the replicas of one device which messages they have."""
+
+    def __init__(self, db: Database, path: Path, *, prover: Callable[[], Awaitable[Prove]]) -> None:
+        """Take the path of the root, and what is called before each reading for what proves it."""
+        self._db = db
+        self._path = path
+        self._prover = prover
+
+    async def record(self, of: ReplicaRow, changes: Iterable[Change], keywords: KeywordMap) -> frozenset[Change]:
+        """Record what files are that are not new, and return those changes."""
+        new = {change.seen.name: change for change in changes if isinstance(change, Appeared)}
+        if not new:
+            return frozenset()
+        delivered = await self._delivered(of, [one.seen for one in new.values()], keywords)
+        returned = await self._returned(of, {name: one.seen for name, one in new.items() if name not in delivered})
+        return frozenset(new[name] for name in delivered | returned)
+
+    async def _delivered(self, of: ReplicaRow, new: Sequence[Sighting], keywords: KeywordMap) -> frozenset[str]:
+        """Record which of these files have messages of which deliveries were interrupted, and return their names."""
+        facts = {_facts_of(seen) for seen in new}
+        unsettled = await self._db.read(partial(deliveries.unsettled_deliveries, replica_id=of.id))
+        wanted = [one for one in unsettled if _facts_of(one.file) in facts]
+        if not wanted:
+            return frozenset()
+        facts = {_facts_of(one.file) for one in wanted}
+        alike = [seen for seen in new if _facts_of(seen) in facts]
+        find = partial(self._find, of, wanted, alike, keywords=keywords, prove=await self._prover())
+        names = await asyncio.to_thread(find)
+        if names:
+            await self._db.write(partial(deliveries.rename_unsettled, names=names))
+            log.info("deliveries_found", replica=of.directory, count=len(names))
+        return frozenset(names.values())
+
+    def _find(
+        self,
+        of: ReplicaRow,
+        wanted: Collection[Unsettled],
+        alike: Sequence[Sighting],
+        *,
+        keywords: KeywordMap,
+        prove: Prove,
+    ) -> Mapping[int, str]:
+        """Return the names that files have by now, by row id, of those that are not there under their own."""
+        with ReplicaRoot(self._path) as root:
+            seen = see(root, PurePosixPath(of.directory), (), {one.file.name: one.file for one in wanted}, keywords)
+            prove(root)  # by the same descriptor: a file is missing only in a root that is ours
+            gone = [one for one in wanted if one.file.name in seen.looked_for - seen.found.keys()]
+            names: dict[int, str] = {}
+            for content in self._contents(root, of.directory, alike if gone else ()):
+                for one in gone:
+                    if one.file.id not in names and _is_of(content, one):
+                        names[one.file.id] = content.seen.name
+                        break
+            return names
+
+    async def _returned(self, of: ReplicaRow, new: Mapping[str, Sighting]) -> frozenset[str]:
+        """Record which files of those that appeared we have removed before, so that they are removed again.
+
+        A backup brings them back, or a program that copies; the same name and octets are no new message. What is
+        missing beside them may never have been in that backup, so all is looked at as for the first time.
+        """
+        ask = partial(adoption.removed_by_us, of=of, names=list(new), is_first=False)
+        removed = await self._db.read(ask) if new else {}
+        if not removed:
+            return frozenset()
+        contents = await asyncio.to_thread(self._read, of.directory, [new[name] for name in removed])
+        ours = {one.seen: removed[one.seen.name] for one in contents}
+        again = {one.seen: form for one in contents if (form := one.form_of(ours[one.seen].digest)) is not None}
+        kept = [
+            ReturnedFile(seen, ours[seen].message_id, form) for seen, form in again.items() if not ours[seen].is_swept
+        ]
+        # NOTE: what was swept is only left out here: the first look that comes now puts it into the store once more.
+        swept = frozenset(seen.name for seen in again if ours[seen].is_swept)
+        names = await self._db.write(partial(_record_returned, of=of, returned=kept, swept=swept))
+        if names:
+            log.info("removed_files_returned", replica=of.directory, count=len(names))
+        return names
+
+    def _read(self, directory: str, seen: Sequence[Sighting]) -> list[Content]:
+        with ReplicaRoot(self._path) as root:
+            return list(self._contents(root, directory, seen))
+
+    def _contents(self, root: ReplicaRoot, directory: str, seen: Collection[Sighting]) -> Iterator[Content]:
+        for batch in batches(seen):
+            yield from read_contents(root, PurePosixPath(directory), batch)
+
+
+def _facts_of(file: Sighting | ReplicaMessage) -> _Facts:
+    return file.size_bytes, file.mtime
+
+
+def _is_of(content: Content, one: Unsettled) -> bool:
+    return _facts_of(content.seen) == _facts_of(one.file) and content.form_of(one.digest) is one.file.form
+
+
+def _record_returned(
+    conn: Connection, *, of: ReplicaRow, returned: Sequence[ReturnedFile], swept: frozenset[str]
+) -> frozenset[str]:
+    names = adoption.record_returned(conn, of, returned) | swept
+    if names:
+        adoption.doubt(conn, of.device_id)
+    return names
