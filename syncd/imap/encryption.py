@@ -122,9 +122,8 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
                 self._protocol.connection_made(self)
                 if not self.ready.done():
                     self.ready.set_result(None)
-            # NOTE: a new handshake of TLS 1.2 lets nothing be written until more has come.
-            self._send(self._socket)
             is_over = reads and self._receive()
+            # NOTE: a server that begins a new handshake in TLS 1.2 lets nothing be written before more of it was read.
             self._send(self._socket)
         except ssl.SSLWantReadError:
             pass
