@@ -21,6 +21,7 @@ from syncd.errors import (
     why_unreachable,
 )
 from syncd.imap.arguments import Argument, command_line, string
+from syncd.imap.encryption import EncryptedTransport
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
@@ -90,7 +91,12 @@ class Session:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.limits.connect_s):
-                await loop.create_connection(lambda: self.wire, endpoint.host, endpoint.port, ssl=context)
+                if context is None:
+                    await loop.create_connection(lambda: self.wire, endpoint.host, endpoint.port)
+                else:
+                    encrypted = EncryptedTransport(self.wire, context, endpoint.host)
+                    await loop.create_connection(lambda: encrypted, endpoint.host, endpoint.port)
+                    await _prove(encrypted)
         except (OSError, TimeoutError, UnicodeError) as error:
             raise _opening_error(error) from error
         _keep_alive(self.wire.transport.get_extra_info("socket"))
@@ -126,16 +132,18 @@ class Session:
         # NOTE: nothing that was said in the clear may outlive this line; the tokenizer refuses what came after the OK.
         self._know(frozenset())
         self.events.clear()
-        loop = asyncio.get_running_loop()
+        if self.wire.failure is not None:
+            raise self.wire.failure
+        # NOTE: nothing is awaited from this check to the change of protocol; what comes after it is TLS, or ends it.
         self.wire.reopen()
         try:
+            encrypted = EncryptedTransport(self.wire, context, endpoint.host)
+            self.wire.transport.set_protocol(encrypted)
+            encrypted.connection_made(self.wire.transport)
             async with asyncio.timeout(self.limits.connect_s):
-                transport = await loop.start_tls(self.wire.transport, self.wire, context, server_hostname=endpoint.host)
+                await _prove(encrypted)
         except (OSError, TimeoutError, UnicodeError) as error:
             raise _opening_error(error) from error
-        if transport is None:
-            raise ConnectionLostError("the connection was lost while encryption began")
-        self.wire.transport = transport
         self._check_pin(endpoint)
 
     def _check_pin(self, endpoint: Endpoint) -> None:
@@ -280,6 +288,15 @@ class Session:
     def on_failure(self, error: SyncdError) -> None:
         if self._farewell and isinstance(error, ConnectionLostError):
             error.args = (f"{error}: {self._farewell}",)
+
+
+async def _prove(encrypted: EncryptedTransport) -> None:
+    """Wait until the server has proven who it is; else nobody keeps the connection."""
+    try:
+        await encrypted.ready
+    except BaseException:
+        encrypted.abort()
+        raise
 
 
 def _keep_alive(connected: socket.socket) -> None:

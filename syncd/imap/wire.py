@@ -212,6 +212,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if self.failure is not None:
             raise self.failure
         self._active_at = self.loop.time()
+        self._begin_to_watch()
         self.transport.write(octets)
         await self._writable.wait()
 
@@ -289,9 +290,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     async def _speak(self, command: WireCommand, converse: Callable[[WireCommand], Awaitable[None]] | None) -> None:
         command.paused_s = self._pressure.paused_s
         command.deadline = self.loop.call_later(command.deadline_s, self._expire, command)
-        self._active_at = self.loop.time()
-        if self._watchdog is None:
-            self._watchdog = self.loop.call_later(self._limits.inactivity_s, self._watch)
         try:
             if await self._send(command) and converse is not None:
                 await converse(command)
@@ -353,12 +351,17 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             return
         self.fail_all(TooSlowError(f"the server did not end {command.name.lower()} in time"))
 
+    def _begin_to_watch(self) -> None:
+        if self._watchdog is None:
+            self._watchdog = self.loop.call_later(self._limits.inactivity_s, self._watch)
+
     def _watch(self) -> None:
+        """End a connection whose server fell silent; while only IDLE waits nobody looks, until its DONE is said."""
         self._watchdog = None
         waiting = [command for command in self._in_flight.values() if not command.is_silent]
-        if self._in_flight:
+        if waiting:
             left = self._active_at + self._limits.inactivity_s - self.loop.time()
-            if waiting and left <= 0 and not self._pressure.is_paused:
+            if left <= 0 and not self._pressure.is_paused:
                 self.fail_all(TooSlowError(f"the server fell silent in {waiting[0].name.lower()}"))
                 return
             self._watchdog = self.loop.call_later(max(left, self._limits.inactivity_s / 10), self._watch)

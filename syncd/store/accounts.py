@@ -254,10 +254,12 @@ def record_mailbox_error(conn: Connection, *, mailbox_id: int, error: str | None
 
 
 def record_success(conn: Connection, *, account_id: int, now: float) -> None:
-    """Record that a complete round of the account ended well."""
-    conn.execute(
-        update(account).where(account.c.id == account_id).values(succeeded_at=now, error=None, cause=None, failures=0)
-    )
+    """Record that a complete round of the account ended well: the time in one row, in another change what is new."""
+    columns = account.c
+    was_not_well = or_(columns.succeeded_at.is_(None), columns.error.is_not(None), columns.failures != 0)
+    well = {"succeeded_at": now, "error": None, "cause": None, "failures": 0}
+    conn.execute(update(account).where(columns.id == account_id, was_not_well).values(well))
+    conn.execute(update(account).where(columns.id == account_id).values(succeeded_at=now))
 
 
 def record_failure(conn: Connection, *, account_id: int, error: str, cause: str, now: float) -> None:

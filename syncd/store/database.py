@@ -99,15 +99,20 @@ class Database:
         path = engines.sqlite_path(engines.parse_url(url))
         return None if path is None else last_used_at(path)
 
-    async def write(self, function: Callable[[Connection], T], *, weight_bytes: int = 0) -> T:
+    async def write(
+        self, function: Callable[[Connection], T], *, weight_bytes: int = 0, unremembered_rows: int = 0
+    ) -> T:
         """Return what `function` returned, once it is durable.
 
         weight_bytes: about how much it writes, if that is much: heavy writes share no transaction. A waiter that is
-        cancelled does not undo its write.
+        cancelled does not undo its write. unremembered_rows: so many of the rows that it surely changes are no reason
+        to read anything anew, and `writes` does not count them.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._put(Write(function, weight_bytes=weight_bytes, future=future, loop=loop))
+        self._put(
+            Write(function, weight_bytes=weight_bytes, unremembered_rows=unremembered_rows, future=future, loop=loop)
+        )
         return await future
 
     def write_now(self, function: Callable[[Connection], T], *, weight_bytes: int = 0) -> T:

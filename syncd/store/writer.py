@@ -34,18 +34,20 @@ RETRY_DELAYS_S = (0.1, 0.3, 1.0, 3.0)
 class Write:
     """A write that waits for its turn, and where its outcome goes."""
 
-    __slots__ = ("error", "function", "future", "loop", "result", "weight_bytes")
+    __slots__ = ("error", "function", "future", "loop", "result", "unremembered_rows", "weight_bytes")
 
     def __init__(
         self,
         function: Callable[[Connection], Any],
         *,
         weight_bytes: int,
+        unremembered_rows: int = 0,
         future: "asyncio.Future[Any] | Future[Any]",
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         self.function = function
         self.weight_bytes = weight_bytes
+        self.unremembered_rows = unremembered_rows
         self.future = future
         self.loop = loop
         self.result: Any = None
@@ -64,7 +66,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self.written = 0
-        """Another number as soon as a transaction changed a row, whatever became of it."""
+        """Another number as soon as a transaction changed a row that anybody remembers, whatever became of it."""
         self.changed_rows = ChangedRows()
         self.commit_times = CommitTimes()
         self._lock = threading.Lock()
@@ -141,10 +143,13 @@ class Writer:
     def _commit_once(self, batch: Sequence[Write]) -> None:
         with self._engine.connect() as connection:
             self.changed_rows.begin(connection, self.written)
-            transaction, changes = connection.begin(), _rows_changed(connection)
+            transaction, changes, is_told = connection.begin(), _rows_changed(connection), False
             try:
                 for write in batch:
+                    before = _rows_changed(connection)
                     write.result = write.function(connection)
+                    after = _rows_changed(connection)
+                    is_told |= before is None or after is None or after - before > write.unremembered_rows
             except BaseException:
                 transaction.rollback()
                 raise
@@ -162,7 +167,7 @@ class Writer:
                 transaction.rollback()
                 raise
             finally:
-                self.written += is_changed  # before anybody hears of it
+                self.written += is_told  # before anybody hears of it
 
 
 def _rows_changed(connection: Connection) -> int | None:

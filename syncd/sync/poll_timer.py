@@ -75,10 +75,15 @@ class PollTimer:
             if self.is_due:
                 wake.set()
             else:
-                handle = loop.call_later(_LOOK_S, look)
+                handle = loop.call_at(_next_look_at(loop.time()), look)
 
-        handle = loop.call_later(_LOOK_S, look)
+        handle = loop.call_at(_next_look_at(loop.time()), look)
         try:
             yield
         finally:
             handle.cancel()
+
+
+def _next_look_at(now: float) -> float:
+    """Return the same time for all: many that wait then wake the process once, and not each for itself."""
+    return (now // _LOOK_S + 1) * _LOOK_S

@@ -60,6 +60,24 @@ async def test_pass_without_news_asks_only_the_server(tmp_path: Path, user: Prov
         assert sum(b"SELECT" in line for line in tap.lines) == 1
 
 
+async def test_time_of_a_success_is_recorded_and_ends_nobody_s_rest(tmp_path: Path, user: Provider) -> None:
+    """It is written once in a while: who polls every five minutes would never rest, and of many accounts none would."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        await rest(house)
+        house.shift_s += 300.0
+
+        with statements() as asked:
+            await house.ask()
+        with statements() as asked_next:
+            await house.ask()
+
+        assert any(one.startswith("UPDATE account SET succeeded_at") for one in asked)
+        assert not [one for one in asked if one.startswith("SELECT")]
+        assert asked_next == []
+
+
 async def test_what_a_device_did_is_seen_by_who_asks_next(tmp_path: Path, user: Provider) -> None:
     """Also where the program that did it gives directories back the times that they had."""
     user.receive("a", "b", "c", flags=(SEEN,))

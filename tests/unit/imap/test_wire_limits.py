@@ -9,7 +9,7 @@ from syncd.errors import ConnectionLostError, ProtocolError, TooSlowError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.limits import Limits
 from syncd.mail.uidset import UID_MAX, UidSet
-from tests.unit.imap.scripted import SELECTED, Peer, connected, serve
+from tests.unit.imap.scripted import SELECTED, Peer, connected, serve, until
 
 ALL = UidSet.span(1, UID_MAX)
 
@@ -106,6 +106,30 @@ async def test_idle_may_be_silent_but_its_end_may_not() -> None:
             await connection.idle(timeout_s=0.4)
 
     assert time.monotonic() - begun >= 0.4
+
+
+async def test_idle_connection_is_looked_after_by_no_timer() -> None:
+    """A thousand accounts at rest wake the process for nothing: who is silent in IDLE is told so by its deadline."""
+    has_begun = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        await peer.send(b"+ idling\r\n")
+        has_begun.set()
+        assert await peer.line() == b"DONE"
+        await peer.ok()
+
+    async with connected(script, limits=Limits(inactivity_s=0.3)) as connection:
+        await select(connection)
+        wake = asyncio.Event()
+        idling = asyncio.create_task(connection.idle(timeout_s=10, until=wake))
+        await has_begun.wait()
+
+        await until(lambda: connection._session.wire._watchdog is None)
+
+        wake.set()
+        assert not await idling
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,15 @@ async def test_jump_ends_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
             await wake.wait()
 
 
+async def test_many_who_wait_look_at_the_same_moments() -> None:
+    """A thousand accounts wake the process once in a while, however far apart they began to wait."""
+    first = poll_timer._next_look_at(1000.0)
+
+    assert 1000.0 < first <= 1000.0 + poll_timer._LOOK_S
+    assert {poll_timer._next_look_at(first - late_s) for late_s in (0.001, 1.0, 14.9)} == {first}
+    assert first < poll_timer._next_look_at(first)
+
+
 async def test_polls_of_many_that_begin_at_once_are_spread() -> None:
     """Over half of an interval, none later than it says, and each where it is after a restart."""
     wall = Wall()
