@@ -86,7 +86,7 @@ def _standing_still(app: App, devices: Collection[str], failures: Collection[Fai
 
 def _troubles(
     conn: Connection, *, config: Config, of_accounts: Collection[str]
-) -> tuple[Mapping[tuple[str, ...], str], int, int]:
+) -> tuple[Mapping[tuple[str, str], str], int, int]:
     """Return the mailboxes that cannot be read, with why, and how many messages are set aside, and held."""
     found = holds_of(config, held(conn))
     held_count = sum(max(one.count, 1) for one in found if one.account in of_accounts and one.state == HoldState.HELD)
