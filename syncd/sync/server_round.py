@@ -32,7 +32,7 @@ from syncd.store.queries import groups
 from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
-from syncd.sync.departures import DepartureRound, Wishes, are_any_held
+from syncd.sync.departures import Admitted, DepartureRound, Wishes
 from syncd.sync.guarding import decided
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
@@ -154,7 +154,21 @@ async def server_round(
 
     restored, looked_for = wanted_back.keys() - unseen, planned.lost - unseen
 
-    def settle(conn: Connection) -> tuple[int, bool]:
+    departures = DepartureRound(
+        db,
+        side,
+        mailbox,
+        [of for of, _ in replicas],
+        wishes,
+        barred=waiting | planned.barred,
+        sleeping=troubled.all.difference(troubled.due),
+        cursors={replica_id: cursors[replica_id] for replica_id in departing},
+        rule=rule,
+        now=now,
+        sets_overtaken_aside=sets_overtaken_aside,
+    )
+
+    def settle(conn: Connection) -> tuple[int, Admitted | None]:
         if outcome.record is not None:
             outcome.record(conn)
         done = {effect: ids for effect, ids in stores.items() if effect.message_id in outcome.done}
@@ -194,25 +208,12 @@ async def server_round(
             if replica_id not in held | departing:
                 devices.move_replica_cursor(conn, replica_id, upto)
         put = carried_changes.conclude(conn, looked_for, now=now) if looked_for else 0
-        return len(restored) + put, are_any_held(conn, mailbox)
+        return len(restored) + put, departures.admit(conn)
 
-    put, are_held = await db.write(settle)
+    put, admitted = await db.write(settle)
     for effect in stores:
         log.debug("effect_settled", mailbox_id=mailbox.id, effect=as_text(effect))
-    left = await DepartureRound(
-        db,
-        side,
-        mailbox,
-        [of for of, _ in replicas],
-        wishes,
-        are_held=are_held,
-        barred=waiting | planned.barred,
-        sleeping=troubled.all.difference(troubled.due),
-        cursors={replica_id: cursors[replica_id] for replica_id in departing},
-        rule=rule,
-        now=now,
-        sets_overtaken_aside=sets_overtaken_aside,
-    ).run()
+    left = await departures.run(admitted)
     if put:
         log.info("messages_put_back", mailbox_id=mailbox.id, count=put)
     done = len(stores) + put + left.effects
