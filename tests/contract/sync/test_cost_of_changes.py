@@ -22,8 +22,8 @@ FEW, MANY = 60, 1060
 _AT_ONCE = 100
 _COMMAND = re.compile(rb"[A-P]{4}\d+ (?:UID )?([A-Z]+)\b")
 _ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
-_FOR_EACH = 80
-"""What the guard counts, a search of the server's is compared with, and shifts are looked for in takes some sixty."""
+_FOR_EACH = 65
+"""What the guard counts, and shifts are looked for in, takes some fifty."""
 
 SMALL, LARGE = 2, 62
 _FOR_EACH_MAILBOX = 30
