@@ -117,6 +117,14 @@ class App:
         for name in names:
             self._wakes.device(name).set()
 
+    def woken_accounts(self, names: Iterable[str]) -> list[str]:
+        """Return those of these accounts that were woken, and have not said since that nothing is left to do."""
+        return [name for name in names if self._wakes.account(name).since is not None]
+
+    def woken_devices(self, names: Iterable[str]) -> list[str]:
+        """Return those of these devices that were woken, and have not said since that nothing is left to do."""
+        return [name for name in names if self._wakes.device(name).since is not None]
+
     async def other_passwords(self) -> frozenset[str]:
         """Return the accounts whose password files have another password than the one that was read from them."""
         return await self._workers.other_passwords()

@@ -1,7 +1,7 @@
 """Floor 5: whole rounds until there is nothing left to do, for `syncd sync`: who fails is told, the rest goes on."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 from sqlalchemy import Connection
@@ -57,24 +57,23 @@ async def _complete(
     app: App, accounts: Collection[str], devices: Collection[str], failures: tuple[Failure, ...]
 ) -> SyncReport:
     """Ask whoever has something left to do, until nobody has, and return how it ended."""
-    before: Leftover | None = None
+    # NOTE: who was woken meanwhile is at it already, and what is left to do is asked once that is done.
+    failures += await _ask(app, Asked.PASS, _apart_from(failures, "account", app.woken_accounts(accounts)), ())
+    failures += await _ask(app, Asked.PASS, (), _apart_from(failures, "device", app.woken_devices(devices)))
+    before, left = None, await _left(app, accounts, devices, failures)
     for _ in range(_ROUNDS_MAX):
-        left = await _left(app, accounts, devices, failures)
         if not left or left == before:
             break
-        before = left
         failures += await _ask(app, Asked.PASS, left.accounts, ())
         failures += await _ask(app, Asked.PASS, (), left.devices)
-    failures += _standing_still(app, devices, failures)
-    left = await _left(app, accounts, devices, failures)
-    unread = await app.db.read(partial(mailbox_errors, of_accounts=accounts))
+        before, left = left, await _left(app, accounts, devices, failures)
+    if standing_still := _standing_still(app, devices, failures):
+        failures += standing_still
+        left = await _left(app, accounts, devices, failures)
+    unread, set_aside, held = await app.db.read(partial(_troubles, config=app.config, of_accounts=accounts))
     failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in unread.items())
-    return SyncReport(
-        failures=failures,
-        unfinished=tuple(sorted({*left.accounts, *left.devices})),
-        set_aside=await app.db.read(partial(trouble_count, of_accounts=accounts)),
-        held=await app.db.read(partial(_count_held, config=app.config, of_accounts=accounts)),
-    )
+    unfinished = tuple(sorted({*left.accounts, *left.devices}))
+    return SyncReport(failures=failures, unfinished=unfinished, set_aside=set_aside, held=held)
 
 
 def _standing_still(app: App, devices: Collection[str], failures: Collection[Failure]) -> tuple[Failure, ...]:
@@ -85,24 +84,31 @@ def _standing_still(app: App, devices: Collection[str], failures: Collection[Fai
     return tuple(Failure("device", name, error) for name, error in errors.items() if error is not None)
 
 
-def _count_held(conn: Connection, *, config: Config, of_accounts: Collection[str]) -> int:
+def _troubles(
+    conn: Connection, *, config: Config, of_accounts: Collection[str]
+) -> tuple[Mapping[tuple[str, str], str], int, int]:
+    """Return the mailboxes that cannot be read, with why, and how many messages are set aside, and held."""
     found = holds_of(config, held(conn))
-    return sum(max(one.count, 1) for one in found if one.account in of_accounts and one.state == HoldState.HELD)
+    held_count = sum(max(one.count, 1) for one in found if one.account in of_accounts and one.state == HoldState.HELD)
+    return mailbox_errors(conn, of_accounts=of_accounts), trouble_count(conn, of_accounts=of_accounts), held_count
 
 
 async def _left(
     app: App, accounts: Collection[str], devices: Collection[str], failures: Collection[Failure]
 ) -> Leftover:
-    failed = {(failure.kind, failure.name) for failure in failures}
-    return await app.db.read(
-        partial(
-            leftover,
-            config=app.config,
-            of_accounts=[name for name in accounts if name in app.accounts and ("account", name) not in failed],
-            of_devices=[name for name in devices if name in app.devices and ("device", name) not in failed],
-            now=app.clock(),
-        )
+    ask = partial(
+        leftover,
+        config=app.config,
+        of_accounts=[name for name in _apart_from(failures, "account", accounts) if name in app.accounts],
+        of_devices=[name for name in _apart_from(failures, "device", devices) if name in app.devices],
+        now=app.clock(),
     )
+    return await app.db.read(ask)
+
+
+def _apart_from(failures: Collection[Failure], kind: str, names: Iterable[str]) -> list[str]:
+    failed = {failure.name for failure in failures if failure.kind == kind}
+    return [name for name in names if name not in failed]
 
 
 async def _ask(app: App, what: Asked, of_accounts: Collection[str], of_devices: Collection[str]) -> tuple[Failure, ...]:

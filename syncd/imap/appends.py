@@ -2,11 +2,16 @@
 
 Theory. MULTIAPPEND takes all of a batch or nothing (RFC 3502), so after a NO each message is sent again alone, and only
 the guilty one stays refused. A large or streamed body is sent alone from the beginning: sending it twice costs more
-than a round trip, and a stream can be read once.
+than a round trip, and a stream can be read once. Round trips are what uploads take longest for, so commands that need
+no leave of the server for their literals (RFC 7888) go a few megabytes at once, and all are answered before any of
+their outcomes is told. After a refusal that reaches the whole mailbox nothing more is sent.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from syncd.errors import Reach, RefusedError
 from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
@@ -19,6 +24,10 @@ from syncd.mail.flags import NONE, Flags
 
 _BATCH_MESSAGES = 100
 _BATCH_BYTES = 1024 * 1024
+_AT_ONCE_BYTES = 4 * 1024 * 1024
+_AT_ONCE = 32
+REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
+"""Codes of refusals that every further message would get."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,36 +71,80 @@ async def append_many(
 ) -> AsyncGenerator[AppendOutcome, None]:
     """Yield an outcome for each message; see `ImapConnection.append_many`."""
     is_trusted = "MULTIAPPEND" in session.capabilities
-    for batch in _batches(messages):
-        if is_trusted and len(batch) > 1:
-            end = await _send(session, octets, batch)
-            if end.kind == "OK":
-                for place in appended_all(end.text, len(batch)) or (None,) * len(batch):
-                    yield place or Accepted()
-                continue
-            if end.text.code in OF_MAILBOX:
-                for _ in batch:
-                    yield NotAppended(refusal("append", end, reach=Reach.MESSAGE))
-                continue
-        has_refused = False
-        for message in batch:
-            outcome = await _alone(session, octets, message)
-            has_refused = has_refused or isinstance(outcome, NotAppended)
-            yield outcome
-        if is_trusted and len(batch) > 1 and not has_refused:
-            # NOTE: it refused together what it takes one by one, and would have every further batch sent twice.
-            log.info("multiappend_contradicted")
-            is_trusted = False
+    waiting = deque(_batches(messages, count=_BATCH_MESSAGES if is_trusted else 1))
+    of_mailbox: NotAppended | None = None
+    while waiting and of_mailbox is None:
+        window = _window(session, waiting)
+        size_bytes = sum(map(_size_of, window))
+        ends = await asyncio.gather(
+            *(_send(session, octets, batch, at_once_bytes=size_bytes) for batch in window), return_exceptions=True
+        )
+        for batch, end in zip(window, ends, strict=True):
+            if isinstance(end, BaseException):
+                raise end
+            if end.kind != "OK" and len(batch) > 1 and end.text.code not in OF_MAILBOX:
+                outcomes = await _one_by_one(session, octets, batch)
+                if is_trusted and not any(isinstance(one, NotAppended) for one in outcomes):
+                    # NOTE: it refused together what it takes one by one, and would have every further batch sent twice.
+                    log.info("multiappend_contradicted")
+                    is_trusted, waiting = False, deque([one] for later in waiting for one in later)
+            else:
+                outcomes = _outcomes(end, len(batch))
+            for outcome in outcomes:
+                of_mailbox = outcome if _reaches_mailbox(outcome) else of_mailbox
+                yield outcome
+    for _ in (message for batch in waiting for message in batch):
+        assert of_mailbox is not None  # noqa: S101  # else everything was sent
+        yield of_mailbox
 
 
-async def _alone(session: Session, octets: bytes, message: NewMessage) -> AppendOutcome:
-    try:
-        return await append(session, octets, message) or Accepted()
-    except RefusedError as error:
-        return NotAppended(error)
+async def _one_by_one(session: Session, octets: bytes, messages: Sequence[NewMessage]) -> Sequence[AppendOutcome]:
+    outcomes: list[AppendOutcome] = []
+    for message in messages:
+        outcomes += _outcomes(await _send(session, octets, (message,)), 1)
+        if _reaches_mailbox(outcomes[-1]):
+            outcomes += [outcomes[-1]] * (len(messages) - len(outcomes))
+            break
+    return outcomes
 
 
-async def _send(session: Session, octets: bytes, messages: Sequence[NewMessage]) -> Tagged:
+def _outcomes(end: Tagged, count: int) -> Sequence[AppendOutcome]:
+    """Return what became of so many messages by the end of their command."""
+    if end.kind != "OK":
+        return [NotAppended(refusal("append", end, reach=Reach.MESSAGE))] * count
+    places = appended_all(end.text, count) if count > 1 else (appended(end.text),)
+    return [place or Accepted() for place in places or (None,) * count]
+
+
+def _reaches_mailbox(outcome: AppendOutcome) -> TypeGuard[NotAppended]:
+    return isinstance(outcome, NotAppended) and outcome.error.code in REACHES_MAILBOX
+
+
+def _window(session: Session, waiting: deque[list[NewMessage]]) -> list[list[NewMessage]]:
+    """Take the batches that are sent at once: several only where none has to wait for the server's leave."""
+    window = [waiting.popleft()]
+    size_bytes = _size_of(window[0])
+    while waiting and len(window) < _AT_ONCE and _is_unasked(session, window[0]) and _is_unasked(session, waiting[0]):
+        size_bytes += _size_of(waiting[0])
+        if size_bytes > _AT_ONCE_BYTES:
+            break
+        window.append(waiting.popleft())
+    return window
+
+
+def _size_of(batch: Iterable[NewMessage]) -> int:
+    return sum(message.size_bytes for message in batch)
+
+
+def _is_unasked(session: Session, batch: Iterable[NewMessage]) -> bool:
+    limit_bytes = session.wire.non_sync_max_bytes
+    return all(isinstance(one.body, bytes) and len(one.body) <= limit_bytes for one in batch)
+
+
+async def _send(
+    session: Session, octets: bytes, messages: Sequence[NewMessage], *, at_once_bytes: int | None = None
+) -> Tagged:
+    """Send a command, and return its end; at_once_bytes: how much is sent together with it, if anything is."""
     arguments: list[Argument] = [string(octets)]
     for message in messages:
         if message.flags:
@@ -99,24 +152,22 @@ async def _send(session: Session, octets: bytes, messages: Sequence[NewMessage])
         if message.internaldate is not None:
             arguments.append(date_time(message.internaldate))
         arguments.append(Literal(message.body))
-    wire, limits = session.wire, session.limits
-    size_bytes = sum(message.size_bytes for message in messages)
-    is_unasked = all(isinstance(one.body, bytes) and len(one.body) <= wire.non_sync_max_bytes for one in messages)
+    limits, size_bytes = session.limits, at_once_bytes or _size_of(messages)
     return await session.attempt(
         "APPEND",
         *arguments,
-        is_pipelined=is_unasked,
+        is_pipelined=_is_unasked(session, messages),
         deadline_s=limits.command_s + size_bytes / limits.bytes_per_s,
     )
 
 
-def _batches(messages: Iterable[NewMessage]) -> Iterator[list[NewMessage]]:
+def _batches(messages: Iterable[NewMessage], *, count: int) -> Iterator[list[NewMessage]]:
     batch: list[NewMessage] = []
     size_bytes = 0
     for message in messages:
         # NOTE: an empty literal would cancel the whole of a MULTIAPPEND (RFC 3502 §6.3.11).
         is_alone = isinstance(message.body, Streamed) or not 0 < message.size_bytes <= _BATCH_BYTES
-        if batch and (is_alone or len(batch) >= _BATCH_MESSAGES or size_bytes + message.size_bytes > _BATCH_BYTES):
+        if batch and (is_alone or len(batch) >= count or size_bytes + message.size_bytes > _BATCH_BYTES):
             yield batch
             batch, size_bytes = [], 0
         if is_alone:

@@ -381,10 +381,10 @@ class ImapConnection:
         return await appends.append(self._session, octets, NewMessage(body, flags, internaldate))
 
     def append_many(self, octets: bytes, messages: Iterable[NewMessage]) -> AsyncGenerator[AppendOutcome, None]:
-        """Yield an outcome for each message, in their order, as soon as it is known; few commands by MULTIAPPEND.
+        """Yield an outcome for each message, in their order; few commands by MULTIAPPEND, and several of them at once.
 
-        messages: taken as they are sent, about a MiB ahead. Whoever leaves it early, or gets an error other than a
-        refusal, knows nothing of the messages whose outcome was not yielded; of a batch all are there or none.
+        After a refusal that reaches the whole mailbox the others are not sent, and get that. Whoever leaves it early,
+        or gets an error other than a refusal, knows nothing of the messages whose outcome was not yielded.
         """
         return appends.append_many(self._session, octets, messages)
 

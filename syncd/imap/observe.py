@@ -47,10 +47,13 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class KnownMailbox:
-    """What is recorded of a mailbox; uids gives the known UIDs and is called only when they are needed."""
+    """What is recorded of a mailbox; uids gives which of some UIDs are known, or all, and is called only when needed.
+
+    NOTE: a server names a few messages that are gone, and all known UIDs are a row for each message of the mailbox.
+    """
 
     cursor: Cursor
-    uids: Callable[[], Awaitable[UidSet]]
+    uids: Callable[[UidSet | None], Awaitable[UidSet]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,7 @@ class _Sight:
                 yield self._changes(changed[at : at + _BATCH_ROWS])
             claimed = self._selected.vanished
         if claimed:
-            claimed &= await self._known.uids()
+            claimed = await self._known.uids(claimed)
         async with _beside(self._proven_gone(claimed)) as proving:
             if self._may_have_new():
                 async for changes in self._batches(UidSet.span(self._cursor.uidnext, UID_MAX), Items.ALL):
@@ -246,7 +249,7 @@ class _Sight:
         if vanished != claimed:
             yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
         if self._count_without(vanished & old) != self._connection.exists or listed is not None:
-            known = await self._known.uids()
+            known = await self._known.uids(None)
             here = known | UidSet.of(self._new)
             if listed is not None:
                 uids = listed.uids | UidSet.of(self._new)

@@ -23,6 +23,9 @@ from syncd.store import history, troubles
 from syncd.store.queries import insert_at_once, is_listed, is_one_of, update_at_once
 from syncd.store.schema import body, mailbox, server_message
 
+_FEW = 1000
+"""Of so many UIDs rows are read one by one, else those of the whole mailbox."""
+
 
 class ObservedMessage(NamedTuple):
     """A message as its server just described it; size and date are None when only flags were asked for."""
@@ -267,8 +270,11 @@ def message_ids_of(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids:
     return {uid: row.id for uid, row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).items()}
 
 
-def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet:
-    """Return the UIDs that the tree has and the server has not been seen to expunge."""
+def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int, among: UidSet | None = None) -> UidSet:
+    """Return the UIDs that the tree has and the server has not been seen to expunge; among: of these only."""
+    if among is not None and len(among) <= _FEW:
+        rows = _rows_by_uid(conn, mailbox_id, uidvalidity, among)
+        return UidSet.of(uid for uid, row in rows.items() if row.gone_at is None)
     query = (
         select(server_message.c.uid)
         .where(
@@ -278,7 +284,8 @@ def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> UidSet
         )
         .order_by(server_message.c.uid)
     )
-    return UidSet.of(conn.execute(query).scalars())
+    known = UidSet.of(conn.execute(query).scalars())
+    return known if among is None else known & among
 
 
 _VANISHED = (

@@ -78,7 +78,11 @@ class Judged:
     judged: Mapping[ReplicaRow, Sequence[Departure]]
     by_device: Mapping[ReplicaRow, Judgement]
     together: Judgement
-    allowed: Mapping[ReplicaRow, frozenset[int]]
+    allowed: "Admitted"
+
+
+Admitted = Mapping[ReplicaRow, frozenset[int]]
+"""Which messages the guard lets go, by the replica that wants it."""
 
 
 def judge_departures(
@@ -106,7 +110,7 @@ def judge_departures(
     return Judged(judged, by_device, together, allowed)
 
 
-def are_any_held(conn: Connection, mailbox: MailboxRow) -> bool:
+def _are_any_held(conn: Connection, mailbox: MailboxRow) -> bool:
     """Tell whether deletions of a mailbox wait at the guard, so that a round has to judge them anew."""
     scopes = (HoldScope.BY_DEVICE, HoldScope.OF_ACCOUNT)
     return any(holds.holds(conn, mailbox_id=mailbox.id, scope=scope) for scope in scopes)
@@ -116,9 +120,9 @@ def are_any_held(conn: Connection, mailbox: MailboxRow) -> bool:
 class DepartureRound:
     """Let messages leave one mailbox of the server.
 
-    are_held: whether deletions of the mailbox wait at the guard. barred: messages that somebody else's change keeps for
-    now. sleeping: those that the server refused lately. cursors: of the replicas, up to where they are settled thereby,
-    but for those that are to be planned again.
+    `admit` it in the transaction that settles the flags, then `run` it.
+    barred: messages that somebody else's change keeps for now. sleeping: those that the server refused lately. cursors:
+    of the replicas, up to where they are settled thereby, but for those that are to be planned again.
     """
 
     db: Database
@@ -126,7 +130,6 @@ class DepartureRound:
     mailbox: MailboxRow
     replicas: Sequence[ReplicaRow]
     wishes: Wishes
-    are_held: bool
     barred: Collection[int]
     sleeping: Collection[int]
     cursors: Mapping[int, int]
@@ -134,11 +137,25 @@ class DepartureRound:
     now: float
     sets_overtaken_aside: bool
 
-    async def run(self) -> "Departures":
-        """Guard, perform and settle; what could not be settled holds the cursors of those who want it."""
-        if not (self.wishes.by_replica or self.are_held):
+    def admit(self, conn: Connection) -> "Admitted | None":
+        """Ask the guard, and write what it holds; None where nothing is to leave, and nothing waits at the guard."""
+        if not (self.wishes.by_replica or _are_any_held(conn, self.mailbox)):
+            return None
+        found = judge_departures(
+            conn, self.mailbox, self.replicas, self.wishes, barred=self.barred, rule=self.rule, now=self.now
+        )
+        for of, one in found.by_device.items():
+            where = (HoldScope.BY_DEVICE, of.device_id)
+            hold_deletions(conn, self.mailbox, where, found.judged[of], one, now=self.now)
+        everything = [one for mine in found.judged.values() for one in mine]
+        where = (HoldScope.OF_ACCOUNT, self.mailbox.account_id)
+        hold_deletions(conn, self.mailbox, where, everything, found.together, now=self.now)
+        return found.allowed
+
+    async def run(self, allowed: "Admitted | None") -> "Departures":
+        """Perform and settle what was admitted; what could not be settled holds the cursors of those who want it."""
+        if allowed is None:
             return Departures(effects=len(self.wishes.returning), is_stale=False, moved=())
-        allowed = await self.db.write(self._admit)
         effects = self._effects(frozenset().union(*allowed.values()))
         departed = await self.side.depart(self.mailbox, effects) if effects else Departed()
         overtaken = {one.message_id for one in effects} - departed.gone - departed.refused.keys()
@@ -155,26 +172,13 @@ class DepartureRound:
             moved=tuple(one for one in effects if isinstance(one, Move) and one.message_id in departed.gone),
         )
 
-    def _admit(self, conn: Connection) -> Mapping[ReplicaRow, frozenset[int]]:
-        """Ask the guard, and write what it holds."""
-        found = judge_departures(
-            conn, self.mailbox, self.replicas, self.wishes, barred=self.barred, rule=self.rule, now=self.now
-        )
-        for of, one in found.by_device.items():
-            where = (HoldScope.BY_DEVICE, of.device_id)
-            hold_deletions(conn, self.mailbox, where, found.judged[of], one, now=self.now)
-        everything = [one for mine in found.judged.values() for one in mine]
-        where = (HoldScope.OF_ACCOUNT, self.mailbox.account_id)
-        hold_deletions(conn, self.mailbox, where, everything, found.together, now=self.now)
-        return found.allowed
-
     def _effects(self, allowed: Collection[int]) -> tuple[Departure, ...]:
         """Return one effect for each message, however many devices want it."""
         wanted = {id_: one for mine in self.wishes.by_replica.values() for id_, one in mine.items() if id_ in allowed}
         awake = [one for id_, one in wanted.items() if id_ not in self.sleeping or id_ in self.wishes.patient]
         return tuple(sorted(awake, key=lambda one: one.uid))
 
-    def _settle(self, conn: Connection, *, allowed: Mapping[ReplicaRow, frozenset[int]], departed: Departed) -> None:
+    def _settle(self, conn: Connection, *, allowed: Admitted, departed: Departed) -> None:
         gone, refused = departed.gone, departed.refused
         if departed.record is not None:
             departed.record(conn)

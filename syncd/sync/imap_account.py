@@ -182,18 +182,26 @@ class ImapAccount:
                     await self._reading.follow(connection)
                     is_due |= await self._changes.run(connection)
                 is_due = is_due or await self._reading.is_due()
-            if asked or is_first or is_due:
+            if asked is Asked.LOOK or is_first or is_due:
                 self._timer.begin()
                 is_first = False
                 if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
                     await self._at_rest.end()
                 await self._reading.look_again(connection, waits=bool(asked))
                 self.requests.answer()
-            elif has_news or connection.has_events:
-                await self._reading.look_at_selected(connection)
+            else:
+                if asked:  # a look has asked the server before: what is left is what the store knows
+                    await self._reading.fetch_lacking(connection)
+                    await self._reading.look_again(connection, waits=True)
+                    self.requests.answer()
+                # NOTE: events are mostly of what we did; who has asked meanwhile does not wait for a look at them.
+                if (has_news or connection.has_events) and not self.requests.is_news:
+                    await self._reading.look_at_selected(connection)
             await self._reading.follow(connection)
             await self._reading.restore(connection)
             may_rest = not (wake.is_set() or self._push.has_made_mailboxes or self._push.may_go_on)
+            if may_rest:
+                wake.answered()
             has_news = may_rest and await self._rest(connection, wake)
 
     @property

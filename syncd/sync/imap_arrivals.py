@@ -17,13 +17,12 @@ from operator import attrgetter
 from sqlalchemy import Connection
 
 from syncd.errors import Reach, RefusedError, StoreError, SyncdError
-from syncd.imap.appends import NewMessage, NotAppended
+from syncd.imap.appends import REACHES_MAILBOX, NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.presence import still_there
-from syncd.imap.refusals import OF_MAILBOX
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.flags import Flags
 from syncd.mail.message import facts_of
@@ -42,7 +41,6 @@ from syncd.sync.sides import Brought, Placement
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_MESSAGES = 200
 _SMALL_BYTES = 1024 * 1024
-_REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
 _NUL = "the file has NUL octets, which no mail has"
 _READ_ONLY = "the mailbox is read-only on the server"
 _KEPT = "the server does not copy the message"
@@ -129,13 +127,10 @@ class ImapArrivals:
                 match outcome:
                     case NotAppended(error):
                         sending.refused[one.id] = error
-                        if error.code in _REACHES_MAILBOX:
+                        if error.code in REACHES_MAILBOX:
                             sending.of_mailbox = error
-                            break
                     case Appended() as place:
                         sending.hint(one, place, target)
-        if sending.of_mailbox is not None:
-            sending.refused |= {one.id: sending.of_mailbox for one in fit[at:]}
 
     def _new(self, target: MailboxRow, one: Upload, octets: bytes | None) -> NewMessage:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets

@@ -9,6 +9,8 @@ afterwards says what is gone; what a command answered is a hint. Where COPY has 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
+from sqlalchemy import Connection
+
 from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_at_once, expunge_messages
@@ -21,6 +23,7 @@ from syncd.reconcile.effects import Departure, Expunge, Move
 from syncd.store import accounts, journal, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
+from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_copies import begin, copied_already
 from syncd.sync.imap_identity import ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
@@ -38,14 +41,9 @@ async def depart(
     by_uid = {effect.uid: effect for effect in effects}
     selection = connection.selection
     rows = await fetch_facts(connection, UidSet.of(by_uid))
-    uidvalidity = mailbox.cursor.uidvalidity
-    await ensure_same(db, connection, mailbox, observed_of(rows))
+    observed = observed_of(rows)
+    await ensure_same(db, connection, mailbox, observed)
     changed = await _changed(db, mailbox, rows)
-    await db.write(
-        lambda conn: server_tree.record_messages(
-            conn, mailbox.id, uidvalidity, observed_of(rows), now=now, is_told=True
-        )
-    )
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
     moving = {effect.uid: effect.message_id for effect in here if isinstance(effect, Move)}
@@ -84,7 +82,13 @@ async def depart(
     return Departed(
         gone=frozenset(effect.message_id for uid, effect in by_uid.items() if uid not in left),
         refused={by_uid[uid].message_id: error for uid, error in refused.items() if uid in left},
+        record=partial(_record, mailbox=mailbox, observed=observed, now=now),
     )
+
+
+def _record(conn: Connection, *, mailbox: MailboxRow, observed: Sequence[ObservedMessage], now: float) -> None:
+    """Record how messages were just before; what a person changed of them is news."""
+    server_tree.record_messages(conn, mailbox.id, mailbox.cursor.uidvalidity, observed, now=now, is_told=True)
 
 
 def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:

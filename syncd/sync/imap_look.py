@@ -147,9 +147,9 @@ class Look:
         known, now = self.mailbox.cursor.exists_count, asyncio.get_running_loop().time()
         return self.suspicions.judge(self.mailbox.id, vanished, known=known, now=now)
 
-    async def _known_uids(self) -> UidSet:
-        uidvalidity = self.mailbox.cursor.uidvalidity
-        return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
+    async def _known_uids(self, among: UidSet | None) -> UidSet:
+        of, uidvalidity = self.mailbox.id, self.mailbox.cursor.uidvalidity
+        return await self.db.read(partial(server_tree.known_uids, mailbox_id=of, uidvalidity=uidvalidity, among=among))
 
 
 def _moved(before: MailboxCursor, after: Cursor, selected: SelectResult | None) -> MailboxCursor:

@@ -1,7 +1,7 @@
 """Floor 4: what devices changed in the mailboxes of an IMAP account, brought to its server."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,11 +15,12 @@ from syncd.store import accounts, listings, pairs, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
-from syncd.store.uploads import Upload
-from syncd.sync.arrivals import UNSEEN_S, Arrivals, by_mailbox, planned
+from syncd.store.uploads import Bringers, Upload
+from syncd.sync.arrivals import UNSEEN_S, Arrivals, Planned, by_mailbox, planned
 from syncd.sync.imap_arrivals import ImapArrivals
 from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
+from syncd.sync.policies import Bringable
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.server_round import ServerRound
 from syncd.sync.sides import RoundResult
@@ -37,6 +38,14 @@ class _ByDevices(NamedTuple):
     has_added: bool
     changed: tuple[MailboxRow, ...]
     changes: int
+
+
+class _Page(NamedTuple):
+    """Some of what is to be brought now, and as what; where there is none, when there will be, None: nothing waits."""
+
+    due: Sequence[Upload]
+    plans: Sequence[Planned]
+    again_at: float | None
 
 
 class ImapPush:
@@ -185,54 +194,68 @@ class ImapPush:
         ask for another turn because of it: an account that never rests hears of no new mail.
         """
         account_id, now = self._account.id, self._clock()
-        if await self._db.read(partial(uploads.is_any_ahead, account_id=account_id, now=now)):
+        is_any_ahead, left, bringable, all_begun = await self._db.read(partial(self._on_their_way, now=now))
+        if is_any_ahead:
             await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
-        await self._make_again(connection)
-        ask = partial(self._takers.bringable, account=self._account.name, account_id=account_id)
-        bringable = await self._db.read(ask)
+        if left:
+            await self._make_again(connection, left)
         open_, of = bringable.mailboxes, bringable.of
-
-        def mine(found: Iterable[Upload]) -> list[Upload]:
-            return [one for one in found if not self._failures.is_waiting(one.mailbox_id, Work.ARRIVE)]
-
         work = Arrivals(self._db, self._account.id, ImapArrivals(self._db, connection, clock=self._clock), now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
-        for one in mine(
-            await self._db.read(partial(uploads.uploads, state=UploadState.BEGUN, account_id=account_id, of=of))
-        ):
+        for one in _apart_from(self._asleep(), all_begun):
             begun[one.mailbox_id].append(one)
         for mailbox_id, ones in begun.items():
             async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                 count += await work.resolve(open_[mailbox_id], ones)
         after, is_any_left = 0, False
-        while page := await self._db.read(partial(uploads.due, account_id=account_id, of=of, now=now, after=after)):
-            after = page[-1].id
-            plans = await self._db.read(partial(planned, found=mine(page), account_id=account_id))
-            chosen_by = by_mailbox(plans)
-            is_any_left |= sum(map(len, chosen_by.values())) < len(plans)
+        ask = partial(self._next_page, of=of, now=now)
+        while (page := await self._db.read(partial(ask, asleep=self._asleep(), after=after))).due:
+            after = page.due[-1].id
+            chosen_by = by_mailbox(page.plans)
+            is_any_left |= sum(map(len, chosen_by.values())) < len(page.plans)
             for mailbox_id, chosen in chosen_by.items():
                 self._activity.now(f"bringing what devices added to {open_[mailbox_id].name}", now, done=count)
                 async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                     count += await work.bring(open_[mailbox_id], chosen)
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.lacking
-        find = partial(uploads.next_at, account_id=account_id, of=of, unseen_s=UNSEEN_S, now=now)
-        self._again_at = await self._db.read(find)
+        self._again_at = page.again_at
         if count:
             self._on_change()
         return count > 0 or is_any_left
 
-    async def _make_again(self, connection: ImapConnection) -> None:
+    def _next_page(self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int) -> "_Page":
+        id_ = self._account.id
+        due = uploads.due(conn, account_id=id_, of=of, now=now, after=after)
+        if due:
+            return _Page(due, planned(conn, _apart_from(asleep, due), account_id=id_), None)
+        return _Page((), (), uploads.next_at(conn, account_id=id_, of=of, unseen_s=UNSEEN_S, now=now))
+
+    def _asleep(self) -> frozenset[int]:
+        """Return the mailboxes that wait after a failure, and to which nothing is brought meanwhile."""
+        return self._failures.waiting(Work.ARRIVE)
+
+    def _on_their_way(
+        self, conn: Connection, *, now: float
+    ) -> tuple[bool, Sequence[MailboxRow], Bringable, Sequence[Upload]]:
+        """Return whether any was begun later than now, mailboxes to make again, what may be brought, what is begun."""
+        id_ = self._account.id
+        bringable = self._takers.bringable(conn, account=self._account.name, account_id=id_)
+        return (
+            uploads.is_any_ahead(conn, account_id=id_, now=now),
+            [row for row in accounts.left_mailboxes(conn, account_id=id_) if row.is_selected],
+            bringable,
+            uploads.uploads(conn, state=UploadState.BEGUN, account_id=id_, of=bringable.of),
+        )
+
+    async def _make_again(self, connection: ImapConnection, rows: Iterable[MailboxRow]) -> None:
         """Make the mailboxes again that the server has no more, and to which devices add; who refuses is asked later.
 
         A person who discards a hold of such a mailbox adds what is in it, and one who restores what was in it as well.
         """
         lost: dict[int, list[int]] = defaultdict(list)
-        rows = await self._db.read(partial(accounts.left_mailboxes, account_id=self._account.id))
-        left = {row.id: row for row in rows if row.is_selected}
-        if not left:
-            return
+        left = {row.id: row for row in rows}
         find = partial(uploads.uploads, account_id=self._account.id, mailbox_ids=left.keys(), limit=_MADE_FOR_MAX)
         names, now = await self._db.read(device_names), self._clock()
         for one in await self._db.read(find):
@@ -291,3 +314,7 @@ class ImapPush:
         if result.effects:
             self._on_change()
         return result
+
+
+def _apart_from(mailbox_ids: Collection[int], found: Iterable[Upload]) -> list[Upload]:
+    return [one for one in found if one.mailbox_id not in mailbox_ids]

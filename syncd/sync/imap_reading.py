@@ -156,18 +156,19 @@ class ImapReading:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._glance_at_inbox(connection)
             self._suspicions.end_pass(began)
-            incomplete = await self._steps.incomplete(await self.mailboxes.synced())
-            for mailbox in incomplete:
-                await self._steps.run(connection, mailbox, self._steps.read_bodies)
-        if self._steps.batches.take_failed_together():
-            for mailbox in await self._steps.incomplete(await self.mailboxes.synced()):
-                await self._steps.run(connection, mailbox, self._steps.read_bodies)
-        await self._steps.tell_errors(connection, await self.mailboxes.synced())
+            is_any_lacking = await self._fetch_lacking(connection)
+        await self._end_fetching(connection)
         if not self._suspicions and await self._successes.record():
             self._wake_devices()
-        is_as_known = not (changed or has_confirmed or incomplete)
+        is_as_known = not (changed or has_confirmed or is_any_lacking)
         self._answer = answer if is_as_known else ()
         return is_as_known
+
+    async def fetch_lacking(self, connection: ImapConnection) -> None:
+        """Fetch the bodies that devices take and the store lacks, as far as it knows of messages."""
+        async with self._steps.batches:
+            await self._fetch_lacking(connection)
+        await self._end_fetching(connection)
 
     async def look_again(self, connection: ImapConnection, *, waits: bool) -> None:
         """Give the server another chance, where somebody waits for a conclusion, to say what it seems to have lost."""
@@ -214,6 +215,19 @@ class ImapReading:
     def second_look_s(self) -> float | None:
         """Return the time until the server is to be asked again for what it seems to have lost, None: for nothing."""
         return self._suspicions.wait_s(asyncio.get_running_loop().time())
+
+    async def _fetch_lacking(self, connection: ImapConnection) -> bool:
+        """Fetch what is lacking, and tell whether there may have been anything."""
+        incomplete = await self._steps.incomplete(await self.mailboxes.synced())
+        for mailbox in incomplete:
+            await self._steps.run(connection, mailbox, self._steps.read_bodies)
+        return bool(incomplete)
+
+    async def _end_fetching(self, connection: ImapConnection) -> None:
+        """Fetch again what could not be stored together, and record what went wrong."""
+        if self._steps.batches.take_failed_together():
+            await self._fetch_lacking(connection)
+        await self._steps.tell_errors(connection, await self.mailboxes.synced())
 
     async def _record_confirmed(self) -> bool:
         """Record in one transaction what is confirmed to be gone, or to be elsewhere, so that devices see all of it.

@@ -59,6 +59,11 @@ class MailboxFailures:
         wait = self._waits.get((mailbox_id, work))
         return wait is not None and asyncio.get_running_loop().time() < wait.until
 
+    def waiting(self, work: Work) -> frozenset[int]:
+        """Return the mailboxes that failed so lately that this is not to be tried there again yet."""
+        now = asyncio.get_running_loop().time()
+        return frozenset(id_ for (id_, what), wait in self._waits.items() if what is work and now < wait.until)
+
     def shortest_wait_s(self) -> float | None:
         """Return the time until the next mailbox may be tried again, None when none is waited for."""
         now = asyncio.get_running_loop().time()

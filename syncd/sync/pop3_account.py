@@ -87,13 +87,15 @@ class Pop3Account:
             )
             while True:
                 self._poll.clear()
-                is_asked = self.requests.take()
-                if is_asked is Asked.LOOK:
+                asked = self.requests.take()
+                if asked is Asked.LOOK:
                     await self._hurry()
                 await self.mailboxes.push()
-                if is_asked or timer.is_due:
+                is_whole = asked is Asked.LOOK or timer.is_due
+                if is_whole:
                     timer.begin()
                     await self._drain()
+                if is_whole or asked:
                     self.requests.answer()
                     self._incoming.rest()
                 left_s = timer.left_s

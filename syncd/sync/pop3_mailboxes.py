@@ -57,6 +57,7 @@ class Pop3Mailboxes:
             self.requests.take()
             await self.push()
             self.requests.answer()
+            wake.answered()
             await wake.wait()
 
     async def ensure(self) -> None:

@@ -6,7 +6,10 @@ from enum import IntEnum
 
 
 class Asked(IntEnum):
-    """Say what is asked of a task: nothing, a pass over what is known to have changed, or to look at everything."""
+    """Say what is asked of a task: nothing, a pass over what is known to have changed, or to look at everything.
+
+    A pass over what is known asks no server what is new.
+    """
 
     NOTHING = 0
     PASS = 1

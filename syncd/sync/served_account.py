@@ -1,13 +1,12 @@
 """Floor 4: one account that is served: who it is, where that is recorded, who takes its mail, and how it fares."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.policies import Takers
-from syncd.sync.wakes import Wakes
+from syncd.sync.wakes import Wake, Wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class ServedAccount:
     clock: Callable[[], float]
 
     @property
-    def wake(self) -> asyncio.Event:
+    def wake(self) -> Wake:
         """Return the event that means: a device changed something of it, or somebody asks for a round."""
         return self.wakes.account(self.name)
 

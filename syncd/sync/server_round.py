@@ -27,7 +27,7 @@ from syncd.store.history import Outcome
 from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
-from syncd.sync.departures import DepartureRound, are_any_held
+from syncd.sync.departures import Admitted, DepartureRound
 from syncd.sync.server_plan import ServerPlan, delta_of, plan_changes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
@@ -80,10 +80,15 @@ class ServerRound:
         stores = planned.stores
         outcome = await self.side.store(self.mailbox, _joined(stores)) if stores else StoreOutcome()
         stored = self._judged(planned, outcome, over=await self._over(replicas, planned, outcome))
-        put, are_held = await self.db.write(partial(self._settle, replicas=replicas, planned=planned, stored=stored))
+        departures = self._departures(replicas, planned, stored)
+
+        def settle(conn: Connection) -> tuple[int, Admitted | None]:
+            return self._settle(conn, replicas, planned, stored), departures.admit(conn)
+
+        put, admitted = await self.db.write(settle)
         for effect in stores:
             log.debug("effect_settled", mailbox_id=self.mailbox.id, effect=as_text(effect))
-        left = await self._departures(replicas, planned, stored, are_held=are_held).run()
+        left = await departures.run(admitted)
         if put:
             log.info("messages_put_back", mailbox_id=self.mailbox.id, count=put)
         done = len(stores) + put + left.effects
@@ -118,10 +123,8 @@ class ServerRound:
         held |= {replica_id for message_id in unseen for replica_id in wanted_back.get(message_id, ())}
         return _Stored(outcome, overtaken, refused, over, frozenset(held), frozenset(departing), unseen)
 
-    def _settle(
-        self, conn: Connection, *, replicas: Replicas, planned: ServerPlan, stored: _Stored
-    ) -> tuple[int, bool]:
-        """Settle all but what departs; return how many messages were put back, and whether deletions are held."""
+    def _settle(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> int:
+        """Settle all but what departs, and return how many messages were put back."""
         mailbox_id = self.mailbox.id
         if stored.outcome.record is not None:
             stored.outcome.record(conn)
@@ -135,7 +138,7 @@ class ServerRound:
                 devices.move_replica_cursor(conn, replica_id, upto)
         looked_for = planned.lost - stored.unseen
         put += carried_changes.conclude(conn, looked_for, now=self.now) if looked_for else 0
-        return put, are_any_held(conn, self.mailbox)
+        return put
 
     def _settle_flags(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> None:
         done = {effect: ids for effect, ids in planned.stores.items() if effect.message_id in stored.outcome.done}
@@ -180,16 +183,13 @@ class ServerRound:
         self._tell(conn, replicas, back)
         return len(restored)
 
-    def _departures(
-        self, replicas: Replicas, planned: ServerPlan, stored: _Stored, *, are_held: bool
-    ) -> DepartureRound:
+    def _departures(self, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> DepartureRound:
         return DepartureRound(
             self.db,
             self.side,
             self.mailbox,
             [of for of, _ in replicas],
             planned.wishes,
-            are_held=are_held,
             barred=stored.waiting | planned.barred,
             sleeping=planned.troubled.all.difference(planned.troubled.due),
             cursors={replica_id: planned.cursors[replica_id] for replica_id in stored.departing},

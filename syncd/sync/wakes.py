@@ -31,12 +31,12 @@ class Wakes:
     """Wake an account's or a device's task by name; a wake-up before anybody waits is kept."""
 
     def __init__(self) -> None:
-        self._accounts: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._accounts: defaultdict[str, Wake] = defaultdict(Wake)
         self._devices: defaultdict[str, Wake] = defaultdict(Wake)
         self.halves = Halves()
         """Says when devices are better not woken yet."""
 
-    def account(self, name: str) -> asyncio.Event:
+    def account(self, name: str) -> Wake:
         """Return the event that means: a device changed something of this account, or somebody asks for a round."""
         return self._accounts[name]
 

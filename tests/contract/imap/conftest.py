@@ -87,9 +87,9 @@ class Mirror:
         self.rung: Rung | None = None
         self.told: set[int] = set()
 
-    async def uids(self) -> UidSet:
+    async def uids(self, among: UidSet | None) -> UidSet:
         self.asked_for_uids += 1
-        return UidSet.of(self.rows)
+        return UidSet.of(self.rows) if among is None else UidSet.of(self.rows) & among
 
     async def observe(self, connection: ImapConnection) -> Renumbered | None:
         """Follow one observation; `told` is the UIDs that it had rows for."""

@@ -155,17 +155,50 @@ async def test_missing_mailbox_is_not_asked_for_each_message() -> None:
 
 
 async def test_server_that_refuses_batches_only_is_not_asked_for_them_again() -> None:
-    """Messages that are welcome one by one are sent one by one from then on."""
-    bodies = tuple(b"%04d" % number for number in range(102))
+    """Messages that are welcome one by one are sent one by one from then on, but for what is under way already."""
+    bodies = tuple(b"%02d" % number * 200_000 for number in range(12))
 
     async def script(peer: Peer) -> None:
-        await peer.expect(HEAD)
-        await peer.no(b"what is this")
+        for _ in range(5):
+            await peer.expect(HEAD)
+            await peer.no(b"what is this")
         for body in bodies:
-            assert await peer.command() == HEAD + b"{4+}\r\n" + body
+            assert await peer.command() == HEAD + b"{400000+}\r\n" + body
             await peer.ok()
 
-    assert await appended(script, MULTI, *plain(bodies)) == [Accepted()] * 102
+    assert await appended(script, MULTI, *plain(bodies)) == [Accepted()] * 12
+
+
+async def test_commands_that_need_no_leave_are_sent_at_once() -> None:
+    """A server with LITERAL+ and without MULTIAPPEND answers nothing before it has all; no more than some megabytes."""
+
+    async def script(peer: Peer) -> None:
+        commands = [(await peer.expect(HEAD), peer.tag) for _ in range(3)]
+        for number, (_, tag) in enumerate(commands):
+            await peer.send(b"%b OK [APPENDUID 7 %d] done\r\n" % (tag, number + 1))
+        await peer.answer(HEAD)
+
+    bodies = (b"m1", b"m2", b"m3", b"x" * 5_000_000)
+    outcomes = await appended(script, b"IMAP4rev1 UIDPLUS LITERAL+", *plain(bodies))
+
+    assert outcomes == [*(Appended(7, uid) for uid in (1, 2, 3)), Accepted()]
+
+
+async def test_full_mailbox_is_sent_nothing_more() -> None:
+    """What was under way has outcomes of its own, and what was not is refused with it."""
+
+    async def script(peer: Peer) -> None:
+        for code in (b"OK [APPENDUID 7 4]", b"NO [OVERQUOTA]", b"OK [APPENDUID 7 5]"):
+            await peer.expect(HEAD)
+            await peer.send(peer.tag + b" " + code + b" that is it\r\n")
+        await peer.answer(b"NOOP")
+
+    messages = plain((b"m1", b"m2", b"m3", b"x" * 5_000_000, b"m5"))
+    async with connected(script, capabilities=b"IMAP4rev1 UIDPLUS LITERAL+") as connection:
+        outcomes = await outcomes_of(connection, *messages)
+        await connection.noop()
+
+    assert outcomes == [Appended(7, 4), "OVERQUOTA", Appended(7, 5), "OVERQUOTA", "OVERQUOTA"]
 
 
 async def test_without_multiappend_one_follows_the_other() -> None:

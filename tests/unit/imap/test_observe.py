@@ -56,8 +56,8 @@ async def observed(
     ceiling: Rung = Rung.QRESYNC,
     quirks: Quirks | None = None,
 ) -> list[Observation]:
-    async def uids() -> UidSet:
-        return UidSet.parse(known)
+    async def uids(among: UidSet | None) -> UidSet:
+        return UidSet.parse(known) if among is None else UidSet.parse(known) & among
 
     async def whole(peer: Peer) -> None:
         if capabilities is QRESYNC:

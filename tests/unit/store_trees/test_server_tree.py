@@ -1,5 +1,7 @@
 """The server tree: what was observed, with a version on what replicas must look at."""
 
+from functools import partial
+
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
 from syncd.store import backlog, server_tree, troubles
@@ -22,6 +24,17 @@ def wanted(grove: Grove, *selections: Selection, limit: int = 10, now: float = N
 def known(grove: Grove) -> str:
     uids = grove(lambda conn: server_tree.known_uids(conn, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY))
     return str(uids)
+
+
+def test_known_uids_among_some(grove: Grove) -> None:
+    """Of a few rows are read, of many all are; what is gone is none of them."""
+    grove.plant(1, 2, 3)
+    vanish(grove, 2)
+    ask = partial(server_tree.known_uids, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY)
+
+    for among in ("2:4", "2:5000"):
+        found = grove(partial(ask, among=UidSet.parse(among)))
+        assert str(found) == "3", among
 
 
 def vanish(grove: Grove, *uids: int) -> int:
