@@ -82,6 +82,7 @@ def test_message_id_is_found_in_the_header_only(body: bytes, message_id: str | N
         (b"a\nb\n", False, 4),
         (b"a\r\nb\n", False, 4),
         (b"a\rb\r\n", False, 4),
+        (b"a\rb\n", False, 4),
         (b"a\r\r\n", False, 3),
         (b"a\r", False, 2),
         (b"\r\n", True, 1),
