@@ -74,6 +74,7 @@ class World:
             prover=lambda: asyncio.sleep(0, lambda _: None),
             file_systems=FileSystems(),
             recent=RecentBodies(),
+            odd_files={},
             clock=time.time,
         )
         self.files.hear_names(True)
