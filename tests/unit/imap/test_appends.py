@@ -201,6 +201,22 @@ async def test_full_mailbox_is_sent_nothing_more() -> None:
     assert outcomes == [Appended(7, 4), "OVERQUOTA", Appended(7, 5), "OVERQUOTA", "OVERQUOTA"]
 
 
+async def test_batches_of_a_full_mailbox_are_not_sent_again() -> None:
+    """One message alone tells that the mailbox is full, also of batches that were under way."""
+
+    async def script(peer: Peer) -> None:
+        for _ in range(3):
+            await peer.expect(HEAD)
+            await peer.no(b"[OVERQUOTA] full")
+        await peer.answer(b"NOOP")
+
+    async with connected(script, capabilities=MULTI) as connection:
+        outcomes = await outcomes_of(connection, *plain(tuple(b"%d" % number * 400_000 for number in range(4))))
+        await connection.noop()
+
+    assert outcomes == ["OVERQUOTA"] * 4
+
+
 async def test_without_multiappend_one_follows_the_other() -> None:
     """A server without batches gets single messages, and a refused one does not end the row."""
 
