@@ -83,7 +83,7 @@ async def append_many(
             if isinstance(end, BaseException):
                 raise end
             if end.kind != "OK" and len(batch) > 1 and end.text.code not in OF_MAILBOX:
-                outcomes = await _one_by_one(session, octets, batch)
+                outcomes = [of_mailbox] * len(batch) if of_mailbox else await _one_by_one(session, octets, batch)
                 if is_trusted and not any(isinstance(one, NotAppended) for one in outcomes):
                     # NOTE: it refused together what it takes one by one, and would have every further batch sent twice.
                     log.info("multiappend_contradicted")

@@ -9,6 +9,7 @@ megabyte, for as long as a connection lives, and ours live for months. Here noth
 import asyncio
 import ssl
 from collections import deque
+from contextlib import suppress
 from typing import Any, cast
 
 _SLICE_BYTES = 16 * 1024
@@ -31,6 +32,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._socket: asyncio.Transport | None = None
         self._unsent: deque[memoryview] = deque()
+        self._is_socket_full = self._is_paused = False
         self._is_up = False
         self._cause: Exception | None = None
 
@@ -50,6 +52,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._go_on()
 
     def eof_received(self) -> bool:
+        self.abort()  # nobody takes what is still to be sent, and the socket would wait for that
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -58,24 +61,25 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         if self._is_up:
             self._protocol.connection_lost(cause)
         elif not self.ready.done():
-            self.ready.set_exception(cause or ConnectionResetError("the connection was lost in the handshake"))
+            self.ready.set_exception(cause or ssl.SSLEOFError("the connection ended in the handshake"))
             self.ready.exception()  # nobody may be waiting for it
 
     def pause_writing(self) -> None:
-        if self._is_up:
-            self._protocol.pause_writing()
+        self._is_socket_full = True
+        self._tell_of_room()
 
     def resume_writing(self) -> None:
-        if self._is_up:
-            self._protocol.resume_writing()
+        self._is_socket_full = False
+        self._tell_of_room()
 
     # What the protocol calls.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_closing():
+            return
         octets = memoryview(bytes(data))
         self._unsent.extend(octets[at : at + _SLICE_BYTES] for at in range(0, len(octets), _SLICE_BYTES))
-        if not self.is_closing():
-            self._go_on(reads=False)
+        self._go_on(reads=False)
 
     def pause_reading(self) -> None:
         if self._socket is not None:
@@ -89,16 +93,14 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         return self._socket is None or self._socket.is_closing()
 
     def close(self) -> None:
-        """Say that nothing more comes, and close; what the server still says is not waited for (RFC 8446 §6.1)."""
+        """Say that nothing more comes, and end; nothing is waited for, neither what is under way (RFC 8446 §6.1)."""
         if self._socket is None or self._socket.is_closing():
             return
         if self._is_up:
-            try:
+            with suppress(ssl.SSLError):  # it waits for what the server says to that
                 self._tls.unwrap()
-            except ssl.SSLError:
-                pass  # it waits for what the server says to that
             self._flush(self._socket)
-        self._socket.close()
+        self._socket.abort()
 
     def abort(self) -> None:
         if self._socket is not None:
@@ -134,6 +136,8 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._socket.abort()
         elif is_over:
             self.close()
+        else:
+            self._tell_of_room()
 
     def _receive(self) -> bool:
         """Hand over what has come, and tell whether the server says that nothing more does."""
@@ -155,6 +159,13 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             else:
                 self._unsent.popleft()
             self._flush(socket)
+
+    def _tell_of_room(self) -> None:
+        """Let the protocol write, or wait while the socket has no room, or OpenSSL has to read before it writes."""
+        is_full = self._is_socket_full or bool(self._unsent)
+        if self._is_up and is_full is not self._is_paused:
+            self._is_paused = is_full
+            (self._protocol.pause_writing if is_full else self._protocol.resume_writing)()
 
     def _flush(self, socket: asyncio.Transport) -> None:
         if self._outgoing.pending:

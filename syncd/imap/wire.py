@@ -85,6 +85,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self.fail_all(lost)
 
     def eof_received(self) -> bool:
+        self.transport.abort()  # nobody takes what is still to be sent, and the socket would wait for that
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -259,8 +260,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             self.greeting.exception()  # nobody may be waiting for it
         if self._watchdog is not None:
             self._watchdog.cancel()
-        # NOTE: at the peer's end asyncio closes TLS itself, and CPython 3.11.2 (Debian 12) then raises AttributeError.
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is not None:
             self.transport.abort()
 
     # Sending.

@@ -31,6 +31,7 @@ from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.pop3_mailboxes import Pop3Mailboxes
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_account import ServedAccount
+from syncd.sync.successes import Successes
 from syncd.tls import client_context
 
 _SESSIONS_MAX = 20
@@ -67,6 +68,7 @@ class Pop3Account:
         self._incoming = incoming
         self._connects = connects
         self._timer = PollTimer(config.poll_interval_s, clock=account.clock, share=share_of(account.name))
+        self._successes = Successes(account)
         self._poll = asyncio.Event()
         self.requests = Requests(self._poll)
 
@@ -91,7 +93,7 @@ class Pop3Account:
                 if asked is Asked.LOOK:
                     await self._hurry()
                 await self.mailboxes.push()
-                is_whole = asked is Asked.LOOK or timer.is_due
+                is_whole = asked is Asked.LOOK or timer.is_due or (asked and await self._successes.are_awaited())
                 if is_whole:
                     timer.begin()
                     await self._drain()
@@ -125,7 +127,8 @@ class Pop3Account:
             waiting = await self._session()
             if not waiting:
                 break
-        await self._db.write(partial(accounts.record_success, account_id=self._account.id, now=self._clock()))
+        if await self._successes.record():
+            self._account.wake_devices()
 
     async def _session(self) -> int:
         """Run one session; return how many messages another one could take."""

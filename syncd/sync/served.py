@@ -98,6 +98,7 @@ def leftover(
         if _wants_bodies(conn, takers, name, account_id=id_, now=now)
         or _brings(conn, takers, name, account_id=id_, now=now)
         or mailboxes_with_changes(conn, account_id=id_, now=now)
+        or found_files.wait_for_reading(conn, account_id=id_)
     }
     ids = {name: id_ for id_, name in devices.device_names(conn).items()}
     writing = {name for name, device in config.devices.items() if not device.read_only}

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from syncd.maildir.marker import MARKER
-from tests.contract.sync.house import House, imap
+from tests.contract.sync.house import House, imap, pop3
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import add, make, remove
@@ -76,6 +76,19 @@ async def test_time_of_a_success_is_recorded_and_ends_nobody_s_rest(tmp_path: Pa
         assert any(one.startswith("UPDATE account SET succeeded_at") for one in asked)
         assert not [one for one in asked if one.startswith("SELECT")]
         assert asked_next == []
+
+
+async def test_poll_of_a_maildrop_without_news_ends_nobody_s_rest(tmp_path: Path, user: Provider) -> None:
+    """All would read the store anew, every two minutes, for each account of POP3."""
+    user.receive("a")
+    async with House(tmp_path, accounts={"isp": pop3(user.server, user.user)}) as house:
+        await house.settle()
+        house.shift_s += 300.0
+        before = house.db.writes
+
+        await house.ask("isp")
+
+        assert house.db.writes == before
 
 
 async def test_what_a_device_did_is_seen_by_who_asks_next(tmp_path: Path, user: Provider) -> None:

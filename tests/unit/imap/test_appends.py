@@ -82,7 +82,7 @@ async def test_large_streamed_and_empty_bodies_go_alone() -> None:
 
 
 async def test_batch_is_bounded_by_bytes_and_by_count() -> None:
-    """A batch that is lost with its connection is never more than a MiB or a hundred messages."""
+    """What has to be sent once more when one of it is refused is never more than a MiB or a hundred messages."""
     sizes: list[int] = []
 
     async def script(peer: Peer) -> None:
@@ -201,6 +201,22 @@ async def test_full_mailbox_is_sent_nothing_more() -> None:
     assert outcomes == [Appended(7, 4), "OVERQUOTA", Appended(7, 5), "OVERQUOTA", "OVERQUOTA"]
 
 
+async def test_batches_of_a_full_mailbox_are_not_sent_again() -> None:
+    """One message alone tells that the mailbox is full, also of batches that were under way."""
+
+    async def script(peer: Peer) -> None:
+        for _ in range(3):
+            await peer.expect(HEAD)
+            await peer.no(b"[OVERQUOTA] full")
+        await peer.answer(b"NOOP")
+
+    async with connected(script, capabilities=MULTI) as connection:
+        outcomes = await outcomes_of(connection, *plain(tuple(b"%d" % number * 400_000 for number in range(4))))
+        await connection.noop()
+
+    assert outcomes == ["OVERQUOTA"] * 4
+
+
 async def test_without_multiappend_one_follows_the_other() -> None:
     """A server without batches gets single messages, and a refused one does not end the row."""
 
@@ -243,6 +259,22 @@ async def test_connection_lost_within_a_body_keeps_what_was_known(*, has_bye: bo
         assert not connection.is_usable
 
     assert has_bye == str(lost.value).endswith('"token of <address> expired"')
+
+
+async def test_connection_lost_between_several_at_once_keeps_what_was_answered() -> None:
+    """Of those that went together, each that has an answer is told; of the others nobody knows."""
+
+    async def script(peer: Peer) -> None:
+        tags = [(await peer.expect(HEAD), peer.tag)[1] for _ in range(3)]
+        await peer.send(tags[0] + b" OK [APPENDUID 7 4] done\r\n" + tags[1] + b" NO [LIMIT] not this\r\n")
+        peer.writer.write_eof()
+
+    async with connected(script, capabilities=b"IMAP4rev1 UIDPLUS LITERAL+") as connection:
+        outcomes = connection.append_many(b"INBOX", plain((b"m1", b"m2", b"m3")))
+        assert await anext(outcomes) == Appended(7, 4)
+        assert isinstance(await anext(outcomes), NotAppended)
+        with pytest.raises(ConnectionLostError):
+            await anext(outcomes)
 
 
 async def test_connection_lost_instead_of_a_continuation_is_a_loss_not_a_refusal() -> None:

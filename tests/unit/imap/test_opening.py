@@ -113,6 +113,16 @@ async def test_plain_server_on_a_tls_port_is_unreachable() -> None:
         await refused(implicit(served), UnreachableError)
 
 
+async def test_server_that_ends_the_handshake_is_unreachable() -> None:
+    """The error says that the port may be the wrong one, and not that there is no way to it."""
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(65536)
+
+    async with serve(script) as served:
+        assert "does this port speak TLS?" in str(await refused(implicit(served), UnreachableError))
+
+
 async def test_closed_port_is_unreachable() -> None:
     """A refused connection is told by its reason."""
     assert "connection refused" in str(await refused(Endpoint("127.0.0.1", free_ports(1)[0], "none"), UnreachableError))

@@ -108,6 +108,23 @@ async def test_idle_may_be_silent_but_its_end_may_not() -> None:
     assert time.monotonic() - begun >= 0.4
 
 
+async def test_end_is_heard_of_a_server_that_takes_nothing_more() -> None:
+    """Nobody takes what is still to be sent of a large message, so that nothing waits for it."""
+    is_over = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.readline()
+        peer.writer.transport.pause_reading()
+        peer.writer.write_eof()
+        await is_over.wait()
+
+    async with connected(script) as connection:
+        with pytest.raises(ConnectionLostError, match="the server closed the connection"):
+            async with asyncio.timeout(5):
+                await connection.append(b"INBOX", bytes(32 * 1024 * 1024))
+        is_over.set()
+
+
 async def test_idle_connection_is_looked_after_by_no_timer() -> None:
     """A thousand accounts at rest wake the process for nothing: who is silent in IDLE is told so by its deadline."""
     has_begun = asyncio.Event()
