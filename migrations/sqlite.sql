@@ -156,7 +156,7 @@ CREATE TABLE mailbox (
 	exists_count BIGINT DEFAULT 0 NOT NULL, 
 	is_listed BOOLEAN DEFAULT 0 NOT NULL, 
 	version BIGINT DEFAULT 0 NOT NULL, 
-	error TEXT, object_id TEXT, 
+	error TEXT, object_id TEXT, came_at DOUBLE, 
 	CONSTRAINT fk_mailbox_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_mailbox_account_id_wire_name UNIQUE (account_id, wire_name)
 );

@@ -1,4 +1,4 @@
-"""When a message was first seen on its server, and with which flags an added file was sent."""
+"""When a message and a mailbox were first seen on their server, and with which flags an added file was sent."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,4 +11,5 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("server_message", sa.Column("came_at", sa.Double(), nullable=True))
+    op.add_column("mailbox", sa.Column("came_at", sa.Double(), nullable=True))
     op.add_column("journal", sa.Column("sent_flags", sa.Text(), nullable=True))

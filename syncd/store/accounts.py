@@ -195,14 +195,15 @@ def make_mailbox(conn: Connection, account_id: int, entry: Listed, cursor: Mailb
     return mailbox_id
 
 
-def put_listed(conn: Connection, account_id: int, entry: Listed) -> int:
-    """Write a mailbox as its server lists it, made if need be; return its id."""
+def put_listed(conn: Connection, account_id: int, entry: Listed, *, came_at: float | None = None) -> int:
+    """Write a mailbox as its server lists it, made if need be; return its id. came_at: of one that nobody knew."""
     where = (mailbox.c.account_id == account_id, mailbox.c.wire_name == entry.wire_name)
     known = conn.execute(select(mailbox.c.id).where(*where)).scalar_one_or_none()
     if known is not None:
         write_listed(conn, int(known), entry)
         return int(known)
-    made = insert(mailbox).values(account_id=account_id, **_columns_of(entry)).returning(mailbox.c.id)
+    values = {**_columns_of(entry), "account_id": account_id, "came_at": came_at}
+    made = insert(mailbox).values(values).returning(mailbox.c.id)
     return int(conn.execute(made).scalar_one())
 
 
@@ -322,6 +323,7 @@ def _mailbox_row(row: Iterable[Any]) -> MailboxRow:
         object_id,
         is_selectable,
         is_selected,
+        _,  # came_at
         gone_at,
         uidvalidity,
         uidnext,

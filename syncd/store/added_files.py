@@ -50,9 +50,6 @@ class AddedFile:
     mtime: int
 
 
-_UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
-
-
 @dataclass(frozen=True, slots=True)
 class EmptyFile:
     """A file of a device that has no octets, and where it is."""
@@ -64,6 +61,7 @@ class EmptyFile:
     info: str | None
 
 
+_UNKNOWING = (ReplicaState.PRESENT, ReplicaState.EDITED)
 _OF_NO_MESSAGE = (ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED)
 _AS_READ = (ReplicaState.NEW, *_UNKNOWING)
 
@@ -277,6 +275,14 @@ def accept(conn: Connection, file: AddedFile, *, seen: FileAsRead) -> None:
     version = raise_replica_version(conn, file.replica_id)
     values = {"state": ReplicaState.PRESENT, "version": version, **_facts(seen)}
     conn.execute(update(replica_message).where(_is_as_read(file)).values(values))
+
+
+def record_empty(conn: Connection, file: AddedFile, *, mtime: int) -> None:
+    """Record that one of the device's own files has no octets: it is read again once it is seen to have any."""
+    version = raise_replica_version(conn, file.replica_id)
+    values = {"state": ReplicaState.NEW, "version": version, "size_bytes": 0, "mtime": mtime}
+    where = _is_as_read(file), replica_message.c.message_id.is_(None)
+    conn.execute(update(replica_message).where(*where).values(values))
 
 
 def detach(conn: Connection, file: AddedFile, *, twin: str | None, now: float) -> None:

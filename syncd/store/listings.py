@@ -51,12 +51,13 @@ def record_listing(
         told = Happening(Verb.RENAME_MAILBOX, detail=f"to {one.entry.name}")
         by = history.origin_of(renamers.get(one.mailbox_id, ()), otherwise=origin)
         history.tell(conn, [told], now=now, origin=by, mailbox_id=one.mailbox_id)
+    is_first = not are_listed(conn, (account_id,))
     for entry in changes.added:
         _come_back(conn, account_id, entry)
-        added[put_listed(conn, account_id, entry)] = entry.name
+        added[put_listed(conn, account_id, entry, came_at=None if is_first else now)] = entry.name
     for entry in changes.changed:
         put_listed(conn, account_id, entry)
-    if added and are_listed(conn, (account_id,)):
+    if added and not is_first:
         makers = mailbox_changes.makers(conn, account_id=account_id)
         for mailbox_id, name in added.items():
             by = history.origin_of(makers.get(name, ()), otherwise=origin)

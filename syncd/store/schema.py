@@ -58,6 +58,7 @@ mailbox = Table(
     Column("object_id", Text),  # RFC 8474 MAILBOXID, which a rename does not change; none: the server does not tell
     Column("is_selectable", Boolean, nullable=False),
     Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
+    Column("came_at", Double),  # LIST had it first; none: the first LIST of the account had it, or nobody noted it
     Column("gone_at", Double),  # LIST no longer has it
     count_column("uidvalidity"),
     count_column("uidnext"),
@@ -112,7 +113,7 @@ server_message = Table(
     Column("email_id", Text),
     ref_column("body_id", "body", nullable=True, ondelete="RESTRICT"),
     Column("version", BigInteger, nullable=False),
-    Column("came_at", Double),  # its server was first seen to have it; none: before this was noted
+    Column("came_at", Double),  # its server was first seen to have it; none: nobody knows how long it was there by then
     Column("gone_at", Double),
     UniqueConstraint("mailbox_id", "uidvalidity", "uid"),
     Index("ix_server_message_mailbox_id_version", "mailbox_id", "version"),

@@ -100,7 +100,6 @@ def record_messages(
                     "size_bytes": message.size_bytes,
                     "internaldate": message.internaldate,
                     "email_id": message.email_id,
-                    "came_at": now,
                 }
             )
         elif row.flags != flags or row.gone_at is not None:
@@ -111,7 +110,8 @@ def record_messages(
     if added or changed:
         version = raise_version(conn, mailbox_id)
         if added:
-            insert_at_once(conn, server_message, [{**row, "version": version} for row in added])
+            shared = {"version": version, "came_at": _came_at(conn, mailbox_id, uidvalidity, now=now)}
+            insert_at_once(conn, server_message, [{**row, **shared} for row in added])
         if changed:
             to_flags = _BY_ID.values(
                 flags=bindparam("new_flags"), modseq=bindparam("new_modseq"), version=version, gone_at=None
@@ -312,7 +312,16 @@ _RAISE = (
     .values(version=mailbox.c.version + 1)
     .returning(mailbox.c.version)
 )
+_LISTED = select(mailbox.c.is_listed, mailbox.c.uidvalidity, mailbox.c.came_at).where(
+    mailbox.c.id == bindparam("of_mailbox")
+)
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
+
+
+def _came_at(conn: Connection, mailbox_id: int, uidvalidity: int, *, now: float) -> float | None:
+    """Return when messages came that are new in the tree: if all others are listed, now, else with their mailbox."""
+    of = conn.execute(_LISTED, {"of_mailbox": mailbox_id}).one()
+    return now if of.is_listed and of.uidvalidity == uidvalidity else of.came_at
 
 
 def _appeared(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Sequence[int]) -> Sequence[history.Happening]:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true
 
 from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
@@ -129,7 +129,7 @@ def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, devi
     here = mailbox_by_id(conn, mailbox_id=mailbox_id)
     trash = trash_of(mailboxes(conn, account_id=here.account_id))
     old, new = server_message.alias("old"), server_message.alias("new")
-    was_before = or_(new.c.came_at.is_(None), new.c.came_at < old.c.gone_at - _MOVE_S)
+    was_before = func.coalesce(new.c.came_at < old.c.gone_at - _MOVE_S, true())  # or nobody knows when it came
     is_own = exists().where(
         replica_message.c.message_id == new.c.id,
         replica_message.c.replica_id == replica.c.id,

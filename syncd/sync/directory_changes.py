@@ -66,13 +66,14 @@ class _Known:
 class _Look:
     """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
 
-    missing: all of the latter; gone: those of which something follows from that. taken: those of the former that have
-    the name of a mailbox whose own directory is elsewhere. misnamed: directories that no mailbox can be called.
+    absent: those of the latter that have nothing in its place; gone: of these, those of which something follows. taken:
+    those of the former that have the name of a mailbox whose own directory is elsewhere. misnamed: directories that no
+    mailbox can be called.
     """
 
     unlooked: Mapping[Place, str]
     taken: frozenset[Place]
-    missing: frozenset[int]
+    absent: frozenset[int]
     gone: frozenset[int]
     misnamed: tuple[Misnamed, ...]
 
@@ -266,7 +267,7 @@ class DirectoryChanges:
         now = asyncio.get_running_loop().time()
         keys: set[Place | int] = {*(made - known.names - wanted.keys()), *(seen.gone - removed.keys())}
         self._since = {key: self._since.get(key, now) for key in keys}
-        self._mailboxes.unmade &= seen.missing - seen.gone
+        self._mailboxes.unmade &= seen.absent - seen.gone
         self._mailboxes.absent = seen.gone | self._mailboxes.unmade
         self._activity.left_alone = seen.misnamed
         for directory in self._activity.odd_files.keys() - known.directories:
@@ -335,7 +336,8 @@ class DirectoryChanges:
             prove(root)
             there = frozenset(map(str, root.directories()))
             missing = [one for one in known.served if one.replica.directory not in there]
-            gone = {one.mailbox.id for one in missing if may_go(one) and self._is_absent(root, one)}
+            absent = frozenset(one.mailbox.id for one in missing if self._is_absent(root, one))
+            gone = {one.mailbox.id for one in missing if one.mailbox.id in absent and may_go(one)}
             gone -= without_anchor(root, known.served, gone)
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
         unlooked: dict[Place, str] = {}
@@ -351,8 +353,7 @@ class DirectoryChanges:
         wrong = misnamed(
             self._mailboxes.layout, self._config.layout.value, map(PurePosixPath, sorted(there - known.directories))
         )
-        ids = frozenset(one.mailbox.id for one in missing)
-        return _Look(unlooked, taken, ids, frozenset(gone), tuple(wrong))
+        return _Look(unlooked, taken, absent, frozenset(gone), tuple(wrong))
 
     def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
         """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""

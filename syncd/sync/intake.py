@@ -254,6 +254,8 @@ class Intake:
                     twin = self._twin(one.body.facts) if is_version else None
                     added_files.detach(conn, each, twin=twin, now=now)
             if body_id is None or one.is_empty:
+                for each in (file, *linked.get(file, ())):
+                    added_files.record_empty(conn, each, mtime=one.seen.mtime)
                 continue
             for each in (file, *linked.get(file, ())):
                 seen = replace(one.seen, form=form, info=infos.get(each.file_id, each.info))

@@ -242,13 +242,21 @@ def _allowed(entry: Entry, mailboxes: Mailboxes, *, is_interrupted: bool, is_put
     found: set[Places] = set()
     for count in range(len(optional) + 1):
         for left_out in combinations(optional, count):
-            found |= entry.without(*left_out).outcomes(is_interrupted=is_interrupted)
+            left = entry.without(*left_out)
+            found |= left.outcomes(is_interrupted=is_interrupted)
+            # What a device renames while another gives it a name that the device does not take is in both.
+            deeds = [one for deed in left.deeds for one in (_undone(deed) if _is_left(deed, mailboxes) else [deed])]
+            found |= replace(left, deeds=deeds).outcomes(is_interrupted=is_interrupted)
     moved = {deed.to for deed in entry.deeds if deed.verb is Verb.MOVE}
     return frozenset(
         _sorted(*sum(ends, ()))
         for one in found
         for ends in product(*(_ends(each, mailboxes, is_moved=each in moved) for each in one))
     )
+
+
+def _is_left(deed: Deed, mailboxes: Mailboxes) -> bool:
+    return deed.is_whole and deed.verb is Verb.MOVE and deed.actor in mailboxes.leavers(deed.source)
 
 
 def _ends(place: str, mailboxes: Mailboxes, *, is_moved: bool) -> list[Places]:

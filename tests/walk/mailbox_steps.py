@@ -59,7 +59,7 @@ class MailboxSteps:
             if (name := self._chosen(here)) is not None:
                 to = self._fresh_name()
                 if self._world.change_mailbox("RENAME", name, to):
-                    self._deed(MailboxDeed(WEB, MailboxVerb.RENAME, name, to))
+                    self._deed(MailboxDeed(WEB, MailboxVerb.RENAME, name, to, self._untaken(to)))
 
     def web_remove(self) -> None:
         """Delete a mailbox and those inside, innermost first, for a server keeps the name of one around others."""
@@ -97,7 +97,7 @@ class MailboxSteps:
                 return
             if not self._moved(self._directories(device, name, to)):
                 return
-            self._deed(MailboxDeed(device, MailboxVerb.RENAME, name, to))
+            self._deed(MailboxDeed(device, MailboxVerb.RENAME, name, to, self._untaken(to)))
             for one in self._world.on_device(device):
                 if one.mailbox == to or is_in(one.mailbox, to):
                     before = name + inside_of(one.mailbox, to)
@@ -175,6 +175,9 @@ class MailboxSteps:
             return None
         places = [(one.mailbox, one.key) for one in self._world.on_device(device)]
         return name if self._may_all(device, name, places) else None
+
+    def _untaken(self, name: str) -> frozenset[str]:
+        return frozenset(one for one in self._world.house.config.devices if not self._world.takes(one, name))
 
     def _may_all(self, actor: str, name: str, places: list[tuple[str, str]]) -> bool:
         keys = [key for mailbox, key in places if mailbox == name or is_in(mailbox, name)]

@@ -20,12 +20,16 @@ class MailboxVerb(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MailboxDeed:
-    """What web mail did, or a device by its name, to a mailbox and to those inside of it. to: its new name."""
+    """What web mail did, or a device by its name, to a mailbox and to those inside of it.
+
+    to: its new name. untaken: the devices that do not take a mailbox of that name.
+    """
 
     actor: str
     verb: MailboxVerb
     name: str
     to: str = ""
+    untaken: frozenset[str] = frozenset()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,13 +62,11 @@ class Mailboxes:
 
     def removers(self, name: str) -> frozenset[str]:
         """Return who removed a mailbox, under any name that it had, or one around it."""
-        one_name = self.one_name()
-        names = {each for each, of in one_name.items() if of == one_name.get(name)} | {name}
-        return frozenset(
-            deed.actor
-            for deed in self.deeds
-            if deed.verb is MailboxVerb.REMOVE and any(one == deed.name or is_in(one, deed.name) for one in names)
-        )
+        return frozenset(deed.actor for deed in self._done_to(name) if deed.verb is MailboxVerb.REMOVE)
+
+    def leavers(self, name: str) -> frozenset[str]:
+        """Return which devices do not take a mailbox under a name that another gave it, or one around it."""
+        return frozenset(device for deed in self._done_to(name) for device in deed.untaken)
 
     def rest(
         self, found: Collection[str], *, disturbed: Mapping[str, Collection[str]], is_disturbed: bool
@@ -91,16 +93,18 @@ class Mailboxes:
         self._before, self.deeds = found, []
         return wrong
 
+    def _done_to(self, name: str) -> list[MailboxDeed]:
+        """Return what was done to a mailbox, under any name that it had, or to one around it."""
+        one_name = self.one_name()
+        names = {each for each, of in one_name.items() if of == one_name.get(name)} | {name}
+        return [deed for deed in self.deeds if any(one == deed.name or is_in(one, deed.name) for one in names)]
+
     def _families(self) -> Mapping[str, list[MailboxDeed]]:
         """Return the deeds that may bear on each mailbox."""
         names = {*self._before, *(name for deed in self.deeds for name in deed.names)}
-        names |= {
-            to + inside_of(name, deed.name)
-            for deed in self.deeds
-            for name in names
-            for to in deed.names[1:]
-            if is_in(name, deed.name)
-        }
+        for deed in self.deeds:  # in turn, for what is inside may have got several names
+            inner = {inside_of(name, deed.name) for name in names if is_in(name, deed.name)}
+            names |= {to + one for to in deed.names[1:] for one in inner}
         pairs = [(name, to) for deed in self.deeds for name, to in [(deed.name, deed.names[-1])]]
         pairs += [(name, outer) for name in names for outer in outer_names(name) if outer in names]
         of = _gathered(pairs)

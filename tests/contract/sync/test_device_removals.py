@@ -212,12 +212,7 @@ async def test_mailbox_that_is_removed_while_it_is_made_goes_again(tmp_path: Pat
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
 
-        async def remove(line: bytes) -> None:
-            if b" CREATE " in line:
-                tap.before_line = None
-                _remove(house, "laptop", "Lists")
-
-        tap.before_line = remove
+        _remove_before_it_is_made(house, tap)
         make(house, "laptop", "Lists")
         await house.until(lambda: any(b" SUBSCRIBE " in line for line in tap.lines))
         await house.settle()
@@ -225,6 +220,26 @@ async def test_mailbox_that_is_removed_while_it_is_made_goes_again(tmp_path: Pat
         assert user.mailboxes() == STANDARD
         assert not house.replica("laptop", "Lists").directory.exists()
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
+async def test_directory_that_is_made_without_its_mailbox_meanwhile_is_told_of(tmp_path: Path, user: Provider) -> None:
+    """It was removed while its mailbox was made, and is there again as none: so it has not gone, and stands still."""
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        house = House(tmp_path, accounts={"work": account}, devices={"laptop": {"settle": "20ms", "layout": "fs"}})
+        async with house:
+            await house.settle()
+            _remove_before_it_is_made(house, tap)
+            tap.refuses = lambda line: b'SELECT "Lists"' in line  # until it was read, nothing is concluded
+            directory = make(house, "laptop", "Lists")
+            await house.until_read(lambda found: "work/Lists" in found, select(schema.replica.c.directory))
+            directory.mkdir()
+            tap.refuses = lambda _: False
+            await house.ask("work")
+            await house.ask("laptop")
+
+            (told,) = await house.rows(select(schema.device.c.error))
+            assert told.error.startswith("work/Lists: its directory has no ")
 
 
 async def test_mailbox_that_was_never_read_may_go_on_both_sides(tmp_path: Path, user: Provider) -> None:
@@ -388,6 +403,15 @@ def _just_before_its_rename(tap: Tap, deed: Callable[[], None]) -> None:
             await asyncio.to_thread(deed)
 
     tap.before_line = do
+
+
+def _remove_before_it_is_made(house: House, tap: Tap) -> None:
+    async def remove(line: bytes) -> None:
+        if b" CREATE " in line:
+            tap.before_line = None
+            _remove(house, "laptop", "Lists")
+
+    tap.before_line = remove
 
 
 def _remove(house: House, device: str, mailbox: str) -> None:

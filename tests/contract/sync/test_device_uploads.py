@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
+from syncd.store.added_files import empty_files
 from syncd.store.report import unsynced_by_replica
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
@@ -182,18 +184,23 @@ async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) 
 
 
 async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: Path, user: Provider) -> None:
-    """A full disk or a crash leaves such files: who removes them then has deleted nothing."""
+    """A full disk or a crash leaves such files: who removes them then has deleted nothing.
+
+    Nobody reads it again and again, also where it is a link to that of a device which heard nothing of it.
+    """
     user.receive("a")
     async with house_of(tmp_path, user) as house:
         await house.settle()
         emptied = [next(replica.files()).path for replica in house.replicas()]
+        file = schema.replica_message.c
 
-        for path in emptied:
-            os.truncate(path, 0)
-        for replica in house.replicas():
-            await house.until(lambda of=replica: len([*of.directory.glob("cur/*"), *of.directory.glob("new/*")]) == 2)
+        os.truncate(emptied[0], 0)
+        await house.until_read(
+            lambda found: found == [0, 0, 0], select(file.size_bytes).where(file.message_id.is_(None))
+        )
         await house.settle()
         assert await house.db.read(unsynced_by_replica) == {}
+        assert len(await house.db.read(partial(empty_files, limit=9))) == len(emptied)
         for path in emptied:
             path.unlink()
         await house.settle()

@@ -1,16 +1,19 @@
 """What LISTs make of mailboxes: rows that are renamed, that give way, that are gone, and that are there again."""
 
+from functools import partial
 from pathlib import PurePosixPath
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store import accounts, devices, directories, listings, mailbox_changes, mailbox_removals
-from syncd.store.accounts import MailboxRow
+from syncd.store import accounts, devices, directories, listings, mailbox_changes, mailbox_removals, server_tree
+from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.entries import Question
 from syncd.store.listings import Renamed
 from syncd.store.recall import recall
+from syncd.store.schema import mailbox, server_message
+from syncd.store.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 
@@ -43,6 +46,34 @@ def test_renamed_mailbox_keeps_its_rows_and_its_devices_have_news(grove: Grove) 
     assert grove.version() > before
     other = row(grove, grove.archive)
     assert (str(other.name), listings.is_nowhere(other.wire_name)) == (f"Archive (replaced {grove.archive})", True)
+
+
+def test_what_a_mailbox_has_when_it_is_listed_came_with_it(grove: Grove) -> None:
+    """Nobody knows when, if the first LIST of the account had it; so it is with what is numbered anew."""
+    for name in ("First", "Later"):
+        record(grove, added=(entry(name),))
+        (of,) = (
+            one.id
+            for one in grove.rows(
+                select(mailbox.c.id).where(mailbox.c.name == name).order_by(mailbox.c.id.desc()).limit(1)
+            )
+        )
+        for uid, uidvalidity in ((1, UIDVALIDITY), (2, UIDVALIDITY), (3, UIDVALIDITY + 1)):
+            seen = [ObservedMessage(uid, frozenset(), 1, 20, 500)]
+            grove(
+                partial(
+                    server_tree.record_messages, mailbox_id=of, uidvalidity=uidvalidity, observed=seen, now=NOW + 60
+                )
+            )
+            grove(
+                partial(accounts.move_cursor, mailbox_id=of, cursor=MailboxCursor(UIDVALIDITY, 2, 1, 1), is_listed=True)
+            )
+
+        came = grove.rows(
+            select(server_message.c.came_at).where(server_message.c.mailbox_id == of).order_by(server_message.c.uid)
+        )
+        there = None if name == "First" else NOW
+        assert [row.came_at for row in came] == [there, NOW + 60, there], name
 
 
 def test_what_devices_asked_of_a_server_is_told_as_theirs(grove: Grove, mail_user: str) -> None:
