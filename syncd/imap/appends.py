@@ -69,7 +69,7 @@ async def append(session: Session, octets: bytes, message: NewMessage) -> Append
 async def append_many(
     session: Session, octets: bytes, messages: Iterable[NewMessage]
 ) -> AsyncGenerator[AppendOutcome, None]:
-    """Yield an outcome for each message; see `ImapConnection.append_many`."""
+    """Yield an outcome for each message, all of which are taken at once; see `ImapConnection.append_many`."""
     is_trusted = "MULTIAPPEND" in session.capabilities
     waiting = deque(_batches(messages, count=_BATCH_MESSAGES if is_trusted else 1))
     of_mailbox: NotAppended | None = None

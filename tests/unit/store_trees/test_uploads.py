@@ -41,6 +41,16 @@ def take_in(grove: Grove, file: AddedFile, octets: bytes = OCTETS) -> bool:
     return bool(grove(lambda conn: added_files.take_in(conn, [TakenIn(file, read, body_id)], now=NOW)))
 
 
+def unflag_while_it_is_sent(grove: Grove) -> int:
+    """Let the device take away the flag with which its file was sent, and return the id of the file."""
+    file = appear(grove)
+    take_in(grove, file)
+    begin(grove)
+    unseen = Reflagged(file.file_id, seen(flags=frozenset()))
+    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [unseen], now=NOW))
+    return file.file_id
+
+
 def underway(grove: Grove) -> tuple[Upload, ...]:
     return grove(lambda conn: uploads.uploads(conn, account_id=grove.account_id))
 
@@ -116,23 +126,15 @@ def test_settled_file_is_that_of_a_message(grove: Grove) -> None:
 
 def test_flag_taken_away_since_the_file_was_sent_is_taken_away(grove: Grove) -> None:
     """Also if nobody but the store remembers what was sent."""
-    file = appear(grove)
-    take_in(grove, file)
-    begin(grove)
-    unseen = Reflagged(file.file_id, seen(flags=frozenset()))
-    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [unseen], now=NOW))
+    file_id = unflag_while_it_is_sent(grove)
     message_id = arrive(grove)
     settle(grove, message_id)
-    assert (file_row(grove, file.file_id).flags, base_flags(grove, message_id)) == ("", ["\\Seen"])
+    assert (file_row(grove, file_id).flags, base_flags(grove, message_id)) == ("", ["\\Seen"])
 
 
 def test_file_that_is_sent_anew_is_sent_as_it_is_then(grove: Grove) -> None:
     """Not as it was when it was sent before, and did not come."""
-    file = appear(grove)
-    take_in(grove, file)
-    begin(grove)
-    unseen = Reflagged(file.file_id, seen(flags=frozenset()))
-    grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, [unseen], now=NOW))
+    unflag_while_it_is_sent(grove)
     begun = underway(grove)
     grove(lambda conn: uploads.begin_again(conn, begun))
     assert [one.flags for one in underway(grove)] == [frozenset()]
