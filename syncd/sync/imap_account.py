@@ -38,6 +38,7 @@ from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import SECOND_LOOK_S
+from syncd.sync.wakes import Wake
 
 
 def endpoint_of(config: ImapConfig) -> Endpoint:
@@ -164,7 +165,7 @@ class ImapAccount:
     async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:
         """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
         wake = self._account.wake
-        is_first, has_news = True, False
+        is_first, has_news, was_put_off = True, False, False
         while True:
             wake.clear()
             asked = self.requests.take()
@@ -194,15 +195,23 @@ class ImapAccount:
                     await self._reading.fetch_lacking(connection)
                     await self._reading.look_again(connection, waits=True)
                     self.requests.answer()
-                # NOTE: events are mostly of what we did; who has asked meanwhile does not wait for a look at them.
-                if (has_news or connection.has_events) and not self.requests.is_news:
+                # NOTE: events are mostly of what we did: who has asked meanwhile does not wait for a look at them, and who
+                # has woken us does not wait twice.
+                has_news |= connection.has_events
+                is_put_off = self.requests.is_news or not (self._answers(wake) or was_put_off)
+                if has_news and not is_put_off:
                     await self._reading.look_at_selected(connection)
+                was_put_off = has_news and is_put_off
             await self._reading.follow(connection)
             await self._reading.restore(connection)
-            may_rest = not (wake.is_set() or self._push.has_made_mailboxes or self._push.may_go_on)
-            if may_rest:
-                wake.answered()
-            has_news = may_rest and await self._rest(connection, wake)
+            has_news = self._answers(wake) and await self._rest(connection, wake)
+
+    def _answers(self, wake: Wake) -> bool:
+        """Tell whether nothing is left to do for who has woken us; they hear of it."""
+        if wake.is_set() or self._push.has_made_mailboxes or self._push.may_go_on:
+            return False
+        wake.answered()
+        return True
 
     @property
     def _is_quiet(self) -> bool:

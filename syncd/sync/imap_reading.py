@@ -9,12 +9,14 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 
 from sqlalchemy import Connection
 
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import Quirks
+from syncd.imap.types import MailboxEvents
 from syncd.store import server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.sync.imap_listing import ask, has_arrivals, is_selected_as_known, is_unchanged
@@ -182,9 +184,10 @@ class ImapReading:
 
     async def look_at_selected(self, connection: ImapConnection) -> None:
         """Read the selected mailbox, and where the messages may be that went from it."""
-        connection.drain_events()  # the look at the mailbox says what they said
+        events = connection.drain_events()  # the look at the mailbox says what they said
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
-            with self._halves.unseen(self._account.name):
+            is_half = await self._may_be_half(mailbox, events)
+            with self._halves.unseen(self._account.name) if is_half else nullcontext():
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
                     await self._look_at_arrivals(connection, apart_from=mailbox)
@@ -264,6 +267,17 @@ class ImapReading:
         await self._record_confirmed()
         await self._bind_bodies(connection)
         return not any(self._failures.is_failing(mailbox.id, Work.READ) for mailbox in arrived)
+
+    async def _may_be_half(self, mailbox: MailboxRow, events: MailboxEvents) -> bool:
+        """Tell whether a mailbox may have lost what came into another one; not if events tell of our own doing only.
+
+        NOTE: of what goes unheard until it is looked at, devices may see one half first. That is right, too (`halves`).
+        """
+        if not events or events.expunged or events.is_partial:
+            return True
+        here, gone = mailbox.cursor.uidvalidity, events.vanished
+        find = partial(server_tree.known_uids, mailbox_id=mailbox.id, uidvalidity=here, among=gone)
+        return bool(gone) and bool(await self._db.read(find))
 
     async def _has_vanished(self, before: Iterable[MailboxRow]) -> bool:
         """Tell whether messages went from one of these mailboxes since."""

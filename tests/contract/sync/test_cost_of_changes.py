@@ -1,5 +1,6 @@
 """What a push costs follows what a device changed, and hardly how large the mailbox is in which it did."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -71,6 +72,31 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
     ]
     assert pulled == [["SEARCH", "FETCH"], ["FETCH"]]
     assert "late" in keys
+
+
+async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Provider) -> None:
+    """What the server tells of a push is looked at, but who asked, and the other devices, are done before that."""
+    user.receive("kept", "removed")
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port, delete="expunge")
+        async with House(tmp_path, accounts={"work": account}, devices=("laptop", "phone")) as house:
+            await house.settle()
+            looks, may_go_on = [], asyncio.Event()
+
+            async def hold(line: bytes) -> None:
+                if b" SELECT " in line and any(b" EXPUNGE " in said for said in tap.lines):
+                    looks.append(line)
+                    await may_go_on.wait()
+
+            tap.before_line = hold
+            house.replica("laptop").find("removed").path.unlink()
+            await house.ask("laptop")
+            await house.until(lambda: bool(looks))
+
+            await house.ask("laptop", "phone")
+            assert house.replica("phone").keys() == ["kept"]
+            assert house.wakes.account("work").since is None
+            may_go_on.set()
 
 
 async def test_pass_over_what_is_known_asks_no_server_what_is_new(tmp_path: Path, user: Provider) -> None:
