@@ -195,8 +195,8 @@ class ImapAccount:
                     await self._reading.fetch_lacking(connection)
                     await self._reading.look_again(connection, waits=True)
                     self.requests.answer()
-                # NOTE: events are mostly of what we did: who has asked meanwhile does not wait for a look at them, and who
-                # has woken us does not wait twice.
+                # NOTE: events are mostly of what we did: who has asked meanwhile waits for no look at them, and who has
+                # woken us for one at most.
                 has_news |= connection.has_events
                 is_put_off = self.requests.is_news or not (self._answers(wake) or was_put_off)
                 if has_news and not is_put_off:
