@@ -36,7 +36,7 @@ class Tap:
         self.before_line: Hook | None = None
         """Called with each line of a client before it is forwarded."""
         self.refuses: Callable[[bytes], bool] = _never
-        """Tells which lines of a client the server never sees, with the literal that they announce."""
+        """Tells which lines of a client the server never sees, with the literals that they announce."""
         self.refusal = b"NO not this"
         """What is answered to them."""
         self.alters: Callable[[bytes], bytes] = bytes
@@ -103,8 +103,10 @@ class Tap:
                 if self.drops(line):
                     return
                 if self.refuses(line):
-                    if found := _UNASKED.search(line):
-                        await reader.readexactly(int(found[1]) + len(b"\r\n"))
+                    rest = line
+                    while found := _UNASKED.search(rest):  # MULTIAPPEND has several
+                        await reader.readexactly(int(found[1]))
+                        rest = await reader.readuntil(b"\n")
                     client.write(line.split()[0] + b" " + self.refusal + b"\r\n")
                     continue
                 writer.write(self.alters(line))
