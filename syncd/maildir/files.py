@@ -120,30 +120,32 @@ class MailboxDirectory:
 
     def stat(self, subdir: str, filename: str) -> FileFacts | Absence:
         """Return the facts of a regular file, or why there are none; nothing is opened or followed."""
-        with failing("examine a message"):
-            try:
-                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
-            except FileNotFoundError:
-                return Absence.MISSING
+        found = self._lstat(subdir, filename)
+        if found is None:
+            return Absence.MISSING
         return _facts(found) if stat.S_ISREG(found.st_mode) else Absence.NOT_A_FILE
 
     def kind(self, subdir: str, filename: str) -> str | None:
         """Return in words what has a name, None when nothing does; nothing is opened or followed."""
-        with failing("examine a message"):
-            try:
-                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
-            except FileNotFoundError:
-                return None
-        return next((words for is_it, words in _KINDS if is_it(found.st_mode)), "a device")
+        found = self._lstat(subdir, filename)
+        return found and next((words for is_it, words in _KINDS if is_it(found.st_mode)), "a device")
 
     def inode(self, subdir: str, filename: str) -> tuple[int, int] | None:
         """Return what tells whether two names are links to one file, None when nothing has that name."""
+        found = self._lstat(subdir, filename)
+        return found and (found.st_dev, found.st_ino)
+
+    def changed_at(self, subdir: str, filename: str) -> float | None:
+        """Return when a file was written, renamed or linked last, which no program sets; None when there is none."""
+        found = self._lstat(subdir, filename)
+        return found and found.st_ctime
+
+    def _lstat(self, subdir: str, filename: str) -> os.stat_result | None:
         with failing("examine a message"):
             try:
-                found = os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
+                return os.stat(_component(filename), dir_fd=self._fds[subdir], follow_symlinks=False)
             except FileNotFoundError:
                 return None
-        return found.st_dev, found.st_ino
 
     def write_tmp(self, filename: str, pieces: Iterable[bytes], *, mtime: int) -> FileFacts:
         """Write a new file into tmp/, mode 0600, and return its facts; on any failure nothing is left there."""

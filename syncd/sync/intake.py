@@ -1,9 +1,10 @@
 """Floor 4: the files that a device added or rewrote, taken into the store once nobody writes them any more.
 
-Theory. A file is ripe when it stayed as it was for `settle`, by a clock that nobody sets. Then its octets become a
-body, line ends as mail has them, and from there on the file can be lost. A file with the octets of a message that the
-account has, but for notes that programs keep in header fields of their own, is a copy of that message. A file that was
-rewritten in place is a new one, and its message stays where it is; of a draft it is the newer version, and replaces it.
+Theory. A file is ripe when it stayed as it was for `settle`, by a clock that nobody sets, or for a moment where
+somebody asks for it, if need be by what its file system says. Then its octets become a body, line ends as mail has
+them, and from there on the file can be lost. A file with the octets of a message that the account has, but for notes
+that programs keep in header fields of their own, is a copy of that message. A file that was rewritten in place is a new
+one, and its message stays where it is; of a draft it is the newer version, and replaces it.
 """
 
 import asyncio
@@ -133,10 +134,15 @@ class Intake:
         return frozenset(accounts)
 
     async def _ripen(self, still: Standstill, settle_s: float) -> None:
+        """Wait until files have stayed as they are, which some may have done for longer than we know of them."""
+        files = [file for file in self._movable(still) if not self._waiting[file].error]
+        ages_s = await asyncio.to_thread(partial(self._files.ages_s, files, now=self._clock())) if files else ()
         now = asyncio.get_running_loop().time()
-        at = [self._due_at(file, settle_s) for file in self._movable(still) if not self._waiting[file].error]
-        if at and max(at) > now:
-            await asyncio.sleep(max(at) - now)
+        for file, age_s in zip(files, ages_s, strict=True):
+            self._waiting[file].since = min(self._waiting[file].since, now - age_s)
+        wait_s = max((self._due_at(file, settle_s) - now for file in files), default=0.0)
+        if wait_s > 0.0:
+            await asyncio.sleep(wait_s)
 
     def _movable(self, still: Standstill) -> list[AddedFile]:
         return [file for file in self._waiting if self._mailboxes[file.replica_id] not in still]

@@ -17,6 +17,7 @@ from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
 from syncd.mail.tree import BodyForm
 from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.mounts import is_shared
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
 from syncd.store.added_files import AddedFile, FileAsRead
@@ -74,6 +75,17 @@ class IntakeFiles:
                         one.body.close()
                         outcomes[one.file] = failed
         return [outcomes[file] for file in batch]
+
+    def ages_s(self, files: Sequence[AddedFile], *, now: float) -> list[float]:
+        """Return for how long each file has stayed as it is; 0.0 where that cannot be told.
+
+        NOTE: by a clock that may be set. A file that then seems older than it is must cost no more than being read in
+        the middle of its being written, and once more after that.
+        """
+        if is_shared(self.path):  # whose clock is another one
+            return [0.0] * len(files)
+        with ReplicaRoot(self.path) as root:
+            return [_age_s(root, file, now) for file in files]
 
     def links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
         """Return which of some files, each with the path of its device, are hard links to one of this device."""
@@ -142,6 +154,13 @@ def _ensure_as_read(root: ReplicaRoot, read: ReadFile) -> None:
     with root.mailbox(directory) as mailbox:
         if mailbox.stat(subdir, filename or "") != FileFacts(read.seen.size_bytes, read.seen.mtime):
             raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
+
+
+def _age_s(root: ReplicaRoot, file: AddedFile, now: float) -> float:
+    with suppress(FileError), root.mailbox(PurePosixPath(file.directory)) as mailbox:
+        changed_at = mailbox.changed_at(file.subdir, str(FileName(file.name, file.info)))
+        return 0.0 if changed_at is None else max(now - changed_at, 0.0)
+    return 0.0
 
 
 def _through(spool: FileSpool, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from syncd.mail.tree import ReplicaState
 from syncd.store import schema
 from syncd.store.added_files import empty_files
 from syncd.store.report import unsynced_by_replica
+from syncd.sync import intake
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
@@ -41,6 +42,25 @@ async def test_draft_is_on_the_server_and_on_every_device(tmp_path: Path, provid
         assert provider.bodies("Drafts") == (letter("d"),)
         assert await states(house) == {ReplicaState.PRESENT: 6}
         assert len(await house.rows(select(schema.body.c.id))) == 2
+
+
+async def test_who_asks_waits_for_no_file_that_was_there_for_a_while(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is read once it stayed as it is for a moment, also if that was before anybody looked."""
+    monkeypatch.setattr(intake, "_MOMENT_S", 60.0)
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices={"laptop": PATIENT}) as house:
+        await house.settle()
+        house.shift_s = 90.0
+        add(house, "laptop", "n")
+        async with asyncio.timeout(30.0):
+            await house.ask("laptop")
+        await house.settle()
+
+    assert set(user.flags()) == {"n"}
+
+
+PATIENT = {"settle": "1h"}
 
 
 async def test_upload_is_looked_for_above_what_was_known_on_a_server_without_uidnext(
