@@ -86,7 +86,7 @@ class DeviceFiles:
         self._keywords: dict[int, KeywordMap] = {}
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
-        self._appearances = Appearances(db, config.path, prover=prover)
+        self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
