@@ -318,6 +318,24 @@ async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user:
         assert_everywhere(house, user, "INBOX", "n")
 
 
+async def test_upload_that_is_lost_each_time_waits_and_claims_nothing(tmp_path: Path, user: Provider) -> None:
+    """After some tries it is trouble that status shows, and who asks has it tried again."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.drops = lambda line: b" APPEND " in line
+        add(house, "laptop", "n")
+
+        for number in (1, 2, 3):
+            await house.until(lambda number=number: sum(b" APPEND " in line for line in tap.lines) == number)
+            house.shift_s += 6.0
+        error = "it was on its way to its mailbox several times, and is not there"
+        await house.until_read(lambda found: found == [error], select(schema.journal.c.error))
+
+        tap.drops = lambda line: False
+        await house.settle()
+        assert_everywhere(house, user, "INBOX", "n")
+
+
 @pytest.mark.parametrize("padding", [0, 1_200_000])
 async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider, padding: int) -> None:
     """A file with NUL stays on its device and is shown; others are not held up."""
