@@ -58,6 +58,8 @@ class Session:
         self.enabled: frozenset[str] = frozenset()
         self.refused: frozenset[str] = frozenset()
         """What is announced, or even enabled, and was refused when it was used: it is used no more."""
+        self.append_limits: dict[bytes, int | None] = {}
+        """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
         self._collectors: list[Collector] = []

@@ -352,6 +352,29 @@ async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provid
         assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
 
 
+@pytest.mark.parametrize("announced", [b" APPENDLIMIT=1100000", b" APPENDLIMIT"], ids=["of all", "of each"])
+async def test_message_that_is_too_large_for_its_mailbox_is_not_sent(
+    tmp_path: Path, user: Provider, announced: bytes
+) -> None:
+    """Its size is known before; a server that has a limit for each mailbox is asked for it once (RFC 7889)."""
+    async with Tap(user.server.imap_port) as tap:
+        tap.says = lambda line: line.replace(b" LITERAL+", announced + b" LITERAL+")
+        tap.refuses, tap.refusal = (lambda line: b"(APPENDLIMIT)" in line), b"OK done"
+        tap.precedes = lambda line: b"* STATUS INBOX (APPENDLIMIT 1100000)\r\n" if tap.refuses(line) else b""
+        async with house_of(tmp_path, user, port=tap.port) as house:
+            await house.settle()
+
+            for key in ("n", "o"):
+                add(house, "laptop", key)
+                add(house, "laptop", f"large {key}", octets=letter(f"large {key}", lines=60_000))
+                await house.settle()
+
+            assert sorted(user.flags()) == ["n", "o"]
+            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+            assert [row.error for row in rows] == ["the server takes no message above 1,100,000 bytes"] * 2
+            assert sum(b"(APPENDLIMIT)" in line for line in tap.lines) == (b"=" not in announced)
+
+
 async def test_body_that_is_damaged_in_the_store_holds_up_no_other_upload(tmp_path: Path, user: Provider) -> None:
     """It is shown, and its file stays as it is."""
     async with Tap(user.server.imap_port) as tap:
