@@ -186,7 +186,8 @@ async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) 
 async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: Path, user: Provider) -> None:
     """A full disk or a crash leaves such files: who removes them then has deleted nothing.
 
-    Nobody reads it again and again, also where it is a link to that of a device which heard nothing of it.
+    Nobody reads it again and again, also where it is a link to that of a device which heard nothing of it; that one is
+    told at once.
     """
     user.receive("a")
     async with house_of(tmp_path, user) as house:
@@ -198,6 +199,8 @@ async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: P
         await house.until_read(
             lambda found: found == [0, 0, 0], select(file.size_bytes).where(file.message_id.is_(None))
         )
+        # NOTE: before the next look at a marker, which wakes a device as well.
+        await house.until(lambda: all(any(one.octets for one in of.files()) for of in house.replicas()), within_s=10)
         await house.settle()
         assert await house.db.read(unsynced_by_replica) == {}
         assert len(await house.db.read(partial(empty_files, limit=9))) == len(emptied)
