@@ -169,13 +169,10 @@ class ImapConnection:
         """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
 
         A mailbox that is refused is not `selected` afterwards; without `qresync`, which may be why, it is tried again.
-        NOTE: of a selected mailbox Dovecot's STATUS and NOOP
-        tell what the session has seen already, where they are pipelined.
+        NOTE: where they are pipelined, Dovecot's STATUS and NOOP tell of the selected mailbox what was seen already.
         """
-        listing = asyncio.ensure_future(
-            mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
-        )
-        selecting = asyncio.ensure_future(self.select(octets, qresync=qresync, condstore=condstore, is_pipelined=True))
+        listing = mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
+        selecting = self.select(octets, qresync=qresync, condstore=condstore, is_pipelined=True)
         listed, selected = await asyncio.gather(listing, selecting, return_exceptions=True)
         if isinstance(selected, BaseException) and not isinstance(selected, RefusedError):
             raise selected
@@ -305,8 +302,7 @@ class ImapConnection:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
         changed_since: only rows with a higher MODSEQ (CONDSTORE). with_vanished: also the UIDs expunged since then
-        (QRESYNC); those that come without EARLIER are among the events. is_pipelined: send it beside commands whose
-        answers are no such rows.
+        (QRESYNC); those that come without EARLIER are events. is_pipelined: send it beside commands with other answers.
         """
         return rows.fetch_rows(
             self._session,
@@ -379,6 +375,10 @@ class ImapConnection:
     ) -> Appended | None:
         """Append a message and return where the server says it is, None without UIDPLUS."""
         return await appends.append(self._session, octets, NewMessage(body, flags, internaldate))
+
+    async def append_limit(self, octets: bytes) -> int | None:
+        """Return the size of the largest message that a mailbox takes (RFC 7889), None if the server does not say."""
+        return await mailbox_commands.append_limit(self._session, octets)
 
     def append_many(self, octets: bytes, messages: Iterable[NewMessage]) -> AsyncGenerator[AppendOutcome, None]:
         """Yield an outcome for each message, in their order; few commands by MULTIAPPEND, and several of them at once.

@@ -1,5 +1,7 @@
 """Floor 3, imap: the commands that concern mailboxes as a whole, and what selecting one says."""
 
+from contextlib import suppress
+
 from syncd.errors import ProtocolError, Reach, RefusedError
 from syncd.imap.arguments import Argument, string
 from syncd.imap.collectors import Counting, Listing
@@ -38,6 +40,20 @@ async def status(session: Session, octets: bytes) -> StatusRow:
     if collector.row is None:
         raise ProtocolError("the server gave no status of a mailbox", reach=Reach.MAILBOX)
     return collector.row
+
+
+async def append_limit(session: Session, octets: bytes) -> int | None:
+    """Return the size of the largest message that a mailbox takes; see `ImapConnection.append_limit`."""
+    for capability in session.capabilities:
+        name, _, value = capability.partition("=")
+        if name == "APPENDLIMIT" and value.isascii() and value.isdecimal():
+            return int(value)
+    if "APPENDLIMIT" in session.capabilities and octets not in session.append_limits:
+        collector = Counting(octets)
+        with suppress(RefusedError):
+            await session.command("STATUS", string(octets), b"(APPENDLIMIT)", collector=collector)
+        session.append_limits[octets] = collector.row.append_limit if collector.row is not None else None
+    return session.append_limits.get(octets)
 
 
 async def create(session: Session, octets: bytes, special_use: SpecialUse | None) -> None:

@@ -299,6 +299,7 @@ def _status_row(found: tuple[Item, ...]) -> Untagged:
         uidvalidity=number(told.get(b"UIDVALIDITY")) or None,
         highestmodseq=number(told.get(b"HIGHESTMODSEQ"), MODSEQ_MAX) or None,
         object_id=_identity(ids[-1]) if ids else None,
+        append_limit=number(told.get(b"APPENDLIMIT")),
     )
 
 

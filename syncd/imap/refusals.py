@@ -13,6 +13,10 @@ OF_THE_MOMENT = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTT
 """Codes that say nothing of what was asked: it may be granted at another time."""
 
 
+class NotUnderstoodError(RefusedError):
+    """The server said BAD: it does not know the command, or what was asked with it (RFC 9051 §7.1.3)."""
+
+
 class CopyRefusedError(RefusedError):
     """The server said NO to COPY or MOVE; copied: what it had done before, by its word.
 
@@ -34,7 +38,8 @@ def said(text: RespText) -> str:
 
 def refusal(what: str, end: Tagged, *, reach: Reach | None = None) -> RefusedError:
     """Return the error for a command that ended in NO or BAD."""
-    return RefusedError(f"{what} refused by the server: {said(end.text)}", code=end.text.code, reach=reach)
+    kind = NotUnderstoodError if end.kind == "BAD" else RefusedError
+    return kind(f"{what} refused by the server: {said(end.text)}", code=end.text.code, reach=reach)
 
 
 def login_refusal(end: Tagged) -> RefusedError:

@@ -26,7 +26,7 @@ from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_contex
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
-from syncd.imap.refusals import OF_THE_MOMENT, login_refusal, refusal, said
+from syncd.imap.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said
 from syncd.imap.sasl import Mechanism, choose_mechanism
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
@@ -58,6 +58,8 @@ class Session:
         self.enabled: frozenset[str] = frozenset()
         self.refused: frozenset[str] = frozenset()
         """What is announced, or even enabled, and was refused when it was used: it is used no more."""
+        self.append_limits: dict[bytes, int | None] = {}
+        """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
         self._collectors: list[Collector] = []
@@ -197,8 +199,8 @@ class Session:
         return end
 
     def refuse(self, names: Iterable[str], error: RefusedError) -> None:
-        """Use these extensions no more, for the server refused them; not where its code says that waiting helps."""
-        if error.code not in OF_THE_MOMENT:
+        """Use these extensions no more if the server does not understand them; a NO may be about something else."""
+        if isinstance(error, NotUnderstoodError) and error.code not in OF_THE_MOMENT:
             self.refused |= frozenset(names)
             log.warning("extension_refused", extensions=sorted(names), error=str(error))
 

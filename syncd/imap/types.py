@@ -115,7 +115,8 @@ class FlagsDefined:
 class StatusRow:
     """The answer to STATUS; None where the server did not say.
 
-    object_id: MAILBOXID, which a mailbox keeps when it is renamed (RFC 8474 §4).
+    object_id: MAILBOXID, which a mailbox keeps when it is renamed (RFC 8474 §4). append_limit: the size of the largest
+    message that it takes (RFC 7889 §3.1).
     """
 
     octets: bytes
@@ -124,6 +125,7 @@ class StatusRow:
     uidvalidity: int | None = None
     highestmodseq: int | None = None
     object_id: str | None = None
+    append_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

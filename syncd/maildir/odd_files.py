@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from syncd.maildir.files import MailboxDirectory
 from syncd.maildir.misnamed import readable
@@ -29,7 +30,7 @@ def odd_files(mailbox: MailboxDirectory, alone: Iterable[SeenFile]) -> tuple[Odd
     """Say of files that a look left alone why it did, as far as they are there."""
     found: list[OddFile] = []
     for subdir, filename in sorted({(file.subdir, file.filename) for file in alone})[:SHOWN_MAX]:
-        kind, path = mailbox.kind(subdir, filename), readable(f"{mailbox.path}/{subdir}/{filename}")
+        kind, path = mailbox.kind(subdir, filename), _path(mailbox.path, subdir, filename)
         if kind == "a file":
             why = "another file has the same name but for the flag letters, so nobody knows which is the message"
             found.append(OddFile(path, why, "give one of the two another name, or remove it"))
@@ -37,3 +38,13 @@ def odd_files(mailbox: MailboxDirectory, alone: Iterable[SeenFile]) -> tuple[Odd
             remedy = "put the message itself there, or remove it" if kind == "a link" else "move it elsewhere"
             found.append(OddFile(path, f"it is {kind}, so it is no message", remedy))
     return tuple(found)
+
+
+def is_any_of(told: Iterable[OddFile], directory: PurePosixPath, files: Iterable[SeenFile]) -> bool:
+    """Tell whether any of the files of a mailbox is one of those that were told."""
+    paths = {one.path for one in told}
+    return bool(paths) and any(_path(directory, file.subdir, file.filename) in paths for file in files)
+
+
+def _path(directory: PurePosixPath, subdir: str, filename: str) -> str:
+    return readable(f"{directory}/{subdir}/{filename}")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -48,6 +48,14 @@ class AddedFile:
     flags: Flags
     size_bytes: int
     mtime: int
+
+
+class Sibling(NamedTuple):
+    """A file of another device, with the name and the path of that."""
+
+    device: str
+    path: str
+    file: AddedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +215,14 @@ def alike(conn: Connection, replica_id: int, header_message_id: str) -> tuple[in
     return tuple(conn.execute(query).scalars())
 
 
-def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], ...]:
-    """Return the files that other devices have of the message of a rewritten file, each with the path of its device.
+def siblings(conn: Connection, file: AddedFile) -> tuple[Sibling, ...]:
+    """Return the files that other devices have of the message of a rewritten file.
 
     Written through one link, a file is another one on all of them.
     """
     columns = replica_message.c
     query = (
-        select(device.c.path, *file_columns())
+        select(device.c.name, device.c.path, *file_columns())
         .select_from(replica_message)
         .join(replica, replica.c.id == columns.replica_id)
         .join(device, device.c.id == replica.c.device_id)
@@ -225,7 +233,7 @@ def siblings(conn: Connection, file: AddedFile) -> tuple[tuple[str, AddedFile], 
             device.c.state == "active",
         )
     )
-    return tuple((path, added_file(row)) for path, *row in conn.execute(query))
+    return tuple(Sibling(name, path, added_file(row)) for name, path, *row in conn.execute(query))
 
 
 def body_of(conn: Connection, message_id: int) -> int | None:

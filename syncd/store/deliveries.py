@@ -7,7 +7,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, and_, func, select, update
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.store.queries import AtOnce, is_listed
+from syncd.reconcile.changes import Vanished
+from syncd.store import pairs, replica_tree
+from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
@@ -55,8 +57,10 @@ class Deliverable(NamedTuple):
 class Unsettled(NamedTuple):
     """Name a file that was announced, and may be there or not. digest: of the body of its message."""
 
-    file: ReplicaMessage
+    replica_id: int
+    directory: str
     digest: bytes
+    file: ReplicaMessage
 
 
 def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, Deliverable]:
@@ -85,20 +89,24 @@ def link_sources(
     }
 
 
-def unsettled_deliveries(conn: Connection, replica_id: int) -> tuple[Unsettled, ...]:
-    """Return the deliveries to a replica that were announced and are not settled."""
+def unsettled_deliveries(conn: Connection, device_id: int) -> tuple[Unsettled, ...]:
+    """Return the deliveries to a device that were announced and are not settled."""
     file = replica_message.c
     query = (
-        select(body.c.digest, *FILE_COLUMNS)
-        .join(server_message, server_message.c.body_id == body.c.id)
-        .join(replica_message, file.message_id == server_message.c.id)
+        select(replica.c.id, replica.c.directory, body.c.digest, *FILE_COLUMNS)
+        .join_from(replica, replica_message, file.replica_id == replica.c.id)
+        .join(server_message, server_message.c.id == file.message_id)
+        .join(body, body.c.id == server_message.c.body_id)
         .where(
-            file.replica_id == replica_id,
+            replica.c.device_id == device_id,
             file.state != ReplicaState.PRESENT,  # the term of a partial index
             file.state == ReplicaState.DELIVERING,
         )
     )
-    return tuple(Unsettled(replica_message_of(row), bytes(digest)) for digest, *row in conn.execute(query))
+    return tuple(
+        Unsettled(replica_id, directory, bytes(digest), replica_message_of(row))
+        for replica_id, directory, digest, *row in conn.execute(query)
+    )
 
 
 def rename_unsettled(conn: Connection, names: Mapping[int, str]) -> None:
@@ -106,6 +114,19 @@ def rename_unsettled(conn: Connection, names: Mapping[int, str]) -> None:
     for file_id, name in names.items():
         here = (replica_message.c.id == file_id, replica_message.c.state == ReplicaState.DELIVERING)
         conn.execute(update(replica_message).where(*here).values(name=name))
+
+
+def settle_as_missing(conn: Connection, file_ids: Iterable[int], *, now: float) -> None:
+    """Settle such deliveries, by row id, of which the files were there, and record that they are missing since."""
+    file = replica_message.c
+    query = select(file.id, file.replica_id).where(
+        is_one_of(conn, file.id, file_ids), file.state == ReplicaState.DELIVERING
+    )
+    found = conn.execute(query).all()
+    pairs.agree_on_new(conn, [file_id for file_id, _ in found])
+    for replica_id in {replica_id for _, replica_id in found}:
+        missing = [Vanished(file_id, is_own=False) for file_id, of_id in found if of_id == replica_id]
+        replica_tree.record_changes(conn, replica_id, missing, now=now)
 
 
 _ORIGINS = select(replica.c.id, device.c.path, replica.c.directory).join(

@@ -53,7 +53,7 @@ def record_listing(
         history.tell(conn, [told], now=now, origin=by, mailbox_id=one.mailbox_id)
     is_first = not are_listed(conn, (account_id,))
     for entry in changes.added:
-        _come_back(conn, account_id, entry)
+        _come_back(conn, account_id, entry, now=now)
         added[put_listed(conn, account_id, entry, came_at=None if is_first else now)] = entry.name
     for entry in changes.changed:
         put_listed(conn, account_id, entry)
@@ -111,11 +111,11 @@ def _vacate(conn: Connection, mailbox_id: int) -> None:
     conn.execute(update(mailbox).where(mailbox.c.id == mailbox_id).values(wire_name=nowhere(mailbox_id)))
 
 
-def _come_back(conn: Connection, account_id: int, entry: Listed) -> None:
-    """Let what is in a mailbox that was gone be told anew."""
+def _come_back(conn: Connection, account_id: int, entry: Listed, *, now: float) -> None:
+    """Let what is in a mailbox that was gone be told anew; what is new in it has come with it."""
     where = (mailbox.c.account_id == account_id, mailbox.c.wire_name == entry.wire_name)
     row = conn.execute(select(mailbox).where(*where, mailbox.c.gone_at.is_not(None))).one_or_none()
     if row is not None:
         set_adrift(conn, mailbox_id=row.id, uidvalidity=row.uidvalidity)
-        if not row.is_listed:
-            conn.execute(update(mailbox).where(mailbox.c.id == row.id).values(uidnext=0))
+        uidnext = row.uidnext if row.is_listed else 0
+        conn.execute(update(mailbox).where(mailbox.c.id == row.id).values(came_at=now, uidnext=uidnext))

@@ -135,7 +135,7 @@ def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> 
 def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
     """Move the base, the replica rows and the cursor for effects that are on disk."""
     _stand(conn, (*done.delivered, *done.renamed))
-    _agree_on_new(conn, (*done.as_announced, *(file.file_id for file in done.delivered)))
+    agree_on_new(conn, (*done.as_announced, *(file.file_id for file in done.delivered)))
     deltas = [FlagDelta(file.message_id, file.base_add, file.base_remove) for file in done.renamed]
     agree(conn, of.id, (*deltas, *done.agreed))
     _bury(conn, of, done.removed, now=now)
@@ -164,18 +164,18 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
         conn.execute(_AGREE, changed)
 
 
+def agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
+    """Agree on what delivered files say; one that was lost and is put back has its base, from which it may differ."""
+    if file_ids:
+        for statement in _agreement(conn.dialect.name):
+            conn.execute(statement, {"ids": file_ids})
+
+
 @cache
 def _agreed(dialect: str) -> Select[Any]:
     return select(base_message.c.message_id, base_message.c.flags).where(
         base_message.c.replica_id == bindparam("of_replica"), is_listed(dialect, base_message.c.message_id, "ids")
     )
-
-
-def _agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
-    """Agree on what delivered files say; one that was lost and is put back has its base, from which it may differ."""
-    if file_ids:
-        for statement in _agreement(conn.dialect.name):
-            conn.execute(statement, {"ids": file_ids})
 
 
 @cache

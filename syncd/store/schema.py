@@ -58,7 +58,7 @@ mailbox = Table(
     Column("object_id", Text),  # RFC 8474 MAILBOXID, which a rename does not change; none: the server does not tell
     Column("is_selectable", Boolean, nullable=False),
     Column("is_selected", Boolean, nullable=False),  # by the patterns of the configuration
-    Column("came_at", Double),  # LIST had it first; none: the first LIST of the account had it, or nobody noted it
+    Column("came_at", Double),  # LIST had it first, or again; none: so did the first LIST, or nobody noted it
     Column("gone_at", Double),  # LIST no longer has it
     count_column("uidvalidity"),
     count_column("uidnext"),

@@ -2,7 +2,9 @@
 
 Theory. Both are told by their octets, with their name or their date. A delivery is settled a moment after its file is
 there. If everything ends in between, and a program has given the file another name, the row takes that name, or the
-next round would write the file once more.
+next round would write the file once more. A file that is in another mailbox by then was delivered and is missing since,
+and new where it is: so it is moved. There its very name has to tell, which only that delivery has: equal octets in two
+mailboxes may be two messages, of which one was never written.
 """
 
 import asyncio
@@ -12,9 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from sqlalchemy import Connection
 
+from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.observe import names_in
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Appeared, Change, Sighting
 from syncd.store import adoption, deliveries
@@ -32,25 +36,38 @@ _Facts = tuple[int | None, int | None]
 class Appearances:
     """Know of files that appeared in the replicas of one device which messages they have."""
 
-    def __init__(self, db: Database, path: Path, *, prover: Callable[[], Awaitable[Prove]]) -> None:
+    def __init__(
+        self, db: Database, path: Path, *, prover: Callable[[], Awaitable[Prove]], clock: Callable[[], float]
+    ) -> None:
         """Take the path of the root, and what is called before each reading for what proves it."""
         self._db = db
         self._path = path
         self._prover = prover
+        self._clock = clock
 
     async def record(self, of: ReplicaRow, changes: Iterable[Change], keywords: KeywordMap) -> frozenset[Change]:
-        """Record what files are that are not new, and return those changes."""
+        """Record what files are that are not new, and return those changes.
+
+        Of those that are new it records what they say of other mailboxes.
+        """
         new = {change.seen.name: change for change in changes if isinstance(change, Appeared)}
         if not new:
             return frozenset()
-        delivered = await self._delivered(of, [one.seen for one in new.values()], keywords)
+        unsettled = await self._db.read(partial(deliveries.unsettled_deliveries, device_id=of.device_id))
+        here = [one for one in unsettled if one.replica_id == of.id]
+        delivered = await self._delivered(of, here, [one.seen for one in new.values()], keywords)
+        elsewhere = [
+            (one, new[one.file.name].seen) for one in unsettled if one.replica_id != of.id and one.file.name in new
+        ]
+        await self._record_moved(of, elsewhere)
         returned = await self._returned(of, {name: one.seen for name, one in new.items() if name not in delivered})
         return frozenset(new[name] for name in delivered | returned)
 
-    async def _delivered(self, of: ReplicaRow, new: Sequence[Sighting], keywords: KeywordMap) -> frozenset[str]:
+    async def _delivered(
+        self, of: ReplicaRow, unsettled: Sequence[Unsettled], new: Sequence[Sighting], keywords: KeywordMap
+    ) -> frozenset[str]:
         """Record which of these files have messages of which deliveries were interrupted, and return their names."""
         facts = {_facts_of(seen) for seen in new}
-        unsettled = await self._db.read(partial(deliveries.unsettled_deliveries, replica_id=of.id))
         wanted = [one for one in unsettled if _facts_of(one.file) in facts]
         if not wanted:
             return frozenset()
@@ -84,6 +101,24 @@ class Appearances:
                         names[one.file.id] = content.seen.name
                         break
             return names
+
+    async def _record_moved(self, of: ReplicaRow, found: Sequence[tuple[Unsettled, Sighting]]) -> None:
+        """Record that files of interrupted deliveries, which are here under their names, went from other mailboxes."""
+        if not found:
+            return
+        moved = await asyncio.to_thread(self._moved, of, found, await self._prover())
+        if moved:
+            await self._db.write(partial(deliveries.settle_as_missing, file_ids=moved, now=self._clock()))
+            log.info("deliveries_found", replica=of.directory, count=len(moved))
+
+    def _moved(self, of: ReplicaRow, found: Sequence[tuple[Unsettled, Sighting]], prove: Prove) -> Sequence[int]:
+        """Return the deliveries, by row id, of which a file is here and none where it was delivered."""
+        with ReplicaRoot(self._path) as root:
+            prove(root)  # by the same descriptor: a file is missing only in a root that is ours
+            read = {one.seen: one for one in self._contents(root, of.directory, [seen for _, seen in found])}
+            ours = [one for one, seen in found if seen in read and _is_of(read[seen], one)]
+            still = _still_there(root, ours)
+            return [one.file.id for one in ours if one not in still]
 
     async def _returned(self, of: ReplicaRow, new: Mapping[str, Sighting]) -> frozenset[str]:
         """Record which files of those that appeared we have removed before, so that they are removed again.
@@ -123,6 +158,20 @@ def _facts_of(file: Sighting | ReplicaMessage) -> _Facts:
 
 def _is_of(content: Content, one: Unsettled) -> bool:
     return _facts_of(content.seen) == _facts_of(one.file) and content.form_of(one.digest) is one.file.form
+
+
+def _still_there(root: ReplicaRoot, files: Collection[Unsettled]) -> Collection[Unsettled]:
+    """Return the files that are where they were delivered, or may be."""
+    there: list[Unsettled] = []
+    for directory in {one.directory for one in files}:
+        here = {one.file.name: one for one in files if one.directory == directory}
+        try:
+            names = names_in(root, PurePosixPath(directory))
+        except FileError:
+            there += here.values()
+            continue
+        there += (here[file.name] for file in names.called(here)) if names.is_complete else here.values()
+    return there
 
 
 def _record_returned(

@@ -30,7 +30,7 @@ from syncd.sync.sides import ArrivalSide, Brought, Placement
 UNSEEN_S = 5.0
 """A server may still be at what it read before the connection ended; so much later it is not."""
 _UNSEEN_MAX = 3
-_LIED = "the server says that it took the message, and does not have it"
+_LOST = "it was on its way to its mailbox several times, and is not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +230,9 @@ def by_mailbox(plans: Iterable[Planned]) -> Mapping[int, Sequence[Planned]]:
 
 
 def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:
-    lied = {one.id: _LIED for one in unseen if one.attempts >= _UNSEEN_MAX}
-    uploads.begin_again(conn, [one for one in unseen if one.id not in lied])
-    uploads.refuse(conn, lied, now=now)
+    lost = {one.id: _LOST for one in unseen if one.attempts >= _UNSEEN_MAX}
+    uploads.begin_again(conn, [one for one in unseen if one.id not in lost])
+    uploads.refuse(conn, lost, now=now)
 
 
 def _with_predecessors(conn: Connection, plans: Sequence[Planned], *, account_id: int) -> list[Planned]:

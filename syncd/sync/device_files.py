@@ -86,7 +86,7 @@ class DeviceFiles:
         self._keywords: dict[int, KeywordMap] = {}
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
-        self._appearances = Appearances(db, config.path, prover=prover)
+        self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
@@ -202,7 +202,9 @@ class DeviceFiles:
         keywords = self.holdable_keywords(of)
         # NOTE: the keyword of a letter may be listed before or after the letter is in a name. Once it is listed, names
         # that did not change may say it as well.
-        if any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of):
+        are_new = any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of)
+        # NOTE: what is so of a file that was left alone, and of another that has its name, a listing tells.
+        if are_new or self._whole_looks.is_any_left_alone(of, files):
             return await self.observe_all(of) + await self._record(of, files)
         return await self._record(of, files)
 

@@ -70,6 +70,7 @@ def join(
         spool_directory=spool_directory,
         keywords=files.holdable_keywords,
         prover=prover,
+        wakes=device.wakes,
         clock=clock,
     )
     second_look = SecondLook(

@@ -110,7 +110,7 @@ class ImapArrivals:
         """Send bodies; after a refusal that reaches the whole mailbox the others are not sent."""
         small = [one.body_id for one in batch if one.size_bytes <= _SMALL_BYTES]
         octets = await self._db.read(partial(bodies.read_bodies, ids=small))
-        limit = _append_limit(self._connection)
+        limit = await self._connection.append_limit(target.wire_name)
         fit: list[Upload] = []
         for one in batch:
             if sending.of_mailbox is not None:
@@ -306,12 +306,3 @@ def _by_source(placements: Iterable[Placement]) -> Mapping[tuple[int, Way], dict
         if source is not None and one.origin.way in {Way.MOVE, Way.COPY}:
             found[source.mailbox_id, one.origin.way].setdefault(source.uid, one.upload)
     return found
-
-
-def _append_limit(connection: ImapConnection) -> int | None:
-    """Return the size that APPENDLIMIT announces for all mailboxes (RFC 7889 §2)."""
-    for capability in connection.capabilities:
-        name, _, value = capability.partition("=")
-        if name == "APPENDLIMIT" and value.isascii() and value.isdecimal():
-            return int(value)
-    return None

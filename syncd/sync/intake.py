@@ -24,7 +24,7 @@ from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
 from syncd.store import added_files, bodies, uploads
-from syncd.store.added_files import AddedFile, TakenIn
+from syncd.store.added_files import AddedFile, Sibling, TakenIn
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import PER_VERSION, groups
@@ -35,6 +35,7 @@ from syncd.sync.intake_files import IntakeFiles, ReadFile
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
+from syncd.sync.wakes import Wakes
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
@@ -66,6 +67,7 @@ class Intake:
         spool_directory: Path | None,
         keywords: Callable[[ReplicaRow], KeywordMap],
         prover: Callable[[], Awaitable[Prove]],
+        wakes: Wakes,
         clock: Callable[[], float],
     ) -> None:
         """Call `prover` before each reading for what proves the root as it is to be by then."""
@@ -74,6 +76,7 @@ class Intake:
         self._settle_s = settle_s
         self._keywords = keywords
         self._prover = prover
+        self._wakes = wakes
         self._clock = clock
         self._waiting: dict[AddedFile, _Waiting] = {}
         self._mailboxes: Mapping[int, int] = {}
@@ -162,9 +165,12 @@ class Intake:
             copies = [one for one, body_id in zip(ready, known, strict=True) if body_id is not None]
             infos = await self._without_foreign_letters(copies, served)
             drafts = {id_ for id_, one in served.items() if one.mailbox.is_drafts}
-            linked = {one.file: await self._linked(one.file) for one in ready if one.file.message_id is not None}
+            siblings = {one.file: await self._linked(one.file) for one in ready if one.file.message_id is not None}
+            linked = {file: [one.file for one in others] for file, others in siblings.items()}
             write = partial(self._write, ready=ready, known=known, infos=infos, linked=linked, drafts=drafts)
             await self._db.write(write, weight_bytes=sum(one.body.stored_bytes for one in ready))
+            for name in {one.device for others in siblings.values() for one in others}:
+                self._wakes.device(name).set()  # its watch tells nothing of what is written through another link
         finally:
             for one in found:
                 one.body.close()
@@ -226,7 +232,7 @@ class Intake:
                 renames.append((one.file, one.name.without_unknown(keywords)))
         return await to_its_end(self._files.rename, renames) if renames else {}
 
-    async def _linked(self, file: AddedFile) -> Sequence[AddedFile]:
+    async def _linked(self, file: AddedFile) -> Sequence[Sibling]:
         """Return the files of other devices that are links to a rewritten one: it is theirs, too."""
         others = await self._db.read(partial(added_files.siblings, file=file))
         return await asyncio.to_thread(self._files.links, file, others) if others else ()

@@ -20,7 +20,7 @@ from syncd.maildir.files import FileFacts, Renaming
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
-from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.added_files import AddedFile, FileAsRead, Sibling
 from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.sync.attachment import Prove
 from syncd.sync.body_batches import FileSpool
@@ -87,13 +87,13 @@ class IntakeFiles:
         with ReplicaRoot(self.path) as root:
             return [_age_s(root, file, now) for file in files]
 
-    def links(self, file: AddedFile, others: Sequence[tuple[str, AddedFile]]) -> list[AddedFile]:
-        """Return which of some files, each with the path of its device, are hard links to one of this device."""
+    def links(self, file: AddedFile, others: Sequence[Sibling]) -> list[Sibling]:
+        """Return which files of other devices are hard links to one of this device."""
         wanted = _inode(self.path, file)
-        linked: list[AddedFile] = []
-        for path, other in others:
+        linked: list[Sibling] = []
+        for other in others:
             with suppress(SyncdError):  # a device that is away finds out by itself
-                linked += [other] if wanted is not None and _inode(Path(path), other) == wanted else []
+                linked += [other] if wanted is not None and _inode(Path(other.path), other.file) == wanted else []
         return linked
 
     def rename(self, renames: Sequence[tuple[AddedFile, FileName]]) -> Mapping[int, str | None]:

@@ -19,7 +19,7 @@ from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
-from syncd.maildir.odd_files import OddFile, odd_files
+from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
 from syncd.store import replica_tree
@@ -130,6 +130,10 @@ class WholeLooks:
     def conclude(self, of: ReplicaRow, look: WholeLook) -> None:
         """Remember a look, of which all that was to be looked at is recorded by now."""
         self._keep(of, look.roll, look.odd)
+
+    def is_any_left_alone(self, of: ReplicaRow, files: Iterable[SeenFile]) -> bool:
+        """Tell whether any of these files was left alone when a replica was listed."""
+        return is_any_of(self._odd_files.get(of.directory, ()), path_of(of.directory), files)
 
     async def as_rows_say(
         self, replicas: Iterable[ReplicaRow], keywords: Callable[[ReplicaRow], KeywordMap], prove: Prove

@@ -244,7 +244,7 @@ def test_odd_things_in_a_mailbox_are_left_alone_and_hold_up_nothing(
         daemon.sync()
         shown, told = daemon.device("laptop")["odd_files"], daemon.syncd("status").stdout
         (cur / "fifo:2,S").unlink()
-        daemon.sync()
+        wait_until(lambda: len(daemon.device("laptop")["odd_files"]) < len(shown), 30, "it is told that one went")
         left = daemon.device("laptop")["odd_files"]
         os.mkfifo(cur / "fifo:2,S")
 

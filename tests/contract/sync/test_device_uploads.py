@@ -206,7 +206,8 @@ async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) 
 async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: Path, user: Provider) -> None:
     """A full disk or a crash leaves such files: who removes them then has deleted nothing.
 
-    Nobody reads it again and again, also where it is a link to that of a device which heard nothing of it.
+    Nobody reads it again and again, also where it is a link to that of a device which heard nothing of it; that one is
+    told at once.
     """
     user.receive("a")
     async with house_of(tmp_path, user) as house:
@@ -218,6 +219,8 @@ async def test_emptied_file_is_no_message_and_its_message_comes_back(tmp_path: P
         await house.until_read(
             lambda found: found == [0, 0, 0], select(file.size_bytes).where(file.message_id.is_(None))
         )
+        # NOTE: before the next look at a marker, which wakes a device as well.
+        await house.until(lambda: all(any(one.octets for one in of.files()) for of in house.replicas()), within_s=10)
         await house.settle()
         assert await house.db.read(unsynced_by_replica) == {}
         assert len(await house.db.read(partial(empty_files, limit=9))) == len(emptied)
@@ -338,6 +341,24 @@ async def test_server_that_says_ok_and_lies_is_asked_again(tmp_path: Path, user:
         assert_everywhere(house, user, "INBOX", "n")
 
 
+async def test_upload_that_is_lost_each_time_waits_and_claims_nothing(tmp_path: Path, user: Provider) -> None:
+    """After some tries it is trouble that status shows, and who asks has it tried again."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        tap.drops = lambda line: b" APPEND " in line
+        add(house, "laptop", "n")
+
+        for number in (1, 2, 3):
+            await house.until(lambda number=number: sum(b" APPEND " in line for line in tap.lines) == number)
+            house.shift_s += 6.0
+        error = "it was on its way to its mailbox several times, and is not there"
+        await house.until_read(lambda found: found == [error], select(schema.journal.c.error))
+
+        tap.drops = lambda line: False
+        await house.settle()
+        assert_everywhere(house, user, "INBOX", "n")
+
+
 @pytest.mark.parametrize("padding", [0, 1_200_000])
 async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provider, padding: int) -> None:
     """A file with NUL stays on its device and is shown; others are not held up."""
@@ -352,6 +373,29 @@ async def test_octets_that_no_mail_has_are_not_sent(tmp_path: Path, user: Provid
         assert path.exists()
         rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
         assert [row.error for row in rows] == ["the file has NUL octets, which no mail has"]
+
+
+@pytest.mark.parametrize("announced", [b" APPENDLIMIT=1100000", b" APPENDLIMIT"], ids=["of all", "of each"])
+async def test_message_that_is_too_large_for_its_mailbox_is_not_sent(
+    tmp_path: Path, user: Provider, announced: bytes
+) -> None:
+    """Its size is known before; a server that has a limit for each mailbox is asked for it once (RFC 7889)."""
+    async with Tap(user.server.imap_port) as tap:
+        tap.says = lambda line: line.replace(b" LITERAL+", announced + b" LITERAL+")
+        tap.refuses, tap.refusal = (lambda line: b"(APPENDLIMIT)" in line), b"OK done"
+        tap.precedes = lambda line: b"* STATUS INBOX (APPENDLIMIT 1100000)\r\n" if tap.refuses(line) else b""
+        async with house_of(tmp_path, user, port=tap.port) as house:
+            await house.settle()
+
+            for key in ("n", "o"):
+                add(house, "laptop", key)
+                add(house, "laptop", f"large {key}", octets=letter(f"large {key}", lines=60_000))
+                await house.settle()
+
+            assert sorted(user.flags()) == ["n", "o"]
+            rows = await house.rows(select(schema.journal.c.error).where(schema.journal.c.error.is_not(None)))
+            assert [row.error for row in rows] == ["the server takes no message above 1,100,000 bytes"] * 2
+            assert sum(b"(APPENDLIMIT)" in line for line in tap.lines) == (b"=" not in announced)
 
 
 async def test_body_that_is_damaged_in_the_store_holds_up_no_other_upload(tmp_path: Path, user: Provider) -> None:

@@ -96,6 +96,33 @@ async def test_delivery_that_has_another_name_before_it_is_settled_is_there_once
         assert user.flags()["a"] == {SEEN}
 
 
+async def test_delivery_that_is_in_another_mailbox_before_it_is_settled_is_moved(
+    tmp_path: Path, user: Provider
+) -> None:
+    """A program moved the file in the very moment in which all ended; beside one that it copied, that is a copy."""
+    user.receive("a", "b", flags=(SEEN,))
+    user.receive("old", mailbox="Archive")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+        await house.db.write(undo_settling_of_deliveries)
+
+    archive = house.replica("laptop", "Archive").directory / "cur"
+    moved, copied = (house.replica("laptop").find(key).path for key in ("a", "b"))
+    moved.rename(archive / moved.name)
+    shutil.copy2(copied, archive / copied.name)
+    async with house:
+        await house.settle()
+
+        assert sorted(user.flags()) == ["b"]
+        assert sorted(user.flags("Archive")) == ["a", "b", "old"]
+        assert user.flags("Trash") == {}
+        for replica in house.replicas():
+            assert replica.keys() == ["b"]
+        for replica in house.replicas("Archive"):
+            assert replica.keys() == ["a", "b", "old"]
+
+
 async def test_device_changes_a_flag_while_its_file_is_renamed(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,18 +202,26 @@ async def test_refused_changedsince_falls_back_to_a_listing() -> None:
     assert last_cursor(seen) == Cursor(7, 6, 11, 5)
 
 
-async def test_refused_parameter_of_select_is_left_out() -> None:
-    """A server that takes no parameter is selected without, and not asked for more than that allows."""
+@pytest.mark.parametrize(("answer", "is_over"), [(b" BAD what\r\n", True), (b" NO not now\r\n", False)])
+async def test_refused_parameter_of_select_is_left_out(answer: bytes, *, is_over: bool) -> None:
+    """For other mailboxes as well if it was not understood; a NO may be about this mailbox, or this moment."""
 
     async def script(peer: Peer) -> None:
+        await peer.answer(b"ENABLE QRESYNC", b"* ENABLED QRESYNC\r\n")
         await peer.expect(b'SELECT "INBOX" (QRESYNC')
-        await peer.send(peer.tag + b" BAD what\r\n")
+        await peer.send(peer.tag + answer)
         assert await peer.command() == b'SELECT "INBOX"'
         await peer.ok(box(5))
 
-    seen = await observed(script, capabilities=QRESYNC)
+    async def uids(_: UidSet | None) -> UidSet:
+        return UidSet.parse("1:5")
 
-    assert demotions(seen) == [(Rung.CONDSTORE, "a parameter of select was refused")]
+    async with connected(script, capabilities=QRESYNC) as connection:
+        await connection.enable("QRESYNC")
+        seen = [one async for one in observe_changes(connection, b"INBOX", KnownMailbox(CURSOR, uids))]
+
+        assert demotions(seen) == [(Rung.CONDSTORE, "a parameter of select was refused")]
+        assert ("QRESYNC" in connection.enabled) is not is_over
 
 
 async def test_short_search_proves_no_absence() -> None:

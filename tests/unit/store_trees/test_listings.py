@@ -76,6 +76,19 @@ def test_what_a_mailbox_has_when_it_is_listed_came_with_it(grove: Grove) -> None
         assert [row.came_at for row in came] == [there, NOW + 60, there], name
 
 
+def test_mailbox_that_is_listed_again_has_just_come(grove: Grove) -> None:
+    """And with it what is new there, though the first LIST of the account had it, long ago."""
+    grove(partial(listings.record_gone, mailbox_id=grove.archive, now=NOW - 60))
+
+    record(grove, added=(entry("Archive"),))
+
+    seen = [ObservedMessage(1, frozenset(), 1, 20, 500)]
+    observe = partial(server_tree.record_messages, uidvalidity=UIDVALIDITY + 1, observed=seen, now=NOW + 60)
+    grove(partial(observe, mailbox_id=grove.archive))
+    came = grove.rows(select(server_message.c.came_at).where(server_message.c.mailbox_id == grove.archive))
+    assert [row.came_at for row in came] == [NOW]
+
+
 def test_what_devices_asked_of_a_server_is_told_as_theirs(grove: Grove, mail_user: str) -> None:
     """A mailbox that one made, those around it that came by that, a rename and a removal; all else is the server's."""
     mine = {"account_id": grove.account_id, "now": NOW}
