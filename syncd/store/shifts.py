@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, select, union_all, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import ReplicaMessage, ReplicaState, ServerMessage
@@ -25,7 +25,6 @@ from syncd.store.queries import (
     insert_at_once,
     is_listed,
     is_one_of,
-    rows_at_once,
     rows_in,
     shared_alias,
 )
@@ -34,7 +33,7 @@ from syncd.store.schema import base_message, body, mailbox, replica, replica_mes
 
 _AT_ONCE = 5000
 _file, _other = replica_message, shared_alias(replica_message, "other")
-_old, _new = (shared_alias(server_message, name) for name in ("old", "new"))
+_old, _new, _held = (shared_alias(server_message, name) for name in ("old", "new", "held"))
 _old_mailbox, _new_mailbox = (shared_alias(mailbox, name) for name in ("old_mailbox", "new_mailbox"))
 _of_new = shared_alias(replica, "of_new")
 
@@ -74,11 +73,11 @@ def find(
     That is between what is to be removed, or put back unless it is elsewhere, and what is to be delivered. held:
     messages whose removal waits, though it is planned.
     """
-    by_id, held = {row.id: row for row in of}, tuple(held)
+    by_id, held, dialect = {row.id: row for row in of}, tuple(held), conn.dialect.name
     if not held and not _has_leaving(conn, by_id):
         return ()
     leaving: dict[int, tuple[Leaving, ReplicaMessage, Flags]] = {}
-    for row in rows_at_once(conn, _leaving(conn, by_id, held)):
+    for row in _leaving(dialect).rows(conn, ids=by_id, held=held):
         replica_id, account_id, uid, body_id, internaldate, base, *file_row = row
         file = replica_message_of(file_row)
         content = (account_id, body_id, internaldate)
@@ -86,7 +85,7 @@ def find(
     if not leaving:
         return ()
     arriving: dict[tuple[int, int], tuple[Arriving, ServerMessage]] = {}
-    for row in rows_at_once(conn, _arriving(conn, by_id, {one.content[1] for one, _, _ in leaving.values()})):
+    for row in _arriving(dialect).rows(conn, ids=by_id, bodies={one.content[1] for one, _, _ in leaving.values()}):
         replica_id, account_id, *message_row = row
         message = _message_of(message_row)
         if message.body_id is not None and selection.takes(message):
@@ -191,10 +190,11 @@ def settle(
 
 def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
     """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
-    return any(conn.execute(query, {"ids": of}).first() is not None for query in _any_leaving(conn.dialect.name))
+    return any(conn.execute(query.limit(1), {"ids": of}).first() is not None for query in _news(conn.dialect.name))
 
 
-def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select[Any]:
+@cache
+def _leaving(dialect: str) -> AtOnce:
     """Select files that are to be removed, of messages for which there may be successors on the device."""
     form_bytes = case((body.c.is_crlf, body.c.lf_size_bytes), else_=body.c.size_bytes)
     successor = (
@@ -205,21 +205,23 @@ def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select
             _is_content_of(_old, _new),
             _new_mailbox.c.account_id == _old_mailbox.c.account_id,
             _of_new.c.id != replica.c.id,
-            *_is_to_be_delivered(conn, of),
+            *_is_to_be_delivered(dialect),
         )
     )
-    return (
+    held = select(_held.c.id).where(is_listed(dialect, _held.c.id, "held"))
+    return AtOnce(
         select(replica.c.id, _old_mailbox.c.account_id, _old.c.uid, _old.c.body_id, _old.c.internaldate)
         .add_columns(base_message.c.flags.label("base_flags"), *(one.label(f"file_{one.name}") for one in FILE_COLUMNS))
         .join(_old_mailbox, _old_mailbox.c.id == replica.c.mailbox_id)
         .join(_old, _old.c.mailbox_id == replica.c.mailbox_id)
-        .join(_file, and_(_file.c.message_id == _old.c.id, _file.c.replica_id == replica.c.id))
+        # NOTE: without the sum SQLite goes through all files of the replicas instead of those of what is new.
+        .join(_file, and_(_file.c.message_id == _old.c.id, _file.c.replica_id + 0 == replica.c.id))
         .join(base_message, _is_base_of(_file))
         .join(body, body.c.id == _old.c.body_id)
         .where(
-            is_one_of(conn, replica.c.id, of),
+            is_listed(dialect, replica.c.id, "ids"),
+            _old.c.id.in_(union_all(*(query.correlate(None) for query in _news(dialect)), held)),
             _old.c.gone_at.is_not(None),
-            or_(_is_news(), _file.c.version > replica.c.replica_cursor, is_one_of(conn, _old.c.id, held)),
             _file.c.state == ReplicaState.PRESENT,
             _file.c.mtime == _old.c.internaldate,
             _file.c.size_bytes == form_bytes,
@@ -229,29 +231,26 @@ def _leaving(conn: Connection, of: Iterable[int], held: Iterable[int]) -> Select
     )
 
 
-def _arriving(conn: Connection, of: Iterable[int], body_ids: Iterable[int]) -> Select[Any]:
+@cache
+def _arriving(dialect: str) -> AtOnce:
     """Select messages with these bodies that the device does not have and may be about to get."""
-    return (
+    return AtOnce(
         select(_of_new.c.id, _new_mailbox.c.account_id, *_message_columns())
         .join(_new, _new.c.mailbox_id == _of_new.c.mailbox_id)
         .join(_new_mailbox, _new_mailbox.c.id == _new.c.mailbox_id)
-        .where(is_one_of(conn, _new.c.body_id, body_ids), *_is_to_be_delivered(conn, of))
+        .where(is_listed(dialect, _new.c.body_id, "bodies"), *_is_to_be_delivered(dialect))
     )
 
 
-def _is_to_be_delivered(conn: Connection, of: Iterable[int]) -> tuple[ColumnElement[bool], ...]:
+def _is_to_be_delivered(dialect: str) -> tuple[ColumnElement[bool], ...]:
     there = select(_other.c.id).where(_other.c.replica_id == _of_new.c.id, _other.c.message_id == _new.c.id)
     # NOTE: without the sum SQLite begins with all messages of the replicas instead of those of the bodies.
     return (
-        is_one_of(conn, _of_new.c.id + 0, of),
+        is_listed(dialect, _of_new.c.id + 0, "ids"),
         _new.c.gone_at.is_(None),
         _new.c.version > _of_new.c.server_cursor,
         ~exists(there),
     )
-
-
-def _is_news() -> ColumnElement[bool]:
-    return _old.c.version > replica.c.server_cursor
 
 
 def _is_content_of(old: Any, new: Any) -> ColumnElement[bool]:
@@ -302,12 +301,16 @@ def _begun(dialect: str) -> AtOnce:
 
 
 @cache
-def _any_leaving(dialect: str) -> tuple[Select[Any], Select[Any]]:
-    """Select one of the messages that are to go from the replicas in the parameter, and one that is to be put back."""
+def _news(dialect: str) -> tuple[Select[Any], Select[Any]]:
+    """Select the messages that are to go from the replicas in the parameter, and those that are to be put back."""
     to_go = (
         select(_old.c.id)
         .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
-        .where(is_listed(dialect, replica.c.id, "ids"), _is_news(), _old.c.gone_at.is_not(None))
+        .where(
+            is_listed(dialect, replica.c.id, "ids"),
+            _old.c.version > replica.c.server_cursor,
+            _old.c.gone_at.is_not(None),
+        )
     )
     to_put_back = (
         select(_old.c.id)
@@ -319,4 +322,4 @@ def _any_leaving(dialect: str) -> tuple[Select[Any], Select[Any]]:
             _old.c.gone_at.is_not(None),
         )
     )
-    return to_go.limit(1), to_put_back.limit(1)
+    return to_go, to_put_back
