@@ -7,7 +7,7 @@ they need not be asked: but for what it does not hear of, as a list of keywords 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from syncd.maildir.dovecot import KEYWORDS
@@ -48,11 +48,15 @@ class LastLook:
         """Take the newest silence of the root's watch, in whose thread this is called."""
         self._silence = silence
 
-    def is_as_it_was(self, root: ReplicaRoot) -> bool:
-        """Tell whether all names are as they were at the last look; if not, another one follows and is remembered."""
+    def is_as_it_was(self, root: ReplicaRoot, prove: Callable[[ReplicaRoot], None]) -> bool:
+        """Tell whether all names are as they were at the last look; if not, another one follows and is remembered.
+
+        prove: raises what is the matter with a root; not asked again where nothing at all has happened in it.
+        """
         silence = self._silence  # NOTE: before anything is looked at
         if self._known is not None and self._is_silent(root) and _are_unchanged(root, self._unheard):
             return True
+        prove(root)
         is_as_it_was = self._known is not None and _are_unchanged(root, self._known)
         if not is_as_it_was:
             # NOTE: what a system remembers of directories that others change may be older than it seems.

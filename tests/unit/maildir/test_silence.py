@@ -27,13 +27,14 @@ _LATER = PurePosixPath(".work.Later")
 
 
 class Listener:
-    """Look at a root that a watch listens to, and keep the silences."""
+    """Look at a root that a watch listens to, keep the silences, and count the proofs that were asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.look = LastLook(path)
         self.look.begin_anew()
         self.silences: list[Silence] = []
+        self.proofs = 0
 
     def hear(self, silence: Silence) -> None:
         if silence not in self.silences:
@@ -42,7 +43,10 @@ class Listener:
 
     def is_as_it_was(self) -> bool:
         with ReplicaRoot(self.path) as root:
-            return self.look.is_as_it_was(root)
+            return self.look.is_as_it_was(root, self._prove)
+
+    def _prove(self, _: ReplicaRoot) -> None:
+        self.proofs += 1
 
     async def until_silent(self, *, after: int = 0) -> Silence:
         """Return a silence that lasts, of those after the first so many, once the root is known since before it."""
@@ -147,6 +151,19 @@ async def test_look_asks_no_directory_while_a_silence_lasts(
         assert listener.is_as_it_was()
 
         assert asked == [f"./{_BOX}/{KEYWORDS}"]
+
+
+async def test_root_is_proven_again_once_anything_has_happened_in_it(root: ReplicaRoot, box: Path) -> None:
+    """The marker is a name like others in it: nobody replaced it while the silence lasted."""
+    async with _listening(root.path) as listener:
+        await listener.until_silent()
+        proofs = listener.proofs
+        assert listener.is_as_it_was()
+        assert listener.proofs == proofs
+
+        (root.path / ".syncd").touch()
+        listener.is_as_it_was()
+        assert listener.proofs == proofs + 1
 
 
 async def test_look_sees_what_was_heard_of_and_is_not_told_yet(
