@@ -21,6 +21,7 @@ from syncd.errors import (
     why_unreachable,
 )
 from syncd.imap.arguments import Argument, command_line, string
+from syncd.imap.collectors import Listing
 from syncd.imap.encryption import EncryptedTransport
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -62,6 +63,8 @@ class Session:
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
+        self.listing: Listing | None = None
+        """The last answer to LIST: mostly the next one says the very same."""
         self._collectors: list[Collector] = []
         self._sink_factory: SinkFactory | None = None
         self._farewell = ""

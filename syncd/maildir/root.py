@@ -189,8 +189,13 @@ class ReplicaRoot:
 
     def device_number(self) -> int:
         """Return which file system the root is on."""
+        return self.place()[0]
+
+    def place(self) -> tuple[int, int]:
+        """Return which file system the root is on, and which directory of it the root is."""
         with failing("examine the replica root"):
-            return os.fstat(self.fd).st_dev
+            found = os.fstat(self.fd)
+        return found.st_dev, found.st_ino
 
     def file_system(self) -> tuple[int, int]:
         """Return which file system the root is on, and by which mount: there are no links from one to another.

@@ -5,7 +5,7 @@ into `Changes` and posts them to the event loop, where they are merged until som
 watched one by one, found without following links, and without tmp/. When a directory appears the watcher is made anew,
 and what was missed meanwhile is found by a sweep. Everything is to be listed at the start, when another root is in the
 old one's place, and when the kernel's queue ran over. Where inotify cannot be had, or others than this kernel change
-the files, there are sweeps only.
+the files, there are sweeps only. Between events there is silence, of which anybody can be sure at once (`silence`).
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from syncd.maildir.inotify import CAME, WRITTEN, Event, Inotify
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
+from syncd.maildir.silence import Ear, Silence
 from syncd.maildir.sweep import Sweep
 
 _STEP_MS = 10
@@ -106,16 +107,18 @@ async def watch(
     mode: WatchMode = WatchMode.AUTO,
     poll_interval_s: float = 2.0,
     names_files: Callable[[bool], None] = lambda _: None,
+    on_silence: Callable[[Silence], None] = lambda _: None,
 ) -> AsyncGenerator[Changes, None]:
     """Yield changes below a device root until `stop` is set; the first is OVERFLOW, once nothing can be missed.
 
     Our own changes are among them. DeviceAwayError when the root is not there. Close it (contextlib.aclosing)
     when leaving early.
 
-    names_files: told when files are named from now on, and when no more: sweeps name mailboxes.
+    names_files: told when files are named from now on, and when no more: sweeps name mailboxes. on_silence: given, in
+    a thread, each silence that begins; sweeps hear none.
     """
     if mode is WatchMode.AUTO and not await asyncio.to_thread(is_shared, path):
-        pump = _Pump(path, stop)
+        pump = _Pump(path, stop, on_silence)
         names_files(True)
         try:
             while changes := await pump.taken():
@@ -198,7 +201,7 @@ class _Watcher:
         self._inotify = Inotify()
         self._poll = select.poll()
         try:
-            for directory in self._watched:
+            for directory in sorted(self._watched):  # outer ones first, so that what is moved within is heard of
                 try:
                     self._inotify.add(directory, is_followed=directory == str(path))
                 except (FileNotFoundError, NotADirectoryError):
@@ -209,6 +212,14 @@ class _Watcher:
         for fd in (self._inotify.fileno(), halted_fd):
             self._poll.register(fd, select.POLLIN)
         self._halted_fd = halted_fd
+        self._ear = Ear(self._inotify.fileno())
+        self._silence: Silence | None = None
+
+    def silence(self) -> Silence:
+        """Return the silence that lasts or begins, for all that was heard was handed on, while it `hears_all`."""
+        if self._silence is None or self._silence.is_over:
+            self._silence = Silence(self._ear, place=self.place, directories=self._watched)
+        return self._silence
 
     def heard(self, *, waits: bool = True) -> Changes:
         """Return what changed since the last call, once something did; nothing if nothing does for a while."""
@@ -224,16 +235,23 @@ class _Watcher:
             self.hears_all = False
 
     def close(self) -> None:
+        self._end_silence()
+        self._ear.close()
         self._inotify.close()
 
     def _gathered(self, timeout_ms: int) -> Iterator[Event]:
         until = None
         while (ready := {fd for fd, _ in self._poll.poll(timeout_ms)}) and self._halted_fd not in ready:
+            self._end_silence()
             yield from self._inotify.read()
             until = time.monotonic() + _DEBOUNCE_S if until is None else until
             if time.monotonic() > until:
                 return
             timeout_ms = min(timeout_ms, _STEP_MS)
+
+    def _end_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.end()
 
     def _is_directory(self, relative: PurePosixPath) -> bool:
         path = self._path / relative
@@ -243,8 +261,9 @@ class _Watcher:
 class _Pump:
     """Run watchers in a thread and gather what they say in the event loop."""
 
-    def __init__(self, path: Path, stop: asyncio.Event) -> None:
+    def __init__(self, path: Path, stop: asyncio.Event, on_silence: Callable[[Silence], None]) -> None:
         self.failure = ""
+        self._on_silence = on_silence
         self._path = path
         self._stop = stop
         self._changes = Pending()
@@ -291,6 +310,7 @@ class _Pump:
                         self._relieve(old, watcher)
                     failures = 0
                     while watcher.hears_all and not self._halt.is_set():
+                        self._on_silence(watcher.silence())
                         self._post(watcher.heard())
                 except OSError as error:
                     self.failure = type(error).__name__  # its text may hold a path

@@ -202,10 +202,11 @@ class Attachment:
 
         return prove
 
-    async def check(self, look: Callable[[ReplicaRoot], bool] | None = None) -> bool:
+    async def check(self, look: Callable[[ReplicaRoot, Prove], bool] | None = None) -> bool:
         """Prove once more that the root is ours before anything is concluded from it.
 
-        Return what `look` says of it by the same descriptor, False without one.
+        Return what `look` says of it by the same descriptor, False without one; it asks for the proof where it may be
+        another than at its last look.
         """
         prove = await self.prover()
         try:
@@ -277,10 +278,12 @@ class Attachment:
         await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
         await to_its_end(self._write_marker, 0)
 
-    def _proved(self, prove: Prove, look: Callable[[ReplicaRoot], bool] | None) -> bool:
+    def _proved(self, prove: Prove, look: Callable[[ReplicaRoot, Prove], bool] | None) -> bool:
         with ReplicaRoot(self._config.path) as root:
+            if look is not None:
+                return look(root, prove)
             prove(root)
-            return look is not None and look(root)
+            return False
 
     def _examined(self, row: DeviceRow) -> tuple[Marker | MarkerFault, Standing]:
         with ReplicaRoot(self._config.path) as root:

@@ -252,8 +252,9 @@ class Device:
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
-        hear = self._files.hear_names
-        async with aclosing(watch(self._config.path, stop=stop, mode=mode, names_files=hear)) as found:
+        hear, path = self._files.hear_names, self._config.path
+        changed_names = watch(path, stop=stop, mode=mode, names_files=hear, on_silence=self._last_look.hear)
+        async with aclosing(changed_names) as found:
             async for changed in found:
                 unexpected = self._files.unexpected(changed)
                 if unexpected:
