@@ -8,6 +8,7 @@ they need not be asked: but for what it does not hear of, as a list of keywords 
 
 import os
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from syncd.maildir.dovecot import KEYWORDS
@@ -23,6 +24,14 @@ _Stamp = tuple[Times, int, int]
 _Stamps = Mapping[str, _Stamp]
 
 
+class Since(Enum):
+    """Say what happened to a root since it was looked at: nothing, what its watch tells of, or who knows what."""
+
+    NOTHING = "nothing"
+    TOLD = "told"
+    UNKNOWN = "unknown"
+
+
 class LastLook:
     """Remember how a root was just before all of it was looked at; for the task that looks."""
 
@@ -31,56 +40,73 @@ class LastLook:
         self._is_shared = False
         self._known: _Stamps | None = None
         self._since: Silence | None = None
+        """The silence in which the last look began, or the last that ended before it."""
         self._unheard: _Stamps = {}
-        """What may be another than it is known to be though the silence lasts."""
+        """What may be another than it is known to be though its watch tells of nothing."""
         self._silence: Silence | None = None
 
     def begin_anew(self) -> None:
         """Forget, and find out whether times can be believed here."""
-        self._known = None
+        self.forget()
         self._is_shared = is_shared(self._path)
 
     def forget(self) -> None:
         """Let the next look be a whole one: there is more to be seen than names."""
-        self._known = None
+        self._known, self._since = None, None
 
     def hear(self, silence: Silence) -> None:
-        """Take the newest silence of the root's watch, in whose thread this is called."""
+        """Take the newest silence of the root's watch, once all has been taken that the watch told before."""
         self._silence = silence
 
-    def is_as_it_was(self, root: ReplicaRoot, prove: Callable[[ReplicaRoot], None]) -> bool:
-        """Tell whether all names are as they were at the last look; if not, another one follows and is remembered.
+    @property
+    def is_all_told(self) -> bool:
+        """Tell whether the watch has told of all that happened until now in the directories of the last look."""
+        return self._is_of_last_look(self._silence) and self._silence is not None and self._silence.lasts()
 
-        prove: raises what is the matter with a root; not asked again where nothing at all has happened in it.
+    def compare(self, root: ReplicaRoot, prove: Callable[[ReplicaRoot], None]) -> Since:
+        """Tell what happened since the last look; of all that, another look follows, and is remembered.
+
+        prove: raises what is the matter with a root; not asked again where nothing at all has happened in it. TOLD is
+        all that happened only once it `is_all_told`.
         """
         silence = self._silence  # NOTE: before anything is looked at
-        if self._known is not None and self._is_silent(root) and _are_unchanged(root, self._unheard):
-            return True
+        is_heard = self._since is not None and self._since.place == root.place() and _are_same(root, self._unheard)
+        if is_heard and self._since is not None and self._since.lasts():
+            return Since.NOTHING
         prove(root)
-        is_as_it_was = self._known is not None and _are_unchanged(root, self._known)
-        if not is_as_it_was:
-            # NOTE: what a system remembers of directories that others change may be older than it seems.
-            self._known = None if self._is_shared else _stamps(root)
-        self._since, self._unheard = silence, self._not_heard_of(silence)
-        return is_as_it_was
+        if self._known is not None and _are_same(root, self._known):
+            self._since, self._unheard = silence, self._not_heard_of(silence, self._known)
+            return Since.NOTHING
+        if is_heard and self._is_of_last_look(silence):
+            self._known, self._since = None, silence
+            return Since.TOLD
+        # NOTE: what a system remembers of directories that others change may be older than it seems.
+        stamps = None if self._is_shared else _stamps(root)
+        self._known = None if stamps is None or _are_recent(stamps) else stamps
+        self._unheard = self._not_heard_of(silence, stamps or {})
+        self._since = None if stamps is None or _are_recent(self._unheard) else silence
+        return Since.UNKNOWN
 
-    def _is_silent(self, root: ReplicaRoot) -> bool:
+    def _is_of_last_look(self, silence: Silence | None) -> bool:
+        """Tell whether a silence is one in the directories that were there at the last look."""
         since = self._since
-        return since is not None and since.place == root.place() and since.lasts()
+        if since is None or silence is None:
+            return False
+        return (silence.place, silence.directories) == (since.place, since.directories)
 
-    def _not_heard_of(self, silence: Silence | None) -> _Stamps:
-        """Return what is known of that of which a silence says nothing: where another file system is, or no watch."""
-        if silence is None or self._known is None:
+    def _not_heard_of(self, silence: Silence | None, stamps: _Stamps) -> _Stamps:
+        """Return what of a root a silence says nothing about: where another file system is, or no watch."""
+        if silence is None:
             return {}
         device, _ = silence.place
         return {
             path: stamp
-            for path, stamp in self._known.items()
+            for path, stamp in stamps.items()
             if stamp[-1] != device or f"{self._path}{path.removeprefix('.')}" not in silence.directories
         }
 
 
-def _are_unchanged(root: ReplicaRoot, known: Mapping[str, _Stamp]) -> bool:
+def _are_same(root: ReplicaRoot, known: Mapping[str, _Stamp]) -> bool:
     try:
         return all(_stamp(root, path) == stamp for path, stamp in known.items())
     except OSError:
@@ -88,7 +114,7 @@ def _are_unchanged(root: ReplicaRoot, known: Mapping[str, _Stamp]) -> bool:
 
 
 def _stamps(root: ReplicaRoot) -> Mapping[str, _Stamp] | None:
-    """Return how a root is now; None when the next change, for it may come too soon, could leave it so."""
+    """Return how a root is now; None where that cannot be seen."""
     found: dict[str, _Stamp] = {}
     pending = ["."]
     while pending:
@@ -104,7 +130,12 @@ def _stamps(root: ReplicaRoot) -> Mapping[str, _Stamp] | None:
                     pending.append(path)
         except OSError:  # what cannot be looked at is left to the look that follows, which says where and why
             return None
-    return None if is_recent(at for times, *_ in found.values() for at in times) else found
+    return found
+
+
+def _are_recent(stamps: _Stamps) -> bool:
+    """Tell whether the next change, for it may come too soon, could leave a root as it is by its stamps."""
+    return is_recent(at for times, *_ in stamps.values() for at in times)
 
 
 def _stamp(root: ReplicaRoot, path: str) -> _Stamp:

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -114,8 +115,8 @@ async def watch(
     Our own changes are among them. DeviceAwayError when the root is not there. Close it (contextlib.aclosing)
     when leaving early.
 
-    names_files: told when files are named from now on, and when no more: sweeps name mailboxes. on_silence: given, in
-    a thread, each silence that begins; sweeps hear none.
+    names_files: told when files are named from now on, and when no more: sweeps name mailboxes. on_silence: given each
+    silence that begins, once all that was before it has been taken; sweeps hear none.
     """
     if mode is WatchMode.AUTO and not await asyncio.to_thread(is_shared, path):
         pump = _Pump(path, stop, on_silence)
@@ -267,6 +268,7 @@ class _Pump:
         self._path = path
         self._stop = stop
         self._changes = Pending()
+        self._silence: Silence | None = None
         self._is_over = False
         self._ready = asyncio.Event()
         self._halt = threading.Event()
@@ -285,6 +287,9 @@ class _Pump:
         while not self._stop.is_set():
             if self._changes.pending:
                 return self._changes.take()
+            if self._silence is not None:
+                self._on_silence(self._silence)
+                self._silence = None
             if self._is_over:
                 return None
             await self._ready.wait()
@@ -309,8 +314,11 @@ class _Pump:
                         watcher = _Watcher(self._path, self._halted_fd)
                         self._relieve(old, watcher)
                     failures = 0
+                    silence = None
                     while watcher.hears_all and not self._halt.is_set():
-                        self._on_silence(watcher.silence())
+                        if silence is not watcher.silence():
+                            silence = watcher.silence()
+                            self._call(partial(self._fall_silent, silence))
                         self._post(watcher.heard())
                 except OSError as error:
                     self.failure = type(error).__name__  # its text may hold a path
@@ -347,6 +355,10 @@ class _Pump:
 
     def _gather(self, changes: Changes) -> None:
         self._changes.add(changes)
+        self._ready.set()
+
+    def _fall_silent(self, silence: Silence) -> None:
+        self._silence = silence
         self._ready.set()
 
     def _end_of_changes(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
@@ -99,6 +99,8 @@ def _refuse(asked: Iterable[_Asked], error: Exception) -> None:
         if not one.answer.done():
             one.answer.set_exception(error)
 
+
+T = TypeVar("T")
 
 Prove = Callable[[ReplicaRoot], None]
 """Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
@@ -202,10 +204,10 @@ class Attachment:
 
         return prove
 
-    async def check(self, look: Callable[[ReplicaRoot, Prove], bool] | None = None) -> bool:
+    async def check(self, look: Callable[[ReplicaRoot, Prove], T] | None = None) -> T | None:
         """Prove once more that the root is ours before anything is concluded from it.
 
-        Return what `look` says of it by the same descriptor, False without one; it asks for the proof where it may be
+        Return what `look` says of it by the same descriptor, None without one; it asks for the proof where it may be
         another than at its last look.
         """
         prove = await self.prover()
@@ -278,12 +280,12 @@ class Attachment:
         await self._db.write(lambda conn: devices.empty_device(conn, row.id, path=path, layout=layout))
         await to_its_end(self._write_marker, 0)
 
-    def _proved(self, prove: Prove, look: Callable[[ReplicaRoot, Prove], bool] | None) -> bool:
+    def _proved(self, prove: Prove, look: Callable[[ReplicaRoot, Prove], T] | None) -> T | None:
         with ReplicaRoot(self._config.path) as root:
             if look is not None:
                 return look(root, prove)
             prove(root)
-            return False
+            return None
 
     def _examined(self, row: DeviceRow) -> tuple[Marker | MarkerFault, Standing]:
         with ReplicaRoot(self._config.path) as root:

@@ -1,7 +1,8 @@
 """Floor 4: the task of one device: watch its root, and keep its replicas at their mailboxes.
 
 Theory. Once attached, the whole of each replica is compared with its rows, then the task waits for names that moved,
-for a server tree that changed, and for the hourly complete look. What a look finds added is taken into the store, and
+for a server tree that changed, and for the hourly complete look. Who asks for a look has all of it compared again, but
+where the watch is sure to have told of all that happened since. What a look finds added is taken into the store, and
 what it misses is looked for once more and only then deleted, both after `settle`, or at once where somebody waits for
 it: who asks for a sync says that no program is in the middle of its work. After that come the rounds
 (`device_rounds`), which end early when the device does something. A mailbox that fails stands still by itself; after
@@ -17,6 +18,8 @@ from pathlib import PurePosixPath
 from syncd.config.model import Watch
 from syncd.errors import SyncdError
 from syncd.log import log
+from syncd.maildir.last_look import Since
+from syncd.maildir.silence import Silence
 from syncd.maildir.watch import OVERFLOW, Changes, Pending, WatchMode, watch
 from syncd.store import leaving, troubles
 from syncd.sync.at_rest import AtRest
@@ -34,6 +37,8 @@ _SECOND_LOOKS_MAX = 5
 _HURRIES_S = 5.0
 """For how long nothing is waited for after a look that somebody asked for; what comes later was not there then."""
 _PATIENCE_S = 10.0
+_HEAR_OUT_S = 0.2
+"""A watch tells of what happened within some hundredths of a second, but where programs change files all the time."""
 _EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
 """List every mailbox; what was heard of as written is looked at beside that."""
 
@@ -58,6 +63,7 @@ class Device:
         self._still = parts.still
         self._last_look = parts.last_look
         self._looks = DeviceLooks(parts, wakes=device.wakes)
+        self._fell_silent = asyncio.Event()
         self._rounds = DeviceRounds(device, parts)
         self._at_rest = AtRest(device.db)
         self.requests = Requests(device.wake)
@@ -194,16 +200,17 @@ class Device:
                 changes.add(OVERFLOW)
             is_news = self.requests.is_news
             is_to_look = self.requests.take() is Asked.LOOK and is_news
-            is_as_it_was = await self._attachment.check(self._last_look.is_as_it_was if is_to_look else None)
+            since = await self._attachment.check(self._last_look.compare if is_to_look else None)
+            is_all_told = since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
-            if self._at_rest and self._is_quiet and not changes.pending and (is_as_it_was or not is_to_look):
+            if self._at_rest and self._is_quiet and not changes.pending and (is_all_told or not is_to_look):
                 self._answer()
                 continue
             if is_to_look:
                 await self._hurry()
-                changes.add(_EVERY_NAME)
+                changes.add(Changes() if is_all_told else _EVERY_NAME)
             self._at_rest.begin()
             changes.add(await self._looks.unseen())
             if changes.pending:
@@ -242,6 +249,21 @@ class Device:
         waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), self._directories.wait_s())
         await asyncio.sleep(min(max((one for one in waits_s if one is not None), default=0.0), _PATIENCE_S))
 
+    async def _hear_out(self) -> bool:
+        """Wait, though not for long, until the watch has told of all that happened before now; tell whether it has."""
+        try:
+            async with asyncio.timeout(_HEAR_OUT_S):
+                while not self._last_look.is_all_told:
+                    self._fell_silent.clear()
+                    await self._fell_silent.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _hear(self, silence: Silence) -> None:
+        self._last_look.hear(silence)
+        self._fell_silent.set()
+
     async def _hurry(self) -> None:
         """Try again at once what waits, also what was given up: somebody asks."""
         self._still.hurry()
@@ -253,7 +275,7 @@ class Device:
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
         hear, path = self._files.hear_names, self._config.path
-        changed_names = watch(path, stop=stop, mode=mode, names_files=hear, on_silence=self._last_look.hear)
+        changed_names = watch(path, stop=stop, mode=mode, names_files=hear, on_silence=self._hear)
         async with aclosing(changed_names) as found:
             async for changed in found:
                 unexpected = self._files.unexpected(changed)

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.maildir import last_look
 from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.last_look import LastLook
+from syncd.maildir.last_look import LastLook, Since
 from syncd.maildir.root import ReplicaRoot
 
 _WITHIN_S = 10.0
@@ -32,7 +32,7 @@ def look(root: ReplicaRoot) -> LastLook:
 
 def _until_known(look: LastLook, root: ReplicaRoot) -> None:
     until = time.monotonic() + _WITHIN_S
-    while not look.is_as_it_was(root, _proved):
+    while look.compare(root, _proved) is Since.UNKNOWN:
         assert time.monotonic() < until, "nothing changes, and it is not known"
 
 
@@ -90,7 +90,7 @@ def test_change_is_seen(root: ReplicaRoot, look: LastLook, change: Callable[[Pat
     """Whatever directory it is in, and whoever made it."""
     change(root.path)
 
-    assert not look.is_as_it_was(root, _proved)
+    assert look.compare(root, _proved) is Since.UNKNOWN
     _until_known(look, root)
 
 
@@ -100,7 +100,7 @@ def test_reading_and_deliveries_under_way_are_no_change(root: ReplicaRoot, look:
         assert [path.read_bytes() for path in (root.path / directory / "cur").iterdir()] == [b""]
         (root.path / directory / "tmp" / "b").touch()
 
-    assert look.is_as_it_was(root, _proved)
+    assert look.compare(root, _proved) is Since.NOTHING
 
 
 def test_directory_that_has_just_changed_is_not_believed(root: ReplicaRoot, look: LastLook) -> None:
@@ -111,16 +111,16 @@ def test_directory_that_has_just_changed_is_not_believed(root: ReplicaRoot, look
         (root.path / ".work.INBOX" / "cur" / "b:2,").touch()
         (root.path / ".work.INBOX" / "cur" / "b:2,").unlink()
         changed_ns = time.time_ns()
-        assert not look.is_as_it_was(root, _proved)
+        assert look.compare(root, _proved) is Since.UNKNOWN
         is_in_time = time.time_ns() - changed_ns < _SOON_NS
 
-    assert not look.is_as_it_was(root, _proved)
+    assert look.compare(root, _proved) is Since.UNKNOWN
 
 
 def test_forgotten_look_is_repeated(root: ReplicaRoot, look: LastLook) -> None:
     """Where more is to be seen than names."""
     look.forget()
-    assert not look.is_as_it_was(root, _proved)
+    assert look.compare(root, _proved) is Since.UNKNOWN
 
 
 def test_times_of_a_shared_file_system_are_never_believed(
@@ -129,4 +129,4 @@ def test_times_of_a_shared_file_system_are_never_believed(
     """A client of NFS remembers the times of directories for up to a minute."""
     monkeypatch.setattr(last_look, "is_shared", lambda _: True)
     look.begin_anew()
-    assert not any(look.is_as_it_was(root, _proved) for _ in range(100))
+    assert not any(look.compare(root, _proved) is Since.NOTHING for _ in range(100))

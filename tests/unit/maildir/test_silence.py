@@ -16,10 +16,10 @@ import pytest
 from syncd.maildir import watch as watch_module
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.inotify import Event, Inotify
-from syncd.maildir.last_look import LastLook
+from syncd.maildir.last_look import LastLook, Since
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.silence import Ear, Silence
-from syncd.maildir.watch import WatchMode, directories_to_watch, watch
+from syncd.maildir.watch import Changes, WatchMode, directories_to_watch, watch
 
 _WITHIN_S = 20.0
 _BOX = PurePosixPath(".work.INBOX")
@@ -35,15 +35,23 @@ class Listener:
         self.look.begin_anew()
         self.silences: list[Silence] = []
         self.proofs = 0
+        self.told = Changes()
 
     def hear(self, silence: Silence) -> None:
         if silence not in self.silences:
             self.silences.append(silence)
         self.look.hear(silence)
 
-    def is_as_it_was(self) -> bool:
+    async def take(self, changes: AsyncIterator[Changes]) -> None:
+        async for changed in changes:
+            self.told |= changed
+
+    def since(self) -> Since:
         with ReplicaRoot(self.path) as root:
-            return self.look.is_as_it_was(root, self._prove)
+            return self.look.compare(root, self._prove)
+
+    def is_as_it_was(self) -> bool:
+        return self.since() is Since.NOTHING
 
     def _prove(self, _: ReplicaRoot) -> None:
         self.proofs += 1
@@ -60,7 +68,12 @@ async def _listening(path: Path, mode: WatchMode = WatchMode.AUTO) -> AsyncItera
     changes = watch(path, stop=asyncio.Event(), mode=mode, poll_interval_s=0.02, on_silence=listener.hear)
     async with aclosing(changes):
         await anext(changes)
-        yield listener
+        taking = asyncio.create_task(listener.take(changes))
+        try:
+            yield listener
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
 
 
 async def _until(holds: Callable[[], bool]) -> None:
@@ -188,6 +201,40 @@ async def test_look_sees_what_was_heard_of_and_is_not_told_yet(
         assert all(were_over)
 
 
+async def test_all_is_told_once_there_is_silence_again(root: ReplicaRoot, box: Path) -> None:
+    """Then what was told is all that happened, and nothing else need be looked at; but not before that."""
+    async with _listening(root.path) as listener:
+        silence = await listener.until_silent()
+        assert listener.look.is_all_told
+        (box / "cur" / "a:2,").rename(box / "cur" / "a:2,S")
+        (box / "cur" / "b").touch()
+
+        assert (listener.since(), listener.look.is_all_told) == (Since.TOLD, False)
+        await _until(lambda: listener.look.is_all_told)
+        assert {changed.file.filename for changed in listener.told.files} == {"a:2,", "a:2,S", "b"}
+        assert not silence.lasts()
+        assert listener.since() is Since.TOLD  # the last look began in a silence that was over
+        assert listener.is_as_it_was()
+
+
+async def test_nothing_is_told_of_a_directory_that_was_not_there(root: ReplicaRoot, box: Path) -> None:
+    """Lists of keywords in it, for one, nobody has looked at, and no watch may hear of what is written there."""
+    async with _listening(root.path) as listener:
+        await listener.until_silent()
+        (root.path / _LATER / "cur").mkdir(parents=True)
+        await _until(lambda: str(root.path / _LATER / "cur") in listener.silences[-1].directories)
+
+        assert (listener.since(), listener.look.is_all_told) == (Since.UNKNOWN, True)
+
+
+async def test_nothing_is_told_where_more_than_names_is_to_be_seen(root: ReplicaRoot, box: Path) -> None:
+    async with _listening(root.path) as listener:
+        await listener.until_silent()
+        listener.look.forget()
+
+        assert listener.since() is Since.UNKNOWN
+
+
 async def test_look_sees_a_list_of_keywords_written_under_another_name(root: ReplicaRoot, box: Path) -> None:
     """A hard link elsewhere: no directory that is listened to hears of it."""
     other = root.path.with_name("other")
@@ -197,7 +244,7 @@ async def test_look_sees_a_list_of_keywords_written_under_another_name(root: Rep
         other.write_text("0 two\n")
 
         assert silence.lasts()
-        assert not listener.is_as_it_was()
+        assert listener.since() is Since.UNKNOWN
 
 
 async def test_look_sees_another_root(root: ReplicaRoot, box: Path) -> None:
@@ -211,7 +258,7 @@ async def test_look_sees_another_root(root: ReplicaRoot, box: Path) -> None:
         link.with_name("link~").symlink_to(other)
         link.with_name("link~").replace(link)
 
-        assert not listener.is_as_it_was()
+        assert listener.since() is Since.UNKNOWN
 
 
 async def test_directory_made_before_anybody_listens_to_it_is_in_no_silence(
