@@ -1,5 +1,6 @@
 """Floor 3, imap: what waits for the answers of one command, and takes them by content."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from syncd.errors import ProtocolError, Reach
@@ -89,26 +90,37 @@ class Listing:
     """Gather LIST and the STATUS rows that come with it; a mailbox that is listed twice counts once."""
 
     def __init__(self) -> None:
-        self._entries: dict[bytes, ListEntry] = {}
-        self._rows: dict[bytes, StatusRow] = {}
+        self._told: list[ListEntry | StatusRow] = []
+        self._entries: tuple[ListEntry, ...] | None = None
 
     def take(self, response: Untagged) -> bool:
-        if isinstance(response, ListEntry):
-            before = self._entries.get(response.octets)
-            if before is not None:
-                response = replace(response, attributes=response.attributes | before.attributes)
-            self._entries[response.octets] = response
-            return True
-        if isinstance(response, StatusRow):
-            self._rows[response.octets] = response
-            return True
-        return False
+        if not isinstance(response, (ListEntry, StatusRow)):
+            return False
+        self._told.append(response)
+        return True
 
-    def entries(self) -> tuple[ListEntry, ...]:
-        return tuple(
-            ListEntry(octets, entry.delimiter, entry.attributes, self._rows.get(octets))
-            for octets, entry in self._entries.items()
-        )
+    def entries(self, before: "Listing | None" = None) -> tuple[ListEntry, ...]:
+        """Return the mailboxes with their counts, as those of an answer before where this one says the very same."""
+        if before is not None and self._told == before._told:
+            self._told, self._entries = before._told, before.entries()
+        if self._entries is None:
+            self._entries = _entries(self._told)
+        return self._entries
+
+
+def _entries(told: Iterable[ListEntry | StatusRow]) -> tuple[ListEntry, ...]:
+    entries: dict[bytes, ListEntry] = {}
+    rows: dict[bytes, StatusRow] = {}
+    for one in told:
+        if isinstance(one, StatusRow):
+            rows[one.octets] = one
+        elif (before := entries.get(one.octets)) is None:
+            entries[one.octets] = one
+        else:
+            entries[one.octets] = replace(one, attributes=one.attributes | before.attributes)
+    return tuple(
+        ListEntry(octets, entry.delimiter, entry.attributes, rows.get(octets)) for octets, entry in entries.items()
+    )
 
 
 class Counting:

@@ -25,10 +25,10 @@ async def list_mailboxes(session: Session, *, with_status: bool, is_pipelined: b
         except RefusedError:
             log.info("extended_list_refused")
         else:
-            return listing.entries()
+            return _entries(session, listing)
     listing = Listing()
     await session.command("LIST", b'""', b'"*"', collector=listing, is_pipelined=is_pipelined)
-    return listing.entries()
+    return _entries(session, listing)
 
 
 async def status(session: Session, octets: bytes) -> StatusRow:
@@ -85,6 +85,11 @@ def select_parameters(qresync: Resync | None, *, condstore: bool) -> tuple[Argum
             text = f"{known.lowest}:{known.highest}"
         return (f"(QRESYNC ({uidvalidity} {modseq}{' ' if text else ''}{text}))".encode(),)
     return (b"(CONDSTORE)",) if condstore else ()
+
+
+def _entries(session: Session, listing: Listing) -> tuple[ListEntry, ...]:
+    before, session.listing = session.listing, listing
+    return listing.entries(before)
 
 
 def _status_items(session: Session) -> bytes:

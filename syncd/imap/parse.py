@@ -35,7 +35,7 @@ from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import UID_MAX, UidSet
 
 MODSEQ_MAX = 2**63 - 1
-_SAID_AGAIN = frozenset({"LIST", "STATUS"})
+_SAID_AGAIN = (b"LIST ", b"STATUS ")
 _SAID_AGAIN_MAX_BYTES = 512
 _STATUS_KINDS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})
 _ROW = re.compile(
@@ -66,6 +66,8 @@ def parse_untagged(pieces: Sequence[Octets]) -> Untagged:
     if not isinstance(text, bytes):
         raise ProtocolError("a response starts with a literal")
     if len(pieces) == 1:
+        if text.startswith(_SAID_AGAIN) and len(text) <= _SAID_AGAIN_MAX_BYTES:
+            return _said_again(text)
         row = _ROW.fullmatch(text)
         if row is not None:
             return _fast_row(row)
@@ -92,8 +94,6 @@ def parse_untagged(pieces: Sequence[Octets]) -> Untagged:
     if verb in {"CAPABILITY", "ENABLED"}:
         names = words(rest)
         return Capability(names) if verb == "CAPABILITY" else Enabled(names)
-    if verb in _SAID_AGAIN and len(pieces) == 1 and len(text) <= _SAID_AGAIN_MAX_BYTES:
-        return _said_again(verb, text)
     reader = _READERS.get(verb)
     return reader(items(pieces)[1:]) if reader is not None else Other(verb[:40])
 
@@ -257,9 +257,9 @@ def _esearch(found: tuple[Item, ...]) -> Untagged:
 
 
 @lru_cache(maxsize=4096)
-def _said_again(verb: str, text: bytes) -> Untagged:
+def _said_again(text: bytes) -> Untagged:
     """Return the value of a line that servers repeat at each look, for as long as nothing changed."""
-    return _READERS[verb](items((text,))[1:])
+    return _READERS["LIST" if text.startswith(b"LIST ") else "STATUS"](items((text,))[1:])
 
 
 def _vanished(found: tuple[Item, ...]) -> Untagged:

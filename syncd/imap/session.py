@@ -21,6 +21,7 @@ from syncd.errors import (
     why_unreachable,
 )
 from syncd.imap.arguments import Argument, command_line, string
+from syncd.imap.collectors import Listing
 from syncd.imap.encryption import EncryptedTransport
 from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
 from syncd.imap.events import EventLog
@@ -60,6 +61,8 @@ class Session:
         """What is announced, or even enabled, and was refused when it was used: it is used no more."""
         self.is_authenticated = False
         self.events = EventLog()
+        self.listing: Listing | None = None
+        """The last answer to LIST: mostly the next one says the very same."""
         self._collectors: list[Collector] = []
         self._sink_factory: SinkFactory | None = None
         self._farewell = ""

@@ -7,6 +7,8 @@ from syncd.errors import ProtocolError
 from syncd.imap.limits import Limits
 from syncd.imap.types import Octets
 
+_PLAIN = re.compile(rb"(?:\* [^\r\n{}]{0,900}+\r\n)++")
+"""Whole lines of data that no literal is in, and that are within any limit: most of what a server says."""
 _LITERAL = re.compile(rb"\{([^{}\"]*)\}\Z")
 _STATUS = re.compile(rb"(?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)
 
@@ -71,6 +73,11 @@ class Tokenizer:
                 piece = data[at : at + self._literal_left]
                 at += len(piece)
                 self._feed_literal(piece)
+                continue
+            if not self._tail and not self._pieces and (plain := _PLAIN.match(data, at)) is not None:
+                at = plain.end()
+                for text in plain[0][2:-2].split(b"\r\n* "):
+                    self._handler.on_untagged((text,))
                 continue
             newline = data.find(b"\n", at)
             self._tail_bytes += (end if newline < 0 else newline) - at

@@ -10,6 +10,7 @@ from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, SpooledLiteral
 
 LIMITS = Limits(memory_literal_max_bytes=64)
+LONG = b"SEARCH" + 500 * b" 1"
 STREAM = (
     b"* OK [CAPABILITY IMAP4rev1] thanks {3}\r\n"
     b'* LIST (\\HasNoChildren) "/" "a* b"\r\n'
@@ -20,6 +21,7 @@ STREAM = (
     b"+\r\n"
     b"\r\n"
     b"* 3 EXISTS\n"
+    b"* 4 EXISTS\r\n* 1 RECENT\r\n* \r\n* " + LONG + b"\r\n* 2 RECENT\r\n"
     b"A1 OK done {7}\r\n"
 )
 
@@ -82,6 +84,11 @@ def test_whole_stream_is_cut_into_its_responses() -> None:
         ("continuation", b"go on"),
         ("continuation", b""),
         (b"3 EXISTS",),
+        (b"4 EXISTS",),
+        (b"1 RECENT",),
+        (b"",),
+        (LONG,),
+        (b"2 RECENT",),
         ("tagged", b"A1 OK done {7}"),
     ]
 
