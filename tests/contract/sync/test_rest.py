@@ -1,5 +1,6 @@
 """What is at rest costs no row and no listing, and whatever ends the rest is seen by who asks next."""
 
+import asyncio
 import os
 import sys
 import time
@@ -22,11 +23,13 @@ SEEN, FLAGGED = "\\Seen", "\\Flagged"
 _RESTS_S = 30.0
 
 
-def house_of(directory: Path, user: Provider, *, port: int | None = None, **more: Any) -> House:
+def house_of(
+    directory: Path, user: Provider, *, port: int | None = None, watches_devices: bool = False, **more: Any
+) -> House:
     """Return a house in which nobody hears of what devices do: it is seen by who is asked to look, or not at all."""
     devices = {"laptop": {"settle": "20ms"}, "phone": {"read_only": True}, "nas": {"layout": "fs", "max_age": "365d"}}
     account = imap(user.server, user.user, port=port)
-    return House(directory, accounts={"work": account}, devices=devices, watches_devices=False, **more)
+    return House(directory, accounts={"work": account}, devices=devices, watches_devices=watches_devices, **more)
 
 
 async def rest(house: House) -> None:
@@ -58,6 +61,26 @@ async def test_pass_without_news_asks_only_the_server(tmp_path: Path, user: Prov
         assert set(names) <= {MARKER, *(str(device.path) for device in house.config.devices.values())}
         assert [line.split()[-1 if line == b"DONE" else 1] for line in tap.lines][:3] == [b"DONE", b"LIST", b"SELECT"]
         assert sum(b"SELECT" in line for line in tap.lines) == 1
+
+
+async def test_pass_without_news_opens_no_file_of_a_watched_device(
+    tmp_path: Path, user: Provider, touched: "_Touched"
+) -> None:
+    """Not even the marker, once the watch can say that nothing has happened; what happens then is seen."""
+    user.receive("a")
+    async with house_of(tmp_path, user, watches_devices=True) as house:
+        await house.settle()
+        roots = {str(device.path) for device in house.config.devices.values()}
+
+        names = [MARKER]
+        async with asyncio.timeout(_RESTS_S):
+            while not roots.issuperset(names):
+                with touched.below(tmp_path) as names:
+                    await house.ask()
+
+        house.replica("laptop").mark("a", add="F")
+        await house.settle()
+        assert FLAGGED in user.flags()["a"]
 
 
 async def test_time_of_a_success_is_recorded_and_ends_nobody_s_rest(tmp_path: Path, user: Provider) -> None:
