@@ -32,8 +32,8 @@ from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.silence import Ear, Silence
 from syncd.maildir.sweep import Sweep
 
-_STEP_MS = 10
-"""Once something happened it is told when so long nothing else has."""
+_STEP_MS = 3
+"""Once something happened it is told when so long nothing else has; what comes while it is looked at gathers anyway."""
 _DEBOUNCE_S = 0.1
 """But it is not kept back for longer than this."""
 _LOOK_MS = 1000

@@ -1,7 +1,7 @@
 """Floor 3: the store as the rest of syncd sees it: opened by one owner, written by one thread, read by a few."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from syncd.errors import StoreError
 from syncd.store import engines, migrate
-from syncd.store.changed_rows import ChangedRow
+from syncd.store.changed_rows import ChangedRow, Topic
 from syncd.store.commit_times import CommitTimes
 from syncd.store.failures import translated
 from syncd.store.owner import (
@@ -139,6 +139,13 @@ class Database:
         Call it in a read, after its first statement: then nothing is missing that the others see.
         """
         return self._writer.changed_rows.since(writes) if self._writer is not None else None
+
+    def has_changed(self, what: Collection[Topic | ChangedRow], *, since: int) -> bool:
+        """Tell whether any of these may have been written since `writes` was this number, or is just being committed.
+
+        If not, what was read of them since then is what would be read now.
+        """
+        return self._writer is None or self._writer.changed_rows.has_changed(what, since)
 
     @property
     def commit_times(self) -> CommitTimes:

@@ -159,6 +159,11 @@ def replicas(
     return tuple(replica_row(row) for row in conn.execute(_replicas(*wanted), wanted))
 
 
+def replica_of(conn: Connection, replica_id: int) -> ReplicaRow:
+    """Return one replica as it is now."""
+    return replica_row(conn.execute(_REPLICA, {"of_id": replica_id}).one())
+
+
 def replica_row(row: Row[Any]) -> ReplicaRow:
     """Return a row of `REPLICAS`."""
     return ReplicaRow(
@@ -273,6 +278,7 @@ REPLICAS = (
     .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
     .order_by(replica.c.id)
 )
+_REPLICA = REPLICAS.where(replica.c.id == bindparam("of_id"))
 _MOVE_SERVER_CURSOR, _MOVE_REPLICA_CURSOR = (
     update(replica)
     .where(replica.c.id == bindparam("of_replica"), cursor < bindparam("upto"))

@@ -94,6 +94,8 @@ def server_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
 
 def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
     """Return what the device changed that its server has not been planned for."""
+    if not of.has_replica_news:
+        return News((), of.version)
     where = {"of_id": of.id, "cursor": of.replica_cursor}
     last = conn.execute(_version_after(_REPLICA_SIDE), {**where, "more": limit}).scalar_one_or_none()
     upto = of.version if last is None else last

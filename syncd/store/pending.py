@@ -16,6 +16,12 @@ def is_anything_pending(conn: Connection) -> bool:
     return bool(conn.execute(_PENDING).scalar_one())
 
 
+def is_anything_set_aside(conn: Connection) -> bool:
+    """Tell whether anything was refused, is held, or is carried to another message (`Topic.SET_ASIDE`)."""
+    return bool(conn.execute(_SET_ASIDE).scalar_one())
+
+
+_SET_ASIDE = select(or_(*(exists(select(table.c.id)) for table in (trouble, hold, carried_change))))
 _OF_FILES = (FOUND, *(state.value for state in CopyState))
 _PENDING = select(
     or_(

@@ -8,10 +8,10 @@ A directory that is not there is made if none had our marker yet: the first, or 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,7 @@ from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_m
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import Survey, survey, words_of, words_of_former
 from syncd.store import adoption, devices, history, mailbox_removals
+from syncd.store.changed_rows import DEVICE, ChangedRow
 from syncd.store.database import Database
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
 from syncd.store.history import Happening, Verb
@@ -106,6 +107,12 @@ Prove = Callable[[ReplicaRoot], None]
 """Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
+class Prover(Protocol):
+    """Makes that, of the store as it is, or with the barrier that is begun (`Attachment.prover`)."""
+
+    def __call__(self, begun: int | None = None) -> Awaitable[Prove]: ...
+
+
 class Attachment:
     """Attach a device to its root, prove it again, and keep the device's row; `attach` comes before all else."""
 
@@ -125,8 +132,9 @@ class Attachment:
         self._config = config
         self._clock = clock
         self._store_id = ""
-        self._device_id = 0
-        self._row = Remembered(db, devices.device_of)
+        self._attached = DeviceRow(0, name, "", "", 0, 0, "")
+        """The device's row as it was when it was attached last."""
+        self._row = Remembered(db, devices.device_of, reads=lambda id_: {ChangedRow(DEVICE, id_)})
 
     async def attach(self) -> bool:
         """Prove that the root is the one we know, or make it ours if it is new and empty; tell whether it was not so.
@@ -192,9 +200,23 @@ class Attachment:
         words = "an empty directory" if is_empty else self._words(found, how, row)
         return Adopted(words, is_empty, there.files, there.mailboxes, words_of_former(there.former))
 
-    async def prover(self) -> Prove:
-        """Return what raises DeviceAwayError unless an open root is ours, for as long as no barrier is begun."""
-        row = await self.row()
+    @property
+    def device_id(self) -> int:
+        """Return the id of the device's row, which it has once it was attached."""
+        return self._attached.id
+
+    def learn(self, row: DeviceRow, writes: int | None) -> None:
+        """Know the device's row as somebody has read it; writes: as they were counted before that."""
+        self._row.learn(row.id, row, writes=writes)
+
+    async def prover(self, begun: int | None = None) -> Prove:
+        """Return what raises DeviceAwayError unless an open root is ours, for as long as no other barrier is begun.
+
+        begun: the generation of the one that this task has begun, and not settled; None: it has begun none.
+        """
+        # NOTE: nobody else moves the generations, so that with this one both are known.
+        known = self._attached
+        row = await self.row() if begun is None else replace(known, generation=begun - 1, generation_next=begun)
 
         def prove(root: ReplicaRoot) -> None:
             found = read_marker(root)
@@ -219,13 +241,13 @@ class Attachment:
 
     async def row(self) -> DeviceRow:
         """Return the device's row as it is now."""
-        return await self._row.get(self._device_id)
+        return await self._row.get(self._attached.id)
 
     async def record(self, state: str, error: str | None) -> None:
         """Record how the device is; one that is being adopted stays so while it is active."""
         if state == ACTIVE and await self.is_adopting():
             state = ADOPTING
-        record = partial(devices.record_device_state, device_id=self._device_id, state=state, error=error)
+        record = partial(devices.record_device_state, device_id=self._attached.id, state=state, error=error)
         await self._db.write(record)
 
     async def is_adopting(self) -> bool:
@@ -234,7 +256,7 @@ class Attachment:
 
     async def record_adopted(self) -> None:
         """Record that an adoption has come to its end."""
-        record = partial(devices.record_device_state, device_id=self._device_id, state=ACTIVE, error=None)
+        record = partial(devices.record_device_state, device_id=self._attached.id, state=ACTIVE, error=None)
         await self._db.write(record)
 
     def marker(self, generation: int) -> Marker:
@@ -243,8 +265,7 @@ class Attachment:
 
     async def _ensure(self) -> DeviceRow:
         self._store_id = await self._db.write(lambda conn: devices.store_id(conn, now=self._clock()))
-        row = await self._db.write(self._ensure_row)
-        self._device_id = row.id
+        self._attached = row = await self._db.write(self._ensure_row)
         return row
 
     def _ensure_row(self, conn: Connection) -> DeviceRow:

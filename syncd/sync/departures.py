@@ -66,6 +66,10 @@ class Wishes:
             if isinstance(effect, Deliver):
                 self.losing.add(of.device_id)
 
+    def __bool__(self) -> bool:
+        """Tell whether anything is to leave, or turned out not to."""
+        return bool(self.by_replica or self.returning or self.losing)
+
     @property
     def message_ids(self) -> frozenset[int]:
         return frozenset(message_id for wanted in self.by_replica.values() for message_id in wanted)

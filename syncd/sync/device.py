@@ -106,7 +106,7 @@ class Device:
         self._second_look.begin_anew()
         self._rounds.begin_anew()
         self._activity.recovered()
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         if self._config.read_only:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
         await self._mailboxes.mark_unserved(device_id)
@@ -118,7 +118,7 @@ class Device:
 
     async def settle(self, *, until: Callable[[], bool] = lambda: False) -> int:
         """Run rounds until no replica has news of its server, or `until` says so; return the number of effects."""
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         follow = partial(self._rounds.ensure_replicas, device_id)
         for replica in await self._directories.give_back(device_id, self._still, follow=follow):
             self._looks.examine(replica)
@@ -140,7 +140,7 @@ class Device:
         """Tell accounts which mailboxes a program made or removed, once it is time."""
         if not self._directories.is_busy:
             return
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         self._device.wake_accounts(await self._directories.run(device_id, self._still, at_once=at_once))
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
@@ -150,7 +150,7 @@ class Device:
             return
         if not (self._intake.is_busy or at_once):
             return
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         served = await self._mailboxes.looked_at(device_id)
         accounts = await self._intake.run(device_id, served, self._still, at_once=at_once)
         self._device.wake_accounts(accounts)
@@ -158,7 +158,7 @@ class Device:
 
     async def look_again(self, *, at_once: bool) -> None:
         """Conclude which missing files are deleted, of those whose time has come; at_once: of all."""
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         for _ in range(_SECOND_LOOKS_MAX if at_once else 1):
             if self._second_look.wait_s(self._still, at_once=at_once) != 0.0:
                 break
@@ -268,7 +268,7 @@ class Device:
         """Try again at once what waits, also what was given up: somebody asks."""
         self._still.hurry()
         if await self._at_rest.is_anything_pending():
-            device_id = (await self._attachment.row()).id
+            device_id = self._attachment.device_id
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:

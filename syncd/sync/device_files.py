@@ -1,14 +1,14 @@
 """Floor 4: the files of one device: names are minted, tasks performed, changes observed and recorded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
-from syncd.mail.tree import Holdable, ReplicaMessage
+from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
@@ -27,14 +27,14 @@ from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.watch import Changes
-from syncd.reconcile.changes import compare
+from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
 from syncd.store.devices import ReplicaRow, record_keywords
 from syncd.store.replica_tree import MintedFile
 from syncd.sync.appearances import Appearances
-from syncd.sync.attachment import Prove
+from syncd.sync.attachment import Prove, Prover
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.file_effects import effect_of, outcome_of, path_of
 from syncd.sync.own_doing import OwnDoing, Place
@@ -48,7 +48,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import Seen, place_of, see
+from syncd.sync.sightings import place_of, see
 from syncd.sync.thread import to_its_end
 from syncd.sync.whole_looks import WholeLooks, names_changed_ns
 
@@ -64,7 +64,7 @@ class DeviceFiles:
         config: DeviceConfig,
         *,
         marker: Callable[[int], Marker],
-        prover: Callable[[], Awaitable[Prove]],
+        prover: Prover,
         file_systems: FileSystems,
         recent: RecentBodies,
         odd_files: MutableMapping[str, tuple[OddFile, ...]],
@@ -87,6 +87,7 @@ class DeviceFiles:
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
+        self._has_seen_moves = False
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
@@ -101,6 +102,11 @@ class DeviceFiles:
     def forget(self, of: ReplicaRow) -> None:
         """Compare all of a replica with its rows at the next whole look: somebody else looked, and wrote rows."""
         self._whole_looks.forget(of)
+
+    def take_moves(self) -> bool:
+        """Tell whether any file came, went or was rewritten that a look has recorded since the last call."""
+        taken, self._has_seen_moves = self._has_seen_moves, False
+        return taken
 
     def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
         """Return the keyword letters of a replica as last read."""
@@ -154,7 +160,7 @@ class DeviceFiles:
         self._whole_looks.we_change(of, [place_of(task.file) for task in tasks])
         hears_names = self._hears_names
         expected = self._expect(of, tasks, keywords) if hears_names else {}
-        perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover())
+        perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover(generation))
         done: Mapping[int, FileOutcome] = {}
         try:
             outcomes, before, after = await to_its_end(perform, of, tasks, octets)
@@ -243,14 +249,11 @@ class DeviceFiles:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
         self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
         look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
-        seen = await asyncio.to_thread(look, of, files, rows)
-        changes = compare(rows, seen.found, sorted(seen.looked_for))
+        changes = await asyncio.to_thread(look, of, files, rows)
+        self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
         if changes:
-            # NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we
-            # had told the server, the old name would read as the device taking the flag back.
-            await asyncio.to_thread(self._make_durable, of.directory)
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
             log.info("replica_changed", replica=of.directory, changes=len(changes))
@@ -317,20 +320,25 @@ class DeviceFiles:
         keywords: KeywordMap,
         prove: Prove,
         names: Names | None,
-    ) -> Seen:
+    ) -> tuple[Change, ...]:
+        """Return what changed, once it is durable.
+
+        NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we had told
+        the server, the old name would read as the device taking the flag back.
+        """
+        directory = PurePosixPath(of.directory)
         with ReplicaRoot(self._config.path) as root:
-            seen = see(root, PurePosixPath(of.directory), files, rows, keywords, names=names)
+            seen = see(root, directory, files, rows, keywords, names=names)
             if seen.looked_for - seen.found.keys():
                 prove(root)  # by the same descriptor: a file is missing only in a root that is ours
-            return seen
+            changes = compare(rows, seen.found, sorted(seen.looked_for))
+            if changes:
+                barrier(root, [Touched(directory, subdir) for subdir in (CUR, NEW)])
+            return changes
 
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
             return root.file_system()
-
-    def _make_durable(self, directory: str) -> None:
-        with ReplicaRoot(self._config.path) as root:
-            barrier(root, [Touched(PurePosixPath(directory), subdir) for subdir in (CUR, NEW)])
 
     def _read_keywords(self, directory: str, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
@@ -339,3 +347,9 @@ class DeviceFiles:
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
+
+
+def _is_of_flags(change: Change, rows: Mapping[str, ReplicaMessage]) -> bool:
+    """Tell whether a file of a message only has other flags: then none came, went or waits anew for its time."""
+    row = rows.get(change.seen.name) if isinstance(change, Reflagged) else None
+    return row is not None and row.message_id is not None and row.state is ReplicaState.PRESENT

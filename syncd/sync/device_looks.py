@@ -27,7 +27,7 @@ class DeviceLooks:
 
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
-        device_id = (await self._attachment.row()).id
+        device_id = self._attachment.device_id
         if changes.is_overflow or changes.mailboxes:
             await self._look_at_directories(device_id)
         files: dict[str, list[ChangedFile]] = {}
@@ -44,7 +44,8 @@ class DeviceLooks:
                 count += await self._observe(
                     served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
                 )
-        if count or changes.is_overflow or changes.mailboxes:
+        has_moves = bool(count) and self._files.take_moves()
+        if has_moves or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
 
@@ -54,7 +55,7 @@ class DeviceLooks:
         self._mailboxes.unlooked = set()
         if not again:
             return Changes()
-        served = await self._mailboxes.served((await self._attachment.row()).id)
+        served = await self._mailboxes.served(self._attachment.device_id)
         unseen = [one.replica for one in served if one.mailbox.id in again]
         for replica in unseen:
             self.examine(replica)

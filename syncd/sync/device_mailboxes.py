@@ -19,7 +19,7 @@ from syncd.reconcile.removals import is_kept
 from syncd.store import accounts, devices, leaving
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
-from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.devices import UNSERVED, DeviceRow, ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, MailboxChange
 from syncd.sync.attachment import Prove
 from syncd.sync.known_mailboxes import KnownMailboxes, Part, Served
@@ -42,11 +42,13 @@ class DeviceMailboxes:
         *,
         account_ids: Mapping[str, int],
         prover: Callable[[], Awaitable[Prove]],
+        learn: Callable[[DeviceRow, int | None], None],
         clock: Callable[[], float],
     ) -> None:
         """Take the ids of all accounts that are served, by name, and what gives proof of the root.
 
-        What the device does not select of them, it gives up.
+        What the device does not select of them, it gives up. learn: is told its own row, which is read with those of
+        its mailboxes.
         """
         self._db = db
         self._config = config
@@ -56,7 +58,9 @@ class DeviceMailboxes:
         self.layout: DirectoryLayout = Fs() if config.layout is Layout.FS else MaildirPlusPlus()
         """Says which directory is that of which mailbox."""
         self._directories = MailboxDirectories(db, config.path, self.layout, known=self.known, prover=prover)
-        self._known = KnownMailboxes(db, config.mailboxes, account_ids=account_ids, selected=self._selected_ids)
+        self._known = KnownMailboxes(
+            db, config.mailboxes, account_ids=account_ids, selected=self._selected_ids, learn=learn
+        )
         self._ensured: set[int] = set()
         """The mailboxes of which this task made sure that the device has a replica as it selects it now."""
         self.absent: frozenset[int] = frozenset()

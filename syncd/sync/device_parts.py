@@ -52,7 +52,7 @@ def join(
         odd_files=device.activity.odd_files,
         clock=clock,
     )
-    mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, prover=prover, clock=clock)
+    mailboxes = DeviceMailboxes(db, config, account_ids=account_ids, prover=prover, learn=attachment.learn, clock=clock)
     directories = DirectoryChanges(
         db,
         config,

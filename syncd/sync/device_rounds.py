@@ -17,14 +17,17 @@ from sqlalchemy import Connection
 
 from syncd.errors import SyncdError
 from syncd.store import holds, leaving, pairs, troubles
+from syncd.store.changed_rows import Topic
 from syncd.store.devices import ADOPTING, DeviceRow
 from syncd.store.holds import HoldState
+from syncd.store.pending import is_anything_set_aside
 from syncd.sync.device_parts import DeviceParts
 from syncd.sync.first_looks import FirstLooks
 from syncd.sync.known_mailboxes import Part, Served
 from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
+from syncd.sync.remembered import Remembered
 from syncd.sync.replica_round import ReplicaResult, ReplicaRound
 from syncd.sync.served_device import ServedDevice
 from syncd.sync.shift_round import ShiftRound
@@ -50,6 +53,8 @@ class _Pass:
 
 _STALE_MAX = 5
 """How often the device may forestall us at one message before it is set aside."""
+_FEW_VERSIONS = 16
+"""What comes with as many changes of a mailbox is done before anybody could read how much of it is."""
 
 
 def due_mailboxes(
@@ -86,6 +91,8 @@ class DeviceRounds:
         self._shifted_files = ShiftedFiles(config.path, files, marker=attachment.marker, prover=attachment.prover)
         self._shifted_upto: dict[str, Mapping[int, int]] = {}
         """By account, in which versions of the server trees shifts were looked for."""
+        self._set_aside = Remembered(db, lambda conn, _: is_anything_set_aside(conn), reads=lambda _: {Topic.SET_ASIDE})
+        """Whether anything may be due by its time, or by what a person decides."""
         self._stale: Counter[int] = Counter()
         self._are_holds_judged = False
         self.is_put_off = False
@@ -211,12 +218,16 @@ class DeviceRounds:
 
     async def _begun_pass(self, row: DeviceRow) -> _Pass:
         known, now = await self._mailboxes.known(row.id), self._clock()
-        behind = [one.replica.id for one in known.served_of(known.of(Part.SERVER_NEWS))]
+        behind = [one.replica for one in known.served_of(known.of(Part.SERVER_NEWS))]
+        is_much = sum(of.mailbox_version - of.server_cursor for of in behind) > _FEW_VERSIONS
+        counted = [of.id for of in behind] if is_much else []
+        if not (counted or known.of(Part.LEAVING) or await self._set_aside.get(0)):
+            return _Pass(set())
         # NOTE: once after each start all holds are judged anew, by the rule that the configuration has now.
         states = {HoldState.RELEASED} if self._are_holds_judged else set(HoldState)
         due = partial(due_mailboxes, device_id=row.id, now=now, states=states)
         return await self._db.read(
-            lambda conn: _Pass({*due(conn)}, total=pairs.count_server_news(conn, behind) if behind else 0)
+            lambda conn: _Pass({*due(conn)}, total=pairs.count_server_news(conn, counted) if counted else 0)
         )
 
     async def _shift(self, row: DeviceRow, account: str, all_served: Sequence[Served], upto: Mapping[int, int]) -> int:
@@ -228,6 +239,9 @@ class DeviceRounds:
         if upto == before or not any(served.replica.has_server_news for served in all_served):
             return 0
         may_be_begun = before is None
+        if not (may_be_begun or _may_be_shifted(all_served) or await self._set_aside.get(0)):
+            self._shifted_upto[account] = upto
+            return 0
         self._shifted_upto.pop(account, None)
         selection = selection_of(self._config, now=self._clock())
         shifts = ShiftRound(
@@ -282,3 +296,13 @@ class DeviceRounds:
         if result.is_removal_awaited:
             self._wakes.account(served.account).set()
         return result
+
+
+def _may_be_shifted(served: Sequence[Served]) -> bool:
+    """Tell whether a file may go from one mailbox to another: where none is held, both have news.
+
+    What one that it goes from has may also be what the device did to a file that its server moved.
+    """
+    coming = sum(one.replica.has_server_news for one in served)
+    going = sum(one.replica.has_server_news or one.replica.has_replica_news for one in served)
+    return coming > 0 and going > 1

@@ -37,7 +37,7 @@ from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
-from syncd.sync.next_bodies import next_bodies
+from syncd.sync.next_bodies import NextBodies, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
 
@@ -144,8 +144,8 @@ class ImapMailbox:
 
     async def fetch_bodies(
         self, selections: Sequence[Selection], *, newest: int | None = None, on_commit: Callable[[int, int], None]
-    ) -> bool:
-        """Fetch the next bodies that some device takes, newest first; False when none was wanted.
+    ) -> NextBodies:
+        """Fetch the next bodies that some device takes, newest first, and return what was asked for.
 
         They are in the store at the latest when the outermost context of the batches ends. Raises what went wrong with
         those before.
@@ -160,13 +160,14 @@ class ImapMailbox:
             under_way=self._batches.under_way(),
             now=self._clock(),
         )
-        wanted, may_be_known = await self._db.read(find)
+        found = await self._db.read(find)
+        wanted = found.wanted
         if not wanted:
-            return False
+            return found
         selected = await self._select()
         if selected.uidvalidity != uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        if may_be_known:
+        if found.may_be_known:
             wanted = await self._bind_known(wanted, on_commit=on_commit)
         async with self._batches:
             unsuspected = [one for one in wanted if not self._losses.is_suspected(one.message_id)]
@@ -175,7 +176,7 @@ class ImapMailbox:
                 await self._bring(together)
             await self._batches.hand_over()
         self._raise_error_of_batches()
-        return True
+        return found
 
     def _raise_error_of_batches(self) -> None:
         if (error := self._batches.take_error(self._mailbox.id)) is not None:
@@ -243,7 +244,7 @@ class ImapMailbox:
             self._db, self.connection, self._mailbox, spool_directory=self._spool_directory, clock=self._clock
         )
 
-    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store], *, modseq: int) -> StoreOutcome:
         """Change flags on the server; a message that it does not tell of is left for the next observation."""
         selected = await self._select()
         if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
@@ -255,7 +256,8 @@ class ImapMailbox:
         if self._is_first:
             rows = await fetch_facts(self.connection, UidSet.of(by_uid))
             await ensure_same(self._db, self.connection, self._mailbox, observed_of(rows))
-        unchanged_since = await self._unchanged_since(by_uid)
+        highest = self._mailbox.cursor.highestmodseq  # up to which all messages were observed, but for our own stores
+        unchanged_since = None if highest is None else max(highest, modseq)
         changes = [FlagChange(effect.uid, effect.add, effect.remove) for effect in effects]
         outcomes = await store_changes(self.connection, changes, unchanged_since=unchanged_since)
         ours, others = (
@@ -294,21 +296,6 @@ class ImapMailbox:
         return await self._db.read(
             partial(server_tree.known_uids, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
         )
-
-    async def _unchanged_since(self, uids: Iterable[int]) -> int | None:
-        """Return the MODSEQ up to which these messages were observed, our own stores included."""
-        highest = self._mailbox.cursor.highestmodseq
-        if highest is None:
-            return None
-        of_rows = await self._db.read(
-            partial(
-                server_tree.highest_modseq,
-                mailbox_id=self._mailbox.id,
-                uidvalidity=self._mailbox.cursor.uidvalidity,
-                uids=tuple(uids),
-            )
-        )
-        return max(highest, of_rows)
 
     async def _record_rows(self, uids: UidSet, cursor: MailboxCursor, *, is_listed: bool) -> None:
         observed: list[ObservedMessage] = []

@@ -20,9 +20,11 @@ from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, mailbox_changes, mailbox_removals
 from syncd.store.accounts import MailboxRow
+from syncd.store.changed_rows import Topic
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.sync.imap_listing import listed_of
+from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 
 _NOT_DELETED = "the server lists the mailbox still, though it did not refuse to delete it"
@@ -48,6 +50,11 @@ class ImapMailboxChanges:
         self.patterns = patterns
         self._list_mailboxes = list_mailboxes
         self._clock = account.clock
+        self._wanted = Remembered(
+            account.db,
+            lambda conn, id_: mailbox_changes.mailbox_changes(conn, account_id=id_),
+            reads=lambda _: {Topic.MAILBOX_CHANGES},
+        )
         self._again_at: float | None = None
 
     def wait_s(self) -> float | None:
@@ -57,7 +64,7 @@ class ImapMailboxChanges:
     async def run(self, connection: ImapConnection) -> bool:
         """Do what is due, and tell whether there are other mailboxes than before, so that they are to be read."""
         self._again_at = None
-        if not await self._db.read(partial(mailbox_changes.mailbox_changes, account_id=self._account.id)):
+        if not await self._wanted.get(self._account.id):
             return False
         wanted = await self._db.write(self._sort_out)
         now = self._clock()

@@ -19,6 +19,7 @@ from syncd.log import log
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
 from syncd.store import accounts, listings, uploads
 from syncd.store.accounts import MailboxRow
+from syncd.store.changed_rows import Topic
 from syncd.store.listings import Renamed
 from syncd.sync.imap_listing import listed_of
 from syncd.sync.imap_renames import Renames
@@ -51,7 +52,9 @@ class ImapMailboxes:
         self._absent: frozenset[bytes] = frozenset()
         self._is_recorded = False
         self._synced: tuple[Sequence[MailboxRow], frozenset[bytes], Sequence[MailboxRow]] = (), frozenset(), ()
-        self._known = Remembered(account.db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_))
+        self._known = Remembered(
+            account.db, lambda conn, id_: accounts.mailboxes(conn, account_id=id_), reads=lambda _: {Topic.MAILBOXES}
+        )
 
     async def synced(self) -> Sequence[MailboxRow]:
         """Return the mailboxes that are synced, in the order in which they are, without what the last LIST missed."""

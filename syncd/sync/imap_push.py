@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -13,8 +13,10 @@ from syncd.log import log
 from syncd.mail.mailbox import to_wire
 from syncd.store import accounts, listings, pairs, uploads
 from syncd.store.accounts import MailboxRow
+from syncd.store.changed_rows import Topic
 from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
+from syncd.store.pending import is_anything_set_aside
 from syncd.store.uploads import Bringers, Upload
 from syncd.sync.arrivals import UNSEEN_S, Arrivals, Planned, by_mailbox, planned
 from syncd.sync.imap_arrivals import ImapArrivals
@@ -30,14 +32,28 @@ _OVERTAKEN_MAX = 4
 _MADE_FOR_MAX = 1000
 _MADE_ONCE_S = 300.0
 _NOTHING_S = 1.0
+_WHAT_DEVICES_DO = frozenset({Topic.DEVICE_NEWS, Topic.LISTED, Topic.JOURNAL, Topic.SET_ASIDE})
 
 
 class _ByDevices(NamedTuple):
-    """What devices did: whether they added anything, the mailboxes that they changed, and how many changes that is."""
+    """What devices did: whether they added anything, the mailboxes that they changed, and how many changes that is.
+
+    is_nothing_waiting: there is nothing either that comes due by its time, or when a mailbox is another one.
+    """
 
     has_added: bool
     changed: tuple[MailboxRow, ...]
     changes: int
+    is_nothing_waiting: bool
+
+
+class _Nothing(NamedTuple):
+    """As of which write and which configuration devices had changed nothing, when that was, and whether that lasts."""
+
+    writes: int
+    adjustments: int
+    at: float
+    lasts: bool
 
 
 class _Page(NamedTuple):
@@ -46,6 +62,12 @@ class _Page(NamedTuple):
     due: Sequence[Upload]
     plans: Sequence[Planned]
     again_at: float | None
+
+
+class OnChange(Protocol):
+    """Is told that something is new to devices, apart from some, by name."""
+
+    def __call__(self, *, apart_from: Collection[str] = ()) -> None: ...
 
 
 class ImapPush:
@@ -59,7 +81,7 @@ class ImapPush:
         observer: Callable[[ImapConnection, MailboxRow], ImapMailbox],
         look: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
         is_doubted: Callable[[int], bool],
-        on_change: Callable[[], None],
+        on_change: OnChange,
     ) -> None:
         """Call `look` for a mailbox in which the server was faster, and `on_change` when something was stored.
 
@@ -81,8 +103,7 @@ class ImapPush:
         self._unmoved: frozenset[int] = frozenset()
         self._is_pushing = False
         self._adjustments = 0
-        self._nothing_at: tuple[tuple[int | None, int], float] = (None, 0), 0.0
-        """As of which write and which configuration devices had changed nothing, and when that was."""
+        self._nothing: _Nothing | None = None
         self._done = self._total = 0
         self._again_at: float | None = None
         self.has_made_mailboxes = False
@@ -127,22 +148,33 @@ class ImapPush:
 
     async def _look_what_is_there(self) -> "_ByDevices | None":
         """Return what devices changed, None for nothing; asked again and again between the steps of reading."""
-        # NOTE: counted before it is read. What a server refused is due at some time, which nobody needs to hit.
-        known, now_s = (self._db.writes, self._adjustments), self._clock()
-        is_known = known[0] is not None and known == self._nothing_at[0]
-        if is_known and 0 <= now_s - self._nothing_at[1] < _NOTHING_S:
+        if self._is_as_it_was():
             return None
+        # NOTE: counted before it is read.
+        writes, adjustments, now = self._db.writes, self._adjustments, self._clock()
         there = await self._db.read(self._by_devices)
         if there.has_added or there.changed:
             return there
-        self._nothing_at = known, now_s
+        self._nothing = None if writes is None else _Nothing(writes, adjustments, now, there.is_nothing_waiting)
         return None
+
+    def _is_as_it_was(self) -> bool:
+        """Tell whether devices have changed nothing since they had changed nothing."""
+        writes, before = self._db.writes, self._nothing
+        if writes is None or before is None or before.adjustments != self._adjustments:
+            return False
+        if before.lasts and not self._db.has_changed(_WHAT_DEVICES_DO, since=before.writes):
+            self._nothing = before._replace(writes=writes)
+            return True
+        # NOTE: what a server refused is due at some time, which nobody needs to hit.
+        return before.writes == writes and 0 <= self._clock() - before.at < _NOTHING_S
 
     def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
         id_ = self._account.id
         changed = self._takers.changed(conn, account=self._account.name, account_id=id_, now=self._clock())
-        count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
-        return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count)
+        count = pairs.count_replica_news(conn, account_id=id_) if is_counted or not changed else 0
+        is_nothing_waiting = not (count or is_anything_set_aside(conn))
+        return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count, is_nothing_waiting)
 
     async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
         """Push, and put back those of these messages that the server did not move: it was looked for them since."""
@@ -171,14 +203,17 @@ class ImapPush:
             ready = [each for each in awake if each.id not in self._put_off | waiting]
             if not ready and not goes_on:
                 return
-            was_overtaken = False
+            was_overtaken, is_whole = False, not goes_on and len(ready) == len(there.changed)
             self._total = self._total or there.changes
             for mailbox in ready:
                 result = await self._push_mailbox(connection, mailbox, is_last=overtaken >= _OVERTAKEN_MAX)
                 was_overtaken |= result.is_stale
+                is_whole &= result.is_whole
                 if result.unseen and not result.is_stale:
                     waiting.add(mailbox.id)
                     self._unseen |= result.unseen
+            if is_whole:
+                return  # who changes anything since wakes us
             overtaken += was_overtaken
             there = await self._db.read(partial(self._by_devices, is_counted=not self._total))
 
@@ -312,7 +347,7 @@ class ImapPush:
                 await self._look(observer, mailbox)
             await self._failures.succeeded(mailbox, Work.PUSH)
         if result.effects:
-            self._on_change()
+            self._on_change(apart_from=result.spared)
         return result
 
 

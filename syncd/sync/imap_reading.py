@@ -8,7 +8,7 @@ moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked a
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 
@@ -188,8 +188,9 @@ class ImapReading:
         for mailbox in [row for row in await self.mailboxes.synced() if row.wire_name == connection.selected]:
             is_half = await self._may_be_half(mailbox, events)
             with self._halves.unseen(self._account.name) if is_half else nullcontext():
+                self._steps.vanished.discard(mailbox.id)
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
-                if self._suspicions.has(mailbox.id) or await self._has_vanished((mailbox,)):
+                if self._suspicions.has(mailbox.id) or mailbox.id in self._steps.vanished:
                     await self._look_at_arrivals(connection, apart_from=mailbox)
                 await self._record_confirmed()
             await self._steps.run(connection, mailbox, self._steps.read_bodies)
@@ -306,16 +307,19 @@ class ImapReading:
 
         Else a device would remove its file of one of them, and with it what it changed and nobody has heard of.
         """
+        self._steps.vanished.discard(mailbox.id)
         await self._steps.read_rows(observer, mailbox)
-        if await self._has_vanished((mailbox,)):
+        if mailbox.id in self._steps.vanished:
             await self._look_at_arrivals(observer.connection, apart_from=mailbox)
 
     async def _bring_changes(self, connection: ImapConnection) -> None:
         """Let what devices changed reach the server before anything else is done."""
         await self.push.push(connection)
 
-    def _wake_devices(self) -> None:
+    def _wake_devices(self, *, apart_from: Collection[str] = ()) -> None:
         for device in self._account.takers.devices_of(self._account.name):
+            if device in apart_from:
+                continue
             wake = self._account.wakes.device(device)
             if self._halves.are_seen(self._account.name, wake=wake):  # else it is woken when they are
                 wake.set()

@@ -7,6 +7,7 @@ mailbox in which nothing came since is complete without being asked again.
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -15,9 +16,10 @@ from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
-from syncd.store import accounts, server_tree, uploads
+from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.changed_rows import MAILBOX, ChangedRow
 from syncd.sync.body_batches import BodyBatches
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_mailbox import ImapMailbox
@@ -64,7 +66,11 @@ class ImapSteps:
         self._glance = glance
         self._on_change = on_change
         self._quirks = NONE
-        self._row = Remembered(account.db, lambda conn, id_: accounts.mailbox_by_id(conn, mailbox_id=id_))
+        self._row = Remembered(
+            account.db,
+            lambda conn, id_: accounts.mailbox_by_id(conn, mailbox_id=id_),
+            reads=lambda id_: {ChangedRow(MAILBOX, id_)},
+        )
         self._ceilings: dict[int, Rung] = {}
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
@@ -78,6 +84,8 @@ class ImapSteps:
         """Whoever does several steps enters it, so that no step waits for the bodies of the one before."""
         self.seen: set[int] = set()
         """The mailboxes that were observed over this connection."""
+        self.vanished: set[int] = set()
+        """The mailboxes from which messages were seen to have gone since whoever wants to know took them out of it."""
         self._observed: SelectResult | None = None
         """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(account)
@@ -176,8 +184,12 @@ class ImapSteps:
             if ceiling is not Rung.QRESYNC:
                 self._activity.demoted[mailbox.id] = ceiling.name.lower()
             self.seen.add(mailbox.id)
-        if await self._db.read(partial(_has_told, before=mailbox)):
-            self._on_change()  # of what is new they hear when its body is there
+        if self._row.known(mailbox.id) != mailbox:
+            _, told = await self._row.read(mailbox.id, partial(_what_was_told, before=mailbox))
+            if told.is_told:
+                self._on_change()  # of what is new they hear when its body is there
+            if told.has_vanished:
+                self.vanished.add(mailbox.id)
         return True
 
     async def read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
@@ -190,7 +202,7 @@ class ImapSteps:
         """Fetch the newest bodies that devices take."""
         selections = await self.latecomers.selections(mailbox, now=self._clock())
         self._activity.pace.begin(self._clock())
-        return await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)
+        return bool((await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)).wanted)
 
     async def read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
         """Fetch all bodies that devices take, newest first; between batches devices and INBOX have their turn."""
@@ -200,22 +212,19 @@ class ImapSteps:
             selections = await self.latecomers.selections(mailbox, now=self._clock())
             self._activity.now(f"fetching {mailbox.name}", self._clock(), done=self._fetched)
             self._activity.pace.begin(self._clock())
-            known = await self._row.get(mailbox.id)
-            if not await observer.fetch_bodies(selections, on_commit=self._on_commit):
+            found = await observer.fetch_bodies(selections, on_commit=self._on_commit)
+            if not found.wanted:
                 # NOTE: bodies set aside come again by their time, and age only leaves out more. What may have been sent
                 # by us comes again when it turns out to be another message, by which no version rises; and what is
                 # under way gives the mailbox another version.
-                if mailbox.id not in self.latecomers and not await self._is_any_left(mailbox.id):
-                    complete_at[mailbox.id] = known.version
+                is_any_left = found.is_any_begun or self.batches.has_any_of(mailbox.id)
+                if mailbox.id not in self.latecomers and not is_any_left:
+                    complete_at[mailbox.id] = found.version
                 break
             was_asked = True
             await self._push(observer.connection)
             await self._glance(observer.connection)
         return was_asked
-
-    async def _is_any_left(self, mailbox_id: int) -> bool:
-        is_begun = partial(uploads.is_any_begun, account_id=self._account.id, mailbox_id=mailbox_id)
-        return self.batches.has_any_of(mailbox_id) or await self._db.read(is_begun)
 
     def _on_commit(self, count: int, size_bytes: int) -> None:
         self._fetched += count
@@ -225,11 +234,17 @@ class ImapSteps:
         self._on_change()
 
 
-def _has_told(conn: Connection, *, before: MailboxRow) -> bool:
-    """Tell whether devices are to hear at once of what became of a mailbox: not of what has no body yet."""
-    now_known = accounts.mailbox_by_id(conn, mailbox_id=before.id)
-    if now_known.is_listed is not before.is_listed:
-        return True
+class _Told(NamedTuple):
+    """Whether devices are to hear at once of what became of a mailbox, and whether messages went from there."""
+
+    is_told: bool
+    has_vanished: bool
+
+
+def _what_was_told(conn: Connection, now_known: MailboxRow, *, before: MailboxRow) -> _Told:
+    """Return what became of a mailbox; of what has no body yet devices are not to hear."""
     if now_known.version == before.version:
-        return False
-    return server_tree.has_told(conn, mailbox_id=before.id, since=before.version)
+        return _Told(now_known.is_listed is not before.is_listed, has_vanished=False)
+    where = {"mailbox_id": before.id, "since": before.version}
+    is_told = now_known.is_listed is not before.is_listed or server_tree.has_told(conn, **where)
+    return _Told(is_told, server_tree.has_vanished(conn, **where))

@@ -8,7 +8,7 @@ state of the store.
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -20,9 +20,9 @@ from syncd.mail.mailbox import is_selected
 from syncd.reconcile.mailboxes import sync_order
 from syncd.store import accounts, devices, directories, found_files, mailbox_changes
 from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import ACCOUNT, MAILBOX, MAILBOX_CHANGE, REPLICA
+from syncd.store.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
 from syncd.store.database import Database
-from syncd.store.devices import UNSERVED, ReplicaRow
+from syncd.store.devices import UNSERVED, DeviceRow, ReplicaRow
 from syncd.store.directories import Place
 from syncd.store.mailbox_changes import MailboxChange
 
@@ -68,7 +68,7 @@ class Rows:
     """Rows as they are now.
 
     mailbox_ids, replica_ids: those that were asked for, of which some may be there no more; None: all. changes: None
-    where they are as they were.
+    where they are as they were. device: the device's own row; None: it is as it was.
     """
 
     mailbox_ids: frozenset[int] | None
@@ -77,6 +77,7 @@ class Rows:
     placed: Sequence[tuple[ReplicaRow, Place]]
     changes: tuple[MailboxChange, ...] | None
     found: frozenset[int]
+    device: DeviceRow | None
 
 
 def parts_of(mailbox: MailboxRow | None, replica: ReplicaRow | None, *, is_taken: bool) -> Iterator[Part]:
@@ -119,9 +120,14 @@ class KnownMailboxes:
         *,
         account_ids: Mapping[str, int],
         selected: Collection[str],
+        learn: Callable[[DeviceRow, int | None], None] = lambda _, __: None,
     ) -> None:
-        """Take what says which mailboxes the device selects, and of which accounts; account_ids: of all served ones."""
+        """Take what says which mailboxes the device selects, and of which accounts; account_ids: of all served ones.
+
+        learn: is told the device's own row when it was read, and as of which write.
+        """
         self._db = db
+        self._learn = learn
         self._patterns = patterns
         self._accounts = {id_: (name, turn) for turn, (name, id_) in enumerate(account_ids.items())}
         self._selected = frozenset(selected)
@@ -131,6 +137,8 @@ class KnownMailboxes:
         self.moves = 0
         """Another number as soon as any place is another one."""
         self._found: frozenset[int] = frozenset()
+        self._of_others: set[int] = set()
+        """Replicas that turned out not to be the device's."""
         self._clear()
 
     def _clear(self) -> None:
@@ -199,10 +207,25 @@ class KnownMailboxes:
         if writes is not None and self._upto == (writes, device_id):
             return
         since = self._upto[0] if self._upto is not None and self._upto[1] == device_id else None
+        if writes is not None and since is not None and self._is_as_it_was(device_id, since):
+            self._upto = (writes, device_id)
+            return
         # NOTE: counted before it is read, so that a write in between lets it be read again.
         rows = await self._db.read(partial(self._read, device_id=device_id, since=since))
         self._upto = None if writes is None else (writes, device_id)
+        if rows.device is not None:
+            self._learn(rows.device, writes)
         self.take(rows)
+
+    def _is_as_it_was(self, device_id: int, since: int) -> bool:
+        """Tell whether nothing was written but of other devices, of which most is."""
+        changed = self._db.changed_since(since)
+        if changed is None or self._db.has_changed({Topic.FOUND}, since=since):
+            return False
+        return all(
+            (row.table == REPLICA and row.id in self._of_others) or (row.table == DEVICE and row.id != device_id)
+            for row in changed
+        )
 
     def _read(self, conn: Connection, *, device_id: int, since: int | None) -> Rows:
         found = found_files.with_found(conn)
@@ -220,7 +243,9 @@ class KnownMailboxes:
         unknown = {of.mailbox_id for of, _ in placed} - self._mailboxes.keys()
         also = None if mailbox_ids is None else mailbox_ids | unknown
         mailboxes = accounts.mailboxes_of(conn, tuple(self._accounts), only=also)
-        return Rows(mailbox_ids, replica_ids, mailboxes, placed, changes, found)
+        is_same = changed is not None and ChangedRow(DEVICE, device_id) not in changed
+        device = None if is_same else devices.device_of(conn, device_id)
+        return Rows(mailbox_ids, replica_ids, mailboxes, placed, changes, found, device)
 
     def take(self, rows: Rows) -> None:
         """Know these rows from now on."""
@@ -242,6 +267,8 @@ class KnownMailboxes:
         self._replicas.update((row.id, row) for row in replicas)
         self._replica_ids.update((row.mailbox_id, row.id) for row in replicas)
         self._places.update(places)
+        self._of_others.update(rows.replica_ids or ())
+        self._of_others.difference_update(row.id for row in replicas)
         self._found = rows.found
         if rows.changes is not None:
             self.changes = rows.changes

@@ -1,10 +1,10 @@
 """Floor 4: devices for which nothing is fetched yet, because what they have has to be compared first."""
 
-from functools import partial
-
 from syncd.reconcile.planner import Selection
 from syncd.store import devices
 from syncd.store.accounts import MailboxRow
+from syncd.store.changed_rows import Topic
+from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 
 
@@ -14,6 +14,11 @@ class Latecomers:
     def __init__(self, account: ServedAccount) -> None:
         self._account = account
         self._left_out: dict[int, frozenset[str]] = {}
+        self._late = Remembered(
+            account.db,
+            lambda conn, id_: devices.without_part(conn, mailbox_id=id_),
+            reads=lambda _: {Topic.LISTED},
+        )
 
     def __bool__(self) -> bool:
         """Tell whether some device was left out of any mailbox."""
@@ -40,5 +45,5 @@ class Latecomers:
         return False
 
     async def _of(self, mailbox_id: int) -> frozenset[str]:
-        late = await self._account.db.read(partial(devices.without_part, mailbox_id=mailbox_id))
+        late = await self._late.get(mailbox_id)
         return late.intersection(self._account.takers.devices_of(self._account.name))

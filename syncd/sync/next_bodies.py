@@ -1,16 +1,29 @@
 """Floor 4: which bodies an account brings next, and whether the store may have any of them already; in one read."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from syncd.reconcile.planner import Selection
-from syncd.store import backlog, holds
+from syncd.store import accounts, backlog, holds, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.known_bodies import known_bodies
 
 _SLICE_BYTES = 32 * 1024 * 1024
+
+
+class NextBodies(NamedTuple):
+    """The bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store.
+
+    Where none is wanted: as of which version of the mailbox, and whether any message that came there may be an upload.
+    """
+
+    wanted: Sequence[WantedBody]
+    may_be_known: bool = False
+    version: int = 0
+    is_any_begun: bool = False
 
 
 def next_bodies(
@@ -21,8 +34,8 @@ def next_bodies(
     limit: int,
     under_way: frozenset[int],
     now: float,
-) -> tuple[Sequence[WantedBody], bool]:
-    """Return the bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store.
+) -> NextBodies:
+    """Return which bodies are to be brought next of a mailbox.
 
     under_way: messages whose bodies were fetched, but not committed, before this was asked.
     """
@@ -36,11 +49,13 @@ def next_bodies(
     )
     wanted = _slice([one for one in found if one.message_id not in under_way][:limit])
     if not wanted:
-        return wanted, False
+        version = accounts.mailbox_by_id(conn, mailbox_id=mailbox.id).version
+        is_any_begun = uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
+        return NextBodies(wanted, version=version, is_any_begun=is_any_begun)
     if holds.lost_messages(conn, mailbox_id=mailbox.id):
-        return wanted, True
+        return NextBodies(wanted, may_be_known=True)
     ids = [one.message_id for one in wanted]
-    return wanted, bool(known_bodies(conn, account_id=mailbox.account_id, message_ids=ids))
+    return NextBodies(wanted, bool(known_bodies(conn, account_id=mailbox.account_id, message_ids=ids)))
 
 
 def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:

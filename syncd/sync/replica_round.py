@@ -13,12 +13,24 @@ further (no space, no rights, no directory) is raised after the rest of its batc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import Holdable, Pair
-from syncd.reconcile.effects import Agree, Deliver, Drop, Forget, Remove, Rename, ReplicaEffect, Restore, in_order
+from syncd.reconcile.effects import (
+    Agree,
+    Deliver,
+    Drop,
+    Effect,
+    Forget,
+    Remove,
+    Rename,
+    ReplicaEffect,
+    Restore,
+    in_order,
+)
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
 from syncd.store import devices, mailbox_removals, pairs, replica_tree, troubles
@@ -28,8 +40,8 @@ from syncd.store.pairs import Settlement
 from syncd.store.server_tree import FlagDelta
 from syncd.sync.batch import Batches, Done, Job, Performed
 from syncd.sync.guarding import Waiting, admit, decided
-from syncd.sync.round_news import as_decided, news_of
-from syncd.sync.sharing import Offer, Sharing
+from syncd.sync.round_news import RoundNews, as_decided, news_of
+from syncd.sync.sharing import Looked, Offer, Sharing, look_for
 from syncd.sync.sides import ReplicaSide
 
 
@@ -50,6 +62,15 @@ class ReplicaResult:
     outside: frozenset[int]
     is_waiting: bool
     is_removal_awaited: bool
+
+
+class _Planned(NamedTuple):
+    """What a round found, the pairs by message, what is planned for them, and what is known for its deliveries."""
+
+    news: RoundNews
+    pairs: Mapping[int, Pair]
+    effects: Sequence[Effect]
+    looked: Looked
 
 
 @dataclass(frozen=True)
@@ -80,12 +101,10 @@ class ReplicaRound:
             return await self._run(offer)
 
     async def _run(self, offer: Offer) -> ReplicaResult:
-        of = self.of
-        ask = partial(news_of, device=self.device, of=of, policy=self.policy, now=self.now)
-        found = await self.db.read(partial(ask, shifted_upto=self.shifted_upto))
+        of, commons = self.of, self.side.commons
+        ask = partial(self._plan, device_paths=frozenset(commons.roots), finished=commons.finished)
+        found, planned, effects, looked = await self.db.read(ask)
         news, waits, again = found.server, found.waits, found.again
-        planned = {pair.server.id: pair for pair in news.pairs if pair.server is not None}
-        effects = [effect for pair in planned.values() for effect in plan(pair, self.policy)]
         if waits and any(isinstance(effect, Restore) for effect in effects):
             effects = as_decided(effects, await self.db.read(partial(decided, of=self.of)))
         mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, ReplicaEffect))
@@ -98,7 +117,8 @@ class ReplicaRound:
         # NOTE: the last batch is settled with the rest, unless something of it is odd.
         done, last = await self._batches.perform([job for job in jobs if not isinstance(job.effect, Deliver)])
         sharing = Sharing(self.db, self._batches, offer)
-        delivered, last = await sharing.deliver([job for job in jobs if isinstance(job.effect, Deliver)], also=last)
+        to_deliver = [job for job in jobs if isinstance(job.effect, Deliver)]
+        delivered, last = await sharing.deliver(to_deliver, looked, also=last)
         done |= delivered
         if old := self._as_before(planned, mine):
             if last is not None:
@@ -127,6 +147,17 @@ class ReplicaRound:
         return ReplicaResult(
             len(planned), len(mine), done.stale, has_news, frozenset(outside), is_waiting, bool(mine) and is_awaited
         )
+
+    def _plan(self, conn: Connection, *, device_paths: frozenset[str], finished: int) -> "_Planned":
+        """Plan, and look for what is to be known of deliveries: nothing comes between a plan and its bodies."""
+        found = news_of(
+            conn, device=self.device, of=self.of, policy=self.policy, now=self.now, shifted_upto=self.shifted_upto
+        )
+        pairs_of = {pair.server.id: pair for pair in found.server.pairs if pair.server is not None}
+        effects = [effect for pair in pairs_of.values() for effect in plan(pair, self.policy)]
+        ids = [effect.message_id for effect in effects if isinstance(effect, Deliver)]
+        looked = look_for(conn, ids, device_paths=device_paths, finished=finished)
+        return _Planned(found, pairs_of, effects, looked)
 
     @cached_property
     def _batches(self) -> Batches:

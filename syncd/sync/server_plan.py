@@ -14,7 +14,7 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Remove, Restore, Store
 from syncd.reconcile.planner import Policy, is_in_doubt, merge, plan
-from syncd.store import carried_changes, deletions, pairs, troubles
+from syncd.store import carried_changes, deletions, pairs, server_tree, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import refused_stores
 from syncd.store.carried_changes import CarriedChange
@@ -25,7 +25,7 @@ from syncd.store.successors import with_successors
 from syncd.sync.departures import Wishes
 from syncd.sync.guarding import decided
 
-_PAIRS_PER_ROUND = 1000
+PAIRS_PER_ROUND = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ServerPlan:
     nothing new; mistaken: what is for another message. lost: messages that went and of which a change is carried to
     nowhere. agreed: where both sides changed the same, by replica id.
     wanted_back: for each message that is to be put back, the files that want it by replica id. followed: what turned
-    out to be moved. seen: the messages that were planned.
+    out to be moved. seen: the messages that were planned. modseq: the highest of those of which flags are to be stored.
     """
 
     troubled: Troubled = field(default_factory=Troubled)
@@ -59,6 +59,13 @@ class ServerPlan:
     followed: set[int] = field(default_factory=set)
     cursors: dict[int, int] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
+    modseq: int = 0
+
+    @property
+    def is_of_flags(self) -> bool:
+        """Tell whether nothing is planned but flags to be stored that nobody has refused before."""
+        of_others = (self.carried, self.heard, self.mistaken, self.lost)
+        return not (any(of_others) or self.troubled.all or self.wishes or self.wanted_back or self.followed)
 
     @property
     def storing(self) -> frozenset[int]:
@@ -78,7 +85,7 @@ def plan_changes(
     planned = ServerPlan(_troubled(conn, mailbox_id=mailbox.id, now=now))
     planned.seen.update(planned.troubled.due)
     for of, policy in replicas:
-        news = pairs.replica_news(conn, of, limit=_PAIRS_PER_ROUND)
+        news = pairs.replica_news(conn, of, limit=PAIRS_PER_ROUND)
         planned.cursors[of.id] = news.upto
         for pair in _with_older(conn, of, news.pairs, again=planned.troubled.due):
             planned.seen |= {pair.server.id} if pair.server is not None else set()
@@ -101,6 +108,10 @@ def plan_changes(
         for message_id in decided(conn, of).intersection(planned.wanted_back):
             planned.wanted_back[message_id].pop(of.id, None)
     planned.wanted_back = {message_id: files for message_id, files in planned.wanted_back.items() if files}
+    if planned.stores and mailbox.cursor.highestmodseq is not None:
+        uids, uidvalidity = [effect.uid for effect in planned.stores], mailbox.cursor.uidvalidity
+        known = server_tree.highest_modseq(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
+        planned.modseq = known
     return planned
 
 
@@ -117,7 +128,7 @@ def _troubled(conn: Connection, *, mailbox_id: int, now: float) -> Troubled:
 
 def _take_carried(conn: Connection, mailbox: MailboxRow, planned: ServerPlan, *, now: float) -> None:
     """Plan a thousand changes by devices of messages that they had elsewhere; what was refused waits for its time."""
-    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id, limit=_PAIRS_PER_ROUND, now=now):
+    for one in carried_changes.carried_changes(conn, mailbox_id=mailbox.id, limit=PAIRS_PER_ROUND, now=now):
         planned.seen.add(one.message_id)
         # NOTE: as if both had last agreed on what was taken back, and the device had what was set.
         merged = merge(one.flags, *map(mailbox.holdable.part_of, (one.remove, one.add)))
@@ -143,5 +154,5 @@ def _with_older(conn: Connection, of: ReplicaRow, news: Sequence[Pair], *, again
     yield from with_successors(conn, of, tuple(news))
     older = {*again, *deletions.deleted_messages(conn, of)}
     older -= {pair.server.id for pair in news if pair.server is not None}
-    for group in groups(sorted(older), _PAIRS_PER_ROUND):
+    for group in groups(sorted(older), PAIRS_PER_ROUND):
         yield from with_successors(conn, of, pairs.pairs_of(conn, of, group))

@@ -17,8 +17,8 @@ from syncd.errors import RefusedError, SyncdError
 from syncd.log import log
 from syncd.reconcile.effects import Expunge, Move, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
-from syncd.reconcile.planner import Policy, plan
-from syncd.store import carried_changes, deletions, devices, history, mailbox_removals, pairs, troubles
+from syncd.reconcile.planner import Policy, is_in_doubt, plan
+from syncd.store import accounts, carried_changes, deletions, devices, history, mailbox_removals, pairs, troubles
 from syncd.store.accounts import MailboxRow
 from syncd.store.carried_changes import CarriedChange
 from syncd.store.database import Database
@@ -28,7 +28,7 @@ from syncd.store.restores import put_back
 from syncd.store.server_tree import FlagDelta, apply_flag_deltas
 from syncd.store.successors import with_successors
 from syncd.sync.departures import Admitted, DepartureRound
-from syncd.sync.server_plan import ServerPlan, delta_of, plan_changes
+from syncd.sync.server_plan import PAIRS_PER_ROUND, ServerPlan, delta_of, plan_changes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
 
 Replicas = Sequence[tuple[ReplicaRow, Policy]]
@@ -78,14 +78,16 @@ class ServerRound:
         """Plan, store and settle, and let messages depart; the mailbox row given must be a current one."""
         replicas, planned = await self.db.read(self._plan)
         stores = planned.stores
-        outcome = await self.side.store(self.mailbox, _joined(stores)) if stores else StoreOutcome()
+        outcome = StoreOutcome()
+        if stores:
+            outcome = await self.side.store(self.mailbox, _joined(stores), modseq=planned.modseq)
         stored = self._judged(planned, outcome, over=await self._over(replicas, planned, outcome))
         departures = self._departures(replicas, planned, stored)
 
-        def settle(conn: Connection) -> tuple[int, Admitted | None]:
-            return self._settle(conn, replicas, planned, stored), departures.admit(conn)
+        def settle(conn: Connection) -> tuple[int, frozenset[str], Admitted | None]:
+            return *self._settle(conn, replicas, planned, stored), departures.admit(conn)
 
-        put, admitted = await self.db.write(settle)
+        put, spared, admitted = await self.db.write(settle)
         for effect in stores:
             log.debug("effect_settled", mailbox_id=self.mailbox.id, effect=as_text(effect))
         left = await departures.run(admitted)
@@ -93,7 +95,9 @@ class ServerRound:
             log.info("messages_put_back", mailbox_id=self.mailbox.id, count=put)
         done = len(stores) + put + left.effects
         is_stale = bool(stored.overtaken) or left.is_stale
-        return RoundResult(len(planned.seen), done, is_stale, left.moved, stored.unseen)
+        is_whole = admitted is None and planned.is_of_flags and outcome.done == planned.storing
+        is_whole &= all(planned.cursors[of.id] == of.version for of, _ in replicas)
+        return RoundResult(len(planned.seen), done, is_stale, left.moved, stored.unseen, is_whole, spared)
 
     def _plan(self, conn: Connection) -> tuple[Replicas, ServerPlan]:
         replicas = self.takes_part(conn)
@@ -123,9 +127,12 @@ class ServerRound:
         held |= {replica_id for message_id in unseen for replica_id in wanted_back.get(message_id, ())}
         return _Stored(outcome, overtaken, refused, over, frozenset(held), frozenset(departing), unseen)
 
-    def _settle(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> int:
-        """Settle all but what departs, and return how many messages were put back."""
+    def _settle(
+        self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored
+    ) -> tuple[int, frozenset[str]]:
+        """Settle all but what departs, and return how many messages were put back, and whom that is no news to."""
         mailbox_id = self.mailbox.id
+        before = accounts.mailbox_by_id(conn, mailbox_id=mailbox_id).version if planned.stores else 0
         if stored.outcome.record is not None:
             stored.outcome.record(conn)
         self._settle_flags(conn, replicas, planned, stored)
@@ -138,7 +145,25 @@ class ServerRound:
                 devices.move_replica_cursor(conn, replica_id, upto)
         looked_for = planned.lost - stored.unseen
         put += carried_changes.conclude(conn, looked_for, now=self.now) if looked_for else 0
-        return put
+        return put, self._spare(conn, replicas, planned, before=before) if planned.stores else frozenset()
+
+    def _spare(self, conn: Connection, replicas: Replicas, planned: ServerPlan, *, before: int) -> frozenset[str]:
+        """Spare devices a round in which they would find that all that is new on the server is what they have.
+
+        before: up to which version a device must have followed its server, so that only this transaction is new to it.
+        """
+        spared: set[int] = set()
+        told = frozenset(replica_id for replica_ids in planned.stores.values() for replica_id in replica_ids)
+        for replica_id, policy in ((of.id, policy) for of, policy in replicas if of.id in told):
+            of = devices.replica_of(conn, replica_id)
+            if of.server_cursor != before or not of.has_server_news:
+                continue
+            news = pairs.server_news(conn, of, limit=PAIRS_PER_ROUND)
+            if not any(is_in_doubt(pair, policy) or any(plan(pair, policy)) for pair in news.pairs):
+                devices.move_server_cursor(conn, of.id, news.upto)
+                spared.add(of.device_id)
+        names = devices.device_names(conn) if spared else {}
+        return frozenset(names[id_] for id_ in spared)
 
     def _settle_flags(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> None:
         done = {effect: ids for effect, ids in planned.stores.items() if effect.message_id in stored.outcome.done}

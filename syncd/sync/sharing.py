@@ -25,6 +25,18 @@ Offer = Callable[[Mapping[Content, LinkSource]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What is to be known of messages that are to be delivered, and files that could be linked by then.
+
+    finished: what the commons said of that before it was read.
+    """
+
+    finished: int
+    bodies: Mapping[int, Deliverable]
+    sources: Mapping[Content, LinkSource]
+
+
+@dataclass(frozen=True, slots=True)
 class Sharing:
     """Deliver to one replica; offer: what tells others of files that they can link."""
 
@@ -32,20 +44,18 @@ class Sharing:
     batches: Batches
     offer: Offer
 
-    async def deliver(self, jobs: Sequence[Job], *, also: Performed | None) -> tuple[Done, Performed | None]:
+    async def deliver(
+        self, jobs: Sequence[Job], looked: Looked, *, also: Performed | None
+    ) -> tuple[Done, Performed | None]:
         """Link together what other devices have by now; write the next of what none has and none is writing.
 
         also: a batch that is to be settled. A last one that went as announced is returned to be settled.
         """
-        ids, unsettled = [job.effect.message_id for job in jobs], also
-        if not ids:
-            return Done(), unsettled
-        commons = self.batches.side.commons
-        finished = commons.finished
-        look = partial(_deliverables, message_ids=ids, device_paths=frozenset(commons.roots))
-        bodies, seen = await self.db.read(look)
-        found: Mapping[Content, LinkSource] | None = seen
-        rest = {id_: job._replace(body=bodies[id_]) for id_, job in zip(ids, jobs, strict=True) if id_ in bodies}
+        unsettled = also
+        commons, bodies, finished = self.batches.side.commons, looked.bodies, looked.finished
+        found: Mapping[Content, LinkSource] | None = looked.sources
+        by_id = {job.effect.message_id: job for job in jobs}
+        rest = {id_: job._replace(body=bodies[id_]) for id_, job in by_id.items() if id_ in bodies}
         is_patient, done = True, Done()
         while rest:
             free = writable(job for job in rest.values() if not (is_patient and commons.is_claimed(job.content)))
@@ -124,14 +134,11 @@ class Sharing:
         )
 
 
-def _deliverables(
-    conn: Connection, *, message_ids: Collection[int], device_paths: frozenset[str]
-) -> tuple[Mapping[int, Deliverable], Mapping[Content, LinkSource]]:
+def look_for(conn: Connection, message_ids: Collection[int], *, device_paths: frozenset[str], finished: int) -> Looked:
     """Return what is to be known of messages, and files that can be linked already."""
-    found = deliveries.deliverables(conn, message_ids)
-    if not (found and device_paths):
-        return found, {}
-    return found, deliveries.link_sources(conn, found.values(), device_paths=device_paths)
+    found = deliveries.deliverables(conn, message_ids) if message_ids else {}
+    sources = deliveries.link_sources(conn, found.values(), device_paths=device_paths) if found and device_paths else {}
+    return Looked(finished, found, sources)
 
 
 def _linkable(jobs: Iterable[Job], sources: Mapping[Content, LinkSource]) -> Sequence[Job]:

@@ -165,8 +165,8 @@ class ArrivalSide(Protocol):
 class ServerSide(Protocol):
     """The owner of an account's server, as a round needs it."""
 
-    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
-        """Change flags on the server, and record rows that it reports."""
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store], *, modseq: int) -> StoreOutcome:
+        """Change flags on the server, and record rows that it reports; modseq: up to which these messages are known."""
 
     async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:
         """Take messages out of a mailbox of the server, all that are to go in one call, and record what it reports."""
@@ -177,7 +177,8 @@ class RoundResult:
     """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again.
 
     planned: changes of devices. moved: what is in another mailbox of the server now. unseen: messages to put back,
-    unless the server moved them.
+    unless the server moved them. is_whole: it was only flags, and all of them were stored and settled. spared: devices
+    to which nothing of that is news.
     """
 
     planned: int
@@ -185,3 +186,5 @@ class RoundResult:
     is_stale: bool
     moved: tuple[Move, ...] = ()
     unseen: frozenset[int] = frozenset()
+    is_whole: bool = False
+    spared: frozenset[str] = frozenset()

@@ -28,7 +28,7 @@ class StoreServer:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
 
-    async def store(self, mailbox: MailboxRow, effects: Sequence[Store]) -> StoreOutcome:
+    async def store(self, mailbox: MailboxRow, effects: Sequence[Store], *, modseq: int) -> StoreOutcome:
         return StoreOutcome(frozenset(effect.message_id for effect in effects), {})
 
     async def depart(self, mailbox: MailboxRow, effects: Sequence[Departure]) -> Departed:

@@ -5,6 +5,7 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.store import accounts, found_files, settled_uploads
+from syncd.store.changed_rows import Topic
 from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 
@@ -18,7 +19,11 @@ class Successes:
         self._account = account
         self._db = account.db
         self._recorded_at: float | None = None
-        self._awaited = Remembered(account.db, lambda conn, id_: found_files.wait_for_reading(conn, account_id=id_))
+        self._awaited = Remembered(
+            account.db,
+            lambda conn, id_: found_files.wait_for_reading(conn, account_id=id_),
+            reads=lambda _: {Topic.LISTED, Topic.FOUND},
+        )
 
     def begin(self) -> None:
         """Record the next one at once: it is the first over another connection."""

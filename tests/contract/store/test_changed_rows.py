@@ -8,11 +8,14 @@ import pytest
 from sqlalchemy import Connection, insert, select, text
 
 from syncd.store import changed_rows
-from syncd.store.changed_rows import ACCOUNT, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow
+from syncd.store.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
 from syncd.store.database import Database
-from syncd.store.schema import account, device, mailbox, mailbox_change, replica
+from syncd.store.schema import account, device, hold, mailbox, mailbox_change, replica, replica_message
 
 INBOX = {"wire_name": b"INBOX", "name": "INBOX", "attributes": "", "is_selectable": True, "is_selected": True}
+HELD = {"reason": "too_many", "effects": "[]", "state": "held", "held_at": 1.0}
+SEEN = {"name": "a", "subdir": "cur", "flags": "", "size_bytes": 1, "mtime": 1}
+FILE = {"replica_id": 1, "form": "raw", "version": 1, **SEEN}
 MADE = {"kind": "make", "name": "x", "state": "wanted", "asked_at": 1.0}
 
 
@@ -48,7 +51,7 @@ def planted(tmp_path: Path) -> Iterator[Database]:
         ("UPDATE account SET error = 'lost'", set()),
         ("DELETE FROM replica", {(REPLICA, 1)}),
         ("DELETE FROM mailbox WHERE id = 1", {(MAILBOX, 1), (REPLICA, 1)}),  # by a foreign key
-        ("UPDATE device SET error = 'away'", set()),
+        ("UPDATE device SET error = 'away'", {(DEVICE, 1)}),
         (insert(mailbox).values(account_id=1, **{**INBOX, "wire_name": b"x"}), {(MAILBOX, 2)}),
     ],
 )
@@ -62,11 +65,41 @@ def test_rows_that_were_written_are_told(planted: Database, statement: Any, rows
     assert planted.changed_since(before) == {ChangedRow(*row) for row in rows}
 
 
+@pytest.mark.parametrize(
+    ("statement", "topics"),
+    [
+        ("UPDATE replica SET server_cursor = 7", set()),
+        ("UPDATE replica SET version = version + 1", {Topic.DEVICE_NEWS}),
+        ("UPDATE replica SET listed_at = 1.0", {Topic.LISTED}),
+        ("UPDATE mailbox SET version = version + 1", {Topic.MAILBOXES}),
+        ("UPDATE mailbox SET gone_at = 1.0", {Topic.MAILBOXES, Topic.LISTED}),
+        ("UPDATE device SET state = 'away'", {Topic.LISTED}),
+        ("UPDATE device SET generation = 1", set()),
+        (insert(mailbox_change).values(account_id=1, device_id=1, **MADE), {Topic.MAILBOX_CHANGES}),
+        (insert(hold).values(scope="by_device", scope_id=1, **HELD), {Topic.SET_ASIDE}),
+        (insert(replica_message).values(state="present", **FILE), set()),
+        (insert(replica_message).values(state="found", **FILE), {Topic.FOUND}),
+    ],
+)
+def test_topics_that_were_written_are_told(planted: Database, statement: Any, topics: set[Topic]) -> None:
+    """Those, and no others; and each of them until it is asked as of a later write."""
+    before = planted.writes
+    assert before is not None
+
+    run(planted, statement)
+    run(planted, "UPDATE account SET error = 'lost'")
+
+    assert {topic for topic in Topic if planted.has_changed({topic}, since=before)} == topics
+    assert not planted.has_changed(set(Topic), since=before + 1)
+    assert planted.has_changed(set(Topic), since=-1)
+
+
 def test_on_postgresql_it_may_have_been_any(postgres_url: str) -> None:
     """For there nobody tells."""
     with Database.open(postgres_url, auto_migrate=True) as database:
         run(database, insert(account).values(name="work", kind="imap", identity="x"))
         assert database.changed_since(database.writes or 0) is None
+        assert database.has_changed({Topic.FOUND}, since=database.writes or 0)
 
 
 def test_only_what_came_later_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,14 @@
-"""What tasks remember of the store is read again once anything was written, and not before."""
+"""What tasks remember of the store is read again once anything was written that it follows from, and not before."""
+
+from functools import partial
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, update
 
+from syncd.store import devices
+from syncd.store.changed_rows import DEVICE, ChangedRow
 from syncd.store.database import Database
+from syncd.store.schema import device
 from syncd.sync.remembered import Remembered
 from tests.contract.store.rows import add, names
 
@@ -49,3 +54,25 @@ async def test_beside_the_owner_nothing_is_remembered(store_url: str, asked: lis
         assert await known.get(1) == set()
         await owner.write(add("a"))
         assert await known.get(1) == {"a"}
+
+
+async def test_it_is_kept_while_other_rows_are_written(store_url: str) -> None:
+    """Of a device its own row is read; where nobody tells what was written, it is read after each write."""
+
+    def make(conn: Connection) -> None:
+        for name in ("laptop", "phone"):
+            conn.execute(insert(device).values(name=name, path=f"/{name}", layout="fs", state="active"))
+
+    def begin(conn: Connection, id_: int) -> None:
+        conn.execute(update(device).where(device.c.id == id_).values(generation_next=7))
+
+    with Database.open(store_url, auto_migrate=True) as database:
+        row = Remembered(database, devices.device_of, reads=lambda id_: {ChangedRow(DEVICE, id_)})
+        await database.write(make)
+        await row.get(1)
+        await database.write(partial(begin, id_=2))
+        assert (row.known(1) is not None) is store_url.startswith("sqlite")
+        await database.write(partial(begin, id_=1))
+
+        assert row.known(1) is None
+        assert (await row.get(1)).generation_next == 7

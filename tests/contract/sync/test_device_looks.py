@@ -207,7 +207,7 @@ async def test_cancelled_work_is_over_when_the_cancellation_passes(tmp_path: Pat
             db,
             house.config.devices["laptop"],
             marker=lambda generation: Marker("laptop", store_id, generation),
-            prover=lambda: asyncio.sleep(0, lambda _: None),
+            prover=lambda _=None: asyncio.sleep(0, lambda _: None),
             file_systems=FileSystems(),
             recent=RecentBodies(),
             odd_files={},

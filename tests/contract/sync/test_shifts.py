@@ -390,7 +390,8 @@ async def test_what_is_seen_while_shifts_are_looked_for_waits_for_the_next_look(
     other = Provider(make_dovecot(), "other")
     user.receive("a", "b")
     user.receive("old", mailbox="Archive")
-    other.receive("k")
+    other.receive("k", "l")
+    other.receive("m", mailbox="Archive")
     is_looking, may_look, may_list = threading.Event(), threading.Event(), asyncio.Event()
 
     def plan_at_leisure(conn: Connection, **more: Any) -> tuple[ShiftBatch, ...]:
@@ -421,7 +422,7 @@ async def test_what_is_seen_while_shifts_are_looked_for_waits_for_the_next_look(
             await house.until_read(lambda found: len(found) == 1, gone)
 
             monkeypatch.setattr(shift_round, "plan_shifts", plan_at_leisure)
-            other.receive("l")
+            other.move("l", to="Archive")
             await house.until(is_looking.is_set)
             may_list.set()
             await house.until(lambda: house.wakes.halves.are_seen("work", wake=asyncio.Event()))
@@ -432,7 +433,8 @@ async def test_what_is_seen_while_shifts_are_looked_for_waits_for_the_next_look(
             await house.settle()
             assert before["laptop"] <= _identities(house)["laptop"]
             assert user.flags("Archive") == {"a": {FLAGGED}, "old": set()}
-            assert house.replica("laptop", account="other").keys() == ["k", "l"]
+            assert house.replica("laptop", account="other").keys() == ["k"]
+            assert house.replica("laptop", "Archive", account="other").keys() == ["l", "m"]
 
 
 def _house(tmp_path: Path, user: Provider, *, tap: Tap | None = None, devices: Mapping[str, Table] = DEVICES) -> House:
