@@ -156,14 +156,20 @@ class Device:
         self._device.wake_accounts(accounts)
         await self._second_look.note(device_id, served, is_news=bool(accounts))
 
-    async def look_again(self, *, at_once: bool) -> None:
-        """Conclude which missing files are deleted, of those whose time has come; at_once: of all."""
+    async def look_again(self, *, at_once: bool, is_all_recorded: Callable[[], bool] = lambda: False) -> None:
+        """Conclude which missing files are deleted, of those whose time has come; at_once: of all.
+
+        is_all_recorded: tells whether what the device did anywhere until then is.
+        """
         device_id = self._attachment.device_id
         for _ in range(_SECOND_LOOKS_MAX if at_once else 1):
             if self._second_look.wait_s(self._still, at_once=at_once) != 0.0:
                 break
             served = await self._mailboxes.looked_at(device_id)
-            self._device.wake_accounts(await self._second_look.run(device_id, served, self._still, at_once=at_once))
+            accounts = await self._second_look.run(
+                device_id, served, self._still, at_once=at_once, is_all_recorded=is_all_recorded()
+            )
+            self._device.wake_accounts(accounts)
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
@@ -222,7 +228,8 @@ class Device:
                 await self._let_settle()
             await self.conclude_directories(at_once=at_once)
             await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
-            await self.look_again(at_once=at_once)
+            is_all_recorded = partial(self._is_all_recorded, changes)
+            await self.look_again(at_once=at_once, is_all_recorded=is_all_recorded)
             await self.settle(until=lambda: bool(changes.pending or self._mailboxes.unlooked))
             if changes.pending or self._mailboxes.unlooked:
                 wake.set()
@@ -259,6 +266,9 @@ class Device:
         except TimeoutError:
             return False
         return True
+
+    def _is_all_recorded(self, changes: Pending) -> bool:
+        return not changes.pending and self._last_look.is_all_told
 
     def _hear(self, silence: Silence) -> None:
         self._last_look.hear(silence)

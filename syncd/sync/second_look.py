@@ -112,13 +112,22 @@ class SecondLook:
         return min(waits, default=None)
 
     async def run(
-        self, device_id: int, served: Sequence[Served], still: Standstill, *, at_once: bool = False
+        self,
+        device_id: int,
+        served: Sequence[Served],
+        still: Standstill,
+        *,
+        at_once: bool = False,
+        is_all_recorded: bool = False,
     ) -> frozenset[str]:
-        """Look again for the files whose time has come, and return the accounts that have something to do."""
+        """Look again for the files whose time has come, and return the accounts that have something to do.
+
+        is_all_recorded: what the device did in any mailbox is, so that nobody need look for it there.
+        """
         due = self._due(still, at_once=at_once)
         if not due:
             return frozenset()
-        changed = set(await self._look_elsewhere(served, still))
+        changed = set() if is_all_recorded else set(await self._look_elsewhere(served, still))
         wanted: list[_Wanted] = []
         removed = await self._directories.removed(device_id)
         for one in (*served, *removed):

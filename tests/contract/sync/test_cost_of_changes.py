@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
+from syncd.maildir.files import MailboxDirectory
 from syncd.store.database import Database
 from syncd.sync.requests import Asked
 from tests.contract.sync.house import House, imap
@@ -97,6 +98,35 @@ async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Pr
             assert house.replica("phone").keys() == ["kept"]
             assert house.wakes.account("work").since is None
             may_go_on.set()
+
+
+async def test_deletion_lists_its_mailbox_twice_and_no_other(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two complete listings prove it; all else that happened below the roots the watches have told of."""
+    user.receive("kept", "removed")
+    user.receive("other", mailbox="Archive")
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, devices={"laptop": PATIENT, "phone": PATIENT}) as house:
+        await house.settle()
+        await house.settle()  # after the first one, each root is looked at once more
+        listed: list[str] = []
+        names = MailboxDirectory.names
+
+        def noted(self: MailboxDirectory, subdir: str) -> list[str]:
+            listed.append(f"{self.path}/{subdir}")
+            return names(self, subdir)
+
+        monkeypatch.setattr(MailboxDirectory, "names", noted)
+        house.replica("laptop").find("removed").path.unlink()
+        await house.ask("laptop")
+        await house.until(lambda: house.replica("phone").keys() == ["kept"])
+        await house.settle()
+
+    assert Counter(listed) == {".work.INBOX/cur": 2, ".work.INBOX/new": 2}
+
+
+PATIENT = {"settle": "1h"}
 
 
 async def test_pass_over_what_is_known_asks_no_server_what_is_new(tmp_path: Path, user: Provider) -> None:
