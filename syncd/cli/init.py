@@ -12,6 +12,7 @@ import typer
 
 from syncd.cli.options import complain, say
 from syncd.errors import SyncdError
+from syncd.values import Value
 
 if TYPE_CHECKING:
     from syncd.config.first import Answers
@@ -124,8 +125,7 @@ def init(
         say(line)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+class _Plan(Value):
     """Hold what would be written, and what has to be done before a sync."""
 
     answers: "Answers"
@@ -138,10 +138,9 @@ def _check(text: str, place: Path, *, of_path: str) -> None:
 
     of_path: a key of which the problem is only that of the last answer, and so BadParameter; empty for none.
     """
-    from dataclasses import replace
-
     from syncd.config.load import read_text
     from syncd.config.problems import ConfigError
+    from syncd.values import replace
 
     try:
         reading = read_text(text, place, needs_logins=True)
@@ -156,8 +155,7 @@ def _check(text: str, place: Path, *, of_path: str) -> None:
         complain(f"warning: {warning}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Questions:
+class _Questions(Value):
     """Ask for what no option says, again and again until it can be used; where nobody answers, take the default."""
 
     asking: bool
@@ -233,8 +231,7 @@ def _secret(question: str) -> str:
             complain(f"Error: {_NOT_UTF8}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
+class _Server(Value):
     host: str
     port: int | None = None
 

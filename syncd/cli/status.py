@@ -1,6 +1,5 @@
 """`syncd status`: how everybody is; with the daemon down, what the store remembers."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, configuration, socket
+from syncd.values import replace
 
 if TYPE_CHECKING:
     from syncd.cli.picture import Picture

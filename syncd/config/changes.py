@@ -5,12 +5,13 @@ device) or a restart of syncd (of any other table). So a key that is forgotten i
 """
 
 from collections.abc import Collection, Iterable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from syncd.config.model import Config, HooksConfig
 from syncd.config.table import keys_of
+from syncd.values import replace
 
 _ADJUSTABLE_OF_ACCOUNTS = frozenset({"mailboxes", "delete", "poll_interval", "max_message_size", "keep"})
 """What a connected account can go on with without another connection."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
@@ -13,6 +12,7 @@ from syncd.daemon.process import run_interruptibly
 from syncd.daemon.reading import read_status
 from syncd.daemon.status import Going, progress_of
 from syncd.errors import text_of
+from syncd.values import replace
 
 
 def sync_once(

@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -23,6 +22,7 @@ from syncd.store.report import StoreReport, held, store_report
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
 from syncd.sync.wanted import Wanted, wanted
+from syncd.values import Value, replace
 
 _EFFECTS_MAX = 10_000
 _COUNTS_MAX_S = 60.0
@@ -44,8 +44,7 @@ def installed_version() -> str:
         return "source tree"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Value):
     """Hold what status counts in the store, and when and at what cost it was read.
 
     cost_s: of the processor. read_at: by a clock that never jumps.

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +31,7 @@ from syncd.daemon.service import notify, notify_status
 from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError, text_of
 from syncd.log import log
+from syncd.values import replace
 
 _RETRY_S = 30.0
 

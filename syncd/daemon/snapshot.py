@@ -1,7 +1,6 @@
 """Floor 5: the status put together from the store and, where a daemon runs, from what its tasks are doing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from syncd.config.model import Config
 from syncd.daemon.account_snapshot import account_status
@@ -23,6 +22,7 @@ from syncd.store.report import HoldReport, MailboxReport, StoreReport
 from syncd.store.trouble_report import TroubleReport
 from syncd.sync.activity import Activities
 from syncd.sync.wanted import Wanted
+from syncd.values import replace
 
 TROUBLES_MAX = 100
 HOLDS_MAX = 100

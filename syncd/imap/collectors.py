@@ -1,7 +1,5 @@
 """Floor 3, imap: what waits for the answers of one command, and takes them by content."""
 
-from dataclasses import replace
-
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.codes import copied, joined
 from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
@@ -26,6 +24,7 @@ from syncd.imap.types import (
 )
 from syncd.mail.flags import NONE
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import replace
 
 
 class Selecting:

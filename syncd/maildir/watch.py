@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -29,6 +28,7 @@ from syncd.maildir.mounts import is_shared
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
+from syncd.values import Value
 
 _STEP_MS = 10
 """Once something happened it is told when so long nothing else has."""
@@ -58,8 +58,7 @@ class ChangedFile(NamedTuple):
     is_written: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Value):
     """Say what changed since the last: these files, all of these mailboxes or what is inside them, or anything.
 
     keyword_lists: the mailboxes in which letters may mean something else than before.

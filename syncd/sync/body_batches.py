@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
+from syncd.values import Value
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
@@ -54,8 +54,7 @@ class FileSpool:
             self.discard()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class FetchedBody:
+class FetchedBody(Value):
     """A body for a message of the server tree."""
 
     mailbox_id: int

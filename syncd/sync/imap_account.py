@@ -9,7 +9,6 @@ mailbox ends the connection and the run. The supervisor starts another run, and 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -38,6 +37,7 @@ from syncd.sync.poll_timer import PollTimer, share_of
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import SECOND_LOOK_S
+from syncd.values import replace
 
 
 def endpoint_of(config: ImapConfig) -> Endpoint:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
+from syncd.values import replace
 
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000

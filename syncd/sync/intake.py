@@ -8,7 +8,7 @@ rewritten in place is a new one, and its message stays where it is; of a draft i
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -34,6 +34,7 @@ from syncd.sync.intake_files import IntakeFiles, ReadFile
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
+from syncd.values import replace
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200

@@ -1,7 +1,6 @@
 """What `syncd status` shows, as a person reads it: in 80 columns, without colour."""
 
 import io
-from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -25,6 +24,7 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.errors import Cause
+from syncd.values import replace
 from tests.unit.cli.statuses import CONNECTION, NEWS, NOW, account, device, pop3_account, status
 
 HELD = HoldStatus(

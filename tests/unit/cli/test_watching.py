@@ -3,7 +3,6 @@
 import socket
 import tempfile
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from syncd.cli.watching import Watching, without_times
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.status import ConfigStatus, Progress, Status
+from syncd.values import replace
 from tests.unit.cli.statuses import NOW, account, device, status
 
 

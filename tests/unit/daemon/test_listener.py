@@ -5,7 +5,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from syncd.daemon.figures import Meter
 from syncd.daemon.listener import listening
 from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError
+from syncd.values import replace
 from tests.servers.ports import free_ports
 
 READY_S = 10.0

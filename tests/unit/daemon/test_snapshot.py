@@ -1,6 +1,5 @@
 """The status that is put together from the store and from what tasks know of themselves."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from syncd.store.report import AccountReport, DeviceReport, MailboxReport, Repli
 from syncd.sync.activity import Activities, Activity, Link
 from syncd.sync.wakes import Wake
 from syncd.sync.wanted import Wanted
+from syncd.values import replace
 
 NOW = 1_700_000_000.0
 LINK = Link(NOW - 60, "TLSv1.3", "qresync", has_push=True)
