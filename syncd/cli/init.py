@@ -12,7 +12,6 @@ import typer
 
 from syncd.cli.options import complain, say
 from syncd.errors import SyncdError
-from syncd.values import Value
 
 if TYPE_CHECKING:
     from syncd.config.first import Answers
@@ -125,7 +124,8 @@ def init(
         say(line)
 
 
-class _Plan(Value):
+@dataclass(frozen=True, slots=True)
+class _Plan:
     """Hold what would be written, and what has to be done before a sync."""
 
     answers: "Answers"
@@ -155,7 +155,8 @@ def _check(text: str, place: Path, *, of_path: str) -> None:
         complain(f"warning: {warning}")
 
 
-class _Questions(Value):
+@dataclass(frozen=True, slots=True)
+class _Questions:
     """Ask for what no option says, again and again until it can be used; where nobody answers, take the default."""
 
     asking: bool
@@ -231,7 +232,8 @@ def _secret(question: str) -> str:
             complain(f"Error: {_NOT_UTF8}")
 
 
-class _Server(Value):
+@dataclass(frozen=True, slots=True)
+class _Server:
     host: str
     port: int | None = None
 

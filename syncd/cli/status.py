@@ -7,7 +7,6 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.options import ConfigOption, configuration, socket
-from syncd.values import replace
 
 if TYPE_CHECKING:
     from syncd.cli.picture import Picture
@@ -82,6 +81,7 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
     from syncd.cli.picture import DIM, WARN, Line, picture_of
     from syncd.cli.view import a_console, live_screen, show
     from syncd.cli.watching import without_times
+    from syncd.values import replace
 
     def picture(seen: "Status") -> "Picture":
         whole = picture_of(seen, every_mailbox=every_mailbox)

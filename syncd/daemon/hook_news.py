@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from syncd.config.model import Config
-from syncd.daemon.status import ConfigStatus
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.troubles import (
     Patience,
     Standing,

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport, PlanWait
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
-from syncd.daemon.status import ConfigStatus, DaemonStatus, HookStatus, Status
+from syncd.daemon.status import DaemonStatus, HookStatus, Status
 from syncd.reconcile.effects import as_json, as_text
 from syncd.store.accounts import never_read
 from syncd.store.database import Database

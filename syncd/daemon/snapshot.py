@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from syncd.config.model import Config
 from syncd.daemon.account_snapshot import account_status
 from syncd.daemon.attention import findings_of
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.device_snapshot import device_status
 from syncd.daemon.seen import Seen
 from syncd.daemon.status import (
     AccountStatus,
-    ConfigStatus,
     DaemonStatus,
     HoldStatus,
     HookStatus,
@@ -99,7 +99,7 @@ def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ..
             held_at=one.hold.held_at,
         )
         for one in held
-        if one.account in config.accounts and (one.device is None or one.device in config.devices)
+        if config.has(one.account, one.device)
     )
 
 

@@ -9,10 +9,11 @@ from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
 from syncd.daemon.attention import findings_of
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.reading import Counts, StatusReader
 from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
-from syncd.daemon.status import ConfigStatus, DaemonStatus, NewsStatus, Progress, Status
+from syncd.daemon.status import DaemonStatus, NewsStatus, Progress, Status
 from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
 from syncd.store.accounts import ensure_account
 from syncd.store.database import Database
