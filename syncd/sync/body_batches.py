@@ -119,6 +119,10 @@ class BodyBatches:
         has_failed, self._has_failed_together = self._has_failed_together, False
         return has_failed
 
+    def expect(self, size_bytes: int) -> None:
+        """Hear how much is about to come, so that what encodes it is ready by then."""
+        self._encoder.expect(size_bytes)
+
     async def put(self, body: FetchedBody) -> None:
         """Take a body; waits while a batch is full and the one before is not written or about to be."""
         self._gathered.append(body)
@@ -134,6 +138,12 @@ class BodyBatches:
         else:
             self._is_handed_over = True
 
+    async def settle(self) -> None:
+        """Commit what was gathered, and return when all is."""
+        await self._flush()
+        await self._encoded()
+        await self._written()
+
     async def __aenter__(self) -> Self:
         self._depth += 1
         return self
@@ -146,17 +156,12 @@ class BodyBatches:
             return
         try:
             if error is None:
-                await self._drain()
+                await self.settle()
             elif isinstance(error, SyncdError):
                 with suppress(SyncdError):  # the first error is the one that tells most
-                    await self._drain()
+                    await self.settle()
         finally:
             await self._abandon()
-
-    async def _drain(self) -> None:
-        await self._flush()
-        await self._encoded()
-        await self._written()
 
     async def _abandon(self) -> None:
         """Wait for what is under way, whatever becomes of it, and let go of what was gathered."""

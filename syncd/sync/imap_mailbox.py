@@ -198,6 +198,7 @@ class ImapMailbox:
     async def _bring(self, wanted: Sequence[WantedBody]) -> None:
         """Fetch bodies into batches; when the connection ends, what was on its way is suspected."""
         left = {one.uid: one for one in wanted}
+        self._batches.expect(sum(one.size_bytes for one in wanted))
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
         )

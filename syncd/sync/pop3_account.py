@@ -154,6 +154,7 @@ class Pop3Account:
     def _expect(self, messages: int, size_bytes: int) -> None:
         self._activity.expect(messages, size_bytes)
         self._activity.pace.begin(self._clock())
+        self._incoming.encoder.expect(size_bytes)
 
     def _limits(self) -> Limits:
         return Limits(message_bytes=self._config.max_message_size_bytes)
