@@ -4,7 +4,8 @@ Theory. A frozen dataclass would do. But it writes six methods as text and compi
 a millisecond for a class, of which there are hundreds, and so a fifth of a short `syncd sync`. A Struct of msgspec has
 the same methods in C: its class is made in a fortieth of that time, and a value in an eighth.
 
-House rules. What changes, and what pydantic reads or writes (configurations, answers), are dataclasses.
+House rules. Dataclasses are what changes, what hides one field of several, and what pydantic reads or writes:
+configurations and answers.
 """
 
 import dataclasses
@@ -23,9 +24,16 @@ else:
         return (_replace if isinstance(value, Struct) else dataclasses.replace)(value, **changes)
 
 
-__all__ = ["Value", "asdict", "field", "force_setattr", "replace"]
+__all__ = ["Opaque", "Value", "asdict", "field", "force_setattr", "replace"]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Value(Struct, frozen=True):
     """Be the base of a value: its class only names the fields."""
+
+
+class Opaque(Value):
+    """Be the base of a value of which no field is shown: it is a secret, or somebody's mail."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"

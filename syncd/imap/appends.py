@@ -20,7 +20,7 @@ from syncd.imap.session import Session
 from syncd.imap.types import Appended, Tagged
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
-from syncd.values import Value
+from syncd.values import Opaque, Value
 
 _BATCH_MESSAGES = 100
 _BATCH_BYTES = 1024 * 1024
@@ -30,7 +30,7 @@ REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
 """Codes of refusals that every further message would get."""
 
 
-class NewMessage(Value):
+class NewMessage(Opaque):
     """A message to append; internaldate: seconds since 1970, None for the server's own time."""
 
     body: bytes | Streamed

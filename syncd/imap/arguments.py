@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterable
 
 from syncd.mail.flags import Flags, format_flags
-from syncd.values import Value
+from syncd.values import Opaque, Value
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _QUOTED_MAX_BYTES = 1000
@@ -17,7 +17,7 @@ class Streamed(Value):
     pieces: AsyncIterable[bytes]
 
 
-class Literal(Value):
+class Literal(Opaque):
     """An argument sent as a literal (RFC 3501 §4.3)."""
 
     content: bytes | Streamed

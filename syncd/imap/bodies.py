@@ -20,7 +20,7 @@ from syncd.imap.spool import Spool, SpoolWriter
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, Untagged
 from syncd.mail.uidset import UidSet
-from syncd.values import Value
+from syncd.values import Opaque, Value
 
 _BATCH_UIDS = 100
 _BATCH_BYTES = 512 * 1024
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     size_bytes: int
 
 
-class Body(Value):
+class Body(Opaque):
     """All octets of a body: in memory, or in a spool that now belongs to the reader."""
 
     uid: int

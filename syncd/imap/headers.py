@@ -7,14 +7,14 @@ from syncd.imap.bodies import Body, NoBody, Part, PartStream, Wanted
 from syncd.imap.session import Session
 from syncd.mail.message import HEADER_MAX_BYTES
 from syncd.mail.uidset import UidSet
-from syncd.values import Value
+from syncd.values import Opaque
 
 _PART = Part(b"BODY.PEEK[HEADER]<0.%d>" % HEADER_MAX_BYTES, "HEADER", frozenset({0, None}))
 _USUAL_BYTES = 8 * 1024
 _WINDOW_BYTES = 4 * 1024 * 1024
 
 
-class Header(Value):
+class Header(Opaque):
     """The octets that a message begins with, up to and with the empty line, at most HEADER_MAX_BYTES."""
 
     uid: int

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from syncd.values import Value
+from syncd.values import Opaque
 
 
 class Mechanism(Protocol):
@@ -24,7 +24,7 @@ class Mechanism(Protocol):
         ...
 
 
-class Plain(Value):
+class Plain(Opaque):
     """PLAIN (RFC 4616): only ever sent where the caller made sure of encryption."""
 
     username: str

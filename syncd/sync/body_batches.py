@@ -19,7 +19,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.values import Value
+from syncd.values import Opaque
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
@@ -54,7 +54,7 @@ class FileSpool:
             self.discard()
 
 
-class FetchedBody(Value):
+class FetchedBody(Opaque):
     """A body for a message of the server tree."""
 
     mailbox_id: int

@@ -14,10 +14,10 @@ from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
 from syncd.store.found_files import Identity
 from syncd.sync.batch import BATCH_BYTES, BATCH_FILES
 from syncd.sync.bounded import bounded
-from syncd.values import Value, replace
+from syncd.values import Opaque, replace
 
 
-class Content(Value):
+class Content(Opaque):
     """A file that was read; raw: its octets as they are; wire: with CRLF at the end of every line.
 
     untagged: as wire, without the line that mbsync adds; the same where there is none.
