@@ -138,10 +138,9 @@ def _check(text: str, place: Path, *, of_path: str) -> None:
 
     of_path: a key of which the problem is only that of the last answer, and so BadParameter; empty for none.
     """
-    from dataclasses import replace
-
     from syncd.config.load import read_text
     from syncd.config.problems import ConfigError
+    from syncd.values import replace
 
     try:
         reading = read_text(text, place, needs_logins=True)

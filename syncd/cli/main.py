@@ -37,7 +37,8 @@ from syncd.errors import SyncdError
 DONE, FAILED, USAGE = 0, 1, 2
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
 
-_GC_THRESHOLD = 50_000
+_GC_THRESHOLD = 200_000
+"""Above what all modules together are made of."""
 
 app = typer.Typer(
     name="syncd",
@@ -130,3 +131,4 @@ def _run() -> None:
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
+        gc.freeze()  # nor need it look once more for garbage in all the modules, which is half of its end

@@ -5,7 +5,6 @@ and device. A line that is a detail may go, and of a section blocks, where a scr
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from syncd.cli.alike import groups_of, remedy_of, whose
 from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
@@ -20,6 +19,7 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.errors import NO_USE_TO_WAIT
+from syncd.values import Value, replace
 
 BAD, WARN, GOOD, DIM, STRONG = "red", "yellow", "green", "dim", "bold"
 _CALM = frozenset({"idle", "not running", "waiting to try again"})
@@ -33,8 +33,7 @@ _STALE_S = 2.0
 _FEW = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Value):
     """A line, or more where it does not fit; is_detail: the picture is right without it."""
 
     text: str
@@ -43,8 +42,7 @@ class Line:
     indent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Value):
     """What there is to say of one of a section."""
 
     name: str
@@ -52,8 +50,7 @@ class Block:
     is_well: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Value):
     """Blocks below a title; noun: what one of them is. limit: how many are shown where all would fit.
 
     are_well_or_not: blocks can be well at all.
@@ -67,8 +64,7 @@ class Section:
     are_well_or_not: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Value):
     """The whole picture: groups of lines for each thing that is not well, and the sections."""
 
     head: tuple[Line, ...]

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from syncd.cli.options import complain
-from syncd.daemon.status import Going
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from syncd.daemon.status import Going
 
 _BARS_STEP_S = 1.0
 _LINES_STEP_S = 10.0
@@ -20,7 +21,7 @@ class ProgressView(Protocol):
 
     step_s: float
 
-    def show(self, going: tuple[Going, ...]) -> None: ...
+    def show(self, going: "tuple[Going, ...]") -> None: ...
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def progress_view() -> Iterator[ProgressView]:
 class _Lines:
     step_s = _LINES_STEP_S
 
-    def show(self, going: tuple[Going, ...]) -> None:
+    def show(self, going: "tuple[Going, ...]") -> None:
         for one in going:
             complain(f"{one.name}: {said(one)}")
 
@@ -59,7 +60,7 @@ class _Bars:
         )
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
-    def show(self, going: tuple[Going, ...]) -> None:
+    def show(self, going: "tuple[Going, ...]") -> None:
         from syncd.cli.words import share
 
         for one in going:
@@ -74,7 +75,7 @@ class _Bars:
             )
 
 
-def said(one: Going) -> str:
+def said(one: "Going") -> str:
     """Say what one does, how far it is, how fast it goes, and how long the rest takes."""
     from syncd.cli.words import amounts, at_work, shown, speed
 

@@ -1,6 +1,5 @@
 """`syncd status`: how everybody is; with the daemon down, what the store remembers."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +81,7 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
     from syncd.cli.picture import DIM, WARN, Line, picture_of
     from syncd.cli.view import a_console, live_screen, show
     from syncd.cli.watching import without_times
+    from syncd.values import replace
 
     def picture(seen: "Status") -> "Picture":
         whole = picture_of(seen, every_mailbox=every_mailbox)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from syncd.cli.progress import ProgressView
     from syncd.config.load import Reading
     from syncd.config.model import Config
-    from syncd.daemon.answers import SyncReport
+    from syncd.daemon.sync_report import SyncReport
 
 AccountsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="ACCOUNT", help="Accounts to sync; all when none is named.")

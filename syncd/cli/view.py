@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -12,6 +11,7 @@ from rich.text import Text
 from syncd.cli.fit import OF_A_SECTION, fit
 from syncd.cli.picture import DIM, STRONG, Block, Line, Picture, Section
 from syncd.cli.words import count
+from syncd.values import replace
 
 if TYPE_CHECKING:
     from rich.live import Live

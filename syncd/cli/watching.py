@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +13,7 @@ from syncd.config.reachable import socket_of
 from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.status import AccountStatus, DeviceStatus, Progress, Status
 from syncd.errors import SyncdError
+from syncd.values import replace
 
 if TYPE_CHECKING:
     from syncd.config.model import Config

@@ -1,8 +1,12 @@
 """How amounts, times and progress are said to a person; pure."""
 
+from typing import TYPE_CHECKING
+
 from syncd.config.amounts import size
 from syncd.config.problems import brief, printable
-from syncd.daemon.status import Progress
+
+if TYPE_CHECKING:
+    from syncd.daemon.status import Progress
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _BAR_CHARS = 20
@@ -36,20 +40,20 @@ def tls(version: str) -> str:
     return version.replace("TLSv", "TLS ")
 
 
-def share(progress: Progress) -> float:
+def share(progress: "Progress") -> float:
     """Return how much of it is done, from 0 to 1: by size where sizes are counted, which is what takes time."""
     if progress.bytes_total > 0:
         return min(progress.bytes_done / progress.bytes_total, 1.0)
     return min(progress.messages_done / progress.messages_total, 1.0) if progress.messages_total else 1.0
 
 
-def bar(progress: Progress) -> str:
+def bar(progress: "Progress") -> str:
     """Draw how much of it is done."""
     filled = int(share(progress) * _BAR_CHARS)
     return f"[{'#' * filled}{'.' * (_BAR_CHARS - filled)}] {int(share(progress) * 100)} %"
 
 
-def amounts(progress: Progress) -> str:
+def amounts(progress: "Progress") -> str:
     """Say what is done of what there is."""
     of_messages = f"{min(progress.messages_done, progress.messages_total):,} of {progress.messages_total:,} messages"
     if not progress.bytes_total:
@@ -57,7 +61,7 @@ def amounts(progress: Progress) -> str:
     return f"{of_messages}, {size(min(progress.bytes_done, progress.bytes_total))} of {size(progress.bytes_total)}"
 
 
-def speed(progress: Progress) -> str:
+def speed(progress: "Progress") -> str:
     """Say how fast it goes, and how long the rest takes."""
     if progress.messages_s == 0:
         return "nothing came lately"
@@ -70,7 +74,7 @@ def speed(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def at_work(doing: str, progress: Progress) -> str:
+def at_work(doing: str, progress: "Progress") -> str:
     """Say what is being done; who is idle before the end waits for others."""
     return "waiting for what is fetched" if doing == "idle" and not progress.is_done else shown(doing)
 

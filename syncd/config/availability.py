@@ -1,14 +1,14 @@
 """What the contract names and this version cannot do: such a key is refused, never silently ignored."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from syncd.values import Value
 
 REFUSAL = "not available in this version of syncd; remove the key"
 
 
-@dataclass(frozen=True, slots=True)
-class NotYet:
+class NotYet(Value):
     """Name a key of the contract without its feature. harmless: the values that ask for nothing."""
 
     key: tuple[str, ...]

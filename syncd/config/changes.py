@@ -5,12 +5,13 @@ device) or a restart of syncd (of any other table). So a key that is forgotten i
 """
 
 from collections.abc import Collection, Iterable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
 from syncd.config.model import Config, HooksConfig
 from syncd.config.table import keys_of
+from syncd.values import Value, replace
 
 _ADJUSTABLE_OF_ACCOUNTS = frozenset({"mailboxes", "delete", "poll_interval", "max_message_size", "keep"})
 """What a connected account can go on with without another connection."""
@@ -32,8 +33,7 @@ class Difference:
         return bool(self.added or self.removed or self.changed)
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Value):
     """Say what is different. keys: other keys that count from now on; at_restart: those that do only after a restart.
 
     config: what is to run from now on, the new one but for `at_restart`.
@@ -80,8 +80,7 @@ def changes_between(running: Config, wanted: Config) -> Changes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Value):
     """Name what is served by another task from now on, and the accounts whose task goes on otherwise than before."""
 
     accounts: frozenset[str]

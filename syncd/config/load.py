@@ -5,7 +5,6 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from syncd.config.sources import (
     merged,
 )
 from syncd.config.table import keys_of
+from syncd.values import Value, replace
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _QUOTED = re.compile(r"\(.*\)|'[^']{2,}'|\"[^\"]{2,}\"")
@@ -48,8 +48,7 @@ FIRST = "syncd init makes a first one, or name yours with --config"
 _OF_TYPE = {"union_tag_not_found": 'missing: "imap" or "pop3"', "union_tag_invalid": 'should be "imap" or "pop3"'}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value):
     """Hold a configuration that can be used, its file, and what is worth a warning in it.
 
     keys: where each is. read: which files that was read from, and how they were. without_login: the accounts that

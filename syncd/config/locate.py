@@ -8,7 +8,8 @@ array has the line of the array's key.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from syncd.values import Value, field
 
 Path = tuple[str, ...]
 
@@ -22,8 +23,7 @@ _STRING = re.compile(
 _BARE = re.compile(r"[^\s,\[\]{}#\"'=]+")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPlaces:
+class KeyPlaces(Value):
     """Know where each key of a configuration is from: a line of its file, or what stands in `origins` instead."""
 
     file: str

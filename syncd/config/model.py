@@ -248,6 +248,10 @@ class Config(Table):
     )
     daemon: DaemonConfig = Field(description="Where the daemon listens and how it logs.")
 
+    def has(self, account: str, device: str | None) -> bool:
+        """Tell whether there is this account, and this device where one is named."""
+        return account in self.accounts and (device is None or device in self.devices)
+
     def accounts_of(self, device: str) -> Mapping[str, ImapConfig | Pop3Config]:
         """Return the accounts that a device selects, by name in the order of the file."""
         chosen = self.devices[device].accounts

@@ -4,9 +4,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Table(BaseModel):
-    """Refuse keys that are not known, and show no value in an error: it may be a secret."""
+    """Refuse keys that are not known, and show no value in an error: it may be a secret.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    Deferred: what validates a table is made once for the whole configuration, and not of each table as well.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 def keys_of(table: type[BaseModel]) -> tuple[str, ...]:

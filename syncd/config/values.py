@@ -1,7 +1,6 @@
 """The types of single values: how each is written in the file, what is read from it, and its shape in a JSON schema."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -18,13 +17,13 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from syncd.config.amounts import DURATION, SIZE, parse_duration, parse_size
+from syncd.values import Value
 
 SQLITE = "sqlite:///"
 POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Value):
     """Give a value that is written as a text its shape in a JSON schema: a name for its kind, and a pattern."""
 
     kind: str
@@ -35,8 +34,7 @@ class Written:
         return shape | ({"pattern": f"^(?:{self.pattern})$"} if self.pattern else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Like:
+class Like(Value):
     """Let a text pass that has a pattern as a whole; else the report says what it should be.
 
     The pattern means the same to Python and to the ECMAScript of JSON schemas.

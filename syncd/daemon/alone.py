@@ -2,24 +2,26 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
-from syncd.daemon.answers import SyncReport
-from syncd.daemon.app import open_app
+from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.daemon.process import run_interruptibly
-from syncd.daemon.reading import read_status
-from syncd.daemon.status import Going, progress_of
+from syncd.daemon.sync_report import SyncReport
 from syncd.errors import text_of
+from syncd.values import replace
+
+if TYPE_CHECKING:
+    from syncd.daemon.status import Going
 
 
 def sync_once(
     config: Config,
     of_accounts: Collection[str],
     *,
-    on_progress: Callable[[tuple[Going, ...]], None],
+    on_progress: Callable[["tuple[Going, ...]"], None],
     progress_step_s: float,
 ) -> SyncReport:
     """Own the store for one complete sync of these accounts; Interrupted by a signal, with nothing half done."""
@@ -30,7 +32,7 @@ def sync_once(
 async def _sync_once(
     config: Config,
     of_accounts: Collection[str],
-    on_progress: Callable[[tuple[Going, ...]], None],
+    on_progress: Callable[["tuple[Going, ...]"], None],
     progress_step_s: float,
 ) -> SyncReport:
     # NOTE: a watch would hear of little but our own deliveries; what devices change meanwhile the next sync sees.
@@ -48,11 +50,17 @@ async def _sync_once(
                     raise failure.result()
                 if whole in done:
                     break
-                status = await read_status(app.db, config, now=app.clock(), activities=app.activities)
-                on_progress(progress_of(status))
+                on_progress(await _progress(app))
             report = whole.result()
             error = await app.sweeper.try_to_sweep()  # else who has no daemon would keep everything for ever
             return report if error is None else replace(report, sweep_error=text_of(error))
         finally:
             failure.cancel()
             whole.cancel()
+
+
+async def _progress(app: App) -> "tuple[Going, ...]":
+    from syncd.daemon.reading import read_status  # noqa: PLC0415  # a short sync tells of none
+    from syncd.daemon.status import progress_of  # noqa: PLC0415
+
+    return progress_of(await read_status(app.db, app.config, now=app.clock(), activities=app.activities))

@@ -22,10 +22,10 @@ from syncd.daemon.answers import (
     RenameRequest,
     RestoreReport,
     RestoreRequest,
-    SyncReport,
     SyncRequest,
 )
 from syncd.daemon.status import Status
+from syncd.daemon.sync_report import SyncReport
 from syncd.store.entries import Entry, Question
 
 T = TypeVar("T")

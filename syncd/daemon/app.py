@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 
 from syncd.config.changes import Changes, reached
 from syncd.config.model import Config
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.identity import ensure_accounts
 from syncd.daemon.logs import secrets
-from syncd.daemon.status import ConfigStatus
 from syncd.daemon.tasks import Tasks
 from syncd.daemon.workers import Workers, tasks_of
 from syncd.errors import StoreError, SyncdError

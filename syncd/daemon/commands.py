@@ -12,8 +12,9 @@ import os
 import re
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Self
+
+from syncd.values import Value
 
 _KEPT_BYTES = 4096
 _SHOWN = 500
@@ -28,8 +29,7 @@ _PASSED_ON = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Value):
     """Say how a command ended: why not well, or None, and the end of what it said, without addresses.
 
     is_lasting: there is no such program, which waiting does not change.

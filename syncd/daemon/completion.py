@@ -7,10 +7,9 @@ from functools import partial
 from sqlalchemy import Connection
 
 from syncd.config.model import Config
-from syncd.daemon.answers import Failure, SyncReport
 from syncd.daemon.app import App
-from syncd.daemon.snapshot import holds_of
 from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.sync_report import Failure, SyncReport
 from syncd.errors import SyncdError, text_of
 from syncd.store.holds import HoldState
 from syncd.store.report import held
@@ -88,8 +87,8 @@ def _troubles(
     conn: Connection, *, config: Config, of_accounts: Collection[str]
 ) -> tuple[Mapping[tuple[str, str], str], int, int]:
     """Return the mailboxes that cannot be read, with why, and how many messages are set aside, and held."""
-    found = holds_of(config, held(conn))
-    held_count = sum(max(one.count, 1) for one in found if one.account in of_accounts and one.state == HoldState.HELD)
+    waiting = (one for one in held(conn) if config.has(one.account, one.device) and one.hold.state is HoldState.HELD)
+    held_count = sum(max(len(one.hold.effects), 1) for one in waiting if one.account in of_accounts)
     return mailbox_errors(conn, of_accounts=of_accounts), trouble_count(conn, of_accounts=of_accounts), held_count
 
 

@@ -1,7 +1,6 @@
 """Floor 5: the status of a device, put together from the store and what its task is doing, if that runs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from syncd.config.model import DeviceConfig
 from syncd.daemon.remedies import device_remedy
@@ -11,6 +10,7 @@ from syncd.maildir.names import FileName
 from syncd.maildir.odd_files import empty_file
 from syncd.store.report import DeviceReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activity
+from syncd.values import replace
 
 LEFT_ALONE_MAX = 100
 

@@ -21,6 +21,7 @@ from syncd.store.database import Database
 from syncd.store.history import Verb
 from syncd.store.tallies import AccountTally, Deeds, DeviceTally, Tallies, last_deed, tallies
 from syncd.sync.activity import Activity
+from syncd.values import Value
 
 _FRESH_S = 2.0
 _SEEN = (Verb.APPEAR, Verb.LIST)
@@ -32,8 +33,7 @@ _USUAL_TO_SERVER = ("append", "copy", "expunge", "move", "store")
 _USUAL_ON_DEVICE = ("remove", "rename", "shift")
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(Value):
     """Say how a task fares: its failures, its whole rounds that ended well, and how long these took."""
 
     is_failing: bool
@@ -55,8 +55,7 @@ class _DeviceDeeds:
     changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_ON_DEVICE, 0)))
 
 
-@dataclass(frozen=True, slots=True)
-class AccountFigures:
+class AccountFigures(Value):
     """Hold the figures of one account. from_server, to_server: changes by what was done, as the history calls it."""
 
     name: str
@@ -72,8 +71,7 @@ class AccountFigures:
     to_server: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFigures:
+class DeviceFigures(Value):
     """Hold the figures of one device. changes: by what was done to its files, as the history calls it."""
 
     name: str
@@ -83,8 +81,7 @@ class DeviceFigures:
     changes: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class HookFigures:
+class HookFigures(Value):
     """Hold the figures of one hook. given_up: messages and troubles that it was told in vain."""
 
     name: str
@@ -94,8 +91,7 @@ class HookFigures:
     given_up: int
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Value):
     """Hold one snapshot of everything that is exported. commits: how many by `commit_times.BOUNDS_S`."""
 
     version: str

@@ -6,7 +6,6 @@ when he was told last. So where nobody listens nothing is done, and where nothin
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Self
@@ -19,6 +18,7 @@ from syncd.store.entries import Entry
 from syncd.store.recall import recall_after
 from syncd.store.report import device_reports
 from syncd.store.tallies import last_deed
+from syncd.values import Value, field
 
 _PAGE = 500
 
@@ -39,8 +39,7 @@ class Kind(StrEnum):
     CONFIG_REFUSED = "config_refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Value):
     """Hold how everybody is: errors by account and by device, None of who is well, and the states of devices."""
 
     accounts: Mapping[str, str | None] = field(default_factory=dict)

@@ -7,14 +7,14 @@ The store is read only where something was written there since; what waits is to
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from syncd.config.model import Config
-from syncd.daemon.status import ConfigStatus
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.troubles import (
     Patience,
     Standing,
@@ -30,6 +30,7 @@ from syncd.store.database import Database
 from syncd.store.new_mail import NewInMailbox, NewMessage, new_mail
 from syncd.store.report import HoldReport, held
 from syncd.sync.activity import Activities
+from syncd.values import Value
 
 LISTED_MAX = 100
 """How many messages, or troubles, a hook is told of one by one."""
@@ -55,8 +56,7 @@ class Outside(Protocol):
     def clock(self) -> Callable[[], float]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Value):
     """Hold what a hook is told: how many messages or troubles, and what of them.
 
     mark: another value as soon as there is more. settle: records that it was told, or in vain for the last time.

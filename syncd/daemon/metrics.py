@@ -5,7 +5,6 @@ configuration, or of a small set that the code knows; never a mailbox, a message
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Generic, TypeVar
 
@@ -23,22 +22,22 @@ from prometheus_client.registry import Collector
 from syncd.daemon.figures import AccountFigures, DeviceFigures, Figures, HookFigures
 from syncd.store.commit_times import BOUNDS_S
 from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, NEW
+from syncd.values import Value
 
 T = TypeVar("T", AccountFigures, DeviceFigures, HookFigures)
-Value = float | int | None
+Figure = float | int | None
 """None: there is no such figure (yet)."""
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _STATES = (NEW, ACTIVE, AWAY, FOREIGN, ADOPTING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row(Generic[T]):
+class _Row(Value, Generic[T]):
     """Describe a metric of everybody of one kind. by: the label that tells several values of one apart."""
 
     name: str
     text: str
-    values: Callable[[T], Value | Mapping[str, int]]
+    values: Callable[[T], Figure | Mapping[str, int]]
     by: str = ""
     is_counter: bool = False
 

@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,8 +11,9 @@ from sqlalchemy import Connection
 
 from syncd.config.model import Config
 from syncd.daemon.answers import HistoryReport, PlanLine, PlanReport, PlanWait
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
-from syncd.daemon.status import ConfigStatus, DaemonStatus, HookStatus, Status
+from syncd.daemon.status import DaemonStatus, HookStatus, Status
 from syncd.reconcile.effects import as_json, as_text
 from syncd.store.accounts import never_read
 from syncd.store.database import Database
@@ -23,6 +23,7 @@ from syncd.store.report import StoreReport, held, store_report
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
 from syncd.sync.wanted import Wanted, wanted
+from syncd.values import Value, replace
 
 _EFFECTS_MAX = 10_000
 _COUNTS_MAX_S = 60.0
@@ -44,8 +45,7 @@ def installed_version() -> str:
         return "source tree"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Value):
     """Hold what status counts in the store, and when and at what cost it was read.
 
     cost_s: of the processor. read_at: by a clock that never jumps.

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,11 +26,12 @@ from syncd.config.sources import credential_files
 from syncd.daemon import logs
 from syncd.daemon.answers import ReloadReport
 from syncd.daemon.app import App
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.edits import Edits, listening
 from syncd.daemon.service import notify, notify_status
-from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError, text_of
 from syncd.log import log
+from syncd.values import replace
 
 _RETRY_S = 30.0
 

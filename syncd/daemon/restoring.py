@@ -6,7 +6,6 @@ mailboxes of a POP3 account have it then; what an IMAP server is to get is in th
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from email.errors import MessageError
 from email.parser import BytesHeaderParser
 from email.policy import default
@@ -26,6 +25,7 @@ from syncd.store.history import PERSON, Happening, Verb
 from syncd.store.recoveries import DeletedMessage
 from syncd.store.report import account_ids
 from syncd.store.restores import put_back
+from syncd.values import Value, replace
 
 _LINES_MAX = 1000
 _TEXT_MAX = 200
@@ -38,8 +38,7 @@ class NotRestorableError(SyncdError):
         super().__init__(text, temper=Temper.GIVE_UP)
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(Value):
     """A message, what becomes of it, and the mailbox that it comes back to; place: of its octets now."""
 
     message: DeletedMessage
@@ -77,8 +76,7 @@ def restore(conn: Connection, config: Config, *, wanted: RestoreRequest, now: fl
     return report
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
+class _Names(Value):
     """What the accounts that are meant have or had: their names, and their mailboxes by id; devices: those served."""
 
     accounts: Mapping[int, str]

@@ -1,7 +1,6 @@
 """Floor 5: what a snapshot is made of: what the store has, and what a task that runs knows of itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from syncd.daemon.status import HoldStatus, Progress, TroubleStatus
 from syncd.errors import NO_USE_TO_WAIT, Cause
@@ -9,10 +8,10 @@ from syncd.store.report import MailboxReport, StoreReport
 from syncd.sync.activity import Activity
 from syncd.sync.pace import eta_s
 from syncd.sync.wanted import Wanted
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value):
     """What the store has, and when it was read; mailboxes: those that are synced, by account."""
 
     report: StoreReport

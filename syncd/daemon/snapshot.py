@@ -1,16 +1,15 @@
 """Floor 5: the status put together from the store and, where a daemon runs, from what its tasks are doing."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from syncd.config.model import Config
 from syncd.daemon.account_snapshot import account_status
 from syncd.daemon.attention import findings_of
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.device_snapshot import device_status
 from syncd.daemon.seen import Seen
 from syncd.daemon.status import (
     AccountStatus,
-    ConfigStatus,
     DaemonStatus,
     HoldStatus,
     HookStatus,
@@ -23,6 +22,7 @@ from syncd.store.report import HoldReport, MailboxReport, StoreReport
 from syncd.store.trouble_report import TroubleReport
 from syncd.sync.activity import Activities
 from syncd.sync.wanted import Wanted
+from syncd.values import replace
 
 TROUBLES_MAX = 100
 HOLDS_MAX = 100
@@ -99,7 +99,7 @@ def holds_of(config: Config, held: Iterable[HoldReport]) -> tuple[HoldStatus, ..
             held_at=one.hold.held_at,
         )
         for one in held
-        if one.account in config.accounts and (one.device is None or one.device in config.devices)
+        if config.has(one.account, one.device)
     )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from syncd.daemon.config_status import ConfigStatus
+
 FORMAT = 1
 """Of `Status`: raised when a field of it changes its meaning or goes, not when one comes."""
 
@@ -13,21 +15,6 @@ class DaemonStatus:
     pid: int
     version: str
     started_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigStatus:
-    """Say which configuration a daemon runs: that of its file, as of `loaded_at`, or an earlier one.
-
-    problems: why the file cannot be used as it is now, each with its line, and since_at: since when; else it runs.
-    at_restart: keys that are others in the file, and count after a restart only.
-    """
-
-    loaded_at: float
-    path: str = ""
-    problems: tuple[str, ...] = ()
-    since_at: float | None = None
-    at_restart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ looked at: a trouble of theirs is over once they have nothing left to do.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -21,6 +21,7 @@ from syncd.store.holds import HoldState
 from syncd.store.report import HoldReport, account_ids, device_reports
 from syncd.store.trouble_report import mailbox_errors, mailbox_names, refused_mailboxes, troubles
 from syncd.sync.activity import Activities, Activity
+from syncd.values import replace
 
 _OF_EACH_KIND = 1000
 _AT_NEXT_POLL = "maildrop "

@@ -10,7 +10,6 @@ their outcomes is told. After a refusal that reaches the whole mailbox nothing m
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from syncd.errors import Reach, RefusedError
@@ -21,6 +20,7 @@ from syncd.imap.session import Session
 from syncd.imap.types import Appended, Tagged
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
+from syncd.values import Opaque, Value
 
 _BATCH_MESSAGES = 100
 _BATCH_BYTES = 1024 * 1024
@@ -30,8 +30,7 @@ REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
 """Codes of refusals that every further message would get."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class NewMessage:
+class NewMessage(Opaque):
     """A message to append; internaldate: seconds since 1970, None for the server's own time."""
 
     body: bytes | Streamed
@@ -43,13 +42,11 @@ class NewMessage:
         return len(self.body) if isinstance(self.body, bytes) else self.body.size_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Value):
     """The server has the message; under which UID it did not say, or not in a way that can be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotAppended:
+class NotAppended(Value):
     """The server refused this message; it has nothing of it."""
 
     error: RefusedError

@@ -2,24 +2,22 @@
 
 import time
 from collections.abc import AsyncIterable
-from dataclasses import dataclass
 
 from syncd.mail.flags import Flags, format_flags
+from syncd.values import Opaque, Value
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _QUOTED_MAX_BYTES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Streamed:
+class Streamed(Value):
     """Octets that are produced while they are sent; more or fewer than size_bytes break the connection."""
 
     size_bytes: int
     pieces: AsyncIterable[bytes]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Literal:
+class Literal(Opaque):
     """An argument sent as a literal (RFC 3501 §4.3)."""
 
     content: bytes | Streamed

@@ -20,6 +20,7 @@ from syncd.imap.spool import Spool, SpoolWriter
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, Untagged
 from syncd.mail.uidset import UidSet
+from syncd.values import Opaque, Value
 
 _BATCH_UIDS = 100
 _BATCH_BYTES = 512 * 1024
@@ -34,8 +35,7 @@ class Wanted(NamedTuple):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Body:
+class Body(Opaque):
     """All octets of a body: in memory, or in a spool that now belongs to the reader."""
 
     uid: int
@@ -67,8 +67,7 @@ def fetch_bodies(
     return stream.outcomes(lambda size_bytes: stream.open_spool(size_bytes, spool))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Value):
     """What to ask of a message, and how answers name it: origins has None where they need not name any."""
 
     request: bytes

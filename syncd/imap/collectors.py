@@ -1,7 +1,6 @@
 """Floor 3, imap: what waits for the answers of one command, and takes them by content."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.codes import copied, joined
@@ -27,6 +26,7 @@ from syncd.imap.types import (
 )
 from syncd.mail.flags import NONE
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import replace
 
 
 class Selecting:

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
@@ -34,6 +33,7 @@ from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import replace
 
 
 class ImapConnection:

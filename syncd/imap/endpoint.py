@@ -3,18 +3,17 @@
 import hashlib
 import ipaddress
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from syncd.errors import TrustError
 from syncd.tls import client_context
+from syncd.values import Value
 
 Tls = Literal["implicit", "starttls", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """Say where a server is and what its connection must be.
 
     ca_file: trusted instead of the system's authorities. pin_sha256: SHA-256 in hex of the certificate or of its public

@@ -7,7 +7,6 @@ is not to be relied on. Otherwise ours keep \\Deleted and are owed.
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from syncd.errors import ProtocolError, RefusedError
@@ -16,6 +15,7 @@ from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.log import log
 from syncd.mail.flags import DELETED, NONE
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import Value
 
 _AT_ONCE = 100
 _DELETED = frozenset({DELETED})
@@ -35,8 +35,7 @@ class Expunged(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
-class ExpungeOutcome:
+class ExpungeOutcome(Value):
     """One message after its removal was asked for; text: the server's words, when it refused."""
 
     uid: int

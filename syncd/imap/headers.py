@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from syncd.imap.bodies import Body, NoBody, Part, PartStream, Wanted
 from syncd.imap.session import Session
 from syncd.mail.message import HEADER_MAX_BYTES
 from syncd.mail.uidset import UidSet
+from syncd.values import Opaque
 
 _PART = Part(b"BODY.PEEK[HEADER]<0.%d>" % HEADER_MAX_BYTES, "HEADER", frozenset({0, None}))
 _USUAL_BYTES = 8 * 1024
 _WINDOW_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Header:
+class Header(Opaque):
     """The octets that a message begins with, up to and with the empty line, at most HEADER_MAX_BYTES."""
 
     uid: int

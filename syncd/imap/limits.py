@@ -1,10 +1,9 @@
 """Floor 3, imap: the bounds on what one connection takes from a server."""
 
-from dataclasses import dataclass
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """Bound what one connection takes from a server.
 
     line_max_bytes: a SEARCH of a million UIDs is one line of up to 11 MB. greeting_max_bytes: a line before login.

@@ -5,7 +5,6 @@ would be there twice. Without MOVE a message is copied, and expunged here only a
 takes all of a set or nothing, so a refused set is halved until the culprit stands alone.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from syncd.errors import RefusedError
@@ -14,6 +13,7 @@ from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages, list
 from syncd.imap.refusals import OF_MAILBOX, CopyRefusedError
 from syncd.imap.types import Appended, Copied
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import Value
 
 
 class Moved(StrEnum):
@@ -30,8 +30,7 @@ class Moved(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
-class MoveOutcome:
+class MoveOutcome(Value):
     """One message after its move was asked for.
 
     target: where it is by the server's word; None when it gave none, and then only the target shows whether it came.

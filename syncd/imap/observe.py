@@ -10,7 +10,6 @@ stands for the moment of SELECT: what happens later is seen again next time.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from syncd.imap.rows import SET_MAX_BYTES, Items
 from syncd.imap.types import FetchRow, Resync, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
+from syncd.values import Value
 
 T = TypeVar("T")
 
@@ -35,8 +35,7 @@ class Rung(IntEnum):
     QRESYNC = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Value):
     """How far a mailbox was read; count: how many UIDs of it are known then."""
 
     uidvalidity: int
@@ -45,8 +44,7 @@ class Cursor:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownMailbox:
+class KnownMailbox(Value):
     """What is recorded of a mailbox; uids gives which of some UIDs are known, or all, and is called only when needed.
 
     NOTE: a server names a few messages that are gone, and all known UIDs are a row for each message of the mailbox.
@@ -56,8 +54,7 @@ class KnownMailbox:
     uids: Callable[[UidSet | None], Awaitable[UidSet]]
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(Value):
     """The mailbox was selected, and changes will be learnt by this rung; it comes first.
 
     is_compared: each row that follows tells size and date, for known UIDs may name other messages now.
@@ -68,23 +65,20 @@ class Selected:
     is_compared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Renumbered:
+class Renumbered(Value):
     """UIDVALIDITY is not the known one (None: none was told); nothing is concluded and nothing follows."""
 
     uidvalidity: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Demoted:
+class Demoted(Value):
     """The server contradicted itself: use no higher rung for this mailbox from now on."""
 
     rung: Rung
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServerChanges:
+class ServerChanges(Value):
     """Changed and new rows, and UIDs that are proven to be gone; the last one has the new cursor.
 
     A row with a size is complete. One without belongs to a known UID; ignore it where the UID is unknown.
@@ -98,8 +92,7 @@ class ServerChanges:
 Observation = Selected | Renumbered | Demoted | ServerChanges
 
 
-@dataclass(frozen=True, slots=True)
-class UidListing:
+class UidListing(Value):
     """The UIDs of the selected mailbox; only a complete listing proves an absence."""
 
     uids: UidSet

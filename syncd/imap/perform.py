@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from syncd.errors import RefusedError
@@ -10,10 +9,10 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.types import FetchRow
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import UidSet
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class FlagChange:
+class FlagChange(Value):
     """Flags to add to and remove from one message, whatever others it has."""
 
     uid: int
@@ -35,8 +34,7 @@ class Stored(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOutcome:
+class StoreOutcome(Value):
     """One message after STORE; row is what the server told of it."""
 
     uid: int

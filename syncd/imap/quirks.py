@@ -1,10 +1,9 @@
 """Floor 3, imap: the oddities of servers as named switches, and who has which."""
 
-from dataclasses import dataclass
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Quirks:
+class Quirks(Value):
     """Say what of a server's word is not to be relied on.
 
     no_qresync: its VANISHED is malformed or wrong, although it announces QRESYNC. modseq_runs_ahead: HIGHESTMODSEQ

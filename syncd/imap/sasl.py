@@ -1,7 +1,8 @@
 """Floor 3, imap: SASL mechanisms as pure conversations, and the choice among what a server offers."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from syncd.values import Opaque
 
 
 class Mechanism(Protocol):
@@ -23,8 +24,7 @@ class Mechanism(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Plain:
+class Plain(Opaque):
     """PLAIN (RFC 4616): only ever sent where the caller made sure of encryption."""
 
     username: str

@@ -1,11 +1,11 @@
 """Floor 3, imap: what a server said, as values."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from syncd.mail.flags import Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
+from syncd.values import Value
 
 NOT_SELECTABLE = frozenset({"\\Noselect", "\\NonExistent"})
 
@@ -22,16 +22,14 @@ Resync = tuple[int, int, UidSet]
 """UIDVALIDITY, MODSEQ and the known UIDs (empty: all) of a mailbox, to be told what changed (RFC 7162 §3.2.5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """An untagged OK, NO, BAD, BYE or PREAUTH."""
 
     kind: str
     text: RespText
 
 
-@dataclass(frozen=True, slots=True)
-class Tagged:
+class Tagged(Value):
     """The end of a command."""
 
     tag: str
@@ -50,8 +48,7 @@ class FetchRow(NamedTuple):
     email_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledLiteral:
+class SpooledLiteral(Value):
     """Stand in a response for a literal whose octets went to a sink."""
 
     sink: object
@@ -76,43 +73,36 @@ class Fetched(NamedTuple):
     sections: tuple[Section, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
+class Vanished(Value):
     """Expunged UIDs (RFC 7162 §3.2.10); an open range ends at the highest possible UID."""
 
     earlier: bool
     uids: UidSet
 
 
-@dataclass(frozen=True, slots=True)
-class Exists:
+class Exists(Value):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Expunge:
+class Expunge(Value):
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(Value):
     names: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Enabled:
+class Enabled(Value):
     names: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class FlagsDefined:
+class FlagsDefined(Value):
     """The FLAGS response of SELECT."""
 
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRow:
+class StatusRow(Value):
     """The answer to STATUS; None where the server did not say.
 
     object_id: MAILBOXID, which a mailbox keeps when it is renamed (RFC 8474 §4). append_limit: the size of the largest
@@ -128,8 +118,7 @@ class StatusRow:
     append_limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListEntry:
+class ListEntry(Value):
     """One mailbox of LIST. octets: the name as the server wrote it, the only form to send back to it."""
 
     octets: bytes
@@ -146,28 +135,24 @@ class ListEntry:
         return frozenset(use for use in SpecialUse if use.value in self.attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Value):
     uids: UidSet
 
 
-@dataclass(frozen=True, slots=True)
-class ESearch:
+class ESearch(Value):
     """An ESEARCH response (RFC 4731 §3.1); tag is empty when the server did not name the command."""
 
     tag: str
     uids: UidSet
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """The server's answer to ID (RFC 2971), keys in lower case."""
 
     fields: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Other:
+class Other(Value):
     """An untagged response that syncd has no use for."""
 
     name: str
@@ -192,8 +177,7 @@ Untagged = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SelectResult:
+class SelectResult(Value):
     """What SELECT or EXAMINE said.
 
     uidvalidity, uidnext: None when missing or not a number of their kind. highestmodseq: None without CONDSTORE or
@@ -211,24 +195,21 @@ class SelectResult:
     vanished: UidSet = EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class StoreResult:
+class StoreResult(Value):
     """What STORE did: rows as the server has them now, and the UIDs that had changed after UNCHANGEDSINCE."""
 
     rows: tuple[FetchRow, ...]
     modified: UidSet = EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Value):
     """Where APPEND or a move put a message, by the server's word (RFC 4315 §3): a hint to look, not a proof."""
 
     uidvalidity: int
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(Value):
     """Where COPY or MOVE put messages, by the server's word (RFC 4315 §3).
 
     uidvalidity: the target's. pairs: old UIDs with their new ones; a UID not among them may be copied all the same.
@@ -238,16 +219,14 @@ class Copied:
     pairs: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowBatch:
+class RowBatch(Value):
     """Some rows of a listing, and the UIDs that VANISHED (EARLIER) named with them."""
 
     rows: tuple[FetchRow, ...]
     vanished: UidSet = EMPTY
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxEvents:
+class MailboxEvents(Value):
     """What the server reported of the selected mailbox without being asked, since it was last drained.
 
     exists: the last EXISTS, None if there was none. expunged: how many EXPUNGE responses came (they name no UID).

@@ -3,9 +3,10 @@
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+
+from syncd.values import Value, force_setattr
 
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
 _ENCODED_RUN = re.compile(r"[^\x20-\x7e]+")
@@ -27,8 +28,7 @@ class SpecialUse(StrEnum):
     IMPORTANT = "\\Important"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MailboxName:
+class MailboxName(Value, order=True):
     """Name a mailbox by the parts of its path, outermost first; INBOX in any case is INBOX (RFC 3501 §5.1)."""
 
     parts: tuple[str, ...]
@@ -37,7 +37,7 @@ class MailboxName:
         if not self.parts:
             raise ValueError("a mailbox name has at least one part")
         if self.parts[0] != "INBOX" and _is_inbox(self.parts[0]):
-            object.__setattr__(self, "parts", ("INBOX", *self.parts[1:]))
+            force_setattr(self, "parts", ("INBOX", *self.parts[1:]))
 
     @classmethod
     def parse(cls, text: str) -> "MailboxName":

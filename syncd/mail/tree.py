@@ -1,10 +1,10 @@
 """The three trees as values: what the server has, what a replica has, and what both last agreed on."""
 
-from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
 from syncd.mail.flags import NONE, Flags
+from syncd.values import Value, field
 
 
 class ReplicaState(StrEnum):
@@ -115,8 +115,7 @@ class Pair(NamedTuple):
     successor: Successor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Holdable:
+class Holdable(Value):
     """Say which flags a side can represent: these, and any keyword when `any_keyword`."""
 
     flags: Flags = field(default=NONE)

@@ -2,13 +2,13 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+from syncd.values import Value
 
 UID_MAX = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class UidSet:
+class UidSet(Value):
     """Hold UIDs as ascending, disjoint, non-adjacent inclusive ranges within 1..4294967295 (RFC 3501 §2.3.1.1)."""
 
     ranges: tuple[tuple[int, int], ...] = ()

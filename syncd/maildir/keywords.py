@@ -1,14 +1,12 @@
 """The keywords of one mailbox of a replica and their letters a to z, as a value."""
 
-from dataclasses import dataclass
-
 from syncd.mail.flags import canonical
+from syncd.values import Value
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True)
-class KeywordMap:
+class KeywordMap(Value):
     """Give up to 26 keywords of one mailbox a letter each, by Dovecot's numbers: 0 is a, 25 is z.
 
     entries: (number, keyword), ascending by number. Numbers above 25 and words that no server would take as a

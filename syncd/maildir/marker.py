@@ -2,12 +2,12 @@
 
 import json
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
 from syncd.maildir.failures import failing
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value
 
 MARKER = ".syncd"
 _TEMPORARY = ".syncd~"
@@ -17,8 +17,7 @@ _NOTHING = frozenset({"lost+found", _TEMPORARY})
 _ROOT = PurePosixPath()
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
+class Marker(Value):
     """Name the device, the store that owns it, and the last barrier that its files have passed."""
 
     device: str

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from shlex import quote
 
 from syncd.maildir.layout import Layout
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Misnamed:
+class Misnamed(Value):
     """Name a directory that is left alone, as it can be shown, why it is, and what to do about it."""
 
     directory: str

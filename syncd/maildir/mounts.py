@@ -1,8 +1,9 @@
 """Which kind of file system a path is on, and whether inotify hears of every change there."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from syncd.values import Value
 
 _SHARED = frozenset(
     {
@@ -33,8 +34,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value):
     """Describe a mount. kind: the type of its file system."""
 
     point: str

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts, MailboxDirectory
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value
 
 _TICK_NS = 20_000_000
 """More than a tick of the clock by which file systems stamp changes (4 to 10 ms before Linux 6.13)."""
@@ -40,8 +40,7 @@ class SeenFile(NamedTuple):
         return FileName.parse(self.filename).letters
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Value):
     """Hold all that cur/ and new/ of one mailbox contained.
 
     files: regular files, dot names left out. duplicates: names that more than one of them has. odd: links, FIFOs,
@@ -65,8 +64,7 @@ class Listing:
         return self.duplicates.union(file.name for file in self.odd)
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Value):
     """Hold all names in new/ and cur/ of one mailbox, whatever has them; to be compared by the set, not one by one.
 
     changed_ns: as of a `Listing`.

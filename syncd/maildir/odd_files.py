@@ -1,19 +1,18 @@
 """What lies among the messages of a mailbox and is none, or shares its name with another: shown to the person."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from syncd.maildir.files import MailboxDirectory
 from syncd.maildir.misnamed import readable
 from syncd.maildir.observe import SeenFile
+from syncd.values import Value
 
 SHOWN_MAX = 100
 """Of so many in one mailbox it is told what they are: each is looked at by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class OddFile:
+class OddFile(Value):
     """Name what is left alone by its path below the root, as it can be shown, why it is, and what to do about it."""
 
     path: str

@@ -7,7 +7,6 @@ applied to the letters that the file has at that moment. Each verb may be repeat
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, assert_never
 
@@ -22,13 +21,13 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, letters_of
 from syncd.maildir.observe import Listing, SeenFile, listed
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value
 
 _LOOKS = 5
 """How often a file that moves under our eyes is looked for before the effect is left to the next round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Say where the store believes a file is: its directory, its name, and the subdir and flags it had."""
 
     directory: PurePosixPath
@@ -65,8 +64,7 @@ class Deliver(NamedTuple):
     is_repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Value):
     """Change flags of a message, whatever others it has by now."""
 
     place: Place
@@ -74,8 +72,7 @@ class Rename:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Value):
     """Take a message away, unless it is not the recorded file, or has other flags; commit it as withdrawn before."""
 
     place: Place
@@ -98,13 +95,11 @@ class Done(NamedTuple):
     refusal: LinkRefusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(Value):
     """The device changed the file meanwhile: observe it again, nothing was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """The effect could not be done; its error says what that concerns."""
 
     error: SyncdError

@@ -6,7 +6,6 @@ Only while it is certain that no file has the name in the new mailbox may the an
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -19,12 +18,12 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, letters_of
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value
 
 _LOOKS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Value):
     """Move a file that is as recorded; commit it as withdrawn here and as delivering there before.
 
     file: where it is believed to be. flags: what its letters say there by the record, and say_there: what they are to
@@ -38,20 +37,17 @@ class Shift:
     is_repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Shifted:
+class Shifted(Value):
     """The file is in its new mailbox, durably."""
 
     file: SeenFile
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Value):
     """The file was not moved, and its name is not used in the new mailbox by us: take the announcement back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unclear:
+class Unclear(Value):
     """It cannot be told what became of an earlier attempt: remove and deliver, as announced."""
 
 

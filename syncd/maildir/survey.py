@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from syncd.mail.mailbox import INBOX
@@ -12,14 +11,14 @@ from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, Layout, MaildirPlusPlus
 from syncd.maildir.misnamed import Misnamed, misnamed, readable
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value, field
 
 _ROOT = PurePosixPath()
 _LAYOUTS: Mapping[str, Layout] = {"maildir++": MaildirPlusPlus(), "fs": Fs()}
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Value):
     """Files of no mailbox; below: of the root, `.` for those in its own cur/ and new/.
 
     is_of_other: the other layout would have mailboxes there. is_misnamed: they are in directories of `Survey.misnamed`.
@@ -31,8 +30,7 @@ class Stray:
     is_misnamed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Value):
     """How many files are in how many mailboxes, which are in none, and how many are of each former account.
 
     misnamed: directories that no mailbox can be called, in the other layout neither.

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -31,6 +30,7 @@ from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.silence import Ear, Silence
 from syncd.maildir.sweep import Sweep
+from syncd.values import Value
 
 _STEP_MS = 3
 """Once something happened it is told when so long nothing else has; what comes while it is looked at gathers anyway."""
@@ -60,8 +60,7 @@ class ChangedFile(NamedTuple):
     is_written: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Value):
     """Say what changed since the last: these files, all of these mailboxes or what is inside them, or anything.
 
     keyword_lists: the mailboxes in which letters may mean something else than before.

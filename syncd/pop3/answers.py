@@ -11,10 +11,10 @@ A line that starts with one dot and goes on was not stuffed by the server: it is
 
 import re
 from collections import deque
-from dataclasses import dataclass
 from typing import Literal
 
 from syncd.errors import ProtocolError
+from syncd.values import Value
 
 PIECE_BYTES = 64 * 1024
 """A multi-line part is handed on when it is complete or longer than this."""
@@ -24,8 +24,7 @@ _STATUS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Value):
     """Hold a status line; `code` is its response code in upper case (RFC 2449 §8), empty when there is none."""
 
     is_ok: bool
@@ -33,15 +32,13 @@ class Status:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Value):
     """Hold the next octets of a multi-line part, dots un-stuffed, line ends as on the wire."""
 
     octets: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Value):
     """Mark the end of a multi-line part; the last line end before the lone dot belongs to its octets."""
 
 
@@ -50,8 +47,7 @@ Event = Status | Piece | End
 _END = End()
 
 
-@dataclass(frozen=True, slots=True)
-class _Dialect:
+class _Dialect(Value):
     """Spell line ends as the server does; `ends`: what after a line's first dot makes that line the last."""
 
     eol: bytes

@@ -12,7 +12,6 @@ import re
 import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +34,7 @@ from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings
 from syncd.pop3.spool import Body, BodySink
 from syncd.pop3.window import Window
 from syncd.pop3.wire import Wire
+from syncd.values import Value
 
 _CLOSE_S = 2.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -43,16 +43,14 @@ _SECRET = frozenset({"USER", "PASS"})
 _GIVE_UP_CODES = frozenset({"SYS/PERM"})
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Value):
     """Hold a message that was retrieved whole, as far as the server's framing tells."""
 
     listed: Listed
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Value):
     """Name the message that an error happened on; the session goes on only after a RefusedError."""
 
     listed: Listed

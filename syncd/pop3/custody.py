@@ -22,12 +22,12 @@ Whoever lowers it in the store gives it new tries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
+from syncd.values import Value, replace
 
 _NO_DIGEST = b""
 
@@ -47,8 +47,7 @@ class CustodyState(StrEnum):
     DELETED = "deleted"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Value):
     """Hold what the store remembers of one key of an account.
 
     size_bytes: as listed. digest: of the body's octets, empty while untaken.
@@ -69,8 +68,7 @@ class Verdict(StrEnum):
     REPLACES = "replaces"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value):
     """Hold a listed message with its key; `is_anonymous` without a usable UIDL."""
 
     listed: Listed
@@ -78,8 +76,7 @@ class Candidate:
     is_anonymous: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SessionPlan:
+class SessionPlan(Value):
     """Say what one session does; what is in none of these is retrieved by a later one.
 
     retrieve: in this order. delete: may go without being retrieved. too_large: to be set aside now. set_aside: left
@@ -93,8 +90,7 @@ class SessionPlan:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieved:
+class Retrieved(Value):
     """Hold one message for the store to commit: its body, and the row that says so.
 
     takes_over: keys of rows to be removed in the same transaction; the message of one of them becomes this row's.

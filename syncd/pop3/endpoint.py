@@ -4,6 +4,8 @@ import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from syncd.values import Value
+
 MIB = 1024 * 1024
 
 
@@ -32,8 +34,7 @@ class Endpoint:
             raise ValueError("a TLS context is needed for an encrypted line, and only for that")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """Bound what a server can make us wait for, hold in memory or write to disk.
 
     command_s: for one answer, and one more second for each `min_rate_bytes` of it that came. inactivity_s: without

@@ -30,6 +30,7 @@ from syncd.pop3.custody import (
 )
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
+from syncd.values import Value
 
 MIB = 1024 * 1024
 Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
@@ -63,8 +64,7 @@ class Custody(Protocol):
         """Keep the row of a message that could not be taken, and the error for `status`."""
 
 
-@dataclass(frozen=True, slots=True)
-class IngestLimits:
+class IngestLimits(Value):
     """Bound one session.
 
     batch_bytes, batch_messages: of one commit; a message that is larger is one of its own. max_tries: after so many
@@ -76,8 +76,7 @@ class IngestLimits:
     max_tries: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Value):
     """Count what a session that ended well did.
 
     retrieved: bodies, `duplicates` of them stored before. deleted: confirmed. kept: left on the server for a later

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from syncd.values import Value
 
 UIDL_MAX_CHARS = 255
 """RFC 1939 §7 allows 70; a longer one than ours is no identity."""
@@ -13,8 +14,7 @@ _STAT = re.compile(rb"([0-9]{1,10})(?![0-9])")
 _NUMBER_MAX = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value):
     """Hold one message of a maildrop as listed in this session.
 
     uidl: None where the server gave none, a junk one, or the same one to two messages. size_bytes: None where LIST

@@ -6,11 +6,11 @@ together with its date or the server's word, for another version of a draft may 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Value):
     """A message that was sent to a mailbox, by the row of its journal. hint: its UID by the server's word."""
 
     id: int
@@ -22,8 +22,7 @@ class Sent:
     hint: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Came:
+class Came(Value):
     """A message that is in the mailbox now."""
 
     uid: int
@@ -33,8 +32,7 @@ class Came:
     internaldate: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Value):
     """Where a message that was sent is. is_rewritten: under other octets than those sent."""
 
     uid: int

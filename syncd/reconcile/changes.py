@@ -1,18 +1,17 @@
 """Floor 2: changes: what a look at a replica says about the rows we hold of it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.values import Value
 
 _COMING_OR_GOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
 _NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
 _NOT_AS_IT_WAS = _NOT_THERE | {ReplicaState.MOVING, ReplicaState.EDITED}
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Value):
     """Describe a file of a replica as it was just seen; size and mtime are None when nobody asked for them."""
 
     name: str
@@ -23,47 +22,41 @@ class Sighting:
     mtime: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Appeared:
+class Appeared(Value):
     """A file that no row knows."""
 
     seen: Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class Reflagged:
+class Reflagged(Value):
     """A known file under other flags, in the other directory, there again, or with its old octets again."""
 
     file_id: int
     seen: Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(Value):
     """A known file whose octets are no longer those we wrote."""
 
     file_id: int
     seen: Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
+class Rewritten(Value):
     """A file of the device's own with other octets than at the last look."""
 
     file_id: int
     seen: Sighting
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
+class Vanished(Value):
     """A known file that is not there; one of the device's own is gone for good unless it is on its way already."""
 
     file_id: int
     is_own: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Value):
     """A file that we were renaming when we were interrupted and that is not there: our own doing, so put it back."""
 
     file_id: int

@@ -7,12 +7,12 @@ what this file prints: python -m syncd.reconcile.conflicts > docs/conflicts.md
 """
 
 import sys
-from dataclasses import dataclass
 from enum import Enum
 from textwrap import fill
 
 from syncd.reconcile.deletions import YIELDING
 from syncd.reconcile.effects import ORDER
+from syncd.values import Value
 
 
 class Rule(Enum):
@@ -27,8 +27,7 @@ class Rule(Enum):
     PROVED = "An absence is no deletion until it is proved."
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Value):
     """One row: what one side did, what the other did before it heard of that, and what comes of it."""
 
     key: str

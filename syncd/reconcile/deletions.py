@@ -5,9 +5,8 @@ have deleted it after that. So a change of \\Seen, of \\Deleted (which an expung
 keyword that programs set by themselves yields to a deletion, and any other is stronger, whichever came first.
 """
 
-from dataclasses import dataclass
-
 from syncd.mail.flags import DELETED, SEEN, Flags
+from syncd.values import Value
 
 YIELDING = (
     SEEN,
@@ -40,16 +39,14 @@ The latter are of RFC 5550, 5788, 8621 and 9979, and what Apple Mail and KMail h
 _YIELDING = frozenset(flag.lower() for flag in YIELDING)
 
 
-@dataclass(frozen=True, slots=True)
-class ToTrash:
+class ToTrash(Value):
     """Deleted messages go to the Trash of the account; mailbox_id None: the server has none."""
 
     mailbox_id: int | None
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ForGood:
+class ForGood(Value):
     """Deleted messages are expunged."""
 
 

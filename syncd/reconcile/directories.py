@@ -7,14 +7,14 @@ other, and where one is to be inside itself, or around, it is put aside for a mo
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from syncd.values import Value
 
 Paths = Mapping[int, PurePosixPath]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """Rename the directory of a replica."""
 
     replica_id: int

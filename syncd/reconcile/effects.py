@@ -2,22 +2,20 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
 from typing import Any, TypeVar, assert_never
 
 from syncd.mail.flags import NONE, Flags, format_flags
+from syncd.values import Value, asdict
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Value):
     """Write a message of the server into a replica that does not have it."""
 
     message_id: int
     flags: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Value):
     """Change the flags in a replica file's name."""
 
     message_id: int
@@ -26,8 +24,7 @@ class Rename:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Value):
     """Take a file out of a replica because the server no longer has its message.
 
     add, remove: what the device changed of a message that the server has elsewhere; it is to be so there.
@@ -39,8 +36,7 @@ class Remove:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Value):
     """Take a file out of a replica because its device does not take the message any more; the server keeps it.
 
     add, remove: as of Remove.
@@ -52,8 +48,7 @@ class Drop:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Value):
     """Move a file into the replica of another mailbox, where its server has the message now, as `successor_id`."""
 
     message_id: int
@@ -63,8 +58,7 @@ class Shift:
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Value):
     """Change flags of a message on the server."""
 
     message_id: int
@@ -73,8 +67,7 @@ class Store:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Value):
     """Move a message of the server to another mailbox there; to_id None: the server has none of that name."""
 
     message_id: int
@@ -83,8 +76,7 @@ class Move:
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expunge:
+class Expunge(Value):
     """Delete a message of the server for good; its body is in the store.
 
     is_replaced: the device that removed its file put another one in its place, so that this is no deletion.
@@ -95,31 +87,27 @@ class Expunge:
     is_replaced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(Value):
     """Put back a message that the server deleted, for its device changed it before it heard of that."""
 
     message_id: int
     file_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recover:
+class Recover(Value):
     """Bring back a deleted message that a person wants, out of the Trash or from the store."""
 
     message_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Value):
     """Send a message that a device added to the server."""
 
     file_id: int
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Value):
     """Have the server copy a message to another mailbox, where a device put a copy of its file."""
 
     message_id: int
@@ -128,34 +116,29 @@ class Copy:
     to: str
 
 
-@dataclass(frozen=True, slots=True)
-class MakeMailbox:
+class MakeMailbox(Value):
     """Make the mailbox on the server for which a device has a directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class RenameMailbox:
+class RenameMailbox(Value):
     """Rename a mailbox of the server whose directory a device has under another name."""
 
     mailbox_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteMailbox:
+class DeleteMailbox(Value):
     """Delete a mailbox of the server whose directory a device removed, and in which nothing is left."""
 
     mailbox_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreMailbox:
+class RestoreMailbox(Value):
     """Make the directory again that a device removed, for there is something in its mailbox."""
 
     mailbox_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Agree:
+class Agree(Value):
     """Move the base where both sides made the same change by themselves; touches neither side."""
 
     message_id: int
@@ -163,16 +146,14 @@ class Agree:
     remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(Value):
     """Know an added file as that of a message that its mailbox has; touches neither side."""
 
     message_id: int
     file_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Forget:
+class Forget(Value):
     """Drop base and replica row of a message that both sides deleted; touches neither side."""
 
     message_id: int
@@ -272,8 +253,8 @@ def as_text(effect: Effect) -> str:
 
 def as_json(effect: Effect) -> str:
     """Return the JSON object of an effect: its verb and its fields, flags as sorted lists."""
-    values = {field.name: getattr(effect, field.name) for field in fields(effect)}
-    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+    fields = asdict(effect).items()
+    plain = {name: sorted(value) if isinstance(value, frozenset) else value for name, value in fields}
     return json.dumps({"verb": type(effect).__name__.lower(), **plain})
 
 

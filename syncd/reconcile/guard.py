@@ -6,8 +6,9 @@ account loses within a window. So a lie that is told once costs a look, and one 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from syncd.values import Value, replace
 
 _SMALL_MAILBOX = 10
 
@@ -39,8 +40,7 @@ def as_words(reason: Reason) -> str:
     return _WORDS[reason]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Value):
     """Allow `count` removals or `share` of what was there, whichever is more, in any `window_s` seconds."""
 
     count: int = 25
@@ -51,8 +51,7 @@ class Rule:
 DEFAULT = Rule()
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxLoss:
+class MailboxLoss(Value):
     """Count what one mailbox lost within the window, with what is about to go, and had when the window began.
 
     may_empty: a Trash or Junk, which people empty on purpose.

@@ -1,15 +1,14 @@
 """Floor 2: which mailboxes a LIST adds, changes and misses, and which of them are synced first."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 
 from syncd.mail.mailbox import MailboxName, SpecialUse
+from syncd.values import Value, replace
 
 _NOT_SELECTABLE = frozenset({"\\noselect", "\\nonexistent"})
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value):
     """Describe a mailbox as a LIST response or the store knows it.
 
     object_id: what it keeps when it is renamed (RFC 8474); None where the server did not tell.
@@ -32,8 +31,7 @@ class Listed:
         return not any(attribute.lower() in _NOT_SELECTABLE for attribute in self.attributes)
 
 
-@dataclass(frozen=True, slots=True)
-class ListChanges:
+class ListChanges(Value):
     """Hold what a complete LIST says against what was known.
 
     missed: what is not listed, and what had messages and is only the name of a parent now; an absence, and no proof.

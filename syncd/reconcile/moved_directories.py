@@ -6,15 +6,14 @@ did the same: else the new directory is a mailbox of its own, into which message
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from syncd.mail.mailbox import MailboxName
+from syncd.values import Value
 
 _NEARLY_ALL = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class WentDirectory:
+class WentDirectory(Value):
     """A mailbox whose directory went, and the names of the files that it had."""
 
     mailbox_id: int

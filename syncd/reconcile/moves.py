@@ -11,10 +11,10 @@ moved once, and equal files stay as many messages as there are files.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 
 from syncd.mail.tree import ReplicaState
+from syncd.values import Value, field
 
 
 class Way(Enum):
@@ -32,8 +32,7 @@ class Way(Enum):
     WAIT = "wait"
 
 
-@dataclass(frozen=True, slots=True)
-class OwnFile:
+class OwnFile(Value):
     """A file that a device added and whose octets are a body of the store. is_restored: its server deleted it."""
 
     file_id: int
@@ -44,16 +43,14 @@ class OwnFile:
     is_restored: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFile:
+class DeviceFile(Value):
     """What a device has of a message: the file, or None where only the base tells that it once had one."""
 
     state: ReplicaState | None
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value):
     """A message on the server with the octets of an added file. files: by device id, of those that know it."""
 
     message_id: int
@@ -71,8 +68,7 @@ class Candidate:
         return file is not None and file.name == own.name
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Value):
     """Say how a file becomes a message, and from which message that is there."""
 
     way: Way

@@ -13,21 +13,20 @@ House rules. No I/O, no clock, no memory: the same pair and policy give the same
 the plan is empty.
 """
 
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally, is_personal
 from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
+from syncd.values import Value, replace
 
 _NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
 _INTERRUPTED_STATES = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
 _SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Value):
     """Say which messages of a mailbox a device takes: not older, not larger; None means any. takes_none: it left."""
 
     not_before: int | None = None
@@ -50,8 +49,7 @@ class Selection:
 NOTHING = Selection(takes_none=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value):
     """Say what both sides of one replica can hold, what its device takes, and what a deletion there becomes.
 
     deletion: None where deletions by devices do not reach the server. outgrown: messages of which a file goes now if
@@ -66,8 +64,7 @@ class Policy:
     is_read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FlagChanges:
+class FlagChanges(Value):
     """Hold what a three-way merge asks of server and replica, and what base learns from both."""
 
     server_add: Flags

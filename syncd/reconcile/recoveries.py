@@ -9,10 +9,10 @@ House rules. No I/O, no clock: the same rows give the same answer.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from syncd.reconcile.moves import Candidate, Origin, Way
+from syncd.values import Value
 
 
 class Fate(StrEnum):
@@ -35,8 +35,7 @@ COMING = frozenset({Fate.SENT, Fate.MOVED, Fate.KEPT})
 """What is done by a restore."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Value):
     """A message as it was in a mailbox. gone_at: None of one that is there, in Trash if it counts as deleted.
 
     body_id: None once it is swept. went_along: its mailbox went with it. has_file: a served device has its file still.
@@ -51,8 +50,7 @@ class Deleted:
     is_underway: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """A message that its server has."""
 
     message_id: int
@@ -60,8 +58,7 @@ class Place:
     body_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class WantedBack:
+class WantedBack(Value):
     """A deleted message that a person wants back, by its row of the journal, and the mailbox that is to have it."""
 
     id: int

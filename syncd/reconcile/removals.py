@@ -5,10 +5,10 @@ their bodies in the store. The mailbox itself can only go when nothing is left i
 something there; as soon as it has anything that the device did not remove, it comes back to the device.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from syncd.mail.mailbox import MailboxName, SpecialUse
+from syncd.values import Value
 
 _USUAL = frozenset(
     {
@@ -37,8 +37,7 @@ class Verdict(Enum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class Remainder:
+class Remainder(Value):
     """Say what is left of a mailbox that a device removed.
 
     messages: those of the server. removed: those of them that the device had, and that are on their way out. is_used:

@@ -8,14 +8,13 @@ not proved is a deletion and a new mailbox, of which devices lose nothing either
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.uidset import UidSet
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Value):
     """Say what tells a mailbox from others, apart from its name: what is recorded, or what its server says now."""
 
     name: MailboxName
@@ -24,8 +23,7 @@ class Standing:
     object_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value):
     """A mailbox that may have this name now. is_proven: it has; is_only: neither of the two may be another."""
 
     mailbox_id: int

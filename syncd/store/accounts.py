@@ -1,7 +1,6 @@
 """Floor 3: accounts and their mailboxes as rows: who they are, how far they are read, what went wrong."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,14 +13,14 @@ from syncd.mail.tree import Holdable
 from syncd.reconcile.mailboxes import Listed
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, journal, mailbox, replica
+from syncd.values import Value
 
 TRASHES = ("Trash", "Deleted Items", "Deleted Messages", "INBOX/Trash")
 """What the Trash is called where no mailbox has that use, the likeliest first."""
 _DRAFTS = ("Drafts", "INBOX/Drafts")
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxCursor:
+class MailboxCursor(Value):
     """Hold how far a mailbox has been read, as its server counts (RFC 3501 §2.3.1, RFC 7162 §3.1).
 
     highestmodseq: None where the server keeps no mod-sequences for this mailbox. permanent_flags: None while unknown.
@@ -35,8 +34,7 @@ class MailboxCursor:
     accepts_keywords: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxRow:
+class MailboxRow(Value):
     """A mailbox of an account. is_listed: every row has been in the tree once; cursor means nothing before.
 
     is_gone: its server does not list it any more, and so it was twice.

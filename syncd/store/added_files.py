@@ -1,7 +1,6 @@
 """Floor 3: files that a device added or rewrote: what of them is to be taken into the store, and that it was."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,10 +28,10 @@ from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class AddedFile:
+class AddedFile(Value):
     """A file that a device added, or rewrote in place, and that is not taken in.
 
     message_id: of the message that it held before it was rewritten.
@@ -58,8 +57,7 @@ class Sibling(NamedTuple):
     file: AddedFile
 
 
-@dataclass(frozen=True, slots=True)
-class EmptyFile:
+class EmptyFile(Value):
     """A file of a device that has no octets, and where it is."""
 
     device_id: int
@@ -74,8 +72,7 @@ _OF_NO_MESSAGE = (ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED)
 _AS_READ = (ReplicaState.NEW, *_UNKNOWING)
 
 
-@dataclass(frozen=True, slots=True)
-class FileAsRead:
+class FileAsRead(Value):
     """What a file was when its octets were read. form: how these give those of the body. info: as its name has it."""
 
     size_bytes: int
@@ -84,16 +81,14 @@ class FileAsRead:
     info: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Value):
     """Flags of a message that is put back: as its server had them, and as both had last agreed on."""
 
     flags: Flags
     base: Flags
 
 
-@dataclass(frozen=True, slots=True)
-class TakenIn:
+class TakenIn(Value):
     """A file whose octets are a body of the store. restored: of one whose message the server deleted."""
 
     file: AddedFile

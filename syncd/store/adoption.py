@@ -6,7 +6,6 @@ without a row are of `found_files`, but for those that a tombstone knows: we hav
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
@@ -29,6 +28,7 @@ from syncd.store.schema import (
     server_message,
     tombstone,
 )
+from syncd.values import Value
 
 _OUR_DOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
 
@@ -60,8 +60,7 @@ class ReturnedFile(NamedTuple):
     form: BodyForm
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Value):
     """What a complete listing of a replica says: files with a row, files that we once removed, and rows without."""
 
     there: Sequence[KnownFile]

@@ -11,7 +11,6 @@ stronger than that: it is put back from the store. What lies in a mailbox that i
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Double, Select, and_, bindparam, delete, exists, or_, select, update
@@ -27,12 +26,12 @@ from syncd.store.recoveries import bring_back, places_of
 from syncd.store.schema import carried_change, mailbox, server_message, trouble
 from syncd.store.server_tree import FlagDelta
 from syncd.store.successors import moved_to
+from syncd.values import Value
 
 _row = carried_change.c
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedChange:
+class CarriedChange(Value):
     """A change that a device made of a message in one mailbox, to be stored in another.
 
     flags: of the message there. is_same: it has the body that the file had; else it is another one.

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, and_, func, or_, select
@@ -14,6 +13,7 @@ from syncd.store.devices import FOREIGN, NEW
 from syncd.store.failures import store_error, translated
 from syncd.store.own_tables import history
 from syncd.store.schema import account, device
+from syncd.values import Value
 
 QUICK_CHECK = "PRAGMA quick_check(5)"
 """Looks through all pages, and tells of the first few that are damaged."""
@@ -21,8 +21,7 @@ _HAD_ITS_PATH = and_(device.c.state != NEW, or_(device.c.state != FOREIGN, devic
 """A device that is foreign from its first look on never had a marker there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Value):
     """Say how a store is. damages: none where it is whole as far as it was looked at; is_whole: that was all of it.
 
     newest_at: when the last of what it tells happened. devices: the paths of those that had theirs, by

@@ -1,7 +1,6 @@
 """Floor 3: the custody of POP3 messages: which the store has, and which copies of the server are confirmed deleted."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,13 +12,13 @@ from syncd.store.history import Happening, Verb
 from syncd.store.queries import AtOnce, has_key, insert_at_once, rows_in
 from syncd.store.schema import mailbox, server_message, uidl
 from syncd.store.served_mailboxes import NewMessage, put_messages, take_out
+from syncd.values import Value
 
 TRIES_MAX = 3
 """After so many failures in a row a message is left in its maildrop until somebody asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class CustodyRow:
+class CustodyRow(Value):
     """What the store remembers of one key of an account; digest is empty while nothing of it is in the store."""
 
     key: str
@@ -29,8 +28,7 @@ class CustodyRow:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Value):
     """A retrieved message to be committed: its row, and its body if it is a message that INBOX does not have.
 
     replaces: the message of this row was incomplete, and goes. takes_over: keys of rows that this one stands for now.

@@ -5,7 +5,6 @@ not settled yet is read again in every round of its mailbox, whatever the cursor
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,12 +18,12 @@ from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replic
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.store.successors import has_successor
+from syncd.values import Value
 
 _NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
-@dataclass(frozen=True, slots=True)
-class MissingFile:
+class MissingFile(Value):
     """A file that one look did not find; since: when that was recorded."""
 
     mailbox_id: int

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from syncd.store.journal import UploadState
 from syncd.store.own_tables import store
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, base_message, device, journal, mailbox, mailbox_change, replica, replica_message
+from syncd.values import Value
 
 NEW, ACTIVE, AWAY, FOREIGN, ADOPTING = "new", "active", "away", "foreign", "adopting"
 """How a device is: never seen; served; its root not there; not ours until a person says so; compared after that."""
@@ -24,8 +24,7 @@ READ_ONLY = "read_only"
 """A part of the selection of a replica whose device changes nothing on the server."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceRow:
+class DeviceRow(Value):
     """A device. The marker in its path holds `generation`, or `generation_next` while a barrier is under way."""
 
     id: int
@@ -37,8 +36,7 @@ class DeviceRow:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaRow:
+class ReplicaRow(Value):
     """A device's copy of one mailbox; directory is relative to the device's path.
 
     listed_at: when a complete listing was last believed; None: nobody has looked since it was made, adopted or selected

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from syncd.log import log
@@ -38,7 +39,7 @@ class _Helper(NamedTuple):
 
 
 class Encoder:
-    """Encode batches of bodies for any thread, one batch at a time; the helper starts with the first large one."""
+    """Encode batches of bodies for any thread, one at a time; the helper starts with the first large one, or before."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,11 +47,16 @@ class Encoder:
         self._failures = 0 if sys.executable and hasattr(os, "memfd_create") else _FAILURES_MAX
         self._is_closed = False
 
+    def expect(self, size_bytes: int) -> None:
+        """Have the helper start meanwhile if so many octets, which are about to come, are worth it."""
+        if size_bytes >= _WORTHWHILE_BYTES and self._helper is None:
+            threading.Thread(target=self._start, daemon=True).start()
+
     def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
         """Return bodies of at most 1 MiB each ready to be inserted, with their facts."""
         if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
             with self._lock:
-                if not self._is_closed and self._failures < _FAILURES_MAX:
+                if self._may_help:
                     try:
                         return self._with_help(contents)
                     except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
@@ -73,6 +79,18 @@ class Encoder:
         if helper is not None:
             helper.process.kill()
         self.rest()
+
+    @property
+    def _may_help(self) -> bool:
+        return not self._is_closed and self._failures < _FAILURES_MAX
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._helper is None and self._may_help:
+                with suppress(OSError, subprocess.SubprocessError):  # who encodes tries again, and tells of it
+                    self._helper = _started()
+            if self._is_closed:
+                self._end()
 
     def _with_help(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
         helper = self._helper = self._helper or _started()

@@ -7,7 +7,6 @@ server can be it: none has its octets, and none with its Message-ID has them but
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -41,6 +40,7 @@ from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.values import Value
 
 _NOTES_MAX_BYTES = 1024
 """More no program writes into a header for itself."""
@@ -48,8 +48,7 @@ _LIKES_MAX = 16
 """So many messages have one Message-ID where a program sends the same over and over, and then most are no likes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """A body that a file may be; size_bytes: of its octets. form: in which the file has them if it is that one."""
 
     digest: bytes

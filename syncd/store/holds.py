@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -17,6 +16,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.history import Outcome, Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, hold, mailbox, replica, replica_message
+from syncd.values import Value
 
 _WITHOUT_FILE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
@@ -46,8 +46,7 @@ class HoldState(StrEnum):
 Held = Remove | Departure
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Value):
     """Removals or deletions in one mailbox that were too many to be believed; exactly these are released.
 
     scope_id: the device, or the account.

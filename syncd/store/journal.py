@@ -4,7 +4,6 @@ This part is of copies into Trash where a server has no MOVE; files that devices
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from syncd.mail.tree import ReplicaState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import body, journal, replica_message, server_message
+from syncd.values import Value
 
 FOUND = "found"
 """The kind of rows that say which body a file may be that was there before we were (`found_files`)."""
@@ -36,8 +36,7 @@ ON_ITS_WAY = (UploadState.TAKEN_IN.value, UploadState.BEGUN.value)
 _COPIES = tuple(state.value for state in CopyState)
 
 
-@dataclass(frozen=True, slots=True)
-class CopyRow:
+class CopyRow(Value):
     """A copy of a message into another mailbox of its server.
 
     uidvalidity, uidnext: of the target before the command; 0 and 1 where the server did not say.

@@ -1,7 +1,6 @@
 """Floor 3: bodies that the store may have already: of messages that a server moved or copied, or that come twice."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
@@ -12,14 +11,14 @@ from syncd.mail.tree import ReplicaState
 from syncd.store.journal import FOUND
 from syncd.store.queries import AtOnce, hexadecimal, is_listed, is_one_of
 from syncd.store.schema import body, journal, mailbox, replica_message, server_message
+from syncd.values import Value
 
 _DRAFTS = SpecialUse.DRAFTS.value
 _LIKES_MAX = 16
 """More messages of one size and date are none that only their headers tell apart, but an import of thousands."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownBody:
+class KnownBody(Value):
     """A body that a message without one has, or may have.
 
     is_certain: the server gave both messages one EMAILID (RFC 8474 §5.1), which says that their octets are the same.

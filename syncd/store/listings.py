@@ -6,7 +6,6 @@ they are set adrift: what is in the mailbox then may be what was, and is found b
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
@@ -18,13 +17,13 @@ from syncd.store.history import Happening, Origin, Verb
 from syncd.store.renumbering import set_adrift
 from syncd.store.schema import account, mailbox, server_message
 from syncd.store.server_tree import raise_version
+from syncd.values import Value
 
 _NOWHERE = b"\n\n"
 """Begins the names of mailboxes whose own another one has now; no mailbox can have such a one (RFC 9051 §5.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Renamed:
+class Renamed(Value):
     """A known mailbox, and how it is listed now."""
 
     mailbox_id: int

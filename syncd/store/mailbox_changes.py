@@ -8,7 +8,6 @@ mailbox goes, or, if anything is left in it, comes back to the device.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -21,6 +20,7 @@ from syncd.store.queries import is_one_of
 from syncd.store.schema import mailbox_change
 from syncd.store.troubles import NEVER
 from syncd.store.uploads import due_at
+from syncd.values import Value
 
 
 class ChangeKind(StrEnum):
@@ -44,8 +44,7 @@ class ChangeState(StrEnum):
     RETURNED = "returned"
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxChange:
+class MailboxChange(Value):
     """What a device did to one mailbox. mailbox_id: None of one that is to be made."""
 
     id: int

@@ -8,7 +8,6 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from syncd.store import engines
 from syncd.store.backup import copy_store
 from syncd.store.failures import translated
 from syncd.store.owner import make_private_directory, make_private_file
+from syncd.values import Value
 
 _ADVISORY_KEY = (0x73796E63, 2)
 _VERSION_FILE = re.compile(r"(\d{4})_\w+\.py")
@@ -36,8 +36,7 @@ class Standing(StrEnum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaState:
+class SchemaState(Value):
     """A store's schema: `stored` is its revision, None where it has none; `head` is the one this syncd needs."""
 
     standing: Standing

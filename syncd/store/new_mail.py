@@ -6,7 +6,6 @@ were delivered together have one row with a number: these are counted, and canno
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
@@ -16,14 +15,14 @@ from syncd.store.history import Outcome
 from syncd.store.own_tables import history
 from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message
 from syncd.store.tallies import last_deed
+from syncd.values import Value
 
 _WITH_FILE = (ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.EDITED)
 _DELIVER = "deliver"
 _MAILBOXES_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class NewInMailbox:
+class NewInMailbox(Value):
     """Count the messages that came to a device's copy of a mailbox; directory: below root, None where it is gone."""
 
     device: str
@@ -34,8 +33,7 @@ class NewInMailbox:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(Value):
     """Name a message that came to a device and is there still, and the parts of its file's name."""
 
     id: int
@@ -53,8 +51,7 @@ class NewMessage:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewMail:
+class NewMail(Value):
     """Hold what came up to a row of the history: counts, and the newest of the messages.
 
     is_whole: each that is counted, and is there still, is among the messages, and the history had all of it.

@@ -1,7 +1,6 @@
 """Floor 3: pairs: each message as the three trees have it, read by version, and the base moved when both agree."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -32,18 +31,17 @@ from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
+from syncd.values import Value, field
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(Value):
     """Hold the pairs that changed on one side since its cursor, all those up to and with version `upto`."""
 
     pairs: tuple[Pair, ...]
     upto: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Value):
     """Say that a file stands in the replica as described, and that these flags of its message are agreed."""
 
     file_id: int
@@ -55,8 +53,7 @@ class Settled:
     base_remove: Flags = NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Value):
     """Hold what one round did to a replica.
 
     as_announced: files, by row id, that stand in the replica under the name and flags that their rows have already.

@@ -7,7 +7,6 @@ them the keywords that the message had where it was last.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
@@ -16,6 +15,7 @@ from syncd.mail.flags import Flags, parse_flags, with_same_letters
 from syncd.store.queries import is_one_of
 from syncd.store.schema import mailbox, server_message
 from syncd.store.uploads import Upload
+from syncd.values import replace
 
 
 class Predecessor(NamedTuple):

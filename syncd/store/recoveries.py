@@ -7,7 +7,6 @@ before anything is sent, looked for after an answer that was lost, and a message
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -23,12 +22,12 @@ from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import FlagDelta
+from syncd.values import Value, replace
 
 _THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
 
-@dataclass(frozen=True, slots=True)
-class DeletedMessage:
+class DeletedMessage(Value):
     """A message as it was, and in which mailbox; header_id: its Message-ID."""
 
     row: Deleted

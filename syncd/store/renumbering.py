@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
@@ -13,13 +12,13 @@ from syncd.store.history import Verb
 from syncd.store.queries import PER_VERSION, groups, is_one_of
 from syncd.store.schema import base_message, mailbox, server_message
 from syncd.store.server_tree import raise_version
+from syncd.values import Value
 
 _ADRIFT = 0
 _BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
-@dataclass(frozen=True, slots=True)
-class Renumbered:
+class Renumbered(Value):
     """Count what became of a mailbox: messages found again, new ones, and those that are not there any more.
 
     lost: the row ids of the latter.

@@ -1,7 +1,6 @@
 """Floor 3: what `syncd status` and `syncd plan` ask of the store: counts and last errors, nothing of any message."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
@@ -13,10 +12,10 @@ from syncd.store.holds import Hold, holds
 from syncd.store.own_tables import history
 from syncd.store.schema import account, base_message, device, mailbox, replica, replica_message, server_message
 from syncd.store.trouble_report import RefusedMailbox, TroubleReport, refused_mailboxes, troubles
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class AccountReport:
+class AccountReport(Value):
     """Say how an account fared. Times are seconds since 1970; failures are those since the last success."""
 
     id: int
@@ -29,8 +28,7 @@ class AccountReport:
     failures: int
 
 
-@dataclass(frozen=True, slots=True)
-class MailboxReport:
+class MailboxReport(Value):
     """Count a mailbox of the server tree: its messages, and those of them whose body is in the store.
 
     is_gone: its server has it no more. unlisted: how many more its server said to have when it was read first, while
@@ -52,8 +50,7 @@ class MailboxReport:
     has_modseq: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceReport:
+class DeviceReport(Value):
     """Say where a device stands; settled_at is when its files were last made durable, layout that of its files."""
 
     id: int
@@ -65,8 +62,7 @@ class DeviceReport:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaReport:
+class ReplicaReport(Value):
     """Count a replica: files delivered, server changes it waits for, and by kind what its device did on its own.
 
     flagged: files whose flags the device changed, and its server has not heard of it.
@@ -84,8 +80,7 @@ class ReplicaReport:
     delivered_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class HoldReport:
+class HoldReport(Value):
     """Name the account, the mailbox and the device of a hold; device None: it is the account's."""
 
     hold: Hold
@@ -94,8 +89,7 @@ class HoldReport:
     device: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StoreReport:
+class StoreReport(Value):
     """Hold one snapshot of everything that status shows; changed_at: when the last message of all was changed."""
 
     accounts: tuple[AccountReport, ...]

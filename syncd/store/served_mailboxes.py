@@ -6,7 +6,6 @@ another place or other octets are another row with a UID of its own. UIDs ascend
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, func, select, update
 
@@ -20,12 +19,12 @@ from syncd.store.history import Happening, Origin, Verb
 from syncd.store.listings import Renamed
 from syncd.store.queries import insert_at_once, is_one_of
 from syncd.store.schema import account, mailbox, server_message
+from syncd.values import Value, replace
 
 _DELIMITER = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(Value):
     """A message that comes into a mailbox; its body is in the store."""
 
     body_id: int

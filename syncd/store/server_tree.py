@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from syncd.mail.uidset import UidSet
 from syncd.store import history, troubles
 from syncd.store.queries import insert_at_once, is_listed, is_one_of, update_at_once
 from syncd.store.schema import body, mailbox, server_message
+from syncd.values import Value
 
 _FEW = 1000
 """Of so many UIDs rows are read one by one, else those of the whole mailbox."""
@@ -38,8 +38,7 @@ class ObservedMessage(NamedTuple):
     email_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unlike:
+class Unlike(Value):
     """A UID whose message has another size or date than before; header_digest: of the body in the store, if any."""
 
     uid: int
@@ -47,8 +46,7 @@ class Unlike:
     is_same_date: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FlagDelta:
+class FlagDelta(Value):
     """A change of some flags of one message."""
 
     message_id: int

@@ -6,7 +6,6 @@ move, or as the old version of a draft.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, select, update
@@ -18,12 +17,12 @@ from syncd.store.queries import groups, insert_at_once, is_one_of, rows_at_once,
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 from syncd.store.uploads import Upload
+from syncd.values import Value
 
 _FILED_S = 7 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Value):
     """An upload that is a message now. is_rewritten: with other octets.
 
     source_id: of which it is a move or copy, or would be if that were there still.

@@ -6,7 +6,6 @@ without knowing of shifts does what is right. Only a file that is just as it wou
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -30,6 +29,7 @@ from syncd.store.queries import (
 )
 from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
+from syncd.values import Value
 
 _AT_ONCE = 5000
 _file, _other = replica_message, shared_alias(replica_message, "other")
@@ -38,8 +38,7 @@ _old_mailbox, _new_mailbox = (shared_alias(mailbox, name) for name in ("old_mail
 _of_new = shared_alias(replica, "of_new")
 
 
-@dataclass(frozen=True, slots=True)
-class Shiftable:
+class Shiftable(Value):
     """A file in `source`, with the flags last agreed on there, and the message in `target` that it becomes.
 
     announced: its row there, of an attempt that was interrupted.
@@ -53,8 +52,7 @@ class Shiftable:
     announced: ReplicaMessage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShiftedFile:
+class ShiftedFile(Value):
     """A file that is in its new mailbox.
 
     settled: what it is there, for the successor. is_changed: it says what its server has not heard of.

@@ -12,7 +12,6 @@ years, is known as one that was deleted.
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
@@ -22,6 +21,7 @@ from syncd.store.journal import UploadState
 from syncd.store.own_tables import store
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, body, journal, replica_message, server_message
+from syncd.values import Value
 
 
 class Unneeded(NamedTuple):
@@ -31,16 +31,14 @@ class Unneeded(NamedTuple):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Value):
     """What of some bodies, in the order of their ids, nobody needs. upto: the last id; None: there are no more."""
 
     unneeded: tuple[Unneeded, ...]
     upto: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Value):
     """Count the bodies that were removed, and their bytes as they were before they were encoded."""
 
     bodies: int = 0

@@ -7,7 +7,6 @@ House rule: nothing here may read every message.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
 
@@ -24,10 +23,10 @@ from syncd.store.report import (
 )
 from syncd.store.schema import account, device, mailbox, replica
 from syncd.store.trouble_report import mailbox_errors, trouble_counts
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class AccountTally:
+class AccountTally(Value):
     """Count what is not well with an account; succeeded_at: when all of it was last in sync."""
 
     succeeded_at: float | None = None
@@ -36,8 +35,7 @@ class AccountTally:
     held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceTally:
+class DeviceTally(Value):
     """Count what a device waits for, and what it did that its servers have not heard of."""
 
     state: str = "new"
@@ -46,8 +44,7 @@ class DeviceTally:
     unsynced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Deeds:
+class Deeds(Value):
     """Count the messages to which the same was done: at a device, without one at the server of the account.
 
     origin and verb: as in the history.
@@ -60,8 +57,7 @@ class Deeds:
     messages: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tallies:
+class Tallies(Value):
     """Hold one snapshot: everybody by name, and the deeds since the one before, whose last had the number `upto`."""
 
     accounts: Mapping[str, AccountTally]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
@@ -24,10 +23,10 @@ from syncd.store.schema import (
 )
 from syncd.store.troubles import NEVER
 from syncd.store.uploads import due_at
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class TroubleReport:
+class TroubleReport(Value):
     """Describe a message that is set aside.
 
     key: another one for each trouble, and the same at each try. device_id None: server side. uid None: it has none yet,
@@ -46,8 +45,7 @@ class TroubleReport:
     retry_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedMailbox:
+class RefusedMailbox(Value):
     """Describe a mailbox that a device made or removed, and of which its server does not do that.
 
     key: as of a message. retry_at None: not by itself.

@@ -1,7 +1,6 @@
 """Floor 3: troubles: messages set aside one by one, with what went wrong and when they are tried again."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -25,6 +24,7 @@ from sqlalchemy import (
 from syncd.errors import Temper
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import mailbox, server_message, trouble
+from syncd.values import Value
 
 _FIRST_RETRY_S = 60.0
 _LAST_RETRY_S = 6 * 3600.0
@@ -33,8 +33,7 @@ NEVER = 10.0**12
 """When that is tried again which waiting does not help: not by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Value):
     """A message set aside. device_id None: it could not be fetched or changed on its server."""
 
     message_id: int

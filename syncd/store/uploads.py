@@ -10,7 +10,6 @@ person wants back goes the same way, but for that nobody has a file of it (`reco
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
@@ -22,6 +21,7 @@ from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_one_of
 from syncd.store.schema import body, journal, replica, replica_message, server_message
+from syncd.values import Value
 
 _RETRY_S = 60.0
 _RETRY_MAX_S = 6 * 3600.0
@@ -30,8 +30,7 @@ _ATTEMPTS_TOLD = 9
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Value):
     """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
 
     flags: those of the file, and once it is begun those that were sent.

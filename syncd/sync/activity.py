@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 
 from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
@@ -11,13 +11,13 @@ from syncd.maildir.misnamed import Misnamed
 from syncd.maildir.odd_files import OddFile
 from syncd.sync.pace import Pace
 from syncd.sync.wakes import Wake
+from syncd.values import Value, replace
 
 IDLE = "idle"
 """What a task does that has nothing left to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Value):
     """Say how an account is connected, or was in its last session: since when, how encrypted, how changes are learnt.
 
     tls_version: as the TLS library calls it; None: not encrypted. rung: `imap.observe.Rung` in lower case, None for

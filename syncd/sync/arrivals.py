@@ -8,7 +8,6 @@ stays as well (`successors`).
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -26,6 +25,7 @@ from syncd.store.predecessors import predecessors, with_keywords_of
 from syncd.store.settled_uploads import Settled
 from syncd.store.uploads import Upload
 from syncd.sync.sides import ArrivalSide, Brought, Placement
+from syncd.values import Value, field, replace
 
 UNSEEN_S = 5.0
 """A server may still be at what it read before the connection ended; so much later it is not."""
@@ -33,8 +33,7 @@ _UNSEEN_MAX = 3
 _LOST = "it was on its way to its mailbox several times, and is not there"
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Value):
     """What is to be done with an upload, and those of other devices that will be the same message.
 
     predecessor_id: of what is to be sent, the message elsewhere that had its octets, and whose keywords it has.
@@ -72,8 +71,7 @@ def planned(conn: Connection, found: Iterable[Upload], *, account_id: int) -> tu
     return (*plans, *(Planned(wanted[id_], origin) for id_, origin in back.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(Value):
     """Bring what devices added to the mailboxes of one account."""
 
     db: Database

@@ -8,7 +8,6 @@ A directory that is not there is made if none had our marker yet: the first, or 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -30,10 +29,10 @@ from syncd.store.history import Happening, Verb
 from syncd.store.report import account_ids
 from syncd.sync.remembered import Remembered
 from syncd.sync.thread import to_its_end
+from syncd.values import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(Value):
     """Say what was found in a root that is the device's now: a marker or none, and files in mailboxes.
 
     is_empty: there was nothing, so all is delivered. left: words on files of accounts that are not configured.

@@ -6,7 +6,7 @@ transaction is open, and the owner of the side calls the files.
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple, Self
 
@@ -37,6 +37,7 @@ from syncd.sync.sides import (
     FileToRename,
     ReplicaSide,
 )
+from syncd.values import Value, replace
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_FILES = 500
@@ -59,8 +60,7 @@ class Job(NamedTuple):
         return self.body.content if self.body is not None else (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
+class Announced(Value):
     """A batch whose names, targets and withdrawals are committed.
 
     bound: messages that need no file any more, for one that the device added has become theirs since they were planned.
@@ -120,8 +120,7 @@ class Performed:
         return _settlement(self.announced.tasks, self.outcomes)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Value):
     """Say what of some batches is to be planned again, and whether the device changed files meanwhile."""
 
     stale: frozenset[int] = frozenset()
@@ -131,8 +130,7 @@ class Done:
         return Done(self.stale | other.stale, self.has_device_news or other.has_device_news)
 
 
-@dataclass(frozen=True, slots=True)
-class Batches:
+class Batches(Value):
     """Announce, perform and settle what a round does to the files of one replica.
 
     hopeless: messages that were stale so often that they are set aside if they are once more.

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
+from syncd.values import Opaque
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
@@ -54,8 +54,7 @@ class FileSpool:
             self.discard()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class FetchedBody:
+class FetchedBody(Opaque):
     """A body for a message of the server tree."""
 
     mailbox_id: int
@@ -120,6 +119,10 @@ class BodyBatches:
         has_failed, self._has_failed_together = self._has_failed_together, False
         return has_failed
 
+    def expect(self, size_bytes: int) -> None:
+        """Hear how much is about to come, so that what encodes it is ready by then."""
+        self._encoder.expect(size_bytes)
+
     async def put(self, body: FetchedBody) -> None:
         """Take a body; waits while a batch is full and the one before is not written or about to be."""
         self._gathered.append(body)
@@ -135,6 +138,12 @@ class BodyBatches:
         else:
             self._is_handed_over = True
 
+    async def settle(self) -> None:
+        """Commit what was gathered, and return when all is."""
+        await self._flush()
+        await self._encoded()
+        await self._written()
+
     async def __aenter__(self) -> Self:
         self._depth += 1
         return self
@@ -147,17 +156,12 @@ class BodyBatches:
             return
         try:
             if error is None:
-                await self._drain()
+                await self.settle()
             elif isinstance(error, SyncdError):
                 with suppress(SyncdError):  # the first error is the one that tells most
-                    await self._drain()
+                    await self.settle()
         finally:
             await self._abandon()
-
-    async def _drain(self) -> None:
-        await self._flush()
-        await self._encoded()
-        await self._written()
 
     async def _abandon(self) -> None:
         """Wait for what is under way, whatever becomes of it, and let go of what was gathered."""

@@ -1,7 +1,6 @@
 """Floor 4: what files hold, read from a replica: the bodies that their octets may be."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from syncd.errors import FileError, Reach
@@ -15,10 +14,10 @@ from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
 from syncd.store.found_files import Identity
 from syncd.sync.batch import BATCH_BYTES, BATCH_FILES
 from syncd.sync.bounded import bounded
+from syncd.values import Opaque, replace
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Content:
+class Content(Opaque):
     """A file that was read; raw: its octets as they are; wire: with CRLF at the end of every line.
 
     untagged: as wire, without the line that mbsync adds; the same where there is none.

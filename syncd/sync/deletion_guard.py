@@ -8,7 +8,6 @@ either: what their deletions have let pass is judged once more, by all that the 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -19,10 +18,10 @@ from syncd.store import deletions, guard_window, holds, mailbox_removals
 from syncd.store.accounts import MailboxRow
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.values import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Value):
     """Say which deletions in a mailbox may be, of one device or of all of an account's.
 
     held: those that wait. over: what is held and nobody wants any more. reason: why all that is held is held anew,

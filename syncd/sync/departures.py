@@ -8,7 +8,7 @@ mailbox and was not settled is observed as gone, and then both sides deleted it.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -35,6 +35,7 @@ from syncd.sync.deletion_guard import (
     judge_of_account,
 )
 from syncd.sync.sides import Departed, ServerSide
+from syncd.values import Value, replace
 
 _OVERTAKEN = "somebody changes the message each time it is to be deleted"
 
@@ -75,8 +76,7 @@ class Wishes:
         return frozenset(message_id for wanted in self.by_replica.values() for message_id in wanted)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Value):
     """Hold what the guard says of the departures from one mailbox, by replica and for all of them together."""
 
     judged: Mapping[ReplicaRow, Sequence[Departure]]
@@ -120,8 +120,7 @@ def _are_any_held(conn: Connection, mailbox: MailboxRow) -> bool:
     return any(holds.holds(conn, mailbox_id=mailbox.id, scope=scope) for scope in scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class DepartureRound:
+class DepartureRound(Value):
     """Let messages leave one mailbox of the server.
 
     `admit` it in the transaction that settles the flags, then `run` it.
@@ -237,8 +236,7 @@ def _is_replaced(effect: Departure) -> bool:
     return isinstance(effect, Expunge) and effect.is_replaced
 
 
-@dataclass(frozen=True, slots=True)
-class Departures:
+class Departures(Value):
     """Tell what left, and what of it is in another mailbox now."""
 
     effects: int

@@ -1,7 +1,6 @@
 """Floor 4: what the task of one device is made of, joined: what its looks and its rounds tell each other through."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from syncd.maildir.last_look import LastLook
@@ -14,10 +13,10 @@ from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.second_look import SecondLook
 from syncd.sync.served_device import ServedDevice
 from syncd.sync.standstill import Standstill
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceParts:
+class DeviceParts(Value):
     """Hold the parts of one device, each of which keeps one thing in memory; `join` makes them."""
 
     attachment: Attachment

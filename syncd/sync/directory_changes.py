@@ -17,7 +17,6 @@ being made is not made again: it gets a replica without a directory, and is remo
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -43,10 +42,10 @@ from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Place
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Value):
     """What the store has of a device and its accounts.
 
     directories: those of replicas. looked_at: those in which somebody looked. names: of all mailboxes. synced: which
@@ -62,8 +61,7 @@ class _Known:
     served: Sequence[Served]
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Value):
     """What one look at the root says: directories in which nobody has looked, and mailboxes that have none.
 
     absent: those of the latter that have nothing in its place; gone: of these, those of which something follows. taken:

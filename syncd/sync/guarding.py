@@ -6,7 +6,6 @@ recorded (`holds.hold_lost`); no rule lets it go, only a person, or the message 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -17,10 +16,10 @@ from syncd.store import guard_window, history, holds
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Verb
 from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Value):
     """What waits at the guard of one replica: message ids held, and those a person released."""
 
     held: frozenset[int] = frozenset()
@@ -48,8 +47,7 @@ def decided(conn: Connection, of: ReplicaRow) -> frozenset[int]:
     return frozenset(id_ for one in found for id_ in one.message_ids)
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Value):
     """Say which removals of a replica wait, and what becomes of its holds.
 
     fresh: removals that are held with what was held before, for this reason; empty without one. over: holds with

@@ -9,7 +9,6 @@ mailbox ends the connection and the run. The supervisor starts another run, and 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -39,6 +38,7 @@ from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import SECOND_LOOK_S
 from syncd.sync.wakes import Wake
+from syncd.values import replace
 
 
 def endpoint_of(config: ImapConfig) -> Endpoint:

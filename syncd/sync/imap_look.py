@@ -27,12 +27,12 @@ from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, set_adrift
 from syncd.sync.imap_observed import known_cursor, observed_of
 from syncd.sync.suspicions import Suspicions, Verdict
+from syncd.values import Value
 
 _ROWS_AT_ONCE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Value):
     """Record what changed in one mailbox of a server."""
 
     db: Database

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import NextBodies, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
+from syncd.values import replace
 
 _NEWEST = 100
 _ROWS_AT_ONCE = 2000
@@ -199,6 +199,7 @@ class ImapMailbox:
     async def _bring(self, wanted: Sequence[WantedBody]) -> None:
         """Fetch bodies into batches; when the connection ends, what was on its way is suspected."""
         left = {one.uid: one for one in wanted}
+        self._batches.expect(sum(one.size_bytes for one in wanted))
         bodies = self.connection.fetch_bodies(
             [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
         )

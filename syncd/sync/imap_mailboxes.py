@@ -7,7 +7,6 @@ are listed, whether the user subscribed to them or not: mail that no program sho
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -27,6 +26,7 @@ from syncd.sync.mailbox_failures import MailboxFailures
 from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import Suspicions
+from syncd.values import replace
 
 
 class ImapMailboxes:

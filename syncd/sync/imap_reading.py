@@ -1,10 +1,10 @@
 """Floor 4: what one account reads of its IMAP server, mailbox by mailbox, and in which order.
 
 Theory. A *pass* lists the mailboxes, then goes through those that changed, in three sweeps: the newest rows and bodies
-of a mailbox never seen, all rows, all bodies newest first. Between mailboxes and bodies it *pushes*: what devices
-changed goes to the server before anything else. An error that reaches a message or a mailbox is recorded there, and the
-others go on. What went from a mailbox is looked for in the others before devices may plan it, since it may have been
-moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked at now and then.
+of a mailbox never seen, until they are stored, all rows, all bodies newest first. Between mailboxes and bodies it
+*pushes*: what devices changed goes to the server before anything else. An error that reaches a message or a mailbox is
+recorded there, and the others go on. What went from a mailbox is looked for in the others before devices may plan it,
+since it may have been moved. New mail in INBOX waits for nothing: during a long pass INBOX is looked at now and then.
 """
 
 import asyncio
@@ -146,6 +146,8 @@ class ImapReading:
         async with self._steps.batches:
             for mailbox in unlisted:
                 await self._steps.run(connection, mailbox, self._steps.list_newest)
+            # NOTE: whatever else was done now, the newest mail would come to devices later; for that people wait.
+            await self._steps.batches.settle()
             for mailbox in listed:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._glance_at_inbox(connection)

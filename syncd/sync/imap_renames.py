@@ -6,7 +6,6 @@ searched, and size and date of the newest known ones are compared.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from syncd.errors import ProtocolError, RefusedError
@@ -23,14 +22,14 @@ from syncd.store.database import Database
 from syncd.store.listings import Renamed
 from syncd.sync.imap_identity import fetch_facts
 from syncd.sync.imap_observed import observed_of
+from syncd.values import Value
 
 _COMPARED = 200
 _TRIES_MAX = 8
 """How many mailboxes are looked at for each that is missed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Renames:
+class Renames(Value):
     """Find what was renamed, by one connection; afterwards another mailbox may be selected."""
 
     db: Database

@@ -1,14 +1,13 @@
 """Floor 4: what bodies pass on their way from any server into the store."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from syncd.store.encoder import Encoder
 from syncd.sync.recent_bodies import RecentBodies
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class IncomingBodies:
+class IncomingBodies(Value):
     """Encode bodies, and keep those just committed for the devices; large ones lie in the directory meanwhile."""
 
     encoder: Encoder

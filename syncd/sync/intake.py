@@ -9,7 +9,7 @@ one, and its message stays where it is; of a draft it is the newer version, and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -36,6 +36,7 @@ from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 from syncd.sync.wakes import Wakes
+from syncd.values import replace
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200

@@ -7,7 +7,6 @@ as read was made durable first, and was after that still as it had been read.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -24,14 +23,14 @@ from syncd.store.added_files import AddedFile, FileAsRead, Sibling
 from syncd.store.encoding import EncodedBody, encode_octets
 from syncd.sync.attachment import Prove
 from syncd.sync.body_batches import FileSpool
+from syncd.values import Value
 
 T = TypeVar("T")
 
 _SMALL_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadFile(Value):
     """A file as it was read; facts and bare_digest: of its octets with line ends of mail."""
 
     file: AddedFile
@@ -48,8 +47,7 @@ class ReadFile:
         return not self.seen.size_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class IntakeFiles:
+class IntakeFiles(Value):
     """Handle the files of the device whose root is at `path`."""
 
     path: Path

@@ -9,7 +9,6 @@ state of the store.
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from syncd.store.database import Database
 from syncd.store.devices import UNSERVED, DeviceRow, ReplicaRow
 from syncd.store.directories import Place
 from syncd.store.mailbox_changes import MailboxChange
+from syncd.values import Value
 
 _Key = tuple[bool, tuple[int, str], int, int]
 """Sorts mailboxes: whether the device does not take it, its turn in a round, the turn of its account, its id."""
@@ -50,8 +50,7 @@ class Part(Enum):
     REPLICA_NEWS = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Value):
     """A replica with its mailbox and the account that it belongs to."""
 
     replica: ReplicaRow
@@ -63,8 +62,7 @@ class Served:
         return f"{self.account}/{self.mailbox.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Value):
     """Rows as they are now.
 
     mailbox_ids, replica_ids: those that were asked for, of which some may be there no more; None: all. changes: None

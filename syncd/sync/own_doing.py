@@ -4,11 +4,11 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.watch import ChangedFile, Changes
+from syncd.values import Value, replace
 
 Place = tuple[PurePosixPath, SeenFile]
 """A mailbox directory, and a file of it with its whole name."""
@@ -17,8 +17,7 @@ _HEARD_OF_S = 10.0
 """By then the watch has told of what we did."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
+class _Expected(Value):
     since: float
     is_gone: bool
 

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 
+from syncd.values import Value
+
 WINDOW_S = 30.0
 _LEAST_S = 1.0
 _STEP_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Value):
     """Say what is done in a second."""
 
     messages_s: float

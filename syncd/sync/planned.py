@@ -8,7 +8,6 @@ what has to come first is told beside it (`waits`).
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 
 from sqlalchemy import Connection
@@ -35,14 +34,14 @@ from syncd.sync.served import ServedReplica, due_changes, served_replicas
 from syncd.sync.server_plan import ServerPlan, plan_changes
 from syncd.sync.shift_round import effect_of, plan_shifts
 from syncd.sync.waits import Wait, waits
+from syncd.values import Value, replace
 
 PERSON = "person"
 """Asks for what no device does: a deleted message that is wanted back."""
 _OF_SERVERS = (Store, Move, Expunge, Append, Copy)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedEffect:
+class PlannedEffect(Value):
     """An effect with the device that asks for it or gets it, or `PERSON`. held: why the guard would make it wait."""
 
     account: str
@@ -53,8 +52,7 @@ class PlannedEffect:
     held: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """Hold the first effects of a plan, whether these are all, and what has to happen before there can be more."""
 
     effects: tuple[PlannedEffect, ...]
@@ -68,8 +66,7 @@ def planned(conn: Connection, config: Config, *, now: float, limit: int) -> Plan
     return Plan(found[:limit], len(found) <= limit, tuple(waits(conn, config, now=now)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Shifts:
+class _Shifts(Value):
     """The shifts of one device, by the row id of the file, and the messages that need no delivery because of them."""
 
     by_file: Mapping[int, Shift]

@@ -1,7 +1,6 @@
 """Floor 4: what the devices of a configuration take, and what both sides of a replica can hold."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Self
 from urllib.parse import quote, unquote
 
@@ -20,6 +19,7 @@ from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
 from syncd.store.backlog import mailboxes_with_due_stores
 from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.store.uploads import Bringers
+from syncd.values import Value
 
 _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 _PLAIN = "!#$&'()*+,/:;<=>?@[\\]^`{|}~\""
@@ -153,8 +153,7 @@ class Takers:
         return self._taking.takes(device, account, mailbox)
 
 
-@dataclass(frozen=True, slots=True)
-class _Taking:
+class _Taking(Value):
     """What devices take under one configuration.
 
     NOTE: readers of the store ask on threads of their own, so each goes on with the one with which it began.
@@ -191,8 +190,7 @@ class _Taking:
         return account in self.accounts.get(device, ()) and is_selected(mailbox, self.devices[device].mailboxes)
 
 
-@dataclass(frozen=True, slots=True)
-class Bringable:
+class Bringable(Value):
     """Say of whom what is added is to be brought, and the mailboxes that are there by their ids."""
 
     of: Bringers

@@ -6,7 +6,6 @@ session is a chain of custody (`pop3.ingest`) whose links are the transactions b
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -33,6 +32,7 @@ from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.successes import Successes
 from syncd.tls import client_context
+from syncd.values import replace
 
 _SESSIONS_MAX = 20
 _SECURITY = {Tls.IMPLICIT: Security.TLS, Tls.STARTTLS: Security.STLS, Tls.NONE: Security.PLAIN}
@@ -154,6 +154,7 @@ class Pop3Account:
     def _expect(self, messages: int, size_bytes: int) -> None:
         self._activity.expect(messages, size_bytes)
         self._activity.pace.begin(self._clock())
+        self._incoming.encoder.expect(size_bytes)
 
     def _limits(self) -> Limits:
         return Limits(message_bytes=self._config.max_message_size_bytes)

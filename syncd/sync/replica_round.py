@@ -11,7 +11,7 @@ further (no space, no rights, no directory) is raised after the rest of its batc
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -43,10 +43,10 @@ from syncd.sync.guarding import Waiting, admit, decided
 from syncd.sync.round_news import RoundNews, as_decided, news_of
 from syncd.sync.sharing import Looked, Offer, Sharing, look_for
 from syncd.sync.sides import ReplicaSide
+from syncd.values import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaResult:
+class ReplicaResult(Value):
     """Tell what a round did.
 
     planned: messages. stale: those that the device forestalled, to be planned again. has_device_news: it changed files

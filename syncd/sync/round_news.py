@@ -1,7 +1,6 @@
 """Floor 4: what the next round of a replica plans, read from the store."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -13,6 +12,7 @@ from syncd.store import deletions, pairs, troubles
 from syncd.store.devices import DeviceRow, ReplicaRow, replicas
 from syncd.store.successors import with_successors
 from syncd.sync.guarding import Waiting, waiting
+from syncd.values import replace
 
 _PAIRS_PER_ROUND = 1000
 

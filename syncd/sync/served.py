@@ -1,7 +1,6 @@
 """Floor 4: which replicas a configuration serves now, and what is left to do for them; only reads the store."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -21,10 +20,10 @@ from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.report import account_ids
 from syncd.sync.policies import Takers, selection_of
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ServedReplica:
+class ServedReplica(Value):
     """A mailbox that a device selects, with its replica, None until the device has made it; or one that it gives up.
 
     One that its server has no more is served until it is gone from the device as well.
@@ -47,8 +46,7 @@ class ServedReplica:
         return selection_of(device, now=now) if self.is_selected else NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Value):
     """Name who has something left to do; two equal ones in a row say that nothing moved."""
 
     accounts: frozenset[str]

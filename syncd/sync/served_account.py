@@ -1,16 +1,15 @@
 """Floor 4: one account that is served: who it is, where that is recorded, who takes its mail, and how it fares."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.policies import Takers
 from syncd.sync.wakes import Wake, Wakes
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ServedAccount:
+class ServedAccount(Value):
     """Say which account is served, to its task and to all that does a part of its work."""
 
     name: str

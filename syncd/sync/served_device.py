@@ -1,7 +1,6 @@
 """Floor 4: one device that is served: what it is to have, where that is recorded, whom it meets, and how it fares."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from syncd.config.model import DeviceConfig
 from syncd.reconcile.guard import Rule
@@ -9,10 +8,10 @@ from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.wakes import Wake, Wakes
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ServedDevice:
+class ServedDevice(Value):
     """Say which device is served, to its task and to what does a part of its work.
 
     rule: which deletions by it are too many to be believed. file_systems: with which other devices it shares files.

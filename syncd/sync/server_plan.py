@@ -24,12 +24,12 @@ from syncd.store.server_tree import FlagDelta
 from syncd.store.successors import with_successors
 from syncd.sync.departures import Wishes
 from syncd.sync.guarding import decided
+from syncd.values import Value
 
 PAIRS_PER_ROUND = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Troubled:
+class Troubled(Value):
     """Messages whose change the server refused; due: those to try again."""
 
     all: frozenset[int] = frozenset()

@@ -7,7 +7,6 @@ known that the server did not move it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 
@@ -30,12 +29,12 @@ from syncd.store.successors import with_successors
 from syncd.sync.departures import Admitted, DepartureRound
 from syncd.sync.server_plan import PAIRS_PER_ROUND, ServerPlan, delta_of, plan_changes
 from syncd.sync.sides import RoundResult, ServerSide, StoreOutcome
+from syncd.values import Value, replace
 
 Replicas = Sequence[tuple[ReplicaRow, Policy]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(Value):
     """Say what came of the flags that were to be stored, and what follows for the rest of the plan.
 
     overtaken: messages in which the server was faster; of these, `waiting` are to be planned again. over: messages
@@ -56,8 +55,7 @@ class _Stored:
         return self.overtaken - self.refused.keys()
 
 
-@dataclass(frozen=True, slots=True)
-class ServerRound:
+class ServerRound(Value):
     """Bring to one mailbox of the server what its devices changed; several devices' equal changes are one.
 
     takes_part: returns the replicas of the mailbox whose changes count, with what may be planned for each.

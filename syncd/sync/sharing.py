@@ -7,7 +7,6 @@ file that changed since is not linked (`maildir.perform`), and then its octets a
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -20,12 +19,12 @@ from syncd.store.devices import ACTIVE
 from syncd.sync.batch import BATCH_FILES, Announced, Batches, Done, Job, Performed, writable
 from syncd.sync.commons import Content
 from syncd.sync.sides import FileDone, FileToDeliver
+from syncd.values import Value
 
 Offer = Callable[[Mapping[Content, LinkSource]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(Value):
     """What is to be known of messages that are to be delivered, and files that could be linked by then.
 
     finished: what the commons said of that before it was read.
@@ -36,8 +35,7 @@ class Looked:
     sources: Mapping[Content, LinkSource]
 
 
-@dataclass(frozen=True, slots=True)
-class Sharing:
+class Sharing(Value):
     """Deliver to one replica; offer: what tells others of files that they can link."""
 
     db: Database

@@ -10,7 +10,6 @@ deletion stays where it is, and its message comes back.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -37,6 +36,7 @@ from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import policy_of
 from syncd.sync.shifted_files import FileOutcome, FileToShift, ShiftedFiles
 from syncd.sync.sides import FileDone
+from syncd.values import Value
 
 _BINS = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 
@@ -59,8 +59,7 @@ class _Announced(NamedTuple):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShiftResult:
+class ShiftResult(Value):
     """Tell what was done of a batch; has_device_news: the account has something to store on the server."""
 
     effects: int
@@ -68,8 +67,7 @@ class ShiftResult:
     was_touched: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ShiftRound:
+class ShiftRound(Value):
     """Shift files between the mailboxes of one device, of those given."""
 
     db: Database

@@ -1,7 +1,6 @@
 """Floor 4: the files of one device that go to another of its mailboxes, because their messages did so on the server."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -20,12 +19,12 @@ from syncd.sync.device_files import DeviceFiles
 from syncd.sync.sides import FileDone
 from syncd.sync.sightings import place_of
 from syncd.sync.thread import to_its_end
+from syncd.values import Value
 
 FileOutcome = FileDone | Kept | Unclear
 
 
-@dataclass(frozen=True, slots=True)
-class FileToShift:
+class FileToShift(Value):
     """A file as it is, and what it is announced to be in another mailbox.
 
     is_repeated: an earlier attempt may have got through.

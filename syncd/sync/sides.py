@@ -1,7 +1,6 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
@@ -17,6 +16,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import MintedFile
 from syncd.store.uploads import Upload
 from syncd.sync.commons import Commons
+from syncd.values import Value, field
 
 
 class FileToDeliver(NamedTuple):
@@ -32,8 +32,7 @@ class FileToDeliver(NamedTuple):
     is_repeated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FileToRename:
+class FileToRename(Value):
     """A file and the flags that its name should say besides and no longer."""
 
     file: ReplicaMessage
@@ -46,8 +45,7 @@ class FileToRename:
         return with_delta(self.file.flags, add=self.add, remove=self.remove)
 
 
-@dataclass(frozen=True, slots=True)
-class FileToRemove:
+class FileToRemove(Value):
     """A file whose message is gone, or that its device does not take."""
 
     file: ReplicaMessage
@@ -67,13 +65,11 @@ class FileDone(NamedTuple):
     is_touched: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileStale:
+class FileStale(Value):
     """A task that the device forestalled: look at the file, then plan again."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileFailed:
+class FileFailed(Value):
     """A task that did not work, for a reason that reaches no further than its message."""
 
     error: SyncdError
@@ -105,8 +101,7 @@ class ReplicaSide(Protocol):
         """Observe these files, record what is seen, and return how many changes that were."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOutcome:
+class StoreOutcome(Value):
     """Tell what became of Store effects, by message id. In neither: changed on the server first, so plan again.
 
     record: does what is to be done in the transaction that settles it, before anything else.
@@ -117,8 +112,7 @@ class StoreOutcome:
     record: Callable[[Connection], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Departed:
+class Departed(Value):
     """Tell what became of departures, by message id. gone: proven. In neither: changed on the server, so plan again.
 
     record: does what is to be done in the transaction that settles it, before messages are recorded as gone.
@@ -129,16 +123,14 @@ class Departed:
     record: Callable[[Connection], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Value):
     """A file that a device added, and how it becomes a message of its mailbox: append, copy or move."""
 
     upload: Upload
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(Value):
     """Tell what became of placements, by upload id. In neither: not seen in the mailbox, though it was not refused.
 
     record: writes the rows of the messages that are there, or are so by that, and returns them; None where there is
@@ -172,8 +164,7 @@ class ServerSide(Protocol):
         """Take messages out of a mailbox of the server, all that are to go in one call, and record what it reports."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundResult:
+class RoundResult(Value):
     """Tell what a round did. is_stale: somebody was faster, so some of it is to be planned again.
 
     planned: changes of devices. moved: what is in another mailbox of the server now. unseen: messages to put back,

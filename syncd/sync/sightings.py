@@ -6,7 +6,6 @@ nothing at all is concluded of a name that two files have.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from syncd.mail.tree import ReplicaMessage
@@ -17,20 +16,19 @@ from syncd.maildir.observe import Names, SeenFile, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
+from syncd.values import Value
 
 _LISTINGS_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value):
     """What a look found, and the names that it can speak of: one of them that is not found is not there."""
 
     found: Mapping[str, Sighting]
     looked_for: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Value):
     """What a listing has beside names that are known: files that came, and what is no file under such names."""
 
     names: Names

@@ -8,7 +8,6 @@ Suspicions live in memory: to forget one only means to look twice once more.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import Enum
 
 from sqlalchemy import Connection
@@ -16,6 +15,7 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.guard import Rule, is_extraordinary
+from syncd.values import Value
 
 SECOND_LOOK_S = 5.0
 
@@ -30,8 +30,7 @@ class Verdict(Enum):
     CONFIRMED = "confirmed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Missing:
+class _Missing(Value):
     uids: UidSet
     known: int
     since: float

@@ -1,7 +1,6 @@
 """Floor 4: what has to happen before there is more to plan, counted; only reads the store."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection
@@ -12,6 +11,7 @@ from syncd.store.backlog import count_wanted_bodies
 from syncd.store.report import account_ids
 from syncd.sync.policies import Takers
 from syncd.sync.served import ServedReplica, served_replicas
+from syncd.values import Value
 
 
 class What(StrEnum):
@@ -24,8 +24,7 @@ class What(StrEnum):
     RETRY = "retry"  # messages and files that were refused, or went wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Value):
     """Say how many messages of a mailbox wait for what. device None: on the side of the server."""
 
     account: str

@@ -1,7 +1,6 @@
 """Floor 4: what is still to be fetched, for an account as a whole and for each device; only reads the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -11,10 +10,10 @@ from syncd.reconcile.planner import Selection
 from syncd.store.backlog import weigh_wanted_bodies
 from syncd.store.report import MailboxReport, StoreReport
 from syncd.sync.policies import Takers, selection_of
+from syncd.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Value):
     """Count messages, and add up their sizes."""
 
     messages: int = 0

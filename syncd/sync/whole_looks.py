@@ -8,7 +8,6 @@ say, or since nobody but we ourselves changed it. Of one that is listed, only wh
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -31,6 +30,7 @@ from syncd.sync.file_effects import path_of
 from syncd.sync.own_doing import OwnDoing
 from syncd.sync.roll import Roll, Rolls
 from syncd.sync.sightings import Listed, compared
+from syncd.values import Value
 
 _HEARD_OF_S = 1.0
 """By then the watch has told of what others did while we changed a directory; it takes some hundredths of a second."""
@@ -46,8 +46,7 @@ def names_changed_ns(root: ReplicaRoot, of: ReplicaRow) -> ChangedNs:
     return root.changed_ns(path_of(of.directory), *_TELLING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
+class _Listing(Value):
     """What is listed of a replica whose letters mean `keywords`.
 
     keywords_ns: since when they do, None where the list of them says something else, or is being written.
@@ -66,8 +65,7 @@ class _Listing:
         return Roll(self.of.directory, self.keywords, changed_ns, self.at)
 
 
-@dataclass(frozen=True, slots=True)
-class WholeLook:
+class WholeLook(Value):
     """What a listing says: the files that are to be looked at, what is left alone, and all names that there are."""
 
     suspects: Sequence[SeenFile]

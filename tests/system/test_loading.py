@@ -23,7 +23,7 @@ def loaded_by(*command: str) -> set[str]:
 
 
 def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) -> None:
-    """It loads nothing that serves or asks a daemon, draws, or speaks to another database or by another protocol."""
+    """It loads nothing that serves, asks or describes a daemon, draws, or speaks to another database or protocol."""
     port = free_ports(1)[0]  # nobody listens
     account = {
         "type": "imap",
@@ -39,7 +39,7 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
     loaded = loaded_by("sync", "--config", str(daemon.config_file))
 
     assert loaded > {"syncd.daemon.alone", "syncd.imap.connection", "syncd.store.bodies", "syncd.maildir.watch"}
-    of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers_json"}
+    of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers", "syncd.daemon.status"}
     of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
     assert loaded & (of_the_daemon | of_others | {"rich", "alembic"}) == set()
 
@@ -64,7 +64,7 @@ def test_names_for_completion_cost_no_reader_of_configurations(make_daemon: Make
     loaded = loaded_by("names", "devices", "--config", str(daemon.config_file))
 
     assert "tomllib" in loaded
-    assert loaded & {"pydantic", "syncd.config.model", "sqlalchemy", "asyncio", "rich"} == set()
+    assert loaded & {"pydantic", "syncd.config.model", "sqlalchemy", "asyncio", "rich", "msgspec"} == set()
 
 
 def test_daemon_loads_what_watches_it_only_if_it_is_watched(make_daemon: MakeDaemon) -> None:

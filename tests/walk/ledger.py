@@ -7,10 +7,11 @@ is taken for right: a message that is nowhere is lost, and one that is there onc
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import combinations, product
 
+from syncd.values import replace
 from tests.walk.mailboxes import Mailboxes
 
 TRASH = "Trash"

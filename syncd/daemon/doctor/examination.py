@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -45,6 +44,7 @@ from syncd.daemon.reading import installed_version
 from syncd.daemon.status import Status
 from syncd.errors import SyncdError
 from syncd.store.checkup import Checkup
+from syncd.values import replace
 
 _SERVERS_S = 20.0
 _STORE_S = 20.0

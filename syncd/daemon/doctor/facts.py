@@ -1,10 +1,10 @@
 """The facts that the doctor judges, as they were looked at; nothing here says whether they are good."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from syncd.maildir.misnamed import Misnamed
+from syncd.values import Value, field
 
 
 class Kind(StrEnum):
@@ -18,8 +18,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(Value):
     """Describe what a path is on. identity: its number, and that of the mount: no link leads to another one.
 
     total_inodes 0: it has no such limit. tells: the kernel hears of all changes in it. is_case_blind: it takes two
@@ -38,8 +37,7 @@ class FileSystem:
     free_inodes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Describe a path for the user of the daemon.
 
     may_write: of a directory, make and remove files in it; of what is missing, make it. nearest: what is there of it.
@@ -56,8 +54,7 @@ class Place:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Value):
     """Say who the daemon runs as, or would. is_us: the doctor runs as that user. is_root: it runs as root.
 
     has_store: the store is there, and belongs to that user; else it is the user of the unit, or whoever asks.
@@ -70,8 +67,7 @@ class User:
     has_store: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Value):
     """Describe a file with a password. key: where it is named. is_private: in a directory that none but we can see."""
 
     key: str
@@ -79,8 +75,7 @@ class Secret:
     is_private: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Value):
     """Name a program that syncd runs. key: where it is named. is_certain: the daemon finds it if we do."""
 
     key: str
@@ -89,8 +84,7 @@ class Program:
     is_certain: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFiles:
+class StoreFiles(Value):
     """Describe the files of a SQLite store. backups: copies that upgrades left beside it."""
 
     file: Place
@@ -99,8 +93,7 @@ class StoreFiles:
     backups: tuple[Place, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceFacts:
+class DeviceFacts(Value):
     """Describe a device. is_known: it had that path before. is_marked: what is there has a marker.
 
     is_used: somebody put something there. directories: what a watch has to watch.
@@ -121,8 +114,7 @@ class DeviceFacts:
     former: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Software:
+class Software(Value):
     """Name versions. libraries: of those that are installed; missing: those that are not and should be.
 
     sqlite_lacks: what SQLite was compiled without, of what the store needs.
@@ -138,8 +130,7 @@ class Software:
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """Describe what the kernel gives this user; None: it does not tell. used: by other programs than the daemon."""
 
     watches: int | None = None
@@ -149,8 +140,7 @@ class Limits:
     descriptors: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Value):
     """Say what time it is. is_synchronized None: the kernel does not tell. newest_at: the last the store tells of."""
 
     now: float
@@ -177,8 +167,7 @@ class Trouble(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Value):
     """Describe an account's server, as far as it could be asked. error: why no further.
 
     valid_until: of its certificate, in seconds since 1970. protocol: of the encryption, None for none. capabilities:
@@ -198,8 +187,7 @@ class ServerFacts:
     is_loopback: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFacts:
+class StoreFacts(Value):
     """Describe a store. error: why it could not be read. is_whole: the check of it came to its end in time."""
 
     where: str
@@ -213,8 +201,7 @@ class StoreFacts:
     is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Failing:
+class Failing(Value):
     """Name an account or device that a running daemon cannot serve, and why. remedy: as its status has it."""
 
     kind: str
@@ -223,8 +210,7 @@ class Failing:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonFacts:
+class DaemonFacts(Value):
     """Describe the daemon. error: why it does not answer though it runs; other_owner: who else has the store.
 
     config: the file that it follows, loaded_at: since when. problems: why that cannot be used. at_restart: what of it
@@ -246,8 +232,7 @@ class DaemonFacts:
     store_owner_pid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Value):
     """Describe the unit of systemd that runs the daemon, or would. writable: the places that it may write.
 
     made: those of them that systemd makes at the start.
@@ -262,8 +247,7 @@ class Unit:
     is_user_unit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Value):
     """Describe the container that this is. mounts: paths that come from outside of it; None: it is none."""
 
     kind: str

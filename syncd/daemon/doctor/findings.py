@@ -4,8 +4,9 @@ House rule: `check` is for programs and keeps its meaning; docs/commands.md name
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
+
+from syncd.values import Value
 
 
 class Level(IntEnum):
@@ -17,8 +18,7 @@ class Level(IntEnum):
     ERROR = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """Tell one thing that was looked at. remedy: what to do, with the command or key; empty where nothing is.
 
     line: of the key by which `where` begins, in the file of the configuration; None where it does not, or is elsewhere.
@@ -52,8 +52,7 @@ def error(check: str, where: str, what: str, remedy: str) -> Finding:
     return Finding(Level.ERROR, check, where, what, remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(Value):
     """Hold all findings. is_usable: whether the configuration is; else only what needs none was looked at."""
 
     at: float

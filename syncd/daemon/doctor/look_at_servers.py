@@ -5,7 +5,6 @@ import signal
 import socket
 import ssl
 import threading
-from dataclasses import replace
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.checks import is_loopback
@@ -22,6 +21,7 @@ from syncd.errors import (
     UnreachableError,
     text_of,
 )
+from syncd.values import replace
 
 _AT_ONCE = 32
 _OF_CERTIFICATES = {

@@ -2,16 +2,21 @@
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.uidset import UidSet
 from syncd.store import schema
 from syncd.store.database import Database
+from syncd.store.encoding import EncodedBody
+from syncd.sync import body_batches
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -26,6 +31,10 @@ _LOOKED_AT_INBOX = (
     .where(schema.mailbox.c.name == "INBOX", schema.replica.c.listed_at.is_not(None))
 )
 
+_MAILBOXES = 5
+"""With those that the server has from the start."""
+_WITH_BODY = select(schema.server_message.c.id).where(schema.server_message.c.body_id.is_not(None))
+
 
 def house_of(directory: Path, user: Provider, *, port: int | None = None) -> House:
     return House(directory, accounts={"work": imap(user.server, user.user, port=port)}, devices=DEVICES)
@@ -37,23 +46,38 @@ def receive(user: Provider, count: int) -> list[str]:
     return keys
 
 
-async def test_newest_messages_come_first_in_every_mailbox(tmp_path: Path, user: Provider) -> None:
-    """The newest hundred of each mailbox are fetched before the rest of any; after them, newest first."""
+async def test_newest_messages_come_first_in_every_mailbox(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest hundred of each mailbox are stored before the rest of any is listed; after them, newest first."""
     receive(user, 250)
     user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
 
     async with Tap(user.server.imap_port) as tap:
         house = house_of(tmp_path, user, port=tap.port)
 
-        async def wait_for_devices(line: bytes) -> None:
-            if b" UID SEARCH " in line:  # what has not looked at its directory yet is fetched for later
-                tap.before_line = None
-                await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+        stored: list[int] = []
+        is_rest_asked_for = threading.Event()
 
-        tap.before_line = wait_for_devices
+        async def before_listing(line: bytes) -> None:
+            if b" UID SEARCH " in line:
+                if not stored:  # what has not looked at its directory yet is fetched for later
+                    await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+                stored.append(len(await house.rows(_WITH_BODY)))
+                if len(stored) > _MAILBOXES:
+                    is_rest_asked_for.set()
+
+        def encode_slowly(*args: Any) -> tuple[EncodedBody, ...]:
+            is_rest_asked_for.wait(0.2)
+            return encode_all(*args)
+
+        encode_all = body_batches.encode_all
+        monkeypatch.setattr(body_batches, "encode_all", encode_slowly)
+        tap.before_line = before_listing
         async with house:
             await house.settle()
 
+    assert (stored[0], stored[_MAILBOXES]) == (0, 200)
     newest, rest = _split(tap.bodies, 200)
     assert newest[0].highest == 250
     # Both mailboxes number from 1.

@@ -1,7 +1,5 @@
 """What no plan ever contains, for any pair of rows and any policy."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +16,7 @@ from syncd.mail.tree import (
 from syncd.reconcile.deletions import ForGood, ToTrash, differ_personally
 from syncd.reconcile.effects import ORDER, Deliver, Drop, Expunge, Move, Remove, Rename, Restore, Store
 from syncd.reconcile.planner import Policy, Selection, plan
+from syncd.values import replace
 
 flag_sets = st.frozensets(st.sampled_from(("\\Seen", "\\Flagged", "$Forwarded", "a", "B", "b")))
 servers = st.builds(

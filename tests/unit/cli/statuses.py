@@ -1,6 +1,5 @@
 """Statuses of a small house that is well, and what may be otherwise in it."""
 
-from dataclasses import replace
 from typing import Any
 
 from syncd.daemon.attention import findings_of
@@ -13,6 +12,7 @@ from syncd.daemon.status import (
     Progress,
     Status,
 )
+from syncd.values import replace
 
 NOW = 1_700_000_000.0
 DAEMON = DaemonStatus(77, "1.0", NOW - 7200)

@@ -1,7 +1,6 @@
 """What `syncd status` shows, as a person reads it: in 80 columns, without colour."""
 
 import io
-from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -11,10 +10,10 @@ from rich.console import Console
 from syncd.cli.picture import picture_of
 from syncd.cli.view import fitted, show
 from syncd.config.accounts import ImapConfig
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.daemon.status import (
     AccountStatus,
-    ConfigStatus,
     HoldStatus,
     HookStatus,
     MailboxStatus,
@@ -25,6 +24,7 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.errors import Cause
+from syncd.values import replace
 from tests.unit.cli.statuses import CONNECTION, NEWS, NOW, account, device, pop3_account, status
 
 HELD = HoldStatus(

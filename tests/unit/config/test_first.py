@@ -1,12 +1,12 @@
 """A first configuration that is made of answers."""
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from syncd.config.first import Answers, first_config
+from syncd.values import replace
 from tests.unit.config.builders import problems
 
 ANA = Answers("imap", "imap.example.org", "ana", "work", "laptop", "mail", password_file="/run/secrets/work")

@@ -5,7 +5,6 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine, event
@@ -15,6 +14,7 @@ from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.errors import SyncdError
 from syncd.sync.attachment import Adopted
+from syncd.values import replace
 from tests.unit.config.builders import LAPTOP, reading
 
 DEADLINE_S = 20.0

@@ -3,7 +3,6 @@
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +42,7 @@ from syncd.daemon.doctor.judge_files import (
 from syncd.daemon.doctor.judge_machine import judge_clock, judge_container, judge_software, judge_unit
 from syncd.daemon.doctor.judge_servers import judge_server
 from syncd.daemon.doctor.judge_service import daemon_can_use, judge_daemon, judge_store
+from syncd.values import replace
 
 SYNCD = User(990, "syncd")
 ROOT_ASKS = User(990, "syncd", is_us=False, is_root=True)

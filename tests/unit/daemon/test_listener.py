@@ -5,7 +5,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,11 @@ from sqlalchemy import Engine, event
 from syncd.config.model import Config
 from syncd.daemon import listener
 from syncd.daemon.app import App, open_app
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.figures import Meter
 from syncd.daemon.listener import listening
-from syncd.daemon.status import ConfigStatus
 from syncd.errors import SyncdError
+from syncd.values import replace
 from tests.servers.ports import free_ports
 
 READY_S = 10.0

@@ -1,6 +1,5 @@
 """The status that is put together from the store and from what tasks know of themselves."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
 from syncd.daemon.attention import findings_of
+from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.reading import Counts, StatusReader
 from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
-from syncd.daemon.status import ConfigStatus, DaemonStatus, NewsStatus, Progress, Status
+from syncd.daemon.status import DaemonStatus, NewsStatus, Progress, Status
 from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
 from syncd.store.accounts import ensure_account
 from syncd.store.database import Database
@@ -21,6 +21,7 @@ from syncd.store.report import AccountReport, DeviceReport, MailboxReport, Repli
 from syncd.sync.activity import Activities, Activity, Link
 from syncd.sync.wakes import Wake
 from syncd.sync.wanted import Wanted
+from syncd.values import replace
 
 NOW = 1_700_000_000.0
 LINK = Link(NOW - 60, "TLSv1.3", "qresync", has_push=True)

@@ -1,7 +1,6 @@
 """Which troubles a hook is told: each once, whatever is tried again, and none that is over before it matters."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import pytest
 
@@ -34,6 +33,7 @@ from syncd.store.devices import AWAY, FOREIGN
 from syncd.store.holds import Hold, HoldScope, HoldState
 from syncd.store.report import HoldReport
 from syncd.sync.activity import IDLE, Activities, Activity
+from syncd.values import replace
 
 AT = 1_700_000_000.0
 WAITING = Trouble("lost", "nothing", "account", waiting_helps=True, account="work")

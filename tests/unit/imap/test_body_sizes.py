@@ -1,12 +1,11 @@
 """Bodies whose announced size is not that of their octets."""
 
-from dataclasses import replace
-
 import pytest
 
 from syncd.errors import ProtocolError, SyncdError, TooSlowError
 from syncd.imap.bodies import Wanted
 from syncd.imap.limits import Limits
+from syncd.values import replace
 from tests.unit.imap.scripted import SELECTED, Peer, connected, until
 
 MESSAGE = b"Subject: whole\r\n\r\nits text (all of it)\r\n"

@@ -9,7 +9,6 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -34,6 +33,7 @@ from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
 from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, changes_of, watch
+from syncd.values import replace
 
 BOX = PurePosixPath(".work.INBOX")
 DEADLINE_S = 20.0

@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from syncd.errors import SyncdError
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.ingest import Decide
 from syncd.pop3.spool import Body
+from syncd.values import replace
 
 
 class Ledger:

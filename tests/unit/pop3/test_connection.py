@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from syncd.errors import (
 from syncd.pop3.connection import Connection, Failed, Fetched
 from syncd.pop3.endpoint import Endpoint, Security
 from syncd.pop3.listing import Listed
+from syncd.values import replace
 from tests.unit.pop3.scripted import CUT, HOST, QUICK, Hook, Mail, Reply, ScriptedServer, Session, Then
 
 MAILS = [Mail(f"u{n}", b"Subject: %d\r\n\r\nbody\r\n" % n) for n in range(1, 8)]

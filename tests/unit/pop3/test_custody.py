@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -21,6 +20,7 @@ from syncd.pop3.custody import (
 )
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
+from syncd.values import replace
 
 COMMITTED, DELETED = CustodyState.COMMITTED, CustodyState.DELETED
 DOUBTFUL, UNTAKEN = CustodyState.DOUBTFUL, CustodyState.UNTAKEN

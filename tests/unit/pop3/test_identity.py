@@ -2,12 +2,12 @@
 
 import random
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from syncd.pop3.custody import CustodyState
+from syncd.values import replace
 from tests.unit.pop3.drains import CONTENTS, Watched, mails, session, sessions
 from tests.unit.pop3.ledger import Ledger
 from tests.unit.pop3.scripted import CUT, Mail, Reply, ScriptedServer, Session, Then

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from syncd.errors import StoreError, SyncdError
 from syncd.pop3.custody import CustodyState, Retrieved
 from syncd.pop3.ingest import Decide, IngestLimits, IngestReport
 from syncd.pop3.spool import Body
+from syncd.values import replace
 from tests.unit.pop3.drains import CONTENTS, Watched, has_files, mails, session, sessions
 from tests.unit.pop3.ledger import Ledger
 from tests.unit.pop3.scripted import CUT, QUICK, STALL, Mail, Reply, ScriptedServer, Session, Then

@@ -1,7 +1,6 @@
 """The chain of custody against servers that lie: no DELE without a whole mail, and no work for ever."""
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from syncd.errors import ConnectionLostError, ProtocolError, RefusedError, SyncdError, TooSlowError
 from syncd.pop3.custody import CustodyState
 from syncd.pop3.ingest import IngestReport
+from syncd.values import replace
 from tests.unit.pop3.drains import CONTENTS, mails, session, sessions
 from tests.unit.pop3.ledger import Ledger
 from tests.unit.pop3.scripted import CUT, QUICK, STALL, Mail, Reply, ScriptedServer, Session, Then

@@ -85,7 +85,7 @@ async def test_tls_port_that_speaks_plainly_is_left(trust: ssl.SSLContext) -> No
 
 async def test_silent_tls_port_is_given_up(trust: ssl.SSLContext) -> None:
     """A handshake has a deadline."""
-    from dataclasses import replace
+    from syncd.values import replace
 
     async with ScriptedServer(greeting=b"", eol=b"") as server:
         endpoint = Endpoint(server.endpoint().host, server.endpoint().port, Security.TLS, trust)

@@ -1,9 +1,8 @@
 """What a LIST adds, changes and misses, and in which order mailboxes are synced."""
 
-from dataclasses import replace
-
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
+from syncd.values import replace
 
 
 def listed(name: str, *attributes: str, is_selected: bool = True) -> Listed:

@@ -14,6 +14,7 @@ import pytest
 from syncd.store import encoder as encoder_module
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody, encode_octets
+from tests.servers.daemon import wait_until
 
 MIB = 1024 * 1024
 
@@ -53,6 +54,18 @@ def test_helper_encodes_as_we_do(encoder: Encoder) -> None:
         assert len(helpers() - before) == 1
     encoder.rest()
     assert helpers() == before
+
+
+def test_helper_that_is_expected_starts_before_there_is_anything_to_encode(encoder: Encoder) -> None:
+    """A large batch finds it ready; of a small one nobody expects help."""
+    before = helpers()
+    encoder.expect(1000)
+    encoder.expect(10**7)
+    wait_until(lambda: helpers() - before, 30.0, "the helper runs")
+    (expected,) = helpers() - before
+
+    encoder.encode(contents())
+    assert helpers() - before == {expected}
 
 
 def test_helper_that_is_killed_is_done_without(encoder: Encoder) -> None:

@@ -1,7 +1,5 @@
 """Changes that are carried to where a message is now: written down, told once it is proved, and forgotten."""
 
-from dataclasses import replace
-
 import pytest
 from sqlalchemy import select, update
 
@@ -13,6 +11,7 @@ from syncd.store import carried_changes, server_tree, troubles
 from syncd.store.carried_changes import CarriedChange
 from syncd.store.schema import carried_change, journal, mailbox
 from syncd.store.server_tree import ObservedMessage
+from syncd.values import replace
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 FLAGGED, ANSWERED, SEEN = (frozenset({flag}) for flag in ("\\Flagged", "\\Answered", "\\Seen"))

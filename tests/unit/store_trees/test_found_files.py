@@ -1,7 +1,5 @@
 """Found files become those of messages, or new, once no message of the server can be the same."""
 
-import dataclasses
-
 import pytest
 from sqlalchemy import delete, select, update
 
@@ -15,6 +13,7 @@ from syncd.store.found_files import FoundFile, Identity
 from syncd.store.schema import body_chunk, journal, replica_message, server_message
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.first_looks import same_but_for_notes
+from syncd.values import replace
 from tests.unit.store_trees.adopting import (
     ANY,
     base,
@@ -163,7 +162,7 @@ def test_detached_file_is_found_by_its_new_content(grove: Grove) -> None:
     grove.deliver(grove.phone, id_)
     row = grove.file(grove.phone, id_)
     for key in ("a", "b"):
-        file = FoundFile(dataclasses.replace(sighting(row.name), size_bytes=9), (identity(key),), row.id)
+        file = FoundFile(replace(sighting(row.name), size_bytes=9), (identity(key),), row.id)
         grove(lambda conn, file=file: found_files.record_found(conn, grove.phone, [file], account_id=1, now=NOW))
 
     (kept,) = grove.rows(select(replica_message).where(replica_message.c.id == row.id))

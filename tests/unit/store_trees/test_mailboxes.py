@@ -1,7 +1,6 @@
 """Mailboxes as rows: what LIST said is kept as it was said, and what they can hold decides what is planned."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from syncd.errors import Temper
 from syncd.mail.flags import SYSTEM
@@ -10,6 +9,7 @@ from syncd.reconcile.mailboxes import Listed, compare_listing
 from syncd.reconcile.planner import Selection
 from syncd.store import accounts, backlog, devices, listings, server_tree, troubles
 from syncd.store.accounts import MailboxRow
+from syncd.values import replace
 from tests.unit.store_trees.grove import NOW, Grove
 
 _ALL = Selection()
