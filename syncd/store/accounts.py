@@ -137,17 +137,17 @@ def mailboxes_of(
     wanted = frozenset(account_ids)
     if only is None:
         is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
-        rows = conn.execute(select(mailbox).where(is_one_of(conn, mailbox.c.account_id, wanted), is_known))
+        rows = conn.execute(select(mailbox).where(is_one_of(mailbox.c.account_id, wanted), is_known))
     elif not only:
         return ()
     else:
-        rows = conn.execute(_mailboxes_of_ids(conn.dialect.name), {"ids": only})
+        rows = conn.execute(_mailboxes_of_ids(), {"ids": only})
     return tuple(row for row in map(_mailbox_row, rows) if row.account_id in wanted)
 
 
 @cache
-def _mailboxes_of_ids(dialect: str) -> Select[Any]:
-    return select(mailbox).where(is_listed(dialect, mailbox.c.id, "ids"))
+def _mailboxes_of_ids() -> Select[Any]:
+    return select(mailbox).where(is_listed(mailbox.c.id, "ids"))
 
 
 def all_mailboxes(conn: Connection, *, account_id: int) -> tuple[MailboxRow, ...]:
@@ -182,7 +182,7 @@ def listed(row: MailboxRow) -> Listed:
 
 def are_listed(conn: Connection, account_ids: Iterable[int]) -> bool:
     """Tell whether all of these accounts have ever listed their mailboxes; a maildrop has none to list."""
-    mine = (is_one_of(conn, account.c.id, account_ids), account.c.kind == "imap", account.c.listed_at.is_(None))
+    mine = (is_one_of(account.c.id, account_ids), account.c.kind == "imap", account.c.listed_at.is_(None))
     return conn.execute(select(account.c.id).where(*mine).limit(1)).first() is None
 
 

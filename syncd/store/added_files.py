@@ -24,7 +24,7 @@ from syncd.mail.message import BodyFacts
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.bodies import body_facts
 from syncd.store.journal import ON_ITS_WAY, UploadState
-from syncd.store.queries import insert_at_once, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
@@ -186,7 +186,7 @@ def bodies_of_messages(conn: Connection, body_ids: Collection[int]) -> frozenset
     """Return which of these bodies are those of messages, wherever these are."""
     if not body_ids:
         return frozenset()
-    query = select(server_message.c.body_id).where(is_one_of(conn, server_message.c.body_id, body_ids)).distinct()
+    query = select(server_message.c.body_id).where(is_one_of(server_message.c.body_id, body_ids)).distinct()
     return frozenset(conn.execute(query).scalars())
 
 
@@ -243,10 +243,7 @@ def take_in(conn: Connection, taken: Sequence[TakenIn], *, now: float) -> frozen
     """
     ids = [one.file.file_id for one in taken]
     columns = replica_message.c
-    query = select(columns.id, columns.state, columns.size_bytes, columns.mtime).where(
-        is_one_of(conn, columns.id, ids), columns.message_id.is_(None)
-    )
-    rows = {id_: row for id_, *row in rows_at_once(conn, query)}
+    rows = {id_: row for id_, *row in _as_recorded().rows(conn, ids=ids)}
     still = [one for one in taken if _is_still_as_read(one.file, rows.get(one.file.file_id))]
     if not still:
         return frozenset()
@@ -261,12 +258,10 @@ def take_in(conn: Connection, taken: Sequence[TakenIn], *, now: float) -> frozen
             for one in still
         ],
     )
-    conn.execute(
-        delete(journal).where(is_one_of(conn, journal.c.replica_message_id, [one.file.file_id for one in still]))
-    )
+    conn.execute(delete(journal).where(is_one_of(journal.c.replica_message_id, [one.file.file_id for one in still])))
     facts = body_facts(conn, {one.body_id for one in still})
     mailboxes = select(replica.c.id, mailbox.c.account_id, mailbox.c.id).join(mailbox)
-    places = {id_: place for id_, *place in conn.execute(mailboxes.where(is_one_of(conn, replica.c.id, of)))}
+    places = {id_: place for id_, *place in conn.execute(mailboxes.where(is_one_of(replica.c.id, of)))}
     insert_at_once(
         conn, journal, [_taken_in(one, places[one.file.replica_id], facts[one.body_id], now) for one in still]
     )
@@ -356,6 +351,13 @@ def _facts(seen: FileAsRead) -> dict[str, Any]:
 
 
 _FACTS_OF_MANY: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("size_bytes", "mtime", "form", "info")}
+
+
+@cache
+def _as_recorded() -> AtOnce:
+    columns = replica_message.c
+    query = select(columns.id, columns.state, columns.size_bytes, columns.mtime)
+    return AtOnce(query.where(is_listed(columns.id, "ids"), columns.message_id.is_(None)))
 
 
 @cache

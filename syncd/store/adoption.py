@@ -6,9 +6,10 @@ without a row are of `found_files`, but for those that a tombstone knows: we hav
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
@@ -17,7 +18,7 @@ from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import begin_base, pair, values_of
 from syncd.store.holds import HoldScope, take_out
-from syncd.store.queries import PER_VERSION, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import PER_VERSION, AtOnce, is_one_of, rows_in
 from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
 from syncd.store.schema import (
     base_message,
@@ -94,15 +95,14 @@ def doubt(conn: Connection, device_id: int) -> None:
 def doubt_replicas(conn: Connection, replica_ids: Collection[int]) -> None:
     """Do what `doubt` does for some replicas."""
     files = replica_message.c
-    where = is_one_of(conn, files.replica_id, replica_ids), files.state == ReplicaState.DELETED
+    where = is_one_of(files.replica_id, replica_ids), files.state == ReplicaState.DELETED
     conn.execute(update(replica_message).where(*where).values(state=ReplicaState.MISSING))
-    conn.execute(update(replica).where(is_one_of(conn, replica.c.id, replica_ids)).values(listed_at=None))
+    conn.execute(update(replica).where(is_one_of(replica.c.id, replica_ids)).values(listed_at=None))
 
 
 def all_files(conn: Connection, replica_id: int) -> Mapping[str, ReplicaMessage]:
     """Return all rows of a replica by name."""
-    query = select(*FILE_COLUMNS).where(replica_message.c.replica_id == replica_id)
-    files = map(replica_message_of, rows_at_once(conn, query))
+    files = map(replica_message_of, _all_files().rows(conn, of_replica=replica_id))
     return {file.name: file for file in files}
 
 
@@ -111,7 +111,7 @@ def digests_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, byt
     query = (
         select(server_message.c.id, body.c.digest)
         .join(body, body.c.id == server_message.c.body_id)
-        .where(is_one_of(conn, server_message.c.id, message_ids))
+        .where(is_one_of(server_message.c.id, message_ids))
     )
     return {row.id: row.digest for row in conn.execute(query)}
 
@@ -200,9 +200,9 @@ def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
     lost = [row.message_id for row in over if row.message_id is not None]
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(lost), of=(HoldScope.BY_DEVICE, of.device_id))
     conn.execute(
-        delete(base_message).where(base_message.c.replica_id == of.id, is_one_of(conn, base_message.c.message_id, lost))
+        delete(base_message).where(base_message.c.replica_id == of.id, is_one_of(base_message.c.message_id, lost))
     )
-    conn.execute(delete(replica_message).where(is_one_of(conn, columns.id, [row.id for row in over])))
+    conn.execute(delete(replica_message).where(is_one_of(columns.id, [row.id for row in over])))
     record_returned(conn, of, looked.returned)
     conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=looked.listed_at, server_cursor=0))
     return len(changed) + len(over) + len(looked.returned) + pair(conn, of)
@@ -231,3 +231,8 @@ def _keep_common(conn: Connection, of: ReplicaRow, seen: Mapping[int, Flags]) ->
         if common != agreed[message_id]:
             mine = (base_message.c.replica_id == of.id, base_message.c.message_id == message_id)
             conn.execute(update(base_message).where(*mine).values(flags=format_flags(common)))
+
+
+@cache
+def _all_files() -> AtOnce:
+    return AtOnce(select(*FILE_COLUMNS).where(replica_message.c.replica_id == bindparam("of_replica")))

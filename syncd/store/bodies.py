@@ -48,23 +48,23 @@ def body_ids(conn: Connection, digests: Iterable[bytes]) -> dict[bytes, int]:
     """Return the ids of those bodies that the store has, by digest."""
     found: dict[bytes, int] = {}
     for group in groups(set(digests)):
-        rows = _ids(conn.dialect.name).rows(conn, digests=group)
+        rows = _ids().rows(conn, digests=group)
         found |= {bytes.fromhex(digest): body_id for digest, body_id in rows}
     return found
 
 
 def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
     """Return what is known of bodies, by id."""
-    return {row.id: _facts(row) for row in conn.execute(select(body).where(is_one_of(conn, body.c.id, set(ids))))}
+    return {row.id: _facts(row) for row in conn.execute(select(body).where(is_one_of(body.c.id, set(ids))))}
 
 
 def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
     """Return whole bodies by id: for small ones. What is damaged or not there is left out: `read_body` says why."""
     wanted = set(ids)
-    about = select(body.c.id, body.c.digest, body.c.codec).where(is_one_of(conn, body.c.id, wanted))
+    about = select(body.c.id, body.c.digest, body.c.codec).where(is_one_of(body.c.id, wanted))
     rows = {row.id: row for row in conn.execute(about)}
     chunks: dict[int, list[bytes]] = {body_id: [] for body_id in wanted}
-    query = select(body_chunk.c.body_id, body_chunk.c.octets).where(is_one_of(conn, body_chunk.c.body_id, wanted))
+    query = select(body_chunk.c.body_id, body_chunk.c.octets).where(is_one_of(body_chunk.c.body_id, wanted))
     for body_id, octets in conn.execute(query.order_by(body_chunk.c.body_id, body_chunk.c.seq)):
         chunks[body_id].append(octets)
     found: dict[int, bytes] = {}
@@ -105,9 +105,9 @@ def stream_body(read: Read, body_id: int) -> Iterator[bytes]:
 
 
 @cache
-def _ids(dialect: str) -> AtOnce:
+def _ids() -> AtOnce:
     is_wanted = body.c.digest.in_(bindparam("digests", expanding=True))
-    return AtOnce(select(hexadecimal(dialect, body.c.digest), body.c.id).where(is_wanted))
+    return AtOnce(select(hexadecimal(body.c.digest), body.c.id).where(is_wanted))
 
 
 def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def carried_changes(conn: Connection, *, mailbox_id: int, limit: int, now: float
 def drop(conn: Connection, ids: Iterable[int]) -> None:
     """Forget changes that are stored, or that say nothing new."""
     if ids := tuple(ids):
-        conn.execute(delete(carried_change).where(is_one_of(conn, _row.id, ids)))
+        conn.execute(delete(carried_change).where(is_one_of(_row.id, ids)))
 
 
 def is_live() -> ColumnElement[bool]:

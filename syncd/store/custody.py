@@ -93,7 +93,7 @@ def record_deletions(
     told = tuple(keys)
     if told:
         values = {"new_state": state, "new_deleted_at": deleted_at}
-        conn.execute(_deletion(conn.dialect.name), {"of_account": account_id, "keys": told, **values})
+        conn.execute(_deletion(), {"of_account": account_id, "keys": told, **values})
     if told and deleted_at is not None:
         _tell_of_taken(conn, account_id, told, now=deleted_at)
 
@@ -176,7 +176,7 @@ def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] |
 def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:
     """Tell the history which messages have no copy in their maildrop any more."""
     taken: dict[int, list[Happening]] = {}
-    for message_id, in_mailbox in _taken(conn.dialect.name).rows(conn, of_account=account_id, keys=keys):
+    for message_id, in_mailbox in _taken().rows(conn, of_account=account_id, keys=keys):
         taken.setdefault(in_mailbox, []).append(Happening(Verb.DELE, message_id))
     for mailbox_id, told in taken.items():
         history.tell(conn, told, now=now, origin=history.SYNCD, mailbox_id=mailbox_id)
@@ -184,29 +184,29 @@ def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, no
 
 def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int | None]:
     """Return the messages of those of these keys that have a row; None: of none."""
-    rows = _messages(conn.dialect.name).rows(conn, of_account=account_id, keys=keys)
+    rows = _messages().rows(conn, of_account=account_id, keys=keys)
     return {key: message_id for key, message_id in rows}  # noqa: C416 - a row need not be a pair to a type checker
 
 
 @cache
-def _messages(dialect: str) -> AtOnce:
-    return AtOnce(select(uidl.c.key, uidl.c.message_id).where(*_with_keys(dialect)))
+def _messages() -> AtOnce:
+    return AtOnce(select(uidl.c.key, uidl.c.message_id).where(*_with_keys()))
 
 
 @cache
-def _taken(dialect: str) -> AtOnce:
+def _taken() -> AtOnce:
     query = select(uidl.c.message_id, server_message.c.mailbox_id)
-    return AtOnce(query.join(server_message, server_message.c.id == uidl.c.message_id).where(*_with_keys(dialect)))
+    return AtOnce(query.join(server_message, server_message.c.id == uidl.c.message_id).where(*_with_keys()))
 
 
 @cache
-def _deletion(dialect: str) -> Update:
+def _deletion() -> Update:
     values: dict[str, Any] = {"state": bindparam("new_state"), "deleted_at": bindparam("new_deleted_at"), "error": None}
-    return update(uidl).where(*_with_keys(dialect)).values(values)
+    return update(uidl).where(*_with_keys()).values(values)
 
 
-def _with_keys(dialect: str) -> tuple[ColumnElement[bool], ...]:
-    return uidl.c.account_id == bindparam("of_account"), has_key(dialect, uidl.c.key, "keys")
+def _with_keys() -> tuple[ColumnElement[bool], ...]:
+    return uidl.c.account_id == bindparam("of_account"), has_key(uidl.c.key, "keys")
 
 
 def _put(

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delet
 from syncd.mail.tree import ReplicaMessage, ReplicaState
 from syncd.store.devices import LEAVING, READ_ONLY, ReplicaRow
 from syncd.store.journal import drop_copies
-from syncd.store.queries import PER_VERSION, groups, is_one_of, rows_at_once
+from syncd.store.queries import PER_VERSION, AtOnce, groups, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
@@ -45,21 +45,13 @@ def count_missing(conn: Connection) -> Mapping[int, int]:
 
 def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of those of these files that are missing, by name."""
-    columns = replica_message.c
-    # NOTE: without the sum SQLite begins with all files of the replica instead of the ids.
-    query = select(*FILE_COLUMNS).where(columns.replica_id + 0 == of.id, columns.state == ReplicaState.MISSING)
-    files = map(replica_message_of, rows_at_once(conn, query.where(is_one_of(conn, columns.id, file_ids))))
+    files = map(replica_message_of, _missing_of().rows(conn, of_replica=of.id, ids=file_ids))
     return {file.name: file for file in files}
 
 
 def message_ids(conn: Connection, ids: Iterable[int]) -> Mapping[int, str]:
     """Return the Message-ID of each of these messages, by row id, that has a body with one."""
-    query = (
-        select(server_message.c.id, body.c.message_id)
-        .join(body, body.c.id == server_message.c.body_id)
-        .where(is_one_of(conn, server_message.c.id, ids), body.c.message_id.is_not(None))
-    )
-    return {int(id_): str(message_id) for id_, message_id in rows_at_once(conn, query)}
+    return {int(id_): str(message_id) for id_, message_id in _message_ids().rows(conn, ids=ids)}
 
 
 def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, listed_at: float) -> int:
@@ -70,8 +62,8 @@ def conclude(conn: Connection, of: ReplicaRow, file_ids: Iterable[int], *, liste
     conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=listed_at))
     columns, count = replica_message.c, 0
     for group in groups(file_ids, PER_VERSION):
-        of_replica = columns.replica_id + 0 == of.id  # the sum: see `missing_rows`
-        here = (of_replica, columns.state == ReplicaState.MISSING, is_one_of(conn, columns.id, group))
+        of_replica = columns.replica_id + 0 == of.id  # the sum: see `_missing_of`
+        here = (of_replica, columns.state == ReplicaState.MISSING, is_one_of(columns.id, group))
         version = raise_replica_version(conn, of.id)
         deleted = update(replica_message).where(*here).values(state=ReplicaState.DELETED, version=version)
         count += conn.execute(deleted).rowcount
@@ -114,7 +106,7 @@ def not_there(
                 columns.missing_since >= since,
             ),
             columns.message_id.is_not(None),
-            ~is_one_of(conn, columns.message_id, without),
+            ~is_one_of(columns.message_id, without),
             ~has_successor(device_id),
         )
         .group_by(replica.c.mailbox_id)
@@ -138,7 +130,7 @@ def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[i
             ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
             _is_unsettled(ReplicaState.DELETED),
             columns.message_id.is_not(None),
-            ~is_one_of(conn, columns.message_id, without),
+            ~is_one_of(columns.message_id, without),
             ~has_successor(replica.c.device_id),
         )
         .group_by(replica.c.mailbox_id)
@@ -154,9 +146,9 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     ids = tuple(message_ids)
     drop_copies(conn, ids)
     columns, base = replica_message.c, base_message.c
-    here = (is_one_of(conn, columns.message_id, ids), columns.state.in_(_NOT_THERE))
+    here = (is_one_of(columns.message_id, ids), columns.state.in_(_NOT_THERE))
     of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
-    conn.execute(delete(base_message).where(is_one_of(conn, base.message_id, ids), of_base))
+    conn.execute(delete(base_message).where(is_one_of(base.message_id, ids), of_base))
     conn.execute(delete(replica_message).where(*here))
     lower_count(conn, mailbox_id, ids)
 
@@ -166,7 +158,7 @@ def touch(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None
     ids = tuple(message_ids)
     if ids:
         version = raise_version(conn, mailbox_id)
-        conn.execute(update(server_message).where(is_one_of(conn, server_message.c.id, ids)).values(version=version))
+        conn.execute(update(server_message).where(is_one_of(server_message.c.id, ids)).values(version=version))
 
 
 def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
@@ -179,7 +171,7 @@ def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -
         select(func.count())
         .select_from(server_message)
         .join(mailbox, mailbox.c.id == columns.mailbox_id)
-        .where(is_one_of(conn, columns.id, message_ids), columns.uid < mailbox.c.uidnext)
+        .where(is_one_of(columns.id, message_ids), columns.uid < mailbox.c.uidnext)
         .scalar_subquery()
     )
     conn.execute(
@@ -214,4 +206,23 @@ def _missing() -> Select[Any]:
             _is_unsettled(ReplicaState.MISSING),
             columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
         )
+    )
+
+
+@cache
+def _missing_of() -> AtOnce:
+    columns = replica_message.c
+    # NOTE: without the sum SQLite begins with all files of the replica instead of the ids.
+    is_mine = columns.replica_id + 0 == bindparam("of_replica")
+    return AtOnce(
+        select(*FILE_COLUMNS).where(is_mine, columns.state == ReplicaState.MISSING, is_listed(columns.id, "ids"))
+    )
+
+
+@cache
+def _message_ids() -> AtOnce:
+    return AtOnce(
+        select(server_message.c.id, body.c.message_id)
+        .join(body, body.c.id == server_message.c.body_id)
+        .where(is_listed(server_message.c.id, "ids"), body.c.message_id.is_not(None))
     )

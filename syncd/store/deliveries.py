@@ -67,7 +67,7 @@ def deliverables(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, D
     """Return the facts of the messages, by row id, whose body is in the store."""
     return {
         id_: Deliverable(id_, body_id, date, size, lf_size, BodyForm.LF if is_crlf else BodyForm.RAW)
-        for id_, body_id, date, size, lf_size, is_crlf in _deliverables(conn.dialect.name).rows(conn, ids=message_ids)
+        for id_, body_id, date, size, lf_size, is_crlf in _deliverables().rows(conn, ids=message_ids)
     }
 
 
@@ -82,7 +82,7 @@ def link_sources(
     }
     if not origins:
         return {}
-    rows = _sources(conn.dialect.name).rows(conn, body_ids={one.body_id for one in wanted}, replica_ids=origins)
+    rows = _sources().rows(conn, body_ids={one.body_id for one in wanted}, replica_ids=origins)
     return {
         (body_id, internaldate): LinkSource(origins[replica_id], subdir, name, info)
         for body_id, internaldate, replica_id, subdir, name, info in rows
@@ -119,9 +119,7 @@ def rename_unsettled(conn: Connection, names: Mapping[int, str]) -> None:
 def settle_as_missing(conn: Connection, file_ids: Iterable[int], *, now: float) -> None:
     """Settle such deliveries, by row id, of which the files were there, and record that they are missing since."""
     file = replica_message.c
-    query = select(file.id, file.replica_id).where(
-        is_one_of(conn, file.id, file_ids), file.state == ReplicaState.DELIVERING
-    )
+    query = select(file.id, file.replica_id).where(is_one_of(file.id, file_ids), file.state == ReplicaState.DELIVERING)
     found = conn.execute(query).all()
     pairs.agree_on_new(conn, [file_id for file_id, _ in found])
     for replica_id in {replica_id for _, replica_id in found}:
@@ -135,19 +133,19 @@ _ORIGINS = select(replica.c.id, device.c.path, replica.c.directory).join(
 
 
 @cache
-def _deliverables(dialect: str) -> AtOnce:
+def _deliverables() -> AtOnce:
     message = server_message.c
     return AtOnce(
         select(
             message.id, message.body_id, message.internaldate, body.c.size_bytes, body.c.lf_size_bytes, body.c.is_crlf
         )
         .join(body, body.c.id == message.body_id)
-        .where(is_listed(dialect, message.id, "ids"))
+        .where(is_listed(message.id, "ids"))
     )
 
 
 @cache
-def _sources(dialect: str) -> AtOnce:
+def _sources() -> AtOnce:
     file, message = replica_message.c, server_message.c
     first = (
         select(message.body_id, message.internaldate, func.min(file.id).label("file_id"))
@@ -157,8 +155,8 @@ def _sources(dialect: str) -> AtOnce:
         )
         # NOTE: without the sum SQLite reads all files of these replicas instead of those of the bodies.
         .where(
-            is_listed(dialect, message.body_id, "body_ids"),
-            is_listed(dialect, file.replica_id + 0, "replica_ids"),
+            is_listed(message.body_id, "body_ids"),
+            is_listed(file.replica_id + 0, "replica_ids"),
         )
         .group_by(message.body_id, message.internaldate)
         .subquery()

@@ -184,14 +184,14 @@ def replica_ids(conn: Connection, *, device_id: int, mailbox_ids: Collection[int
     if not mailbox_ids:
         return frozenset()
     of = {"of_device": device_id, "ids": mailbox_ids}
-    return frozenset(conn.execute(_replica_ids(conn.dialect.name), of).scalars())
+    return frozenset(conn.execute(_replica_ids(), of).scalars())
 
 
 @cache
-def _replica_ids(dialect: str) -> Select[Any]:
+def _replica_ids() -> Select[Any]:
     # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
     is_mine = replica.c.device_id + 0 == bindparam("of_device")
-    return select(replica.c.id).where(is_listed(dialect, replica.c.mailbox_id, "ids"), is_mine)
+    return select(replica.c.id).where(is_listed(replica.c.mailbox_id, "ids"), is_mine)
 
 
 def ensure_replica(
@@ -227,7 +227,7 @@ def ensure_replica(
 
 def mark_unserved(conn: Connection, replica_ids: Iterable[int]) -> None:
     """Record that nobody looks at these replicas any more; what is missing then will not have been deleted."""
-    here = is_one_of(conn, replica.c.id, replica_ids)
+    here = is_one_of(replica.c.id, replica_ids)
     conn.execute(update(replica).where(here).values(selection=UNSERVED, listed_at=None))
 
 

@@ -37,7 +37,7 @@ def placed_replicas(
         return ()
     wanted: dict[str, Any] = {"of_device": device_id, **({} if only is None else {"ids": only})}
     placed: list[tuple[ReplicaRow, Place]] = []
-    for row in conn.execute(_placed(conn.dialect.name, is_whole=only is None), wanted):
+    for row in conn.execute(_placed(is_whole=only is None), wanted):
         of, name = replica_row(row), MailboxName.parse(row.mailbox_name)
         placed.append((of, Place(of.id, of.mailbox_id, row.owner, name, PurePosixPath(of.directory), of.has_left)))
     return tuple(placed)
@@ -83,11 +83,11 @@ def forget(conn: Connection, *, replica_id: int) -> None:
 
 
 @cache
-def _placed(dialect: str, *, is_whole: bool) -> Select[Any]:
+def _placed(*, is_whole: bool) -> Select[Any]:
     if is_whole:
         return _PLACED.where(replica.c.device_id == bindparam("of_device"))
     # NOTE: without the sum SQLite begins with all replicas of the device instead of the ids.
-    return _PLACED.where(is_listed(dialect, replica.c.id, "ids"), replica.c.device_id + 0 == bindparam("of_device"))
+    return _PLACED.where(is_listed(replica.c.id, "ids"), replica.c.device_id + 0 == bindparam("of_device"))
 
 
 _PLACED = REPLICAS.join(account, account.c.id == mailbox.c.account_id).add_columns(

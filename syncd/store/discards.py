@@ -30,13 +30,13 @@ def discard_hold(conn: Connection, one: Hold, *, now: float) -> None:
 
 def _deliver_again(conn: Connection, one: Hold) -> None:
     columns = replica_message.c
-    where = and_(is_one_of(conn, columns.message_id, one.message_ids), columns.state == ReplicaState.DELETED)
+    where = and_(is_one_of(columns.message_id, one.message_ids), columns.state == ReplicaState.DELETED)
     if one.device_id is not None:
         where &= columns.replica_id.in_(_replicas(one, one.device_id))
     rows = conn.execute(select(columns.id, columns.replica_id).where(where)).all()
     for replica_id in {row.replica_id for row in rows}:
         version = raise_replica_version(conn, replica_id)
-        mine = is_one_of(conn, columns.id, [row.id for row in rows if row.replica_id == replica_id])
+        mine = is_one_of(columns.id, [row.id for row in rows if row.replica_id == replica_id])
         back = update(replica_message).where(mine)
         conn.execute(back.values(state=ReplicaState.DELIVERING, missing_since=None, version=version))
     touch(conn, one.mailbox_id, one.message_ids)

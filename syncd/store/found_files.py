@@ -192,7 +192,7 @@ def pair(conn: Connection, of: ReplicaRow) -> int:
         conn.execute(to_message.values(version=raise_replica_version(conn, of.id), **values), bound)
         touch(conn, of.mailbox_id, [id_ for _, id_ in group])
     begin_base(conn, of, dict.fromkeys(pairs.values(), NONE))
-    conn.execute(delete(journal).where(journal.c.kind == FOUND, is_one_of(conn, journal.c.replica_message_id, pairs)))
+    conn.execute(delete(journal).where(journal.c.kind == FOUND, is_one_of(journal.c.replica_message_id, pairs)))
     return len(pairs)
 
 
@@ -206,7 +206,7 @@ def release(
         ids = [id_ for id_ in ids if id_ not in open_]
     if ids:
         version = raise_replica_version(conn, of.id)
-        new = update(replica_message).where(is_one_of(conn, replica_message.c.id, ids))
+        new = update(replica_message).where(is_one_of(replica_message.c.id, ids))
         conn.execute(new.values(state=ReplicaState.NEW, version=version))
     return len(ids)
 
@@ -244,7 +244,7 @@ def _found(conn: Connection, of: ReplicaRow, body_ids: Iterable[int]) -> Sequenc
         select(replica_message.c.id, replica_message.c.mtime, body.c.id.label("body_id"))
         .join(journal, and_(journal.c.replica_message_id == replica_message.c.id, journal.c.kind == FOUND))
         .join(body, body.c.digest == journal.c.digest)
-        .where(replica_message.c.replica_id == of.id, *is_found(), is_one_of(conn, body.c.id, body_ids))
+        .where(replica_message.c.replica_id == of.id, *is_found(), is_one_of(body.c.id, body_ids))
         .order_by(replica_message.c.id)
     )
     files: dict[int, Candidate] = {}
@@ -316,7 +316,7 @@ def _forms(conn: Connection, pairs: Mapping[int, int], bodies: Mapping[int, int]
     query = (
         select(journal.c.replica_message_id, body.c.id, journal.c.form)
         .join(body, body.c.digest == journal.c.digest)
-        .where(journal.c.kind == FOUND, is_one_of(conn, journal.c.replica_message_id, pairs))
+        .where(journal.c.kind == FOUND, is_one_of(journal.c.replica_message_id, pairs))
     )
     known = {(file_id, body_id): form for file_id, body_id, form in conn.execute(query)}
     # NOTE: before this was recorded a form was only guessed; own is the one of which nothing is made.
@@ -364,7 +364,7 @@ def _as_found(file: FoundFile) -> dict[str, Any]:
 def begin_base(conn: Connection, of: ReplicaRow, agreed: Mapping[int, Flags]) -> None:
     """Agree on flags of messages that had no file in a replica."""
     base = base_message.c
-    conn.execute(delete(base_message).where(base.replica_id == of.id, is_one_of(conn, base.message_id, agreed)))
+    conn.execute(delete(base_message).where(base.replica_id == of.id, is_one_of(base.message_id, agreed)))
     rows = [{"replica_id": of.id, "message_id": id_, "flags": format_flags(flags)} for id_, flags in agreed.items()]
     insert_at_once(conn, base_message, rows)
 

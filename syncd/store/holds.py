@@ -267,7 +267,7 @@ def drop_done(conn: Connection, of: ReplicaRow) -> None:
         if one.state is not HoldState.RELEASED:
             continue
         there = select(base_message.c.message_id).where(base_message.c.replica_id == of.id)
-        there = there.where(is_one_of(conn, base_message.c.message_id, one.message_ids)).limit(1)
+        there = there.where(is_one_of(base_message.c.message_id, one.message_ids)).limit(1)
         if conn.execute(there).first() is None:
             drop_holds(conn, (one.id,))
 
@@ -295,7 +295,7 @@ def _removes(conn: Connection, mailbox_id: int, message_ids: Collection[int]) ->
         .join(replica, replica.c.id == columns.replica_id)
         .where(
             replica.c.mailbox_id == mailbox_id,
-            is_one_of(conn, columns.message_id, message_ids),
+            is_one_of(columns.message_id, message_ids),
             columns.state.not_in(_WITHOUT_FILE),
         )
         .order_by(columns.id)

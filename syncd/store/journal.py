@@ -67,7 +67,7 @@ def copies(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, CopyRow
         )
         .join(replica_message, replica_message.c.id == journal.c.replica_message_id)
         .join(server_message, server_message.c.id == replica_message.c.message_id)
-        .where(is_one_of(conn, replica_message.c.message_id, message_ids), journal.c.kind.in_(_COPIES))
+        .where(is_one_of(replica_message.c.message_id, message_ids), journal.c.kind.in_(_COPIES))
     )
     return {
         message_id: CopyRow(message_id, target_id, CopyState(kind), *facts)
@@ -97,7 +97,7 @@ def begin_copies(
         )
         .join(server_message, server_message.c.id == replica_message.c.message_id)
         .join(body, body.c.id == server_message.c.body_id)
-        .where(is_one_of(conn, replica_message.c.message_id, ids), replica_message.c.state == ReplicaState.DELETED)
+        .where(is_one_of(replica_message.c.message_id, ids), replica_message.c.state == ReplicaState.DELETED)
         .order_by(replica_message.c.id.desc())
     )
     rows = {row.message_id: row for row in conn.execute(query)}
@@ -120,7 +120,7 @@ def begin_copies(
 
 def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:
     """Record that copies are there by the server's word."""
-    mine = is_one_of(conn, replica_message.c.message_id, message_ids)
+    mine = is_one_of(replica_message.c.message_id, message_ids)
     files = select(replica_message.c.id).where(mine)
     ours = (journal.c.replica_message_id.in_(files), journal.c.kind.in_(_COPIES))
     conn.execute(update(journal).where(*ours).values(kind=CopyState.MADE.value))
@@ -128,5 +128,5 @@ def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:
 
 def drop_copies(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget copies that the server refused, or whose source is gone; call it before the rows of the files go."""
-    files = select(replica_message.c.id).where(is_one_of(conn, replica_message.c.message_id, message_ids))
+    files = select(replica_message.c.id).where(is_one_of(replica_message.c.message_id, message_ids))
     conn.execute(delete(journal).where(journal.c.replica_message_id.in_(files), journal.c.kind.in_(_COPIES)))

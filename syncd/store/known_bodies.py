@@ -70,14 +70,12 @@ def _bodies_of_likes(
     is_renumbered: bool,
 ) -> list[tuple[int, int, bytes, str | None]]:
     """Return id, body id, header digest and Message-ID for each message and each body of its few likes."""
-    rows = _likes(conn.dialect.name, is_like, is_renumbered).rows(
-        conn, message_ids=message_ids, mailbox_ids=mailbox_ids
-    )
+    rows = _likes(is_like, is_renumbered).rows(conn, message_ids=message_ids, mailbox_ids=mailbox_ids)
     return [(id_, body_id, bytes.fromhex(digest), message_id) for id_, body_id, digest, message_id in rows]
 
 
 @cache
-def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
+def _likes(is_like: Likeness, is_renumbered: bool) -> AtOnce:
     def likes(wanted: FromClause, other: FromClause) -> ColumnElement[bool]:
         is_elsewhere = other.c.mailbox_id != wanted.c.mailbox_id
         if is_renumbered:
@@ -88,19 +86,19 @@ def _likes(dialect: str, is_like: Likeness, is_renumbered: bool) -> AtOnce:
             other.c.size_bytes == wanted.c.size_bytes,
             is_elsewhere,
             # NOTE: without the sum SQLite begins with all messages of the mailboxes.
-            is_listed(dialect, other.c.mailbox_id + 0, "mailbox_ids"),
+            is_listed(other.c.mailbox_id + 0, "mailbox_ids"),
             other.c.body_id.is_not(None),
         )
 
     wanted, other, further = (server_message.alias(name) for name in ("wanted", "other", "further"))
     has_too_many = exists(select(further.c.id).where(likes(wanted, further)).limit(1).offset(_LIKES_MAX))
     return AtOnce(
-        select(wanted.c.id, other.c.body_id, hexadecimal(dialect, body.c.header_digest), body.c.message_id)
+        select(wanted.c.id, other.c.body_id, hexadecimal(body.c.header_digest), body.c.message_id)
         .distinct()
         .select_from(wanted)
         .join(other, likes(wanted, other))
         .join(body, body.c.id == other.c.body_id)
-        .where(is_listed(dialect, wanted.c.id, "message_ids"), ~has_too_many)
+        .where(is_listed(wanted.c.id, "message_ids"), ~has_too_many)
     )
 
 
@@ -112,7 +110,7 @@ def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, 
     wanted = (
         select(message.id, message.mailbox_id, message.size_bytes, message.internaldate)
         .join(mailbox, mailbox.c.id == message.mailbox_id)
-        .where(is_one_of(conn, message.id, message_ids), mailbox.c.special_use.is_distinct_from(_DRAFTS))
+        .where(is_one_of(message.id, message_ids), mailbox.c.special_use.is_distinct_from(_DRAFTS))
     )
     places = {row.id: (row.mailbox_id, row.size_bytes, row.internaldate) for row in conn.execute(wanted)}
     found = (
@@ -123,8 +121,8 @@ def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, 
         .where(
             journal.c.kind == FOUND,
             file.state == ReplicaState.FOUND,
-            is_one_of(conn, journal.c.size_bytes, {size_bytes for _, size_bytes, _ in places.values()}),
-            is_one_of(conn, file.mtime, {date for _, _, date in places.values()}),
+            is_one_of(journal.c.size_bytes, {size_bytes for _, size_bytes, _ in places.values()}),
+            is_one_of(file.mtime, {date for _, _, date in places.values()}),
         )
     )
     bodies: dict[tuple[int, int, int], tuple[KnownBody, ...]] = {}

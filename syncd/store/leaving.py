@@ -20,7 +20,7 @@ from syncd.store.schema import base_message, journal, replica, replica_message, 
 
 def mark_leaving(conn: Connection, replica_ids: Iterable[int]) -> None:
     """Record that a device does not take these mailboxes any more, so that all of their files are planned anew."""
-    here = is_one_of(conn, replica.c.id, replica_ids)
+    here = is_one_of(replica.c.id, replica_ids)
     conn.execute(update(replica).where(here).values(selection=LEAVING, server_cursor=0))
 
 
@@ -33,8 +33,8 @@ def without_files(conn: Connection, device_id: int) -> frozenset[int]:
 
 def mark_left(conn: Connection, replica_ids: Collection[int]) -> None:
     """Record that replicas without files have left; what they had no file of is agreed no more."""
-    conn.execute(delete(base_message).where(is_one_of(conn, base_message.c.replica_id, replica_ids)))
-    left = update(replica).where(is_one_of(conn, replica.c.id, replica_ids))
+    conn.execute(delete(base_message).where(is_one_of(base_message.c.replica_id, replica_ids)))
+    left = update(replica).where(is_one_of(replica.c.id, replica_ids))
     conn.execute(left.values(selection=LEFT, keywords="", replica_cursor=replica.c.version))
 
 

@@ -102,11 +102,11 @@ def replica_news(conn: Connection, of: ReplicaRow, *, limit: int) -> News:
 
 def count_server_news(conn: Connection, replica_ids: Collection[int]) -> int:
     """Count the messages that servers changed and these replicas have not been planned for."""
-    return int(conn.execute(_server_news_number(conn.dialect.name), {"ids": replica_ids}).scalar_one())
+    return int(conn.execute(_server_news_number(), {"ids": replica_ids}).scalar_one())
 
 
 @cache
-def _server_news_number(dialect: str) -> Select[Any]:
+def _server_news_number() -> Select[Any]:
     return (
         select(func.count())
         .select_from(replica)
@@ -115,7 +115,7 @@ def _server_news_number(dialect: str) -> Select[Any]:
             server_message,
             and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.version > replica.c.server_cursor),
         )
-        .where(is_listed(dialect, replica.c.id, "ids"), mailbox.c.gone_at.is_(None))
+        .where(is_listed(replica.c.id, "ids"), mailbox.c.gone_at.is_(None))
     )
 
 
@@ -128,7 +128,7 @@ def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> 
     """Return the pairs of some messages, whatever the cursors say."""
     if not message_ids:
         return ()
-    return tuple(map(_pair, _pairs_by_id(conn.dialect.name).rows(conn, replica_id=of.id, ids=message_ids)))
+    return tuple(map(_pair, _pairs_by_id().rows(conn, replica_id=of.id, ids=message_ids)))
 
 
 def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) -> None:
@@ -148,7 +148,7 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
     if not deltas:
         return
     ids = {delta.message_id for delta in deltas}
-    rows = conn.execute(_agreed(conn.dialect.name), {"of_replica": replica_id, "ids": ids})
+    rows = conn.execute(_agreed(), {"of_replica": replica_id, "ids": ids})
     flags = {message_id: parse_flags(text) for message_id, text in rows}
     before = dict(flags)
     for delta in deltas:
@@ -166,21 +166,21 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
 def agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
     """Agree on what delivered files say; one that was lost and is put back has its base, from which it may differ."""
     if file_ids:
-        for statement in _agreement(conn.dialect.name):
+        for statement in _agreement():
             conn.execute(statement, {"ids": file_ids})
 
 
 @cache
-def _agreed(dialect: str) -> Select[Any]:
+def _agreed() -> Select[Any]:
     return select(base_message.c.message_id, base_message.c.flags).where(
-        base_message.c.replica_id == bindparam("of_replica"), is_listed(dialect, base_message.c.message_id, "ids")
+        base_message.c.replica_id == bindparam("of_replica"), is_listed(base_message.c.message_id, "ids")
     )
 
 
 @cache
-def _agreement(dialect: str) -> tuple[Update, Insert]:
+def _agreement() -> tuple[Update, Insert]:
     columns = replica_message.c
-    here = is_listed(dialect, columns.id, "ids")
+    here = is_listed(columns.id, "ids")
     is_known = exists().where(
         base_message.c.replica_id == columns.replica_id, base_message.c.message_id == columns.message_id
     )
@@ -224,7 +224,7 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
         .outerjoin(body, body.c.id == server_message.c.body_id)
         .where(replica_message.c.replica_id == of.id)
     )
-    rows = conn.execute(query.where(is_one_of(conn, replica_message.c.message_id, message_ids))).all()
+    rows = conn.execute(query.where(is_one_of(replica_message.c.message_id, message_ids))).all()
     if rows:
         conn.execute(
             insert(tombstone),
@@ -250,7 +250,7 @@ def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> Non
         return
     _leave_holds(conn, of, frozenset(message_ids))
     mine = replica_message.c.replica_id == of.id
-    conn.execute(delete(replica_message).where(mine, is_one_of(conn, replica_message.c.message_id, message_ids)))
+    conn.execute(delete(replica_message).where(mine, is_one_of(replica_message.c.message_id, message_ids)))
     conn.execute(
         delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
         [{"mid": message_id} for message_id in message_ids],
@@ -264,7 +264,7 @@ def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) 
     """
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=message_ids, of=(HoldScope.BY_DEVICE, of.device_id))
     gone = select(server_message.c.id).where(server_message.c.gone_at.is_not(None))
-    gone = gone.where(is_one_of(conn, server_message.c.id, message_ids))
+    gone = gone.where(is_one_of(server_message.c.id, message_ids))
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(conn.execute(gone).scalars()))
 
 
@@ -319,8 +319,8 @@ def _news(side: _Side) -> AtOnce:
 
 
 @cache
-def _pairs_by_id(dialect: str) -> AtOnce:
-    return AtOnce(_pairs().where(is_listed(dialect, server_message.c.id, "ids")))
+def _pairs_by_id() -> AtOnce:
+    return AtOnce(_pairs().where(is_listed(server_message.c.id, "ids")))
 
 
 def _pairs() -> Select[Any]:

@@ -41,7 +41,7 @@ def predecessors(conn: Connection, uploads: Iterable[Upload], *, account_id: int
         )
         .join(mailbox, mailbox.c.id == message.mailbox_id)
         # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
-        .where(is_one_of(conn, message.body_id, {one.body_id for one in files}), mailbox.c.account_id + 0 == account_id)
+        .where(is_one_of(message.body_id, {one.body_id for one in files}), mailbox.c.account_id + 0 == account_id)
     )
     rows = sorted(conn.execute(query), key=lambda row: (math.inf if row.went_at is None else row.went_at, row.id))
     return {

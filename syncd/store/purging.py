@@ -81,7 +81,7 @@ def remove_purged(conn: Connection, *, count: int) -> bool:
             return True
         found = select(message.id, message.body_id).where(message.mailbox_id.in_(mine)).limit(count)
         if rows := conn.execute(found).all():
-            conn.execute(delete(server_message).where(is_one_of(conn, message.id, [row.id for row in rows])))
+            conn.execute(delete(server_message).where(is_one_of(message.id, [row.id for row in rows])))
             _release(conn, {row.body_id for row in rows if row.body_id is not None})
             return True
         if _remove_files(conn, select(replica.c.id).where(replica.c.mailbox_id.in_(mine)), count=count):
@@ -151,11 +151,11 @@ def _remove(conn: Connection, key: Column[int], where: ColumnElement[bool], *, c
     """Remove rows of the key's table, and tell whether there were any."""
     keys = conn.execute(select(key).where(where).limit(count)).scalars().all()
     if keys:
-        conn.execute(delete(key.table).where(where, is_one_of(conn, key, keys)))
+        conn.execute(delete(key.table).where(where, is_one_of(key, keys)))
     return bool(keys)
 
 
 def _release(conn: Connection, body_ids: Collection[int]) -> None:
     """Let bodies be old that no message has any more, so that the sweep does not keep them for the retention."""
     is_named = exists().where(server_message.c.body_id == body.c.id)
-    conn.execute(update(body).where(is_one_of(conn, body.c.id, body_ids), ~is_named).values(stored_at=0.0))
+    conn.execute(update(body).where(is_one_of(body.c.id, body_ids), ~is_named).values(stored_at=0.0))

@@ -5,17 +5,18 @@ again while other threads work: a thousand rows then take as long as a thousand 
 take one, and the database packs and unpacks without the lock. PostgreSQL's driver has no such habit.
 
 To put a statement together takes SQLAlchemy several times as long as to run it. So what every batch of a round asks is
-put together once: a function under `cache`, of the dialect's name where that matters, with parameters for its values.
+put together once: a function under `cache`, with parameters for its values, and conditions that each dialect compiles.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -29,7 +30,6 @@ from sqlalchemy import (
     Table,
     Text,
     Update,
-    any_,
     bindparam,
     func,
     insert,
@@ -38,6 +38,10 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import ARRAY, TypeDecorator, TypeEngine
 
 T = TypeVar("T")
@@ -97,19 +101,40 @@ def shared_alias(table: Table, name: str) -> FromClause:
     return made
 
 
-def is_one_of(conn: Connection, column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:
+class _IsIn(FunctionElement[bool]):
+    """The condition that a column is one of the values in a parameter; each database has its own words for that."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        return self  # else SQLite compares it with 1, and uses no index
+
+
+class _Hexadecimal(FunctionElement[str]):
+    name = "hexadecimal"
+    type = Text()
+    inherit_cache = True
+
+
+def is_one_of(column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:
     """Return the condition that `column` is one of any number of ids."""
-    return _is_in(conn.dialect.name, column, literal(list(ids), _Ids))
+    return _IsIn(column, literal(list(ids), _Ids))
 
 
-def is_listed(dialect: str, column: ColumnElement[int], name: str) -> ColumnElement[bool]:
+def is_listed(column: ColumnElement[int], name: str) -> ColumnElement[bool]:
     """Return the condition that `column` is one of the ids that the parameter called `name` then lists."""
-    return _is_in(dialect, column, bindparam(name, type_=_Ids))
+    return _IsIn(column, bindparam(name, type_=_Ids))
 
 
-def has_key(dialect: str, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+def has_key(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
     """Return the condition that `column` is one of the texts that the parameter called `name` then lists."""
-    return _is_in(dialect, column, bindparam(name, type_=_Keys))
+    return _IsIn(column, bindparam(name, type_=_Keys))
+
+
+def hexadecimal(column: ColumnElement[bytes]) -> ColumnElement[str]:
+    """Return octets as hexadecimal digits, which rows that are read at once can have."""
+    return _Hexadecimal(column)
 
 
 class AtOnce:
@@ -134,11 +159,6 @@ class AtOnce:
                 for row in rows:
                     row[position] = process(row[position])
         return rows
-
-
-def rows_at_once(conn: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
-    """Return all rows of a query that is not run often, as `AtOnce` does."""
-    return AtOnce(query).rows(conn)
 
 
 def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -169,15 +189,26 @@ def update_at_once(
     )
 
 
-def hexadecimal(dialect: str, column: ColumnElement[bytes]) -> ColumnElement[str]:
-    """Return octets as hexadecimal digits, which `rows_at_once` can carry."""
-    return func.hex(column) if dialect == "sqlite" else func.encode(column, "hex")
+@compiles(_IsIn)
+def _is_any(element: _IsIn, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} = ANY ({values})"
 
 
-def _is_in(dialect: str, column: ColumnElement[Any], ids: ColumnElement[Any]) -> ColumnElement[bool]:
-    if dialect == "sqlite":
-        return column.in_(select(func.json_each(ids).table_valued("value").c.value))
-    return column == any_(ids)
+@compiles(_IsIn, "sqlite")
+def _is_in(element: _IsIn, compiler: SQLCompiler, **options: Any) -> str:
+    column, values = (compiler.process(one, **options) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - parts that SQLAlchemy made
+
+
+@compiles(_Hexadecimal)
+def _encode(element: _Hexadecimal, compiler: SQLCompiler, **options: Any) -> str:
+    return f"encode({compiler.process(element.clauses, **options)}, 'hex')"
+
+
+@compiles(_Hexadecimal, "sqlite")
+def _hex(element: _Hexadecimal, compiler: SQLCompiler, **options: Any) -> str:
+    return f"hex({compiler.process(element.clauses, **options)})"
 
 
 @cache

@@ -50,9 +50,9 @@ def search(
     devices: those that are served; who else has files of a message does not give them back. drafts: mailboxes.
     """
     columns = server_message.c
-    wanted = [is_one_of(conn, mailbox.c.account_id, account_ids), columns.gone_at.is_not(None)]
+    wanted = [is_one_of(mailbox.c.account_id, account_ids), columns.gone_at.is_not(None)]
     if mailbox_ids is not None:
-        wanted.append(is_one_of(conn, columns.mailbox_id, mailbox_ids))
+        wanted.append(is_one_of(columns.mailbox_id, mailbox_ids))
     if since is not None:
         wanted.append(columns.gone_at >= since)
     found = _found(conn, _messages(conn, devices).where(*wanted))
@@ -66,7 +66,7 @@ def named(
 
     By their Message-ID older versions in drafts are not meant.
     """
-    query = _messages(conn, devices).where(is_one_of(conn, mailbox.c.account_id, account_ids))
+    query = _messages(conn, devices).where(is_one_of(mailbox.c.account_id, account_ids))
     if name.isascii() and name.isdecimal():
         return _found(conn, query.where(server_message.c.id == int(name[:18])))
     bare = name.strip().removeprefix("<").removesuffix(">")
@@ -133,7 +133,7 @@ def want_back(
     query = (
         select(server_message.c.id, server_message.c.flags, body.c.digest, body.c.header_digest, body.c.size_bytes)
         .join(body, body.c.id == server_message.c.body_id)
-        .where(is_one_of(conn, server_message.c.id, message_ids))
+        .where(is_one_of(server_message.c.id, message_ids))
         .order_by(server_message.c.uid, server_message.c.id)
     )
     rows = [
@@ -205,7 +205,7 @@ def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
         .where(
             file.message_id == message.id,
             file.state.in_(_THERE),
-            is_one_of(conn, replica.c.device_id, devices),
+            is_one_of(replica.c.device_id, devices),
             replica.c.listed_at.is_not(None),
         )
         .correlate(server_message)

@@ -121,7 +121,7 @@ def reclaim(conn: Connection, *, mailbox_id: int, lost: Iterable[int], bodies: M
     """
     columns = server_message.c
     ids = {*lost, *bodies}
-    rows = conn.execute(select(server_message).where(is_one_of(conn, columns.id, ids)).order_by(columns.uid)).all()
+    rows = conn.execute(select(server_message).where(is_one_of(columns.id, ids)).order_by(columns.uid)).all()
     waiting: dict[int, list[Row[Any]]] = defaultdict(list)
     for row in rows:
         if row.id in bodies and row.body_id is None:

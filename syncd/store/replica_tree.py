@@ -10,7 +10,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
-from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_at_once, rows_in
+from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.schema import base_message, journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
@@ -144,7 +144,7 @@ def tell_again(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> No
     """Let the account of a replica plan once more what its device did to these files."""
     if file_ids:
         version = raise_replica_version(conn, replica_id)
-        here = is_one_of(conn, replica_message.c.id, file_ids)
+        here = is_one_of(replica_message.c.id, file_ids)
         conn.execute(update(replica_message).where(here).values(version=version))
 
 
@@ -158,7 +158,7 @@ def tell_changed(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> 
         query = (
             select(file.id)
             .join(base_message, and_(base.replica_id == file.replica_id, base.message_id == file.message_id))
-            .where(is_one_of(conn, file.id, file_ids), file.flags != base.flags)
+            .where(is_one_of(file.id, file_ids), file.flags != base.flags)
         )
         tell_again(conn, replica_id, list(conn.execute(query).scalars()))
 
@@ -172,9 +172,7 @@ def announce_deliveries(
     """
     if not minted:
         return {}
-    ask = partial(
-        _ids(conn.dialect.name).rows, conn, of_id=replica_id, message_ids=[file.message_id for file in minted]
-    )
+    ask = partial(_ids().rows, conn, of_id=replica_id, message_ids=[file.message_id for file in minted])
     bound = {message_id for message_id, _ in ask()}
     minted = [file for file in minted if file.message_id not in bound]
     insert_at_once(
@@ -222,7 +220,7 @@ def announce_returns(conn: Connection, file_ids: Iterable[int]) -> frozenset[int
     A row that is no longer deleted was settled otherwise meanwhile: its account was faster.
     """
     columns = replica_message.c
-    here = (is_one_of(conn, columns.id, file_ids), columns.state == ReplicaState.DELETED)
+    here = (is_one_of(columns.id, file_ids), columns.state == ReplicaState.DELETED)
     returned = update(replica_message).where(*here).values(state=ReplicaState.DELIVERING, missing_since=None)
     return frozenset(conn.execute(returned.returning(columns.id)).scalars())
 
@@ -236,7 +234,7 @@ def announce_body(conn: Connection, file: ReplicaMessage) -> None:
 def still_of_messages(conn: Connection, file_ids: Iterable[int]) -> frozenset[int]:
     """Return those of these files that are of messages; others were put back since they were planned (`restores`)."""
     columns = replica_message.c
-    query = select(columns.id).where(is_one_of(conn, columns.id, file_ids), columns.message_id.is_not(None))
+    query = select(columns.id).where(is_one_of(columns.id, file_ids), columns.message_id.is_not(None))
     return frozenset(conn.execute(query).scalars())
 
 
@@ -288,10 +286,16 @@ _REFLAG = _BY_ID.values(
 
 
 @cache
-def _ids(dialect: str) -> AtOnce:
+def _ids() -> AtOnce:
     columns = replica_message.c
-    here = (columns.replica_id == bindparam("of_id"), is_listed(dialect, columns.message_id, "message_ids"))
+    here = (columns.replica_id == bindparam("of_id"), is_listed(columns.message_id, "message_ids"))
     return AtOnce(select(columns.message_id, columns.id).where(*here))
+
+
+@cache
+def _states() -> AtOnce:
+    columns = replica_message.c
+    return AtOnce(select(columns.id, columns.message_id, columns.state).where(is_listed(columns.id, "ids")))
 
 
 def _announce(conn: Connection, statement: Update, file_ids: Iterable[int]) -> None:
@@ -317,8 +321,6 @@ def _reflag(conn: Connection, seen: Mapping[int, Sighting], *, version: int) -> 
     """Let the rows of files that are there say what is seen of them; one of the device's own stays as it is."""
     if not seen:
         return
-    columns = replica_message.c
-    query = select(columns.id, columns.message_id, columns.state).where(is_one_of(conn, columns.id, seen))
     values = [
         {
             "file_id": file_id,
@@ -326,7 +328,7 @@ def _reflag(conn: Connection, seen: Mapping[int, Sighting], *, version: int) -> 
             "new_state": _state_of(message_id, state),
             **{f"new_{name}": value for name, value in _seen_columns(seen[file_id]).items()},
         }
-        for file_id, message_id, state in rows_at_once(conn, query)
+        for file_id, message_id, state in _states().rows(conn, ids=seen)
     ]
     if values:
         conn.execute(_REFLAG, values)
@@ -359,7 +361,7 @@ def _drop_upload(conn: Connection, file_id: int) -> None:
 
 def _miss(conn: Connection, file_ids: Sequence[int], *, version: int, now: float) -> None:
     if file_ids:
-        here = is_one_of(conn, replica_message.c.id, file_ids)
+        here = is_one_of(replica_message.c.id, file_ids)
         missing = {"state": ReplicaState.MISSING, "version": version, "missing_since": now}
         conn.execute(update(replica_message).where(here).values(missing))
 

@@ -32,7 +32,7 @@ def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *,
         .join(server_message, server_message.c.id == columns.message_id)
         .join(base_message, and_(base.replica_id == columns.replica_id, base.message_id == columns.message_id))
         .where(
-            is_one_of(conn, columns.message_id, message_ids),
+            is_one_of(columns.message_id, message_ids),
             columns.state.in_(_THERE),
             server_message.c.body_id.is_not(None),
             server_message.c.gone_at.is_not(None),

@@ -117,7 +117,7 @@ def copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewM
     """Return what a copy of each of these messages would be, of those that are in a mailbox still."""
     columns = server_message.c
     query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
-        is_one_of(conn, columns.id, message_ids), columns.gone_at.is_(None), columns.body_id.is_not(None)
+        is_one_of(columns.id, message_ids), columns.gone_at.is_(None), columns.body_id.is_not(None)
     )
     return {
         id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags))
@@ -129,7 +129,7 @@ def old_copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, 
     """Return what a copy of each of these messages would be, of those whose body the store has, be they gone or not."""
     columns = server_message.c
     query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
-        is_one_of(conn, columns.id, message_ids), columns.body_id.is_not(None)
+        is_one_of(columns.id, message_ids), columns.body_id.is_not(None)
     )
     return {
         # NOTE: with the mark of those who expunged it, others would expunge it again.
@@ -142,7 +142,7 @@ def take_out(conn: Connection, message_ids: Collection[int], *, now: float) -> N
     """Take messages out of their mailboxes; devices that have them follow. Their bodies stay in the store."""
     columns = server_message.c
     query = select(columns.mailbox_id, columns.uidvalidity, columns.id, columns.uid).where(
-        is_one_of(conn, columns.id, message_ids), columns.gone_at.is_(None)
+        is_one_of(columns.id, message_ids), columns.gone_at.is_(None)
     )
     found: dict[tuple[int, int], dict[int, int]] = {}
     for mailbox_id, uidvalidity, message_id, uid in conn.execute(query):

@@ -165,7 +165,7 @@ def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDe
     if not wanted:
         return
     changed: list[dict[str, Any]] = []
-    for row in conn.execute(_flags_by_id(conn.dialect.name), {"ids": wanted}):
+    for row in conn.execute(_flags_by_id(), {"ids": wanted}):
         delta = wanted[row.id]
         flags = format_flags(with_delta(parse_flags(row.flags), add=delta.add, remove=delta.remove))
         if flags != row.flags:
@@ -211,7 +211,7 @@ def unlike_messages(
         select(columns.uid, columns.size_bytes, columns.internaldate, body.c.header_digest)
         .outerjoin(body, body.c.id == columns.body_id)
         .where(columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity)
-        .where(is_one_of(conn, columns.uid, told))
+        .where(is_one_of(columns.uid, told))
     )
     return tuple(
         Unlike(row.uid, row.header_digest, is_same_date=row.internaldate == told[row.uid][1])
@@ -239,7 +239,7 @@ def count_moved(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: It
     """
     columns, other = server_message.c, server_message.alias("other")
     wanted = select(columns.size_bytes, columns.internaldate).where(
-        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, is_one_of(conn, columns.uid, uids)
+        columns.mailbox_id == mailbox_id, columns.uidvalidity == uidvalidity, is_one_of(columns.uid, uids)
     )
     account = select(mailbox.c.account_id).where(mailbox.c.id == mailbox_id).scalar_subquery()
     came = (
@@ -259,7 +259,7 @@ def count_moved(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: It
 def sizes_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, int]:
     """Return the size of each of these messages, by row id."""
     columns = server_message.c
-    query = select(columns.id, columns.size_bytes).where(is_one_of(conn, columns.id, message_ids))
+    query = select(columns.id, columns.size_bytes).where(is_one_of(columns.id, message_ids))
     return {row.id: row.size_bytes for row in conn.execute(query)}
 
 
@@ -346,19 +346,19 @@ def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iter
     if not wanted:
         return {}
     of = {"of_mailbox": mailbox_id, "of_uidvalidity": uidvalidity, "uids": wanted}
-    return {row.uid: row for row in conn.execute(_by_uid(conn.dialect.name), of)}
+    return {row.uid: row for row in conn.execute(_by_uid(), of)}
 
 
 @cache
-def _flags_by_id(dialect: str) -> Select[Any]:
-    return select(server_message.c.id, server_message.c.flags).where(is_listed(dialect, server_message.c.id, "ids"))
+def _flags_by_id() -> Select[Any]:
+    return select(server_message.c.id, server_message.c.flags).where(is_listed(server_message.c.id, "ids"))
 
 
 @cache
-def _by_uid(dialect: str) -> Select[Any]:
+def _by_uid() -> Select[Any]:
     columns = server_message.c
     return select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
         columns.mailbox_id == bindparam("of_mailbox"),
         columns.uidvalidity == bindparam("of_uidvalidity"),
-        is_listed(dialect, columns.uid, "uids"),
+        is_listed(columns.uid, "uids"),
     )

@@ -6,6 +6,7 @@ move, or as the old version of a draft.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, exists, select, update
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, exists, select, update
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_same_letters
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.journal import UploadState
-from syncd.store.queries import groups, insert_at_once, is_one_of, rows_at_once, update_at_once
+from syncd.store.queries import AtOnce, groups, insert_at_once, is_listed, is_one_of, update_at_once
 from syncd.store.replica_tree import raise_replica_version
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 from syncd.store.uploads import Upload
@@ -88,32 +89,24 @@ def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -
         others[file.replica_id, one.message_id] = file.id, ReplicaState.PRESENT
         taken.append((one, file))
     if taken:
-        conn.execute(delete(replica_message).where(is_one_of(conn, replica_message.c.id, replaced)))
+        conn.execute(delete(replica_message).where(is_one_of(replica_message.c.id, replaced)))
         _become(conn, taken)
         _agree(conn, taken)
-        of_taken = is_one_of(conn, journal.c.id, [file.upload_id for _, file in taken])
+        of_taken = is_one_of(journal.c.id, [file.upload_id for _, file in taken])
         filed = {"kind": UploadState.FILED.value, "error": None, "begun_at": now}
         conn.execute(update(journal).where(of_taken).values(filed))
     return [one.upload for one, _ in taken]
 
 
 def _files(conn: Connection, file_ids: Iterable[int | None]) -> Iterator[_File]:
-    file = replica_message.c
-    columns = (file.id, file.replica_id, file.flags, file.info, file.state, journal.c.id, journal.c.base_flags)
-    query = (
-        select(*columns)
-        .join(journal, journal.c.replica_message_id == file.id)
-        .where(is_one_of(conn, file.id, [id_ for id_ in file_ids if id_ is not None]), file.message_id.is_(None))
-    )
-    for id_, replica_id, flags, info, state, upload_id, base_flags in rows_at_once(conn, query):
+    rows = _uploaded().rows(conn, ids=[id_ for id_ in file_ids if id_ is not None])
+    for id_, replica_id, flags, info, state, upload_id, base_flags in rows:
         yield _File(id_, replica_id, parse_flags(flags), info, ReplicaState(state), upload_id, base_flags)
 
 
 def _files_of(conn: Connection, message_ids: Iterable[int]) -> dict[tuple[int, int], tuple[int | None, ReplicaState]]:
     """Return the files of messages, and how they are, by replica and message."""
-    file = replica_message.c
-    query = select(file.replica_id, file.message_id, file.id, file.state)
-    rows = rows_at_once(conn, query.where(is_one_of(conn, file.message_id, message_ids)))
+    rows = _of_messages().rows(conn, ids=message_ids)
     return {(replica_id, message_id): (id_, ReplicaState(state)) for replica_id, message_id, id_, state in rows}
 
 
@@ -153,21 +146,13 @@ def _settle_wanted(conn: Connection, one: Settled) -> bool:
 
 def _agree(conn: Connection, taken: Sequence[tuple[Settled, _File]]) -> None:
     """Make bases: of what was put back what both sides had agreed on before, else what there is to agree on."""
-    columns, message = base_message.c, server_message.c
+    columns = base_message.c
     ids = {one.message_id for one, _ in taken}
     source_ids = {one.source_id for one, _ in taken if one.source_id is not None}
-    bases = rows_at_once(
-        conn,
-        select(columns.replica_id, replica.c.device_id, columns.message_id, columns.flags)
-        .join(replica, replica.c.id == columns.replica_id)
-        .where(is_one_of(conn, columns.message_id, ids | source_ids)),
-    )
+    bases = _bases().rows(conn, ids=ids | source_ids)
     agreed_by = {(replica_id, message_id) for replica_id, _, message_id, _ in bases}
     of_device = {(device_id, message_id): parse_flags(flags) for _, device_id, message_id, flags in bases}
-    on_server = {
-        id_: parse_flags(flags)
-        for id_, flags in rows_at_once(conn, select(message.id, message.flags).where(is_one_of(conn, message.id, ids)))
-    }
+    on_server = {id_: parse_flags(flags) for id_, flags in _flags_on_server().rows(conn, ids=ids)}
     made: list[dict[str, Any]] = []
     for one, file in taken:
         place = {"replica_id": file.replica_id, "message_id": one.message_id}
@@ -207,3 +192,37 @@ def _wake_sources(conn: Connection, device_id: int) -> None:
         replica_message.c.state == ReplicaState.DELETED,
     )
     conn.execute(update(replica).where(replica.c.device_id == device_id, deleted).values(version=replica.c.version + 1))
+
+
+@cache
+def _uploaded() -> AtOnce:
+    file = replica_message.c
+    columns = (file.id, file.replica_id, file.flags, file.info, file.state, journal.c.id, journal.c.base_flags)
+    return AtOnce(
+        select(*columns)
+        .join(journal, journal.c.replica_message_id == file.id)
+        .where(is_listed(file.id, "ids"), file.message_id.is_(None))
+    )
+
+
+@cache
+def _of_messages() -> AtOnce:
+    file = replica_message.c
+    query = select(file.replica_id, file.message_id, file.id, file.state)
+    return AtOnce(query.where(is_listed(file.message_id, "ids")))
+
+
+@cache
+def _bases() -> AtOnce:
+    base = base_message.c
+    return AtOnce(
+        select(base.replica_id, replica.c.device_id, base.message_id, base.flags)
+        .join(replica, replica.c.id == base.replica_id)
+        .where(is_listed(base.message_id, "ids"))
+    )
+
+
+@cache
+def _flags_on_server() -> AtOnce:
+    message = server_message.c
+    return AtOnce(select(message.id, message.flags).where(is_listed(message.id, "ids")))

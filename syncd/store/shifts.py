@@ -71,11 +71,11 @@ def find(
     That is between what is to be removed, or put back unless it is elsewhere, and what is to be delivered. held:
     messages whose removal waits, though it is planned.
     """
-    by_id, held, dialect = {row.id: row for row in of}, tuple(held), conn.dialect.name
+    by_id, held = {row.id: row for row in of}, tuple(held)
     if not held and not _has_leaving(conn, by_id):
         return ()
     leaving: dict[int, tuple[Leaving, ReplicaMessage, Flags]] = {}
-    for row in _leaving(dialect).rows(conn, ids=by_id, held=held):
+    for row in _leaving().rows(conn, ids=by_id, held=held):
         replica_id, account_id, uid, body_id, internaldate, base, *file_row = row
         file = replica_message_of(file_row)
         content = (account_id, body_id, internaldate)
@@ -83,7 +83,7 @@ def find(
     if not leaving:
         return ()
     arriving: dict[tuple[int, int], tuple[Arriving, ServerMessage]] = {}
-    for row in _arriving(dialect).rows(conn, ids=by_id, bodies={one.content[1] for one, _, _ in leaving.values()}):
+    for row in _arriving().rows(conn, ids=by_id, bodies={one.content[1] for one, _, _ in leaving.values()}):
         replica_id, account_id, *message_row = row
         message = _message_of(message_row)
         if message.body_id is not None and selection.takes(message):
@@ -116,7 +116,7 @@ def begun(conn: Connection, of: Sequence[ReplicaRow]) -> tuple[Shiftable, ...]:
             successor=_message_of(rest[2 * width :]),
             announced=replica_message_of(rest[width : 2 * width]),
         )
-        for source_id, target_id, base, *rest in _begun(conn.dialect.name).rows(conn, ids=by_id)
+        for source_id, target_id, base, *rest in _begun().rows(conn, ids=by_id)
     )
 
 
@@ -133,7 +133,7 @@ def announce(
     taken = {name for _, name in _names_taken(conn, {target.id: target}, names)}
     free = [file_id for file_id, file in files.items() if file.name not in taken]
     here = (
-        is_one_of(conn, columns.id, free),
+        is_one_of(columns.id, free),
         columns.state == ReplicaState.PRESENT,
         columns.message_id.is_not(None),
     )
@@ -143,7 +143,7 @@ def announce(
     # NOTE: what has got another file there meanwhile stays, with what the device changed of it.
     stays = [file_id for file_id in ours if files[file_id].message_id not in made]
     if stays:
-        conn.execute(update(_file).where(is_one_of(conn, columns.id, stays)).values(state=ReplicaState.PRESENT))
+        conn.execute(update(_file).where(is_one_of(columns.id, stays)).values(state=ReplicaState.PRESENT))
     agreed = {file.message_id: bases[file_id] for file_id, file in files.items() if file.message_id in made}
     base = [{"replica_id": target.id, "message_id": id_, "flags": format_flags(one)} for id_, one in agreed.items()]
     insert_at_once(conn, base_message, base)
@@ -153,11 +153,11 @@ def announce(
 def retract(conn: Connection, file_ids: Mapping[int, int]) -> None:
     """Take back shifts that were not performed, by the row id of the announced file and that of the file that stays."""
     columns, base = _file.c, base_message.c
-    announced = (is_one_of(conn, columns.id, file_ids.keys()), columns.state == ReplicaState.DELIVERING)
+    announced = (is_one_of(columns.id, file_ids.keys()), columns.state == ReplicaState.DELIVERING)
     of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *announced)
     conn.execute(delete(base_message).where(of_base))
     conn.execute(delete(_file).where(*announced))
-    stays = (is_one_of(conn, columns.id, file_ids.values()), columns.state == ReplicaState.WITHDRAWN)
+    stays = (is_one_of(columns.id, file_ids.values()), columns.state == ReplicaState.WITHDRAWN)
     conn.execute(update(_file).where(*stays).values(state=ReplicaState.PRESENT))
 
 
@@ -175,7 +175,7 @@ def settle(
     if changed:
         raised = update(replica).where(replica.c.id == target.id).values(version=replica.c.version + 1)
         version = conn.execute(raised.returning(replica.c.version)).scalar_one()
-        conn.execute(update(_file).where(is_one_of(conn, _file.c.id, changed)).values(version=version))
+        conn.execute(update(_file).where(is_one_of(_file.c.id, changed)).values(version=version))
     gone = tuple(one.gone_id for one in files)
     pairs.settle(conn, source, Settlement(removed=gone), now=now)
     take_out(
@@ -188,11 +188,11 @@ def settle(
 
 def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
     """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
-    return any(conn.execute(query.limit(1), {"ids": of}).first() is not None for query in _news(conn.dialect.name))
+    return any(conn.execute(query.limit(1), {"ids": of}).first() is not None for query in _news())
 
 
 @cache
-def _leaving(dialect: str) -> AtOnce:
+def _leaving() -> AtOnce:
     """Select files that are to be removed, of messages for which there may be successors on the device."""
     form_bytes = case((body.c.is_crlf, body.c.lf_size_bytes), else_=body.c.size_bytes)
     successor = (
@@ -203,10 +203,10 @@ def _leaving(dialect: str) -> AtOnce:
             _is_content_of(_old, _new),
             _new_mailbox.c.account_id == _old_mailbox.c.account_id,
             _of_new.c.id != replica.c.id,
-            *_is_to_be_delivered(dialect),
+            *_is_to_be_delivered(),
         )
     )
-    held = select(_held.c.id).where(is_listed(dialect, _held.c.id, "held"))
+    held = select(_held.c.id).where(is_listed(_held.c.id, "held"))
     return AtOnce(
         select(replica.c.id, _old_mailbox.c.account_id, _old.c.uid, _old.c.body_id, _old.c.internaldate)
         .add_columns(base_message.c.flags.label("base_flags"), *(one.label(f"file_{one.name}") for one in FILE_COLUMNS))
@@ -217,8 +217,8 @@ def _leaving(dialect: str) -> AtOnce:
         .join(base_message, _is_base_of(_file))
         .join(body, body.c.id == _old.c.body_id)
         .where(
-            is_listed(dialect, replica.c.id, "ids"),
-            _old.c.id.in_(union_all(*(query.correlate(None) for query in _news(dialect)), held)),
+            is_listed(replica.c.id, "ids"),
+            _old.c.id.in_(union_all(*(query.correlate(None) for query in _news()), held)),
             _old.c.gone_at.is_not(None),
             _file.c.state == ReplicaState.PRESENT,
             _file.c.mtime == _old.c.internaldate,
@@ -230,21 +230,21 @@ def _leaving(dialect: str) -> AtOnce:
 
 
 @cache
-def _arriving(dialect: str) -> AtOnce:
+def _arriving() -> AtOnce:
     """Select messages with these bodies that the device does not have and may be about to get."""
     return AtOnce(
         select(_of_new.c.id, _new_mailbox.c.account_id, *_message_columns())
         .join(_new, _new.c.mailbox_id == _of_new.c.mailbox_id)
         .join(_new_mailbox, _new_mailbox.c.id == _new.c.mailbox_id)
-        .where(is_listed(dialect, _new.c.body_id, "bodies"), *_is_to_be_delivered(dialect))
+        .where(is_listed(_new.c.body_id, "bodies"), *_is_to_be_delivered())
     )
 
 
-def _is_to_be_delivered(dialect: str) -> tuple[ColumnElement[bool], ...]:
+def _is_to_be_delivered() -> tuple[ColumnElement[bool], ...]:
     there = select(_other.c.id).where(_other.c.replica_id == _of_new.c.id, _other.c.message_id == _new.c.id)
     # NOTE: without the sum SQLite begins with all messages of the replicas instead of those of the bodies.
     return (
-        is_listed(dialect, _of_new.c.id + 0, "ids"),
+        is_listed(_of_new.c.id + 0, "ids"),
         _new.c.gone_at.is_(None),
         _new.c.version > _of_new.c.server_cursor,
         ~exists(there),
@@ -260,7 +260,7 @@ def _is_base_of(file: Any) -> ColumnElement[bool]:
 
 
 def _names_taken(conn: Connection, of: Mapping[int, ReplicaRow], names: Iterable[str]) -> frozenset[tuple[int, str]]:
-    query = select(_file.c.replica_id, _file.c.name).where(is_one_of(conn, _file.c.replica_id, of))
+    query = select(_file.c.replica_id, _file.c.name).where(is_one_of(_file.c.replica_id, of))
     return frozenset((row.replica_id, row.name) for row in rows_in(conn, query, _file.c.name, names))
 
 
@@ -276,7 +276,7 @@ def _message_of(row: Sequence[Any]) -> ServerMessage:
 
 
 @cache
-def _begun(dialect: str) -> AtOnce:
+def _begun() -> AtOnce:
     there = [column.label(f"there_{column.name}") for column in (_other.c[one.name] for one in FILE_COLUMNS)]
     return AtOnce(
         select(_file.c.replica_id, _other.c.replica_id.label("to_id"), base_message.c.flags.label("base_flags"))
@@ -286,8 +286,8 @@ def _begun(dialect: str) -> AtOnce:
         .join(_other, and_(_other.c.name == _file.c.name, _other.c.replica_id != _file.c.replica_id))
         .join(_new, _new.c.id == _other.c.message_id)
         .where(
-            is_listed(dialect, _file.c.replica_id, "ids"),
-            is_listed(dialect, _other.c.replica_id, "ids"),
+            is_listed(_file.c.replica_id, "ids"),
+            is_listed(_other.c.replica_id, "ids"),
             _file.c.state != ReplicaState.PRESENT,
             _file.c.state == ReplicaState.WITHDRAWN,
             _other.c.state == ReplicaState.DELIVERING,
@@ -299,13 +299,13 @@ def _begun(dialect: str) -> AtOnce:
 
 
 @cache
-def _news(dialect: str) -> tuple[Select[Any], Select[Any]]:
+def _news() -> tuple[Select[Any], Select[Any]]:
     """Select the messages that are to go from the replicas in the parameter, and those that are to be put back."""
     to_go = (
         select(_old.c.id)
         .join(replica, replica.c.mailbox_id == _old.c.mailbox_id)
         .where(
-            is_listed(dialect, replica.c.id, "ids"),
+            is_listed(replica.c.id, "ids"),
             _old.c.version > replica.c.server_cursor,
             _old.c.gone_at.is_not(None),
         )
@@ -315,7 +315,7 @@ def _news(dialect: str) -> tuple[Select[Any], Select[Any]]:
         .join(_file, _file.c.message_id == _old.c.id)
         .join(replica, replica.c.id == _file.c.replica_id)
         .where(
-            is_listed(dialect, replica.c.id, "ids"),
+            is_listed(replica.c.id, "ids"),
             _file.c.version > replica.c.replica_cursor,
             _old.c.gone_at.is_not(None),
         )

@@ -158,7 +158,7 @@ def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, devi
         .join(new, and_(new.c.internaldate == old.c.internaldate, is_same))
         .join(mailbox, mailbox.c.id == new.c.mailbox_id)
         .where(
-            is_one_of(conn, old.c.id, gone),
+            is_one_of(old.c.id, gone),
             mailbox.c.account_id == here.account_id,
             mailbox.c.id.not_in([here.id] if trash is None else [here.id, trash.id]),
             mailbox.c.gone_at.is_(None),
@@ -171,7 +171,7 @@ def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, devi
 
 
 def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[int, str]:
-    query = select(body.c.id, body.c.message_id).where(is_one_of(conn, body.c.id, body_ids))
+    query = select(body.c.id, body.c.message_id).where(is_one_of(body.c.id, body_ids))
     return {id_: message_id for id_, message_id in conn.execute(query) if message_id is not None}
 
 
@@ -193,7 +193,7 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
         .join(replica, replica.c.id == file.replica_id)
         .outerjoin(server_message, server_message.c.id == file.message_id)
         .where(
-            is_one_of(conn, body.c.id, body_ids),
+            is_one_of(body.c.id, body_ids),
             replica.c.device_id == of.device_id,
             or_(file.message_id.is_(None), file.state.not_in(_NOT_THERE)),
             journal.c.account_id == account_id,

@@ -72,14 +72,14 @@ def unneeded_page(conn: Connection, *, after: int, before: float, count: int) ->
 def sweep(conn: Connection, body_ids: Iterable[int], *, before: float) -> Swept:
     """Remove those of these bodies that nobody needs and that have no name any more; the others lose theirs."""
     query = select(body.c.id, body.c.size_bytes, _is_named()).where(
-        is_one_of(conn, body.c.id, body_ids), _is_unneeded(before)
+        is_one_of(body.c.id, body_ids), _is_unneeded(before)
     )
     rows = [tuple(row) for row in conn.execute(query)]
     named = [body_id for body_id, _, is_named in rows if is_named]
     over = {body_id: size_bytes for body_id, size_bytes, is_named in rows if not is_named}
     message = server_message.c
-    conn.execute(update(server_message).where(is_one_of(conn, message.body_id, named)).values(body_id=None))
-    conn.execute(delete(body).where(is_one_of(conn, body.c.id, over)))
+    conn.execute(update(server_message).where(is_one_of(message.body_id, named)).values(body_id=None))
+    conn.execute(delete(body).where(is_one_of(body.c.id, over)))
     return Swept(len(over), sum(over.values()))
 
 

@@ -145,19 +145,19 @@ def resolve(conn: Connection, message_ids: Collection[int], *, device_id: int | 
     """Forget the troubles of messages that went well."""
     if not message_ids:
         return
-    statement = _resolution(conn.dialect.name, of_server=device_id is None)
+    statement = _resolution(of_server=device_id is None)
     conn.execute(statement, {"ids": message_ids} if device_id is None else {"ids": message_ids, "of_id": device_id})
 
 
 @cache
-def _resolution(dialect: str, *, of_server: bool) -> Delete:
+def _resolution(*, of_server: bool) -> Delete:
     of_device = trouble.c.device_id.is_(None) if of_server else trouble.c.device_id == bindparam("of_id")
-    return delete(trouble).where(is_listed(dialect, trouble.c.message_id, "ids"), of_device)
+    return delete(trouble).where(is_listed(trouble.c.message_id, "ids"), of_device)
 
 
 def forget(conn: Connection, message_ids: Iterable[int]) -> None:
     """Forget all troubles of messages that are gone: there is nothing to try again."""
-    conn.execute(delete(trouble).where(is_one_of(conn, trouble.c.message_id, message_ids)))
+    conn.execute(delete(trouble).where(is_one_of(trouble.c.message_id, message_ids)))
 
 
 _DUE_MAILBOXES = (

@@ -17,7 +17,7 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
         select(message.id, message.mailbox_id, message.uid, message.body_id)
         .join(mailbox, mailbox.c.id == message.mailbox_id)
         .where(
-            is_one_of(conn, message.body_id, body_ids),
+            is_one_of(message.body_id, body_ids),
             # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
             mailbox.c.account_id + 0 == account_id,
             mailbox.c.gone_at.is_(None),
@@ -30,14 +30,14 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
     of_base = (
         select(base_message.c.message_id, replica.c.device_id)
         .join(replica, replica.c.id == base_message.c.replica_id)
-        .where(is_one_of(conn, base_message.c.message_id, files))
+        .where(is_one_of(base_message.c.message_id, files))
     )
     for message_id, device_id in conn.execute(of_base):
         files[message_id][device_id] = DeviceFile(None)
     of_file = (
         select(replica_message.c.message_id, replica.c.device_id, replica_message.c.state, replica_message.c.name)
         .join(replica, replica.c.id == replica_message.c.replica_id)
-        .where(is_one_of(conn, replica_message.c.message_id, files))
+        .where(is_one_of(replica_message.c.message_id, files))
     )
     for message_id, device_id, state, name in conn.execute(of_file):
         files[message_id][device_id] = DeviceFile(ReplicaState(state), name)

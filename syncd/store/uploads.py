@@ -140,7 +140,7 @@ def uploads(
     if of is not None:
         query = query.where(_is_of(conn, of))
     if mailbox_ids is not None:
-        query = query.where(is_one_of(conn, journal.c.mailbox_id, mailbox_ids))
+        query = query.where(is_one_of(journal.c.mailbox_id, mailbox_ids))
     if state is not None:
         query = query.where(journal.c.kind == state.value)
     if due_by is not None:
@@ -241,8 +241,8 @@ def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[t
 def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
     is_for_anybody = or_(journal.c.kind == UploadState.BEGUN.value, journal.c.message_id.is_not(None))
     return or_(
-        is_one_of(conn, replica_message.c.replica_id, of.writing),
-        and_(is_for_anybody, is_one_of(conn, journal.c.mailbox_id, of.mailboxes)),
+        is_one_of(replica_message.c.replica_id, of.writing),
+        and_(is_for_anybody, is_one_of(journal.c.mailbox_id, of.mailboxes)),
     )
 
 
@@ -262,7 +262,7 @@ def unchanged(conn: Connection, ids: Iterable[int]) -> frozenset[int]:
     query = (
         select(journal.c.id)
         .join(replica_message, file.id == journal.c.replica_message_id)
-        .where(is_one_of(conn, journal.c.id, ids), journal.c.kind.in_(ON_ITS_WAY), file.message_id.is_(None))
+        .where(is_one_of(journal.c.id, ids), journal.c.kind.in_(ON_ITS_WAY), file.message_id.is_(None))
     )
     return frozenset(conn.execute(query).scalars())
 
@@ -281,7 +281,7 @@ def begin(
     for flags_sent, ids in alike.items():
         begun = (
             update(journal)
-            .where(is_one_of(conn, journal.c.id, ids), journal.c.kind == UploadState.TAKEN_IN.value)
+            .where(is_one_of(journal.c.id, ids), journal.c.kind == UploadState.TAKEN_IN.value)
             .values(
                 kind=UploadState.BEGUN.value,
                 uidvalidity=uidvalidity,
@@ -299,9 +299,9 @@ def begin(
 def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
     """Record that what was begun is not there, so that it is decided anew what becomes of it; nothing if it went."""
     found = tuple(uploads)
-    here = is_one_of(conn, journal.c.id, [one.id for one in found])
+    here = is_one_of(journal.c.id, [one.id for one in found])
     file = replica_message.c
-    is_among = is_one_of(conn, file.id, [one.file_id for one in found if one.file_id is not None])
+    is_among = is_one_of(file.id, [one.file_id for one in found if one.file_id is not None])
     went = and_(is_among, file.state == ReplicaState.MISSING, file.message_id.is_(None))
     conn.execute(delete(journal).where(here, journal.c.replica_message_id.in_(select(file.id).where(went))))
     conn.execute(delete(replica_message).where(went))

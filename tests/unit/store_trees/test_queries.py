@@ -23,7 +23,7 @@ from sqlalchemy import (
 from syncd import store
 from syncd.store.columns import FileName, Id, Octets
 from syncd.store.database import Database
-from syncd.store.queries import hexadecimal, insert_at_once, is_one_of, rows_at_once, update_at_once
+from syncd.store.queries import AtOnce, hexadecimal, insert_at_once, is_one_of, update_at_once
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Samples:
 
     def at_once(self, *columns: Any) -> list[tuple[Any, ...]]:
         query = select(*columns)
-        return self(lambda conn: [tuple(row) for row in rows_at_once(conn, query)])
+        return self(lambda conn: [tuple(row) for row in AtOnce(query).rows(conn)])
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_columns_of_one_name_keep_their_places(samples: Samples) -> None:
         .join(other, other.c.id == sample.c.number)
     )
 
-    found = samples(lambda conn: [tuple(row) for row in rows_at_once(conn, query)])
+    found = samples(lambda conn: [tuple(row) for row in AtOnce(query).rows(conn)])
 
     assert found == [(1, 2, "one", NO_UTF8, 1)]
 
@@ -233,10 +233,7 @@ def test_octets_read_as_digits_are_the_same_octets(samples: Samples) -> None:
     samples.insert(*({"id": id_, "octets": octets} for id_, octets in enumerate(OCTETS, start=1)))
 
     rows = samples(
-        lambda conn: [
-            tuple(row)
-            for row in rows_at_once(conn, select(sample.c.id, hexadecimal(conn.dialect.name, sample.c.octets)))
-        ]
+        lambda conn: [tuple(row) for row in AtOnce(select(sample.c.id, hexadecimal(sample.c.octets))).rows(conn)]
     )
 
     assert list(OCTETS) == [bytes.fromhex(digits) for _, digits in sorted(rows)]
@@ -255,12 +252,17 @@ def test_octets_read_as_digits_are_the_same_octets(samples: Samples) -> None:
     ],
 )
 def test_condition_holds_for_the_listed_ids_only(samples: Samples, ids: Sequence[int], found: list[int]) -> None:
-    """Any number of ids is one condition, an empty list of them holds for nothing."""
+    """Any number of ids is one condition, an empty list of them holds for nothing; its contrary for all others."""
     samples.insert({"id": 1}, {"id": 2}, {"id": LARGE})
+    is_listed = is_one_of(sample.c.id, iter(ids))
 
-    rows = samples(lambda conn: list(conn.execute(select(sample.c.id).where(is_one_of(conn, sample.c.id, iter(ids))))))
+    rows, others = (
+        samples(lambda conn, where=where: conn.execute(select(sample.c.id).where(where)).scalars().all())
+        for where in (is_listed, ~is_listed)
+    )
 
-    assert found == sorted(row.id for row in rows)
+    assert found == sorted(rows)
+    assert {1, 2, LARGE} - set(found) == set(others)
 
 
 def test_two_conditions_in_one_query_have_lists_of_their_own(samples: Samples) -> None:
@@ -268,8 +270,8 @@ def test_two_conditions_in_one_query_have_lists_of_their_own(samples: Samples) -
     samples.insert({"id": 1, "number": 10}, {"id": 2, "number": 10}, {"id": 3, "number": 30})
 
     def chosen(conn: Connection) -> list[tuple[Any, ...]]:
-        query = select(sample.c.id).where(is_one_of(conn, sample.c.id, [2, 3]), is_one_of(conn, sample.c.number, {10}))
-        return [tuple(row) for row in rows_at_once(conn, query)]
+        query = select(sample.c.id).where(is_one_of(sample.c.id, [2, 3]), is_one_of(sample.c.number, {10}))
+        return [tuple(row) for row in AtOnce(query).rows(conn)]
 
     assert samples(chosen) == [(2,)]
 
