@@ -40,9 +40,9 @@ _TRIGGERS = tuple(
 class Topic(StrEnum):
     """What may have been written, whichever rows that were.
 
-    LISTED: which devices, mailboxes and replicas there are, whether devices take them,
-    and when somebody looked at them as a whole. DEVICE_NEWS: what devices changed, and how far servers were told of it.
-    JOURNAL. SET_ASIDE: what was refused, is held, or is carried to another message. MAILBOX_CHANGES: what devices did
+    LISTED: which devices, mailboxes and replicas there are, whether devices take them, and when somebody looked at them
+    as a whole. DEVICE_NEWS: what devices changed, and how far servers were told of it. JOURNAL: what is on its way, and
+    what was. SET_ASIDE: what was refused, is held, or is carried to another message. MAILBOX_CHANGES: what devices did
     to mailboxes themselves. MAILBOXES: their rows. FOUND: which files were there before anybody knew of messages.
     """
 

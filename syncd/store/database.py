@@ -136,7 +136,8 @@ class Database:
     def changed_since(self, writes: int) -> frozenset[ChangedRow] | None:
         """Return which rows of some tables were written since `writes` was this number; None: it may be any.
 
-        Call it in a read, after its first statement: then nothing is missing that the others see.
+        Call it in a read, after its first statement: then nothing is missing that the others see. Where it names no row
+        outside of one, all of them are as they were when `writes` was this number.
         """
         return self._writer.changed_rows.since(writes) if self._writer is not None else None
 
