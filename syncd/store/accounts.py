@@ -136,13 +136,18 @@ def mailboxes_of(
     """
     wanted = frozenset(account_ids)
     if only is None:
-        is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
-        rows = conn.execute(select(mailbox).where(is_one_of(mailbox.c.account_id, wanted), is_known))
+        rows = conn.execute(_mailboxes_known(), {"ids": wanted})
     elif not only:
         return ()
     else:
         rows = conn.execute(_mailboxes_of_ids(), {"ids": only})
     return tuple(row for row in map(_mailbox_row, rows) if row.account_id in wanted)
+
+
+@cache
+def _mailboxes_known() -> Select[Any]:
+    is_known = or_(mailbox.c.gone_at.is_(None), exists().where(replica.c.mailbox_id == mailbox.c.id))
+    return select(mailbox).where(is_listed(mailbox.c.account_id, "ids"), is_known)
 
 
 @cache

@@ -132,17 +132,14 @@ def added_files(
 
     with_found: also those of which it is not known yet whether they are the device's own.
     """
-    query = _added(with_found=with_found, of_one_account=account_id is not None)
-    of = {"of_device": device_id} | ({} if account_id is None else {"of_account": account_id})
-    return tuple(map(added_file, conn.execute(query if limit is None else query.limit(limit), of)))
+    wanted = {"of_device": device_id, "of_account": account_id, "at_most": limit}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return tuple(map(added_file, conn.execute(_added(frozenset(given), with_found=with_found), given)))
 
 
 def count_added(conn: Connection) -> Mapping[int, int]:
     """Count by replica the files that devices added or rewrote, and that are to be taken in."""
-    file = replica_message.c
-    where = _is_unsettled(), ~is_empty(), is_added()
-    query = select(file.replica_id, func.count()).where(*where).group_by(file.replica_id)
-    return {row[0]: row[1] for row in conn.execute(query)}
+    return {row[0]: row[1] for row in conn.execute(_added_number())}
 
 
 def empty_files(conn: Connection, *, limit: int) -> tuple[EmptyFile, ...]:
@@ -361,7 +358,8 @@ def _as_recorded() -> AtOnce:
 
 
 @cache
-def _added(*, with_found: bool, of_one_account: bool) -> Select[Any]:
+def _added(given: frozenset[str], *, with_found: bool) -> Select[Any]:
+    """Select what parameters of these names say."""
     file = replica_message.c
     query = (
         select(*file_columns())
@@ -375,4 +373,13 @@ def _added(*, with_found: bool, of_one_account: bool) -> Select[Any]:
         )
         .order_by(file.id.desc())
     )
-    return query.where(mailbox.c.account_id == bindparam("of_account")) if of_one_account else query
+    if "of_account" in given:
+        query = query.where(mailbox.c.account_id == bindparam("of_account"))
+    return query.limit(bindparam("at_most")) if "at_most" in given else query
+
+
+@cache
+def _added_number() -> Select[Any]:
+    file = replica_message.c
+    where = _is_unsettled(), ~is_empty(), is_added()
+    return select(file.replica_id, func.count()).where(*where).group_by(file.replica_id)

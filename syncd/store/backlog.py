@@ -72,12 +72,7 @@ def mailboxes_without_bodies(conn: Connection, *, account_id: int) -> frozenset[
 
 def refused_stores(conn: Connection, *, mailbox_id: int) -> frozenset[int]:
     """Return the messages whose change the server refused."""
-    query = (
-        select(trouble.c.message_id)
-        .join(server_message, server_message.c.id == trouble.c.message_id)
-        .where(trouble.c.mailbox_id == mailbox_id, trouble.c.device_id.is_(None), server_message.c.body_id.is_not(None))
-    )
-    return frozenset(conn.execute(query).scalars())
+    return frozenset(conn.execute(_REFUSED_STORES, {"of_mailbox": mailbox_id}).scalars())
 
 
 def mailboxes_with_due_stores(conn: Connection, *, account_id: int, now: float) -> frozenset[int]:
@@ -229,4 +224,11 @@ _WITHOUT_BODIES = select(mailbox.c.id).where(
             _message.mailbox_id == mailbox.c.id, _message.body_id.is_(None), _message.gone_at.is_(None)
         )
     ),
+)
+_REFUSED_STORES = (
+    select(trouble.c.message_id)
+    .join(server_message, _message.id == trouble.c.message_id)
+    .where(
+        trouble.c.mailbox_id == bindparam("of_mailbox"), trouble.c.device_id.is_(None), _message.body_id.is_not(None)
+    )
 )

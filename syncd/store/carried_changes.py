@@ -128,7 +128,7 @@ def mailboxes_without_bodies(conn: Connection, *, account_id: int, now: float) -
 
 def carried_changes(conn: Connection, *, mailbox_id: int, limit: int, now: float) -> tuple[CarriedChange, ...]:
     """Return what was carried to the messages of a mailbox, oldest first, but for what waits."""
-    found = conn.execute(_OF_MAILBOX.limit(limit), {"of_mailbox": mailbox_id, "by": now})
+    found = conn.execute(_OF_MAILBOX, {"of_mailbox": mailbox_id, "by": now, "at_most": limit})
     return tuple(
         CarriedChange(
             id=row.id,
@@ -171,6 +171,7 @@ _OF_MAILBOX = (
     .join(server_message, _message.id == _row.message_id)
     .where(_mailbox_id == bindparam("of_mailbox"), _message.body_id.is_not(None), _message.gone_at.is_(None), _awake)
     .order_by(_row.id)
+    .limit(bindparam("at_most"))
 )
 
 

@@ -92,26 +92,8 @@ def not_there(
     All that is to be deleted from this account's server, and anything else that the device misses since then; but not
     what it put elsewhere.
     """
-    columns = replica_message.c
-    query = (
-        select(replica.c.mailbox_id, func.count().label("number"))
-        .join(replica, replica.c.id == columns.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            replica.c.device_id == device_id,
-            replica.c.selection != LEAVING,
-            _is_unsettled(*_NOT_THERE),
-            or_(
-                and_(mailbox.c.account_id == account_id, columns.state == ReplicaState.DELETED),
-                columns.missing_since >= since,
-            ),
-            columns.message_id.is_not(None),
-            ~is_one_of(columns.message_id, without),
-            ~has_successor(device_id),
-        )
-        .group_by(replica.c.mailbox_id)
-    )
-    return {row.mailbox_id: row.number for row in conn.execute(query)}
+    of = {"of_device": device_id, "of_account": account_id, "since": since, "without": without}
+    return {row.mailbox_id: row.number for row in conn.execute(_not_there(), of)}
 
 
 def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[int] = ()) -> Mapping[int, int]:
@@ -119,23 +101,8 @@ def deleted_of_account(conn: Connection, *, account_id: int, without: Iterable[i
 
     Not of devices of whose deletions no server hears.
     """
-    columns = replica_message.c
-    query = (
-        select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
-        .join(replica, replica.c.id == columns.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            mailbox.c.account_id == account_id,
-            replica.c.selection != LEAVING,
-            ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
-            _is_unsettled(ReplicaState.DELETED),
-            columns.message_id.is_not(None),
-            ~is_one_of(columns.message_id, without),
-            ~has_successor(replica.c.device_id),
-        )
-        .group_by(replica.c.mailbox_id)
-    )
-    return {row.mailbox_id: row.number for row in conn.execute(query)}
+    of = {"of_account": account_id, "without": without}
+    return {row.mailbox_id: row.number for row in conn.execute(_deleted_of_account(), of)}
 
 
 def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> None:
@@ -192,6 +159,47 @@ def _deleted() -> Select[Any]:
         select(columns.message_id)
         .where(is_mine, _is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None))
         .order_by(columns.message_id)
+    )
+
+
+@cache
+def _not_there() -> Select[Any]:
+    columns = replica_message.c
+    is_to_go = and_(mailbox.c.account_id == bindparam("of_account"), columns.state == ReplicaState.DELETED)
+    return (
+        select(replica.c.mailbox_id, func.count().label("number"))
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            replica.c.device_id == bindparam("of_device"),
+            replica.c.selection != LEAVING,
+            _is_unsettled(*_NOT_THERE),
+            or_(is_to_go, columns.missing_since >= bindparam("since")),
+            columns.message_id.is_not(None),
+            ~is_listed(columns.message_id, "without"),
+            ~has_successor(),
+        )
+        .group_by(replica.c.mailbox_id)
+    )
+
+
+@cache
+def _deleted_of_account() -> Select[Any]:
+    columns = replica_message.c
+    return (
+        select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
+        .join(replica, replica.c.id == columns.replica_id)
+        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+        .where(
+            mailbox.c.account_id == bindparam("of_account"),
+            replica.c.selection != LEAVING,
+            ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
+            _is_unsettled(ReplicaState.DELETED),
+            columns.message_id.is_not(None),
+            ~is_listed(columns.message_id, "without"),
+            ~has_successor(),
+        )
+        .group_by(replica.c.mailbox_id)
     )
 
 

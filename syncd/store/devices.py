@@ -236,10 +236,14 @@ def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
 
     Nobody knows yet what is in their directories, or a person must say so first, or what is there has to be compared.
     """
-    mine = and_(replica.c.device_id == device.c.id, replica.c.mailbox_id == mailbox_id)
-    query = (
+    return frozenset(conn.execute(_without_part(), {"of_mailbox": mailbox_id}).scalars())
+
+
+@cache
+def _without_part() -> Select[Any]:
+    return (
         select(device.c.name)
-        .outerjoin(replica, mine)
+        .outerjoin(replica, and_(replica.c.device_id == device.c.id, replica.c.mailbox_id == bindparam("of_mailbox")))
         .where(
             or_(
                 device.c.state.in_((NEW, FOREIGN)),
@@ -248,7 +252,6 @@ def without_part(conn: Connection, *, mailbox_id: int) -> frozenset[str]:
             )
         )
     )
-    return frozenset(conn.execute(query).scalars())
 
 
 def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...], *, can_hold_more: bool) -> None:

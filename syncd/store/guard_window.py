@@ -1,9 +1,10 @@
 """Floor 3: the window of the guard: what devices and accounts lost lately, and what devices are about to lose."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, select
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, select
 
 from syncd.mail.mailbox import SpecialUse
 from syncd.reconcile.guard import MailboxLoss
@@ -21,13 +22,11 @@ def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) 
     """
     removed: dict[int, int] = {}
     had: dict[int, int] = {}
-    for event in conn.execute(
-        select(guard_removal)
-        .where(guard_removal.c.scope == scope, guard_removal.c.scope_id == scope_id, guard_removal.c.at >= since)
-        .order_by(guard_removal.c.at, guard_removal.c.id)
-    ):
+    of = {"in_scope": scope.value, "of_id": scope_id, "since": since}
+    for event in conn.execute(_REMOVALS, of):
         had.setdefault(event.mailbox_id, event.present)
         removed[event.mailbox_id] = removed.get(event.mailbox_id, 0) + event.removed
+    present = _present_of_account() if scope is HoldScope.OF_ACCOUNT else _present()
     there = [
         MailboxLoss(
             row.mailbox_id,
@@ -35,7 +34,7 @@ def tallies(conn: Connection, scope: HoldScope, scope_id: int, *, since: float) 
             had.get(row.mailbox_id, row.present),
             may_empty=row.special_use in _MAY_EMPTY,
         )
-        for row in conn.execute(_present_of_account(scope_id) if scope is HoldScope.OF_ACCOUNT else _present(scope_id))
+        for row in conn.execute(present, {"of_id": scope_id})
     ]
     gone = removed.keys() - {one.mailbox_id for one in there}
     return (*there, *(MailboxLoss(id_, removed[id_], had[id_], may_empty=False) for id_ in sorted(gone)))
@@ -67,24 +66,26 @@ def record_account_deletions(
     _count(conn, scope, account_id, mailbox_id, removed=deleted, present=present, now=now, window_s=window_s)
 
 
-def _present(device_id: int) -> Select[Any]:
+@cache
+def _present() -> Select[Any]:
     return (
         select(replica.c.mailbox_id, mailbox.c.special_use, func.count(base_message.c.message_id).label("present"))
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .outerjoin(base_message, base_message.c.replica_id == replica.c.id)
-        .where(replica.c.device_id == device_id)
+        .where(replica.c.device_id == bindparam("of_id"))
         .group_by(replica.c.mailbox_id, mailbox.c.special_use)
     )
 
 
-def _present_of_account(account_id: int) -> Select[Any]:
+@cache
+def _present_of_account() -> Select[Any]:
     is_alive = and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.gone_at.is_(None))
     return (
         select(
             mailbox.c.id.label("mailbox_id"), mailbox.c.special_use, func.count(server_message.c.id).label("present")
         )
         .outerjoin(server_message, is_alive)
-        .where(mailbox.c.account_id == account_id)
+        .where(mailbox.c.account_id == bindparam("of_id"))
         .group_by(mailbox.c.id, mailbox.c.special_use)
     )
 
@@ -94,8 +95,24 @@ def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mappi
 
     What a person released is not judged any more, and what a server lost by going back waits anyhow.
     """
+    pending: dict[int, set[int]] = {}
+    for mailbox_id, message_id in conn.execute(_not_planned(), {"of_device": of.device_id, "but_for": of.id}):
+        pending.setdefault(mailbox_id, set()).add(message_id)
+    for one in holds(conn, device_id=of.device_id, scope=HoldScope.ON_DEVICE):
+        if one.mailbox_id == of.mailbox_id:
+            continue
+        if one.state is HoldState.RELEASED or not one.reason.is_judged:
+            pending.get(one.mailbox_id, set()).difference_update(one.message_ids)
+        elif one.held_at >= since:
+            pending.setdefault(one.mailbox_id, set()).update(one.message_ids)
+    return {mailbox_id: len(ids) for mailbox_id, ids in pending.items() if ids}
+
+
+@cache
+def _not_planned() -> Select[Any]:
+    """Select what a device is to lose that is not planned yet, in all its mailboxes but for one."""
     message = server_message
-    fresh = (
+    return (
         select(replica.c.mailbox_id, message.c.id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .join(
@@ -107,23 +124,12 @@ def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mappi
             and_(base_message.c.replica_id == replica.c.id, base_message.c.message_id == message.c.id),
         )
         .where(
-            replica.c.device_id == of.device_id,
-            replica.c.id != of.id,
+            replica.c.device_id == bindparam("of_device"),
+            replica.c.id != bindparam("but_for"),
             mailbox.c.version > replica.c.server_cursor,
             message.c.gone_at.is_not(None),
         )
     )
-    pending: dict[int, set[int]] = {}
-    for mailbox_id, message_id in conn.execute(fresh):
-        pending.setdefault(mailbox_id, set()).add(message_id)
-    for one in holds(conn, device_id=of.device_id, scope=HoldScope.ON_DEVICE):
-        if one.mailbox_id == of.mailbox_id:
-            continue
-        if one.state is HoldState.RELEASED or not one.reason.is_judged:
-            pending.get(one.mailbox_id, set()).difference_update(one.message_ids)
-        elif one.held_at >= since:
-            pending.setdefault(one.mailbox_id, set()).update(one.message_ids)
-    return {mailbox_id: len(ids) for mailbox_id, ids in pending.items() if ids}
 
 
 def _count(
@@ -151,3 +157,14 @@ def _count(
     begin = now if held_since is None else min(now, held_since)
     mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == scope_id)
     conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
+
+
+_REMOVALS = (
+    select(guard_removal)
+    .where(
+        guard_removal.c.scope == bindparam("in_scope"),
+        guard_removal.c.scope_id == bindparam("of_id"),
+        guard_removal.c.at >= bindparam("since"),
+    )
+    .order_by(guard_removal.c.at, guard_removal.c.id)
+)

@@ -7,12 +7,13 @@ them the keywords that the message had where it was last.
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from syncd.mail.flags import Flags, parse_flags, with_same_letters
-from syncd.store.queries import is_one_of
+from syncd.store.queries import is_listed
 from syncd.store.schema import mailbox, server_message
 from syncd.store.uploads import Upload
 from syncd.values import replace
@@ -30,20 +31,8 @@ def predecessors(conn: Connection, uploads: Iterable[Upload], *, account_id: int
     files = [one for one in uploads if one.own is not None and not one.is_restored]
     if not files:
         return {}
-    message = server_message.c
-    query = (
-        select(
-            message.id,
-            message.mailbox_id,
-            message.body_id,
-            message.flags,
-            func.coalesce(message.gone_at, mailbox.c.gone_at).label("went_at"),
-        )
-        .join(mailbox, mailbox.c.id == message.mailbox_id)
-        # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
-        .where(is_one_of(message.body_id, {one.body_id for one in files}), mailbox.c.account_id + 0 == account_id)
-    )
-    rows = sorted(conn.execute(query), key=lambda row: (math.inf if row.went_at is None else row.went_at, row.id))
+    found = conn.execute(_with_bodies(), {"ids": {one.body_id for one in files}, "of_account": account_id})
+    rows = sorted(found, key=lambda row: (math.inf if row.went_at is None else row.went_at, row.id))
     return {
         one.id: Predecessor(row.id, parse_flags(row.flags))
         for row in rows
@@ -56,3 +45,20 @@ def with_keywords_of(upload: Upload, predecessor: Predecessor) -> Upload:
     """Return a file with the keywords of the message that had its octets."""
     keywords = predecessor.flags - with_same_letters(predecessor.flags)
     return replace(upload, flags=with_same_letters(upload.flags) | keywords)
+
+
+@cache
+def _with_bodies() -> Select[Any]:
+    message = server_message.c
+    return (
+        select(
+            message.id,
+            message.mailbox_id,
+            message.body_id,
+            message.flags,
+            func.coalesce(message.gone_at, mailbox.c.gone_at).label("went_at"),
+        )
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        # NOTE: without the sum SQLite begins with all messages of the account instead of those of the bodies.
+        .where(is_listed(message.body_id, "ids"), mailbox.c.account_id + 0 == bindparam("of_account"))
+    )

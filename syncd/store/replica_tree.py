@@ -54,14 +54,13 @@ def places(conn: Connection, replica_id: int, *, names: Collection[str] | None =
 
     names: of these files only, and of those that are not settled; None: of all.
     """
-    query = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == replica_id)
+    of = {"of_replica": replica_id}
     if names is None:
-        rows: Iterable[Sequence[Any]] = conn.execute(query)
-    else:
-        state = replica_message.c.state
-        unsettled = conn.execute(query.where(state != ReplicaState.PRESENT))  # the term of a partial index
-        rows = (*unsettled, *rows_in(conn, query, replica_message.c.name, names))
-    return dict(map(_place, rows))
+        return dict(map(_place, conn.execute(_PLACES, of)))
+    found = dict(map(_place, conn.execute(_UNSETTLED_PLACES, of)))
+    for group in groups(names):
+        found |= map(_place, conn.execute(_NAMED_PLACES, {**of, "names": group}))
+    return found
 
 
 def places_of(conn: Connection, replica_ids: Iterable[int]) -> Mapping[int, Mapping[str, FilePlace]]:
@@ -136,8 +135,7 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
 
 def raise_replica_version(conn: Connection, replica_id: int) -> int:
     """Return the version for the rows of a replica that this transaction changes."""
-    raised = update(replica).where(replica.c.id == replica_id).values(version=replica.c.version + 1)
-    return int(conn.execute(raised.returning(replica.c.version)).scalar_one())
+    return int(conn.execute(_RAISE_VERSION, {"of_replica": replica_id}).scalar_one())
 
 
 def tell_again(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
@@ -271,6 +269,17 @@ def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
     )
 
 
+_RAISE_VERSION = (
+    update(replica)
+    .where(replica.c.id == bindparam("of_replica"))
+    .values(version=replica.c.version + 1)
+    .returning(replica.c.version)
+)
+_PLACES = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == bindparam("of_replica"))
+_UNSETTLED_PLACES = _PLACES.where(replica_message.c.state != ReplicaState.PRESENT)  # the term of a partial index
+_NAMED_PLACES = _PLACES.where(
+    replica_message.c.name.in_(bindparam("names", type_=replica_message.c.name.type, expanding=True))
+)
 _BY_ID = update(replica_message).where(replica_message.c.id == bindparam("file_id"))
 _MOVING, _WITHDRAWN, _PRESENT = (
     _BY_ID.values(state=state) for state in (ReplicaState.MOVING, ReplicaState.WITHDRAWN, ReplicaState.PRESENT)

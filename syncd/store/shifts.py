@@ -188,7 +188,7 @@ def settle(
 
 def _has_leaving(conn: Connection, of: Iterable[int]) -> bool:
     """Tell whether anything went from these mailboxes that is not settled, which is what is mostly asked."""
-    return any(conn.execute(query.limit(1), {"ids": of}).first() is not None for query in _news())
+    return any(conn.execute(query, {"ids": of}).first() is not None for query in _any_news())
 
 
 @cache
@@ -296,6 +296,11 @@ def _begun() -> AtOnce:
             _is_content_of(_old, _new),
         )
     )
+
+
+@cache
+def _any_news() -> tuple[Select[Any], ...]:
+    return tuple(query.limit(1) for query in _news())
 
 
 @cache

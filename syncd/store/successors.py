@@ -67,8 +67,8 @@ def moved_to(conn: Connection, gone: Collection[int], *, mailbox_id: int, device
     return found
 
 
-def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
-    """Say of a file of this device that it put another one with the same octets elsewhere."""
+def has_successor() -> ColumnElement[bool]:
+    """Say of a file of a replica that its device put another one with the same octets elsewhere."""
     other, of_other = replica_message.alias("other"), replica.alias("of_other")
     return exists(
         select(journal.c.id)
@@ -78,7 +78,7 @@ def has_successor(device_id: int | ColumnElement[int]) -> ColumnElement[bool]:
         .join(of_other, of_other.c.id == other.c.replica_id)
         .where(
             server_message.c.id == replica_message.c.message_id,
-            of_other.c.device_id == device_id,
+            of_other.c.device_id == replica.c.device_id,
             other.c.id != replica_message.c.id,
             other.c.state.not_in(_NOT_THERE),
             journal.c.kind.in_([state.value for state in UploadState]),

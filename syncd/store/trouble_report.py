@@ -10,6 +10,7 @@ from syncd.store.custody import TRIES_MAX
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import mailbox_changes
 from syncd.store.queries import rows_in
+from syncd.store.refused_uploads import due_at
 from syncd.store.schema import (
     account,
     journal,
@@ -22,7 +23,6 @@ from syncd.store.schema import (
     uidl,
 )
 from syncd.store.troubles import NEVER
-from syncd.store.uploads import due_at
 from syncd.values import Value
 
 

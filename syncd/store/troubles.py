@@ -115,9 +115,7 @@ def _due(*, of_server: bool) -> Select[Any]:
 
 def count_sleeping(conn: Connection, *, now: float) -> Mapping[tuple[int, int | None], int]:
     """Count by mailbox and device, None for the server, the messages that are to be tried again later."""
-    columns = (trouble.c.mailbox_id, trouble.c.device_id)
-    query = select(*columns, func.count()).where(~is_due(now), trouble.c.message_id.is_not(None))
-    return {(mailbox_id, device_id): n for mailbox_id, device_id, n in conn.execute(query.group_by(*columns))}
+    return {(mailbox_id, device_id): n for mailbox_id, device_id, n in conn.execute(_SLEEPING, {"by": now})}
 
 
 def due_mailboxes(conn: Connection, *, device_id: int, now: float) -> tuple[int, ...]:
@@ -132,13 +130,7 @@ def hurry(conn: Connection, *, device_id: int) -> None:
 
 def hurry_bodies(conn: Connection, *, account_id: int) -> None:
     """Try again at once to fetch what an account's server did not give: somebody asks."""
-    lacking = (
-        select(trouble.c.id)
-        .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
-        .join(server_message, server_message.c.id == trouble.c.message_id)
-        .where(mailbox.c.account_id == account_id, trouble.c.device_id.is_(None), server_message.c.body_id.is_(None))
-    )
-    conn.execute(update(trouble).where(trouble.c.id.in_(lacking)).values(retry_at=0.0))
+    conn.execute(_HURRY_BODIES, {"of_account": account_id})
 
 
 def resolve(conn: Connection, message_ids: Collection[int], *, device_id: int | None) -> None:
@@ -169,4 +161,25 @@ _HURRY = (
     update(trouble)
     .where(trouble.c.device_id == bindparam("of_device"), trouble.c.retry_at > 0)
     .values({trouble.c.retry_at: literal(0.0)})
+)
+_HURRY_BODIES = (
+    update(trouble)
+    .where(
+        trouble.c.id.in_(
+            select(trouble.c.id)
+            .join(mailbox, mailbox.c.id == trouble.c.mailbox_id)
+            .join(server_message, server_message.c.id == trouble.c.message_id)
+            .where(
+                mailbox.c.account_id == bindparam("of_account"),
+                trouble.c.device_id.is_(None),
+                server_message.c.body_id.is_(None),
+            )
+        )
+    )
+    .values({trouble.c.retry_at: literal(0.0)})
+)
+_SLEEPING = (
+    select(trouble.c.mailbox_id, trouble.c.device_id, func.count())
+    .where(~is_due(bindparam("by", type_=Double())), trouble.c.message_id.is_not(None))
+    .group_by(trouble.c.mailbox_id, trouble.c.device_id)
 )

@@ -10,23 +10,34 @@ person wants back goes the same way, but for that nobody has a file of it (`reco
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
-from syncd.store.queries import is_one_of
+from syncd.store.queries import is_listed, is_one_of
+from syncd.store.refused_uploads import due_at, is_due
 from syncd.store.schema import body, journal, replica, replica_message, server_message
 from syncd.values import Value
 
-_RETRY_S = 60.0
-_RETRY_MAX_S = 6 * 3600.0
-_ATTEMPTS_TOLD = 9
-"""After so many the time between two is the longest."""
 _PAGE = 1000
 
 
@@ -103,49 +114,17 @@ def uploads(
 
     of, mailbox_ids: only of these. due_by: without what was refused and waits longer. after: the id before.
     """
-    file = replica_message.c
-    query = (
-        select(
-            journal.c.id,
-            file.id.label("file_id"),
-            replica.c.device_id,
-            journal.c.mailbox_id,
-            file.name,
-            file.flags,
-            file.mtime,
-            body.c.id.label("body_id"),
-            journal.c.size_bytes,
-            journal.c.header_digest,
-            body.c.message_id,
-            journal.c.kind,
-            journal.c.uidvalidity,
-            journal.c.uidnext,
-            journal.c.begun_at,
-            journal.c.attempts,
-            journal.c.error,
-            journal.c.restored_flags,
-            journal.c.base_flags,
-            journal.c.sent_flags,
-            journal.c.message_id.label("wanted_id"),
-            server_message.c.internaldate,
-        )
-        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
-        .outerjoin(replica, replica.c.id == file.replica_id)
-        .outerjoin(server_message, server_message.c.id == journal.c.message_id)
-        .join(body, body.c.digest == journal.c.digest)
-        .where(*_is_on_its_way(account_id), journal.c.id > after)
-        .order_by(journal.c.id)
-        .limit(limit)
-    )
-    if of is not None:
-        query = query.where(_is_of(conn, of))
-    if mailbox_ids is not None:
-        query = query.where(is_one_of(journal.c.mailbox_id, mailbox_ids))
-    if state is not None:
-        query = query.where(journal.c.kind == state.value)
-    if due_by is not None:
-        query = query.where(_is_due(due_by))
-    return tuple(_upload(row) for row in conn.execute(query))
+    wanted = {
+        "of_account": account_id,
+        **_named(of),
+        "mailbox_ids": mailbox_ids,
+        "state": state,
+        "due_by": due_by,
+        "after": after,
+        "at_most": limit,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return tuple(_upload(row) for row in conn.execute(_uploads(frozenset(given)), given))
 
 
 def _upload(row: Any) -> Upload:
@@ -211,49 +190,26 @@ def next_at(conn: Connection, *, account_id: int, of: Bringers, unseen_s: float,
 
     unseen_s: how long after it was begun that is so of what was not seen.
     """
-    file, is_begun = replica_message.c, journal.c.kind == UploadState.BEGUN.value
-    is_later = case((is_begun, journal.c.begun_at > now - unseen_s), else_=~_is_due(now))
-    query = (
-        select(is_begun, journal.c.attempts, func.min(journal.c.begun_at))
-        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
-        .where(*_is_on_its_way(account_id), _is_of(conn, of), is_later)
-        .group_by(is_begun, journal.c.attempts)
+    found = conn.execute(
+        _waiting(), {"of_account": account_id, **_named(of), "due_by": now, "unseen_since": now - unseen_s}
     )
-    at = [
-        begun_at + unseen_s if begun else due_at(begun_at, attempts)
-        for begun, attempts, begun_at in conn.execute(query)
-    ]
+    at = [begun_at + unseen_s if begun else due_at(begun_at, attempts) for begun, attempts, begun_at in found]
     return min(at, default=None)
 
 
 def count_refused(conn: Connection, *, account_id: int, now: float) -> Mapping[tuple[int, int | None], int]:
     """Count by mailbox and device what was refused and is to be tried again later; None: a person wants it back."""
-    query = (
-        select(journal.c.mailbox_id, replica.c.device_id, func.count())
-        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
-        .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
-        .where(*_is_on_its_way(account_id), journal.c.kind == UploadState.TAKEN_IN.value, ~_is_due(now))
-        .group_by(journal.c.mailbox_id, replica.c.device_id)
-    )
-    return {(mailbox_id, device_id): number for mailbox_id, device_id, number in conn.execute(query)}
+    found = conn.execute(_refused(), {"of_account": account_id, "due_by": now})
+    return {(mailbox_id, device_id): number for mailbox_id, device_id, number in found}
 
 
-def _is_of(conn: Connection, of: Bringers) -> ColumnElement[bool]:
-    is_for_anybody = or_(journal.c.kind == UploadState.BEGUN.value, journal.c.message_id.is_not(None))
-    return or_(
-        is_one_of(replica_message.c.replica_id, of.writing),
-        and_(is_for_anybody, is_one_of(journal.c.mailbox_id, of.mailboxes)),
-    )
+def _named(of: Bringers | None) -> dict[str, Any]:
+    return {} if of is None else {"writing": of.writing, "mailboxes": of.mailboxes}
 
 
 def is_underway(conn: Connection, device_id: int) -> bool:
     """Tell whether anything that a device added is not settled."""
     return conn.execute(_UNDERWAY, {"of_device": device_id}).first() is not None
-
-
-def due_at(refused_at: float, attempts: int) -> float:
-    """Return when what was refused is to be tried again: each time after twice as long."""
-    return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
 
 
 def unchanged(conn: Connection, ids: Iterable[int]) -> frozenset[int]:
@@ -308,22 +264,6 @@ def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
     conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
 
 
-def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:
-    """Record why the server did not take what is in these rows of the journal; they wait, each time for longer."""
-    # NOTE: what is refused before it is begun was tried, too; else it would be due at once, and again at once.
-    attempts = case((journal.c.kind == UploadState.TAKEN_IN.value, journal.c.attempts + 1), else_=journal.c.attempts)
-    for id_, error in errors.items():
-        refused = update(journal).where(journal.c.id == id_)
-        values = {"kind": UploadState.TAKEN_IN.value, "attempts": attempts, "error": error, "begun_at": now}
-        conn.execute(refused.values(values))
-
-
-def hurry(conn: Connection, *, account_id: int) -> None:
-    """Let everything that was refused be tried again at once: somebody asked for it."""
-    here = and_(journal.c.account_id == account_id, journal.c.kind == UploadState.TAKEN_IN.value)
-    conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
-
-
 def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:
     """Tell whether anything seems to have been begun or refused later than now, for the clock was set back since."""
     return conn.execute(select(journal.c.id).where(*_is_ahead(account_id, now)).limit(1)).first() is not None
@@ -341,21 +281,88 @@ def _is_ahead(account_id: int, now: float) -> tuple[ColumnElement[bool], ...]:
     return journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), journal.c.begun_at > now
 
 
-def _is_on_its_way(account_id: int) -> tuple[ColumnElement[bool], ...]:
+@cache
+def _uploads(given: frozenset[str]) -> Select[Any]:
+    """Select what parameters of these names say."""
+    file = replica_message.c
+    query = (
+        select(
+            journal.c.id,
+            file.id.label("file_id"),
+            replica.c.device_id,
+            journal.c.mailbox_id,
+            file.name,
+            file.flags,
+            file.mtime,
+            body.c.id.label("body_id"),
+            journal.c.size_bytes,
+            journal.c.header_digest,
+            body.c.message_id,
+            journal.c.kind,
+            journal.c.uidvalidity,
+            journal.c.uidnext,
+            journal.c.begun_at,
+            journal.c.attempts,
+            journal.c.error,
+            journal.c.restored_flags,
+            journal.c.base_flags,
+            journal.c.sent_flags,
+            journal.c.message_id.label("wanted_id"),
+            server_message.c.internaldate,
+        )
+        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == file.replica_id)
+        .outerjoin(server_message, server_message.c.id == journal.c.message_id)
+        .join(body, body.c.digest == journal.c.digest)
+        .where(*_is_on_its_way(), journal.c.id > bindparam("after"))
+        .order_by(journal.c.id)
+    )
+    if "writing" in given:
+        query = query.where(_is_of())
+    if "mailbox_ids" in given:
+        query = query.where(is_listed(journal.c.mailbox_id, "mailbox_ids"))
+    if "state" in given:
+        query = query.where(journal.c.kind == bindparam("state"))
+    if "due_by" in given:
+        query = query.where(is_due())
+    return query.limit(bindparam("at_most")) if "at_most" in given else query
+
+
+@cache
+def _waiting() -> Select[Any]:
+    file, is_begun = replica_message.c, journal.c.kind == UploadState.BEGUN.value
+    is_unseen = journal.c.begun_at > bindparam("unseen_since", type_=Double())
+    return (
+        select(is_begun, journal.c.attempts, func.min(journal.c.begun_at))
+        .outerjoin(replica_message, file.id == journal.c.replica_message_id)
+        .where(*_is_on_its_way(), _is_of(), case((is_begun, is_unseen), else_=~is_due()))
+        .group_by(is_begun, journal.c.attempts)
+    )
+
+
+@cache
+def _refused() -> Select[Any]:
+    return (
+        select(journal.c.mailbox_id, replica.c.device_id, func.count())
+        .outerjoin(replica_message, replica_message.c.id == journal.c.replica_message_id)
+        .outerjoin(replica, replica.c.id == replica_message.c.replica_id)
+        .where(*_is_on_its_way(), journal.c.kind == UploadState.TAKEN_IN.value, ~is_due())
+        .group_by(journal.c.mailbox_id, replica.c.device_id)
+    )
+
+
+def _is_of() -> ColumnElement[bool]:
+    is_for_anybody = or_(journal.c.kind == UploadState.BEGUN.value, journal.c.message_id.is_not(None))
+    return or_(
+        is_listed(replica_message.c.replica_id, "writing"),
+        and_(is_for_anybody, is_listed(journal.c.mailbox_id, "mailboxes")),
+    )
+
+
+def _is_on_its_way() -> tuple[ColumnElement[bool], ...]:
     is_file = and_(replica_message.c.id.is_not(None), replica_message.c.message_id.is_(None))
-    kinds = journal.c.kind.in_(ON_ITS_WAY)
-    return journal.c.account_id == account_id, kinds, or_(is_file, journal.c.message_id.is_not(None))
-
-
-def _is_due(now: float) -> ColumnElement[bool]:
-    """Say of what is taken in that it was not refused, or so long ago that it is to be tried again (`due_at`)."""
-    waits = [due_at(0.0, attempts) for attempts in range(1, _ATTEMPTS_TOLD + 1)]
-    ripe = [
-        and_(journal.c.attempts == number, journal.c.begun_at <= now - wait_s)
-        for number, wait_s in enumerate(waits, start=1)
-    ]
-    last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
-    return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
+    is_mine, kinds = journal.c.account_id == bindparam("of_account"), journal.c.kind.in_(ON_ITS_WAY)
+    return is_mine, kinds, or_(is_file, journal.c.message_id.is_not(None))
 
 
 _ANY = (

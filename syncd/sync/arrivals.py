@@ -17,7 +17,17 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move, Recover
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
 from syncd.reconcile.recoveries import ways_back
-from syncd.store import accounts, deletions, history, holds, server_tree, settled_uploads, upload_candidates, uploads
+from syncd.store import (
+    accounts,
+    deletions,
+    history,
+    holds,
+    refused_uploads,
+    server_tree,
+    settled_uploads,
+    upload_candidates,
+    uploads,
+)
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.history import Outcome, Verb
@@ -142,7 +152,7 @@ class Arrivals(Value):
                 # NOTE: its device may be past what the server changed while it had no file of the message.
                 deletions.touch(conn, one.origin.source.mailbox_id, (one.origin.source.message_id,))
         settled_uploads.forget_filed(conn, account_id=self.account_id, now=self.now)
-        uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
+        refused_uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
         self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)
         return [one.upload.id for one in settled]
 
@@ -230,7 +240,7 @@ def by_mailbox(plans: Iterable[Planned]) -> Mapping[int, Sequence[Planned]]:
 def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:
     lost = {one.id: _LOST for one in unseen if one.attempts >= _UNSEEN_MAX}
     uploads.begin_again(conn, [one for one in unseen if one.id not in lost])
-    uploads.refuse(conn, lost, now=now)
+    refused_uploads.refuse(conn, lost, now=now)
 
 
 def _with_predecessors(conn: Connection, plans: Sequence[Planned], *, account_id: int) -> list[Planned]:

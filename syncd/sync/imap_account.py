@@ -23,7 +23,7 @@ from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
-from syncd.store import mailbox_changes, troubles, uploads
+from syncd.store import mailbox_changes, refused_uploads, troubles
 from syncd.sync.activity import Link
 from syncd.sync.at_rest import AtRest
 from syncd.sync.connects import Connects
@@ -266,5 +266,5 @@ def _watched(connection: ImapConnection) -> str | None:
 
 def _hurry(conn: Connection, *, account_id: int) -> None:
     troubles.hurry_bodies(conn, account_id=account_id)
-    uploads.hurry(conn, account_id=account_id)
+    refused_uploads.hurry(conn, account_id=account_id)
     mailbox_changes.hurry(conn, account_id=account_id)

@@ -16,7 +16,7 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.types import ListEntry, StatusRow
 from syncd.log import log
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
-from syncd.store import accounts, listings, uploads
+from syncd.store import accounts, listings, refused_uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.listings import Renamed
@@ -109,7 +109,7 @@ class ImapMailboxes:
         now = self._clock()
         listings.record_listing(conn, account_id=self._account.id, changes=changes, renamed=renamed, now=now)
         if renamed:
-            uploads.hurry(conn, account_id=self._account.id)
+            refused_uploads.hurry(conn, account_id=self._account.id)
 
     def _believe(self, missed: Collection[bytes], known: Iterable[MailboxRow]) -> None:
         """Let those be recorded as gone that were missed long enough."""

@@ -11,7 +11,7 @@ from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.mail.mailbox import to_wire
-from syncd.store import accounts, listings, pairs, uploads
+from syncd.store import accounts, listings, pairs, refused_uploads, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.devices import device_names
@@ -316,7 +316,7 @@ class ImapPush:
                 await connection.subscribe(wire_name)
             except (RefusedError, ValueError) as error:
                 errors = dict.fromkeys(upload_ids, str(error))
-                await self._db.write(partial(uploads.refuse, errors=errors, now=now))
+                await self._db.write(partial(refused_uploads.refuse, errors=errors, now=now))
             else:
                 log.info("mailbox_made_again", account=self._account.name, mailbox_id=row.id)
                 self._made_at[row.id], self.has_made_mailboxes = now, True

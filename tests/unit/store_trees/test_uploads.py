@@ -8,7 +8,17 @@ from sqlalchemy import select
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BodyForm, ReplicaState, Successor
 from syncd.reconcile.changes import Appeared, Reflagged, Rewritten, Sighting, Vanished
-from syncd.store import added_files, deletions, pairs, replica_tree, server_tree, settled_uploads, successors, uploads
+from syncd.store import (
+    added_files,
+    deletions,
+    pairs,
+    refused_uploads,
+    replica_tree,
+    server_tree,
+    settled_uploads,
+    successors,
+    uploads,
+)
 from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
 from syncd.store.schema import base_message, journal, replica_message
 from syncd.store.server_tree import ObservedMessage
@@ -225,11 +235,11 @@ def test_refused_file_waits_each_time_for_longer(grove: Grove) -> None:
     (upload,) = underway(grove)
     for _ in range(3):
         begin(grove)
-        grove(lambda conn: uploads.refuse(conn, {upload.id: "too large"}, now=NOW))
+        grove(lambda conn: refused_uploads.refuse(conn, {upload.id: "too large"}, now=NOW))
         waits.append(underway(grove)[0].due_at - NOW)
 
     assert waits == [60, 120, 240]
-    grove(lambda conn: uploads.hurry(conn, account_id=grove.account_id))
+    grove(lambda conn: refused_uploads.hurry(conn, account_id=grove.account_id))
     assert underway(grove)[0].due_at < NOW
 
 
@@ -245,7 +255,7 @@ def test_only_what_is_not_due_yet_is_waited_for(grove: Grove) -> None:
     begin(grove)
     assert (next_at(NOW), next_at(NOW + UNSEEN_S)) == (NOW + UNSEEN_S, None)
     (upload,) = underway(grove)
-    grove(lambda conn: uploads.refuse(conn, {upload.id: "too large"}, now=NOW))
+    grove(lambda conn: refused_uploads.refuse(conn, {upload.id: "too large"}, now=NOW))
     assert (next_at(NOW), next_at(NOW + 60)) == (NOW + 60, None)
 
 
@@ -255,7 +265,7 @@ def test_upload_does_not_wait_for_a_clock_that_was_set_back(grove: Grove) -> Non
     begin(grove)
     take_in(grove, appear(grove, "refused"), b"another\r\n")
     _, other = underway(grove)
-    grove(lambda conn: uploads.refuse(conn, {other.id: "too large"}, now=NOW))
+    grove(lambda conn: refused_uploads.refuse(conn, {other.id: "too large"}, now=NOW))
 
     def is_any_ahead(now: float) -> bool:
         return grove(lambda conn: uploads.is_any_ahead(conn, account_id=grove.account_id, now=now))
@@ -272,7 +282,7 @@ def test_file_that_is_refused_before_it_is_begun_waits_as_well(grove: Grove) -> 
     (upload,) = underway(grove)
     of = Bringers(frozenset({grove.laptop.id}))
 
-    grove(lambda conn: uploads.refuse(conn, {upload.id: "read-only"}, now=NOW))
+    grove(lambda conn: refused_uploads.refuse(conn, {upload.id: "read-only"}, now=NOW))
 
     assert not grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=of, now=NOW + 59))
     assert grove(lambda conn: uploads.due(conn, account_id=grove.account_id, of=of, now=NOW + 60))

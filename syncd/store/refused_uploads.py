@@ -1,0 +1,46 @@
+"""Floor 3: what servers did not take of what devices added: why, and when it is tried again, each time after longer."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import BindParameter, ColumnElement, Connection, Double, and_, bindparam, case, or_, update
+
+from syncd.store.journal import UploadState
+from syncd.store.schema import journal
+
+_RETRY_S = 60.0
+_RETRY_MAX_S = 6 * 3600.0
+_ATTEMPTS_TOLD = 9
+"""After so many the time between two is the longest."""
+
+
+def due_at(refused_at: float, attempts: int) -> float:
+    """Return when what was refused is to be tried again: each time after twice as long."""
+    return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
+
+
+def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:
+    """Record why the server did not take what is in these rows of the journal; they wait, each time for longer."""
+    # NOTE: what is refused before it is begun was tried, too; else it would be due at once, and again at once.
+    attempts = case((journal.c.kind == UploadState.TAKEN_IN.value, journal.c.attempts + 1), else_=journal.c.attempts)
+    for id_, error in errors.items():
+        refused = update(journal).where(journal.c.id == id_)
+        values = {"kind": UploadState.TAKEN_IN.value, "attempts": attempts, "error": error, "begun_at": now}
+        conn.execute(refused.values(values))
+
+
+def hurry(conn: Connection, *, account_id: int) -> None:
+    """Let everything that was refused be tried again at once: somebody asked for it."""
+    here = and_(journal.c.account_id == account_id, journal.c.kind == UploadState.TAKEN_IN.value)
+    conn.execute(update(journal).where(here, journal.c.error.is_not(None)).values(begun_at=0))
+
+
+def is_due() -> ColumnElement[bool]:
+    """Say of what is taken in that it was not refused, or is due by the time in the parameter `due_by`."""
+    now: BindParameter[float] = bindparam("due_by", type_=Double())
+    waits = [due_at(0.0, attempts) for attempts in range(1, _ATTEMPTS_TOLD + 1)]
+    ripe = [
+        and_(journal.c.attempts == number, journal.c.begun_at <= now - wait_s)
+        for number, wait_s in enumerate(waits, start=1)
+    ]
+    last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
+    return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
