@@ -229,6 +229,11 @@ class DeviceFiles:
         """Return those of these replicas in which no name changed since they were listed, but by our own doing."""
         return await self._whole_looks.unchanged(replicas, self.holdable_keywords)
 
+    @property
+    def are_looks_certain(self) -> bool:
+        """Tell whether the last whole looks say all there is; if not, more may be seen though nothing happens."""
+        return self._whole_looks.are_certain
+
     async def as_rows_say(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Look at whole replicas, and return those of which nothing is to be recorded; others need `observe_all`."""
         known = [of for of in replicas if keyword_names(self.holdable_keywords(of)) == of.keywords]

@@ -62,7 +62,7 @@ class _Listing(Value):
         """Return what remembers it."""
         listed_ns = self.listed.names.changed_ns
         changed_ns = None if listed_ns is None or self.keywords_ns is None else (*listed_ns, *self.keywords_ns)
-        return Roll(self.of.directory, self.keywords, changed_ns, self.at)
+        return Roll(self.of.directory, self.keywords, changed_ns, self.at, is_certain=self.keywords_ns is not None)
 
 
 class WholeLook(Value):
@@ -102,6 +102,11 @@ class WholeLooks:
     def forget(self, of: ReplicaRow) -> None:
         """Compare all of a replica with its rows at the next whole look."""
         self._rolls.drop(of.id)
+
+    @property
+    def are_certain(self) -> bool:
+        """Tell whether what was listed says all: else a list of keywords says something else than is known."""
+        return all(roll.is_certain for roll in self._rolls)
 
     def open(self, of: ReplicaRow, files: Iterable[SeenFile]) -> None:
         """Compare these files with their rows at the next whole look; call it before either is changed."""
