@@ -53,6 +53,31 @@ async def test_change_that_counts_by_another_configuration_is_brought_at_once(
         await house.until(lambda: provider.flags()["a"] == {SEEN}, within_s=10.0)
 
 
+async def test_device_whose_flag_is_stored_hears_of_what_another_deletes_with_it(tmp_path: Path, user: Provider) -> None:
+    """Its own flag is no news to it, what leaves the mailbox in the same round is."""
+    user.receive("flagged", "gone", "other")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, delete="expunge") as house:
+        await house.settle()
+        lists, may_go_on = [], asyncio.Event()
+
+        async def hold(line: bytes) -> None:
+            lists.append(line)
+            await may_go_on.wait()
+
+        tap.before_line = hold
+        passing = asyncio.create_task(house.ask("work"))
+        await house.until(lambda: bool(lists))
+        house.replica("laptop").mark("flagged", add="F")
+        house.replica("phone").find("gone").path.unlink()
+        await house.ask("laptop", "phone")  # both are known before the account brings any
+
+        may_go_on.set()
+
+        await passing
+        await house.until(lambda: user.flags() == {"flagged": {FLAGGED}, "other": set()}, within_s=10.0)
+        await house.until(lambda: all(one.keys() == ["flagged", "other"] for one in house.replicas()), within_s=10.0)
+
+
 async def test_flag_set_on_a_device_is_everywhere_at_once(tmp_path: Path, provider: Provider) -> None:
     """A renamed file reaches the server and the other devices within seconds, without anybody asking."""
     provider.receive("a", "b")
