@@ -53,7 +53,9 @@ async def test_change_that_counts_by_another_configuration_is_brought_at_once(
         await house.until(lambda: provider.flags()["a"] == {SEEN}, within_s=10.0)
 
 
-async def test_device_whose_flag_is_stored_hears_of_what_another_deletes_with_it(tmp_path: Path, user: Provider) -> None:
+async def test_device_whose_flag_is_stored_hears_of_what_another_deletes_with_it(
+    tmp_path: Path, user: Provider
+) -> None:
     """Its own flag is no news to it, what leaves the mailbox in the same round is."""
     user.receive("flagged", "gone", "other")
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, delete="expunge") as house:
