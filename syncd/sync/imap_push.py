@@ -172,9 +172,9 @@ class ImapPush:
     def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
         id_ = self._account.id
         changed = self._takers.changed(conn, account=self._account.name, account_id=id_, now=self._clock())
-        count = pairs.count_replica_news(conn, account_id=id_) if is_counted or not changed else 0
-        is_nothing_waiting = not (count or is_anything_set_aside(conn))
-        return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count, is_nothing_waiting)
+        count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
+        is_waiting = bool(changed) or pairs.are_any_replica_news(conn, account_id=id_) or is_anything_set_aside(conn)
+        return _ByDevices(uploads.are_any(conn, account_id=id_), changed, count, is_nothing_waiting=not is_waiting)
 
     async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
         """Push, and put back those of these messages that the server did not move: it was looked for them since."""
