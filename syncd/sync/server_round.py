@@ -161,9 +161,8 @@ class ServerRound:
             if of.server_cursor != before or not of.has_server_news:
                 continue
             news = pairs.server_news(conn, of, limit=PAIRS_PER_ROUND)
-            if news.upto < of.mailbox_version:
-                continue
-            if not any(is_in_doubt(pair, policy) or any(plan(pair, policy)) for pair in news.pairs):
+            is_any_left = news.upto < of.mailbox_version
+            if not (is_any_left or any(is_in_doubt(pair, policy) or any(plan(pair, policy)) for pair in news.pairs)):
                 devices.move_server_cursor(conn, of.id, news.upto)
                 spared.add(of.device_id)
         names = devices.device_names(conn) if spared else {}
