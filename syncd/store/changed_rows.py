@@ -131,6 +131,8 @@ class ChangedRows:
     def commit(self, number: int) -> None:
         """Note what was heard under the number of the transaction; call it before its COMMIT."""
         with self._lock:
+            if self._told_from is None:
+                return  # some triggers may be there, and not all
             for row in self._noted:
                 self._written.pop(row, None)
                 self._written[row] = number

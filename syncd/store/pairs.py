@@ -124,6 +124,11 @@ def count_replica_news(conn: Connection, *, account_id: int) -> int:
     return int(conn.execute(_REPLICA_NEWS_NUMBER, {"of_account": account_id}).scalar_one())
 
 
+def are_any_replica_news(conn: Connection, *, account_id: int) -> bool:
+    """Tell whether devices changed, or want to be planned once more, what the account has not been planned for."""
+    return conn.execute(_ANY_REPLICA_NEWS, {"of_account": account_id}).first() is not None
+
+
 def pairs_of(conn: Connection, of: ReplicaRow, message_ids: Collection[int]) -> tuple[Pair, ...]:
     """Return the pairs of some messages, whatever the cursors say."""
     if not message_ids:
@@ -268,6 +273,12 @@ def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) 
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(conn.execute(gone).scalars()))
 
 
+_ANY_REPLICA_NEWS = (
+    select(replica.c.id)
+    .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
+    .where(mailbox.c.account_id == bindparam("of_account"), replica.c.version > replica.c.replica_cursor)
+    .limit(1)
+)
 _REPLICA_NEWS_NUMBER = (
     select(func.count())
     .select_from(replica)

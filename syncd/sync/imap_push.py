@@ -38,13 +38,13 @@ _WHAT_DEVICES_DO = frozenset({Topic.DEVICE_NEWS, Topic.LISTED, Topic.JOURNAL, To
 class _ByDevices(NamedTuple):
     """What devices did: whether they added anything, the mailboxes that they changed, and how many changes that is.
 
-    is_nothing_waiting: there is nothing either that comes due by its time, or when a mailbox is another one.
+    is_more_waiting: there is something else, which comes due by its time, or when a mailbox is another one.
     """
 
     has_added: bool
     changed: tuple[MailboxRow, ...]
     changes: int
-    is_nothing_waiting: bool
+    is_more_waiting: bool
 
 
 class _Nothing(NamedTuple):
@@ -155,7 +155,7 @@ class ImapPush:
         there = await self._db.read(self._by_devices)
         if there.has_added or there.changed:
             return there
-        self._nothing = None if writes is None else _Nothing(writes, adjustments, now, there.is_nothing_waiting)
+        self._nothing = None if writes is None else _Nothing(writes, adjustments, now, not there.is_more_waiting)
         return None
 
     def _is_as_it_was(self) -> bool:
@@ -172,9 +172,9 @@ class ImapPush:
     def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
         id_ = self._account.id
         changed = self._takers.changed(conn, account=self._account.name, account_id=id_, now=self._clock())
-        count = pairs.count_replica_news(conn, account_id=id_) if is_counted or not changed else 0
-        is_nothing_waiting = not (count or is_anything_set_aside(conn))
-        return _ByDevices(uploads.are_any(conn, account_id=id_), tuple(changed), count, is_nothing_waiting)
+        count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
+        is_more_waiting = pairs.are_any_replica_news(conn, account_id=id_) or is_anything_set_aside(conn)
+        return _ByDevices(uploads.are_any(conn, account_id=id_), changed, count, is_more_waiting)
 
     async def restore(self, connection: ImapConnection, unmoved: Collection[int]) -> None:
         """Push, and put back those of these messages that the server did not move: it was looked for them since."""

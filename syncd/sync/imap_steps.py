@@ -113,6 +113,7 @@ class ImapSteps:
             except RenumberedError:
                 self._suspicions.forget(fresh.id)
                 await observer.renumber()
+                self.vanished.add(fresh.id)  # what it has no more may be in another mailbox
                 self._on_change()
             if was_asked:
                 await self._failures.succeeded(fresh, Work.READ)

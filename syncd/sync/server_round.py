@@ -143,7 +143,9 @@ class ServerRound(Value):
                 devices.move_replica_cursor(conn, replica_id, upto)
         looked_for = planned.lost - stored.unseen
         put += carried_changes.conclude(conn, looked_for, now=self.now) if looked_for else 0
-        return put, self._spare(conn, replicas, planned, before=before) if planned.stores else frozenset()
+        # NOTE: what leaves the mailbox, or comes back, is news to all of them.
+        is_of_flags = bool(planned.stores) and planned.is_of_flags
+        return put, self._spare(conn, replicas, planned, before=before) if is_of_flags else frozenset()
 
     def _spare(self, conn: Connection, replicas: Replicas, planned: ServerPlan, *, before: int) -> frozenset[str]:
         """Spare devices a round in which they would find that all that is new on the server is what they have.
@@ -157,7 +159,8 @@ class ServerRound(Value):
             if of.server_cursor != before or not of.has_server_news:
                 continue
             news = pairs.server_news(conn, of, limit=PAIRS_PER_ROUND)
-            if not any(is_in_doubt(pair, policy) or any(plan(pair, policy)) for pair in news.pairs):
+            is_any_left = news.upto < of.mailbox_version
+            if not (is_any_left or any(is_in_doubt(pair, policy) or any(plan(pair, policy)) for pair in news.pairs)):
                 devices.move_server_cursor(conn, of.id, news.upto)
                 spared.add(of.device_id)
         names = devices.device_names(conn) if spared else {}

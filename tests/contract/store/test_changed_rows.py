@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, create_engine, insert, select, text
 
 from syncd.store import changed_rows
 from syncd.store.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
@@ -100,6 +100,21 @@ def test_on_postgresql_it_may_have_been_any(postgres_url: str) -> None:
         run(database, insert(account).values(name="work", kind="imap", identity="x"))
         assert database.changed_since(database.writes or 0) is None
         assert database.has_changed({Topic.FOUND}, since=database.writes or 0)
+
+
+def test_nothing_is_told_where_some_triggers_could_not_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of the other tables would be missing."""
+    monkeypatch.setattr(changed_rows, "_MOST", 1)
+    told, engine = changed_rows.ChangedRows(), create_engine("sqlite://")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE device (id INTEGER PRIMARY KEY, name TEXT, state TEXT)"))
+        told.begin(connection, 0)
+        connection.execute(text("INSERT INTO device (id) VALUES (1), (2)"))
+        told.commit(1)
+
+        assert told.since(1) is None
+        assert told.has_changed({Topic.MAILBOXES}, 1)
+    engine.dispose()
 
 
 def test_only_what_came_later_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

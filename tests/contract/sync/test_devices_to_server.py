@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
@@ -51,6 +51,55 @@ async def test_change_that_counts_by_another_configuration_is_brought_at_once(
         house.accounts["work"].adjust(whole.accounts["work"])
 
         await house.until(lambda: provider.flags()["a"] == {SEEN}, within_s=10.0)
+
+
+async def test_what_waits_for_a_mailbox_to_be_read_anew_is_brought_then(tmp_path: Path, user: Provider) -> None:
+    """That there is nothing to bring does not last where a replica has news, of which none need be a file's."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        push = house.accounts["work"]._push
+        inbox = schema.mailbox.c.name == "INBOX"
+        ((mailbox_id, uidvalidity),) = await house.rows(
+            select(schema.mailbox.c.id, schema.mailbox.c.uidvalidity).where(inbox)
+        )
+        set_uidvalidity = update(schema.mailbox).where(inbox).values
+        raised = update(schema.replica).where(schema.replica.c.mailbox_id == mailbox_id).values(version=99)
+
+        await house.db.write(lambda conn: [conn.execute(one) for one in (set_uidvalidity(uidvalidity=0), raised)])
+        before = await push._look_what_is_there()
+        await house.db.write(lambda conn: conn.execute(set_uidvalidity(uidvalidity=uidvalidity)))
+        after = await push._look_what_is_there()
+
+    assert before is None
+    assert [str(row.name) for row in after.changed] == ["INBOX"]
+
+
+async def test_device_whose_flag_is_stored_hears_of_what_another_deletes_with_it(
+    tmp_path: Path, user: Provider
+) -> None:
+    """Its own flag is no news to it, what leaves the mailbox in the same round is."""
+    user.receive("flagged", "gone", "other")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, delete="expunge") as house:
+        await house.settle()
+        lists, may_go_on = [], asyncio.Event()
+
+        async def hold(line: bytes) -> None:
+            lists.append(line)
+            await may_go_on.wait()
+
+        tap.before_line = hold
+        passing = asyncio.create_task(house.ask("work"))
+        await house.until(lambda: bool(lists))
+        house.replica("laptop").mark("flagged", add="F")
+        house.replica("phone").find("gone").path.unlink()
+        await house.ask("laptop", "phone")  # both are known before the account brings any
+
+        may_go_on.set()
+
+        await passing
+        await house.until(lambda: user.flags() == {"flagged": {FLAGGED}, "other": set()}, within_s=10.0)
+        await house.until(lambda: all(one.keys() == ["flagged", "other"] for one in house.replicas()), within_s=10.0)
 
 
 async def test_flag_set_on_a_device_is_everywhere_at_once(tmp_path: Path, provider: Provider) -> None:
