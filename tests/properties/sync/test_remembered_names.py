@@ -71,7 +71,7 @@ class World:
             self.grove.db,
             DeviceConfig(path=self.path),
             marker=self._marker,
-            prover=lambda: asyncio.sleep(0, lambda _: None),
+            prover=lambda *_: asyncio.sleep(0, lambda _: None),
             file_systems=FileSystems(),
             recent=RecentBodies(),
             odd_files={},
