@@ -34,6 +34,7 @@ from syncd.sync.served_device import ServedDevice
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
 _SECOND_LOOKS_MAX = 5
+_UNCLEAR_LOOKS_MAX = 5
 _HURRIES_S = 5.0
 """For how long nothing is waited for after a look that somebody asked for; what comes later was not there then."""
 _PATIENCE_S = 10.0
@@ -199,6 +200,7 @@ class Device:
             wake.clear()
         wake.set()
         looked_at = hurries_until = loop.time()
+        unclear_looks = 0
         while True:
             await self._sleep(wake)
             if await self._adoptions.answer(self._attachment.adopt):
@@ -231,10 +233,15 @@ class Device:
             is_all_recorded = partial(self._is_all_recorded, changes)
             await self.look_again(at_once=at_once, is_all_recorded=is_all_recorded)
             await self.settle(until=lambda: bool(changes.pending or self._mailboxes.unlooked))
-            if changes.pending or self._mailboxes.unlooked:
+            unclear = self._files.take_unclear()
+            unclear_looks = unclear_looks + 1 if unclear else 0
+            changes.add(unclear)
+            is_more = bool(changes.pending or self._mailboxes.unlooked)
+            if is_more:
                 wake.set()
-            elif not self._rounds.is_put_off:
-                if self._is_quiet:
+            # NOTE: a directory in which names change all the time may never be seen as it is.
+            if not (is_more and unclear_looks <= _UNCLEAR_LOOKS_MAX) and not self._rounds.is_put_off:
+                if self._is_quiet and not is_more:
                     await self._at_rest.end()
                 self._answer()
                 self._activity.now("idle", self._clock())

@@ -26,7 +26,7 @@ from syncd.maildir.names import (
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.watch import Changes
+from syncd.maildir.watch import ChangedFile, Changes
 from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
@@ -88,10 +88,12 @@ class DeviceFiles:
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
         self._has_seen_moves = False
+        self._unclear: set[ChangedFile] = set()
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
         self._whole_looks.begin_anew()
+        self._unclear.clear()
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
@@ -102,6 +104,11 @@ class DeviceFiles:
     def forget(self, of: ReplicaRow) -> None:
         """Compare all of a replica with its rows at the next whole look: somebody else looked, and wrote rows."""
         self._whole_looks.forget(of)
+
+    def take_unclear(self) -> Changes:
+        """Return the files to look at again, because a directory changed too fast to say that they are not there."""
+        taken, self._unclear = frozenset(self._unclear), set()
+        return Changes(files=taken)
 
     def take_moves(self) -> bool:
         """Tell whether any file came, went or was rewritten that a look has recorded since the last call."""
@@ -254,7 +261,8 @@ class DeviceFiles:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
         self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
         look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
-        changes = await asyncio.to_thread(look, of, files, rows)
+        changes, unclear = await asyncio.to_thread(look, of, files, rows)
+        self._unclear |= {ChangedFile(path_of(of.directory), place_of(rows[name]), is_gone=True) for name in unclear}
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
@@ -325,8 +333,8 @@ class DeviceFiles:
         keywords: KeywordMap,
         prove: Prove,
         names: Names | None,
-    ) -> tuple[Change, ...]:
-        """Return what changed, once it is durable.
+    ) -> tuple[tuple[Change, ...], frozenset[str]]:
+        """Return what changed, once it is durable, and the names of which that cannot be said now.
 
         NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we had told
         the server, the old name would read as the device taking the flag back.
@@ -339,7 +347,7 @@ class DeviceFiles:
             changes = compare(rows, seen.found, sorted(seen.looked_for))
             if changes:
                 barrier(root, [Touched(directory, subdir) for subdir in (CUR, NEW)])
-            return changes
+            return changes, seen.unclear
 
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:

@@ -22,10 +22,14 @@ _LISTINGS_MAX = 5
 
 
 class Seen(Value):
-    """What a look found, and the names that it can speak of: one of them that is not found is not there."""
+    """What a look found, and the names that it can speak of: one of them that is not found is not there.
+
+    unclear: names of which it can not, for others came, went or changed while it was looked for them.
+    """
 
     found: Mapping[str, Sighting]
     looked_for: frozenset[str]
+    unclear: frozenset[str] = frozenset()
 
 
 class Listed(Value):
@@ -97,8 +101,10 @@ def see(
     elsewhere = names.called(wanted) if names is not None else []
     found_elsewhere, _ = _found(root, directory, elsewhere, keywords)
     found |= found_elsewhere
-    gone = wanted - {file.name for file in elsewhere} if names is not None and names.is_complete else set()
-    return Seen(found, frozenset(found.keys() | gone))
+    nowhere = frozenset(wanted - {file.name for file in elsewhere})
+    if names is None or not names.is_complete:
+        return Seen(found, frozenset(found), unclear=nowhere)
+    return Seen(found, nowhere.union(found))
 
 
 def _is_at(place: FilePlace, file: SeenFile, keywords: KeywordMap) -> bool:

@@ -3,13 +3,17 @@
 import asyncio
 import itertools
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
+from syncd.maildir.observe import Names
+from syncd.maildir.root import ReplicaRoot
 from syncd.store import schema
+from syncd.sync import sightings
+from syncd.values import replace
 from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider
@@ -252,6 +256,29 @@ async def test_only_who_is_asked_concludes_at_once(tmp_path: Path, user: Provide
 
         assert (await states(house))[ReplicaState.MISSING] == 1
         assert sorted(user.flags()) == ["a", "b"]
+
+
+async def test_deletion_in_a_directory_that_changes_too_fast_is_seen_later(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch has told of it once, and tells no more; the look that follows could not say that it is not there."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
+        await house.settle()
+        await house.settle()  # after the first one, each root is looked at once more
+        looks: list[Names] = []
+        listed = sightings.names_in
+
+        def names_in(root: ReplicaRoot, directory: PurePosixPath) -> Names:
+            looks.append(listed(root, directory))
+            return replace(looks[-1], changed_ns=None) if len(looks) < 8 else looks[-1]
+
+        monkeypatch.setattr(sightings, "names_in", names_in)
+        remove(house, "laptop", "a")
+        await house.until(lambda: len(looks) > 4)
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
 
 
 async def test_file_that_is_renamed_all_the_time_is_not_deleted_by_a_sync(tmp_path: Path, user: Provider) -> None:
