@@ -208,6 +208,8 @@ class Device:
                 changes.add(OVERFLOW)
             is_news = self.requests.is_news
             is_to_look = self.requests.take() is Asked.LOOK and is_news
+            if is_to_look and not self._files.are_looks_enough:
+                self._last_look.forget()
             since = await self._attachment.check(self._last_look.compare if is_to_look else None)
             is_all_told = since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
             if loop.time() - looked_at >= _FULL_LOOK_S:

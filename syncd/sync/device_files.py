@@ -237,9 +237,9 @@ class DeviceFiles:
         return await self._whole_looks.unchanged(replicas, self.holdable_keywords)
 
     @property
-    def are_looks_certain(self) -> bool:
-        """Tell whether the last whole looks say all there is; if not, more may be seen though nothing happens."""
-        return self._whole_looks.are_certain
+    def are_looks_enough(self) -> bool:
+        """Tell whether whole looks have seen all there is but what the watch has told of since."""
+        return self._whole_looks.are_enough
 
     async def as_rows_say(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Look at whole replicas, and return those of which nothing is to be recorded; others need `observe_all`."""

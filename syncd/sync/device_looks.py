@@ -48,8 +48,6 @@ class DeviceLooks:
         if has_moves or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
             await self._second_look.note(device_id, all_served)
-        if not self._files.are_looks_certain:
-            self._last_look.forget()
 
     async def unseen(self) -> Changes:
         """Return the mailboxes that stood still until now, and those that were given up, as changed anyhow."""

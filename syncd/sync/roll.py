@@ -32,14 +32,12 @@ class Roll:
 
     changed_ns: the times of the directory and of its list of keywords, if by these a later look tells that nothing
     changed. listed_at, ours_at: when it was listed, and when we changed it since, by the clock of the event loop.
-    is_certain: its list of keywords said what was known of it.
     """
 
     directory: str
     keywords: KeywordMap
     changed_ns: ChangedNs | None
     listed_at: float
-    is_certain: bool = True
     ours_at: float | None = None
     count: int = 0
     open: set[SeenFile] = field(default_factory=set)

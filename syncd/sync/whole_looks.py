@@ -62,7 +62,7 @@ class _Listing(Value):
         """Return what remembers it."""
         listed_ns = self.listed.names.changed_ns
         changed_ns = None if listed_ns is None or self.keywords_ns is None else (*listed_ns, *self.keywords_ns)
-        return Roll(self.of.directory, self.keywords, changed_ns, self.at, is_certain=self.keywords_ns is not None)
+        return Roll(self.of.directory, self.keywords, changed_ns, self.at)
 
 
 class WholeLook(Value):
@@ -72,6 +72,7 @@ class WholeLook(Value):
     odd: tuple[OddFile, ...]
     names: Names
     roll: Roll
+    is_list_known: bool
 
 
 class WholeLooks:
@@ -86,17 +87,20 @@ class WholeLooks:
         self._ours = ours
         self._odd_files = odd_files
         self._examined: set[int] = set()
+        self._doubtful: set[int] = set()
         self._rolls = Rolls()
 
     def begin_anew(self) -> None:
         """Forget everything: who knows what happened meanwhile."""
         self._examined.clear()
+        self._doubtful.clear()
         self._rolls.clear()
         self._odd_files.clear()
 
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
         self._examined.discard(of.id)
+        self._doubtful.discard(of.id)
         self._rolls.drop(of.id)
 
     def forget(self, of: ReplicaRow) -> None:
@@ -104,9 +108,13 @@ class WholeLooks:
         self._rolls.drop(of.id)
 
     @property
-    def are_certain(self) -> bool:
-        """Tell whether what was listed says all: else a list of keywords says something else than is known."""
-        return all(roll.is_certain for roll in self._rolls)
+    def are_enough(self) -> bool:
+        """Tell whether there is nothing to be seen but what was listed, and what the watch has told of since.
+
+        There may be more where a list of keywords said something else than is known, and where what we did ourselves
+        did not go as it was meant to: of what the watch told then, some may have been taken for our own doing.
+        """
+        return not self._doubtful
 
     def open(self, of: ReplicaRow, files: Iterable[SeenFile]) -> None:
         """Compare these files with their rows at the next whole look; call it before either is changed."""
@@ -128,11 +136,13 @@ class WholeLooks:
         odd = await asyncio.to_thread(self._told, of, alone) if alone else ()
         made = listing.roll()
         await asyncio.to_thread(made.remember, listing.listed.names, without=(*suspects, *alone))
-        return WholeLook(suspects, odd, listing.listed.names, made)
+        return WholeLook(suspects, odd, listing.listed.names, made, listing.keywords_ns is not None)
 
     def conclude(self, of: ReplicaRow, look: WholeLook) -> None:
         """Remember a look, of which all that was to be looked at is recorded by now."""
         self._keep(of, look.roll, look.odd)
+        if not look.is_list_known:
+            self._doubtful.add(of.id)
 
     def is_any_left_alone(self, of: ReplicaRow, files: Iterable[SeenFile]) -> bool:
         """Tell whether any of these files was left alone when a replica was listed."""
@@ -198,6 +208,8 @@ class WholeLooks:
     def we_changed(self, of: ReplicaRow, *, before: ChangedNs, after: ChangedNs | None) -> None:
         """Hear that we changed a directory between these times; None: not all of that went as it was meant to."""
         roll = self._rolls.kept(of.id)
+        if after is None:
+            self._doubtful.add(of.id)
         if roll is not None:  # its times are None if anything was heard of meanwhile
             roll.changed_ns = after if roll.changed_ns == before else None
             roll.ours_at = asyncio.get_running_loop().time()
@@ -212,6 +224,7 @@ class WholeLooks:
 
     def _keep(self, of: ReplicaRow, roll: Roll, odd: tuple[OddFile, ...]) -> None:
         self._examined.add(of.id)
+        self._doubtful.discard(of.id)
         self._rolls.put(of.id, roll)
         if odd:
             self._odd_files[of.directory] = odd
