@@ -208,10 +208,7 @@ class Device:
                 changes.add(OVERFLOW)
             is_news = self.requests.is_news
             is_to_look = self.requests.take() is Asked.LOOK and is_news
-            if is_to_look and not self._files.are_looks_enough:
-                self._last_look.forget()
-            since = await self._attachment.check(self._last_look.compare if is_to_look else None)
-            is_all_told = since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
+            is_all_told = await self._check(is_to_look=is_to_look)
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
@@ -264,6 +261,13 @@ class Device:
         """Wait, though not without end, until what somebody waits for may be concluded."""
         waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), self._directories.wait_s())
         await asyncio.sleep(min(max((one for one in waits_s if one is not None), default=0.0), _PATIENCE_S))
+
+    async def _check(self, *, is_to_look: bool) -> bool:
+        """Prove that the root is ours; of one to be looked at, tell whether no more is to be seen than was told."""
+        if is_to_look and not self._files.are_looks_enough:
+            self._last_look.forget()
+        since = await self._attachment.check(self._last_look.compare if is_to_look else None)
+        return since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
 
     async def _hear_out(self) -> bool:
         """Wait, though not for long, until the watch has told of all that happened before now; tell whether it has."""
