@@ -61,7 +61,8 @@ class LastLook:
     @property
     def is_all_told(self) -> bool:
         """Tell whether the watch has told of all that happened until now in the directories of the last look."""
-        return self._is_of_last_look(self._silence) and self._silence is not None and self._silence.lasts()
+        silence = self._silence
+        return silence is not None and self._has_told_since(silence) and silence.lasts()
 
     def compare(self, root: ReplicaRoot, prove: Callable[[ReplicaRoot], None]) -> Since:
         """Tell what happened since the last look; of all that, another look follows, and is remembered.
@@ -70,14 +71,15 @@ class LastLook:
         all that happened only once it `is_all_told`.
         """
         silence = self._silence  # NOTE: before anything is looked at
-        is_heard = self._since is not None and self._since.place == root.place() and _are_same(root, self._unheard)
-        if is_heard and self._since is not None and self._since.lasts():
+        since = self._since if self._is_heard(root) else None
+        if since is not None and since.lasts():
             return Since.NOTHING
         prove(root)
         if self._known is not None and _are_same(root, self._known):
             self._since, self._unheard = silence, self._not_heard_of(silence, self._known)
-            return Since.NOTHING
-        if is_heard and self._is_of_last_look(silence):
+            # NOTE: what is written in place changes no times; of that, and of more, the watch may be about to tell.
+            return Since.NOTHING if silence is None or silence.lasts() else Since.TOLD
+        if since is not None and silence is not None and self._has_told_since(silence):
             self._known, self._since = None, silence
             return Since.TOLD
         # NOTE: what a system remembers of directories that others change may be older than it seems.
@@ -87,12 +89,14 @@ class LastLook:
         self._since = None if stamps is None or _are_recent(self._unheard) else silence
         return Since.UNKNOWN
 
-    def _is_of_last_look(self, silence: Silence | None) -> bool:
-        """Tell whether a silence is one in the directories that were there at the last look."""
+    def _is_heard(self, root: ReplicaRoot) -> bool:
+        """Tell whether what happened in a root since the last look is heard by its watch, but for what never is."""
         since = self._since
-        if since is None or silence is None:
-            return False
-        return (silence.place, silence.directories) == (since.place, since.directories)
+        return since is not None and since.place == root.place() and _are_same(root, self._unheard)
+
+    def _has_told_since(self, silence: Silence) -> bool:
+        """Tell whether all that happened between the last look and this silence was told."""
+        return self._since is not None and silence.follows(self._since)
 
     def _not_heard_of(self, silence: Silence | None, stamps: _Stamps) -> _Stamps:
         """Return what of a root a silence says nothing about: where another file system is, or no watch."""

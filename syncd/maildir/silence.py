@@ -9,6 +9,7 @@ watch that is made anew begins another.
 
 import os
 import select
+import threading
 
 from syncd.maildir.mounts import MOUNTS
 
@@ -18,6 +19,9 @@ class Ear:
 
     def __init__(self, queue_fd: int) -> None:
         """Take the descriptor of the queue of events."""
+        self.mounts = 0
+        """How often it was heard that anything was mounted."""
+        self._lock = threading.Lock()  # the watch listens as well as who asks, and a poll is of one thread
         self._poll = select.poll()
         self._poll.register(queue_fd, select.POLLIN)
         try:
@@ -29,7 +33,12 @@ class Ear:
 
     def hears_nothing(self) -> bool:
         """Tell whether the queue is empty, and nothing was mounted since the last call; no, where that is not told."""
-        return self._mounts_fd >= 0 and not self._poll.poll(0)
+        if self._mounts_fd < 0:
+            return False
+        with self._lock:
+            heard = [fd for fd, _ in self._poll.poll(0)]
+            self.mounts += self._mounts_fd in heard
+        return not heard
 
     def close(self) -> None:
         fd, self._mounts_fd = self._mounts_fd, -1
@@ -42,10 +51,17 @@ class Silence:
 
     def __init__(self, ear: Ear, *, place: tuple[int, int], directories: frozenset[str]) -> None:
         """Begin one in directories of a root; place: the file system of that, and which directory of it that is."""
-        self._ear = ear
+        self._ear, self._mounts = ear, ear.mounts
         self.place = place
         self.directories = directories
         self.is_over = False
+
+    def follows(self, other: "Silence") -> bool:
+        """Tell whether the watch of both has heard, and handed on, all that happened in their directories between them.
+
+        It has not where anything was mounted since, over one of them for all it knows.
+        """
+        return self._ear is other._ear and self._mounts == other._mounts
 
     def end(self) -> None:
         """End it; call it before anything is taken from the queue, and before that is closed."""

@@ -225,7 +225,9 @@ class _Watcher:
         """Return what changed since the last call, once something did; nothing if nothing does for a while."""
         events = list(self._gathered(_LOOK_MS if waits else 0))
         changes = changes_of(events, root=str(self._path), is_directory=self._is_directory)
-        if changes.mailboxes or changes.is_overflow or _identity(self._path) != self.place:
+        self._ear.hears_nothing()
+        is_mounted = self._ear.mounts > 0  # over a directory, maybe, of which it then hears no more
+        if changes.mailboxes or changes.is_overflow or is_mounted or _identity(self._path) != self.place:
             self.hears_all = False
         return changes
 

@@ -290,6 +290,7 @@ class Device:
     async def _hurry(self) -> None:
         """Try again at once what waits, also what was given up: somebody asks."""
         self._still.hurry()
+        self._second_look.hurry()
         if await self._at_rest.is_anything_pending():
             device_id = self._attachment.device_id
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))

@@ -198,7 +198,8 @@ class ImapAccount:
                 # NOTE: events are mostly of what we did: who has asked meanwhile waits for no look at them, and who has
                 # woken us for one at most.
                 has_news |= connection.has_events
-                is_put_off = self.requests.is_news or not (self._answers(wake) or was_put_off)
+                is_woken = self._push.has_to_follow or not self._answers(wake)
+                is_put_off = self.requests.is_news or (is_woken and not was_put_off)
                 if has_news and not is_put_off:
                     await self._reading.look_at_selected(connection)
                 was_put_off = has_news and is_put_off

@@ -125,6 +125,11 @@ class ImapPush:
         """Tell whether a mailbox was put off because of a doubt that is over."""
         return any(not self._is_doubted(mailbox_id) for mailbox_id in self._put_off)
 
+    @property
+    def has_to_follow(self) -> bool:
+        """Tell whether a mailbox is to be looked at, or a message to be put back, because of what was pushed."""
+        return bool(self._filled or self._unseen)
+
     def adjust(self) -> None:
         """Look anew at what devices changed: by another configuration, other changes count."""
         self._adjustments += 1

@@ -143,7 +143,9 @@ class Intake:
         ages_s = await asyncio.to_thread(partial(self._files.ages_s, files, now=self._clock())) if files else ()
         now = asyncio.get_running_loop().time()
         for file, age_s in zip(files, ages_s, strict=True):
-            self._waiting[file].since = min(self._waiting[file].since, now - age_s)
+            waiting = self._waiting[file]
+            if waiting.facts is None:  # else it is compared with an earlier reading, by the clock that nobody sets
+                waiting.since = min(waiting.since, now - age_s)
         wait_s = max((self._due_at(file, settle_s) - now for file in files), default=0.0)
         if wait_s > 0.0:
             await asyncio.sleep(wait_s)

@@ -98,6 +98,10 @@ class SecondLook:
             self._moved = frozenset()
         self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
 
+    def hurry(self) -> None:
+        """Look for what seems to be moved as well: somebody asks."""
+        self._moved = frozenset()
+
     def wait_s(self, still: Standstill, *, at_once: bool = False) -> float | None:
         """Return the time until the first file may be looked for again; None: nothing is missing.
 

@@ -114,6 +114,30 @@ def test_what_happens_ends_a_silence(root: ReplicaRoot, box: Path, is_taken: boo
         assert not silence.lasts()
 
 
+async def test_write_in_place_that_is_not_told_yet_is_waited_for(root: ReplicaRoot, box: Path) -> None:
+    """It changes the times of no directory."""
+    async with _listening(root.path) as listener:
+        silence = await listener.until_silent()
+        with (box / "cur" / "a:2,").open("a") as file:
+            file.write("more")
+
+        assert listener.since() is Since.TOLD
+        assert not silence.lasts()
+        await _until(lambda: listener.look.is_all_told)
+        assert {changed.file.filename for changed in listener.told.files if changed.is_written} == {"a:2,"}
+
+
+def test_silence_after_a_mount_is_no_sequel(box: Path) -> None:
+    """Nor is one of another watch: who knows what happened between them."""
+    with Inotify() as inotify:
+        ear = Ear(inotify.fileno())
+        before, other = (Silence(one, place=(0, 0), directories=frozenset()) for one in (ear, Ear(inotify.fileno())))
+        assert Silence(ear, place=(0, 0), directories=frozenset()).follows(before)
+        assert not other.follows(before)
+        ear.mounts += 1
+        assert not Silence(ear, place=(0, 0), directories=frozenset()).follows(before)
+
+
 _MOUNTED = """
     import subprocess, sys
     from pathlib import Path
@@ -127,7 +151,8 @@ _MOUNTED = """
         assert silence.lasts()
         subprocess.run(["mount", "-t", "tmpfs", "none", sys.argv[1]], check=True)
         assert not silence.lasts()
-        assert Silence(ear, place=(0, 0), directories=frozenset()).lasts()
+        after = Silence(ear, place=(0, 0), directories=frozenset())
+        assert after.lasts() and not after.follows(silence)
 """
 
 
