@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0018');
+INSERT INTO "alembic_version" VALUES('0019');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -303,3 +303,4 @@ CREATE INDEX ix_mailbox_change_mailbox_id ON mailbox_change (mailbox_id);
 CREATE INDEX ix_carried_change_message_id ON carried_change (message_id);
 CREATE INDEX ix_body_message_id ON body (message_id);
 CREATE INDEX ix_uidl_message_id ON uidl (message_id) WHERE message_id IS NOT NULL;
+CREATE INDEX ix_server_message_gone ON server_message (mailbox_id) WHERE gone_at IS NOT NULL;

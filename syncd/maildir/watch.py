@@ -14,23 +14,20 @@ import select
 import stat
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing, nullcontext
 from enum import StrEnum
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 from syncd.log import log
-from syncd.maildir.dovecot import KEYWORDS
-from syncd.maildir.files import CUR, NEW, TMP
-from syncd.maildir.inotify import CAME, WRITTEN, Event, Inotify
+from syncd.maildir.changes import OVERFLOW, Changes, Pending, changes_of
+from syncd.maildir.files import CUR, NEW
+from syncd.maildir.inotify import Event, Inotify
 from syncd.maildir.mounts import is_shared
-from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.silence import Ear, Silence
 from syncd.maildir.sweep import Sweep
-from syncd.values import Value
 
 _STEP_MS = 3
 """Once something happened it is told when so long nothing else has; what comes while it is looked at gathers anyway."""
@@ -41,7 +38,6 @@ _LOOK_MS = 1000
 _RESTART_DELAY_S = 0.1
 _FAILURES_MAX = 5
 _JOIN_S = 1.0
-_PENDING_MAX = 20_000
 
 
 class WatchMode(StrEnum):
@@ -49,55 +45,6 @@ class WatchMode(StrEnum):
 
     AUTO = "auto"
     POLL = "poll"
-
-
-class ChangedFile(NamedTuple):
-    """Name a file in cur/ or new/ of a mailbox directory that appeared, or that went, or was written."""
-
-    directory: PurePosixPath
-    file: SeenFile
-    is_gone: bool = False
-    is_written: bool = False
-
-
-class Changes(Value):
-    """Say what changed since the last: these files, all of these mailboxes or what is inside them, or anything.
-
-    keyword_lists: the mailboxes in which letters may mean something else than before.
-    """
-
-    files: frozenset[ChangedFile] = frozenset()
-    mailboxes: frozenset[PurePosixPath] = frozenset()
-    keyword_lists: frozenset[PurePosixPath] = frozenset()
-    is_overflow: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.files or self.mailboxes or self.keyword_lists or self.is_overflow)
-
-    def __or__(self, other: "Changes") -> "Changes":
-        if self.is_overflow or other.is_overflow or len(self.files) + len(other.files) > _PENDING_MAX:
-            return OVERFLOW
-        return Changes(
-            self.files | other.files, self.mailboxes | other.mailboxes, self.keyword_lists | other.keyword_lists
-        )
-
-
-OVERFLOW = Changes(is_overflow=True)
-"""List every mailbox."""
-
-
-class Pending:
-    """Gather changes until somebody takes them."""
-
-    def __init__(self) -> None:
-        self.pending = Changes()
-
-    def add(self, changes: Changes) -> None:
-        self.pending |= changes
-
-    def take(self) -> Changes:
-        taken, self.pending = self.pending, Changes()
-        return taken
 
 
 async def watch(
@@ -146,45 +93,6 @@ async def _swept(path: Path, stop: asyncio.Event, interval_s: float) -> AsyncGen
                 await stop.wait()
         except TimeoutError:
             continue
-
-
-def changes_of(events: Iterable[Event], *, root: str, is_directory: Callable[[PurePosixPath], bool]) -> Changes:
-    """Return what events below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
-
-    is_directory: asked of what appeared or went outside cur/ and new/.
-    """
-    files: set[ChangedFile] = set()
-    mailboxes: set[PurePosixPath] = set()
-    keyword_lists: set[PurePosixPath] = set()
-    directories: dict[str, PurePosixPath] = {}
-    for directory, mask, name in events:
-        if directory is None:
-            return OVERFLOW
-        relative = f"{directory}/{name}"[len(root) :].strip("/")
-        head, _, filename = relative.rpartition("/")
-        outer, _, subdir = head.rpartition("/")
-        if not relative:
-            if mask & WRITTEN:
-                continue  # times and rights of the root itself
-            return OVERFLOW
-        if outer and subdir in {CUR, NEW}:
-            if filename.startswith("."):
-                continue
-            mailbox = directories.setdefault(outer, PurePosixPath(outer))
-            if not _is_utf8(filename):
-                mailboxes.add(mailbox)  # a listing says what is wrong with it
-                continue
-            is_gone, is_written = not mask & (CAME | WRITTEN), bool(mask & WRITTEN)
-            files.add(ChangedFile(mailbox, SeenFile.of(subdir, filename), is_gone, is_written))
-        elif head and filename == KEYWORDS:
-            keyword_lists.add(PurePosixPath(head))
-        elif (outer and subdir == TMP) or mask & WRITTEN:
-            continue
-        elif head and filename in {CUR, NEW}:
-            mailboxes.add(PurePosixPath(head))
-        elif filename != TMP and is_directory(PurePosixPath(relative)):
-            mailboxes.add(PurePosixPath(relative))
-    return Changes(frozenset(files), frozenset(mailboxes), frozenset(keyword_lists))
 
 
 class _Watcher:
@@ -388,11 +296,3 @@ def _is_directory(path: Path) -> bool:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+)
 
 from syncd.mail.mailbox import SpecialUse
 from syncd.reconcile.guard import MailboxLoss
@@ -50,8 +62,7 @@ def record_removals(
     scope: HoldScope = HoldScope.ON_DEVICE,
 ) -> None:
     """Count removals on a replica, or deletions by it, that are about to be settled; before the base rows go."""
-    query = select(func.count()).select_from(base_message).where(base_message.c.replica_id == of.id)
-    present = conn.execute(query).scalar_one()
+    present = conn.execute(select(_agreed_number(literal(of.id)))).scalar_one()
     _count(conn, scope, of.device_id, of.mailbox_id, removed=removed, present=present, now=now, window_s=window_s)
 
 
@@ -59,35 +70,41 @@ def record_account_deletions(
     conn: Connection, *, account_id: int, mailbox_id: int, deleted: int, now: float, window_s: float
 ) -> None:
     """Count deletions by whichever device that are about to be settled; call it before they are marked as gone."""
-    columns = server_message.c
-    alive = and_(columns.mailbox_id == mailbox_id, columns.gone_at.is_(None))
-    present = conn.execute(select(func.count()).select_from(server_message).where(alive)).scalar_one()
+    present = conn.execute(select(_alive_number(literal(mailbox_id)))).scalar_one()
     scope = HoldScope.OF_ACCOUNT
     _count(conn, scope, account_id, mailbox_id, removed=deleted, present=present, now=now, window_s=window_s)
 
 
 @cache
 def _present() -> Select[Any]:
+    columns = replica.c.mailbox_id, mailbox.c.special_use, _agreed_number(replica.c.id).label("present")
     return (
-        select(replica.c.mailbox_id, mailbox.c.special_use, func.count(base_message.c.message_id).label("present"))
+        select(*columns)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .outerjoin(base_message, base_message.c.replica_id == replica.c.id)
         .where(replica.c.device_id == bindparam("of_id"))
-        .group_by(replica.c.mailbox_id, mailbox.c.special_use)
     )
 
 
 @cache
 def _present_of_account() -> Select[Any]:
-    is_alive = and_(server_message.c.mailbox_id == mailbox.c.id, server_message.c.gone_at.is_(None))
-    return (
-        select(
-            mailbox.c.id.label("mailbox_id"), mailbox.c.special_use, func.count(server_message.c.id).label("present")
-        )
-        .outerjoin(server_message, is_alive)
-        .where(mailbox.c.account_id == bindparam("of_id"))
-        .group_by(mailbox.c.id, mailbox.c.special_use)
-    )
+    columns = mailbox.c.id.label("mailbox_id"), mailbox.c.special_use, _alive_number(mailbox.c.id).label("present")
+    return select(*columns).where(mailbox.c.account_id == bindparam("of_id"))
+
+
+def _agreed_number(replica_id: ColumnElement[int]) -> ScalarSelect[int]:
+    """Count what a replica and its server agree on. NOTE: an index does it, at three instructions for each."""
+    query = select(func.count()).select_from(base_message)
+    return query.where(base_message.c.replica_id == replica_id).scalar_subquery()
+
+
+def _alive_number(mailbox_id: ColumnElement[int]) -> ColumnElement[int]:
+    """Count what there is of a mailbox on its server.
+
+    NOTE: by what two indexes say; what is gone is known of no message without reading its row.
+    """
+    query = select(func.count()).select_from(server_message).where(server_message.c.mailbox_id == mailbox_id)
+    gone = query.where(server_message.c.gone_at.is_not(None))
+    return query.scalar_subquery() - gone.scalar_subquery()
 
 
 def pending_removals(conn: Connection, of: ReplicaRow, *, since: float) -> Mapping[int, int]:

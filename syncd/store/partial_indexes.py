@@ -24,6 +24,7 @@ _message, _file = server_message.c, replica_message.c
 _partial_index(
     "ix_server_message_wanted", _message.mailbox_id, _message.uid, where="body_id IS NULL AND gone_at IS NULL"
 )
+_partial_index("ix_server_message_gone", _message.mailbox_id, where="gone_at IS NOT NULL")
 _partial_index("ix_server_message_email_id", _message.email_id, where="email_id IS NOT NULL")
 _partial_index("ix_uidl_message_id", uidl.c.message_id, where="message_id IS NOT NULL")
 _partial_index("ix_replica_message_unsettled", _file.replica_id, _file.state, where="state <> 'present'")

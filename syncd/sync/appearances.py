@@ -18,7 +18,7 @@ from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import names_in
+from syncd.maildir.observe import called_in
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Appeared, Change, Sighting
 from syncd.store import adoption, deliveries
@@ -166,11 +166,11 @@ def _still_there(root: ReplicaRoot, files: Collection[Unsettled]) -> Collection[
     for directory in {one.directory for one in files}:
         here = {one.file.name: one for one in files if one.directory == directory}
         try:
-            names = names_in(root, PurePosixPath(directory))
+            called = called_in(root, PurePosixPath(directory), here)
         except FileError:
             there += here.values()
             continue
-        there += (here[file.name] for file in names.called(here)) if names.is_complete else here.values()
+        there += (here[file.name] for file in called.files) if called.is_complete else here.values()
     return there
 
 

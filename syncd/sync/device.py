@@ -18,9 +18,10 @@ from pathlib import PurePosixPath
 from syncd.config.model import Watch
 from syncd.errors import SyncdError
 from syncd.log import log
+from syncd.maildir.changes import OVERFLOW, Changes, Pending
 from syncd.maildir.last_look import Since
 from syncd.maildir.silence import Silence
-from syncd.maildir.watch import OVERFLOW, Changes, Pending, WatchMode, watch
+from syncd.maildir.watch import WatchMode, watch
 from syncd.store import leaving, troubles
 from syncd.sync.at_rest import AtRest
 from syncd.sync.attachment import Adopted, Adoptions

@@ -12,6 +12,7 @@ from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
+from syncd.maildir.changes import ChangedFile, Changes
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
@@ -26,7 +27,6 @@ from syncd.maildir.names import (
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.watch import ChangedFile, Changes
 from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database

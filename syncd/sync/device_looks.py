@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from syncd.maildir.watch import ChangedFile, Changes
+from syncd.maildir.changes import ChangedFile, Changes
 from syncd.store.devices import ReplicaRow
 from syncd.sync.device_parts import DeviceParts
 from syncd.sync.file_effects import path_of
@@ -28,6 +28,7 @@ class DeviceLooks:
     async def observe(self, changes: Changes) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was."""
         device_id = self._attachment.device_id
+        self._intake.hear(changes.files)
         if changes.is_overflow or changes.mailboxes:
             await self._look_at_directories(device_id)
         files: dict[str, list[ChangedFile]] = {}

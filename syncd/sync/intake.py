@@ -1,14 +1,15 @@
 """Floor 4: the files that a device added or rewrote, taken into the store once nobody writes them any more.
 
 Theory. A file is ripe when it stayed as it was for `settle`, by a clock that nobody sets, or for a moment where
-somebody asks for it, if need be by what its file system says. Then its octets become a body, line ends as mail has
-them, and from there on the file can be lost. A file with the octets of a message that the account has, but for notes
-that programs keep in header fields of their own, is a copy of that message. A file that was rewritten in place is a new
-one, and its message stays where it is; of a draft it is the newer version, and replaces it.
+somebody asks for it, if need be by what its file system says; at once then where it was put in its place as a whole, as
+a message is that was written in tmp/, and nobody has written to it since. Then its octets become a body, line ends as
+mail has them, and from there on the file can be lost. A file with the octets of a message that the account has, but for
+notes that programs keep in header fields of their own, is a copy of that message. A file that was rewritten in place is
+a new one, and its message stays where it is; of a draft it is the newer version, and replaces it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -20,6 +21,7 @@ from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.mail.message import BodyFacts, bare_digest
 from syncd.mail.tree import BodyForm
+from syncd.maildir.changes import ChangedFile
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
@@ -43,6 +45,10 @@ _BATCH_FILES = 200
 _ROUNDS_MAX = 5
 _MOMENT_S = 0.1
 """How long a file stays as it is before it is taken in for somebody who asks for it."""
+
+
+_Place = tuple[str, str, str]
+"""The directory of a mailbox, which of its two, and the whole name."""
 
 
 @dataclass(slots=True)
@@ -80,6 +86,7 @@ class Intake:
         self._wakes = wakes
         self._clock = clock
         self._waiting: dict[AddedFile, _Waiting] = {}
+        self._whole: frozenset[_Place] = frozenset()
         self._mailboxes: Mapping[int, int] = {}
         self._is_underway = False
         self._is_expecting = True
@@ -93,6 +100,12 @@ class Intake:
         """Let the next run ask what there is: the device may have added something."""
         self._is_expecting = True
 
+    def hear(self, files: Collection[ChangedFile]) -> None:
+        """Hear what the watch tells of files, before it is looked at them."""
+        put = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if one.is_whole}
+        others = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if not one.is_whole}
+        self._whole = (self._whole | put) - others
+
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
         """Read what was added; empty files are no messages yet, but one that was emptied has lost its message."""
         now = asyncio.get_running_loop().time()
@@ -104,6 +117,7 @@ class Intake:
             for file in found
             if file.replica_id in here and (file.size_bytes or file.message_id is not None)
         }
+        self._whole &= {_place(file) for file in self._waiting}
 
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
@@ -140,9 +154,11 @@ class Intake:
     async def _ripen(self, still: Standstill, settle_s: float) -> None:
         """Wait until files have stayed as they are, which some may have done for longer than we know of them."""
         files = [file for file in self._movable(still) if not self._waiting[file].error]
-        ages_s = await asyncio.to_thread(partial(self._files.ages_s, files, now=self._clock())) if files else ()
+        aging = [file for file in files if _place(file) not in self._whole]
+        ages_s = await asyncio.to_thread(partial(self._files.ages_s, aging, now=self._clock())) if aging else ()
         now = asyncio.get_running_loop().time()
-        for file, age_s in zip(files, ages_s, strict=True):
+        ages = dict.fromkeys(files, settle_s) | dict(zip(aging, ages_s, strict=True))
+        for file, age_s in ages.items():
             waiting = self._waiting[file]
             if waiting.facts is None:  # else it is compared with an earlier reading, by the clock that nobody sets
                 waiting.since = min(waiting.since, now - age_s)
@@ -280,6 +296,10 @@ class Intake:
 
     def _twin(self, facts: BodyFacts) -> str:
         return mint(time_s=int(self._clock()), size_bytes=facts.lf_size_bytes, wire_size_bytes=facts.size_bytes)
+
+
+def _place(file: AddedFile) -> _Place:
+    return file.directory, file.subdir, str(FileName(file.name, file.info))
 
 
 def _added(conn: Connection, *, device_id: int) -> tuple[bool, Sequence[AddedFile]]:

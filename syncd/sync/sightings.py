@@ -12,13 +12,14 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of
-from syncd.maildir.observe import Names, SeenFile, names_in, seen_now
+from syncd.maildir.observe import Called, Names, SeenFile, called_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
 from syncd.values import Value
 
 _LISTINGS_MAX = 5
+_NOTHING = Called((), is_complete=False)
 
 
 class Seen(Value):
@@ -94,15 +95,15 @@ def see(
     wanted = rows.keys() - found.keys() - doubled
     if not wanted:
         return Seen(found, frozenset(found))
+    elsewhere = _NOTHING if names is None else names.called(wanted)
     for _ in range(_LISTINGS_MAX):
-        if names is not None and names.is_complete:
+        if elsewhere.is_complete:
             break
-        names = names_in(root, directory)
-    elsewhere = names.called(wanted) if names is not None else []
-    found_elsewhere, _ = _found(root, directory, elsewhere, keywords)
+        elsewhere = called_in(root, directory, wanted)
+    found_elsewhere, _ = _found(root, directory, elsewhere.files, keywords)
     found |= found_elsewhere
-    nowhere = frozenset(wanted - {file.name for file in elsewhere})
-    if names is None or not names.is_complete:
+    nowhere = frozenset(wanted - {file.name for file in elsewhere.files})
+    if not elsewhere.is_complete:
         return Seen(found, frozenset(found), unclear=nowhere)
     return Seen(found, nowhere.union(found))
 

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 from syncd.errors import FileError
 from syncd.log import log
 from syncd.maildir import dovecot
+from syncd.maildir.changes import Changes
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
 from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.watch import Changes
 from syncd.store import replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow

@@ -3,17 +3,17 @@
 import asyncio
 import itertools
 import threading
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.observe import Names
+from syncd.maildir.observe import Called
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import schema
 from syncd.sync import sightings
-from syncd.values import replace
 from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider
@@ -266,14 +266,14 @@ async def test_deletion_in_a_directory_that_changes_too_fast_is_seen_later(
     async with house_of(tmp_path, user, settle=NEVER) as house:
         await house.settle()
         await house.settle()  # after the first one, each root is looked at once more
-        looks: list[Names] = []
-        listed = sightings.names_in
+        looks: list[Called] = []
+        listed = sightings.called_in
 
-        def names_in(root: ReplicaRoot, directory: PurePosixPath) -> Names:
-            looks.append(listed(root, directory))
-            return replace(looks[-1], changed_ns=None) if len(looks) < 8 else looks[-1]
+        def called_in(root: ReplicaRoot, directory: PurePosixPath, wanted: Collection[str]) -> Called:
+            looks.append(listed(root, directory, wanted))
+            return looks[-1]._replace(is_complete=False) if len(looks) < 8 else looks[-1]
 
-        monkeypatch.setattr(sightings, "names_in", names_in)
+        monkeypatch.setattr(sightings, "called_in", called_in)
         remove(house, "laptop", "a")
         await house.until(lambda: len(looks) > 4)
         await house.settle()

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
+from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.marker import Marker, read_marker
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
 from syncd.sync import whole_looks

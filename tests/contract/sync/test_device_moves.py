@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.maildir.watch import Changes
+from syncd.maildir.changes import Changes
 from syncd.store import schema
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import key_of, letter

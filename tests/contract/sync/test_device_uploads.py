@@ -60,6 +60,20 @@ async def test_who_asks_waits_for_no_file_that_was_there_for_a_while(
     assert set(user.flags()) == {"n"}
 
 
+async def test_who_asks_waits_for_no_file_that_was_put_there_as_a_whole(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that was written in tmp/ is complete where it is renamed to."""
+    monkeypatch.setattr(intake, "_MOMENT_S", 60.0)
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices={"laptop": PATIENT}) as house:
+        await house.settle()
+        add(house, "laptop", "n")
+        async with asyncio.timeout(30.0):
+            await house.ask("laptop")
+            await house.ask("work")
+        assert set(user.flags()) == {"n"}
+
+
 PATIENT = {"settle": "1h"}
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import delete, select, update
 from syncd.config.model import DeviceConfig
 from syncd.mail.flags import NONE
 from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.marker import Marker
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes
 from syncd.store import deletions, deliveries, pairs, replica_tree
 from syncd.store.database import Database
 from syncd.store.pairs import Settled, Settlement

@@ -9,7 +9,7 @@ import pytest
 
 from syncd.errors import FileError, Reach
 from syncd.maildir.files import Absence, FileFacts
-from syncd.maildir.observe import SeenFile, Sighting, list_mailbox, names_in, seen_now
+from syncd.maildir.observe import Called, SeenFile, Sighting, called_in, list_mailbox, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 
 BOX = PurePosixPath(".work.INBOX")
@@ -52,7 +52,12 @@ def test_names_alone_are_found_by_their_unchanging_part(root: ReplicaRoot, box: 
     assert found.is_complete
     assert found.changed_ns == list_mailbox(root, BOX).changed_ns
     wanted = {"a", "b", "d:2,S", "e", "nobody"}
-    assert {file.filename for file in found.called(wanted)} == {"a", "b:2,FS", "d:2,S:2,", "e:2,S"}
+    assert {file.filename for file in found.called(wanted).files} == {"a", "b:2,FS", "d:2,S:2,", "e:2,S"}
+    for more in (frozenset(), frozenset(map(str, range(100)))):
+        called = called_in(root, BOX, wanted | more)
+        assert called.is_complete
+        assert sorted(called.files) == sorted(found.called(wanted).files)
+    assert called_in(root, BOX, {"nobody", "b:2"}) == Called([], is_complete=True)
     assert found.has("cur", "c:2,")
     assert not found.has("new", "c:2,")
 

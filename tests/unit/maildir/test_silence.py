@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from syncd.maildir import watch as watch_module
+from syncd.maildir.changes import Changes
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.inotify import Event, Inotify
 from syncd.maildir.last_look import LastLook, Since
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.silence import Ear, Silence
-from syncd.maildir.watch import Changes, WatchMode, directories_to_watch, watch
+from syncd.maildir.watch import WatchMode, directories_to_watch, watch
 
 _WITHIN_S = 20.0
 _BOX = PurePosixPath(".work.INBOX")

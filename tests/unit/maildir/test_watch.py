@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import DeviceAwayError
+from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes, changes_of
 from syncd.maildir.inotify import (
     IN_ATTRIB,
     IN_CREATE,
@@ -32,7 +33,7 @@ from syncd.maildir.mounts import is_shared, mount_of
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
-from syncd.maildir.watch import OVERFLOW, ChangedFile, Changes, WatchMode, changes_of, watch
+from syncd.maildir.watch import WatchMode, watch
 from syncd.values import replace
 
 BOX = PurePosixPath(".work.INBOX")
@@ -101,6 +102,14 @@ async def test_rename_is_seen_under_both_names(root: ReplicaRoot, box: Path) -> 
         await watcher.until(lambda seen: {gone("new", "a"), changed("cur", "a:2,S")} <= seen.all.files)
 
 
+async def test_file_that_gets_another_name_need_not_be_whole(root: ReplicaRoot, box: Path) -> None:
+    """A program may give it flags while another one is writing it."""
+    async with watching(root.path) as watcher:
+        with (box / "cur" / "a").open("wb"):
+            (box / "cur" / "a").rename(box / "cur" / "a:2,S")
+            await watcher.until(lambda seen: changed("cur", "a:2,S") in seen.all.files)
+
+
 async def test_rename_is_seen_soon(root: ReplicaRoot, box: Path) -> None:
     """Of twenty renames one after another, half are heard of within a tenth of a second."""
     (box / "cur" / "a:2,0").touch()
@@ -139,7 +148,7 @@ async def test_delivery_is_seen_without_its_tmp(root: ReplicaRoot, box: Path) ->
         (root.path / ".syncd").touch()
         (box / "tmp" / "a").rename(box / "new" / "a")
 
-        await watcher.until(lambda seen: changed("new", "a") in seen.all.files)
+        await watcher.until(lambda seen: changed("new", "a")._replace(is_whole=True) in seen.all.files)
         assert {file.file.filename for file in watcher.all.files} == {"a"}
         assert watcher.all.mailboxes == frozenset()
 
@@ -360,7 +369,7 @@ def test_events_mean_files_mailboxes_or_nothing() -> None:
     assert changes_of(found, root=root, is_directory=lambda path: str(path) not in files) == Changes(
         files=frozenset(
             {
-                changed("cur", "1:2,S", PurePosixPath(".work.A")),
+                changed("cur", "1:2,S", PurePosixPath(".work.A"))._replace(is_whole=True),
                 gone("new", "2", PurePosixPath("work/B")),
                 changed("new", "3", PurePosixPath("work/B"))._replace(is_written=True),
             }

@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from syncd.maildir.changes import ChangedFile, Changes
 from syncd.maildir.observe import SeenFile
-from syncd.maildir.watch import ChangedFile, Changes
 from syncd.sync import own_doing as module
 from syncd.sync.own_doing import OwnDoing, Place
 
