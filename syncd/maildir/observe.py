@@ -145,11 +145,16 @@ def names_in(root: ReplicaRoot, directory: PurePosixPath) -> Names:
 
 
 def called_in(root: ReplicaRoot, directory: PurePosixPath, wanted: Collection[str]) -> Called:
-    """List a mailbox as `names_in` does, and return only what has one of these unchanging names."""
+    """List a mailbox as `names_in` does, and return only what has one of these unchanging names.
+
+    A directory that changes at this moment is not listed: it would be for nothing.
+    """
     with root.mailbox(directory) as mailbox:
         before = _settled_ns(mailbox)
+        if before is None:
+            return Called((), is_complete=False)
         files = [file for subdir in (NEW, CUR) for file in _called_among(subdir, mailbox.names(subdir), wanted)]
-        return Called(files, is_complete=before is not None and before == _changed_ns(mailbox))
+        return Called(files, is_complete=before == _changed_ns(mailbox))
 
 
 def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFile]) -> tuple[Sighting, ...]:
@@ -180,8 +185,9 @@ def _called_among(subdir: str, filenames: Collection[str], wanted: Collection[st
 def _settled_ns(mailbox: MailboxDirectory) -> ChangedNs | None:
     """Return the times of a directory that is about to be listed; None when the next change could leave them so."""
     before = _changed_ns(mailbox)
-    if is_recent(before):
-        time.sleep(_TICK_NS / 1_000_000_000)
+    wait_ns = max(map(_recent_for_ns, before))
+    if wait_ns > 0:
+        time.sleep(min(wait_ns, _TICK_NS) / 1_000_000_000)
         before = _changed_ns(mailbox)
     return None if is_recent(before) else before
 
@@ -192,8 +198,13 @@ def _changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
 
 def is_recent(changed: Iterable[int]) -> bool:
     """Tell whether a change at this moment could leave the times as they are, for they advance in ticks."""
-    now_ns = time.time_ns()
-    return any(0 <= now_ns - at < (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) for at in changed)
+    return any(_recent_for_ns(at) > 0 for at in changed)
+
+
+def _recent_for_ns(at: int) -> int:
+    """Return for how long from now on a change may be stamped with this time as well."""
+    age_ns = time.time_ns() - at
+    return 0 if age_ns < 0 else (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) - age_ns
 
 
 def _doubled(files: Iterable[SeenFile]) -> frozenset[str]:

@@ -34,6 +34,7 @@ from syncd.sync.served_device import ServedDevice
 
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
+_LOOKS_MAX = 5
 _SECOND_LOOKS_MAX = 5
 _UNCLEAR_LOOKS_MAX = 5
 _HURRIES_S = 5.0
@@ -221,8 +222,7 @@ class Device:
                 changes.add(Changes() if is_all_told else _EVERY_NAME)
             self._at_rest.begin()
             changes.add(await self._looks.unseen())
-            if changes.pending:
-                await self.observe(changes.take())
+            await self._look(changes)
             if is_to_look:
                 hurries_until = loop.time() + _HURRIES_S
             at_once = self.requests.are_awaited and loop.time() < hurries_until
@@ -245,6 +245,13 @@ class Device:
                     await self._at_rest.end()
                 self._answer()
                 self._activity.now("idle", self._clock())
+
+    async def _look(self, changes: Pending) -> None:
+        """Look at all that is told, and last for what that missed; what is told without end does not put that off."""
+        for left in reversed(range(_LOOKS_MAX)):
+            if not changes.pending:
+                return
+            await self._looks.observe(changes.take(), more=changes if left else None)
 
     def _answer(self) -> None:
         self._wake.answered()

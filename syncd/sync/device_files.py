@@ -48,7 +48,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import place_of, see
+from syncd.sync.sightings import LISTINGS_MAX, place_of, see
 from syncd.sync.thread import to_its_end
 from syncd.sync.whole_looks import WholeLooks, names_changed_ns
 
@@ -88,11 +88,13 @@ class DeviceFiles:
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
         self._has_seen_moves = False
+        self._missed: dict[int, set[str]] = {}
         self._unclear: set[ChangedFile] = set()
 
     async def arrive(self) -> None:
         """Find out whose files can be linked, and examine every file, not only its name, at the next whole look."""
         self._whole_looks.begin_anew()
+        self._missed.clear()
         self._unclear.clear()
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
@@ -211,15 +213,32 @@ class DeviceFiles:
         return unexpected
 
     async def observe(self, of: ReplicaRow, files: Sequence[SeenFile]) -> int:
-        """Look at files that an event named, record what the device did, and return how many changes that were."""
+        """Look at files that an event named, record what the device did, and return how many changes that were.
+
+        What is neither there nor where its row has it is missed: `look_for_missed`. NOTE: while a program changes its
+        files a listing says nothing, and of many names it takes long; so none is made until nothing more is told.
+        """
         keywords = self.holdable_keywords(of)
         # NOTE: the keyword of a letter may be listed before or after the letter is in a name. Once it is listed, names
         # that did not change may say it as well.
         are_new = any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of)
         # NOTE: what is so of a file that was left alone, and of another that has its name, a listing tells.
         if are_new or self._whole_looks.is_any_left_alone(of, files):
-            return await self.observe_all(of) + await self._record(of, files)
-        return await self._record(of, files)
+            return await self.observe_all(of) + await self._record(of, files, listings=0)
+        return await self._record(of, files, listings=0)
+
+    def has_missed(self, of: ReplicaRow) -> bool:
+        """Tell whether any file of a replica is to be looked for: it was not where it should be."""
+        return of.id in self._missed
+
+    async def look_for_missed(self, of: ReplicaRow) -> int:
+        """List a replica once for the files that were missed, record what became of them, and return how many changed.
+
+        Those of which that does not tell are `take_unclear`.
+        """
+        missed = self._missed.pop(of.id, set())
+        rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, missed))
+        return await self._record(of, [place_of(row) for row in rows.values()], listings=1)
 
     async def as_listed(self, device_id: int, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Return those of these replicas that need not be listed: all is as their rows say, and nothing waits.
@@ -254,15 +273,26 @@ class DeviceFiles:
         self._whole_looks.conclude(of, look)
         return count
 
-    async def _record(self, of: ReplicaRow, files: Sequence[SeenFile], *, names: Names | None = None) -> int:
+    async def _record(
+        self,
+        of: ReplicaRow,
+        files: Sequence[SeenFile],
+        *,
+        names: Names | None = None,
+        listings: int = LISTINGS_MAX,
+    ) -> int:
         """Look at files and record what changed; names: of a listing that was just made."""
         keywords = self.holdable_keywords(of)
         wanted = {file.name for file in files}
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
         self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
-        look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
+        look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names, listings=listings)
         changes, unclear = await asyncio.to_thread(look, of, files, rows)
-        self._unclear |= {ChangedFile(path_of(of.directory), place_of(rows[name]), is_gone=True) for name in unclear}
+        if listings == 0 and unclear:
+            self._missed.setdefault(of.id, set()).update(unclear)
+        else:
+            directory = path_of(of.directory)
+            self._unclear |= {ChangedFile(directory, place_of(rows[name]), is_gone=True) for name in unclear}
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
@@ -333,6 +363,7 @@ class DeviceFiles:
         keywords: KeywordMap,
         prove: Prove,
         names: Names | None,
+        listings: int,
     ) -> tuple[tuple[Change, ...], frozenset[str]]:
         """Return what changed, once it is durable, and the names of which that cannot be said now.
 
@@ -341,7 +372,7 @@ class DeviceFiles:
         """
         directory = PurePosixPath(of.directory)
         with ReplicaRoot(self._config.path) as root:
-            seen = see(root, directory, files, rows, keywords, names=names)
+            seen = see(root, directory, files, rows, keywords, names=names, listings=listings)
             if seen.looked_for - seen.found.keys():
                 prove(root)  # by the same descriptor: a file is missing only in a root that is ours
             changes = compare(rows, seen.found, sorted(seen.looked_for))

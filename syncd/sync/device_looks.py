@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from syncd.maildir.changes import ChangedFile, Changes
+from syncd.maildir.changes import ChangedFile, Changes, Pending
 from syncd.store.devices import ReplicaRow
 from syncd.sync.device_parts import DeviceParts
 from syncd.sync.file_effects import path_of
@@ -25,8 +25,11 @@ class DeviceLooks:
         self._last_look = parts.last_look
         self._wakes = wakes
 
-    async def observe(self, changes: Changes) -> None:
-        """Look at what changed below the root, and wake the accounts whose mail that was."""
+    async def observe(self, changes: Changes, *, more: Pending | None = None) -> None:
+        """Look at what changed below the root, and wake the accounts whose mail that was.
+
+        more: as long as anything is there, nothing is looked for that was missed.
+        """
         device_id = self._attachment.device_id
         self._intake.hear(changes.files)
         if changes.is_overflow or changes.mailboxes:
@@ -45,6 +48,10 @@ class DeviceLooks:
                 count += await self._observe(
                     served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
                 )
+        for served in all_served if more is None or not more.pending else ():
+            if self._files.has_missed(served.replica) and served.mailbox.id not in self._still:
+                with self._still.guard(served.mailbox.id, served.where):
+                    count += self._tell(served, await self._files.look_for_missed(served.replica))
         has_moves = bool(count) and self._files.take_moves()
         if has_moves or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
@@ -95,6 +102,10 @@ class DeviceLooks:
             files = [changed for changed in files if changed.is_written]  # which is told by no name
         if files:
             count += await self._files.observe(replica, [changed.file for changed in files])
+        return self._tell(served, count)
+
+    def _tell(self, served: Served, count: int) -> int:
+        """Wake the account of a mailbox that changed."""
         if count:
             self._wakes.account(served.account).set()
         return count

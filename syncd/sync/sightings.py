@@ -18,14 +18,14 @@ from syncd.reconcile.changes import Sighting
 from syncd.store.replica_tree import FilePlace
 from syncd.values import Value
 
-_LISTINGS_MAX = 5
+LISTINGS_MAX = 5
 _NOTHING = Called((), is_complete=False)
 
 
 class Seen(Value):
     """What a look found, and the names that it can speak of: one of them that is not found is not there.
 
-    unclear: names of which it can not, for others came, went or changed while it was looked for them.
+    unclear: names of which it can not: they were looked for in no listing during which nothing came, went or changed.
     """
 
     found: Mapping[str, Sighting]
@@ -85,18 +85,19 @@ def see(
     keywords: KeywordMap,
     *,
     names: Names | None = None,
+    listings: int = LISTINGS_MAX,
 ) -> Seen:
     """Look at files at the places given and where their rows have them; list only for a row whose file is at neither.
 
-    names: of a listing since the rows were as they are. A file without a row that is not where it was is left to the
-    event of its new name.
+    names: of a listing since the rows were as they are. listings: how many may be made until one is complete. A file
+    without a row that is not where it was is left to the event of its new name.
     """
     found, doubled = _found(root, directory, {*files, *map(place_of, rows.values())}, keywords)
     wanted = rows.keys() - found.keys() - doubled
     if not wanted:
         return Seen(found, frozenset(found))
     elsewhere = _NOTHING if names is None else names.called(wanted)
-    for _ in range(_LISTINGS_MAX):
+    for _ in range(listings):
         if elsewhere.is_complete:
             break
         elsewhere = called_in(root, directory, wanted)

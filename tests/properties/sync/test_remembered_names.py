@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,15 +15,16 @@ from sqlalchemy import delete, select, update
 from syncd.config.model import DeviceConfig
 from syncd.mail.flags import NONE
 from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.maildir import observe
 from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.marker import Marker
-from syncd.maildir.observe import SeenFile
+from syncd.maildir.observe import Called, SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import deletions, deliveries, pairs, replica_tree
 from syncd.store.database import Database
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.schema import replica_message
-from syncd.sync import whole_looks
+from syncd.sync import sightings, whole_looks
 from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.recent_bodies import RecentBodies
@@ -161,6 +162,9 @@ class World:
         heard, self.heard = self.heard, set()
         await self.files.observe(self.of, list(heard))
 
+    async def look_for_missed(self) -> None:
+        await self.files.look_for_missed(self.of)
+
     # What accounts do to rows, of which the device's task does not hear.
 
     def become_messages(self) -> None:
@@ -220,9 +224,10 @@ class World:
         programs = [self.mark, self.take_away, self.put_back, self.put_a_known_one_back, self.add]
         accounts = [self.become_messages, self.become_own_again, self.conclude, self.forget_deleted]
         often = [self.deliver, self.rename, self.look, self.tell]
+        told = [self.look_at_one, self.look_at_what_was_told, self.look_for_missed]
         seldom = [self.double, self.make_odd, self.restart]
         steps: list[tuple[Callable[[], Any], int]] = [(one, 1) for one in seldom]
-        steps += [(one, 3) for one in (*programs, *accounts, self.remove, self.look_at_one, self.look_at_what_was_told)]
+        steps += [(one, 3) for one in (*programs, *accounts, *told, self.remove)]
         return steps + [(one, 6) for one in often]
 
     async def _perform(self, tasks: list[FileTask]) -> None:
@@ -315,6 +320,30 @@ async def test_file_that_went_before_anybody_saw_it_is_missed(database: Database
     await world.look()
 
     assert [row.state for row in world._rows()] == [ReplicaState.MISSING] * 3
+
+
+async def test_nothing_is_listed_for_a_file_that_went_while_more_may_be_told(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a program changes its files each listing would be in vain; one looks for all that was missed meanwhile."""
+    world = await _of_three_messages(database, tmp_path)
+    listed: list[frozenset[str]] = []
+
+    def called_in(root: ReplicaRoot, directory: PurePosixPath, wanted: Collection[str]) -> Called:
+        listed.append(frozenset(wanted))
+        return observe.called_in(root, directory, wanted)
+
+    monkeypatch.setattr(sightings, "called_in", called_in)
+    while path := world._any():
+        path.unlink()
+        await world.files.observe(world.of, [SeenFile.of(path.parent.name, path.name)])
+    assert listed == []
+
+    await world.files.look_for_missed(world.of)
+
+    rows = world._rows()
+    assert listed == [{row.name for row in rows}]
+    assert [row.state for row in rows] == [ReplicaState.MISSING] * 3
 
 
 async def test_only_our_own_doing_that_was_told_leaves_a_directory_unlisted(database: Database, tmp_path: Path) -> None:
