@@ -15,7 +15,7 @@ from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError
 from syncd.mail.message import BodyFacts, bare_digest, crlf_pieces
 from syncd.mail.tree import BodyForm
 from syncd.maildir.barrier import Touched, barrier
-from syncd.maildir.files import FileFacts, Renaming
+from syncd.maildir.files import FileFacts, MailboxDirectory, Renaming
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
@@ -55,23 +55,15 @@ class IntakeFiles(Value):
 
     def read(self, batch: Sequence[AddedFile], prove: Prove) -> list[ReadFile | SyncdError]:
         """Read files, make them durable together, and take those for read that are as they were then."""
+        by_directory: defaultdict[str, list[AddedFile]] = defaultdict(list)
+        for file in batch:
+            by_directory[file.directory].append(file)
         outcomes: dict[AddedFile, ReadFile | SyncdError] = {}
         with ReplicaRoot(self.path) as root:
             prove(root)
-            for file in batch:
-                outcomes[file] = _unless_it_fails(partial(self._read, root, file))
-            read: defaultdict[str, list[ReadFile]] = defaultdict(list)
-            for one in outcomes.values():
-                if isinstance(one, ReadFile):
-                    read[one.file.directory].append(one)
-            for ones in read.values():
-                # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
-                failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in ones]))
-                for one in ones:
-                    failed = failure or _unless_it_fails(partial(_ensure_as_read, root, one))
-                    if failed is not None:
-                        one.body.close()
-                        outcomes[one.file] = failed
+            for directory, files in by_directory.items():
+                read = _unless_it_fails(partial(self._read_of, root, PurePosixPath(directory), files))
+                outcomes |= dict.fromkeys(files, read) if isinstance(read, SyncdError) else read
         return [outcomes[file] for file in batch]
 
     def ages_s(self, files: Sequence[AddedFile], *, now: float) -> list[float]:
@@ -109,14 +101,29 @@ class IntakeFiles(Value):
                         infos[file.file_id] = to.info
         return infos
 
-    def _read(self, root: ReplicaRoot, file: AddedFile) -> ReadFile:
+    def _read_of(
+        self, root: ReplicaRoot, directory: PurePosixPath, files: Sequence[AddedFile]
+    ) -> dict[AddedFile, ReadFile | SyncdError]:
+        """Read files of one mailbox, which is opened once: that takes as long as to read a letter."""
+        with root.mailbox(directory) as mailbox:
+            outcomes = {file: _unless_it_fails(partial(self._read, mailbox, file)) for file in files}
+            read = [one for one in outcomes.values() if isinstance(one, ReadFile)]
+            # NOTE: once they are in the store their files count as there, so they must not be lost in a power cut.
+            failure = _unless_it_fails(partial(barrier, root, [_touched(one.file) for one in read]))
+            for one in read:
+                failed = failure or _unless_it_fails(partial(_ensure_as_read, mailbox, one))
+                if failed is not None:
+                    one.body.close()
+                    outcomes[one.file] = failed
+        return outcomes
+
+    def _read(self, mailbox: MailboxDirectory, file: AddedFile) -> ReadFile:
         filename = str(FileName(file.name, file.info))
-        with root.mailbox(PurePosixPath(file.directory)) as mailbox:
-            found = mailbox.stat(file.subdir, filename)
-            if not isinstance(found, FileFacts):
-                raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
-            pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
-            body, digest = self._encoded(pieces, found.size_bytes)
+        found = mailbox.stat(file.subdir, filename)
+        if not isinstance(found, FileFacts):
+            raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
+        pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
+        body, digest = self._encoded(pieces, found.size_bytes)
         seen = FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info)
         return ReadFile(file, seen, body, digest)
 
@@ -147,11 +154,9 @@ def _touched(file: AddedFile) -> Touched:
     return Touched(PurePosixPath(file.directory), file.subdir, str(FileName(file.name, file.info)))
 
 
-def _ensure_as_read(root: ReplicaRoot, read: ReadFile) -> None:
-    directory, subdir, filename = _touched(read.file)
-    with root.mailbox(directory) as mailbox:
-        if mailbox.stat(subdir, filename or "") != FileFacts(read.seen.size_bytes, read.seen.mtime):
-            raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
+def _ensure_as_read(mailbox: MailboxDirectory, read: ReadFile) -> None:
+    if mailbox.stat(read.file.subdir, str(read.name)) != FileFacts(read.seen.size_bytes, read.seen.mtime):
+        raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
 
 
 def _age_s(root: ReplicaRoot, file: AddedFile, now: float) -> float:
