@@ -51,6 +51,9 @@ class Kind(StrEnum):
 
 
 # How often each kind is in a hundred messages; EMPTY is left out, because IMAP servers refuse to append nothing.
+_LINE_BYTES = 500_000
+"""How long a line is at most; getmail6 takes none of a megabyte."""
+
 _SHARES = {
     Kind.PLAIN: 34,
     Kind.HTML: 26,
@@ -69,6 +72,11 @@ _SHARES = {
     Kind.NO_BODY: 0.5,
     Kind.NO_FINAL_LINE_END: 1,
 }
+
+
+def _long_lines(size: int) -> bytes:
+    size = max(size, 3_000)
+    return b"".join(b"x" * min(_LINE_BYTES, size - at) + b"\r\n" for at in range(0, size, _LINE_BYTES))
 
 
 class Writer:
@@ -115,7 +123,7 @@ class Writer:
         return {
             Kind.HTML: self._html,
             Kind.EIGHT_BIT: self._latin,
-            Kind.LONG_LINES: lambda size: b"x" * max(size, 3_000) + b"\r\n",
+            Kind.LONG_LINES: _long_lines,
             Kind.DOT_LINES: lambda size: b".\r\n..\r\n.dot\r\n\r\n.\r\n" + self._text(size),
             Kind.FROM_LINES: lambda size: b"From the harbour\r\n>From the station\r\n" + self._text(size),
         }
