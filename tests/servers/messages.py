@@ -50,10 +50,10 @@ class Kind(StrEnum):
     EMPTY = "empty"
 
 
-# How often each kind is in a hundred messages; EMPTY is left out, because IMAP servers refuse to append nothing.
 _LINE_BYTES = 500_000
 """How long a line is at most; getmail6 takes none of a megabyte."""
 
+# How often each kind is in a hundred messages; EMPTY is left out, because IMAP servers refuse to append nothing.
 _SHARES = {
     Kind.PLAIN: 34,
     Kind.HTML: 26,
