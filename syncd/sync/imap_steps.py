@@ -215,11 +215,8 @@ class ImapSteps:
             self._activity.pace.begin(self._clock())
             found = await observer.fetch_bodies(selections, on_commit=self._on_commit)
             if not found.wanted:
-                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may have been sent
-                # by us comes again when it turns out to be another message, by which no version rises; and what is
-                # under way gives the mailbox another version.
-                is_any_left = found.is_any_begun or self.batches.has_any_of(mailbox.id)
-                if mailbox.id not in self.latecomers and not is_any_left:
+                # NOTE: bodies set aside come again by their time, and age only leaves out more.
+                if mailbox.id not in self.latecomers and not found.is_any_left:
                     complete_at[mailbox.id] = found.version
                 break
             was_asked = True
