@@ -72,6 +72,7 @@ class ImapSteps:
             reads=lambda id_: {ChangedRow(MAILBOX, id_)},
         )
         self._ceilings: dict[int, Rung] = {}
+        """What a server contradicted or refused over this connection, which may have been of the moment."""
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
         self.batches = BodyBatches(
@@ -94,6 +95,8 @@ class ImapSteps:
         """Begin on another connection."""
         self._quirks = quirks
         self.seen.clear()
+        self._ceilings.clear()
+        self._activity.demoted.clear()
 
     def adjust(self) -> None:
         """Take no mailbox for complete any more: devices may take other messages by now."""
