@@ -45,6 +45,8 @@ class DeviceLooks:
                 count += await self._observe(
                     served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
                 )
+        if changes.keyword_lists:
+            self._last_look.forget()  # one that is new may be written under another name, of which nobody hears
         has_moves = bool(count) and self._files.take_moves()
         if has_moves or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
