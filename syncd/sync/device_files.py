@@ -48,7 +48,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import place_of, see
+from syncd.sync.sightings import Seen, place_of, see
 from syncd.sync.thread import to_its_end
 from syncd.sync.whole_looks import WholeLooks, names_changed_ns
 
@@ -88,6 +88,7 @@ class DeviceFiles:
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
         self._has_seen_moves = False
+        self._has_seen_odd = False
         self._unclear: set[ChangedFile] = set()
 
     async def arrive(self) -> None:
@@ -219,7 +220,9 @@ class DeviceFiles:
         # NOTE: what is so of a file that was left alone, and of another that has its name, a listing tells.
         if are_new or self._whole_looks.is_any_left_alone(of, files):
             return await self.observe_all(of) + await self._record(of, files)
-        return await self._record(of, files)
+        self._has_seen_odd = False
+        count = await self._record(of, files)
+        return count + await self.observe_all(of) if self._has_seen_odd else count
 
     async def as_listed(self, device_id: int, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Return those of these replicas that need not be listed: all is as their rows say, and nothing waits.
@@ -261,8 +264,10 @@ class DeviceFiles:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
         self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
         look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names)
-        changes, unclear = await asyncio.to_thread(look, of, files, rows)
-        self._unclear |= {ChangedFile(path_of(of.directory), place_of(rows[name]), is_gone=True) for name in unclear}
+        changes, seen = await asyncio.to_thread(look, of, files, rows)
+        gone = (ChangedFile(path_of(of.directory), place_of(rows[name]), is_gone=True) for name in seen.unclear)
+        self._unclear.update(gone)
+        self._has_seen_odd |= seen.has_odd
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
@@ -333,8 +338,8 @@ class DeviceFiles:
         keywords: KeywordMap,
         prove: Prove,
         names: Names | None,
-    ) -> tuple[tuple[Change, ...], frozenset[str]]:
-        """Return what changed, once it is durable, and the names of which that cannot be said now.
+    ) -> tuple[tuple[Change, ...], Seen]:
+        """Return what changed, once it is durable, and what was seen.
 
         NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we had told
         the server, the old name would read as the device taking the flag back.
@@ -347,7 +352,7 @@ class DeviceFiles:
             changes = compare(rows, seen.found, sorted(seen.looked_for))
             if changes:
                 barrier(root, [Touched(directory, subdir) for subdir in (CUR, NEW)])
-            return changes, seen.unclear
+            return changes, seen
 
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
