@@ -221,8 +221,9 @@ class Session:
             self.refused |= frozenset(names)
         else:
             self._declined.update(names)
-        if not self.usable.issuperset(names):
-            log.warning("extension_refused", extensions=sorted(names), error=str(error))
+            if any(self._declined[name] < _DECLINED_MAX for name in names):
+                return
+        log.warning("extension_refused", extensions=sorted(names), error=str(error))
 
     def grant(self, name: str) -> None:
         """Hear that the server has done what was asked by an extension."""
