@@ -76,8 +76,8 @@ class ImapConnection:
 
     @property
     def enabled(self) -> frozenset[str]:
-        """Return what ENABLE really enabled, in upper case, but for what was `refused` since."""
-        return self._session.enabled - self._session.refused
+        """Return what ENABLE really enabled, in upper case, but for what was refused since."""
+        return self._session.usable
 
     @property
     def refused(self) -> frozenset[str]:
@@ -141,10 +141,8 @@ class ImapConnection:
     async def logout(self) -> None:
         """Say good-bye, without waiting long for the answer, and close."""
         if self.is_usable:
-            try:
+            with suppress(SyncdError):
                 await self._session.attempt("LOGOUT", deadline_s=self._session.limits.logout_s)
-            except SyncdError:
-                pass
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -241,6 +239,8 @@ class ImapConnection:
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
         self._resynced = (self._moment(octets, qresync), result) if qresync is not None else None
+        if qresync is not None:
+            self._session.grant("QRESYNC")
         return result
 
     async def select_plainly(self, octets: bytes, refused: RefusedError, *, qresync: bool = True) -> SelectResult:

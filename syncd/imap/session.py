@@ -5,7 +5,8 @@ import base64
 import binascii
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -36,6 +37,8 @@ from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
+_DECLINED_MAX = 2
+"""After so many NOs in a row an extension is not used over this connection any more."""
 
 
 class Collector(Protocol):
@@ -58,7 +61,8 @@ class Session:
         self.capabilities: frozenset[str] = frozenset()
         self.enabled: frozenset[str] = frozenset()
         self.refused: frozenset[str] = frozenset()
-        """What is announced, or even enabled, and was refused when it was used: it is used no more."""
+        """What is announced, or even enabled, and was not understood when it was used: it is used no more."""
+        self._declined: Counter[str] = Counter()
         self.append_limits: dict[bytes, int | None] = {}
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
@@ -201,11 +205,29 @@ class Session:
             raise TrustError("the server did not prove itself at login")
         return end
 
-    def refuse(self, names: Iterable[str], error: RefusedError) -> None:
-        """Use these extensions no more if the server does not understand them; a NO may be about something else."""
-        if isinstance(error, NotUnderstoodError) and error.code not in OF_THE_MOMENT:
+    @property
+    def usable(self) -> frozenset[str]:
+        """Return what is enabled and was not refused when it was used."""
+        return self.enabled - self.refused - {name for name, times in self._declined.items() if times >= _DECLINED_MAX}
+
+    def refuse(self, names: Collection[str], error: RefusedError) -> None:
+        """Use these extensions no more if the server does not understand them.
+
+        A NO may be about something else: only those that it always says NO to are not used over this connection.
+        """
+        if error.code in OF_THE_MOMENT:
+            return
+        if isinstance(error, NotUnderstoodError):
             self.refused |= frozenset(names)
-            log.warning("extension_refused", extensions=sorted(names), error=str(error))
+        else:
+            self._declined.update(names)
+            if any(self._declined[name] < _DECLINED_MAX for name in names):
+                return
+        log.warning("extension_refused", extensions=sorted(names), error=str(error))
+
+    def grant(self, name: str) -> None:
+        """Hear that the server has done what was asked by an extension."""
+        self._declined.pop(name, None)
 
     async def refresh_capabilities(self) -> None:
         """Ask for the capabilities anew; what was known before is forgotten."""

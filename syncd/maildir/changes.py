@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, TMP
-from syncd.maildir.inotify import CAME, IN_MOVED_TO, WRITTEN, Event
+from syncd.maildir.inotify import CAME, IN_ISDIR, IN_MOVED_TO, WRITTEN, Event
 from syncd.maildir.observe import SeenFile
 from syncd.values import Value
 
@@ -66,10 +66,16 @@ class Pending:
         return taken
 
 
-def changes_of(events: Iterable[Event], *, root: str, is_directory: Callable[[PurePosixPath], bool]) -> Changes:
+def changes_of(
+    events: Iterable[Event],
+    *,
+    root: str,
+    is_directory: Callable[[PurePosixPath], bool],
+    is_heard: Callable[[PurePosixPath], bool],
+) -> Changes:
     """Return what events below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
 
-    is_directory: asked of what appeared or went outside cur/ and new/.
+    is_directory: asked of what appeared or went outside cur/ and new/. is_heard: tells whether a directory is watched.
     """
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
@@ -98,8 +104,10 @@ def changes_of(events: Iterable[Event], *, root: str, is_directory: Callable[[Pu
             (put if mask & IN_MOVED_TO else files).add(changed)
         elif head and filename == KEYWORDS:
             keyword_lists.add(PurePosixPath(head))
-        elif (outer and subdir == TMP) or mask & WRITTEN:
+        elif outer and subdir == TMP:
             continue
+        elif mask & WRITTEN and not (mask & IN_ISDIR and not is_heard(PurePosixPath(relative))):
+            continue  # but a directory of which nobody hears may be looked into by now
         elif head and filename in {CUR, NEW}:
             mailboxes.add(PurePosixPath(head))
         elif filename != TMP and is_directory(PurePosixPath(relative)):

@@ -108,15 +108,20 @@ class _Watcher:
         """Whether it listens to all there is."""
         self._inotify = Inotify()
         self._poll = select.poll()
+        closed: set[str] = set()
         try:
             for directory in sorted(self._watched):  # outer ones first, so that what is moved within is heard of
                 try:
                     self._inotify.add(directory, is_followed=directory == str(path))
                 except (FileNotFoundError, NotADirectoryError):
                     self.hears_all = False  # it went this moment, or another thing is in its place
+                except PermissionError:
+                    closed.add(directory)
         except BaseException:
             self._inotify.close()
             raise
+        self._heard = self._watched - closed
+        """Those of them into which we may look; of the others it is told when we may."""
         for fd in (self._inotify.fileno(), halted_fd):
             self._poll.register(fd, select.POLLIN)
         self._halted_fd = halted_fd
@@ -126,13 +131,13 @@ class _Watcher:
     def silence(self) -> Silence:
         """Return the silence that lasts or begins, for all that was heard was handed on, while it `hears_all`."""
         if self._silence is None or self._silence.is_over:
-            self._silence = Silence(self._ear, place=self.place, directories=self._watched)
+            self._silence = Silence(self._ear, place=self.place, directories=self._heard)
         return self._silence
 
     def heard(self, *, waits: bool = True) -> Changes:
         """Return what changed since the last call, once something did; nothing if nothing does for a while."""
         events = list(self._gathered(_LOOK_MS if waits else 0))
-        changes = changes_of(events, root=str(self._path), is_directory=self._is_directory)
+        changes = changes_of(events, root=str(self._path), is_directory=self._is_directory, is_heard=self._is_heard)
         self._ear.hears_nothing()
         is_mounted = self._ear.mounts > 0  # over a directory, maybe, of which it then hears no more
         if changes.mailboxes or changes.is_overflow or is_mounted or _identity(self._path) != self.place:
@@ -166,6 +171,9 @@ class _Watcher:
     def _is_directory(self, relative: PurePosixPath) -> bool:
         path = self._path / relative
         return str(path) in self._watched or _is_directory(path)
+
+    def _is_heard(self, relative: PurePosixPath) -> bool:
+        return str(self._path / relative) in self._heard
 
 
 class _Pump:

@@ -166,35 +166,30 @@ def _deleted() -> Select[Any]:
 def _not_there() -> Select[Any]:
     columns = replica_message.c
     is_to_go = and_(mailbox.c.account_id == bindparam("of_account"), columns.state == ReplicaState.DELETED)
-    return (
-        select(replica.c.mailbox_id, func.count().label("number"))
-        .join(replica, replica.c.id == columns.replica_id)
-        .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(
-            replica.c.device_id == bindparam("of_device"),
-            replica.c.selection != LEAVING,
-            _is_unsettled(*_NOT_THERE),
-            or_(is_to_go, columns.missing_since >= bindparam("since")),
-            columns.message_id.is_not(None),
-            ~is_listed(columns.message_id, "without"),
-            ~has_successor(),
-        )
-        .group_by(replica.c.mailbox_id)
+    return _counted(func.count(), _NOT_THERE).where(
+        replica.c.device_id == bindparam("of_device"),
+        or_(is_to_go, columns.missing_since >= bindparam("since")),
     )
 
 
 @cache
 def _deleted_of_account() -> Select[Any]:
+    return _counted(func.count(replica_message.c.message_id.distinct()), (ReplicaState.DELETED,)).where(
+        mailbox.c.account_id == bindparam("of_account"),
+        ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
+    )
+
+
+def _counted(number: ColumnElement[int], states: Iterable[ReplicaState]) -> Select[Any]:
+    """Select by mailbox a number of what devices have no more, but for what they gave up, or put elsewhere."""
     columns = replica_message.c
     return (
-        select(replica.c.mailbox_id, func.count(columns.message_id.distinct()).label("number"))
+        select(replica.c.mailbox_id, number.label("number"))
         .join(replica, replica.c.id == columns.replica_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(
-            mailbox.c.account_id == bindparam("of_account"),
             replica.c.selection != LEAVING,
-            ~replica.c.selection.endswith(READ_ONLY, autoescape=True),
-            _is_unsettled(ReplicaState.DELETED),
+            _is_unsettled(*states),
             columns.message_id.is_not(None),
             ~is_listed(columns.message_id, "without"),
             ~has_successor(),

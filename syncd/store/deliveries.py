@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, exists, func, select, update
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Vanished
@@ -55,11 +55,15 @@ class Deliverable(NamedTuple):
 
 
 class Unsettled(NamedTuple):
-    """Name a file that was announced, and may be there or not. digest: of the body of its message."""
+    """Name a file that was announced, and may be there or not.
+
+    digest: of the body of its message. is_only: no other message has that body, or ever had.
+    """
 
     replica_id: int
     directory: str
     digest: bytes
+    is_only: bool
     file: ReplicaMessage
 
 
@@ -91,9 +95,10 @@ def link_sources(
 
 def unsettled_deliveries(conn: Connection, device_id: int) -> tuple[Unsettled, ...]:
     """Return the deliveries to a device that were announced and are not settled."""
-    file = replica_message.c
+    file, other = replica_message.c, server_message.alias("other").c
+    has_other = exists().where(other.body_id == body.c.id, other.id != server_message.c.id)
     query = (
-        select(replica.c.id, replica.c.directory, body.c.digest, *FILE_COLUMNS)
+        select(replica.c.id, replica.c.directory, body.c.digest, ~has_other, *FILE_COLUMNS)
         .join_from(replica, replica_message, file.replica_id == replica.c.id)
         .join(server_message, server_message.c.id == file.message_id)
         .join(body, body.c.id == server_message.c.body_id)
@@ -104,8 +109,8 @@ def unsettled_deliveries(conn: Connection, device_id: int) -> tuple[Unsettled, .
         )
     )
     return tuple(
-        Unsettled(replica_id, directory, bytes(digest), replica_message_of(row))
-        for replica_id, directory, digest, *row in conn.execute(query)
+        Unsettled(replica_id, directory, bytes(digest), bool(is_only), replica_message_of(row))
+        for replica_id, directory, digest, is_only, *row in conn.execute(query)
     )
 
 

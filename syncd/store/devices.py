@@ -262,14 +262,17 @@ def record_keywords(conn: Connection, replica_id: int, keywords: tuple[str, ...]
     conn.execute(update(replica).where(replica.c.id == replica_id).values(**values))
 
 
-def move_server_cursor(conn: Connection, replica_id: int, upto: int) -> None:
-    """Record that the server tree is planned and settled up to this version for a replica."""
-    conn.execute(_MOVE_SERVER_CURSOR, {"of_replica": replica_id, "upto": upto})
+def move_server_cursor(conn: Connection, replica_id: int, upto: int, *, since: int = 0) -> None:
+    """Record that the server tree is planned and settled up to this version for a replica.
+
+    since: where the cursor was when that was planned; if it was set back meanwhile, all is to be planned anew.
+    """
+    conn.execute(_MOVE_SERVER_CURSOR, {"of_replica": replica_id, "upto": upto, "since": since})
 
 
 def move_replica_cursor(conn: Connection, replica_id: int, upto: int) -> None:
     """Record that the replica tree is planned and settled up to this version for the server."""
-    conn.execute(_MOVE_REPLICA_CURSOR, {"of_replica": replica_id, "upto": upto})
+    conn.execute(_MOVE_REPLICA_CURSOR, {"of_replica": replica_id, "upto": upto, "since": 0})
 
 
 _NAMES = select(device.c.id, device.c.name)
@@ -282,7 +285,7 @@ REPLICAS = (
 _REPLICA = REPLICAS.where(replica.c.id == bindparam("of_id"))
 _MOVE_SERVER_CURSOR, _MOVE_REPLICA_CURSOR = (
     update(replica)
-    .where(replica.c.id == bindparam("of_replica"), cursor < bindparam("upto"))
+    .where(replica.c.id == bindparam("of_replica"), cursor < bindparam("upto"), cursor >= bindparam("since"))
     .values({cursor: bindparam("upto")})
     for cursor in (replica.c.server_cursor, replica.c.replica_cursor)
 )

@@ -145,7 +145,7 @@ def settle(conn: Connection, of: ReplicaRow, done: Settlement, *, now: float) ->
     _bury(conn, of, done.removed, now=now)
     _forget(conn, of, done.forgotten)
     if done.upto is not None:
-        move_server_cursor(conn, of.id, done.upto)
+        move_server_cursor(conn, of.id, done.upto, since=of.server_cursor)
 
 
 def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> None:

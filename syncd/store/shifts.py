@@ -288,7 +288,7 @@ def _begun() -> AtOnce:
         .where(
             is_listed(_file.c.replica_id, "ids"),
             is_listed(_other.c.replica_id, "ids"),
-            _file.c.state != ReplicaState.PRESENT,
+            _file.c.state != ReplicaState.PRESENT,  # the term of a partial index
             _file.c.state == ReplicaState.WITHDRAWN,
             _other.c.state == ReplicaState.DELIVERING,
             _old.c.gone_at.is_not(None),

@@ -3,8 +3,8 @@
 Theory. Both are told by their octets, with their name or their date. A delivery is settled a moment after its file is
 there. If everything ends in between, and a program has given the file another name, the row takes that name, or the
 next round would write the file once more. A file that is in another mailbox by then was delivered and is missing since,
-and new where it is: so it is moved. There its very name has to tell, which only that delivery has: equal octets in two
-mailboxes may be two messages, of which one was never written.
+and new where it is: so it is moved. There its very name has to tell, which only that delivery has, or its octets where
+no other message has the same: else these may be two messages, of which one was never written.
 """
 
 import asyncio
@@ -56,11 +56,10 @@ class Appearances:
         unsettled = await self._db.read(partial(deliveries.unsettled_deliveries, device_id=of.device_id))
         here = [one for one in unsettled if one.replica_id == of.id]
         delivered = await self._delivered(of, here, [one.seen for one in new.values()], keywords)
-        elsewhere = [
-            (one, new[one.file.name].seen) for one in unsettled if one.replica_id != of.id and one.file.name in new
-        ]
+        left = {name: one.seen for name, one in new.items() if name not in delivered}
+        elsewhere = [(one, seen) for one in unsettled if one.replica_id != of.id for seen in _may_be(one, left)]
         await self._record_moved(of, elsewhere)
-        returned = await self._returned(of, {name: one.seen for name, one in new.items() if name not in delivered})
+        returned = await self._returned(of, left)
         return frozenset(new[name] for name in delivered | returned)
 
     async def _delivered(
@@ -103,7 +102,7 @@ class Appearances:
             return names
 
     async def _record_moved(self, of: ReplicaRow, found: Sequence[tuple[Unsettled, Sighting]]) -> None:
-        """Record that files of interrupted deliveries, which are here under their names, went from other mailboxes."""
+        """Record that files of interrupted deliveries, which may be here, went from other mailboxes."""
         if not found:
             return
         moved = await asyncio.to_thread(self._moved, of, found, await self._prover())
@@ -115,8 +114,9 @@ class Appearances:
         """Return the deliveries, by row id, of which a file is here and none where it was delivered."""
         with ReplicaRoot(self._path) as root:
             prove(root)  # by the same descriptor: a file is missing only in a root that is ours
-            read = {one.seen: one for one in self._contents(root, of.directory, [seen for _, seen in found])}
-            ours = [one for one, seen in found if seen in read and _is_of(read[seen], one)]
+            wanted = dict.fromkeys(seen for _, seen in found)
+            read = {one.seen: one for one in self._contents(root, of.directory, wanted)}
+            ours = dict.fromkeys(one for one, seen in found if seen in read and _is_of(read[seen], one))
             still = _still_there(root, ours)
             return [one.file.id for one in ours if one not in still]
 
@@ -158,6 +158,13 @@ def _facts_of(file: Sighting | ReplicaMessage) -> _Facts:
 
 def _is_of(content: Content, one: Unsettled) -> bool:
     return _facts_of(content.seen) == _facts_of(one.file) and content.form_of(one.digest) is one.file.form
+
+
+def _may_be(one: Unsettled, new: Mapping[str, Sighting]) -> Collection[Sighting]:
+    """Return those of the files that are new in another mailbox which a delivery may have written."""
+    if one.file.name in new:
+        return (new[one.file.name],)
+    return [seen for seen in new.values() if one.is_only and _facts_of(seen) == _facts_of(one.file)]
 
 
 def _still_there(root: ReplicaRoot, files: Collection[Unsettled]) -> Collection[Unsettled]:

@@ -97,18 +97,13 @@ class BodyBatches:
         self._is_handed_over = False
         self._encoding: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._mailboxes: dict[int, int] = {}
-        """By message, the mailboxes of the bodies that are under way."""
+        self._under_way: set[int] = set()
         self._errors: dict[int, Exception] = {}
         self._has_failed_together = False
 
     def under_way(self) -> frozenset[int]:
         """Return the messages whose bodies came and are not committed yet."""
-        return frozenset(self._mailboxes)
-
-    def has_any_of(self, mailbox_id: int) -> bool:
-        """Tell whether a body of this mailbox is under way."""
-        return mailbox_id in self._mailboxes.values()
+        return frozenset(self._under_way)
 
     def take_error(self, mailbox_id: int) -> Exception | None:
         """Return once what went wrong with bodies of a mailbox, which are to be fetched again."""
@@ -126,7 +121,7 @@ class BodyBatches:
     async def put(self, body: FetchedBody) -> None:
         """Take a body; waits while a batch is full and the one before is not written or about to be."""
         self._gathered.append(body)
-        self._mailboxes[body.message_id] = body.mailbox_id
+        self._under_way.add(body.message_id)
         self._size_bytes += body.size_bytes
         if self._size_bytes >= _BATCH_BYTES or len(self._gathered) >= _BATCH_BODIES:
             await self._flush()
@@ -169,7 +164,7 @@ class BodyBatches:
         for wait in (self._encoded, self._written):
             with suppress(Exception):
                 await wait()
-        self._mailboxes.clear()
+        self._under_way.clear()
 
     async def _flush(self) -> None:
         await self._encoded()
@@ -253,8 +248,7 @@ class BodyBatches:
     def _forget(self, batch: Iterable[FetchedBody]) -> None:
         """Have a batch under way no more: it is committed, or will be fetched again."""
         _discard(batch)
-        for body in batch:
-            self._mailboxes.pop(body.message_id, None)
+        self._under_way.difference_update(body.message_id for body in batch)
 
 
 def _discard(bodies_left: Iterable[FetchedBody]) -> None:

@@ -67,6 +67,8 @@ class Device:
         self._last_look = parts.last_look
         self._looks = DeviceLooks(parts, wakes=device.wakes)
         self._fell_silent = asyncio.Event()
+        self._unclear_looks = 0
+        """After how many passes in a row files were to be looked at again."""
         self._rounds = DeviceRounds(device, parts)
         self._at_rest = AtRest(device.db)
         self.requests = Requests(device.wake)
@@ -202,7 +204,7 @@ class Device:
             wake.clear()
         wake.set()
         looked_at = hurries_until = loop.time()
-        unclear_looks = 0
+        self._unclear_looks = 0
         while True:
             await self._sleep(wake)
             if await self._adoptions.answer(self._attachment.adopt):
@@ -220,38 +222,52 @@ class Device:
             if is_to_look:
                 await self._hurry()
                 changes.add(Changes() if is_all_told else _EVERY_NAME)
-            self._at_rest.begin()
-            changes.add(await self._looks.unseen())
             await self._look(changes)
             if is_to_look:
                 hurries_until = loop.time() + _HURRIES_S
-            at_once = self.requests.are_awaited and loop.time() < hurries_until
-            if self.requests.are_awaited and not at_once:
-                await self._let_settle()
-            await self.conclude_directories(at_once=at_once)
-            await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
-            is_all_recorded = partial(self._is_all_recorded, changes)
-            await self.look_again(at_once=at_once, is_all_recorded=is_all_recorded)
-            await self.settle(until=lambda: bool(changes.pending or self._mailboxes.unlooked))
-            unclear = self._files.take_unclear()
-            unclear_looks = unclear_looks + 1 if unclear else 0
-            changes.add(unclear)
-            is_more = bool(changes.pending or self._mailboxes.unlooked)
-            if is_more:
-                wake.set()
-            # NOTE: a directory in which names change all the time may never be seen as it is.
-            if not (is_more and unclear_looks <= _UNCLEAR_LOOKS_MAX) and not self._rounds.is_put_off:
-                if self._is_quiet and not is_more:
-                    await self._at_rest.end()
-                self._answer()
-                self._activity.now("idle", self._clock())
+            await self._conclude(changes, may_hurry=loop.time() < hurries_until)
+            await self.settle(until=lambda: self._has_more(changes))
+            await self._end_pass(changes, wake)
 
     async def _look(self, changes: Pending) -> None:
-        """Look at all that is told, and last for what that missed; what is told without end does not put that off."""
+        """Begin a pass, and look at all that changed, or went unseen, and last for what that missed.
+
+        What is told without end does not put that off.
+        """
+        self._at_rest.begin()
+        changes.add(await self._looks.unseen())
         for left in reversed(range(_LOOKS_MAX)):
             if not changes.pending:
                 return
             await self._looks.observe(changes.take(), more=changes if left else None)
+
+    async def _conclude(self, changes: Pending, *, may_hurry: bool) -> None:
+        """Conclude from what was seen, once it has settled, or at once for somebody who waits."""
+        at_once = self.requests.are_awaited and may_hurry
+        if self.requests.are_awaited and not at_once:
+            await self._let_settle()
+        await self.conclude_directories(at_once=at_once)
+        await self.take_in(at_once=at_once)  # what was moved is known before its old file is deleted
+        await self.look_again(at_once=at_once, is_all_recorded=partial(self._is_all_recorded, changes))
+
+    async def _end_pass(self, changes: Pending, wake: asyncio.Event) -> None:
+        """Answer who waits, unless there is more to be looked at, or accounts are to say more."""
+        unclear = self._files.take_unclear()
+        self._unclear_looks = self._unclear_looks + 1 if unclear else 0
+        changes.add(unclear)
+        is_more = self._has_more(changes)
+        if is_more:
+            wake.set()
+        # NOTE: a directory in which names change all the time may never be seen as it is.
+        if not (is_more and self._unclear_looks <= _UNCLEAR_LOOKS_MAX) and not self._rounds.is_put_off:
+            if self._is_quiet and not is_more:
+                await self._at_rest.end()
+            self._answer()
+            self._activity.now("idle", self._clock())
+
+    def _has_more(self, changes: Pending) -> bool:
+        """Tell whether the device did anything that nobody has looked at."""
+        return bool(changes.pending or self._mailboxes.unlooked)
 
     def _answer(self) -> None:
         self._wake.answered()

@@ -9,7 +9,6 @@ from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
-from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.changes import ChangedFile, Changes
@@ -18,11 +17,9 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import (
     FileName,
-    holdable,
     letters_of,
     mint,
     unknown_letters,
-    unlisted_keywords,
 )
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
@@ -31,14 +28,15 @@ from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
-from syncd.store.devices import ReplicaRow, record_keywords
+from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import MintedFile
 from syncd.sync.appearances import Appearances
 from syncd.sync.attachment import Prove, Prover
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.file_effects import effect_of, outcome_of, path_of
+from syncd.sync.keyword_letters import KeywordLetters
 from syncd.sync.own_doing import OwnDoing, Place
-from syncd.sync.policies import keyword_map, keyword_names
+from syncd.sync.policies import keyword_names
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import (
     FileDone,
@@ -48,7 +46,7 @@ from syncd.sync.sides import (
     FileToRemove,
     FileToRename,
 )
-from syncd.sync.sightings import LISTINGS_MAX, place_of, see
+from syncd.sync.sightings import LISTINGS_MAX, Seen, place_of, see
 from syncd.sync.thread import to_its_end
 from syncd.sync.whole_looks import WholeLooks, names_changed_ns
 
@@ -83,12 +81,13 @@ class DeviceFiles:
         self.commons = Commons()
         self._clock = clock
         self._hears_names = False
-        self._keywords: dict[int, KeywordMap] = {}
+        self.keywords = KeywordLetters(db, config.path)
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
         self._has_seen_moves = False
         self._missed: dict[int, set[str]] = {}
+        self._has_seen_odd = False
         self._unclear: set[ChangedFile] = set()
 
     async def arrive(self) -> None:
@@ -117,13 +116,9 @@ class DeviceFiles:
         taken, self._has_seen_moves = self._has_seen_moves, False
         return taken
 
-    def holdable_keywords(self, of: ReplicaRow) -> KeywordMap:
-        """Return the keyword letters of a replica as last read."""
-        return self._keywords.get(of.id) or keyword_map(of.keywords)
-
     def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
         name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
-        letters = letters_of(flags, self.holdable_keywords(of))
+        letters = letters_of(flags, self.keywords.of(of))
         return MintedFile(
             message_id=body.message_id,
             name=name,
@@ -136,27 +131,7 @@ class DeviceFiles:
         )
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
-        known = self.holdable_keywords(of)
-        if not unlisted_keywords(flags, known):
-            return holdable(known)
-        written = await to_its_end(self._ensure_keywords, of.directory, flags, known)
-        self._keywords[of.id] = written
-        await self._db.write(lambda conn: record_keywords(conn, of.id, keyword_names(written), can_hold_more=False))
-        return holdable(written)
-
-    async def read_keywords(self, of: ReplicaRow) -> bool:
-        """Read the keyword letters that the replica's own programs may have given; tell whether that changed any.
-
-        Letters that were once given are never forgotten, whatever becomes of the list of them.
-        """
-        known = self.holdable_keywords(of)
-        found = await to_its_end(self._read_keywords, of.directory, known)
-        self._keywords[of.id] = found
-        names = keyword_names(found)
-        if names != of.keywords:
-            more = bool(set(names) - set(of.keywords))
-            await self._db.write(lambda conn: record_keywords(conn, of.id, names, can_hold_more=more))
-        return found != known
+        return await self.keywords.prepare(of, flags)
 
     async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
         wanted = [
@@ -165,7 +140,7 @@ class DeviceFiles:
             if isinstance(task, FileToDeliver) and task.source is None and task.body.size_bytes <= _SMALL_BODY_BYTES
         ]
         octets = await self._octets(wanted)
-        keywords = self.holdable_keywords(of)
+        keywords = self.keywords.of(of)
         self._whole_looks.we_change(of, [place_of(task.file) for task in tasks])
         hears_names = self._hears_names
         expected = self._expect(of, tasks, keywords) if hears_names else {}
@@ -218,14 +193,16 @@ class DeviceFiles:
         What is neither there nor where its row has it is missed: `look_for_missed`. NOTE: while a program changes its
         files a listing says nothing, and of many names it takes long; so none is made until nothing more is told.
         """
-        keywords = self.holdable_keywords(of)
+        keywords = self.keywords.of(of)
         # NOTE: the keyword of a letter may be listed before or after the letter is in a name. Once it is listed, names
         # that did not change may say it as well.
-        are_new = any(unknown_letters(file.letters, keywords) for file in files) and await self.read_keywords(of)
+        are_new = any(unknown_letters(file.letters, keywords) for file in files) and await self.keywords.read(of)
         # NOTE: what is so of a file that was left alone, and of another that has its name, a listing tells.
         if are_new or self._whole_looks.is_any_left_alone(of, files):
             return await self.observe_all(of) + await self._record(of, files, listings=0)
-        return await self._record(of, files, listings=0)
+        self._has_seen_odd = False
+        count = await self._record(of, files, listings=0)
+        return count + await self.observe_all(of) if self._has_seen_odd else count
 
     def has_missed(self, of: ReplicaRow) -> bool:
         """Tell whether any file of a replica is to be looked for: it was not where it should be."""
@@ -253,7 +230,7 @@ class DeviceFiles:
 
     async def unchanged(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Return those of these replicas in which no name changed since they were listed, but by our own doing."""
-        return await self._whole_looks.unchanged(replicas, self.holdable_keywords)
+        return await self._whole_looks.unchanged(replicas, self.keywords.of)
 
     @property
     def are_looks_enough(self) -> bool:
@@ -262,13 +239,13 @@ class DeviceFiles:
 
     async def as_rows_say(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Look at whole replicas, and return those of which nothing is to be recorded; others need `observe_all`."""
-        known = [of for of in replicas if keyword_names(self.holdable_keywords(of)) == of.keywords]
-        return await self._whole_looks.as_rows_say(known, self.holdable_keywords, await self._prover())
+        known = [of for of in replicas if keyword_names(self.keywords.of(of)) == of.keywords]
+        return await self._whole_looks.as_rows_say(known, self.keywords.of, await self._prover())
 
     async def observe_all(self, of: ReplicaRow) -> int:
         """List a whole replica, record what the device did since the last look, and return how many changes."""
-        await self.read_keywords(of)
-        look = await self._whole_looks.look(of, self.holdable_keywords(of), await self._prover())
+        await self.keywords.read(of)
+        look = await self._whole_looks.look(of, self.keywords.of(of), await self._prover())
         count = await self._record(of, look.suspects, names=look.names) if look.suspects else 0
         self._whole_looks.conclude(of, look)
         return count
@@ -282,17 +259,18 @@ class DeviceFiles:
         listings: int = LISTINGS_MAX,
     ) -> int:
         """Look at files and record what changed; names: of a listing that was just made."""
-        keywords = self.holdable_keywords(of)
+        keywords = self.keywords.of(of)
         wanted = {file.name for file in files}
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, wanted))
         self._whole_looks.open(of, (*files, *map(place_of, rows.values())))
         look = partial(self._see, keywords=keywords, prove=await self._prover(), names=names, listings=listings)
-        changes, unclear = await asyncio.to_thread(look, of, files, rows)
-        if listings == 0 and unclear:
-            self._missed.setdefault(of.id, set()).update(unclear)
+        changes, seen = await asyncio.to_thread(look, of, files, rows)
+        if listings == 0 and seen.unclear:
+            self._missed.setdefault(of.id, set()).update(seen.unclear)
         else:
             directory = path_of(of.directory)
-            self._unclear |= {ChangedFile(directory, place_of(rows[name]), is_gone=True) for name in unclear}
+            self._unclear |= {ChangedFile(directory, place_of(rows[name]), is_gone=True) for name in seen.unclear}
+        self._has_seen_odd |= seen.has_odd
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
@@ -364,8 +342,8 @@ class DeviceFiles:
         prove: Prove,
         names: Names | None,
         listings: int,
-    ) -> tuple[tuple[Change, ...], frozenset[str]]:
-        """Return what changed, once it is durable, and the names of which that cannot be said now.
+    ) -> tuple[tuple[Change, ...], Seen]:
+        """Return what changed, once it is durable, and what was seen.
 
         NOTE: a row never runs ahead of the disk. Were a rename of the device's lost in a power cut after we had told
         the server, the old name would read as the device taking the flag back.
@@ -378,19 +356,11 @@ class DeviceFiles:
             changes = compare(rows, seen.found, sorted(seen.looked_for))
             if changes:
                 barrier(root, [Touched(directory, subdir) for subdir in (CUR, NEW)])
-            return changes, seen.unclear
+            return changes, seen
 
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
             return root.file_system()
-
-    def _read_keywords(self, directory: str, known: KeywordMap) -> KeywordMap:
-        with ReplicaRoot(self._config.path) as root:
-            return dovecot.read_keywords_ever_given(root, PurePosixPath(directory), known=known)
-
-    def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
-        with ReplicaRoot(self._config.path) as root:
-            return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
 
 
 def _is_of_flags(change: Change, rows: Mapping[str, ReplicaMessage]) -> bool:

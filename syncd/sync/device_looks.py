@@ -52,6 +52,8 @@ class DeviceLooks:
             if self._files.has_missed(served.replica) and served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += self._tell(served, await self._files.look_for_missed(served.replica))
+        if changes.keyword_lists:
+            self._last_look.forget()  # one that is new may be written under another name, of which nobody hears
         has_moves = bool(count) and self._files.take_moves()
         if has_moves or changes.is_overflow or changes.mailboxes:
             self._intake.expect()
@@ -95,7 +97,7 @@ class DeviceLooks:
         is_named = changes.is_overflow or any(directory.is_relative_to(one) for one in changes.mailboxes)
         is_whole = is_named and not is_listed
         if directory in changes.keyword_lists:
-            is_whole |= await self._files.read_keywords(replica)
+            is_whole |= await self._files.keywords.read(replica)
         count = 0
         if is_whole:
             count = await self._files.observe_all(replica)

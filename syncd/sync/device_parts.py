@@ -67,7 +67,7 @@ def join(
         config.path,
         settle_s=config.settle_s,
         spool_directory=spool_directory,
-        keywords=files.holdable_keywords,
+        keywords=files.keywords.of,
         prover=prover,
         wakes=device.wakes,
         clock=clock,

@@ -228,7 +228,10 @@ class DirectoryChanges:
             mailbox_removals.give_back(conn, mailbox_id=of.mailbox_id, device_id=of.device_id)
 
     async def _moved(self, known: _Known, gone: Sequence[Served]) -> Mapping[int, MailboxName]:
-        """Return the new names of those mailboxes whose directories were renamed."""
+        """Return the new names of those mailboxes whose directories were renamed.
+
+        What its server has no more cannot be renamed there: then the one was removed, and the other was made.
+        """
         moved: dict[int, MailboxName] = {}
         for account in {one.account for one in gone}:
             came = [key[1] for key in self._since if not isinstance(key, int) and key[0] == account]
@@ -244,7 +247,7 @@ class DirectoryChanges:
                     frozenset(await self._db.read(partial(replica_tree.places, replica_id=one.replica.id))),
                 )
                 for one in gone
-                if one.account == account
+                if one.account == account and one.mailbox.is_there
             ]
             moved |= moved_directories(went, files, [name for owner, name in known.names if owner == account])
         return moved

@@ -68,10 +68,10 @@ class FirstLook:
     async def run(self, served: Served) -> int:
         """Compare a whole replica with its rows and bodies; return how many files that concerned."""
         of, directory = served.replica, PurePosixPath(served.replica.directory)
-        await self._files.read_keywords(of)
+        await self._files.keywords.read(of)
         began, prove = self._clock(), await self._prover()
         rows = await self._db.read(partial(adoption.all_files, replica_id=of.id))
-        found = await asyncio.to_thread(self._sorted, directory, rows, self._files.holdable_keywords(of), prove)
+        found = await asyncio.to_thread(self._sorted, directory, rows, self._files.keywords.of(of), prove)
         ours = await self._expected(served, found, rows)
         returned: list[ReturnedFile] = []
         count = 0

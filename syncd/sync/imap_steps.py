@@ -72,6 +72,7 @@ class ImapSteps:
             reads=lambda id_: {ChangedRow(MAILBOX, id_)},
         )
         self._ceilings: dict[int, Rung] = {}
+        """What a server contradicted or refused over this connection, which may have been of the moment."""
         self._complete_at: dict[int, int] = {}
         self._fetched = 0
         self.batches = BodyBatches(
@@ -94,6 +95,8 @@ class ImapSteps:
         """Begin on another connection."""
         self._quirks = quirks
         self.seen.clear()
+        self._ceilings.clear()
+        self._activity.demoted.clear()
 
     def adjust(self) -> None:
         """Take no mailbox for complete any more: devices may take other messages by now."""
@@ -215,11 +218,8 @@ class ImapSteps:
             self._activity.pace.begin(self._clock())
             found = await observer.fetch_bodies(selections, on_commit=self._on_commit)
             if not found.wanted:
-                # NOTE: bodies set aside come again by their time, and age only leaves out more. What may have been sent
-                # by us comes again when it turns out to be another message, by which no version rises; and what is
-                # under way gives the mailbox another version.
-                is_any_left = found.is_any_begun or self.batches.has_any_of(mailbox.id)
-                if mailbox.id not in self.latecomers and not is_any_left:
+                # NOTE: bodies set aside come again by their time, and age only leaves out more.
+                if mailbox.id not in self.latecomers and not found.is_any_left:
                     complete_at[mailbox.id] = found.version
                 break
             was_asked = True

@@ -17,13 +17,14 @@ _SLICE_BYTES = 32 * 1024 * 1024
 class NextBodies(NamedTuple):
     """The bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store.
 
-    Where none is wanted: as of which version of the mailbox, and whether any message that came there may be an upload.
+    Where none is wanted: as of which version of the mailbox, and whether some may be later though it stays the same: a
+    body that is under way may fail, and a message that came may turn out to be no upload.
     """
 
     wanted: Sequence[WantedBody]
     may_be_known: bool = False
     version: int = 0
-    is_any_begun: bool = False
+    is_any_left: bool = False
 
 
 def next_bodies(
@@ -50,8 +51,9 @@ def next_bodies(
     wanted = _slice([one for one in found if one.message_id not in under_way][:limit])
     if not wanted:
         version = accounts.mailbox_by_id(conn, mailbox_id=mailbox.id).version
-        is_any_begun = uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
-        return NextBodies(wanted, version=version, is_any_begun=is_any_begun)
+        # NOTE: what is under way is asked of the same state of the store as the version, which rises when it is there.
+        is_any_left = bool(found) or uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
+        return NextBodies(wanted, version=version, is_any_left=is_any_left)
     if holds.lost_messages(conn, mailbox_id=mailbox.id):
         return NextBodies(wanted, may_be_known=True)
     ids = [one.message_id for one in wanted]

@@ -208,7 +208,7 @@ class SecondLook:
             for one in wanted:
                 of = one.served.replica
                 files = [place_of(row) for row in one.rows.values()]
-                keywords = self._files.holdable_keywords(of)
+                keywords = self._files.keywords.of(of)
                 if one.is_removed:
                     looks.append(_seen_without_directory(root, PurePosixPath(of.directory), one.rows))
                     continue

@@ -62,7 +62,7 @@ class ShiftedFiles:
 
     def placed(self, of: ReplicaRow, file: ReplicaMessage, *, message_id: int, flags: Flags) -> MintedFile:
         """Return what a file is to be in another replica: the same, under the same name, with other letters."""
-        letters = letters_of(flags, self._files.holdable_keywords(of))
+        letters = letters_of(flags, self._files.keywords.of(of))
         subdir = NEW if file.subdir == NEW and not letters else CUR
         return MintedFile(
             message_id=message_id,
@@ -84,10 +84,10 @@ class ShiftedFiles:
         """
         for task in tasks:
             self._files.expect(target, place_of(task.there))
-        keywords = {PurePosixPath(of.directory): self._files.holdable_keywords(of) for of in (source, target)}
+        keywords = {PurePosixPath(of.directory): self._files.keywords.of(of) for of in (source, target)}
         shift = partial(self._shift, keywords=keywords, generation=generation, prove=await self._prover())
         outcomes = await to_its_end(shift, source, target, tasks)
-        known = self._files.holdable_keywords(target)
+        known = self._files.keywords.of(target)
         return {
             task.there.id: _outcome(task.there.flags, outcome, known)
             for task, outcome in zip(tasks, outcomes, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from syncd.mail.tree import ReplicaMessage
-from syncd.maildir.files import FileFacts
+from syncd.maildir.files import Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of
 from syncd.maildir.observe import Called, Names, SeenFile, called_in, seen_now
@@ -26,11 +26,13 @@ class Seen(Value):
     """What a look found, and the names that it can speak of: one of them that is not found is not there.
 
     unclear: names of which it can not: they were looked for in no listing during which nothing came, went or changed.
+    has_odd: some of what was looked at is no file, or shares its name with another.
     """
 
     found: Mapping[str, Sighting]
     looked_for: frozenset[str]
     unclear: frozenset[str] = frozenset()
+    has_odd: bool = False
 
 
 class Listed(Value):
@@ -92,21 +94,21 @@ def see(
     names: of a listing since the rows were as they are. listings: how many may be made until one is complete. A file
     without a row that is not where it was is left to the event of its new name.
     """
-    found, doubled = _found(root, directory, {*files, *map(place_of, rows.values())}, keywords)
+    found, doubled, has_odd = _found(root, directory, {*files, *map(place_of, rows.values())}, keywords)
     wanted = rows.keys() - found.keys() - doubled
     if not wanted:
-        return Seen(found, frozenset(found))
+        return Seen(found, frozenset(found), has_odd=has_odd)
     elsewhere = _NOTHING if names is None else names.called(wanted)
     for _ in range(listings):
         if elsewhere.is_complete:
             break
         elsewhere = called_in(root, directory, wanted)
-    found_elsewhere, _ = _found(root, directory, elsewhere.files, keywords)
+    found_elsewhere, *_ = _found(root, directory, elsewhere.files, keywords)
     found |= found_elsewhere
     nowhere = frozenset(wanted - {file.name for file in elsewhere.files})
     if not elsewhere.is_complete:
-        return Seen(found, frozenset(found), unclear=nowhere)
-    return Seen(found, nowhere.union(found))
+        return Seen(found, frozenset(found), unclear=nowhere, has_odd=has_odd)
+    return Seen(found, nowhere.union(found), has_odd=has_odd)
 
 
 def _is_at(place: FilePlace, file: SeenFile, keywords: KeywordMap) -> bool:
@@ -117,16 +119,19 @@ def _is_at(place: FilePlace, file: SeenFile, keywords: KeywordMap) -> bool:
 
 def _found(
     root: ReplicaRoot, directory: PurePosixPath, places: Iterable[SeenFile], keywords: KeywordMap
-) -> tuple[dict[str, Sighting], frozenset[str]]:
-    """Return the files that are at these places, and the names that are at more than one."""
+) -> tuple[dict[str, Sighting], frozenset[str], bool]:
+    """Return the files that are at these places, the names that are at more than one, and whether anything is odd."""
     found: dict[str, Sighting] = {}
     doubled: set[str] = set()
+    is_any_none = False
     for file, facts in seen_now(root, directory, places):
+        is_any_none |= facts is Absence.NOT_A_FILE
         if isinstance(facts, FileFacts):
             if file.name in found:
                 doubled.add(file.name)
             found[file.name] = sighting_of(file, facts, keywords)
-    return {name: seen for name, seen in found.items() if name not in doubled}, frozenset(doubled)
+    clear = {name: seen for name, seen in found.items() if name not in doubled}
+    return clear, frozenset(doubled), is_any_none or bool(doubled)
 
 
 def sighting_of(file: SeenFile, facts: FileFacts, keywords: KeywordMap) -> Sighting:

@@ -36,6 +36,31 @@ async def test_capability_that_is_taken_back_is_not_used_any_more(tmp_path: Path
         assert [line for line in tap.lines[said:] if any(one in line for one in _NO_MORE_OFFERED)] == []
 
 
+async def test_server_that_says_no_to_qresync_is_asked_for_it_by_another_connection(
+    tmp_path: Path, user: Provider
+) -> None:
+    """What was of the moment is so for one connection at most."""
+    user.receive("a")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        said, tap.refuses = len(tap.lines), _asks_for_qresync
+        for key in ("b", "c", "d"):
+            user.receive(key)
+            await house.settle()
+        assert len(list(filter(_asks_for_qresync, tap.lines[said:]))) == 2
+        assert set(house.activities["work"].demoted.values()) == {"condstore"}
+        before, said, tap.refuses = house.activities["work"].logins, len(tap.lines), lambda line: False
+        tap.drops = lambda line: b" LIST " in line and house.activities["work"].logins == before
+        with suppress(SyncdError):
+            await house.ask("work")
+        user.receive("e")
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "a", "b", "c", "d", "e")
+        assert any(map(_asks_for_qresync, tap.lines[said:]))
+        assert house.activities["work"].demoted == {}
+
+
 @pytest.mark.parametrize("command", [b" ENABLE ", b"(QRESYNC ("])
 async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
     tmp_path: Path, user: Provider, command: bytes
@@ -61,3 +86,7 @@ async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
             link = house.activities["work"].link
             assert link is not None
             assert (house.activities["work"].logins, link.rung) == (before + 1, "condstore")
+
+
+def _asks_for_qresync(line: bytes) -> bool:
+    return b"(QRESYNC (" in line

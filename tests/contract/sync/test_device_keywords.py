@@ -120,6 +120,26 @@ async def test_keyword_listed_while_we_are_stopped_is_read_of_names_that_stay(tm
         assert user.flags() == laptop.flags() == house.replica("phone").flags() == {"a": {"foo"}}
 
 
+async def test_list_that_came_later_and_is_written_under_another_name_is_read_by_who_asks(
+    tmp_path: Path, user: Provider
+) -> None:
+    """The watch tells that it came, and nothing of what is written through a link elsewhere."""
+    user.receive("a")
+    async with house_of(tmp_path, user, ("laptop",)) as house:
+        laptop = house.replica("laptop")
+        await house.settle()
+        laptop.mark("a", add="a")
+        await house.settle()
+        keywords_file(laptop).touch()
+        await house.settle()
+        (tmp_path / "list").hardlink_to(keywords_file(laptop))
+        await house.settle()
+
+        (tmp_path / "list").write_text("0 foo\n")
+        await house.settle()
+        assert user.flags() == {"a": {"foo"}}
+
+
 async def test_keyword_is_noticed_by_polling(tmp_path: Path, user: Provider) -> None:
     """Without inotify a keyword of a device's program arrives as well."""
     user.receive("a")

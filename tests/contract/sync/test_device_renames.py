@@ -141,6 +141,25 @@ async def test_directory_that_went_while_the_server_renamed_its_mailbox(
         assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
 
 
+async def test_directory_that_was_renamed_while_the_server_removed_its_mailbox(tmp_path: Path, user: Provider) -> None:
+    """What is in it is in a new mailbox of that name, for nobody has removed it here; and there is an end of it."""
+    user.receive(*KEYS[:3], mailbox="Lists")
+    house = house_of(tmp_path, user)
+    async with house:
+        await house.settle()
+    with user.server.imap(user.user) as client:
+        client.delete("Lists")
+    _rename(house, "laptop", "Lists", "Old")
+    async with house:
+        await house.settle()
+
+        assert user.mailboxes() == {*STANDARD, "Old"}
+        assert sorted(user.flags("Old")) == KEYS[:3]
+        assert [one.keys() for one in house.replicas("Old")] == [KEYS[:3]] * 3
+        assert not house.replica("phone", "Lists").directory.exists()
+        assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
 def _is_renamed(house: House) -> bool:
     return not house.replica("laptop", "Lists").directory.exists()
 

@@ -198,7 +198,7 @@ async def test_the_same_file_on_two_devices_is_one_message(
 
 
 async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) -> None:
-    """Links, FIFOs, directories and empty files stay where they are, and nothing is sent."""
+    """Links, FIFOs, directories and empty files stay where they are, are told of, and nothing is sent."""
     user.receive("a")
     async with house_of(tmp_path, user) as house:
         await house.settle()
@@ -208,6 +208,8 @@ async def test_what_is_no_message_is_left_alone(tmp_path: Path, user: Provider) 
         os.mkfifo(cur / "1700000000.2.laptop:2,S")
         (cur / "1700000000.3.laptop:2,S").mkdir()
         (cur / "1700000000.4.laptop:2,S").touch()
+        told = house.activities["laptop"].odd_files
+        await house.until(lambda: [len(found) for found in told.values()] == [3])
 
         await house.ask("laptop")
         await house.ask("work")

@@ -99,8 +99,8 @@ async def test_delivery_that_has_another_name_before_it_is_settled_is_there_once
 async def test_delivery_that_is_in_another_mailbox_before_it_is_settled_is_moved(
     tmp_path: Path, user: Provider
 ) -> None:
-    """A program moved the file in the very moment in which all ended; beside one that it copied, that is a copy."""
-    user.receive("a", "b", flags=(SEEN,))
+    """A program moved two files in the very moment in which all ended, and renamed one; that it copied is a copy."""
+    user.receive("a", "b", "c", flags=(SEEN,))
     user.receive("old", mailbox="Archive")
     house = house_of(tmp_path, user)
     async with house:
@@ -108,19 +108,20 @@ async def test_delivery_that_is_in_another_mailbox_before_it_is_settled_is_moved
         await house.db.write(undo_settling_of_deliveries)
 
     archive = house.replica("laptop", "Archive").directory / "cur"
-    moved, copied = (house.replica("laptop").find(key).path for key in ("a", "b"))
+    moved, copied, renamed = (house.replica("laptop").find(key).path for key in ("a", "b", "c"))
     moved.rename(archive / moved.name)
     shutil.copy2(copied, archive / copied.name)
+    renamed.rename(archive / "1700000000.renamed.laptop:2,S")
     async with house:
         await house.settle()
 
         assert sorted(user.flags()) == ["b"]
-        assert sorted(user.flags("Archive")) == ["a", "b", "old"]
+        assert sorted(user.flags("Archive")) == ["a", "b", "c", "old"]
         assert user.flags("Trash") == {}
         for replica in house.replicas():
             assert replica.keys() == ["b"]
         for replica in house.replicas("Archive"):
-            assert replica.keys() == ["a", "b", "old"]
+            assert replica.keys() == ["a", "b", "c", "old"]
 
 
 async def test_device_changes_a_flag_while_its_file_is_renamed(

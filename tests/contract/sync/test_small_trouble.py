@@ -2,13 +2,14 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Never
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from syncd.errors import FileError, Reach, Temper
 from syncd.maildir.failures import failure
@@ -17,14 +18,17 @@ from syncd.store import schema, troubles
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, commons
+from syncd.sync import body_batches, commons, imap_mailbox
 from syncd.sync.activity import Activity
-from syncd.sync.body_batches import BodyBatches
+from syncd.sync.body_batches import BodyBatches, FetchedBody
 from syncd.sync.device_files import DeviceFiles
+from syncd.sync.next_bodies import NextBodies
 from syncd.sync.sides import FileOutcome, FileStale, FileTask
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
+
+_WITHIN_S = 20.0
 
 
 def house_of(directory: Path, user: Provider, *devices: str) -> House:
@@ -270,6 +274,42 @@ def _as_before_its_delivery_was_settled(conn: Any) -> None:
 
 
 # An account.
+
+
+async def test_body_that_fails_while_the_next_are_asked_for_is_fetched_again(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mailbox is not complete before it is there, though nothing changes in it any more."""
+    encode, blame, ask = body_batches.encode_all, BodyBatches._blame, imap_mailbox.next_bodies
+    asked, failed = threading.Event(), threading.Event()
+
+    def failing(encoder: Encoder, contents: Sequence[bytes | Callable[[], EncodedBody]]) -> tuple[EncodedBody, ...]:
+        if not failed.is_set():
+            assert asked.wait(_WITHIN_S)
+            raise ValueError
+        return encode(encoder, contents)
+
+    def blaming(batches: BodyBatches, batch: Sequence[FetchedBody], error: Exception) -> None:
+        blame(batches, batch, error)
+        failed.set()
+
+    def asking(conn: Connection, *, under_way: frozenset[int], **more: Any) -> NextBodies:
+        if under_way:
+            asked.set()
+            assert failed.wait(_WITHIN_S)
+        return ask(conn, under_way=under_way, **more)
+
+    user.receive("old", mailbox="Archive")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        monkeypatch.setattr(body_batches, "encode_all", failing)
+        monkeypatch.setattr(BodyBatches, "_blame", blaming)
+        monkeypatch.setattr(imap_mailbox, "next_bodies", asking)
+        user.receive("a", mailbox="Archive")
+        await house.settle()
+
+        assert failed.is_set()
+        assert house.replica("laptop", "Archive").keys() == ["a", "old"]
 
 
 @pytest.mark.parametrize("is_together", [True, False], ids=["all-in-one-batch", "as-they-come"])

@@ -194,7 +194,7 @@ class World:
     async def check(self) -> None:
         """Compare what is to be looked at by what is remembered and by all rows."""
         looks, of = self.files._whole_looks, self.of
-        keywords, roll = self.files.holdable_keywords(of), self.files._whole_looks._rolls.kept(of.id)
+        keywords, roll = self.files.keywords.of(of), self.files._whole_looks._rolls.kept(of.id)
         if roll is None:
             return
         is_unchanged = await self.is_unchanged()

@@ -20,6 +20,7 @@ from syncd.maildir.inotify import (
     IN_CREATE,
     IN_DELETE,
     IN_DELETE_SELF,
+    IN_ISDIR,
     IN_MODIFY,
     IN_MOVE_SELF,
     IN_MOVED_FROM,
@@ -331,6 +332,50 @@ def test_reached_inotify_limit_falls_back_to_sweeps(root: ReplicaRoot, box: Path
     assert "[True, False]" in ended.stdout
 
 
+_OPENED = """
+    import asyncio, sys
+    from pathlib import Path
+    from syncd.maildir.watch import watch
+
+    async def main():
+        stop, root = asyncio.Event(), Path(sys.argv[1])
+        opened, told, heard = {".work.Inner/cur": ".work.Inner", "work": "work/Box"}, set(), set()
+        async for changes in watch(root, stop=stop):
+            if changes.is_overflow:
+                for directory in opened:
+                    (root / directory).chmod(0o700)
+            told.update(map(str, changes.mailboxes))
+            heard.update(str(changed.directory) for changed in changes.files)
+            for number, box in enumerate(opened.values()):
+                (root / box / "cur" / f"a{number}").unlink(missing_ok=True)
+                (root / box / "cur" / f"a{number}").touch()
+            if heard == set(opened.values()):
+                print(told)
+                stop.set()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+"""
+
+
+def test_directory_that_becomes_readable_is_told_and_watched(root: ReplicaRoot) -> None:
+    """Also cur/ alone; until then it keeps nobody from hearing of all others."""
+    for directory, closed in (("work/Box", "work"), (".work.Inner", ".work.Inner/cur")):
+        root.create(PurePosixPath(directory)).close()
+        (root.path / closed).chmod(0)
+    # NOTE: root may look into everything, but not from where it is nobody.
+    as_nobody = ["unshare", "--user"] if os.getuid() == 0 else []
+    if as_nobody and subprocess.run([*as_nobody, "true"], capture_output=True, timeout=20).returncode:
+        pytest.skip("no user namespace can be made here, in which root has no rights of its own")
+
+    program = [sys.executable, "-c", textwrap.dedent(_OPENED), str(root.path)]
+    ended = subprocess.run([*as_nobody, *program], capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "watch_fell_back" not in ended.stdout
+    assert "'work'" in ended.stdout
+    assert "'.work.Inner'" in ended.stdout
+
+
 def test_sweep_reports_twice_what_changed_once(root: ReplicaRoot, box: Path) -> None:
     """A second change within the tick of a sweep leaves no trace, so the mailbox is named again."""
     sweep = Sweep(root.path)
@@ -355,7 +400,12 @@ def test_events_mean_files_mailboxes_or_nothing() -> None:
         Event(f"{root}/work/C", IN_CREATE, "cur"),
         Event(f"{root}/work/D", IN_CREATE, "tmp"),
         Event(root, IN_MOVED_FROM, ".work.E"),
-        Event(root, IN_ATTRIB, ".work.F"),
+        Event(root, IN_ATTRIB | IN_ISDIR, ".work.F"),
+        Event(f"{root}/.work.F", IN_ATTRIB | IN_ISDIR, ""),
+        Event(root, IN_ATTRIB | IN_ISDIR, ".work.K"),
+        Event(f"{root}/.work.L", IN_ATTRIB | IN_ISDIR, "new"),
+        Event(f"{root}/.work.F", IN_ATTRIB | IN_ISDIR, "tmp"),
+        Event(f"{root}/.work.F", IN_ATTRIB, "dovecot-uidlist"),
         Event(f"{root}/.work.G", IN_CREATE, "dovecot-uidlist"),
         Event(f"{root}/.work.H", IN_CREATE, "dovecot-keywords"),
         Event(f"{root}/.work.I/cur", IN_MOVE_SELF, ""),
@@ -364,9 +414,10 @@ def test_events_mean_files_mailboxes_or_nothing() -> None:
         Event(root, IN_CREATE, ".syncd.INBOX"),
         Event(root, IN_ATTRIB, ""),
     ]
-    files = {".work.G/dovecot-uidlist", ".syncd~"}
+    files, heard = {".work.G/dovecot-uidlist", ".syncd~"}, {".work.F"}
+    asked = {"is_directory": lambda path: str(path) not in files, "is_heard": lambda path: str(path) in heard}
 
-    assert changes_of(found, root=root, is_directory=lambda path: str(path) not in files) == Changes(
+    assert changes_of(found, root=root, **asked) == Changes(
         files=frozenset(
             {
                 changed("cur", "1:2,S", PurePosixPath(".work.A"))._replace(is_whole=True),
@@ -374,7 +425,9 @@ def test_events_mean_files_mailboxes_or_nothing() -> None:
                 changed("new", "3", PurePosixPath("work/B"))._replace(is_written=True),
             }
         ),
-        mailboxes=frozenset(map(PurePosixPath, ("work/C", ".work.E", ".work.I", ".work.J", ".syncd.INBOX"))),
+        mailboxes=frozenset(
+            map(PurePosixPath, ("work/C", ".work.E", ".work.I", ".work.J", ".work.K", ".work.L", ".syncd.INBOX"))
+        ),
         keyword_lists=frozenset({PurePosixPath(".work.H")}),
     )
 
@@ -383,7 +436,7 @@ def test_overflow_and_loss_of_the_root_mean_everything() -> None:
     """When the kernel has dropped events, and when the root itself went, everything is to be listed."""
 
     def meaning(event: Event) -> Changes:
-        return changes_of([event], root="/r", is_directory=lambda _: True)
+        return changes_of([event], root="/r", is_directory=lambda _: True, is_heard=lambda _: True)
 
     assert meaning(Event(None, IN_Q_OVERFLOW, "")) == OVERFLOW
     assert meaning(Event("/r", IN_DELETE_SELF, "")) == OVERFLOW

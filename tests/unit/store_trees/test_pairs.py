@@ -76,6 +76,18 @@ def test_cursor_never_falls(grove: Grove) -> None:
     assert (row.server_cursor, row.replica_cursor) == (5, 4)
 
 
+def test_cursor_that_was_set_back_meanwhile_stays(grove: Grove) -> None:
+    """What was planned before that says nothing of what is to be planned anew."""
+    grove.plant(2)
+    of = grove.replica(grove.laptop)
+    grove(lambda conn: devices.move_server_cursor(conn, of.id, 1))
+    planned = grove.replica(grove.laptop)
+    grove(lambda conn: devices.record_keywords(conn, of.id, ("more",), can_hold_more=True))
+    grove(lambda conn: pairs.settle(conn, planned, Settlement(upto=2), now=1.0))
+
+    assert grove.replica(grove.laptop).server_cursor == 0
+
+
 def test_what_a_device_did_is_news_of_its_replica_only(grove: Grove) -> None:
     """Our own deliveries are no news; a change that a look found is, for this replica."""
     (row_id,) = grove.plant(1)
