@@ -123,6 +123,23 @@ async def list_uids(connection: ImapConnection) -> UidListing:
         found = await connection.search_uids("ALL")
     except RefusedError:
         found = EMPTY
+    return await _listing(connection, found)
+
+
+async def select_and_list(
+    connection: ImapConnection, octets: bytes, *, condstore: bool
+) -> tuple[SelectResult, UidListing]:
+    """Select a mailbox and list its UIDs in the same round trip; where SELECT is refused, nothing is selected."""
+    selecting = connection.select(octets, condstore=condstore, is_pipelined=True)
+    selected, found = await asyncio.gather(selecting, connection.search_uids("ALL"), return_exceptions=True)
+    if isinstance(selected, BaseException):
+        raise selected
+    if isinstance(found, BaseException) and not isinstance(found, RefusedError):
+        raise found
+    return selected, await _listing(connection, EMPTY if isinstance(found, RefusedError) else found)
+
+
+async def _listing(connection: ImapConnection, found: UidSet) -> UidListing:
     if len(found) < connection.exists:
         log.info("search_cut_short", listed=len(found), exists=connection.exists)
         seen = [row.uid async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.FLAGS)]

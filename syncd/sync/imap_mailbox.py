@@ -13,7 +13,7 @@ from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import (
     Rung,
-    list_uids,
+    select_and_list,
 )
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
@@ -42,6 +42,7 @@ from syncd.sync.suspicions import Suspicions
 from syncd.values import replace
 
 _NEWEST = 100
+_FEW_ROWS = 500
 _ROWS_AT_ONCE = 2000
 _BODIES_AT_ONCE = 1000
 _BOUND_AT_ONCE = 5000
@@ -81,34 +82,32 @@ class ImapMailbox:
         self._clock = clock
 
     async def list_rows(self, *, only_newest: bool) -> None:
-        """Record the rows that the tree does not have: the newest hundred, or all, newest first.
+        """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
 
         Interrupted, the next call lists what is still missing. The cursor is that of the first SELECT, so that what
         changes meanwhile is observed afterwards.
         """
-        selected = await self._select(anew=True)
+        condstore = "CONDSTORE" in self.connection.capabilities
+        selected, here = await select_and_list(self.connection, self._mailbox.wire_name, condstore=condstore)
         if selected.uidvalidity is None:
             raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
         uidvalidity = selected.uidvalidity
-        known = await self._known_uids(uidvalidity)
-        here = await list_uids(self.connection)
-        missing = here.uids - known
+        missing = here.uids - await self._known_uids(uidvalidity)
         cursor = self._mailbox.cursor
         if cursor.uidvalidity not in {0, uidvalidity}:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if not cursor.uidnext:
             cursor = cursor_of(selected, uidvalidity, here.uids)
-        if only_newest:
+        # NOTE: each listing takes two round trips, however few there are.
+        if only_newest and len(missing) > _FEW_ROWS:
             await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False)
             return
-        for window in missing.windows_newest_first(_ROWS_AT_ONCE):
+        *windows, last = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
+        for window in windows:
             await self._record_rows(window, cursor, is_listed=False)
         if not here.is_complete:
             log.warning("listing_cut_short", mailbox_id=self._mailbox.id, listed=len(here.uids))
-        count = await self._db.read(
-            partial(server_tree.count_messages, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
-        )
-        await self._record_rows(EMPTY, replace(cursor, exists_count=count), is_listed=True)
+        await self._record_rows(last, cursor, is_listed=True)
 
     async def observe(self, ceiling: Rung) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time."""
@@ -285,10 +284,10 @@ class ImapMailbox:
             return Departed(refused={effect.message_id: refusal for effect in effects})
         return await depart(self._db, self.connection, self._mailbox, effects, now=self._clock())
 
-    async def _select(self, *, anew: bool = False) -> SelectResult:
+    async def _select(self) -> SelectResult:
         """Return what SELECT said; a mailbox that is selected stays so, for each SELECT forgets what was reported."""
         selection = self.connection.selection
-        if not anew and selection is not None and self.connection.selected == self._mailbox.wire_name:
+        if selection is not None and self.connection.selected == self._mailbox.wire_name:
             return selection
         condstore = "CONDSTORE" in self.connection.capabilities
         return await self.connection.select(self._mailbox.wire_name, condstore=condstore)
@@ -307,10 +306,13 @@ class ImapMailbox:
         now = self._clock()
 
         def record(conn: Connection) -> None:
-            server_tree.record_messages(conn, self._mailbox.id, cursor.uidvalidity, observed, now=now)
+            id_, uidvalidity = self._mailbox.id, cursor.uidvalidity
+            server_tree.record_messages(conn, id_, uidvalidity, observed, now=now)
             if observed:
-                history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=self._mailbox.id)
-            accounts.move_cursor(conn, self._mailbox.id, cursor, is_listed=is_listed)
+                history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=id_)
+            count = server_tree.count_messages(conn, mailbox_id=id_, uidvalidity=uidvalidity) if is_listed else None
+            known = cursor if count is None else replace(cursor, exists_count=count)
+            accounts.move_cursor(conn, id_, known, is_listed=is_listed)
 
         await self._db.write(record)
 

@@ -156,7 +156,8 @@ class ImapReading:
                 await self._bind_bodies(connection)
             self._was_interrupted = False
             self._halves.end(self._account.name)
-            for mailbox in unlisted:
+            begun = {row.id for row in unlisted}
+            for mailbox in [row for row in await self.mailboxes.synced() if row.id in begun and not row.is_listed]:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._glance_at_inbox(connection)
             self._suspicions.end_pass(began)

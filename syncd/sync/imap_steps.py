@@ -169,10 +169,12 @@ class ImapSteps:
         )
 
     async def list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
-        """List the newest rows of a mailbox that was never read, and fetch their bodies."""
+        """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies."""
         self._activity.now(f"listing {mailbox.name}", self._clock())
         await observer.list_rows(only_newest=True)
         listed = await self._row.get(mailbox.id)
+        if listed.is_listed:
+            self._on_change()
         await self.read_newest_bodies(self.observer(observer.connection, listed), listed)
         return True
 

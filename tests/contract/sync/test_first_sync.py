@@ -16,7 +16,7 @@ from syncd.mail.uidset import UidSet
 from syncd.store import schema
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches
+from syncd.sync import body_batches, imap_mailbox
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -50,6 +50,7 @@ async def test_newest_messages_come_first_in_every_mailbox(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest hundred of each mailbox are stored before the rest of any is listed; after them, newest first."""
+    monkeypatch.setattr(imap_mailbox, "_FEW_ROWS", 100)
     receive(user, 250)
     user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
 
@@ -83,6 +84,19 @@ async def test_newest_messages_come_first_in_every_mailbox(
     # Both mailboxes number from 1.
     assert Counter(uid for uids in newest for uid in uids) == Counter([*range(151, 251), *range(51, 151)])
     assert Counter(uid for uids in rest for uid in uids) == Counter([*range(1, 151), *range(1, 51)])
+
+
+async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider) -> None:
+    """A mailbox of no more than a few hundred is looked at once, and its bodies follow in one more turn at most."""
+    receive(user, 150)
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        verbs = [line.partition(b" ")[2] for line in tap.lines]
+
+    at = [number for number, verb in enumerate(verbs) if verb.startswith(b"UID SEARCH")]
+    assert len(at) == _MAILBOXES
+    assert all(verbs[number - 1].startswith(b"SELECT") for number in at)
+    assert sum(verb.startswith(b"UID FETCH 1:150") for verb in verbs) == 1, verbs
 
 
 async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
