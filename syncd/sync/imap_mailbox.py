@@ -36,7 +36,7 @@ from syncd.sync.imap_look import Look
 from syncd.sync.imap_observed import cursor_of, observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
-from syncd.sync.next_bodies import NextBodies, next_bodies
+from syncd.sync.next_bodies import NextBodies, may_be_known, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
 from syncd.values import replace
@@ -125,14 +125,18 @@ class ImapMailbox:
     async def bind_bodies(self, selections: Sequence[Selection], *, on_commit: Callable[[int, int], None]) -> None:
         """Bind the newest bodies that the store has from other mailboxes; nothing is fetched but headers."""
         uidvalidity = self._mailbox.cursor.uidvalidity
-        find = partial(
-            backlog.wanted_bodies,
-            mailbox_id=self._mailbox.id,
-            uidvalidity=uidvalidity,
-            selections=selections,
-            limit=_BOUND_AT_ONCE,
-            now=self._clock(),
-        )
+
+        def find(conn: Connection) -> Sequence[WantedBody]:
+            wanted = backlog.wanted_bodies(
+                conn,
+                mailbox_id=self._mailbox.id,
+                uidvalidity=uidvalidity,
+                selections=selections,
+                limit=_BOUND_AT_ONCE,
+                now=self._clock(),
+            )
+            return wanted if wanted and may_be_known(conn, self._mailbox, wanted) else ()
+
         wanted = await self._db.read(find)
         if not wanted:
             return

@@ -54,10 +54,14 @@ def next_bodies(
         # NOTE: what is under way is asked of the same state of the store as the version, which rises when it is there.
         is_any_left = bool(found) or uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
         return NextBodies(wanted, version=version, is_any_left=is_any_left)
+    return NextBodies(wanted, may_be_known(conn, mailbox, wanted))
+
+
+def may_be_known(conn: Connection, mailbox: MailboxRow, wanted: Sequence[WantedBody]) -> bool:
+    """Tell whether the store may have any of these bodies already; only then they are worth a look at their headers."""
     if holds.lost_messages(conn, mailbox_id=mailbox.id):
-        return NextBodies(wanted, may_be_known=True)
-    ids = [one.message_id for one in wanted]
-    return NextBodies(wanted, bool(known_bodies(conn, account_id=mailbox.account_id, message_ids=ids)))
+        return True
+    return bool(known_bodies(conn, account_id=mailbox.account_id, message_ids=[one.message_id for one in wanted]))
 
 
 def _slice(wanted: Sequence[WantedBody]) -> Sequence[WantedBody]:
