@@ -18,7 +18,7 @@ from syncd.log import log
 from syncd.maildir import dovecot
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts
-from syncd.maildir.keywords import KeywordMap
+from syncd.maildir.keywords import EMPTY, KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, listed, names_in, seen_now
 from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
 from syncd.maildir.root import ReplicaRoot
@@ -326,5 +326,6 @@ def _rows(conn: Connection, listings: Iterable[_Listing]) -> Mapping[int, Mappin
 def _since_ns(root: ReplicaRoot, directory: PurePosixPath, keywords: KeywordMap) -> ChangedNs | None:
     """Return since when letters mean this, None where the list of them says something else, or is being written."""
     keywords_ns = root.changed_ns(directory, KEYWORDS)
-    is_so = dovecot.read_keywords(root, directory) == keywords
+    is_there = any(keywords_ns)
+    is_so = (dovecot.read_keywords(root, directory) if is_there else EMPTY) == keywords
     return keywords_ns if is_so and not is_recent(keywords_ns) else None
