@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from syncd.cli import output
+from syncd.cli.postponed import postpone_metadata
 from syncd.cli.terminal import complain
 from syncd.errors import SyncdError
 
@@ -26,6 +27,7 @@ def main() -> None:
     gc.set_threshold(_GC_THRESHOLD)  # what is made next are modules, which stay: looking through them finds nothing
     # What others plug into pydantic has nothing to do here, and to look for it in all that is installed takes long.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    postpone_metadata()
 
     from syncd.cli.configured import UnknownAccountError
     from syncd.config.problems import ConfigError
@@ -64,8 +66,8 @@ def _run() -> None:
             from syncd.cli.app import app
 
             app()
-        elif not is_complete:
-            sys.exit(FAILED)
+        else:
+            output.end(DONE if is_complete else FAILED)
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
