@@ -10,7 +10,6 @@ and no account hears of it.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,13 +31,13 @@ from syncd.sync.remembered import Remembered
 from syncd.sync.served_device import ServedDevice
 from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.wakes import Wake
+from syncd.values import Record, field
 
 if TYPE_CHECKING:
     from syncd.sync.replica_round import ReplicaResult
 
 
-@dataclass(slots=True)
-class _Pass:
+class _Pass(Record):
     """What a pass over the mailboxes has done, and has still to do beside what is new.
 
     due: the mailboxes where something is to be tried again. rounds: how many each had. in_doubt: those of which their
