@@ -4,8 +4,8 @@ Theory. A frozen dataclass would do. But it writes six methods as text and compi
 a millisecond for a class, of which there are hundreds, and so a fifth of a short `syncd sync`. A Struct of msgspec has
 the same methods in C: its class is made in a fortieth of that time, and a value in an eighth.
 
-House rules. Dataclasses are what changes, what hides one field of several, and what pydantic reads or writes:
-configurations and answers.
+House rules. What changes is a Record, made as fast. Dataclasses are what hides one field of several, and what pydantic
+reads or writes: configurations and answers.
 """
 
 import dataclasses
@@ -24,12 +24,17 @@ else:
         return (_replace if isinstance(value, Struct) else dataclasses.replace)(value, **changes)
 
 
-__all__ = ["Opaque", "Value", "asdict", "field", "force_setattr", "replace"]
+__all__ = ["Opaque", "Record", "Value", "asdict", "field", "force_setattr", "replace"]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Value(Struct, frozen=True):
     """Be the base of a value: its class only names the fields."""
+
+
+@dataclass_transform(field_specifiers=(field,))
+class Record(Struct):
+    """Be the base of what has fields that change; equal when these are."""
 
 
 class Opaque(Value):

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
 from syncd.cli.plain import Plain
+from syncd.cli.terminal import say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say
 from syncd.cli.words import count
 
 if TYPE_CHECKING:

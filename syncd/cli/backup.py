@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say
 from syncd.errors import SyncdError
 
 

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption, complain, configuration, patience, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import complain, patience, say
 
 if TYPE_CHECKING:
     from syncd.config.load import Reading

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client
-from syncd.cli.options import ConfigOption, patience
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import patience
 
 if TYPE_CHECKING:
     from syncd.daemon.doctor.findings import Diagnosis

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.cli.options import ConfigOption, nobody, say, socket
+from syncd.cli.configured import nobody, socket
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say
 
 if TYPE_CHECKING:
     from syncd.daemon.answers import Event

@@ -1,7 +1,9 @@
 """`syncd health`: whether a daemon runs and answers, for scripts and container health checks."""
 
 from syncd.cli.client import Client, DaemonDownError
-from syncd.cli.options import ConfigOption, nobody, say, socket
+from syncd.cli.configured import nobody, socket
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say
 
 
 def health(config: ConfigOption = None) -> None:

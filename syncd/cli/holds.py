@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.options import ConfigOption, complain, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
 from syncd.cli.plain import Plain, number
+from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config

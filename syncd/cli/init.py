@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from syncd.cli.options import complain, say
+from syncd.cli.terminal import complain, say
 from syncd.errors import SyncdError
 
 if TYPE_CHECKING:

@@ -1,37 +1,18 @@
-"""The `syncd` command: one Typer app, one file of this folder per command, one place where errors become exit codes.
+"""The `syncd` command: one place where errors become exit codes, and a short way for what is run most often.
 
-House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
+Typer reads what was typed (`app`), but not for a `syncd sync` that is plain: to load it and to make all commands is a
+tenth of what a sync takes that finds nothing.
 """
 
 import gc
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated
-
-import typer
+from collections.abc import Sequence
+from pathlib import Path
 
 from syncd.cli import output
-from syncd.cli.account import account
-from syncd.cli.adopt import adopt
-from syncd.cli.backup import backup
-from syncd.cli.check import check_config
-from syncd.cli.doctor import doctor
-from syncd.cli.events import events
-from syncd.cli.health import health
-from syncd.cli.history import history
-from syncd.cli.holds import holds
-from syncd.cli.init import init
-from syncd.cli.migrate import migrate
-from syncd.cli.options import complain
-from syncd.cli.plain import Plain
-from syncd.cli.plan import plan
-from syncd.cli.purge import purge
-from syncd.cli.reload import reload
-from syncd.cli.restore import restore
-from syncd.cli.run import run
-from syncd.cli.status import status
-from syncd.cli.sync import sync
+from syncd.cli.postponed import postpone_metadata
+from syncd.cli.terminal import complain
 from syncd.errors import SyncdError
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -40,64 +21,15 @@ DONE, FAILED, USAGE = 0, 1, 2
 _GC_THRESHOLD = 200_000
 """Above what all modules together are made of."""
 
-app = typer.Typer(
-    name="syncd",
-    help="Keep your mail the same on its servers and on all your devices.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,  # they show local variables, and so secrets
-)
-_COMMANDS: dict[Callable[..., None], str] = {
-    run: "Serve all accounts and devices until interrupted.",
-    sync: "Sync once, until there is nothing left to do.",
-    status: "Show whether all is well, and else what to do.",
-    plan: "Show what a sync would do now.",
-    history: "Show what was done, who wanted it, and what was held.",
-    events: "Show what is done, as it happens.",
-    restore: "Bring deleted messages back.",
-    adopt: "Go on with what is in the directory of a device.",
-    reload: "Apply the configuration as it is now.",
-    backup: "Copy the store while the daemon goes on.",
-    purge: "Remove from the store what is configured no more.",
-    health: "Check that the daemon and its store answer.",
-    doctor: "Look for what is wrong around syncd, or soon will be.",
-    migrate: "Upgrade the store; the daemon must not be running.",
-}
-for _command, _short in _COMMANDS.items():
-    app.command(cls=Plain, short_help=_short)(_command)
-app.command("check-config", cls=Plain, short_help="Check the configuration.")(check_config)
-app.command(cls=Plain, short_help="Write a first configuration.")(init)
-app.add_typer(holds, name="holds", short_help="Show what waits for you, and decide it.")
-app.add_typer(account, name="account")
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            typer.echo(f"syncd {version('syncd')}")
-        except PackageNotFoundError:
-            typer.echo("syncd (a source tree that is not installed)")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
-
 
 def main() -> None:
     """Run the command line, and exit with the code that says how it went."""
     gc.set_threshold(_GC_THRESHOLD)  # what is made next are modules, which stay: looking through them finds nothing
     # What others plug into pydantic has nothing to do here, and to look for it in all that is installed takes long.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    postpone_metadata()
 
+    from syncd.cli.configured import UnknownAccountError
     from syncd.config.problems import ConfigError
 
     output.prepare()
@@ -107,8 +39,14 @@ def main() -> None:
         for problem in error.problems:
             complain(str(problem))
         sys.exit(USAGE)
+    except UnknownAccountError as error:
+        complain(f"syncd: {error}")
+        sys.exit(USAGE)
     except SyncdError as error:
         complain(f"syncd: {error}")
+        sys.exit(FAILED)
+    except KeyboardInterrupt:  # before there was anything to be ended in an orderly way
+        complain("Aborted.")
         sys.exit(FAILED)
     except BrokenPipeError:
         output.give_up()  # the reader (head, less) is gone, which is no news to anybody
@@ -121,14 +59,35 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        if sys.argv[1:2] == ["names"]:
-            from syncd.cli.names import names
+        command, *words = sys.argv[1:] or ("",)
+        if command == "names":
+            _print_names(words)
+        elif command != "sync" or (is_complete := _sync_plainly(words)) is None:
+            from syncd.cli.app import app
 
-            for name in names(sys.argv[2:]):
-                typer.echo(name)
-            return
-        app()
+            app()
+        else:
+            output.end(DONE if is_complete else FAILED)
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
         gc.freeze()  # nor need it look once more for garbage in all the modules, which is half of its end
+
+
+def _print_names(words: list[str]) -> None:
+    from syncd.cli.names import names
+
+    for name in names(words):
+        sys.stdout.write(f"{name}\n")
+
+
+def _sync_plainly(words: Sequence[str]) -> bool | None:
+    """Sync as the command does; None where what it was told takes more to read, or is wrong, and nothing was done."""
+    from syncd.cli.syncing import sync_accounts
+
+    accounts, config = list(words), None
+    if "--config" in words[:-1]:
+        at = words.index("--config")
+        config = Path(words[at + 1])
+        del accounts[at : at + 2]
+    return None if any(one.startswith("-") for one in accounts) else sync_accounts(accounts, config)

@@ -1,6 +1,8 @@
 """`syncd migrate`: the schema of the store brought to what this syncd needs."""
 
-from syncd.cli.options import ConfigOption, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say
 
 
 def migrate(config: ConfigOption = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from syncd.cli.options import complain
+from syncd.cli.terminal import complain
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

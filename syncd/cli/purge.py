@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.options import ConfigOption, complain, configuration, say
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config

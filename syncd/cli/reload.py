@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.cli.options import ConfigOption, complain, nobody, say, socket
+from syncd.cli.configured import nobody, socket
+from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.changes import Difference

@@ -1,6 +1,7 @@
 """`syncd run`: the daemon in the foreground."""
 
-from syncd.cli.options import ConfigOption, configuration
+from syncd.cli.configured import configuration
+from syncd.cli.options import ConfigOption
 
 
 def run(config: ConfigOption = None) -> None:

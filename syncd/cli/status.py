@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.options import ConfigOption, configuration, socket
+from syncd.cli.configured import configuration, socket
+from syncd.cli.options import ConfigOption
 
 if TYPE_CHECKING:
     from syncd.cli.picture import Picture

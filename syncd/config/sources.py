@@ -7,13 +7,13 @@ override credentials, credentials override the file.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from syncd.config.model import Config
 from syncd.config.places import CONFIG_VARIABLE, xdg
 from syncd.config.problems import Problem, did_you_mean
+from syncd.values import Record, field
 
 PREFIX = "SYNCD_"
 NESTED = "__"
@@ -25,8 +25,7 @@ KeyPath = tuple[str, ...]
 FileIdentity = tuple[int, ...]
 
 
-@dataclass(slots=True)
-class Layer:
+class Layer(Record):
     """Hold what one source says: nested values, which name said each, and what is wrong with the names."""
 
     values: dict[str, Any] = field(default_factory=dict)

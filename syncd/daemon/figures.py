@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
@@ -21,7 +20,7 @@ from syncd.store.database import Database
 from syncd.store.history import Verb
 from syncd.store.tallies import AccountTally, Deeds, DeviceTally, Tallies, last_deed, tallies
 from syncd.sync.activity import Activity
-from syncd.values import Value
+from syncd.values import Record, Value, field
 
 _FRESH_S = 2.0
 _SEEN = (Verb.APPEAR, Verb.LIST)
@@ -42,15 +41,13 @@ class Runs(Value):
     rounds_s: float
 
 
-@dataclass(slots=True)
-class _AccountDeeds:
+class _AccountDeeds(Record):
     received: int = 0
     from_server: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_FROM_SERVER, 0)))
     to_server: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_TO_SERVER, 0)))
 
 
-@dataclass(slots=True)
-class _DeviceDeeds:
+class _DeviceDeeds(Record):
     delivered: int = 0
     changes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_ON_DEVICE, 0)))
 

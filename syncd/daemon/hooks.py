@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from typing import NoReturn
 
 from syncd.config.model import HooksConfig
@@ -20,6 +19,7 @@ from syncd.daemon.hook_news import AuthErrors, Holds, NewMailSource, News, Other
 from syncd.daemon.status import HookStatus
 from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log
+from syncd.values import Record
 
 _SOURCES: Mapping[str, Callable[[str, Outside], Source]] = {
     "on_new_mail": NewMailSource,
@@ -33,8 +33,7 @@ _STEP_S = 1.0
 _GATHER_S = 10.0
 
 
-@dataclass(slots=True)
-class Gathering:
+class Gathering(Record):
     """Say when news that gathers is to be told: once nothing was added for a moment, or after a while."""
 
     step_s: float = _STEP_S
@@ -55,8 +54,7 @@ class Gathering:
         return now - self._last_at >= self.step_s or now - self._first_at >= self.at_most_s
 
 
-@dataclass(slots=True)
-class HookState:
+class HookState(Record):
     """Say how a hook fares. error: why its last run was no good one; given_up: news that it was told in vain.
 
     is_lasting: waiting does not help.

@@ -5,15 +5,13 @@ for has deadlines of its own (commands of a connection, statements of a database
 trouble of one device, which a restart would not end.
 """
 
-from dataclasses import dataclass, field
-
 from syncd.sync.activity import Activities
+from syncd.values import Record, field
 
 GRACE_S = 300.0
 
 
-@dataclass(slots=True)
-class Vigil:
+class Vigil(Record):
     """Remember since when each task has been still; ask it now and then.
 
     It measures by its own asking, since the time of day jumps: a machine that slept is not late.

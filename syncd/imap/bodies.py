@@ -9,7 +9,6 @@ batch that ends in NO is asked again UID by UID.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from syncd.imap.spool import Spool, SpoolWriter
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, Untagged
 from syncd.mail.uidset import UidSet
-from syncd.values import Opaque, Value
+from syncd.values import Opaque, Record, Value
 
 _BATCH_UIDS = 100
 _BATCH_BYTES = 512 * 1024
@@ -78,8 +77,7 @@ class Part(Value):
 _WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
 
 
-@dataclass(slots=True, eq=False)
-class _Batch:
+class _Batch(Record, eq=False):
     """weight_bytes: what its bodies may take up in memory."""
 
     uids: UidSet
@@ -87,8 +85,7 @@ class _Batch:
     weight_bytes: int
 
 
-@dataclass(slots=True, eq=False)
-class _Unanswered:
+class _Unanswered(Record, eq=False):
     """UIDs that an ended batch left open, and the batches whose answers may still hold them."""
 
     uids: UidSet

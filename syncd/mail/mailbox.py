@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from functools import lru_cache
 
+from syncd.mail.flags import remembered
 from syncd.values import Value, force_setattr
 
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -13,6 +14,8 @@ _ENCODED_RUN = re.compile(r"[^\x20-\x7e]+")
 _LIKE_ESCAPED = re.compile(r"%(?=[0-9A-F]{2})")
 _NOT_ESCAPED = re.compile(r"%25(?=[0-9A-F]{2})")
 _OCTET = re.compile(r"%(?!25[0-9A-F]{2})[0-9A-F]{2}")
+_REMEMBERED_MAX = 256
+"""Names as long as this are remembered: all tasks read those of all mailboxes again and again."""
 
 
 class SpecialUse(StrEnum):
@@ -42,10 +45,7 @@ class MailboxName(Value, order=True):
     @classmethod
     def parse(cls, text: str) -> "MailboxName":
         """Return the name that `str()` gave this text."""
-        parts = text.split("/")
-        if "%" in text:
-            parts = [_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in parts]
-        return cls(tuple(parts))
+        return _parsed(text)
 
     def __str__(self) -> str:
         """Return the parts joined by `/`; a `/` or `%` inside a part is written %2F, %25."""
@@ -54,6 +54,14 @@ class MailboxName(Value, order=True):
     @property
     def is_inbox(self) -> bool:
         return self.parts == ("INBOX",)
+
+
+@remembered(most=_REMEMBERED_MAX)
+def _parsed(text: str) -> MailboxName:
+    parts = text.split("/")
+    if "%" in text:
+        parts = [_ESCAPED.sub(lambda m: chr(int(m[1], 16)), part) for part in parts]
+    return MailboxName(tuple(parts))
 
 
 INBOX = MailboxName(("INBOX",))

@@ -39,6 +39,12 @@ class FileName(NamedTuple):
         name, mark, _ = text.rpartition(_MARK)
         return name if mark else text
 
+    @staticmethod
+    def letters_in(text: str) -> str:
+        """Return the flag letters alone; for as many names."""
+        _, mark, info = text.rpartition(_MARK)
+        return info.partition(",")[0] if mark else ""
+
     def __str__(self) -> str:
         return self.name if self.info is None else f"{self.name}{_MARK}{self.info}"
 

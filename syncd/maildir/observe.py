@@ -34,12 +34,12 @@ class SeenFile(NamedTuple):
 
     @classmethod
     def of(cls, subdir: str, filename: str) -> "SeenFile":
-        return cls(FileName.parse(filename).name, subdir, filename)
+        return cls(FileName.name_of(filename), subdir, filename)
 
     @property
     def letters(self) -> str:
         """Return the flag letters; a file in new/ may have some too."""
-        return FileName.parse(self.filename).letters
+        return FileName.letters_in(self.filename)
 
 
 class Listing(Value):
@@ -164,7 +164,7 @@ def seen_now(root: ReplicaRoot, directory: PurePosixPath, files: Iterable[SeenFi
     Facts that differ from the recorded ones mean that the file was edited in place.
     """
     with root.mailbox(directory) as mailbox:
-        return tuple(Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files)
+        return tuple([Sighting(file, mailbox.stat(file.subdir, file.filename)) for file in files])
 
 
 def _called(subdir: str, filenames: Iterable[str], wanted: Collection[str]) -> Iterator[SeenFile]:

@@ -49,11 +49,14 @@ class ReplicaRoot:
 
         A link instead of a directory is refused at every step.
         """
-        with failing("open a mailbox directory"), ExitStack() as opened:
-            fd = _walk(self.fd, directory, opened)
-            fds = _opened_subdirs(fd, opened)
-            opened.pop_all()
-            return MailboxDirectory(directory, fd=fd, cur_fd=fds[CUR], new_fd=fds[NEW], tmp_fd=fds[TMP])
+        with failing("open a mailbox directory"):
+            fd = _walk(self.fd, directory)
+            try:
+                fds = _opened_subdirs(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        return MailboxDirectory(directory, fd=fd, cur_fd=fds[CUR], new_fd=fds[NEW], tmp_fd=fds[TMP])
 
     def create(self, directory: PurePosixPath) -> MailboxDirectory:
         """Make what is missing of a mailbox directory, durably and with mode 0700 whatever the umask, and open it."""
@@ -100,12 +103,19 @@ class ReplicaRoot:
     @contextmanager
     def opened(self, directory: PurePosixPath) -> Iterator[int]:
         """Give a descriptor of a directory below the root, or of the root; OSError when there is none."""
-        with ExitStack() as opened:
-            yield _walk(self.fd, directory, opened) if directory.parts else self.fd
+        if not directory.parts:
+            yield self.fd
+            return
+        fd = _walk(self.fd, directory)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def directories(self) -> tuple[PurePosixPath, ...]:
         """Return every directory below the root that has a cur/, whoever made it; links are not followed."""
-        return tuple(sorted(directory for directory, inside in self.walk() if CUR in inside and directory.parts))
+        found = [directory for directory, inside in self.walk() if CUR in inside and directory.parts]
+        return tuple(sorted(found, key=lambda directory: directory.parts))
 
     def walk(self, start: PurePosixPath = _ROOT) -> Iterator[tuple[PurePosixPath, frozenset[str]]]:
         """Yield each directory from `start` down and the names of those in it, but none inside cur/, new/, tmp/.
@@ -123,13 +133,17 @@ class ReplicaRoot:
                 pending.extend(directory / name for name in inside.difference(SUBDIRS))
 
     def _directories_in(self, directory: PurePosixPath) -> frozenset[str] | None:
-        with failing("list the replica root"), ExitStack() as opened:
+        with failing("list the replica root"):
             try:
-                fd = _walk(self.fd, directory, opened) if directory.parts else self.fd
+                fd = _walk(self.fd, directory) if directory.parts else self.fd
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 return None
-            with os.scandir(fd) as entries:
-                return frozenset(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+            try:
+                with os.scandir(fd) as entries:
+                    return frozenset([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
+            finally:
+                if fd != self.fd:
+                    os.close(fd)
 
     def read_control(self, directory: PurePosixPath, filename: str) -> bytes | None:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
@@ -222,22 +236,27 @@ def _opened(name: str, parent_fd: int, opened: ExitStack) -> int:
     return fd
 
 
-def _opened_subdirs(fd: int, opened: ExitStack) -> dict[str, int]:
+def _opened_subdirs(fd: int) -> dict[str, int]:
     """Open cur/, new/ and tmp/ of a mailbox; FileError that names those that it lacks."""
     fds: dict[str, int] = {}
     lacking: list[str] = []
-    for subdir in SUBDIRS:
-        try:
-            fds[subdir] = _opened(subdir, fd, opened)
-        except FileNotFoundError:
-            lacking.append(f"{subdir}/")
-    if lacking:
-        # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
-        raise FileError(
-            f"its directory has no {' and no '.join(lacking)}: bring back what was there; if that is lost, syncd adopt "
-            "and only then an empty one have it delivered again",
-            reach=Reach.MAILBOX,
-        )
+    try:
+        for subdir in SUBDIRS:
+            try:
+                fds[subdir] = os.open(subdir, _DIRECTORY, dir_fd=fd)
+            except FileNotFoundError:
+                lacking.append(f"{subdir}/")
+        if lacking:
+            # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
+            raise FileError(
+                f"its directory has no {' and no '.join(lacking)}: bring back what was there; if that is lost, "
+                "syncd adopt and only then an empty one have it delivered again",
+                reach=Reach.MAILBOX,
+            )
+    except BaseException:
+        for opened in fds.values():
+            os.close(opened)
+        raise
     return fds
 
 
@@ -257,14 +276,20 @@ def _names_in(fd: int) -> frozenset[str]:
         return frozenset(entry.name for entry in entries)
 
 
-def _walk(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> int:
-    """Open a directory below the root; only the last descriptor stays open, owned by `opened`."""
-    *outer, last = _parts(directory)
-    with ExitStack() as passed:
-        fd = root_fd
-        for part in outer:
-            fd = _opened(part, fd, passed)
-        return _opened(last, fd, opened)
+def _walk(root_fd: int, directory: PurePosixPath) -> int:
+    """Open a directory below the root; the descriptor is the caller's, and no other stays open.
+
+    NOTE: without what closes by itself, for a look opens each mailbox some times, and that took longer than opening.
+    """
+    fd = root_fd
+    for part in _parts(directory):
+        outer = fd
+        try:
+            fd = os.open(part, _DIRECTORY, dir_fd=outer)
+        finally:
+            if outer != root_fd:
+                os.close(outer)
+    return fd
 
 
 def _make(name: str, parent_fd: int) -> None:

@@ -9,7 +9,6 @@ being retrieved; the first DELE is sent after the last commit.
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,7 +29,7 @@ from syncd.pop3.custody import (
 )
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
-from syncd.values import Value
+from syncd.values import Record, Value, field
 
 MIB = 1024 * 1024
 Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
@@ -120,8 +119,7 @@ async def ingest(
     return report
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Record):
     """Count what was committed, and keep what DELE needs of it: never the bodies."""
 
     deletable: dict[Listed, Known] = field(default_factory=dict)

@@ -135,7 +135,9 @@ def record_device_state(
     conn: Connection, device_id: int, *, state: str, error: str | None, cause: str | None = None
 ) -> None:
     """Record how a device is, and what is the matter with it; cause: `errors.Cause` of what its state does not say."""
-    conn.execute(update(device).where(device.c.id == device_id).values(state=state, error=error, cause=cause))
+    told = {"state": state, "error": error, "cause": cause}
+    is_news = or_(*(device.c[name].is_distinct_from(value) for name, value in told.items()))  # else it need not be kept
+    conn.execute(update(device).where(device.c.id == device_id, is_news).values(told))
 
 
 def begin_barrier(conn: Connection, device_id: int) -> int:
@@ -162,20 +164,34 @@ def replica_of(conn: Connection, replica_id: int) -> ReplicaRow:
     return replica_row(conn.execute(_REPLICA, {"of_id": replica_id}).one())
 
 
-def replica_row(row: Row[Any]) -> ReplicaRow:
+def replica_row(row: Iterable[Any]) -> ReplicaRow:
     """Return a row of `REPLICAS`."""
+    # NOTE: in the order of the table, and the mailbox's version last: see `accounts`.
+    (
+        id_,
+        device_id,
+        mailbox_id,
+        directory,
+        selection,
+        keywords,
+        version,
+        server_cursor,
+        replica_cursor,
+        listed_at,
+        mailbox_version,
+    ) = row
     return ReplicaRow(
-        id=row.id,
-        device_id=row.device_id,
-        mailbox_id=row.mailbox_id,
-        directory=row.directory,
-        selection=row.selection,
-        keywords=tuple(row.keywords.split()),
-        version=row.version,
-        server_cursor=row.server_cursor,
-        replica_cursor=row.replica_cursor,
-        mailbox_version=row.mailbox_version,
-        listed_at=row.listed_at,
+        id=id_,
+        device_id=device_id,
+        mailbox_id=mailbox_id,
+        directory=directory,
+        selection=selection,
+        keywords=tuple(keywords.split()),
+        version=version,
+        server_cursor=server_cursor,
+        replica_cursor=replica_cursor,
+        mailbox_version=mailbox_version,
+        listed_at=listed_at,
     )
 
 

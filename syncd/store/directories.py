@@ -37,9 +37,10 @@ def placed_replicas(
         return ()
     wanted: dict[str, Any] = {"of_device": device_id, **({} if only is None else {"ids": only})}
     placed: list[tuple[ReplicaRow, Place]] = []
-    for row in conn.execute(_placed(is_whole=only is None), wanted):
-        of, name = replica_row(row), MailboxName.parse(row.mailbox_name)
-        placed.append((of, Place(of.id, of.mailbox_id, row.owner, name, PurePosixPath(of.directory), of.has_left)))
+    for *row, owner, name in conn.execute(_placed(is_whole=only is None), wanted):
+        of = replica_row(row)
+        place = Place(of.id, of.mailbox_id, owner, MailboxName.parse(name), PurePosixPath(of.directory), of.has_left)
+        placed.append((of, place))
     return tuple(placed)
 
 

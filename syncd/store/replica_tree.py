@@ -64,12 +64,11 @@ def places(conn: Connection, replica_id: int, *, names: Collection[str] | None =
 
 
 def places_of(conn: Connection, replica_ids: Iterable[int]) -> Mapping[int, Mapping[str, FilePlace]]:
-    """Return what `places` does of all rows of many replicas, by replica."""
+    """Return what `places` does of all rows of many small replicas, by replica; all rows are read at once."""
     found: dict[int, dict[str, FilePlace]] = {}
-    query = select(replica_message.c.replica_id, *_PLACE_COLUMNS)
-    for row in rows_in(conn, query, replica_message.c.replica_id, replica_ids):
-        name, place = _place(row[1:])
-        found.setdefault(row[0], {})[name] = place
+    for replica_id, *row in _all_places().rows(conn, replica_ids=replica_ids):
+        name, place = _place(row)
+        found.setdefault(replica_id, {})[name] = place
     return found
 
 
@@ -292,6 +291,12 @@ _REFLAG = _BY_ID.values(
     missing_since=None,
     **{name: bindparam(f"new_{name}") for name in ("info", "subdir", "flags")},
 )
+
+
+@cache
+def _all_places() -> AtOnce:
+    columns = (replica_message.c.replica_id, *_PLACE_COLUMNS)
+    return AtOnce(select(*columns).where(is_listed(replica_message.c.replica_id, "replica_ids")))
 
 
 @cache

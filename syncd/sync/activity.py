@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Self
 
 from syncd.errors import Cause, LoginRefusedError, SecretError, SyncdError, Temper, cause_of
@@ -11,7 +10,7 @@ from syncd.maildir.misnamed import Misnamed
 from syncd.maildir.odd_files import OddFile
 from syncd.sync.pace import Pace
 from syncd.sync.wakes import Wake
-from syncd.values import Value, replace
+from syncd.values import Record, Value, field, replace
 
 IDLE = "idle"
 """What a task does that has nothing left to do."""
@@ -38,8 +37,7 @@ class Link(Value):
         return cls(since, None if encryption is None else encryption.version(), rung, has_push)
 
 
-@dataclass(slots=True)
-class Activity:
+class Activity(Record):
     """Describe a running account or device. Times are seconds since 1970."""
 
     doing: str = "starting"
@@ -148,8 +146,7 @@ class Activity:
             self.rests_s = None
 
 
-@dataclass(slots=True)
-class Activities:
+class Activities(Record):
     """Hold the activities of all running tasks by name."""
 
     accounts: dict[str, Activity] = field(default_factory=dict)

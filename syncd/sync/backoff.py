@@ -2,17 +2,16 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from syncd.errors import SyncdError, Temper
+from syncd.values import Record
 
 _FIRST_S = 1.0
 _LAST_S = 300.0
 _AFTER_REFUSED_LOGIN_S = 900.0
 
 
-@dataclass(slots=True)
-class Backoff:
+class Backoff(Record):
     """Count failures in a row and say how long to wait after each.
 
     A refused login waits a quarter of an hour: more tries lock accounts. `uniform` draws the jitter.

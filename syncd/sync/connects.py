@@ -7,17 +7,16 @@ of another server.
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
 
 from syncd.sync.activity import Activity
+from syncd.values import Record
 
 AT_ONCE = 20
 """How many accounts of one server connect without waiting; more than most people have."""
 PER_S = 20.0
 
 
-@dataclass(slots=True)
-class Turns:
+class Turns(Record):
     """Say how long the next of many has to wait, so that some go at once, and then so many in a second."""
 
     at_once: int = AT_ONCE

@@ -8,7 +8,6 @@ mailbox and was not settled is observed as gone, and then both sides deleted it.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -35,13 +34,12 @@ from syncd.sync.deletion_guard import (
     judge_of_account,
 )
 from syncd.sync.sides import Departed, ServerSide
-from syncd.values import Value, replace
+from syncd.values import Record, Value, field, replace
 
 _OVERTAKEN = "somebody changes the message each time it is to be deleted"
 
 
-@dataclass(slots=True)
-class Wishes:
+class Wishes(Record):
     """Gather, while a round is planned, what its devices want to leave the mailbox."""
 
     by_replica: defaultdict[ReplicaRow, dict[int, Departure]] = field(default_factory=lambda: defaultdict(dict))

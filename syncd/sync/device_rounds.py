@@ -10,8 +10,8 @@ and no account hears of it.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -28,15 +28,16 @@ from syncd.sync.leavings import Leavings
 from syncd.sync.outgrown import Outgrown
 from syncd.sync.policies import policy_of, selection_of
 from syncd.sync.remembered import Remembered
-from syncd.sync.replica_round import ReplicaResult, ReplicaRound
 from syncd.sync.served_device import ServedDevice
-from syncd.sync.shift_round import ShiftRound
 from syncd.sync.shifted_files import ShiftedFiles
 from syncd.sync.wakes import Wake
+from syncd.values import Record, field
+
+if TYPE_CHECKING:
+    from syncd.sync.replica_round import ReplicaResult
 
 
-@dataclass(slots=True)
-class _Pass:
+class _Pass(Record):
     """What a pass over the mailboxes has done, and has still to do beside what is new.
 
     due: the mailboxes where something is to be tried again. rounds: how many each had. in_doubt: those of which their
@@ -244,6 +245,8 @@ class DeviceRounds:
             return 0
         self._shifted_upto.pop(account, None)
         selection = selection_of(self._config, now=self._clock())
+        from syncd.sync.shift_round import ShiftRound  # noqa: PLC0415
+
         shifts = ShiftRound(
             self._db, self._shifted_files, row, all_served, selection, rule=self._device.rule, now=self._clock()
         )
@@ -264,7 +267,9 @@ class DeviceRounds:
 
     async def _round(
         self, row: DeviceRow, served: Served, now: _Pass, shifted_upto: Mapping[int, int]
-    ) -> ReplicaResult:
+    ) -> "ReplicaResult":
+        from syncd.sync.replica_round import ReplicaRound  # noqa: PLC0415  # a sync that finds nothing has no round
+
         self._activity.now(f"delivering {served.where}", self._clock(), done=now.done, total=now.total)
         self._activity.pace.begin(self._clock())
         # NOTE: after its row was read: of a body that comes later, the round does not know yet.

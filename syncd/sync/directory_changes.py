@@ -32,7 +32,7 @@ from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.moved_directories import WentDirectory, moved_directories
-from syncd.store import accounts, adoption, devices, mailbox_changes, mailbox_removals, replica_tree
+from syncd.store import adoption, mailbox_changes, mailbox_removals, replica_tree
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
@@ -40,7 +40,7 @@ from syncd.sync.absent_directories import is_unknown, left_bare, may_go, without
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Place
-from syncd.sync.known_mailboxes import Served
+from syncd.sync.known_mailboxes import KnownMailboxes, Served
 from syncd.sync.standstill import Standstill
 from syncd.values import Value
 
@@ -254,8 +254,7 @@ class DirectoryChanges:
 
     async def _look(self, device_id: int) -> _Known:
         """Look at the root, note since when it is as it is, and return what it was compared with."""
-        served = await self._mailboxes.all_served(device_id)
-        known = await self._db.read(lambda conn: self._known(conn, device_id, served))
+        known = self._known(await self._mailboxes.known(device_id))
         seen = await asyncio.to_thread(self._directories, known, await self._prover())
         # NOTE: that of a mailbox that its server has no more is a replica's still, and makes nothing anew.
         made = {place for place, directory in seen.unlooked.items() if directory not in known.directories}
@@ -289,7 +288,7 @@ class DirectoryChanges:
         makes = {place: one for place, one in wanted.items() if one.kind is ChangeKind.MAKE and one not in over}
         made = {place for place, one in makes.items() if one.state is not ChangeState.LEFT}
         made |= self._mailboxes.made & known.names
-        self._mailboxes.made = made - {(one.account, one.mailbox.name) for one in served}
+        self._mailboxes.made = made - {(one.account, one.mailbox.name) for one in known.served}
         return known
 
     async def _make_again(self, known: _Known, removed: Mapping[int, MailboxChange]) -> bool:
@@ -313,23 +312,21 @@ class DirectoryChanges:
                 made += 1
         return made > 0
 
-    def _known(self, conn: Connection, device_id: int, served: Sequence[Served]) -> _Known:
-        rows = accounts.mailboxes_of(conn, tuple(self._names))
-        listed = [(self._names[row.account_id], row) for row in rows if not row.is_gone]
+    def _known(self, rows: KnownMailboxes) -> _Known:
+        mine = (row for row in rows.mailboxes if row.account_id in self._names)
+        listed = [(self._names[row.account_id], row) for row in mine if not row.is_gone]
         names = {(account, row.name) for account, row in listed if row.is_selectable}
         synced = {(account, row.name): row.id for account, row in listed if row.is_synced}
         # NOTE: no server is without an INBOX: before it is known, nothing is.
         delimiters = {account: row.delimiter for account, row in listed if row.name.is_inbox}
-        replicas = devices.replicas(conn, device_id=device_id)
-        changes = mailbox_changes.mailbox_changes(conn, device_id=device_id)
         return _Known(
-            frozenset(one.directory for one in replicas),
-            frozenset(one.directory for one in replicas if one.listed_at is not None),
+            frozenset(one.directory for one in rows.replicas),
+            frozenset(one.directory for one in rows.replicas if one.listed_at is not None),
             frozenset(names),
             synced,
             delimiters,
-            tuple(one for one in changes if one.account_id in self._names),
-            served,
+            tuple(one for one in rows.changes if one.account_id in self._names),
+            rows.served(),
         )
 
     def _directories(self, known: _Known, prove: Prove) -> _Look:

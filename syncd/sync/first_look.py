@@ -8,7 +8,6 @@ fetched nor uploaded. Interrupted, the next first look goes on where this one wa
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -32,14 +31,14 @@ from syncd.sync.contents import Content, batches, encoded_bodies, read_contents
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.sightings import sighting_of
+from syncd.values import Record, field
 
 _LISTINGS_MAX = 5
 Prove = Callable[[ReplicaRoot], None]
 """Raises DeviceAwayError unless the marker in an open root is the one that the store expects."""
 
 
-@dataclass(slots=True)
-class _Sorted:
+class _Sorted(Record):
     """Say what a listing has: files as their rows have them, files to be read by name, and rows without a file."""
 
     there: list[KnownFile] = field(default_factory=list)

@@ -10,7 +10,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 
@@ -37,6 +36,7 @@ from syncd.sync.bounded import bounded
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
+from syncd.values import Record, field
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_MESSAGES = 200
@@ -237,8 +237,7 @@ class ImapArrivals:
             return {header.uid: header.octets async for header in headers if isinstance(header, Header)}
 
 
-@dataclass(slots=True)
-class _Sending:
+class _Sending(Record):
     """Gather what the server answers: by upload id, and the sources that are gone by message id."""
 
     refused: dict[int, SyncdError] = field(default_factory=dict)

@@ -9,7 +9,6 @@ no row is recorded for another message than its own (`imap_identity`).
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from functools import partial
 
 from sqlalchemy import Connection
@@ -27,7 +26,7 @@ from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_identity import RenumberedError, ensure_same, find_unlike, set_adrift
 from syncd.sync.imap_observed import known_cursor, observed_of
 from syncd.sync.suspicions import Suspicions, Verdict
-from syncd.values import Value
+from syncd.values import Record, Value, field
 
 _ROWS_AT_ONCE = 1000
 
@@ -163,8 +162,7 @@ def _moved(before: MailboxCursor, after: Cursor, selected: SelectResult | None) 
     )
 
 
-@dataclass(slots=True)
-class _Compared:
+class _Compared(Record):
     """Remember of a look that compares messages what SELECT said, and the highest UID that was listed."""
 
     uidnext: int | None

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -18,14 +18,14 @@ from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.pending import is_anything_set_aside
 from syncd.store.uploads import Bringers, Upload
-from syncd.sync.arrivals import UNSEEN_S, Arrivals, Planned, by_mailbox, planned
-from syncd.sync.imap_arrivals import ImapArrivals
-from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Bringable
 from syncd.sync.served_account import ServedAccount
-from syncd.sync.server_round import ServerRound
 from syncd.sync.sides import RoundResult
+
+if TYPE_CHECKING:
+    from syncd.sync.arrivals import Planned
+    from syncd.sync.imap_mailbox import ImapMailbox
 
 _ROUNDS_MAX = 100
 _OVERTAKEN_MAX = 4
@@ -60,7 +60,7 @@ class _Page(NamedTuple):
     """Some of what is to be brought now, and as what; where there is none, when there will be, None: nothing waits."""
 
     due: Sequence[Upload]
-    plans: Sequence[Planned]
+    plans: Sequence["Planned"]
     again_at: float | None
 
 
@@ -78,8 +78,8 @@ class ImapPush:
         account: ServedAccount,
         *,
         failures: MailboxFailures,
-        observer: Callable[[ImapConnection, MailboxRow], ImapMailbox],
-        look: Callable[[ImapMailbox, MailboxRow], Awaitable[None]],
+        observer: Callable[[ImapConnection, MailboxRow], "ImapMailbox"],
+        look: Callable[["ImapMailbox", MailboxRow], Awaitable[None]],
         is_doubted: Callable[[int], bool],
         on_change: OnChange,
     ) -> None:
@@ -233,6 +233,9 @@ class ImapPush:
         NOTE: what is left then and was due waits for its mailbox or its device, and these end that. Nothing here may
         ask for another turn because of it: an account that never rests hears of no new mail.
         """
+        from syncd.sync.arrivals import Arrivals, by_mailbox  # noqa: PLC0415  # see `_push_mailbox`
+        from syncd.sync.imap_arrivals import ImapArrivals  # noqa: PLC0415
+
         account_id, now = self._account.id, self._clock()
         is_any_ahead, left, bringable, all_begun = await self._db.read(partial(self._on_their_way, now=now))
         if is_any_ahead:
@@ -266,6 +269,8 @@ class ImapPush:
         return count > 0 or is_any_left
 
     def _next_page(self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int) -> "_Page":
+        from syncd.sync.arrivals import UNSEEN_S, planned  # noqa: PLC0415
+
         id_ = self._account.id
         due = uploads.due(conn, account_id=id_, of=of, now=now, after=after)
         if due:
@@ -328,6 +333,8 @@ class ImapPush:
 
     async def _push_mailbox(self, connection: ImapConnection, mailbox: MailboxRow, *, is_last: bool) -> RoundResult:
         """Push one mailbox, and read it where the server was faster."""
+        from syncd.sync.server_round import ServerRound  # noqa: PLC0415  # a sync that finds nothing needs none of it
+
         doing = f"pushing changes of {mailbox.name}"
         self._activity.now(doing, self._clock(), done=self._done, total=self._total)
         self._activity.pace.begin(self._clock())

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -20,7 +21,6 @@ from syncd.imap.types import MailboxEvents
 from syncd.store import server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.sync.imap_listing import ask, has_arrivals, is_selected_as_known, is_unchanged
-from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_mailboxes import ImapMailboxes
 from syncd.sync.imap_push import ImapPush
 from syncd.sync.imap_steps import ImapSteps
@@ -30,6 +30,9 @@ from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.successes import Successes
 from syncd.sync.suspicions import Suspicions
+
+if TYPE_CHECKING:
+    from syncd.sync.imap_mailbox import ImapMailbox
 
 _SECOND_LOOKS_MAX = 3
 _GLANCE_S = 30.0
@@ -305,7 +308,7 @@ class ImapReading:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._steps.run(connection, mailbox, self._steps.read_newest_bodies)
 
-    async def _read_overtaken(self, observer: ImapMailbox, mailbox: MailboxRow) -> None:
+    async def _read_overtaken(self, observer: "ImapMailbox", mailbox: MailboxRow) -> None:
         """Read a mailbox in which the server was faster, and where the messages are that it may have moved from there.
 
         Else a device would remove its file of one of them, and with it what it changed and nobody has heard of.

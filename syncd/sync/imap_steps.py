@@ -7,7 +7,7 @@ mailbox in which nothing came since is complete without being asked again.
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,6 @@ from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bod
 from syncd.store.changed_rows import MAILBOX, ChangedRow
 from syncd.sync.body_batches import BodyBatches
 from syncd.sync.imap_identity import RenumberedError
-from syncd.sync.imap_mailbox import ImapMailbox
 from syncd.sync.imap_observed import known_cursor
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.latecomers import Latecomers
@@ -32,9 +31,12 @@ from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import Suspicions
 
+if TYPE_CHECKING:
+    from syncd.sync.imap_mailbox import ImapMailbox
+
 _NEWEST_BODIES = 100
 
-Step = Callable[[ImapMailbox, MailboxRow], Awaitable[bool]]
+Step = Callable[["ImapMailbox", MailboxRow], Awaitable[bool]]
 """What is done with one mailbox; tells whether the server was asked, and so whether it can be well with it."""
 
 
@@ -153,8 +155,10 @@ class ImapSteps:
         self._complete_at |= {row.id: row.version for row in synced if row.is_listed and row.id not in lacking}
         return [row for row in synced if row.id in due or self._complete_at.get(row.id) != row.version]
 
-    def observer(self, connection: ImapConnection, mailbox: MailboxRow) -> ImapMailbox:
+    def observer(self, connection: ImapConnection, mailbox: MailboxRow) -> "ImapMailbox":
         """Return what observes a mailbox over this connection."""
+        from syncd.sync.imap_mailbox import ImapMailbox  # noqa: PLC0415  # a sync that finds nothing needs none
+
         return ImapMailbox(
             self._db,
             connection,
@@ -168,7 +172,7 @@ class ImapSteps:
             clock=self._clock,
         )
 
-    async def list_newest(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+    async def list_newest(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies."""
         self._activity.now(f"listing {mailbox.name}", self._clock())
         await observer.list_rows(only_newest=True)
@@ -178,7 +182,7 @@ class ImapSteps:
         await self.read_newest_bodies(self.observer(observer.connection, listed), listed)
         return True
 
-    async def read_rows(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+    async def read_rows(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """Record what changed in a mailbox, or all rows of one that was never read."""
         self._activity.now(f"reading {mailbox.name}", self._clock())
         if not mailbox.is_listed:
@@ -198,19 +202,19 @@ class ImapSteps:
                 self.vanished.add(mailbox.id)
         return True
 
-    async def read_known_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+    async def read_known_bodies(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """Bind the bodies that the store has already."""
         selections = self._account.takers.selections(self._account.name, mailbox.name, now=self._clock())
         await observer.bind_bodies(selections, on_commit=self._on_commit)
         return False  # mostly there are none
 
-    async def read_newest_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+    async def read_newest_bodies(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """Fetch the newest bodies that devices take."""
         selections = await self.latecomers.selections(mailbox, now=self._clock())
         self._activity.pace.begin(self._clock())
         return bool((await observer.fetch_bodies(selections, newest=_NEWEST_BODIES, on_commit=self._on_commit)).wanted)
 
-    async def read_bodies(self, observer: ImapMailbox, mailbox: MailboxRow) -> bool:
+    async def read_bodies(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """Fetch all bodies that devices take, newest first; between batches devices and INBOX have their turn."""
         was_asked = False
         while mailbox.is_listed:

@@ -10,7 +10,6 @@ a new one, and its message stays where it is; of a draft it is the newer version
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -38,7 +37,7 @@ from syncd.sync.known_mailboxes import Served
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 from syncd.sync.wakes import Wakes
-from syncd.values import replace
+from syncd.values import Record, field, replace
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_FILES = 200
@@ -51,8 +50,7 @@ _Place = tuple[str, str, str]
 """The directory of a mailbox, which of its two, and the whole name."""
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(Record):
     """Since when a file is as it is; facts: when it was last read, of one that was not as its row has it, or edited."""
 
     since: float

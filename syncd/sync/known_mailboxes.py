@@ -151,6 +151,11 @@ class KnownMailboxes:
         self._lists: dict[str | None, Sequence[Served]] = {}
 
     @property
+    def mailboxes(self) -> Collection[MailboxRow]:
+        """Return the mailboxes of accounts that are served, those that their servers have no more as well."""
+        return self._mailboxes.values()
+
+    @property
     def replicas(self) -> Collection[ReplicaRow]:
         """Return all replicas of the device."""
         return self._replicas.values()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 
@@ -15,6 +14,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.sync.backoff import Backoff
 from syncd.sync.losses import Losses
+from syncd.values import Record, field
 
 _LOST_MAX = 4
 """When so many connections in a row ended in one mailbox, the others are served before it."""
@@ -30,8 +30,7 @@ class Work(Enum):
     ARRIVE = "arrive"
 
 
-@dataclass(slots=True)
-class _Wait:
+class _Wait(Record):
     backoff: Backoff = field(default_factory=Backoff)
     until: float = 0.0
 

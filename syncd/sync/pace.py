@@ -1,8 +1,6 @@
 """Floor 4: how fast something goes, from what was done lately, and how long the rest takes; the time is a parameter."""
 
-from dataclasses import dataclass, field
-
-from syncd.values import Value
+from syncd.values import Record, Value, field
 
 WINDOW_S = 30.0
 _LEAST_S = 1.0
@@ -16,15 +14,13 @@ class Rate(Value):
     bytes_s: float
 
 
-@dataclass(slots=True)
-class _Done:
+class _Done(Record):
     at: float
     messages: int
     size_bytes: int
 
 
-@dataclass(slots=True)
-class Pace:
+class Pace(Record):
     """Remember what was done within the last half minute: at most a sample for each second of it, and one before.
 
     What is done comes in batches, each of the time since the one before; so a rate counts from the end of one batch to

@@ -13,12 +13,12 @@ A roll is never stored, and of two minds about it there is none: then all rows a
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.store.devices import ReplicaRow
+from syncd.values import Record, field
 
 _OPEN_MAX = 5_000
 """With more open names, all rows are read as fast: there is no such roll."""
@@ -26,8 +26,7 @@ _NAMES_MAX = 250_000
 """How many names are remembered of one device: about 15 MB."""
 
 
-@dataclass(slots=True)
-class Roll:
+class Roll(Record):
     """Remember what a listing of a directory had.
 
     changed_ns: the times of the directory and of its list of keywords, if by these a later look tells that nothing

@@ -6,7 +6,6 @@ Theory. All that a round needs to know is read in one transaction, and is a valu
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -24,7 +23,7 @@ from syncd.store.server_tree import FlagDelta
 from syncd.store.successors import with_successors
 from syncd.sync.departures import Wishes
 from syncd.sync.guarding import decided
-from syncd.values import Value
+from syncd.values import Record, Value, field
 
 PAIRS_PER_ROUND = 1000
 
@@ -36,8 +35,7 @@ class Troubled(Value):
     due: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class ServerPlan:
+class ServerPlan(Record):
     """What a round is to do to one mailbox of a server: flags to store, by whose replicas, and wishes for deletions.
 
     carried: what of the flags is from devices that had the message in another mailbox. heard: of such, by id, what says

@@ -3,17 +3,16 @@
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from syncd.errors import Reach, SyncdError
 from syncd.log import log
 from syncd.sync.backoff import Backoff
+from syncd.values import Record, field
 
 _OWN = frozenset({Reach.MESSAGE, Reach.MAILBOX})
 
 
-@dataclass(slots=True)
-class _Failing:
+class _Failing(Record):
     where: str
     error: str = ""
     until: float = 0.0

@@ -11,14 +11,16 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from sqlalchemy import Connection
+
 from syncd.errors import FileError
 from syncd.log import log
 from syncd.maildir import dovecot
 from syncd.maildir.changes import Changes
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, Absence, FileFacts
-from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, list_mailbox, names_in, seen_now
+from syncd.maildir.keywords import EMPTY, KeywordMap
+from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, listed, names_in, seen_now
 from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import replica_tree
@@ -49,7 +51,8 @@ def names_changed_ns(root: ReplicaRoot, of: ReplicaRow) -> ChangedNs:
 class _Listing(Value):
     """What is listed of a replica whose letters mean `keywords`.
 
-    keywords_ns: since when they do, None where the list of them says something else, or is being written.
+    keywords_ns: since when they do, None where the list of them says something else, or is being written. facts: those
+    of the files that came, in their order, if all are examined.
     """
 
     of: ReplicaRow
@@ -57,6 +60,7 @@ class _Listing(Value):
     listed: Listed
     keywords_ns: ChangedNs | None
     at: float
+    facts: Sequence[FileFacts | Absence] | None = None
 
     def roll(self) -> Roll:
         """Return what remembers it."""
@@ -159,7 +163,7 @@ class WholeLooks:
         now, agreed = asyncio.get_running_loop().time(), set[int]()
         waiting = iter([(of, keywords(of)) for of in replicas])
         while listings := await asyncio.to_thread(self._list_some, waiting, prove, now):
-            rows = await self._db.read(partial(replica_tree.places_of, replica_ids=[one.of.id for one in listings]))
+            rows = await self._db.read(partial(_rows, listings=listings))
             for of, roll in await asyncio.to_thread(self._agreeing, listings, rows):
                 self._keep(of, roll, ())
                 agreed.add(of.id)
@@ -242,7 +246,7 @@ class WholeLooks:
         directory = PurePosixPath(of.directory)
         with ReplicaRoot(self._path) as root:
             if roll is None:
-                listing = _listed(root, of, keywords, now)
+                listing = self._listed(root, of, keywords, now)
                 prove(root)  # by the same descriptor: what is not listed is missing only in a root that is ours
                 return listing, ()
             since_ns = _since_ns(root, directory, keywords)
@@ -263,7 +267,7 @@ class WholeLooks:
         with ReplicaRoot(self._path) as root:
             for of, keywords in waiting:
                 with suppress(FileError):  # its own look tells of it
-                    listings.append(_listed(root, of, keywords, now))
+                    listings.append(self._listed(root, of, keywords, now))
                     count += len(listings[-1].listed.came)
                 if count >= _NAMES_AT_ONCE:
                     break
@@ -287,34 +291,41 @@ class WholeLooks:
         self, listing: _Listing, rows: Mapping[str, FilePlace]
     ) -> tuple[Sequence[SeenFile], Sequence[SeenFile]]:
         """Return what is to be looked at, and what is left alone; by size and time as well, if it is examined."""
-        of, listed = listing.of, listing.listed
-        suspects, alone = compared(listed, rows, listing.keywords)
-        if of.id in self._examined:
+        suspects, alone = compared(listing.listed, rows, listing.keywords)
+        if listing.facts is None:
             return suspects, alone
         known = {*suspects, *alone}
-        alike = [file for file in listed.came if file not in known]
-        with ReplicaRoot(self._path) as root:
-            edited = [
-                file
-                for file, facts in seen_now(root, PurePosixPath(of.directory), alike)
-                if facts != FileFacts(rows[file.name].size_bytes, rows[file.name].mtime)
-            ]
+        edited = [
+            file
+            for file, facts in zip(listing.listed.came, listing.facts, strict=True)
+            if file not in known and facts != (rows[file.name].size_bytes, rows[file.name].mtime)
+        ]
         return [*suspects, *edited], alone
 
+    def _listed(self, root: ReplicaRoot, of: ReplicaRow, keywords: KeywordMap, now: float) -> _Listing:
+        """List all of a replica, and examine its files if that is to be; the root is to be proven after it."""
+        directory = PurePosixPath(of.directory)
+        since_ns = _since_ns(root, directory, keywords)
+        facts = None
+        with root.mailbox(directory) as mailbox:
+            listing = listed(mailbox)
+            if of.id not in self._examined:
+                facts = [mailbox.stat(file.subdir, file.filename) for file in listing.files]
+        new, cur = (frozenset([one.filename for one in listing.files if one.subdir == at]) for at in (NEW, CUR))
+        names = Names(new, cur, listing.changed_ns)
+        return _Listing(of, keywords, Listed(names, listing.files, listing.odd), since_ns, now, facts)
 
-def _listed(root: ReplicaRoot, of: ReplicaRow, keywords: KeywordMap, now: float) -> _Listing:
-    """List all of a replica; the root is to be proven after it."""
-    directory = PurePosixPath(of.directory)
-    since_ns = _since_ns(root, directory, keywords)
-    listing = list_mailbox(root, directory)
-    new, cur = (frozenset(one.filename for one in listing.files if one.subdir == at) for at in (NEW, CUR))
-    return _Listing(
-        of, keywords, Listed(Names(new, cur, listing.changed_ns), listing.files, listing.odd), since_ns, now
-    )
+
+def _rows(conn: Connection, listings: Iterable[_Listing]) -> Mapping[int, Mapping[str, FilePlace]]:
+    """Return the rows of replicas that are listed, by replica: those of small ones all at once."""
+    large = {one.of.id for one in listings if len(one.listed.came) > _NAMES_AT_ONCE}
+    small = [one.of.id for one in listings if one.of.id not in large]
+    return {**replica_tree.places_of(conn, small), **{id_: replica_tree.places(conn, id_) for id_ in large}}
 
 
 def _since_ns(root: ReplicaRoot, directory: PurePosixPath, keywords: KeywordMap) -> ChangedNs | None:
     """Return since when letters mean this, None where the list of them says something else, or is being written."""
     keywords_ns = root.changed_ns(directory, KEYWORDS)
-    is_so = dovecot.read_keywords(root, directory) == keywords
+    is_there = any(keywords_ns)
+    is_so = (dovecot.read_keywords(root, directory) if is_there else EMPTY) == keywords
     return keywords_ns if is_so and not is_recent(keywords_ns) else None

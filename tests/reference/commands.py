@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from syncd.cli.main import app
+from syncd.cli.app import app
 from syncd.cli.plain import synopsis
 
 

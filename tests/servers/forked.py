@@ -18,7 +18,9 @@ from typing import Any
 
 _IMPORTED = (
     "alembic.command",
+    "syncd.cli.app",
     "syncd.cli.main",
+    "syncd.cli.syncing",
     "syncd.cli.picture",
     "syncd.daemon.alone",
     "syncd.daemon.foreground",

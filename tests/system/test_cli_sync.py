@@ -177,6 +177,26 @@ def test_unknown_account_is_a_slip_of_usage(make_daemon: MakeDaemon) -> None:
     assert not daemon.store.exists()
 
 
+def test_sync_means_the_same_however_it_is_typed(make_daemon: MakeDaemon) -> None:
+    """What is read without the library for command lines, and what is left to it, end alike."""
+    daemon = make_daemon({})
+    file = str(daemon.config_file)
+
+    def ended(*words: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "syncd", "sync", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    plain, unknown = ended("--config", file), ended("--config", file, "nobody")
+
+    assert (plain[0], plain[1]) == (0, "everything is synced\n")
+    assert ended(f"--config={file}") == plain
+    assert (unknown[0], unknown[1]) == (2, "")
+    assert ended(f"--config={file}", "nobody") == unknown
+    assert ended("--config")[0] == ended("--config", file, "--all")[0] == 2
+    assert "ACCOUNT" in ended("--config", file, "--help")[1]
+
+
 def test_interrupted_sync_says_so_and_the_next_goes_on(
     make_dovecot: Callable[..., Dovecot], mail_user: str, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:

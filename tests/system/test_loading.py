@@ -5,11 +5,19 @@ import sys
 from collections.abc import Callable
 
 from tests.servers.daemon import ROOT, Daemon
+from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_ports
+from tests.system.mail import deliver, imap_account
 
 MakeDaemon = Callable[..., Daemon]
 
-CODE = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: pass\nprint('loaded:', *sys.modules)"
+CODE = """
+import os, sys, syncd.__main__
+os._exit = sys.exit  # else it would end before it tells
+try: syncd.__main__.main()
+except SystemExit: pass
+print('loaded:', *sys.modules)
+"""
 
 
 def loaded_by(*command: str) -> set[str]:
@@ -41,7 +49,23 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
     assert loaded > {"syncd.daemon.alone", "syncd.imap.connection", "syncd.store.bodies", "syncd.maildir.watch"}
     of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers", "syncd.daemon.status"}
     of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
-    assert loaded & (of_the_daemon | of_others | {"rich", "alembic"}) == set()
+    of_nobody = {"typer", "zipfile", "email.message", "rich", "alembic"}
+    assert loaded & (of_the_daemon | of_others | of_nobody) == set()
+
+
+def test_sync_that_finds_nothing_loads_nothing_that_pushes_or_delivers(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon
+) -> None:
+    """A quarter of syncd is about what has changed: it is loaded when something has."""
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+    deliver(dovecot, mail_user, 1)
+    changing = {"syncd.sync.server_round", "syncd.sync.replica_round", "syncd.sync.imap_mailbox", "syncd.sync.arrivals"}
+
+    loaded_at_first = loaded_by("sync", "--config", str(daemon.config_file))
+    loaded = loaded_by("sync", "--config", str(daemon.config_file))
+
+    assert loaded_at_first >= {"syncd.sync.replica_round", "syncd.sync.imap_mailbox"}
+    assert loaded & changing == set()
 
 
 def test_command_that_needs_no_store_loads_none(make_daemon: MakeDaemon) -> None:

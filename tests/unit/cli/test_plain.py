@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from syncd.cli.main import app
+from syncd.cli.app import app
 
 
 def helps() -> Iterator[tuple[str, str]]:

@@ -21,6 +21,21 @@ def box(root: ReplicaRoot) -> Path:
     return root.path / BOX
 
 
+def test_nothing_stays_open_of_what_cannot_be_opened(root: ReplicaRoot, box: Path) -> None:
+    """Neither the way to a directory, nor what was opened of a mailbox before something of it was not there."""
+    root.create(BOX / "inside").close()
+    before = set(Path("/proc/self/fd").iterdir())
+
+    root.mailbox(BOX / "inside").close()
+    (box / "tmp").rmdir()
+    for directory in (BOX, BOX / "nothing", BOX / "inside" / "nothing"):
+        with pytest.raises(FileError):
+            root.mailbox(directory)
+    list(root.walk())
+
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_listing_names_every_message_once(root: ReplicaRoot, box: Path) -> None:
     """Files of new/ and cur/ with their keys and letters; dot names and tmp/ are not messages."""
     for path in ("new/a", "new/b:2,S", "cur/c:2,FS", "cur/d", "cur/e\n:2,", "cur/.hidden", "tmp/f"):

@@ -1,5 +1,8 @@
 """Devices and replicas as rows: the store's id, generations, selections and keywords."""
 
+from functools import partial
+
+import pytest
 from sqlalchemy import select
 
 from syncd.store import deliveries, devices
@@ -95,6 +98,22 @@ def test_replicas_of_a_device_and_of_an_account(grove: Grove) -> None:
 
     assert {row.id for row in of_account} == {grove.laptop.id, grove.phone.id, grove.laptop_archive.id}
     assert {row.id for row in of_laptop} == {grove.laptop.id, grove.laptop_archive.id}
+
+
+def test_state_that_is_known_is_not_written_again(grove: Grove) -> None:
+    """Each start says how a device is, and mostly it is as it was: nobody reads its row anew for that."""
+
+    if grove(lambda conn: conn.dialect.name) != "sqlite":
+        pytest.skip("the driver of PostgreSQL does not count")
+
+    def written(error: str | None) -> bool:
+        before = grove.db.writes
+        record = partial(devices.record_device_state, device_id=grove.phone.device_id, state="away", error=error)
+        grove(record)
+        return grove.db.writes != before
+
+    assert written(None)
+    assert [written(error) for error in (None, "not there", "not there", None)] == [False, True, False, True]
 
 
 def test_only_confirmed_files_of_active_devices_on_one_file_system_are_linked_from(grove: Grove) -> None:

@@ -1,0 +1,40 @@
+"""How all commands speak to a person; no command line has to be read for it, so nothing is loaded that reads them."""
+
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TextIO
+
+
+def say(text: str) -> None:
+    """Print a line, with what could move the cursor or forge another line escaped."""
+    _print(text, sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Print a line to standard error, escaped like `say`."""
+    _print(text, sys.stderr)
+
+
+def patience(doing: str) -> AbstractContextManager[object]:
+    """Say, to a person who waits, what may take some seconds."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+
+    from rich.console import Console
+
+    return Console(stderr=True).status(doing)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines in which each column has the width of its longest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    from syncd.config.problems import printable
+
+    if stream is not None:  # which it is where the descriptor was closed before the start
+        stream.write(f"{printable(text)}\n")
+        stream.flush()
