@@ -85,7 +85,8 @@ def parts_of(mailbox: MailboxRow | None, replica: ReplicaRow | None, *, is_taken
     """
     is_wanted = is_other = False
     if mailbox is not None and (mailbox.is_there or replica is not None):
-        is_wanted = is_taken and mailbox.is_selected
+        is_anywhere = mailbox.is_there or (replica is not None and not replica.has_left)
+        is_wanted = is_taken and mailbox.is_selected and is_anywhere
         is_other = not is_wanted
         yield Part.WANTED if is_wanted else Part.OTHER
     if replica is None:

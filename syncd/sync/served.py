@@ -76,12 +76,10 @@ def served_replicas(conn: Connection, config: Config) -> Iterator[ServedReplica]
                 elif row.is_selectable and replica is not None and not replica.has_left:
                     yield ServedReplica(account, device, row, replica, is_selected=False)
             for row in left:
-                if (of := known.get((device, row.id))) is None:
-                    continue
-                if is_of_device and row.is_selected and is_selected(row.name, settings.mailboxes):
-                    yield ServedReplica(account, device, row, of)
-                elif not of.has_left:
-                    yield ServedReplica(account, device, row, of, is_selected=False)
+                of = known.get((device, row.id))
+                if of is not None and not of.has_left:
+                    is_taken = is_of_device and row.is_selected and is_selected(row.name, settings.mailboxes)
+                    yield ServedReplica(account, device, row, of, is_selected=is_taken)
 
 
 def leftover(

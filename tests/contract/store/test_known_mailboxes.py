@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, event, insert, select, text, update
 
 from syncd.store import pairs
 from syncd.store.database import Database
+from syncd.store.devices import LEFT
 from syncd.store.schema import account, device, mailbox, mailbox_change, replica, replica_message
 from syncd.sync.device_rounds import due_mailboxes
 from syncd.sync.known_mailboxes import KnownMailboxes, Part
@@ -145,6 +146,22 @@ async def test_replica_of_a_mailbox_that_its_server_has_no_more(tmp_path: Path) 
 
         assert [one.mailbox.id for one in known.served()] == [1]
         assert known.served()
+
+
+async def test_mailbox_that_is_gone_from_its_server_and_from_the_device_is_not_wanted_again(tmp_path: Path) -> None:
+    """Of one that a device once gave up, and selects by now, no directory is made to be removed again."""
+    row = {"wire_name": b"gone", "name": "gone", "attributes": "", "is_selectable": True, "is_selected": True}
+    of = {"device_id": DEVICE, "mailbox_id": 1, "directory": "gone", "selection": LEFT}
+    with Database.open(f"sqlite:///{tmp_path}/syncd.db") as database:
+        database.write_now(plant)
+        database.write_now(lambda conn: conn.execute(insert(mailbox).values(account_id=1, gone_at=1.0, **row)))
+        database.write_now(lambda conn: conn.execute(insert(replica).values(**of)))
+        known = known_of(database)
+
+        await known.refresh(DEVICE)
+
+        assert set(known.of(Part.WANTED)) == set()
+        assert set(known.of(Part.LEFT)) == {1}
 
 
 async def test_after_a_write_only_what_it_changed_is_read(tmp_path: Path) -> None:
