@@ -15,7 +15,7 @@ from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Policy, Selection
-from syncd.store.accounts import TRASHES, MailboxRow, mailboxes, trash_of
+from syncd.store.accounts import TRASHES, MailboxRow, left_mailboxes, mailboxes, trash_of
 from syncd.store.backlog import mailboxes_with_due_stores
 from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.store.uploads import Bringers
@@ -88,9 +88,11 @@ class Takers:
         self._leaving[account] = frozenset(names[row.device_id] for row in known if row.is_leaving)
         if not due and not news:
             return ()
+        # NOTE: what its server has no more is put back by what a device changed there before it heard of that.
+        left = [row for row in left_mailboxes(conn, account_id=account_id) if row.is_gone] if news else []
         found = [
             row
-            for row in mailboxes(conn, account_id=account_id)
+            for row in (*mailboxes(conn, account_id=account_id), *left)
             if row.is_readable
             and (
                 (row.id in due and (row.is_synced or row.id in leaving))
@@ -178,7 +180,8 @@ class _Taking(Value):
 
         NOTE: one that is leaving, and selected again, is not before its device has looked at it.
         """
-        is_taken = mailbox.is_synced and self.takes(device, account, mailbox.name)
+        is_there = mailbox.is_there or mailbox.is_gone  # where it is only a name, no device has files
+        is_taken = is_there and mailbox.is_selected and self.takes(device, account, mailbox.name)
         if of.listed_at is None or of.has_left or device not in self.devices:
             return False
         return (of.is_leaving and mailbox.is_selectable) if not is_taken else not of.is_leaving

@@ -111,6 +111,27 @@ async def test_what_a_device_adds_to_a_deleted_mailbox_makes_it_again(tmp_path: 
         assert [replica.keys() for replica in house.replicas("Work")] == [["own"]] * 2
 
 
+@pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "unheard"])
+async def test_what_a_device_flags_in_a_deleted_mailbox_makes_it_again(
+    tmp_path: Path, user: Provider, is_heard: bool
+) -> None:
+    """The flag is stronger than the deletion, as of any message; what nobody wants is gone everywhere."""
+    user.receive("a", "b", mailbox="Lists")
+    house = _house(tmp_path, user)
+    async with house:
+        await house.settle()
+        if not is_heard:
+            await house.__aexit__()
+        _delete(user, "Lists")
+        house.replica("laptop", "Lists").mark("a", add="F")
+        if not is_heard:
+            await house.__aenter__()
+        await house.settle()
+
+        assert user.flags("Lists") == {"a": {"\\Flagged"}}
+        assert [one.keys() for one in house.replicas("Lists")] == [["a"]] * len(house.devices)
+
+
 async def test_messages_that_were_moved_before_keep_their_files(tmp_path: Path, user: Provider) -> None:
     """A program that empties a mailbox into the Trash, and then deletes it, has moved them."""
     user.receive("a", "b", "c", mailbox="Work")
