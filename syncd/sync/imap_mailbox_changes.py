@@ -160,6 +160,7 @@ class ImapMailboxChanges:
         """
         refused: dict[int, str] = {}
         begun: list[MailboxChange] = []
+        unclear: set[int] = set()
         for one in sorted(renames, key=lambda one: one.name):
             row = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=one.mailbox_id or 0))
             begun.append(one)
@@ -169,6 +170,9 @@ class ImapMailboxChanges:
                 octets = to_wire(one.name, row.delimiter)
                 if octets in entries and row.wire_name in entries:
                     continue  # somebody was faster: then what is there has come into a mailbox that is known
+                if entries.isdisjoint({octets, row.wire_name}) and not row.is_gone:
+                    unclear.add(one.id)  # whether it is gone is known soon
+                    continue
                 if row.wire_name in entries:
                     await connection.unselect()
                     await connection.rename(row.wire_name, octets)
@@ -176,7 +180,10 @@ class ImapMailboxChanges:
             except (RefusedError, ValueError) as error:
                 refused[one.id] = str(error)
         await self._list_mailboxes(connection)
+        await self._db.write(partial(mailbox_changes.put_off, ids=unclear))
         for one in begun:
+            if one.id in unclear:
+                continue
             if (reason := refused.get(one.id)) is not None:
                 await self._db.write(partial(mailbox_changes.refuse, ids=[one.id], error=reason))
                 log.warning("mailbox_not_renamed", account=self._account.name, mailbox_id=one.mailbox_id, error=reason)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from syncd.store import schema
 from tests.contract.sync.house import House
+from tests.contract.sync.liar import ListLiar
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import house_of
@@ -158,6 +159,26 @@ async def test_directory_that_was_renamed_while_the_server_removed_its_mailbox(t
         assert [one.keys() for one in house.replicas("Old")] == [KEYS[:3]] * 3
         assert not house.replica("phone", "Lists").directory.exists()
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
+
+
+async def test_mailbox_that_a_list_leaves_out_is_renamed_once_it_is_listed_again(
+    tmp_path: Path, user: Provider
+) -> None:
+    """An answer that has it under neither name says nothing of the rename."""
+    user.receive(*KEYS[:3], mailbox="Lists")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        liar, said = ListLiar(tap, names=frozenset({"Lists"})), len(tap.lines)
+        liar.times, tap.refuses = 2, lambda line: False
+
+        _rename(house, "laptop", "Lists", "Old")
+        await house.until(lambda: "Old" in user.mailboxes())
+        await house.settle()
+
+        assert liar.told == 2
+        assert sum(b" SUBSCRIBE " in line for line in tap.lines[said:]) == 1
+        assert user.mailboxes() == {*STANDARD, "Old"}
+        assert [one.keys() for one in house.replicas("Old")] == [KEYS[:3]] * 3
 
 
 def _is_renamed(house: House) -> bool:
