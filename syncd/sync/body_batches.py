@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from sqlalchemy import Connection
 
@@ -63,6 +63,12 @@ class FetchedBody(Opaque):
     size_bytes: int
 
 
+class OnCommit(Protocol):
+    """Hear how many messages, and of which size together, have bodies by now, and whether more are about to."""
+
+    def __call__(self, count: int, size_bytes: int, *, is_more_coming: bool = False) -> None: ...
+
+
 class BodyBatches:
     """Commit the bodies of one account in batches, whatever mailboxes they are of, while the next are fetched.
 
@@ -82,10 +88,10 @@ class BodyBatches:
         *,
         encoder: Encoder,
         recent: RecentBodies,
-        on_commit: Callable[[int, int], None],
+        on_commit: OnCommit,
         clock: Callable[[], float],
     ) -> None:
-        """Call `on_commit` with the number and the size of messages after each batch."""
+        """Call `on_commit` after each batch."""
         self._db = db
         self._encoder = encoder
         self._recent = recent
@@ -228,7 +234,8 @@ class BodyBatches:
         for body_id, body in zip(ids, batch, strict=True):
             if isinstance(body.content, bytes):
                 self._recent.put(body_id, body.content)
-        self._on_commit(len(batch), sum(body.size_bytes for body in batch))
+        size_bytes = sum(body.size_bytes for body in batch)
+        self._on_commit(len(batch), size_bytes, is_more_coming=bool(self._mailboxes))
 
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())

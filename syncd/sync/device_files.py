@@ -97,6 +97,11 @@ class DeviceFiles:
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
+    @property
+    def is_follower(self) -> bool:
+        """Tell whether another device was the last to write what is to be here as well: this one links it."""
+        return self.commons.writer not in {None, str(self._config.path)}
+
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
         self._whole_looks.examine(of)

@@ -68,7 +68,7 @@ class Sharing(Value):
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
             elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
-                with commons.claim(_contents(batch)):
+                with commons.claim(_contents(batch), by=self.batches.device.path):
                     unsettled = await self.batches.begin(batch, also=unsettled)
                     self._offer(unsettled)
                 is_patient = True
@@ -104,7 +104,7 @@ class Sharing(Value):
             is_overtaken |= is_patient and any(commons.is_claimed(job.content) for job in missing)
             if not (missing and is_overtaken):
                 break
-        with commons.claim(_contents(missing)):
+        with commons.claim(_contents(missing), by=self.batches.device.path):
             performed = await self.batches.carry_out(announced.linking(sources))
             self._offer(performed)
         return performed
