@@ -40,7 +40,7 @@ class FileName(NamedTuple):
         return name if mark else text
 
     def __str__(self) -> str:
-        return self.name if self.info is None else f"{self.name}{_MARK}{self.info}"
+        return joined(self.name, self.info)
 
     @property
     def letters(self) -> str:
@@ -67,6 +67,11 @@ class FileName(NamedTuple):
         known = letters_of(flags, keywords)
         others = (letter for letter in unknown_letters(self.letters, keywords) if letter not in LETTERS)
         return FileName(self.name, "".join(sorted({*known, *others})) + self._extra)
+
+
+def joined(name: str, info: str | None) -> str:
+    """Return the name of a file by its parts."""
+    return name if info is None else f"{name}{_MARK}{info}"
 
 
 def mint(*, time_s: int, size_bytes: int, wire_size_bytes: int, token: str | None = None) -> str:

@@ -18,7 +18,7 @@ from syncd.maildir.barrier import Touched
 from syncd.maildir.barrier import barrier as durable_barrier
 from syncd.maildir.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.maildir.names import FileName, flags_of, joined, letters_of
 from syncd.maildir.observe import Listing, SeenFile, listed
 from syncd.maildir.root import ReplicaRoot
 from syncd.values import Value
@@ -189,7 +189,7 @@ class _Batch:
         mailbox = self._mailbox(effect.directory)
         letters = letters_of(effect.flags, self._keywords(effect.directory))
         subdir = CUR if letters else NEW
-        filename = str(FileName(effect.name, letters or None))
+        filename = joined(effect.name, letters or None)
         target = SeenFile(effect.name, subdir, filename)
         if effect.is_repeated:
             found = self._find(mailbox, target)
@@ -308,7 +308,7 @@ class _Batch:
     def _believed(self, place: Place) -> SeenFile:
         letters = letters_of(place.flags, self._keywords(place.directory))
         info = None if place.subdir == NEW and not letters else letters
-        return SeenFile(place.name, place.subdir, str(FileName(place.name, info)))
+        return SeenFile(place.name, place.subdir, joined(place.name, info))
 
     def _find(self, mailbox: MailboxDirectory, believed: SeenFile) -> _Found | Stale | None:
         """Return a file of this name; None when a complete listing had none, Stale when unsure."""

@@ -16,8 +16,8 @@ from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import (
-    FileName,
     holdable,
+    joined,
     letters_of,
     mint,
     unknown_letters,
@@ -124,19 +124,22 @@ class DeviceFiles:
         """Return the keyword letters of a replica as last read."""
         return self._keywords.get(of.id) or keyword_map(of.keywords)
 
-    def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
-        name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
-        letters = letters_of(flags, self.holdable_keywords(of))
-        return MintedFile(
-            message_id=body.message_id,
-            name=name,
-            info=letters or None,
-            subdir=CUR if letters else NEW,
-            flags=flags,
-            size_bytes=body.file_size_bytes,
-            mtime=body.internaldate,
-            form=body.form,
-        )
+    def mint(self, of: ReplicaRow, wanted: Iterable[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
+        keywords, time_s = self.holdable_keywords(of), int(self._clock())
+        return [
+            MintedFile(
+                message_id=body.message_id,
+                name=mint(time_s=time_s, size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes),
+                info=letters or None,
+                subdir=CUR if letters else NEW,
+                flags=flags,
+                size_bytes=body.file_size_bytes,
+                mtime=body.internaldate,
+                form=body.form,
+            )
+            for body, flags in wanted
+            for letters in (letters_of(flags, keywords),)
+        ]
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
         known = self.holdable_keywords(of)
@@ -169,7 +172,7 @@ class DeviceFiles:
         ]
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
-        self._whole_looks.we_change(of, [place_of(task.file) for task in tasks])
+        self._whole_looks.we_change(of, (place_of(task.file) for task in tasks))
         hears_names = self._hears_names
         expected = self._expect(of, tasks, keywords) if hears_names else {}
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover(generation))
@@ -290,7 +293,7 @@ class DeviceFiles:
                 letters = letters_of(task.flags, keywords)
                 name, subdir = task.file.name, CUR if letters or isinstance(task, FileToRename) else NEW
                 info = letters if subdir == CUR else None
-                places.append((directory, SeenFile(name, subdir, str(FileName(name, info)))))
+                places.append((directory, SeenFile(name, subdir, joined(name, info))))
                 self._ours.expect(places[-1])
         return expected
 

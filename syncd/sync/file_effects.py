@@ -9,7 +9,7 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.maildir.names import FileName, flags_of, joined, letters_of
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -37,7 +37,7 @@ def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], 
                     _path(source.origin.device_path),
                     path_of(source.origin.directory),
                     source.subdir,
-                    str(FileName(source.name, source.info)),
+                    joined(source.name, source.info),
                 )
             return verbs.Deliver(
                 directory,
@@ -71,7 +71,7 @@ def outcome_of(task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> 
                 return FileDone(None, task.file.subdir)
             expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
             letters = letters_of(expected, keywords)
-            if file.filename == str(FileName(file.name, letters or None)):
+            if file.filename == joined(file.name, letters or None):
                 return FileDone(letters or None, file.subdir)
             name = FileName.parse(file.filename)
             if flags_of(name.letters, keywords) == flags_of(letters, keywords):
