@@ -12,8 +12,6 @@ from typing import NamedTuple, assert_never
 
 from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError, Temper
 from syncd.mail.flags import NONE, Flags, with_delta
-from syncd.mail.message import lf_pieces
-from syncd.mail.tree import BodyForm
 from syncd.maildir.barrier import Touched
 from syncd.maildir.barrier import barrier as durable_barrier
 from syncd.maildir.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
@@ -48,18 +46,17 @@ class LinkSource(NamedTuple):
 class Deliver(NamedTuple):
     """Bring a message: into new/ when it has no letters, else into cur/.
 
-    The name must be minted and committed before. body: gives the wire octets in pieces, anew at each call.
-    size_bytes: of the file in its form. mtime: INTERNALDATE. is_repeated: an earlier attempt may have
-    got through, so look for the name first.
+    The name must be minted and committed before. octets: gives those of the file in pieces, anew at each call.
+    size_bytes: of the file. mtime: INTERNALDATE. is_repeated: an earlier attempt may have got through, so look for the
+    name first.
     """
 
     directory: PurePosixPath
     name: str
     flags: Flags
     mtime: int
-    form: BodyForm
     size_bytes: int
-    body: Callable[[], Iterable[bytes]]
+    octets: Callable[[], Iterable[bytes | memoryview]]
     link: LinkSource | None = None
     is_repeated: bool = False
 
@@ -237,8 +234,7 @@ class _Batch:
 
     def _write(self, mailbox: MailboxDirectory, effect: Deliver) -> FileFacts:
         """Write the file into tmp/ and return its facts."""
-        pieces = lf_pieces(effect.body()) if effect.form is BodyForm.LF else effect.body()
-        facts = mailbox.write_tmp(effect.name, pieces, mtime=effect.mtime)
+        facts = mailbox.write_tmp(effect.name, effect.octets(), mtime=effect.mtime)
         if facts.size_bytes != effect.size_bytes:
             mailbox.discard_tmp(effect.name)
             raise FileError("a body is not as long as recorded", reach=Reach.MESSAGE)

@@ -3,8 +3,9 @@
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
 octets that nothing else looks at. The helper is a program of its own (`encoding_helper`): it has no store and no files,
 and none of our variables but those that Python needs. It reads octets from a file in memory that both have open, and
-writes what is to be stored in their place, which is never longer. It ends when its standard input does, so it cannot
-outlive us. Without it (few octets, a helper that fails, a place without one) the same function encodes here.
+writes in their place what Maildir files of them have, which is never longer, and behind it what is to be stored. It
+ends when its standard input does, so it cannot outlive us. Without it (few octets, a helper that fails, a place without
+one) the same function encodes here.
 
 NOTE: to copy octets by a system call leaves the other threads running, to copy them to mapped memory does not.
 """
@@ -22,7 +23,7 @@ from typing import NamedTuple
 from syncd.log import log
 from syncd.mail.message import BodyFacts
 from syncd.store import encoding_helper
-from syncd.store.encoding import Codec, EncodedBody, encode_octets
+from syncd.store.encoding import Codec, EncodedBody, encode_for_file
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
@@ -53,7 +54,7 @@ class Encoder:
             threading.Thread(target=self._start, daemon=True).start()
 
     def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
-        """Return bodies of at most 1 MiB each ready to be inserted, with their facts."""
+        """Return bodies of at most 1 MiB each ready to be inserted, with their facts and what files of them have."""
         if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
             with self._lock:
                 if self._may_help:
@@ -62,7 +63,7 @@ class Encoder:
                     except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
                         self._failures += 1
                         log.warning("encoder_failed", error=type(error).__name__)
-        return tuple(map(encode_octets, contents))
+        return tuple(map(encode_for_file, contents))
 
     def rest(self) -> None:
         """End the helper unless somebody is using it; the next large batch starts another."""
@@ -147,15 +148,22 @@ def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedB
         encoding_helper.say(helper.process.stdin, [len(content) for content in contents])
     answers = [_read(answer) for answer in _answer(helper.process)]
     # NOTE: of these octets there is one copy, which each body has a part of.
-    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0))
-    start = 0
+    files = memoryview(os.pread(helper.memory_fd, sum(_file_bytes(facts) for facts, _, _ in answers), 0))
+    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), start))
+    start = file_start = 0
     for content, (facts, codec, length) in zip(contents, answers, strict=True):
         if facts.size_bytes != len(content):
             raise ValueError("the helper tells of another body")
-        yield EncodedBody(facts, codec, (length,) if content else (), stored[start : start + length])
-        start += length
-    if start != len(stored):
+        file_end = file_start + _file_bytes(facts)
+        chunks = (length,) if content else ()
+        yield EncodedBody(facts, codec, chunks, stored[start : start + length], for_file=files[file_start:file_end])
+        start, file_start = start + length, file_end
+    if start != len(stored) or file_start != len(files):
         raise EOFError("the helper stored less than it tells")
+
+
+def _file_bytes(facts: BodyFacts) -> int:
+    return facts.lf_size_bytes if facts.is_crlf else facts.size_bytes
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:

@@ -19,7 +19,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.values import Opaque
+from syncd.values import Opaque, replace
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
@@ -182,7 +182,7 @@ class BodyBatches:
         if batch := self._taken():
             self._encoding = asyncio.create_task(self._encode(batch))
 
-    def _taken(self) -> Sequence[FetchedBody]:
+    def _taken(self) -> list[FetchedBody]:
         """Return what was gathered, which is a batch now."""
         batch, self._gathered, self._size_bytes, self._is_handed_over = self._gathered, [], 0, False
         return batch
@@ -198,23 +198,25 @@ class BodyBatches:
         if task is not None:
             await task
 
-    async def _encode(self, batch: Sequence[FetchedBody]) -> None:
+    async def _encode(self, batch: list[FetchedBody]) -> None:
         """Encode a batch, and begin to write it when the one before is written; then what was handed over meanwhile."""
         while batch:
             try:
                 self._writing = asyncio.create_task(self._commit(batch, await self._encoded_in_turn(batch)))
             except Exception as error:
                 self._blame(batch, error)
-            batch = self._taken() if self._is_handed_over else ()
+            batch = self._taken() if self._is_handed_over else []
 
-    async def _encoded_in_turn(self, batch: Sequence[FetchedBody]) -> Sequence[EncodedBody]:
+    async def _encoded_in_turn(self, batch: list[FetchedBody]) -> Sequence[EncodedBody]:
         """Return a batch encoded, once the one before is written and there is room for what devices take of it."""
         encoded: Sequence[EncodedBody] = ()
         try:
             contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
             encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
+            contents.clear()
+            batch[:] = map(_without_octets, batch)  # of which there are two other forms by now
             await self._written()
-            await self._recent.room(sum(len(body.content) for body in batch if isinstance(body.content, bytes)))
+            await self._recent.room(sum(len(one.for_file) for one in encoded if one.for_file is not None))
         except BaseException:
             _close(encoded)
             self._forget(batch)
@@ -231,9 +233,9 @@ class BodyBatches:
         finally:
             _close(encoded)
             self._forget(batch)
-        for body_id, body in zip(ids, batch, strict=True):
-            if isinstance(body.content, bytes):
-                self._recent.put(body_id, body.content)
+        for body_id, one in zip(ids, encoded, strict=True):
+            if one.for_file is not None:
+                self._recent.put(body_id, one.for_file)
         size_bytes = sum(body.size_bytes for body in batch)
         self._on_commit(len(batch), size_bytes, is_more_coming=bool(self._mailboxes))
 
@@ -262,6 +264,10 @@ class BodyBatches:
         _discard(batch)
         for body in batch:
             self._mailboxes.pop(body.message_id, None)
+
+
+def _without_octets(body: FetchedBody) -> FetchedBody:
+    return replace(body, content=b"") if isinstance(body.content, bytes) else body
 
 
 def _discard(bodies_left: Iterable[FetchedBody]) -> None:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
-from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
+from syncd.mail.message import lf_pieces
+from syncd.mail.tree import BodyForm, Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import dovecot
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
@@ -165,11 +166,11 @@ class DeviceFiles:
         return found != known
 
     async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
-        wanted = [
-            task.body.body_id
+        wanted = {
+            task.body.body_id: task.body
             for task in tasks
             if isinstance(task, FileToDeliver) and task.source is None and task.body.size_bytes <= _SMALL_BODY_BYTES
-        ]
+        }
         octets = await self._octets(wanted)
         keywords = self.holdable_keywords(of)
         self._whole_looks.we_change(of, (place_of(task.file) for task in tasks))
@@ -192,10 +193,13 @@ class DeviceFiles:
         self._whole_looks.we_changed(of, before=before, after=after if as_meant else None)
         return done
 
-    async def _octets(self, body_ids: Sequence[int]) -> dict[int, bytes]:
-        octets = dict(self._recent.take(body_ids))
-        others = [body_id for body_id in body_ids if body_id not in octets]
-        return octets | await self._db.read(partial(bodies.read_bodies, ids=others)) if others else octets
+    async def _octets(self, wanted: Mapping[int, Deliverable]) -> dict[int, bytes | memoryview]:
+        """Return what files of bodies have, of those that are at hand or can be read."""
+        octets = dict(self._recent.take(wanted))
+        if others := wanted.keys() - octets.keys():
+            read = await self._db.read(partial(bodies.read_bodies, ids=others))
+            octets |= {id_: b"".join(_file_pieces((body,), wanted[id_])) for id_, body in read.items()}
+        return octets
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
@@ -301,7 +305,7 @@ class DeviceFiles:
         self,
         of: ReplicaRow,
         tasks: Sequence[FileTask],
-        octets: dict[int, bytes],
+        octets: dict[int, bytes | memoryview],
         *,
         keywords: KeywordMap,
         generation: int,
@@ -319,18 +323,21 @@ class DeviceFiles:
             before = names_changed_ns(root, of)
             outcomes = verbs.perform(
                 root,
-                [effect_of(task, directory, lambda body_id: self._pieces(body_id, octets)) for task in tasks],
+                [effect_of(task, directory, lambda body: self._pieces(body, octets)) for task in tasks],
                 keywords=lambda _: keywords,
                 barrier=made_durable,
             )
             return outcomes, before, names_changed_ns(root, of)
 
-    def _pieces(self, body_id: int, octets: dict[int, bytes]) -> Iterator[bytes]:
-        """Yield a body; what is at hand is let go of, and read from the store if it is to be written once more."""
-        if body_id in octets:
-            yield octets.pop(body_id)
+    def _pieces(self, body: Deliverable, octets: dict[int, bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield what a file of a body has.
+
+        What is at hand is let go of, and read from the store if it is to be written once more.
+        """
+        if body.body_id in octets:
+            yield octets.pop(body.body_id)
         else:
-            yield from bodies.stream_body(self._db.read_now, body_id)
+            yield from _file_pieces(bodies.stream_body(self._db.read_now, body.body_id), body)
 
     def _see(
         self,
@@ -368,6 +375,10 @@ class DeviceFiles:
     def _ensure_keywords(self, directory: str, flags: Flags, known: KeywordMap) -> KeywordMap:
         with ReplicaRoot(self._config.path) as root:
             return dovecot.ensure_keywords(root, PurePosixPath(directory), flags, known=known)
+
+
+def _file_pieces(pieces: Iterable[bytes], body: Deliverable) -> Iterable[bytes]:
+    return lf_pieces(pieces) if body.form is BodyForm.LF else pieces
 
 
 def _is_of_flags(change: Change, rows: Mapping[str, ReplicaMessage]) -> bool:

@@ -10,6 +10,7 @@ from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, joined, letters_of
+from syncd.store.deliveries import Deliverable
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -26,8 +27,10 @@ path_of = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
 
 
-def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], Iterator[bytes]]) -> verbs.Effect:
-    """Return what is done to a file of this directory; pieces: gives the octets of a body by its id."""
+def effect_of(
+    task: FileTask, directory: PurePosixPath, pieces: Callable[[Deliverable], Iterator[bytes | memoryview]]
+) -> verbs.Effect:
+    """Return what is done to a file of this directory; pieces: gives the octets that a file of a body has."""
     file = task.file
     match task:
         case FileToDeliver(body=body, source=source):
@@ -44,9 +47,8 @@ def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], 
                 file.name,
                 task.flags,
                 mtime=file.mtime,
-                form=file.form,
                 size_bytes=file.size_bytes,
-                body=lambda: pieces(body.body_id),
+                octets=lambda: pieces(body),
                 link=link,
                 is_repeated=task.is_repeated,
             )
