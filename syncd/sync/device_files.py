@@ -21,6 +21,7 @@ from syncd.maildir.names import (
     joined,
     letters_of,
     mint,
+    tokens,
     unknown_letters,
     unlisted_keywords,
 )
@@ -125,12 +126,17 @@ class DeviceFiles:
         """Return the keyword letters of a replica as last read."""
         return self._keywords.get(of.id) or keyword_map(of.keywords)
 
-    def mint(self, of: ReplicaRow, wanted: Iterable[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
+    def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
         keywords, time_s = self.holdable_keywords(of), int(self._clock())
         return [
             MintedFile(
                 message_id=body.message_id,
-                name=mint(time_s=time_s, size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes),
+                name=mint(
+                    time_s=time_s,
+                    size_bytes=body.file_size_bytes,
+                    wire_size_bytes=body.size_bytes,
+                    token=token,
+                ),
                 info=letters or None,
                 subdir=CUR if letters else NEW,
                 flags=flags,
@@ -138,7 +144,7 @@ class DeviceFiles:
                 mtime=body.internaldate,
                 form=body.form,
             )
-            for body, flags in wanted
+            for (body, flags), token in zip(wanted, tokens(len(wanted)), strict=True)
             for letters in (letters_of(flags, keywords),)
         ]
 

@@ -85,7 +85,7 @@ class ReplicaSide(Protocol):
     def commons(self) -> Commons:
         """Return what the device shares with others; a device that links nothing is alone in it."""
 
-    def mint(self, of: ReplicaRow, wanted: Iterable[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
+    def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
         """Return names for files that are about to be delivered; nothing is written."""
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
