@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple
 
 from syncd.log import log
@@ -29,6 +30,7 @@ _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
 _VECTOR_MAX = 1000
 """How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
+_FILES_AT_ONCE = 512 * 1024
 _FAILURES_MAX = 2
 """After so many in a row there is no help to be had here."""
 _VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
@@ -148,22 +150,29 @@ def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedB
         encoding_helper.say(helper.process.stdin, [len(content) for content in contents])
     answers = [_read(answer) for answer in _answer(helper.process)]
     # NOTE: of these octets there is one copy, which each body has a part of.
-    files = memoryview(os.pread(helper.memory_fd, sum(_file_bytes(facts) for facts, _, _ in answers), 0))
-    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), start))
-    start = file_start = 0
-    for content, (facts, codec, length) in zip(contents, answers, strict=True):
+    stored = _parts(helper.memory_fd, start, [length for _, _, length in answers], at_once=sys.maxsize)
+    # NOTE: these are kept for longer, and as long as one of them is, so are all that were read with it.
+    sizes = [facts.lf_size_bytes if facts.is_crlf else facts.size_bytes for facts, _, _ in answers]
+    files = _parts(helper.memory_fd, 0, sizes, at_once=_FILES_AT_ONCE)
+    for content, (facts, codec, length), octets, for_file in zip(contents, answers, stored, files, strict=True):
         if facts.size_bytes != len(content):
             raise ValueError("the helper tells of another body")
-        file_end = file_start + _file_bytes(facts)
-        chunks = (length,) if content else ()
-        yield EncodedBody(facts, codec, chunks, stored[start : start + length], for_file=files[file_start:file_end])
-        start, file_start = start + length, file_end
-    if start != len(stored) or file_start != len(files):
-        raise EOFError("the helper stored less than it tells")
+        yield EncodedBody(facts, codec, (length,) if content else (), octets, for_file=for_file)
 
 
-def _file_bytes(facts: BodyFacts) -> int:
-    return facts.lf_size_bytes if facts.is_crlf else facts.size_bytes
+def _parts(memory_fd: int, start: int, sizes: Sequence[int], *, at_once: int) -> Iterator[memoryview]:
+    """Yield parts of the memory, one behind the other; at_once: how many octets are read together, about."""
+    at = 0
+    while at < len(sizes):
+        ends = [0]
+        while at < len(sizes) and ends[-1] < at_once:
+            ends.append(ends[-1] + sizes[at])
+            at += 1
+        octets = memoryview(os.pread(memory_fd, ends[-1], start))
+        if len(octets) != ends[-1]:
+            raise EOFError("the helper stored less than it tells")
+        start += len(octets)
+        yield from (octets[begin:end] for begin, end in pairwise(ends))
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
