@@ -148,7 +148,7 @@ class MailboxDirectory:
         except OSError as error:  # NOTE: no `failing`, which takes half as long as the call: each file is looked at
             raise failure(error, "examine a message") from error
 
-    def write_tmp(self, filename: str, pieces: Iterable[bytes], *, mtime: int) -> FileFacts:
+    def write_tmp(self, filename: str, pieces: Iterable[bytes | memoryview], *, mtime: int) -> FileFacts:
         """Write a new file into tmp/, mode 0600, and return its facts; on any failure nothing is left there."""
         with failing("create a message"):
             fd = self._create_tmp(filename)
@@ -369,7 +369,7 @@ def _facts(found: os.stat_result) -> FileFacts:
     return FileFacts(found.st_size, found.st_mtime_ns // 1_000_000_000)
 
 
-def _write_all(fd: int, piece: bytes) -> None:
+def _write_all(fd: int, piece: bytes | memoryview) -> None:
     written = os.write(fd, piece)
     while written < len(piece):
         written += os.write(fd, memoryview(piece)[written:])

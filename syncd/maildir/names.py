@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ _MARK = ":2,"
 _FLAG_OF_LETTER = {"D": DRAFT, "F": FLAGGED, "P": FORWARDED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 _LETTER_OF_SYSTEM_FLAG = {flag: letter for letter, flag in _FLAG_OF_LETTER.items() if flag in SYSTEM}
 _PASSED = "P"
+_TOKEN_BYTES = 8
 _MINTED = re.compile(r"\d+\.R[0-9a-f]{16}\.syncd,S=\d+,W=\d+", re.ASCII)
 
 
@@ -46,7 +47,7 @@ class FileName(NamedTuple):
         return info.partition(",")[0] if mark else ""
 
     def __str__(self) -> str:
-        return self.name if self.info is None else f"{self.name}{_MARK}{self.info}"
+        return joined(self.name, self.info)
 
     @property
     def letters(self) -> str:
@@ -75,13 +76,27 @@ class FileName(NamedTuple):
         return FileName(self.name, "".join(sorted({*known, *others})) + self._extra)
 
 
+def joined(name: str, info: str | None) -> str:
+    """Return the name of a file by its parts."""
+    return name if info is None else f"{name}{_MARK}{info}"
+
+
+def tokens(count: int) -> Iterator[str]:
+    """Yield random tokens for `mint`.
+
+    NOTE: asked for one by one, the system gives each of them in a turn of threads of its own.
+    """
+    digits = secrets.token_hex(count * _TOKEN_BYTES)
+    return (digits[at : at + 2 * _TOKEN_BYTES] for at in range(0, len(digits), 2 * _TOKEN_BYTES))
+
+
 def mint(*, time_s: int, size_bytes: int, wire_size_bytes: int, token: str | None = None) -> str:
     """Return a new unique name, to be committed before the file is written.
 
     size_bytes counts the file's octets, wire_size_bytes the same with CRLF line ends; Dovecot and Courier read
     them from S= and W=. token: 16 hexadecimal digits, random unless given.
     """
-    name = f"{time_s}.R{token or secrets.token_hex(8)}.syncd,S={size_bytes},W={wire_size_bytes}"
+    name = f"{time_s}.R{token or secrets.token_hex(_TOKEN_BYTES)}.syncd,S={size_bytes},W={wire_size_bytes}"
     if not is_minted(name):
         raise ValueError("the parts do not make a unique name")
     return name

@@ -12,13 +12,11 @@ from typing import NamedTuple, assert_never
 
 from syncd.errors import DeviceAwayError, FileError, Reach, SyncdError, Temper
 from syncd.mail.flags import NONE, Flags, with_delta
-from syncd.mail.message import lf_pieces
-from syncd.mail.tree import BodyForm
 from syncd.maildir.barrier import Touched
 from syncd.maildir.barrier import barrier as durable_barrier
 from syncd.maildir.files import CUR, NEW, FileFacts, LinkRefusal, MailboxDirectory, Renaming
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.maildir.names import FileName, flags_of, joined, letters_of
 from syncd.maildir.observe import Listing, SeenFile, listed
 from syncd.maildir.root import ReplicaRoot
 from syncd.values import Value
@@ -48,18 +46,17 @@ class LinkSource(NamedTuple):
 class Deliver(NamedTuple):
     """Bring a message: into new/ when it has no letters, else into cur/.
 
-    The name must be minted and committed before. body: gives the wire octets in pieces, anew at each call.
-    size_bytes: of the file in its form. mtime: INTERNALDATE. is_repeated: an earlier attempt may have
-    got through, so look for the name first.
+    The name must be minted and committed before. octets: gives those of the file in pieces, anew at each call.
+    size_bytes: of the file. mtime: INTERNALDATE. is_repeated: an earlier attempt may have got through, so look for the
+    name first.
     """
 
     directory: PurePosixPath
     name: str
     flags: Flags
     mtime: int
-    form: BodyForm
     size_bytes: int
-    body: Callable[[], Iterable[bytes]]
+    octets: Callable[[], Iterable[bytes | memoryview]]
     link: LinkSource | None = None
     is_repeated: bool = False
 
@@ -189,7 +186,7 @@ class _Batch:
         mailbox = self._mailbox(effect.directory)
         letters = letters_of(effect.flags, self._keywords(effect.directory))
         subdir = CUR if letters else NEW
-        filename = str(FileName(effect.name, letters or None))
+        filename = joined(effect.name, letters or None)
         target = SeenFile(effect.name, subdir, filename)
         if effect.is_repeated:
             found = self._find(mailbox, target)
@@ -237,8 +234,7 @@ class _Batch:
 
     def _write(self, mailbox: MailboxDirectory, effect: Deliver) -> FileFacts:
         """Write the file into tmp/ and return its facts."""
-        pieces = lf_pieces(effect.body()) if effect.form is BodyForm.LF else effect.body()
-        facts = mailbox.write_tmp(effect.name, pieces, mtime=effect.mtime)
+        facts = mailbox.write_tmp(effect.name, effect.octets(), mtime=effect.mtime)
         if facts.size_bytes != effect.size_bytes:
             mailbox.discard_tmp(effect.name)
             raise FileError("a body is not as long as recorded", reach=Reach.MESSAGE)
@@ -308,7 +304,7 @@ class _Batch:
     def _believed(self, place: Place) -> SeenFile:
         letters = letters_of(place.flags, self._keywords(place.directory))
         info = None if place.subdir == NEW and not letters else letters
-        return SeenFile(place.name, place.subdir, str(FileName(place.name, info)))
+        return SeenFile(place.name, place.subdir, joined(place.name, info))
 
     def _find(self, mailbox: MailboxDirectory, believed: SeenFile) -> _Found | Stale | None:
         """Return a file of this name; None when a complete listing had none, Stale when unsure."""

@@ -32,7 +32,7 @@ def put_bodies(conn: Connection, bodies: Sequence[EncodedBody], *, now: float) -
     known = body_ids(conn, (encoded.facts.digest for encoded in bodies))
     new = {encoded.facts.digest: encoded for encoded in bodies if encoded.facts.digest not in known}
     if new:
-        insert_at_once(conn, body, [_body_values(encoded, now) for encoded in new.values()])
+        insert_at_once(conn, body, [_body_values(encoded) for encoded in new.values()], stored_at=now)
         added = body_ids(conn, new)
         _insert_chunks(conn, {added[digest]: encoded for digest, encoded in new.items()})
         known |= added
@@ -110,7 +110,7 @@ def _ids() -> AtOnce:
     return AtOnce(select(hexadecimal(body.c.digest), body.c.id).where(is_wanted))
 
 
-def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:
+def _body_values(encoded: EncodedBody) -> dict[str, Any]:
     facts = encoded.facts
     return {
         "digest": facts.digest,
@@ -121,7 +121,6 @@ def _body_values(encoded: EncodedBody, now: float) -> dict[str, Any]:
         "is_crlf": facts.is_crlf,
         "codec": encoded.codec.value,
         "chunks": encoded.count,
-        "stored_at": now,
     }
 
 

@@ -3,8 +3,9 @@
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
 octets that nothing else looks at. The helper is a program of its own (`encoding_helper`): it has no store and no files,
 and none of our variables but those that Python needs. It reads octets from a file in memory that both have open, and
-writes what is to be stored in their place, which is never longer. It ends when its standard input does, so it cannot
-outlive us. Without it (few octets, a helper that fails, a place without one) the same function encodes here.
+writes in their place what Maildir files of them have, which is never longer, and behind it what is to be stored. It
+ends when its standard input does, so it cannot outlive us. Without it (few octets, a helper that fails, a place without
+one) the same function encodes here.
 
 NOTE: to copy octets by a system call leaves the other threads running, to copy them to mapped memory does not.
 """
@@ -17,17 +18,19 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NamedTuple
 
 from syncd.log import log
 from syncd.mail.message import BodyFacts
 from syncd.store import encoding_helper
-from syncd.store.encoding import Codec, EncodedBody, encode_octets
+from syncd.store.encoding import Codec, EncodedBody, encode_for_file
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
 _VECTOR_MAX = 1000
 """How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
+_FILES_AT_ONCE = 512 * 1024
 _FAILURES_MAX = 2
 """After so many in a row there is no help to be had here."""
 _VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
@@ -53,7 +56,7 @@ class Encoder:
             threading.Thread(target=self._start, daemon=True).start()
 
     def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
-        """Return bodies of at most 1 MiB each ready to be inserted, with their facts."""
+        """Return bodies of at most 1 MiB each ready to be inserted, with their facts and what files of them have."""
         if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
             with self._lock:
                 if self._may_help:
@@ -62,7 +65,7 @@ class Encoder:
                     except (OSError, EOFError, ValueError, subprocess.SubprocessError) as error:
                         self._failures += 1
                         log.warning("encoder_failed", error=type(error).__name__)
-        return tuple(map(encode_octets, contents))
+        return tuple(map(encode_for_file, contents))
 
     def rest(self) -> None:
         """End the helper unless somebody is using it; the next large batch starts another."""
@@ -147,15 +150,29 @@ def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedB
         encoding_helper.say(helper.process.stdin, [len(content) for content in contents])
     answers = [_read(answer) for answer in _answer(helper.process)]
     # NOTE: of these octets there is one copy, which each body has a part of.
-    stored = memoryview(os.pread(helper.memory_fd, sum(length for _, _, length in answers), 0))
-    start = 0
-    for content, (facts, codec, length) in zip(contents, answers, strict=True):
+    stored = _parts(helper.memory_fd, start, [length for _, _, length in answers], at_once=sys.maxsize)
+    # NOTE: these are kept for longer, and as long as one of them is, so are all that were read with it.
+    sizes = [facts.lf_size_bytes if facts.is_crlf else facts.size_bytes for facts, _, _ in answers]
+    files = _parts(helper.memory_fd, 0, sizes, at_once=_FILES_AT_ONCE)
+    for content, (facts, codec, length), octets, for_file in zip(contents, answers, stored, files, strict=True):
         if facts.size_bytes != len(content):
             raise ValueError("the helper tells of another body")
-        yield EncodedBody(facts, codec, (length,) if content else (), stored[start : start + length])
-        start += length
-    if start != len(stored):
-        raise EOFError("the helper stored less than it tells")
+        yield EncodedBody(facts, codec, (length,) if content else (), octets, for_file=for_file)
+
+
+def _parts(memory_fd: int, start: int, sizes: Sequence[int], *, at_once: int) -> Iterator[memoryview]:
+    """Yield parts of the memory, one behind the other; at_once: how many octets are read together, about."""
+    at = 0
+    while at < len(sizes):
+        ends = [0]
+        while at < len(sizes) and ends[-1] < at_once:
+            ends.append(ends[-1] + sizes[at])
+            at += 1
+        octets = memoryview(os.pread(memory_fd, ends[-1], start))
+        if len(octets) != ends[-1]:
+            raise EOFError("the helper stored less than it tells")
+        start += len(octets)
+        yield from (octets[begin:end] for begin, end in pairwise(ends))
 
 
 def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:

@@ -19,7 +19,7 @@ from typing import IO, Self
 from backports import zstd
 
 from syncd.errors import Reach, StoreError
-from syncd.mail.message import BodyFacts, facts_of
+from syncd.mail.message import BodyFacts, facts_of, lf_pieces
 
 CHUNK_BYTES = 1024 * 1024
 _LEVEL = 3
@@ -39,13 +39,23 @@ class EncodedBody:
     """A body as its rows will hold it, ready for `put_bodies`; close it when it is committed."""
 
     def __init__(
-        self, facts: BodyFacts, codec: Codec, lengths: tuple[int, ...], octets: bytes | memoryview | IO[bytes]
+        self,
+        facts: BodyFacts,
+        codec: Codec,
+        lengths: tuple[int, ...],
+        octets: bytes | memoryview | IO[bytes],
+        *,
+        for_file: bytes | memoryview | None = None,
     ) -> None:
-        """Take the joined chunks: octets of one chunk, or a file, which is then owned."""
+        """Take the joined chunks: octets of one chunk, or a file, which is then owned.
+
+        for_file: what a Maildir file of the body has, where who encodes is asked for that, too.
+        """
         self.facts = facts
         self.codec = codec
         self._lengths = lengths
         self._octets = octets
+        self.for_file = for_file
 
     @property
     def stored_bytes(self) -> int:
@@ -101,6 +111,13 @@ def encode_octets(octets: bytes) -> EncodedBody:
     facts = facts_of((octets,))
     codec, coded = _coded(octets)
     return EncodedBody(facts, codec, (len(coded),) if octets else (), coded)
+
+
+def encode_for_file(octets: bytes) -> EncodedBody:
+    """Return the same with what a Maildir file of the body has."""
+    body = encode_octets(octets)
+    body.for_file = b"".join(lf_pieces((octets,))) if body.facts.is_crlf else octets
+    return body
 
 
 def _encode(facts: BodyFacts, pieces: Iterable[bytes], octets: IO[bytes]) -> EncodedBody:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import IO
 
-from syncd.store.encoding import encode_octets
+from syncd.store.encoding import encode_for_file
 
 
 def say(pipe: IO[bytes], value: object) -> None:
@@ -20,11 +20,13 @@ def say(pipe: IO[bytes], value: object) -> None:
 def help_with(memory_fd: int) -> None:
     """Answer each line of lengths with a line of facts, until there is no more."""
     for line in sys.stdin.buffer:
-        rows = []
-        start = end = 0
-        for length in json.loads(line):
-            body = encode_octets(os.pread(memory_fd, length, start))
+        rows, lengths = [], json.loads(line)
+        start = file_end = 0
+        end = sum(lengths)
+        for length in lengths:
+            body = encode_for_file(os.pread(memory_fd, length, start))
             start += length
+            file_end += os.pwrite(memory_fd, body.for_file or b"", file_end)
             stored_bytes = sum(os.pwrite(memory_fd, chunk, end) for chunk in body.chunks())
             end += stored_bytes
             facts = body.facts

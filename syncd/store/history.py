@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Delete, bindparam, delete, func, or_, select
 
 from syncd.mail.flags import Flags
-from syncd.reconcile.effects import Copy, Effect, Expunge, Move, Rename, Shift, Store
+from syncd.reconcile.effects import Copy, Deliver, Effect, Expunge, Move, Rename, Shift, Store
 from syncd.store.own_tables import history
 from syncd.store.queries import insert_at_once
 
@@ -190,6 +190,8 @@ def _sweeping() -> Delete:
 
 def _detail(effect: Effect) -> str:
     match effect:
+        case Deliver():  # first, for of these there are thousands
+            return ""
         case Store(add=add, remove=remove) | Rename(add=add, remove=remove):
             return _delta(add, remove)
         case Move(to=to) | Copy(to=to) | Shift(to=to):

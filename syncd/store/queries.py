@@ -8,12 +8,12 @@ To put a statement together takes SQLAlchemy several times as long as to run it.
 put together once: a function under `cache`, with parameters for its values, and conditions that each dialect compiles.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any, Self, TypeVar
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -80,7 +80,7 @@ class _Ids(TypeDecorator[Iterable[Any]]):
 
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         ids = list(value or ())
-        return json.dumps(ids) if dialect.name == "sqlite" else ids
+        return _as_json(ids) if dialect.name == "sqlite" else ids
 
 
 class _Keys(_Ids):
@@ -152,25 +152,27 @@ class AtOnce:
         """Return all rows; their order need not be the query's."""
         if conn.dialect.name != "sqlite":
             return conn.execute(self._query, parameters).all()
-        rows: list[list[Any]] = json.loads(conn.execute(self._packed, parameters).scalar_one())
+        rows: list[list[Any]] = msgspec.json.decode(conn.execute(self._packed, parameters).scalar_one())
         for position, column in enumerate(self._columns):
             process = column.type.dialect_impl(conn.dialect).result_processor(conn.dialect, None)
             if process is not None:
                 for row in rows:
-                    row[position] = process(row[position])
+                    if row[position] is not None:
+                        row[position] = process(row[position])
         return rows
 
 
-def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns; no text of theirs may hold NUL."""
+def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], **shared: Any) -> None:
+    """Insert rows that all have the same columns, and `shared` ones with the same values; no text may hold NUL."""
     if not rows:
         return
     if conn.dialect.name != "sqlite":
-        conn.execute(insert(table), rows)
+        conn.execute(insert(table), [{**row, **shared} for row in rows])
         return
     names = tuple(rows[0])
     packed, octets = _packed(conn, [table.c[name] for name in names], ([row[name] for name in names] for row in rows))
-    conn.execute(_insertion(table, names), {_ROWS.key: packed, _OCTETS.key: octets})
+    parameters = {_ROWS.key: packed, _OCTETS.key: octets, **{f"new_{name}": value for name, value in shared.items()}}
+    conn.execute(_insertion(table, names, tuple(shared)), parameters)
 
 
 def update_at_once(
@@ -185,7 +187,7 @@ def update_at_once(
         return
     conn.execute(
         _alteration(table, column, tuple(others)),
-        {_ROWS.key: json.dumps(list(values.items())), **{f"new_{name}": value for name, value in others.items()}},
+        {_ROWS.key: _as_json(list(values.items())), **{f"new_{name}": value for name, value in others.items()}},
     )
 
 
@@ -212,10 +214,12 @@ def _hex(element: _Hexadecimal, compiler: SQLCompiler, **options: Any) -> str:
 
 
 @cache
-def _insertion(table: Table, names: tuple[str, ...]) -> Insert:
+def _insertion(table: Table, names: tuple[str, ...], shared: tuple[str, ...]) -> Insert:
     values = func.json_each(_ROWS).table_valued("value")
+    # NOTE: to find one value in a row SQLite reads the text of the whole row.
     unpacked = [_unpacked(table.c[name], position) for position, name in enumerate(names)]
-    return insert(table).from_select(names, select(*unpacked).select_from(values))
+    of_all = [bindparam(f"new_{name}", type_=table.c[name].type) for name in shared]
+    return insert(table).from_select((*names, *shared), select(*unpacked, *of_all).select_from(values))
 
 
 @cache
@@ -243,7 +247,11 @@ def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[lis
         elif process is not None:
             for row in packed:
                 row[position] = process(row[position])
-    return json.dumps(packed), b"".join(pieces)
+    return _as_json(packed), b"".join(pieces)
+
+
+def _as_json(values: Sequence[Any]) -> str:
+    return msgspec.json.encode(values).decode()
 
 
 def _unpacked(column: Column[Any], position: int) -> ColumnElement[Any]:

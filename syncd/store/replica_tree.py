@@ -177,20 +177,20 @@ def announce_deliveries(
         replica_message,
         [
             {
-                "replica_id": replica_id,
                 "message_id": file.message_id,
                 "name": file.name,
                 "info": file.info,
                 "subdir": file.subdir,
                 "flags": format_flags(file.flags),
-                "state": ReplicaState.DELIVERING,
                 "size_bytes": file.size_bytes,
                 "mtime": file.mtime,
                 "form": file.form,
-                "version": 0,  # our own doing: the account need not look
             }
             for file in minted
         ],
+        replica_id=replica_id,
+        state=ReplicaState.DELIVERING,
+        version=0,  # our own doing: the account need not look
     )
     ids = {int(message_id): int(file_id) for message_id, file_id in ask()}
     return {
@@ -323,12 +323,12 @@ def _seen_columns(seen: Sighting) -> dict[str, Any]:
 
 def _add(conn: Connection, replica_id: int, seen: Iterable[Sighting], *, version: int) -> None:
     """Make a row for each file that no row knew."""
-    of = {"replica_id": replica_id, "version": version, "state": ReplicaState.NEW, "form": BodyForm.RAW}
     rows = [
-        {**of, "name": one.name, "size_bytes": one.size_bytes or 0, "mtime": one.mtime or 0, **_seen_columns(one)}
+        {"name": one.name, "size_bytes": one.size_bytes or 0, "mtime": one.mtime or 0, **_seen_columns(one)}
         for one in seen
     ]
-    insert_at_once(conn, replica_message, rows)
+    of = {"replica_id": replica_id, "version": version, "state": ReplicaState.NEW, "form": BodyForm.RAW}
+    insert_at_once(conn, replica_message, rows, **of)
 
 
 def _reflag(conn: Connection, seen: Mapping[int, Sighting], *, version: int) -> None:

@@ -96,18 +96,18 @@ def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage], *
         server_message,
         [
             {
-                "mailbox_id": mailbox_id,
-                "uidvalidity": uidvalidity,
                 "uid": uid,
                 "flags": format_flags(one.flags),
                 "size_bytes": one.size_bytes,
                 "internaldate": one.internaldate,
                 "body_id": one.body_id,
-                "version": version,
-                "came_at": now,
             }
             for one, uid in zip(new, uids, strict=True)
         ],
+        mailbox_id=mailbox_id,
+        uidvalidity=uidvalidity,
+        version=version,
+        came_at=now,
     )
     ids = server_tree.message_ids_of(conn, mailbox_id=mailbox_id, uidvalidity=uidvalidity, uids=uids)
     return tuple(ids[uid] for uid in uids)

@@ -90,8 +90,6 @@ def record_messages(
                 continue
             added.append(
                 {
-                    "mailbox_id": mailbox_id,
-                    "uidvalidity": uidvalidity,
                     "uid": message.uid,
                     "flags": flags,
                     "modseq": message.modseq,
@@ -108,8 +106,9 @@ def record_messages(
     if added or changed:
         version = raise_version(conn, mailbox_id)
         if added:
-            shared = {"version": version, "came_at": _came_at(conn, mailbox_id, uidvalidity, now=now)}
-            insert_at_once(conn, server_message, [{**row, **shared} for row in added])
+            of = {"mailbox_id": mailbox_id, "uidvalidity": uidvalidity, "version": version}
+            came_at = _came_at(conn, mailbox_id, uidvalidity, now=now)
+            insert_at_once(conn, server_message, added, **of, came_at=came_at)
         if changed:
             to_flags = _BY_ID.values(
                 flags=bindparam("new_flags"), modseq=bindparam("new_modseq"), version=version, gone_at=None

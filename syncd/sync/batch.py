@@ -74,7 +74,9 @@ class Announced(Value):
     def linking(self, sources: Mapping[Content, LinkSource]) -> Self:
         """Return the same with what to link instead of writing it, where there is that by now."""
         tasks = (
-            one._replace(source=sources.get(one.body.content)) if isinstance(one, FileToDeliver) else one
+            FileToDeliver(one.file, one.body, one.flags, sources.get(one.body.content), one.is_repeated)
+            if isinstance(one, FileToDeliver)
+            else one
             for one in self.tasks
         )
         return replace(self, tasks=tuple(tasks))
@@ -227,11 +229,12 @@ class Batches(Value):
                 log.debug("effect_settled", device=self.device.name, replica=self.of.directory, effect=as_text(effect))
 
     def _minted(self, batch: Sequence[Job]) -> Sequence[MintedFile]:
-        return [
-            self.side.mint(self.of, job.body, job.effect.flags)
+        new = [
+            (job.body, job.effect.flags)
             for job in batch
             if isinstance(job.effect, Deliver) and job.body is not None and job.file is None
         ]
+        return self.side.mint(self.of, new)
 
     def _announce(self, conn: Connection, *, batch: Sequence[Job], minted: Sequence[MintedFile]) -> Announced:
         """Commit names, targets and withdrawals before anything is done to a file (law 3)."""

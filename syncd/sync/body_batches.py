@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Protocol, Self
 
 from sqlalchemy import Connection
 
@@ -19,7 +19,7 @@ from syncd.store.encoder import Encoder
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
 from syncd.store.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.values import Opaque
+from syncd.values import Opaque, replace
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_BODIES = 1000
@@ -63,6 +63,12 @@ class FetchedBody(Opaque):
     size_bytes: int
 
 
+class OnCommit(Protocol):
+    """Hear how many messages, and of which size together, have bodies by now, and whether more are about to."""
+
+    def __call__(self, count: int, size_bytes: int, *, is_more_coming: bool = False) -> None: ...
+
+
 class BodyBatches:
     """Commit the bodies of one account in batches, whatever mailboxes they are of, while the next are fetched.
 
@@ -82,10 +88,10 @@ class BodyBatches:
         *,
         encoder: Encoder,
         recent: RecentBodies,
-        on_commit: Callable[[int, int], None],
+        on_commit: OnCommit,
         clock: Callable[[], float],
     ) -> None:
-        """Call `on_commit` with the number and the size of messages after each batch."""
+        """Call `on_commit` after each batch."""
         self._db = db
         self._encoder = encoder
         self._recent = recent
@@ -171,7 +177,7 @@ class BodyBatches:
         if batch := self._taken():
             self._encoding = asyncio.create_task(self._encode(batch))
 
-    def _taken(self) -> Sequence[FetchedBody]:
+    def _taken(self) -> list[FetchedBody]:
         """Return what was gathered, which is a batch now."""
         batch, self._gathered, self._size_bytes, self._is_handed_over = self._gathered, [], 0, False
         return batch
@@ -187,23 +193,25 @@ class BodyBatches:
         if task is not None:
             await task
 
-    async def _encode(self, batch: Sequence[FetchedBody]) -> None:
+    async def _encode(self, batch: list[FetchedBody]) -> None:
         """Encode a batch, and begin to write it when the one before is written; then what was handed over meanwhile."""
         while batch:
             try:
                 self._writing = asyncio.create_task(self._commit(batch, await self._encoded_in_turn(batch)))
             except Exception as error:
                 self._blame(batch, error)
-            batch = self._taken() if self._is_handed_over else ()
+            batch = self._taken() if self._is_handed_over else []
 
-    async def _encoded_in_turn(self, batch: Sequence[FetchedBody]) -> Sequence[EncodedBody]:
+    async def _encoded_in_turn(self, batch: list[FetchedBody]) -> Sequence[EncodedBody]:
         """Return a batch encoded, once the one before is written and there is room for what devices take of it."""
         encoded: Sequence[EncodedBody] = ()
         try:
             contents = [body.content if isinstance(body.content, bytes) else body.content.encoded for body in batch]
             encoded = await encoded_on_thread(partial(encode_all, self._encoder, contents))
+            contents.clear()
+            batch[:] = map(_without_octets, batch)  # of which there are two other forms by now
             await self._written()
-            await self._recent.room(sum(len(body.content) for body in batch if isinstance(body.content, bytes)))
+            await self._recent.room(sum(len(one.for_file) for one in encoded if one.for_file is not None))
         except BaseException:
             _close(encoded)
             self._forget(batch)
@@ -220,10 +228,11 @@ class BodyBatches:
         finally:
             _close(encoded)
             self._forget(batch)
-        for body_id, body in zip(ids, batch, strict=True):
-            if isinstance(body.content, bytes):
-                self._recent.put(body_id, body.content)
-        self._on_commit(len(batch), sum(body.size_bytes for body in batch))
+        for body_id, one in zip(ids, encoded, strict=True):
+            if one.for_file is not None:
+                self._recent.put(body_id, one.for_file)
+        size_bytes = sum(body.size_bytes for body in batch)
+        self._on_commit(len(batch), size_bytes, is_more_coming=bool(self._under_way))
 
     def _write(self, conn: Connection, batch: Sequence[FetchedBody], encoded: Sequence[EncodedBody]) -> tuple[int, ...]:
         ids = bodies.put_bodies(conn, encoded, now=self._clock())
@@ -249,6 +258,10 @@ class BodyBatches:
         """Have a batch under way no more: it is committed, or will be fetched again."""
         _discard(batch)
         self._under_way.difference_update(body.message_id for body in batch)
+
+
+def _without_octets(body: FetchedBody) -> FetchedBody:
+    return replace(body, content=b"") if isinstance(body.content, bytes) else body
 
 
 def _discard(bodies_left: Iterable[FetchedBody]) -> None:

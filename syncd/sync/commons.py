@@ -27,6 +27,8 @@ class Commons:
         self.roots: set[str] = set()
         self.finished = 0
         """How often somebody has ended to write what was claimed."""
+        self.writer: str | None = None
+        """The root of the device that was the last to write what all of them are to have."""
         self._claimed: set[Content] = set()
         self._offered: dict[Content, LinkSource] = {}
         self._news = asyncio.Event()
@@ -35,9 +37,10 @@ class Commons:
         return content in self._claimed
 
     @contextmanager
-    def claim(self, contents: Iterable[Content]) -> Iterator[None]:
-        """Let nobody else write these contents meanwhile."""
+    def claim(self, contents: Iterable[Content], *, by: str) -> Iterator[None]:
+        """Let nobody but the device with this root write these contents meanwhile."""
         mine = set(contents) - self._claimed
+        self.writer = by if mine else self.writer
         self._claimed |= mine
         try:
             yield

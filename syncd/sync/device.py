@@ -31,6 +31,7 @@ from syncd.sync.device_parts import DeviceParts
 from syncd.sync.device_rounds import DeviceRounds
 from syncd.sync.requests import Asked, Requests
 from syncd.sync.served_device import ServedDevice
+from syncd.sync.wakes import Wake
 
 _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
@@ -40,6 +41,8 @@ _UNCLEAR_LOOKS_MAX = 5
 _HURRIES_S = 5.0
 """For how long nothing is waited for after a look that somebody asked for; what comes later was not there then."""
 _PATIENCE_S = 10.0
+_GATHERING_S = 0.5
+"""For how long a device that only links what another one writes lets more come, where it is about to."""
 _HEAR_OUT_S = 0.2
 """A watch tells of what happened within some hundredths of a second, but where programs change files all the time."""
 _EVERY_NAME = Changes(mailboxes=frozenset({PurePosixPath()}))
@@ -197,7 +200,7 @@ class Device:
         except ExceptionGroup as errors:
             raise _first(errors) from errors
 
-    async def _serve(self, changes: Pending, wake: asyncio.Event) -> None:
+    async def _serve(self, changes: Pending, wake: Wake) -> None:
         loop = asyncio.get_running_loop()
         while not changes.pending:  # NOTE: before all is looked at, which the watch asks for, files may be here unseen
             await wake.wait()
@@ -331,7 +334,7 @@ class Device:
                     changes.add(unexpected)
                     wake.set()
 
-    async def _sleep(self, wake: asyncio.Event) -> None:
+    async def _sleep(self, wake: Wake) -> None:
         try:
             waits_s = (
                 self._second_look.wait_s(self._still),
@@ -341,6 +344,9 @@ class Device:
             )
             async with asyncio.timeout(self._still.wait_s(min(wait_s for wait_s in waits_s if wait_s is not None))):
                 await wake.wait()
+                # NOTE: to link a file costs little beside a round of its own for each batch that comes from a server.
+                if self._files.is_follower:
+                    await wake.gathered(_GATHERING_S)
         except TimeoutError:
             pass
         wake.clear()

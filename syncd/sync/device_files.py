@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
-from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
+from syncd.mail.message import lf_pieces
+from syncd.mail.tree import BodyForm, Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.changes import ChangedFile, Changes
@@ -16,9 +17,10 @@ from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import (
-    FileName,
+    joined,
     letters_of,
     mint,
+    tokens,
     unknown_letters,
 )
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
@@ -98,6 +100,11 @@ class DeviceFiles:
         if self._config.link:
             self.commons = self._file_systems.join(str(self._config.path), await asyncio.to_thread(self._file_system))
 
+    @property
+    def is_follower(self) -> bool:
+        """Tell whether another device was the last to write what is to be here as well: this one links it."""
+        return self.commons.writer not in {None, str(self._config.path)}
+
     def examine(self, of: ReplicaRow) -> None:
         """Examine every file of a replica, not only its name, at the next whole look."""
         self._whole_looks.examine(of)
@@ -116,32 +123,40 @@ class DeviceFiles:
         taken, self._has_seen_moves = self._has_seen_moves, False
         return taken
 
-    def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
-        name = mint(time_s=int(self._clock()), size_bytes=body.file_size_bytes, wire_size_bytes=body.size_bytes)
-        letters = letters_of(flags, self.keywords.of(of))
-        return MintedFile(
-            message_id=body.message_id,
-            name=name,
-            info=letters or None,
-            subdir=CUR if letters else NEW,
-            flags=flags,
-            size_bytes=body.file_size_bytes,
-            mtime=body.internaldate,
-            form=body.form,
-        )
+    def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
+        keywords, time_s = self.keywords.of(of), int(self._clock())
+        return [
+            MintedFile(
+                message_id=body.message_id,
+                name=mint(
+                    time_s=time_s,
+                    size_bytes=body.file_size_bytes,
+                    wire_size_bytes=body.size_bytes,
+                    token=token,
+                ),
+                info=letters or None,
+                subdir=CUR if letters else NEW,
+                flags=flags,
+                size_bytes=body.file_size_bytes,
+                mtime=body.internaldate,
+                form=body.form,
+            )
+            for (body, flags), token in zip(wanted, tokens(len(wanted)), strict=True)
+            for letters in (letters_of(flags, keywords),)
+        ]
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
         return await self.keywords.prepare(of, flags)
 
     async def perform(self, of: ReplicaRow, tasks: Sequence[FileTask], *, generation: int) -> Mapping[int, FileOutcome]:
-        wanted = [
-            task.body.body_id
+        wanted = {
+            task.body.body_id: task.body
             for task in tasks
             if isinstance(task, FileToDeliver) and task.source is None and task.body.size_bytes <= _SMALL_BODY_BYTES
-        ]
+        }
         octets = await self._octets(wanted)
         keywords = self.keywords.of(of)
-        self._whole_looks.we_change(of, [place_of(task.file) for task in tasks])
+        self._whole_looks.we_change(of, (place_of(task.file) for task in tasks))
         hears_names = self._hears_names
         expected = self._expect(of, tasks, keywords) if hears_names else {}
         perform = partial(self._perform, keywords=keywords, generation=generation, prove=await self._prover(generation))
@@ -161,10 +176,13 @@ class DeviceFiles:
         self._whole_looks.we_changed(of, before=before, after=after if as_meant else None)
         return done
 
-    async def _octets(self, body_ids: Sequence[int]) -> dict[int, bytes]:
-        octets = dict(self._recent.take(body_ids))
-        others = [body_id for body_id in body_ids if body_id not in octets]
-        return octets | await self._db.read(partial(bodies.read_bodies, ids=others)) if others else octets
+    async def _octets(self, wanted: Mapping[int, Deliverable]) -> dict[int, bytes | memoryview]:
+        """Return what files of bodies have, of those that are at hand or can be read."""
+        octets = dict(self._recent.take(wanted))
+        if others := wanted.keys() - octets.keys():
+            read = await self._db.read(partial(bodies.read_bodies, ids=others))
+            octets |= {id_: b"".join(_file_pieces((body,), wanted[id_])) for id_, body in read.items()}
+        return octets
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
@@ -293,7 +311,7 @@ class DeviceFiles:
                 letters = letters_of(task.flags, keywords)
                 name, subdir = task.file.name, CUR if letters or isinstance(task, FileToRename) else NEW
                 info = letters if subdir == CUR else None
-                places.append((directory, SeenFile(name, subdir, str(FileName(name, info)))))
+                places.append((directory, SeenFile(name, subdir, joined(name, info))))
                 self._ours.expect(places[-1])
         return expected
 
@@ -301,7 +319,7 @@ class DeviceFiles:
         self,
         of: ReplicaRow,
         tasks: Sequence[FileTask],
-        octets: dict[int, bytes],
+        octets: dict[int, bytes | memoryview],
         *,
         keywords: KeywordMap,
         generation: int,
@@ -319,18 +337,21 @@ class DeviceFiles:
             before = names_changed_ns(root, of)
             outcomes = verbs.perform(
                 root,
-                [effect_of(task, directory, lambda body_id: self._pieces(body_id, octets)) for task in tasks],
+                [effect_of(task, directory, lambda body: self._pieces(body, octets)) for task in tasks],
                 keywords=lambda _: keywords,
                 barrier=made_durable,
             )
             return outcomes, before, names_changed_ns(root, of)
 
-    def _pieces(self, body_id: int, octets: dict[int, bytes]) -> Iterator[bytes]:
-        """Yield a body; what is at hand is let go of, and read from the store if it is to be written once more."""
-        if body_id in octets:
-            yield octets.pop(body_id)
+    def _pieces(self, body: Deliverable, octets: dict[int, bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """Yield what a file of a body has.
+
+        What is at hand is let go of, and read from the store if it is to be written once more.
+        """
+        if body.body_id in octets:
+            yield octets.pop(body.body_id)
         else:
-            yield from bodies.stream_body(self._db.read_now, body_id)
+            yield from _file_pieces(bodies.stream_body(self._db.read_now, body.body_id), body)
 
     def _see(
         self,
@@ -361,6 +382,10 @@ class DeviceFiles:
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
             return root.file_system()
+
+
+def _file_pieces(pieces: Iterable[bytes], body: Deliverable) -> Iterable[bytes]:
+    return lf_pieces(pieces) if body.form is BodyForm.LF else pieces
 
 
 def _is_of_flags(change: Change, rows: Mapping[str, ReplicaMessage]) -> bool:

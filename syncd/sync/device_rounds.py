@@ -130,7 +130,9 @@ class DeviceRounds:
         await self._outgrown.look(row.id)
         self.is_put_off = False
         while not until():
-            turns, self.is_put_off = 0, False
+            turns, self.is_put_off = 0, self._device.wake.is_more_coming and self._files.is_follower
+            if self.is_put_off:
+                break
             for account in await self._busy_accounts(row.id, now):
                 if not until():
                     turns += await self._take_turn(row, account, now, wake)

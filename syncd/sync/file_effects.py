@@ -9,7 +9,8 @@ from syncd.mail.tree import ReplicaMessage
 from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of, letters_of
+from syncd.maildir.names import FileName, flags_of, joined, letters_of
+from syncd.store.deliveries import Deliverable
 from syncd.sync.sides import (
     FileDone,
     FileFailed,
@@ -26,8 +27,10 @@ path_of = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
 
 
-def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], Iterator[bytes]]) -> verbs.Effect:
-    """Return what is done to a file of this directory; pieces: gives the octets of a body by its id."""
+def effect_of(
+    task: FileTask, directory: PurePosixPath, pieces: Callable[[Deliverable], Iterator[bytes | memoryview]]
+) -> verbs.Effect:
+    """Return what is done to a file of this directory; pieces: gives the octets that a file of a body has."""
     file = task.file
     match task:
         case FileToDeliver(body=body, source=source):
@@ -37,16 +40,15 @@ def effect_of(task: FileTask, directory: PurePosixPath, pieces: Callable[[int], 
                     _path(source.origin.device_path),
                     path_of(source.origin.directory),
                     source.subdir,
-                    str(FileName(source.name, source.info)),
+                    joined(source.name, source.info),
                 )
             return verbs.Deliver(
                 directory,
                 file.name,
                 task.flags,
                 mtime=file.mtime,
-                form=file.form,
                 size_bytes=file.size_bytes,
-                body=lambda: pieces(body.body_id),
+                octets=lambda: pieces(body),
                 link=link,
                 is_repeated=task.is_repeated,
             )
@@ -71,7 +73,7 @@ def outcome_of(task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> 
                 return FileDone(None, task.file.subdir)
             expected = task.file.flags if isinstance(task, FileToRemove) else task.flags
             letters = letters_of(expected, keywords)
-            if file.filename == str(FileName(file.name, letters or None)):
+            if file.filename == joined(file.name, letters or None):
                 return FileDone(letters or None, file.subdir)
             name = FileName.parse(file.filename)
             if flags_of(name.letters, keywords) == flags_of(letters, keywords):

@@ -322,13 +322,13 @@ class ImapReading:
         """Let what devices changed reach the server before anything else is done."""
         await self.push.push(connection)
 
-    def _wake_devices(self, *, apart_from: Collection[str] = ()) -> None:
+    def _wake_devices(self, *, apart_from: Collection[str] = (), is_more_coming: bool = False) -> None:
         for device in self._account.takers.devices_of(self._account.name):
             if device in apart_from:
                 continue
             wake = self._account.wakes.device(device)
             if self._halves.are_seen(self._account.name, wake=wake):  # else it is woken when they are
-                wake.set()
+                wake.set(is_more_coming=is_more_coming)
 
 
 def _has_vanished(conn: Connection, *, since: Mapping[int, int]) -> bool:

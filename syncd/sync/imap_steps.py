@@ -53,7 +53,7 @@ class ImapSteps:
         suspicions: Suspicions,
         push: Callable[[ImapConnection], Awaitable[None]],
         glance: Callable[[ImapConnection], Awaitable[None]],
-        on_change: Callable[[], None],
+        on_change: Callable[..., None],
     ) -> None:
         """Call `push` before each step, and with `glance` between two batches of one; `on_change` for what is new."""
         self._account = account
@@ -233,12 +233,12 @@ class ImapSteps:
             await self._glance(observer.connection)
         return was_asked
 
-    def _on_commit(self, count: int, size_bytes: int) -> None:
+    def _on_commit(self, count: int, size_bytes: int, *, is_more_coming: bool = False) -> None:
         self._fetched += count
         self._activity.done = self._fetched
         self._activity.pace.add(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self._account.name, count=count)
-        self._on_change()
+        self._on_change(is_more_coming=is_more_coming)
 
 
 class _Told(NamedTuple):

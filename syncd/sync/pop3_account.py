@@ -213,9 +213,9 @@ class _Keeper:
         finally:
             for one in encoded:
                 one.close()
-        for body_id, each in zip(ids, filter(_is_new, retrieved), strict=True):
-            if each.body.octets is not None:
-                self._incoming.recent.put(body_id, each.body.octets)
+        for body_id, one in zip(ids, new, strict=True):
+            if one.for_file is not None:
+                self._incoming.recent.put(body_id, one.for_file)
         self._on_commit(count, sum(body.size_bytes for body in batch))
         return retrieved
 

@@ -1,7 +1,8 @@
-"""Floor 4: bodies that were just committed, for the device that writes them: it need not read them again.
+"""Floor 4: bodies that were just committed, as files have them, for the device that writes them.
 
-Theory. Fetching and writing share processors. Who fetches runs ahead of who writes by no more than what is kept here:
-further on, each body would be read from the store and decoded again, and everything would be in memory twice.
+Theory. It need not read them again. Fetching and writing share processors. Who fetches runs ahead of who writes by no
+more than what is kept here: further on, each body would be read from the store and decoded again, and everything would
+be in memory twice.
 """
 
 import asyncio
@@ -20,19 +21,19 @@ class RecentBodies:
     """
 
     def __init__(self) -> None:
-        self._octets: dict[int, bytes] = {}
+        self._octets: dict[int, bytes | memoryview] = {}
         self._size_bytes = 0
         self._taken = asyncio.Event()
         self._is_patient = True
         self._rest: asyncio.TimerHandle | None = None
 
-    def put(self, body_id: int, octets: bytes) -> None:
-        """Keep a body that is durably in the store, if there is room."""
+    def put(self, body_id: int, octets: bytes | memoryview) -> None:
+        """Keep what a file of a body has that is durably in the store, if there is room."""
         if body_id not in self._octets and self._size_bytes + len(octets) <= MAX_BYTES:
             self._octets[body_id] = octets
             self._size_bytes += len(octets)
 
-    def take(self, body_ids: Iterable[int]) -> Mapping[int, bytes]:
+    def take(self, body_ids: Iterable[int]) -> Mapping[int, bytes | memoryview]:
         """Return those of these bodies that are kept, and keep them no longer: other devices link the file."""
         taken = {body_id: octets for body_id in body_ids if (octets := self._octets.pop(body_id, None)) is not None}
         self._size_bytes -= sum(map(len, taken.values()))

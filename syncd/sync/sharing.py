@@ -53,7 +53,7 @@ class Sharing(Value):
         commons, bodies, finished = self.batches.side.commons, looked.bodies, looked.finished
         found: Mapping[Content, LinkSource] | None = looked.sources
         by_id = {job.effect.message_id: job for job in jobs}
-        rest = {id_: job._replace(body=bodies[id_]) for id_, job in by_id.items() if id_ in bodies}
+        rest = {id_: Job(job.effect, job.file, bodies[id_]) for id_, job in by_id.items() if id_ in bodies}
         is_patient, done = True, Done()
         while rest:
             free = writable(job for job in rest.values() if not (is_patient and commons.is_claimed(job.content)))
@@ -68,7 +68,7 @@ class Sharing(Value):
             elif commons.finished != finished:
                 continue  # what was looked for may be there by now
             elif batch := [job for job in free if not (is_patient and commons.is_claimed(job.content))]:
-                with commons.claim(_contents(batch)):
+                with commons.claim(_contents(batch), by=self.batches.device.path):
                     unsettled = await self.batches.begin(batch, also=unsettled)
                     self._offer(unsettled)
                 is_patient = True
@@ -104,7 +104,7 @@ class Sharing(Value):
             is_overtaken |= is_patient and any(commons.is_claimed(job.content) for job in missing)
             if not (missing and is_overtaken):
                 break
-        with commons.claim(_contents(missing)):
+        with commons.claim(_contents(missing), by=self.batches.device.path):
             performed = await self.batches.carry_out(announced.linking(sources))
             self._offer(performed)
         return performed
@@ -141,7 +141,7 @@ def look_for(conn: Connection, message_ids: Collection[int], *, device_paths: fr
 
 def _linkable(jobs: Iterable[Job], sources: Mapping[Content, LinkSource]) -> Sequence[Job]:
     """Return those deliveries for which there is a file to link, as many as make a batch."""
-    linkable = (job._replace(source=sources[job.content]) for job in jobs if job.content in sources)
+    linkable = (Job(*job[:3], source) for job in jobs if (source := sources.get(job.content)) is not None)
     return tuple(islice(linkable, BATCH_FILES))
 
 

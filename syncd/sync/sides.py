@@ -85,8 +85,8 @@ class ReplicaSide(Protocol):
     def commons(self) -> Commons:
         """Return what the device shares with others; a device that links nothing is alone in it."""
 
-    def mint(self, of: ReplicaRow, body: Deliverable, flags: Flags) -> MintedFile:
-        """Return a name for a file that is about to be delivered; nothing is written."""
+    def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
+        """Return names for files that are about to be delivered; nothing is written."""
 
     async def prepare(self, of: ReplicaRow, flags: Flags) -> Holdable:
         """Give each of these flags a letter in the replica while there are letters; return what it can hold."""

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
-from syncd.maildir.names import FileName, flags_of
+from syncd.maildir.names import FileName, flags_of, joined
 from syncd.maildir.observe import Called, Names, SeenFile, called_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
@@ -45,7 +45,7 @@ class Listed(Value):
 
 def place_of(row: ReplicaMessage) -> SeenFile:
     """Return where a row has its file."""
-    return SeenFile(row.name, row.subdir, str(FileName(row.name, row.info)))
+    return SeenFile(row.name, row.subdir, joined(row.name, row.info))
 
 
 def compared(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from contextlib import suppress
 
 from syncd.sync.halves import Halves
 
@@ -15,12 +16,31 @@ class Wake(asyncio.Event):
         self.since: float | None = None
         """In seconds since 1970."""
         self._last = 0.0
+        self._is_all_there = asyncio.Event()
 
-    def set(self) -> None:
+    def set(self, *, is_more_coming: bool = False) -> None:
+        """Wake whoever waits; is_more_coming: there will be more at once, for which some may wait (`gathered`)."""
+        if not is_more_coming:
+            self._is_all_there.set()
         if not self.is_set():
             self._last = time.time()
             self.since = self._last if self.since is None else self.since
         super().set()
+
+    def clear(self) -> None:
+        super().clear()
+        self._is_all_there.clear()
+
+    @property
+    def is_more_coming(self) -> bool:
+        """Tell whether whoever has woken us since the last `clear` is about to do so again."""
+        return self.is_set() and not self._is_all_there.is_set()
+
+    async def gathered(self, longest_s: float) -> None:
+        """Return when somebody has woken us, since the last `clear`, with no more to come, or after so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._is_all_there.wait()
 
     def answered(self) -> None:
         """Note that nothing is left to do, but for what came just now."""

@@ -12,7 +12,7 @@ import pytest
 from syncd.errors import FileError, Reach
 from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.store.devices import ReplicaRow
-from syncd.sync import batch, commons, sharing
+from syncd.sync import batch, body_batches, commons, sharing
 from syncd.sync.batch import Announced, Batches, Job, Performed
 from syncd.sync.commons import Commons
 from syncd.sync.device_files import DeviceFiles
@@ -154,6 +154,29 @@ async def test_device_without_links_among_those_that_start_together_has_files_of
         assert sorted(inodes(house, "usb")) == list(KEYS)
         assert {file.links for file in house.replica("usb").files()} == {1}
         assert counter.written == 2 * len(KEYS)
+
+
+async def test_device_that_links_lets_more_come_and_one_that_writes_does_not(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round costs more than many links; but what is to come may not come, and nobody waits for that without end."""
+    monkeypatch.setattr("syncd.sync.device._GATHERING_S", 3600.0)
+    monkeypatch.setattr(body_batches, "_BATCH_BODIES", 10)
+    user.receive(*KEYS[:100])
+    async with house_of(tmp_path, user, ("laptop", "phone")) as house:
+        await house.settle()
+        assert_shared(house, "laptop", "phone", keys=KEYS[:100])
+        wakes = {str(house.config.devices[name].path): house.wakes.device(name) for name in ("laptop", "phone")}
+        writing = wakes.pop(house.devices["laptop"].commons.writer or "")
+        (linking,) = wakes.values()
+        await house.until(lambda: not (writing.is_set() or linking.is_set()))
+
+        for wake in (linking, writing):
+            wake.set(is_more_coming=True)
+        await house.until(lambda: not writing.is_set())
+        assert linking.is_set()
+        linking.set()
+        await house.until(lambda: not linking.is_set())
 
 
 @pytest.mark.parametrize("device", DEVICES)

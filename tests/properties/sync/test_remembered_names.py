@@ -121,7 +121,7 @@ class World:
         ids = self.grove.plant(*range(self.uid + 1, self.uid + 4))[-3:]
         self.uid += 3
         bodies = self.grove(partial(deliveries.deliverables, message_ids=ids))
-        minted = [self.files.mint(self.of, bodies[id_], self.chance.choice((NONE, SEEN))) for id_ in ids]
+        minted = self.files.mint(self.of, [(bodies[id_], self.chance.choice((NONE, SEEN))) for id_ in ids])
         made = self.grove(lambda conn: replica_tree.announce_deliveries(conn, self.of.id, minted))
         flags = {one.message_id: one.flags for one in minted}
         await self._perform([FileToDeliver(made[id_], bodies[id_], flags[id_], None, False) for id_ in ids])

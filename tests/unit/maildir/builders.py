@@ -3,8 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.message import facts_of
-from syncd.mail.tree import BodyForm
+from syncd.mail.message import facts_of, lf_pieces
 from syncd.maildir.keywords import EMPTY, KeywordMap
 from syncd.maildir.names import mint
 from syncd.maildir.perform import (
@@ -34,16 +33,15 @@ def delivery(
     mtime: int = DATE,
 ) -> Deliver:
     facts = facts_of([body])
-    form = BodyForm.LF if facts.is_crlf else BodyForm.RAW
+    octets = b"".join(lf_pieces([body])) if facts.is_crlf else body
     size = facts.lf_size_bytes if facts.is_crlf else facts.size_bytes
     return Deliver(
         directory=directory,
         name=name or mint(time_s=DATE, size_bytes=size, wire_size_bytes=len(body)),
         flags=flags,
         mtime=mtime,
-        form=form,
         size_bytes=size,
-        body=lambda: (body[at : at + 7] for at in range(0, len(body), 7)),
+        octets=lambda: (octets[at : at + 7] for at in range(0, len(octets), 7)),
         link=link,
         is_repeated=is_repeated,
     )

@@ -14,7 +14,6 @@ from tests.unit.maildir.builders import DATE, names_in
 _CHILD = """
     import os, resource, signal, sys
     from pathlib import Path, PurePosixPath
-    from syncd.mail.tree import BodyForm
     from syncd.maildir.keywords import EMPTY
     from syncd.maildir.perform import Deliver, perform
     from syncd.maildir.root import ReplicaRoot
@@ -32,7 +31,7 @@ _CHILD = """
     name = "1.R0123456789abcdef.syncd,S=65536,W=65536"
     with ReplicaRoot(Path(sys.argv[1])) as root:
         root.create(PurePosixPath(".work.Made")).close()
-        effect = Deliver(PurePosixPath(".work.Made"), name, frozenset(), 1, BodyForm.RAW, 65536, body)
+        effect = Deliver(PurePosixPath(".work.Made"), name, frozenset(), 1, 65536, body)
         print(perform(root, [effect], keywords=lambda _: EMPTY))
 """
 
@@ -72,14 +71,13 @@ def test_kill_in_the_middle_of_a_delivery_leaves_only_litter_that_is_cleaned(roo
 _FULL = """
     import os, sys
     from pathlib import Path, PurePosixPath
-    from syncd.mail.tree import BodyForm
     from syncd.maildir.keywords import EMPTY
     from syncd.maildir.perform import Deliver, perform
     from syncd.maildir.root import ReplicaRoot
 
     def effect(number, size):
         name = f"1.R000000000000000{number}.syncd,S={size},W={size}"
-        return Deliver(PurePosixPath("a"), name, frozenset(), 1, BodyForm.RAW, size, lambda: [b"x" * size])
+        return Deliver(PurePosixPath("a"), name, frozenset(), 1, size, lambda: [b"x" * size])
 
     with ReplicaRoot(Path(sys.argv[1])) as root:
         root.create(PurePosixPath("a")).close()

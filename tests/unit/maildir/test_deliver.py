@@ -11,7 +11,7 @@ import pytest
 
 from syncd.errors import Reach
 from syncd.mail.flags import NONE
-from syncd.mail.tree import BodyForm
+from syncd.mail.message import facts_of
 from syncd.maildir.files import FileFacts, LinkRefusal
 from syncd.maildir.perform import (
     Deliver,
@@ -61,7 +61,7 @@ def test_body_delivered_gives_the_server_octets_back(root: ReplicaRoot, body: by
 
     written = path_of(root, outcome).read_bytes()
     assert octets == written
-    assert body == (written.replace(b"\n", b"\r\n") if effect.form is BodyForm.LF else written)
+    assert body == (written.replace(b"\n", b"\r\n") if facts_of([body]).is_crlf else written)
     assert FileFacts(len(octets), DATE) == done(outcome).facts
 
 
@@ -214,7 +214,7 @@ def test_file_that_grew_is_left_alone(root: ReplicaRoot) -> None:
 def test_body_shorter_than_recorded_is_not_delivered(root: ReplicaRoot) -> None:
     """A body source that gives other octets than recorded fails that message alone, and leaves nothing."""
     good, bad = delivery(), delivery()
-    bad = Deliver(INBOX, bad.name, NONE, DATE, bad.form, bad.size_bytes, body=lambda: [MESSAGE[:-2]])
+    bad = Deliver(INBOX, bad.name, NONE, DATE, bad.size_bytes, octets=lambda: [MESSAGE[:-2]])
 
     outcomes = run(root, bad, good)
 
@@ -232,7 +232,7 @@ def test_body_source_that_breaks_leaves_nothing(root: ReplicaRoot) -> None:
 
     effect = delivery()
     with pytest.raises(KeyError):
-        one(root, Deliver(INBOX, effect.name, NONE, DATE, effect.form, effect.size_bytes, body=broken))
+        one(root, Deliver(INBOX, effect.name, NONE, DATE, effect.size_bytes, octets=broken))
 
     assert names_in(root) == {"new": [], "cur": [], "tmp": []}
 

@@ -11,6 +11,7 @@ from syncd.maildir.names import (
     is_minted,
     letters_of,
     mint,
+    tokens,
     unknown_letters,
     unlisted_keywords,
 )
@@ -49,6 +50,8 @@ def test_minted_name_tells_its_sizes_and_is_recognised() -> None:
     assert is_minted(name)
     assert not is_minted("981173106.M1P2.host,S=10,W=12")
     assert mint(time_s=1, size_bytes=1, wire_size_bytes=1) != mint(time_s=1, size_bytes=1, wire_size_bytes=1)
+    drawn = tuple(tokens(500))
+    assert len({mint(time_s=1, size_bytes=1, wire_size_bytes=1, token=token) for token in drawn}) == len(drawn) == 500
 
 
 @pytest.mark.parametrize("token", ["../../../../etc/", "ABCDEF0123456789", "short"])

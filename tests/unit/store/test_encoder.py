@@ -13,7 +13,7 @@ import pytest
 
 from syncd.store import encoder as encoder_module
 from syncd.store.encoder import Encoder
-from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.store.encoding import EncodedBody, encode_for_file
 from tests.servers.daemon import wait_until
 
 MIB = 1024 * 1024
@@ -33,7 +33,7 @@ def contents() -> list[bytes]:
 
 
 def told(bodies: tuple[EncodedBody, ...]) -> list[object]:
-    return [(body.facts, body.codec, body.count, b"".join(body.chunks())) for body in bodies]
+    return [(body.facts, body.codec, body.count, b"".join(body.chunks()), body.for_file) for body in bodies]
 
 
 def helpers() -> set[int]:
@@ -46,11 +46,11 @@ def test_helper_encodes_as_we_do(encoder: Encoder) -> None:
     """What is stored does not depend on who encoded it, batch after batch."""
     small = [b"one", b"two"]
     before = helpers()
-    assert told(encoder.encode(small)) == told(tuple(map(encode_octets, small)))
+    assert told(encoder.encode(small)) == told(tuple(map(encode_for_file, small)))
     assert helpers() == before
 
     for batch in (contents(), contents()[::-1], contents() * 3):
-        assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+        assert told(encoder.encode(batch)) == told(tuple(map(encode_for_file, batch)))
         assert len(helpers() - before) == 1
     encoder.rest()
     assert helpers() == before
@@ -75,9 +75,9 @@ def test_helper_that_is_killed_is_done_without(encoder: Encoder) -> None:
     (helper,) = helpers() - before
     os.kill(helper, signal.SIGKILL)
 
-    assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+    assert told(encoder.encode(batch)) == told(tuple(map(encode_for_file, batch)))
     assert helpers() == before
-    assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+    assert told(encoder.encode(batch)) == told(tuple(map(encode_for_file, batch)))
     assert len(helpers() - before) == 1
 
 
@@ -89,7 +89,7 @@ def test_an_answer_that_nobody_took_is_not_taken_for_another(encoder: Encoder, m
         with pytest.raises(MemoryError):
             encoder.encode(batch[::-1])
 
-    assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+    assert told(encoder.encode(batch)) == told(tuple(map(encode_for_file, batch)))
 
 
 def test_answers_about_other_bodies_are_refused(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_answers_about_other_bodies_are_refused(encoder: Encoder, monkeypatch: p
     for wrong in (lambda rows: rows[:-1], lambda rows: [*rows, rows[0]], lambda rows: rows[::-1]):
         other = Encoder()
         monkeypatch.setattr(encoder_module, "_answer", lambda process, wrong=wrong: wrong(answer(process)))
-        assert told(other.encode(batch)) == told(tuple(map(encode_octets, batch)))
+        assert told(other.encode(batch)) == told(tuple(map(encode_for_file, batch)))
         other.close()
 
 
@@ -112,7 +112,7 @@ def test_where_there_is_no_helper_all_is_encoded_here(monkeypatch: pytest.Monkey
     monkeypatch.setattr(encoder_module.subprocess, "Popen", lambda *a, **k: (started.append(a), popen(*a, **k))[1])
     encoder, batch = Encoder(), contents()
     for _ in range(5):
-        assert told(encoder.encode(batch)) == told(tuple(map(encode_octets, batch)))
+        assert told(encoder.encode(batch)) == told(tuple(map(encode_for_file, batch)))
 
     assert len(started) == (2 if program else 0)
 

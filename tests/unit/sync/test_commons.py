@@ -19,7 +19,7 @@ def test_claimed_content_is_claimed_until_its_claim_ends() -> None:
     """A claim is for these contents, and for as long as it is held."""
     shared = Commons()
 
-    with shared.claim([ONE, TWO]):
+    with shared.claim([ONE, TWO], by="/x"):
         during = [shared.is_claimed(content) for content in (ONE, TWO, THREE)]
 
     assert during == [True, True, False]
@@ -30,7 +30,7 @@ def test_claim_ends_when_the_writing_fails() -> None:
     """What could not be written is free for others to write, and who waits for it hears so."""
     shared = Commons()
 
-    with pytest.raises(OSError, match="full"), shared.claim([ONE]):
+    with pytest.raises(OSError, match="full"), shared.claim([ONE], by="/x"):
         raise OSError("full")
 
     assert not shared.is_claimed(ONE)
@@ -43,7 +43,7 @@ async def test_claim_ends_when_its_task_is_cancelled() -> None:
     claimed = asyncio.Event()
 
     async def write() -> None:
-        with shared.claim([ONE]):
+        with shared.claim([ONE], by="/x"):
             claimed.set()
             await asyncio.Event().wait()
 
@@ -64,8 +64,8 @@ def test_impatient_claim_leaves_the_earlier_one_standing() -> None:
     """Who writes what another has claimed does not end the other's claim by being done first."""
     shared = Commons()
 
-    with shared.claim([ONE]):
-        with shared.claim([ONE, TWO]):
+    with shared.claim([ONE], by="/x"):
+        with shared.claim([ONE, TWO], by="/x"):
             during = [shared.is_claimed(content) for content in (ONE, TWO)]
         after = [shared.is_claimed(content) for content in (ONE, TWO)]
 
@@ -82,7 +82,7 @@ async def test_finish_between_look_and_claim_is_noticed() -> None:
         await asyncio.sleep(0)
         return shared.finished - before
 
-    with shared.claim([ONE]):
+    with shared.claim([ONE], by="/x"):
         quiet = await look()
         overtaken = asyncio.create_task(look())
         await asyncio.sleep(0)
@@ -99,7 +99,7 @@ async def test_everybody_who_waits_hears_that_somebody_finished() -> None:
     shared = Commons()
 
     async with asyncio.timeout(DEADLINE_S):
-        with shared.claim([ONE]):
+        with shared.claim([ONE], by="/x"):
             waiting = [asyncio.create_task(shared.wait()) for _ in range(3)]
             await asyncio.sleep(0)
         found = await asyncio.gather(*waiting)
@@ -111,7 +111,7 @@ async def test_finish_of_the_past_does_not_end_the_next_wait(monkeypatch: pytest
     """Only what is finished from now on counts; a wait that nobody ends is over when patience is."""
     monkeypatch.setattr(commons, "PATIENCE_S", 0.01)
     shared = Commons()
-    with shared.claim([ONE]):
+    with shared.claim([ONE], by="/x"):
         pass
 
     async with asyncio.timeout(DEADLINE_S):
@@ -126,7 +126,7 @@ async def test_patience_ends_while_a_neighbour_hangs(monkeypatch: pytest.MonkeyP
     shared = Commons()
 
     async with asyncio.timeout(DEADLINE_S):
-        with shared.claim([ONE]):
+        with shared.claim([ONE], by="/x"):
             found = await shared.wait()
             claimed = shared.is_claimed(ONE)
 
@@ -179,7 +179,7 @@ def test_device_that_joins_again_has_the_same_in_common() -> None:
     file_systems = FileSystems()
     before = file_systems.join("/laptop", HERE)
 
-    with before.claim([ONE]):
+    with before.claim([ONE], by="/x"):
         after = file_systems.join("/laptop", HERE)
         claimed = after.is_claimed(ONE)
 
