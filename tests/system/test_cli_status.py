@@ -196,7 +196,8 @@ def test_verb_that_does_not_exist_yet_is_a_slip_of_usage(verb: str) -> None:
 
 def test_commands_that_ask_the_daemon_load_no_heavy_library(make_daemon: MakeDaemon, tmp_path: Path) -> None:
     """Asking a running daemon costs no database and no web library."""
-    code = "import sys, syncd.__main__\ntry: syncd.__main__.main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = "import os, sys, syncd.__main__\nos._exit = sys.exit\ntry: syncd.__main__.main()\nexcept SystemExit: pass\n"
+    code += "print(*sys.modules)"
 
     with make_daemon({}) as daemon:
         for command in (("status",), ("status", "--json"), ("health",), ("plan",), ("history",), ("holds",), ("sync",)):

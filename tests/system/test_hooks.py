@@ -156,7 +156,12 @@ def test_trouble_that_needs_a_person_is_told_once(
     daemon = make_daemon({"work": wrong, "other": distrusted}, ("laptop",), hooks=hooks, environment=environment)
     daemon.start()
     wait_until(lambda: told.all("on_auth_error") and told.all("on_error"), SOON_S, "both are told")
-    heard = next(one["stderr"] for one in logged(daemon, "hook_output_received") if one["hook"] == "on_auth_error")
+
+    def of_auth() -> list[str]:
+        return [one["stderr"] for one in logged(daemon, "hook_output_received") if one["hook"] == "on_auth_error"]
+
+    wait_until(of_auth, SOON_S, "the hook that told it has ended")
+    heard = of_auth()[0]
     daemon.syncd("sync")
     assert daemon.stop() == 0
     daemon.start()
