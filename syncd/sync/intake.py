@@ -44,6 +44,7 @@ _BATCH_FILES = 200
 _ROUNDS_MAX = 5
 _MOMENT_S = 0.1
 """How long a file stays as it is before it is taken in for somebody who asks for it."""
+_WHOLE_MAX = 10_000
 
 
 _Place = tuple[str, str, str]
@@ -102,7 +103,8 @@ class Intake:
         """Hear what the watch tells of files, before it is looked at them."""
         put = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if one.is_whole}
         others = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if not one.is_whole}
-        self._whole = (self._whole | put) - others
+        whole = (self._whole | put) - others
+        self._whole = whole if len(whole) <= _WHOLE_MAX else frozenset()  # then they stay as they are for a moment
 
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
         """Read what was added; empty files are no messages yet, but one that was emptied has lost its message."""
