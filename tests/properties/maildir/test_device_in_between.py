@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from syncd.mail.flags import NONE, SYSTEM, Flags
-from syncd.mail.tree import BodyForm
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, letters_of
@@ -46,7 +45,7 @@ class DeviceInBetween(RuleBasedStateMachine):
     def deliver(self, flags: Flags) -> None:
         """Deliver, not knowing whether it was done before."""
         before = self.octets
-        effect = Deliver(BOX, NAME, flags, FACTS.mtime, BodyForm.RAW, len(BODY), lambda: [BODY], is_repeated=True)
+        effect = Deliver(BOX, NAME, flags, FACTS.mtime, len(BODY), lambda: [BODY], is_repeated=True)
 
         outcome = self._perform(effect)
 
