@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 
 from syncd.config.load import Reading
-from syncd.daemon import logs
+from syncd.daemon import logs, preloaded  # noqa: F401  # which is all that it is for
 from syncd.daemon.app import App, open_app
 from syncd.daemon.control import control_socket
 from syncd.daemon.process import Interrupted, run_interruptibly
