@@ -12,7 +12,7 @@ from pathlib import Path
 
 from syncd.cli import output
 from syncd.cli.postponed import postpone_metadata
-from syncd.cli.terminal import complain
+from syncd.cli.terminal import complain, say
 from syncd.errors import SyncdError
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -69,8 +69,7 @@ def _run() -> None:
         else:
             output.end(DONE if is_complete else FAILED)
     finally:
-        if sys.stdout is not None:
-            sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
+        sys.stdout.flush()  # or the interpreter would, and say more of it than anybody wants to read
         gc.freeze()  # nor need it look once more for garbage in all the modules, which is half of its end
 
 
@@ -78,7 +77,7 @@ def _print_names(words: list[str]) -> None:
     from syncd.cli.names import names
 
     for name in names(words):
-        sys.stdout.write(f"{name}\n")
+        say(name)
 
 
 def _sync_plainly(words: Sequence[str]) -> bool | None:

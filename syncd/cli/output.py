@@ -25,7 +25,8 @@ class _Output(io.FileIO):
 
 
 def prepare() -> None:
-    """Let whatever writes to `sys.stdout` from now on raise OutputError where it cannot."""
+    """Let whatever writes to `sys.stdout` from now on raise OutputError where it cannot, and have all three streams."""
+    _occupy()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
@@ -45,7 +46,18 @@ def end(code: int) -> NoReturn:
 
     NOTE: to take all modules apart, which is what an interpreter does at its end, takes longer than to ask a server.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
+
+
+def _occupy() -> None:
+    """Have what is written to a stream that was closed before the start go nowhere."""
+    # NOTE: else what is opened next has its number, and libuv aborts the process when it closes one of these three.
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", errors="backslashreplace", closefd=False)

@@ -1,7 +1,7 @@
 """A library that others load in case somebody wants it, and nobody does: it is loaded when it is used."""
 
+import importlib
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +20,7 @@ class _Postponed(ModuleType):
         """Return the module itself, which has its place from now on."""
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return import_module(self.__name__)
+        return importlib.import_module(self.__name__)
 
 
 def postpone_metadata() -> None:
@@ -28,3 +28,5 @@ def postpone_metadata() -> None:
     if _METADATA not in sys.modules:
         stand_in = sys.modules[_METADATA] = _Postponed(_METADATA)
         stand_in.__dict__["entry_points"] = lambda **of: stand_in.loaded().entry_points(**of)
+        # NOTE: an import of a module that is there does not put it into its package, where `import a.b` looks for it.
+        vars(importlib)["metadata"] = stand_in

@@ -32,9 +32,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _print(text: str, stream: TextIO | None) -> None:
+def _print(text: str, stream: TextIO) -> None:
     from syncd.config.problems import printable
 
-    if stream is not None:  # which it is where the descriptor was closed before the start
-        stream.write(f"{printable(text)}\n")
-        stream.flush()
+    stream.write(f"{printable(text)}\n")
+    stream.flush()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.servers.daemon import ROOT, Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.servers.ports import free_ports
@@ -195,6 +197,18 @@ def test_sync_means_the_same_however_it_is_typed(make_daemon: MakeDaemon) -> Non
     assert ended(f"--config={file}", "nobody") == unknown
     assert ended("--config")[0] == ended("--config", file, "--all")[0] == 2
     assert "ACCOUNT" in ended("--config", file, "--help")[1]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_keep_nobody_from_syncing(make_daemon: MakeDaemon, closed: str) -> None:
+    """Who starts it may have closed them; what is opened then does not take their places."""
+    daemon = make_daemon({})
+    command = f'exec "$0" -m syncd "$@" --config "{daemon.config_file}" {closed}'
+
+    for words in (("sync",), ("names", "accounts")):
+        ended = subprocess.run(["/bin/sh", "-c", command, sys.executable, *words], cwd=ROOT, timeout=60, check=False)
+
+        assert ended.returncode == 0, words
 
 
 def test_interrupted_sync_says_so_and_the_next_goes_on(
