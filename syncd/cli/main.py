@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from syncd.cli import output
-from syncd.cli.postponed import postpone_metadata
 from syncd.cli.terminal import complain, say
 from syncd.errors import SyncdError
 
@@ -27,7 +26,6 @@ def main() -> None:
     gc.set_threshold(_GC_THRESHOLD)  # what is made next are modules, which stay: looking through them finds nothing
     # What others plug into pydantic has nothing to do here, and to look for it in all that is installed takes long.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    postpone_metadata()
 
     from syncd.cli.configured import UnknownAccountError
     from syncd.config.problems import ConfigError
