@@ -57,7 +57,9 @@ class Appearances:
         here = [one for one in unsettled if one.replica_id == of.id]
         delivered = await self._delivered(of, here, [one.seen for one in new.values()], keywords)
         left = {name: one.seen for name, one in new.items() if name not in delivered}
-        elsewhere = [(one, seen) for one in unsettled if one.replica_id != of.id for seen in _may_be(one, left)]
+        others = [one for one in unsettled if one.replica_id != of.id]
+        alike = _by_facts(left.values() if others else ())
+        elsewhere = [(one, seen) for one in others for seen in _may_be(one, left, alike)]
         await self._record_moved(of, elsewhere)
         returned = await self._returned(of, left)
         return frozenset(new[name] for name in delivered | returned)
@@ -160,11 +162,20 @@ def _is_of(content: Content, one: Unsettled) -> bool:
     return _facts_of(content.seen) == _facts_of(one.file) and content.form_of(one.digest) is one.file.form
 
 
-def _may_be(one: Unsettled, new: Mapping[str, Sighting]) -> Collection[Sighting]:
+def _by_facts(files: Iterable[Sighting]) -> Mapping[_Facts, Sequence[Sighting]]:
+    found: dict[_Facts, list[Sighting]] = {}
+    for seen in files:
+        found.setdefault(_facts_of(seen), []).append(seen)
+    return found
+
+
+def _may_be(
+    one: Unsettled, new: Mapping[str, Sighting], alike: Mapping[_Facts, Sequence[Sighting]]
+) -> Collection[Sighting]:
     """Return those of the files that are new in another mailbox which a delivery may have written."""
     if one.file.name in new:
         return (new[one.file.name],)
-    return [seen for seen in new.values() if one.is_only and _facts_of(seen) == _facts_of(one.file)]
+    return alike.get(_facts_of(one.file), ()) if one.is_only else ()
 
 
 def _still_there(root: ReplicaRoot, files: Collection[Unsettled]) -> Collection[Unsettled]:

@@ -186,7 +186,9 @@ class DeviceFiles:
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
         rows = await self._db.read(lambda conn: replica_tree.files_by_name(conn, of.id, names))
-        return await self.observe(of, [place_of(row) for row in rows.values()])
+        count = await self.observe(of, [place_of(row) for row in rows.values()])
+        # NOTE: they are not where their rows have them, and there may be nobody who is told of more.
+        return count + (await self.look_for_missed(of) if self.has_missed(of) else 0)
 
     def expect(self, of: ReplicaRow, file: SeenFile) -> None:
         """Remember that a file will appear by our own doing."""

@@ -31,7 +31,7 @@ class DeviceLooks:
         more: as long as anything is there, nothing is looked for that was missed.
         """
         device_id = self._attachment.device_id
-        self._intake.hear(changes.files)
+        self._intake.hear(changes)
         if changes.is_overflow or changes.mailboxes:
             await self._look_at_directories(device_id)
         files: dict[str, list[ChangedFile]] = {}

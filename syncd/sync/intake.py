@@ -9,7 +9,7 @@ a new one, and its message stays where it is; of a draft it is the newer version
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +20,7 @@ from syncd.errors import SyncdError
 from syncd.log import log
 from syncd.mail.message import BodyFacts, bare_digest
 from syncd.mail.tree import BodyForm
-from syncd.maildir.changes import ChangedFile
+from syncd.maildir.changes import Changes
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
@@ -99,12 +99,15 @@ class Intake:
         """Let the next run ask what there is: the device may have added something."""
         self._is_expecting = True
 
-    def hear(self, files: Collection[ChangedFile]) -> None:
+    def hear(self, changes: Changes) -> None:
         """Hear what the watch tells of files, before it is looked at them."""
-        put = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if one.is_whole}
-        others = {(str(one.directory), one.file.subdir, one.file.filename) for one in files if not one.is_whole}
+        put, others = (
+            {(str(one.directory), one.file.subdir, one.file.filename) for one in changes.files if one.is_whole is whole}
+            for whole in (True, False)
+        )
         whole = (self._whole | put) - others
-        self._whole = whole if len(whole) <= _WHOLE_MAX else frozenset()  # then they stay as they are for a moment
+        # NOTE: where not all is heard, or there are too many, they stay as they are for a moment.
+        self._whole = frozenset() if changes.is_overflow or len(whole) > _WHOLE_MAX else whole
 
     async def note(self, device_id: int, served: Sequence[Served]) -> None:
         """Read what was added; empty files are no messages yet, but one that was emptied has lost its message."""

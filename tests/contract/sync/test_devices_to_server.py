@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -251,6 +252,34 @@ async def test_server_changes_the_message_between_observation_and_store(
         assert forestalled
         wanted = {FLAGGED, SEEN} | ({ANSWERED} if "Answered" in on_server else set())
         assert_everywhere(house, user, {"a": wanted - ({FLAGGED} if on_server.startswith("-") else set())})
+
+
+@pytest.mark.parametrize("deed", ["+FLAGS (\\Flagged)", "remove"])
+async def test_flag_that_is_set_while_a_round_is_at_the_file_is_brought_though_no_watch_tells_of_it(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch, deed: str
+) -> None:
+    """What a round finds under another name is recorded by that round: nobody else need ever look."""
+    user.receive("a", "b", flags=(SEEN,))
+    account = imap(user.server, user.user)
+    async with House(tmp_path, accounts={"work": account}, watches_devices=False) as house:
+        await house.settle()
+        files, replica, marked = house.devices["laptop"]._files, house.replica("laptop"), list[str]()
+        perform = files.perform
+
+        async def mark_and_perform(*args: Any, **more: Any) -> Any:
+            if not marked:
+                marked.append("a")
+                replica.mark("a", add="R")
+            return await perform(*args, **more)
+
+        monkeypatch.setattr(files, "perform", mark_and_perform)
+        user.expunge("a") if deed == "remove" else user.store("a", deed)
+        await house.ask("work")
+
+        wanted = {SEEN, ANSWERED} | ({FLAGGED} if deed != "remove" else set())
+        await house.until(lambda: user.flags().get("a") == wanted)
+        await house.settle()
+        assert house.replica("laptop").flags() == user.flags() == {"a": wanted, "b": {SEEN}}
 
 
 async def test_wire_is_cut_in_the_middle_of_a_store(tmp_path: Path, user: Provider) -> None:
