@@ -30,7 +30,7 @@ _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
 _VECTOR_MAX = 1000
 """How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
-_FILES_AT_ONCE = 512 * 1024
+_FILES_AT_ONCE = 128 * 1024
 _FAILURES_MAX = 2
 """After so many in a row there is no help to be had here."""
 _VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
