@@ -26,7 +26,7 @@ class Commons:
     def __init__(self) -> None:
         self.roots: set[str] = set()
         self.finished = 0
-        """How often somebody has ended to write what was claimed."""
+        """How often somebody has ended to write what was claimed, or to offer it: a look before that may lack it."""
         self.writer: str | None = None
         """The root of the device that was the last to write what all of them are to have."""
         self._claimed: set[Content] = set()
@@ -69,6 +69,8 @@ class Commons:
             for content, file in mine.items():
                 if self._offered.get(content) == file:
                     del self._offered[content]
+            # NOTE: who began to read before it was settled finds it neither there nor here.
+            self.finished += bool(mine)
 
     async def wait(self) -> bool:
         """Wait until somebody has finished; False when that takes so long that its task may hang.

@@ -37,7 +37,7 @@ _FULL_LOOK_S = 3600.0
 _MARKER_CHECK_S = 30.0
 _LOOKS_MAX = 5
 _SECOND_LOOKS_MAX = 5
-_UNCLEAR_LOOKS_MAX = 5
+_UNCLEAR_LOOKS_MAX = 25
 _HURRIES_S = 5.0
 """For how long nothing is waited for after a look that somebody asked for; what comes later was not there then."""
 _PATIENCE_S = 10.0

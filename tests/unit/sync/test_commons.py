@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from syncd.store.deliveries import LinkSource, Origin
 from syncd.sync import commons
 from syncd.sync.commons import Commons, FileSystems
 
 DEADLINE_S = 5.0
 ONE, TWO, THREE = (1, 100), (2, 100), (2, 200)
 HERE, THERE = (64, 29), (64, 30)
+FILE = LinkSource(Origin("/x", "box"), "cur", "1.a", "S")
 
 
 # Claims.
@@ -58,6 +60,18 @@ async def test_claim_ends_when_its_task_is_cancelled() -> None:
     assert found
     assert writer.cancelled()
     assert not shared.is_claimed(ONE)
+
+
+def test_who_reads_while_an_offer_is_withdrawn_is_told() -> None:
+    """The file was not settled yet when the reading began, and is offered no more when it ends: it is read again."""
+    shared = Commons()
+
+    with shared.offering() as offer:
+        offer({ONE: FILE})
+        finished = shared.finished
+
+    assert shared.offered([ONE]) == {}
+    assert shared.finished != finished
 
 
 def test_impatient_claim_leaves_the_earlier_one_standing() -> None:
