@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
-from syncd.mail.message import lf_pieces
-from syncd.mail.tree import BodyForm, Holdable, ReplicaMessage, ReplicaState
+from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
 from syncd.maildir.changes import ChangedFile, Changes
@@ -35,7 +34,7 @@ from syncd.store.replica_tree import MintedFile
 from syncd.sync.appearances import Appearances
 from syncd.sync.attachment import Prove, Prover
 from syncd.sync.commons import Commons, FileSystem, FileSystems
-from syncd.sync.file_effects import effect_of, outcome_of, path_of
+from syncd.sync.file_effects import effect_of, file_pieces, outcome_of, path_of, read_for_files
 from syncd.sync.keyword_letters import KeywordLetters
 from syncd.sync.own_doing import OwnDoing, Place
 from syncd.sync.policies import keyword_names
@@ -179,9 +178,8 @@ class DeviceFiles:
     async def _octets(self, wanted: Mapping[int, Deliverable]) -> dict[int, bytes | memoryview]:
         """Return what files of bodies have, of those that are at hand or can be read."""
         octets = dict(self._recent.take(wanted))
-        if others := wanted.keys() - octets.keys():
-            read = await self._db.read(partial(bodies.read_bodies, ids=others))
-            octets |= {id_: b"".join(_file_pieces((body,), wanted[id_])) for id_, body in read.items()}
+        if others := {id_: body for id_, body in wanted.items() if id_ not in octets}:
+            octets |= await self._db.read(partial(read_for_files, wanted=others))
         return octets
 
     async def look(self, of: ReplicaRow, names: Iterable[str]) -> int:
@@ -353,7 +351,7 @@ class DeviceFiles:
         if body.body_id in octets:
             yield octets.pop(body.body_id)
         else:
-            yield from _file_pieces(bodies.stream_body(self._db.read_now, body.body_id), body)
+            yield from file_pieces(bodies.stream_body(self._db.read_now, body.body_id), body)
 
     def _see(
         self,
@@ -384,10 +382,6 @@ class DeviceFiles:
     def _file_system(self) -> FileSystem:
         with ReplicaRoot(self._config.path) as root:
             return root.file_system()
-
-
-def _file_pieces(pieces: Iterable[bytes], body: Deliverable) -> Iterable[bytes]:
-    return lf_pieces(pieces) if body.form is BodyForm.LF else pieces
 
 
 def _is_of_flags(change: Change, rows: Mapping[str, ReplicaMessage]) -> bool:

@@ -1,15 +1,19 @@
 """Floor 4: what a round wants done to files, as the maildir floor takes it, and what came of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-from syncd.mail.tree import ReplicaMessage
+from sqlalchemy import Connection
+
+from syncd.mail.message import lf_pieces
+from syncd.mail.tree import BodyForm, ReplicaMessage
 from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, joined, letters_of
+from syncd.store import bodies
 from syncd.store.deliveries import Deliverable
 from syncd.sync.sides import (
     FileDone,
@@ -87,3 +91,14 @@ def outcome_of(task: FileTask, outcome: verbs.Outcome, keywords: KeywordMap) -> 
 
 def _place(directory: PurePosixPath, file: ReplicaMessage) -> verbs.Place:
     return verbs.Place(directory, file.name, file.subdir, file.flags)
+
+
+def read_for_files(conn: Connection, *, wanted: Mapping[int, Deliverable]) -> Mapping[int, bytes]:
+    """Return what files of these bodies have, by id; each is let go of as the store has it once that is made."""
+    found = bodies.read_bodies(conn, ids=wanted)
+    return {id_: b"".join(file_pieces((found.pop(id_),), wanted[id_])) for id_ in tuple(found)}
+
+
+def file_pieces(pieces: Iterable[bytes], body: Deliverable) -> Iterable[bytes]:
+    """Yield the pieces of a body as its file has them."""
+    return lf_pieces(pieces) if body.form is BodyForm.LF else pieces
