@@ -74,9 +74,8 @@ _SHARES = {
 }
 
 
-def _long_lines(size: int) -> bytes:
-    size = max(size, 3_000)
-    return b"".join(b"x" * min(_LINE_BYTES, size - at) + b"\r\n" for at in range(0, size, _LINE_BYTES))
+def _long_lines(octets: bytes) -> bytes:
+    return b"".join(octets[at : at + _LINE_BYTES] + b"\r\n" for at in range(0, len(octets), _LINE_BYTES))
 
 
 class Writer:
@@ -123,7 +122,7 @@ class Writer:
         return {
             Kind.HTML: self._html,
             Kind.EIGHT_BIT: self._latin,
-            Kind.LONG_LINES: _long_lines,
+            Kind.LONG_LINES: lambda size: _long_lines(b"x" * max(size, 3_000)),
             Kind.DOT_LINES: lambda size: b".\r\n..\r\n.dot\r\n\r\n.\r\n" + self._text(size),
             Kind.FROM_LINES: lambda size: b"From the harbour\r\n>From the station\r\n" + self._text(size),
         }
@@ -163,7 +162,7 @@ class Writer:
         return b"<html><body><p>" + self._text(size_bytes).replace(b". ", b".</p><p>") + b"</p></body></html>\r\n"
 
     def _latin(self, size_bytes: int) -> bytes:
-        return "Übergrößenträger \xff\xfe\x80 ".encode("latin-1") * (1 + size_bytes // 24) + b"\r\n"
+        return _long_lines("Übergrößenträger \xff\xfe\x80 ".encode("latin-1") * (1 + size_bytes // 24))
 
     def _parts(self, size_bytes: int) -> bytes:
         data = base64.encodebytes(self._random.randbytes(size_bytes * 3 // 4)).replace(b"\n", b"\r\n")

@@ -4,7 +4,7 @@ import statistics
 
 from tests.servers.delivery import Delivery
 from tests.servers.dovecot import Dovecot
-from tests.servers.messages import Kind, Writer
+from tests.servers.messages import LARGEST_BYTES, Kind, Writer
 
 SEED = 20_26
 
@@ -38,6 +38,13 @@ def test_each_kind_is_as_odd_as_its_name() -> None:
     assert b"\xff\xfe" in mail[Kind.EIGHT_BIT]
     assert "Grüße".encode() in mail[Kind.UTF8_HEADER]
     assert all(b"\n" not in message.replace(b"\r\n", b"") for kind, message in mail.items() if kind != Kind.BARE_LF)
+
+
+def test_no_line_is_longer_than_every_program_takes() -> None:
+    """However large a message of whatever kind is, each program that is compared can retrieve it."""
+    mail = (Writer(SEED).message(kind, LARGEST_BYTES) for kind in Kind)
+
+    assert max(len(line) for message in mail for line in message.split(b"\n")) < 600_000
 
 
 def test_a_server_takes_the_whole_corpus(dovecot: Dovecot, mail_user: str) -> None:
