@@ -14,8 +14,11 @@ from syncd.cli import output
 from syncd.cli.terminal import complain, say
 from syncd.errors import SyncdError
 
-DONE, FAILED, USAGE = 0, 1, 2
-"""Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used."""
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used.
+
+INTERRUPTED: before there was anything to be ended in an orderly way. As a shell says of SIGINT, and Typer.
+"""
 
 _GC_THRESHOLD = 200_000
 """Above what all modules together are made of."""
@@ -43,9 +46,9 @@ def main() -> None:
     except SyncdError as error:
         complain(f"syncd: {error}")
         sys.exit(FAILED)
-    except KeyboardInterrupt:  # before there was anything to be ended in an orderly way
+    except KeyboardInterrupt:
         complain("Aborted.")
-        sys.exit(FAILED)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         output.give_up()  # the reader (head, less) is gone, which is no news to anybody
         sys.exit(FAILED)

@@ -44,17 +44,25 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
     if client.get_if_running("/health") is None:
         return None
 
-    from concurrent.futures import ThreadPoolExecutor, wait
+    import threading
+    from concurrent.futures import Future, wait
 
     from syncd.daemon.answers import SyncRequest
     from syncd.daemon.answers_json import REPORT_JSON, REQUEST_JSON, STATUS_JSON
     from syncd.daemon.status import progress_of
 
-    with ThreadPoolExecutor(1) as asking:
-        answer = asking.submit(client.post, "/sync", REQUEST_JSON.dump_json(SyncRequest(names)))
-        while not wait((answer,), timeout=view.step_s).done:
-            view.show(progress_of(decoded(STATUS_JSON, client.get("/status"))))
-        return decoded(REPORT_JSON, answer.result())
+    answer: Future[bytes] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(client.post("/sync", REQUEST_JSON.dump_json(SyncRequest(names))))
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # for which no end of ours waits: after Ctrl-C it may take long
+    while not wait((answer,), timeout=view.step_s).done:
+        view.show(progress_of(decoded(STATUS_JSON, client.get("/status"))))
+    return decoded(REPORT_JSON, answer.result())
 
 
 def _by_ourselves(reading: "Reading", names: tuple[str, ...], view: "ProgressView") -> "SyncReport | None":

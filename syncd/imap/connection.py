@@ -8,7 +8,7 @@ from contextlib import suppress
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
-from syncd.imap.arguments import Streamed, string
+from syncd.imap.arguments import Argument, Streamed, string
 from syncd.imap.collectors import Identifying, Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
@@ -161,24 +161,19 @@ class ImapConnection:
         """List all mailboxes, with special uses, and with their counts in the same round trip where offered."""
         return await mailbox_commands.list_mailboxes(self._session, with_status=with_status)
 
-    async def list_and_select(
-        self, octets: bytes, *, qresync: Resync | None = None, condstore: bool = False
-    ) -> tuple[ListEntry, ...]:
+    async def list_and_select(self, octets: bytes, *, qresync: Resync | None = None) -> tuple[ListEntry, ...]:
         """Do what `list_mailboxes` with counts does and what `select` does, in the same round trip.
 
-        A mailbox that is refused is not `selected` afterwards; without `qresync`, which may be why, it is tried again.
+        A mailbox that is refused is not `selected` afterwards.
         NOTE: where they are pipelined, Dovecot's STATUS and NOOP tell of the selected mailbox what was seen already.
         """
         listing = mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
-        selecting = self.select(octets, qresync=qresync, condstore=condstore, is_pipelined=True)
+        selecting = self.select(octets, qresync=qresync, is_pipelined=True)
         listed, selected = await asyncio.gather(listing, selecting, return_exceptions=True)
         if isinstance(selected, BaseException) and not isinstance(selected, RefusedError):
             raise selected
         if isinstance(listed, BaseException):
             raise listed
-        if isinstance(selected, RefusedError) and qresync is not None:
-            with suppress(RefusedError):
-                await self.select_plainly(octets, selected)
         return listed
 
     async def status(self, octets: bytes) -> StatusRow:
@@ -216,20 +211,35 @@ class ImapConnection:
         octets: bytes,
         *,
         qresync: Resync | None = None,
-        condstore: bool = False,
         read_only: bool = False,
         is_pipelined: bool = False,
     ) -> SelectResult:
-        """Select a mailbox; the events of the one before are forgotten.
+        """Select a mailbox, with mod-sequences where they are offered; the events of the one before are forgotten.
 
         qresync: only once QRESYNC is `enabled`.
         """
-        parameters = mailbox_commands.select_parameters(qresync, condstore=condstore)
+        verb = "EXAMINE" if read_only else "SELECT"
+        parameters = mailbox_commands.select_parameters(self._session, qresync)
+        try:
+            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined)
+        except RefusedError as error:
+            if not parameters:
+                raise
+            # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
+            plain = await self._select(octets, verb, is_pipelined=is_pipelined)
+            self._session.refuse(("CONDSTORE" if qresync is None else "QRESYNC",), error)
+            return replace(plain, is_plain=True)
+        if parameters:
+            self._session.grant("CONDSTORE" if qresync is None else "QRESYNC")
+        if qresync is not None:
+            self._resynced = self._moment(octets, qresync), result
+        return result
+
+    async def _select(self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool) -> SelectResult:
         self._session.events.clear()
         self._session.events.exists = 0
-        self._selected = None
+        self._selected = self._resynced = None
         collector = Selecting()
-        verb = "EXAMINE" if read_only else "SELECT"
         end = await self._session.attempt(
             verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
         )
@@ -238,25 +248,15 @@ class ImapConnection:
         result = collector.result(end)
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
-        self._resynced = (self._moment(octets, qresync), result) if qresync is not None else None
-        if qresync is not None:
-            self._session.grant("QRESYNC")
         return result
 
-    async def select_plainly(self, octets: bytes, refused: RefusedError, *, qresync: bool = True) -> SelectResult:
-        """Select without the parameters that were refused; where that works, it was QRESYNC if that was among them."""
-        result = await self.select(octets)
-        if qresync:
-            self._session.refuse(("QRESYNC",), refused)
-        return result
-
-    async def resync(self, octets: bytes, qresync: Resync | None, *, condstore: bool) -> SelectResult:
+    async def resync(self, octets: bytes, qresync: Resync | None) -> SelectResult:
         """Select a mailbox, unless just that was the last that was sent: then return, once, what it said."""
         resynced, self._resynced = self._resynced, None
         is_answered = resynced is not None and resynced[0] == self._moment(octets, qresync)
         if qresync is not None and resynced is not None and is_answered and not self.has_events:
             return resynced[1]
-        result = await self.select(octets, qresync=qresync, condstore=condstore)
+        result = await self.select(octets, qresync=qresync)
         self._resynced = None  # it is returned here already: whoever asks again wants to know what is new since then
         return result
 

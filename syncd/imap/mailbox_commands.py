@@ -91,7 +91,7 @@ async def delete(session: Session, octets: bytes) -> None:
         raise refusal("delete", end, reach=Reach.MAILBOX)
 
 
-def select_parameters(qresync: Resync | None, *, condstore: bool) -> tuple[Argument, ...]:
+def select_parameters(session: Session, qresync: Resync | None) -> tuple[Argument, ...]:
     """Return what SELECT says beside the name (RFC 7162 §3.2.5, §3.1.8)."""
     if qresync is not None:
         uidvalidity, modseq, known = qresync
@@ -100,7 +100,7 @@ def select_parameters(qresync: Resync | None, *, condstore: bool) -> tuple[Argum
         if len(text) > SET_MAX_BYTES:
             text = f"{known.lowest}:{known.highest}"
         return (f"(QRESYNC ({uidvalidity} {modseq}{' ' if text else ''}{text}))".encode(),)
-    return (b"(CONDSTORE)",) if condstore else ()
+    return (b"(CONDSTORE)",) if "CONDSTORE" in session.capabilities and session.trusts("CONDSTORE") else ()
 
 
 def _entries(session: Session, listing: Listing) -> tuple[ListEntry, ...]:

@@ -126,16 +126,16 @@ async def list_uids(connection: ImapConnection) -> UidListing:
     return await _listing(connection, found)
 
 
-async def select_and_list(
-    connection: ImapConnection, octets: bytes, *, condstore: bool
-) -> tuple[SelectResult, UidListing]:
+async def select_and_list(connection: ImapConnection, octets: bytes) -> tuple[SelectResult, UidListing]:
     """Select a mailbox and list its UIDs in the same round trip; where SELECT is refused, nothing is selected."""
-    selecting = connection.select(octets, condstore=condstore, is_pipelined=True)
+    selecting = connection.select(octets, is_pipelined=True)
     selected, found = await asyncio.gather(selecting, connection.search_uids("ALL"), return_exceptions=True)
     if isinstance(selected, BaseException):
         raise selected
     if isinstance(found, BaseException) and not isinstance(found, RefusedError):
         raise found
+    if selected.is_plain:  # what was searched may have been the mailbox before
+        return selected, await list_uids(connection)
     return selected, await _listing(connection, EMPTY if isinstance(found, RefusedError) else found)
 
 
@@ -172,14 +172,8 @@ async def observe_changes(
     """
     cursor = known.cursor
     qresync = resync_of(connection, cursor, ceiling=ceiling, quirks=quirks)
-    has_condstore = "CONDSTORE" in connection.capabilities and ceiling >= Rung.CONDSTORE
-    try:
-        selected = await connection.resync(octets, qresync, condstore=has_condstore)
-    except RefusedError as error:
-        if not has_condstore:
-            raise
-        # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
-        selected = await connection.select_plainly(octets, error, qresync=qresync is not None)
+    selected = await connection.resync(octets, qresync)
+    if selected.is_plain:
         ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
         yield Demoted(ceiling, "a parameter of select was refused")
     rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))

@@ -208,7 +208,11 @@ class Session:
     @property
     def usable(self) -> frozenset[str]:
         """Return what is enabled and was not refused when it was used."""
-        return self.enabled - self.refused - {name for name, times in self._declined.items() if times >= _DECLINED_MAX}
+        return frozenset(name for name in self.enabled if self.trusts(name))
+
+    def trusts(self, name: str) -> bool:
+        """Tell whether an extension was not refused when it was used."""
+        return name not in self.refused and self._declined[name] < _DECLINED_MAX
 
     def refuse(self, names: Collection[str], error: RefusedError) -> None:
         """Use these extensions no more if the server does not understand them.

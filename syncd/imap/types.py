@@ -181,7 +181,7 @@ class SelectResult(Value):
     """What SELECT or EXAMINE said.
 
     uidvalidity, uidnext: None when missing or not a number of their kind. highestmodseq: None without CONDSTORE or
-    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter.
+    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter. is_plain: it refused its parameters just then.
     """
 
     uidvalidity: int | None
@@ -193,6 +193,7 @@ class SelectResult(Value):
     read_only: bool
     rows: tuple[FetchRow, ...] = ()
     vanished: UidSet = EMPTY
+    is_plain: bool = False
 
 
 class StoreResult(Value):

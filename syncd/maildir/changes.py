@@ -48,6 +48,7 @@ class Changes(Value):
         )
 
 
+NOTHING = Changes()
 OVERFLOW = Changes(is_overflow=True)
 """List every mailbox."""
 
@@ -72,10 +73,12 @@ def changes_of(
     root: str,
     is_directory: Callable[[PurePosixPath], bool],
     is_heard: Callable[[PurePosixPath], bool],
+    before: Changes = NOTHING,
 ) -> Changes:
     """Return what events below `root` mean; tmp/, dot names in cur/ and new/, and files elsewhere mean nothing.
 
     is_directory: asked of what appeared or went outside cur/ and new/. is_heard: tells whether a directory is watched.
+    before: what the events before these meant, which may end in the middle of a rename.
     """
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
@@ -112,8 +115,10 @@ def changes_of(
             mailboxes.add(PurePosixPath(head))
         elif filename != TMP and is_directory(PurePosixPath(relative)):
             mailboxes.add(PurePosixPath(relative))
-    renamed = {changed.file.name for changed in files if changed.is_gone}  # maybe in the middle of their being written
-    files |= {changed._replace(is_whole=changed.file.name not in renamed) for changed in put}
+    # NOTE: these may be in the middle of their being written.
+    renamed = {changed.file.name for changed in files.union(before.files) if changed.is_gone}
+    is_all_known = not before.is_overflow
+    files |= {changed._replace(is_whole=is_all_known and changed.file.name not in renamed) for changed in put}
     return Changes(frozenset(files), frozenset(mailboxes), frozenset(keyword_lists))
 
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from syncd.log import log
-from syncd.maildir.changes import OVERFLOW, Changes, Pending, changes_of
+from syncd.maildir.changes import NOTHING, OVERFLOW, Changes, Pending, changes_of
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.inotify import Event, Inotify
 from syncd.maildir.mounts import is_shared
@@ -127,6 +127,7 @@ class _Watcher:
         self._halted_fd = halted_fd
         self._ear = Ear(self._inotify.fileno())
         self._silence: Silence | None = None
+        self._before = NOTHING
 
     def silence(self) -> Silence:
         """Return the silence that lasts or begins, for all that was heard was handed on, while it `hears_all`."""
@@ -137,7 +138,13 @@ class _Watcher:
     def heard(self, *, waits: bool = True) -> Changes:
         """Return what changed since the last call, once something did; nothing if nothing does for a while."""
         events = list(self._gathered(_LOOK_MS if waits else 0))
-        changes = changes_of(events, root=str(self._path), is_directory=self._is_directory, is_heard=self._is_heard)
+        changes = self._before = changes_of(
+            events,
+            root=str(self._path),
+            is_directory=self._is_directory,
+            is_heard=self._is_heard,
+            before=self._before,
+        )
         self._ear.hears_nothing()
         is_mounted = self._ear.mounts > 0  # over a directory, maybe, of which it then hears no more
         if changes.mailboxes or changes.is_overflow or is_mounted or _identity(self._path) != self.place:

@@ -96,6 +96,8 @@ class FileSystems:
         """Let nobody link the files below a root any more."""
         for commons in self._commons.values():
             commons.roots.discard(root)
+            if commons.writer == root:
+                commons.writer = None
 
     def join(self, root: str, file_system: FileSystem) -> Commons:
         """Return what the devices on this file system have in common, and leave what was joined before."""

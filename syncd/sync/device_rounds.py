@@ -122,13 +122,12 @@ class DeviceRounds:
         """
         row, wake = await self._attachment.row(), self._device.wake
         await self.ensure_replicas(row.id)
-        self._is_done = False
+        self._is_done = self.is_put_off = False
         if until():
             return 0
         await self.look_first(row)
         now = await self._begun_pass(row)
         await self._outgrown.look(row.id)
-        self.is_put_off = False
         while not until():
             turns, self.is_put_off = 0, self._device.wake.is_more_coming and self._files.is_follower
             if self.is_put_off:

@@ -251,8 +251,7 @@ class ImapAccount:
                 continue
             async with self._failures.kept(connection, mailbox, Work.READ):
                 if selected is None:
-                    condstore = "CONDSTORE" in connection.capabilities
-                    selected = await connection.select(mailbox.wire_name, condstore=condstore)
+                    selected = await connection.select(mailbox.wire_name)
                 # NOTE: who wrote there, or fetched bodies, may have selected it only for that.
                 return has_failed or not mailbox.is_listed or not is_as_known(mailbox, selected)
         return False

@@ -100,8 +100,7 @@ class ImapArrivals:
         return await self._select(mailbox) if await self._db.read(ask) else selection
 
     async def _select(self, mailbox: MailboxRow) -> SelectResult:
-        condstore = "CONDSTORE" in self._connection.capabilities
-        selected = await self._connection.select(mailbox.wire_name, condstore=condstore)
+        selected = await self._connection.select(mailbox.wire_name)
         if selected.uidvalidity != mailbox.cursor.uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         return selected

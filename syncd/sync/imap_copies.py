@@ -34,7 +34,7 @@ async def copied_already(
         made |= await _found(connection, target, [row for row in begun if row.target_id == target_id])
     if begun:
         await db.write(partial(journal.copies_made, message_ids=made))
-        await connection.select(source.wire_name, condstore="CONDSTORE" in connection.capabilities)
+        await connection.select(source.wire_name)
     return frozenset(made)
 
 

@@ -24,7 +24,7 @@ async def ask(connection: ImapConnection, resync: Resync | None) -> tuple[ListEn
     resync: of the selected mailbox, so that what changed there is told as well.
     """
     if "CONDSTORE" in connection.capabilities and connection.selected is not None:
-        return await connection.list_and_select(connection.selected, qresync=resync, condstore=True)
+        return await connection.list_and_select(connection.selected, qresync=resync)
     return await connection.list_mailboxes(with_status=True)  # without mod-sequences a SELECT tells too little
 
 

@@ -11,10 +11,7 @@ from sqlalchemy import Connection
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import (
-    Rung,
-    select_and_list,
-)
+from syncd.imap.observe import Rung, select_and_list
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
 from syncd.imap.rows import Items
@@ -87,8 +84,7 @@ class ImapMailbox:
         Interrupted, the next call lists what is still missing. The cursor is that of the first SELECT, so that what
         changes meanwhile is observed afterwards.
         """
-        condstore = "CONDSTORE" in self.connection.capabilities
-        selected, here = await select_and_list(self.connection, self._mailbox.wire_name, condstore=condstore)
+        selected, here = await select_and_list(self.connection, self._mailbox.wire_name)
         if selected.uidvalidity is None:
             raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
         uidvalidity = selected.uidvalidity
@@ -293,8 +289,7 @@ class ImapMailbox:
         selection = self.connection.selection
         if selection is not None and self.connection.selected == self._mailbox.wire_name:
             return selection
-        condstore = "CONDSTORE" in self.connection.capabilities
-        return await self.connection.select(self._mailbox.wire_name, condstore=condstore)
+        return await self.connection.select(self._mailbox.wire_name)
 
     async def _known_uids(self, uidvalidity: int) -> UidSet:
         return await self._db.read(

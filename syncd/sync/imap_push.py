@@ -240,6 +240,8 @@ class ImapPush:
         is_any_ahead, left, bringable, all_begun = await self._db.read(partial(self._on_their_way, now=now))
         if is_any_ahead:
             await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
+        # NOTE: what is listed since may be made once more as soon as it is lost again.
+        self._made_at = {row.id: self._made_at[row.id] for row in left if row.id in self._made_at}
         if left:
             await self._make_again(connection, left)
         open_, of = bringable.mailboxes, bringable.of

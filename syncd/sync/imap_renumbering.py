@@ -42,7 +42,7 @@ async def renumber(
 
     ProtocolError, and nothing changes, if not all of the mailbox can be read.
     """
-    selected = await connection.select(mailbox.wire_name, condstore="CONDSTORE" in connection.capabilities)
+    selected = await connection.select(mailbox.wire_name)
     here = await list_uids(connection)
     if selected.uidvalidity is None or not here.is_complete:
         raise _inconclusive()

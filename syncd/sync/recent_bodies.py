@@ -6,6 +6,7 @@ be in memory twice.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from syncd.sync.batch import BATCH_BYTES
@@ -17,11 +18,13 @@ PATIENCE_S = 2.0
 class RecentBodies:
     """Keep the octets of small bodies until somebody takes them, at most 10 MB.
 
-    What was committed first is written first, so what comes when they are full is left to the store.
+    What is a part of a larger piece of memory counts as all of it, for as long as any part is kept. What was committed first is written first, so what comes when they are full is left to the store.
     """
 
     def __init__(self) -> None:
         self._octets: dict[int, bytes | memoryview] = {}
+        self._parts: Counter[object] = Counter()
+        """How many of the bodies each piece of memory has."""
         self._size_bytes = 0
         self._taken = asyncio.Event()
         self._is_patient = True
@@ -29,14 +32,22 @@ class RecentBodies:
 
     def put(self, body_id: int, octets: bytes | memoryview) -> None:
         """Keep what a file of a body has that is durably in the store, if there is room."""
-        if body_id not in self._octets and self._size_bytes + len(octets) <= MAX_BYTES:
+        piece, size_bytes = _piece_of(body_id, octets)
+        more_bytes = 0 if piece in self._parts else size_bytes
+        if body_id not in self._octets and self._size_bytes + more_bytes <= MAX_BYTES:
             self._octets[body_id] = octets
-            self._size_bytes += len(octets)
+            self._parts[piece] += 1
+            self._size_bytes += more_bytes
 
     def take(self, body_ids: Iterable[int]) -> Mapping[int, bytes | memoryview]:
         """Return those of these bodies that are kept, and keep them no longer: other devices link the file."""
         taken = {body_id: octets for body_id in body_ids if (octets := self._octets.pop(body_id, None)) is not None}
-        self._size_bytes -= sum(map(len, taken.values()))
+        for body_id, octets in taken.items():
+            piece, size_bytes = _piece_of(body_id, octets)
+            self._parts[piece] -= 1
+            if not self._parts[piece]:
+                del self._parts[piece]
+                self._size_bytes -= size_bytes
         if taken:
             self._taken.set()
         return taken
@@ -65,6 +76,14 @@ class RecentBodies:
             self._rest.cancel()
             self._rest = None
         self._octets.clear()
+        self._parts.clear()
         self._size_bytes = 0
         self._is_patient = True
         self._taken.set()
+
+
+def _piece_of(body_id: int, octets: bytes | memoryview) -> tuple[object, int]:
+    """Return what tells a piece of memory from others while a part of it is kept, and its size."""
+    if isinstance(octets, memoryview):
+        return id(octets.obj), memoryview(octets.obj).nbytes
+    return (body_id,), len(octets)

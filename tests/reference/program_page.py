@@ -72,6 +72,7 @@ def _surroundings() -> Iterator[str]:
     yield item("`0`", "Done.")
     yield item("`1`", "Something failed, or is held until a person has looked.")
     yield item("`2`", "The command line is wrong, or the configuration cannot be used. Nothing was done.")
+    yield item("`130`", "Interrupted, before there was anything to be ended in an orderly way.")
     yield section("SIGNALS")
     yield item(
         "`SIGTERM`, `SIGINT`", "`syncd run` ends in an orderly way. `syncd sync` ends, and goes on there next time."

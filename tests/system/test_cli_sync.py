@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -234,6 +235,26 @@ def test_interrupted_sync_says_so_and_the_next_goes_on(
     assert complaint == "interrupted; the next sync goes on from here\n"
     daemon.sync()
     assert len(files(tmp_path / "laptop", "work.INBOX")) == 1500
+
+
+def test_who_does_not_wait_for_the_daemon_is_let_go_at_once(make_daemon: MakeDaemon) -> None:
+    """Ctrl-C ends the command with the code that shells have for it, whatever the daemon waits for; that goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = {"host": "127.0.0.1", "port": silent.getsockname()[1], "tls": "none"}
+        with make_daemon({"work": {"type": "imap", "username": "ana", "password": "secret", **where}}) as daemon:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "syncd", "sync", "--config", str(daemon.config_file)],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, 30, "the daemon is asked")
+            process.send_signal(signal.SIGINT)
+            output, complaint = process.communicate(timeout=10)
+
+            assert (process.returncode, output, complaint) == (130, "", "Aborted.\n")
+            assert daemon.syncd("health").returncode == 0
 
 
 def test_plan_shows_what_is_to_be_done_and_does_nothing(

@@ -102,7 +102,7 @@ class Mirror:
         return renumbered
 
     async def begin(self, connection: ImapConnection) -> Cursor:
-        selected = await connection.select(self.octets, condstore=True)
+        selected = await connection.select(self.octets)
         assert selected.uidvalidity is not None
         return Cursor(selected.uidvalidity, 1, None, 0)
 

@@ -88,5 +88,24 @@ async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
             assert (house.activities["work"].logins, link.rung) == (before + 1, "condstore")
 
 
+async def test_server_that_takes_no_parameter_of_select_is_synced_without(tmp_path: Path, user: Provider) -> None:
+    """What was searched behind a SELECT that it did not understand is not taken for its mailbox."""
+    user.receive("a", "b")
+    user.receive(*"cdefg", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap:
+        tap.refuses, tap.refusal = (lambda line: b" SELECT " in line and b"(" in line), b"BAD no parameters"
+        async with house_of(tmp_path, user, port=tap.port) as house:
+            await house.settle()
+            user.receive("h")
+            user.expunge("a")
+            add(house, "phone", "n")
+            await house.settle()
+
+            assert_everywhere(house, user, "INBOX", "b", "h", "n")
+            assert_everywhere(house, user, "Archive", *"cdefg")
+            assert house.activities["work"].logins == 1
+            assert len([line for line in tap.lines if tap.refuses(line)]) <= 2
+
+
 def _asks_for_qresync(line: bytes) -> bool:
     return b"(QRESYNC (" in line

@@ -157,6 +157,8 @@ async def test_mailbox_that_is_refused_while_mailboxes_are_listed_is_not_selecte
         tag = peer.tag
         await peer.expect(b"SELECT")
         await peer.send(b'* LIST () "/" INBOX\r\n' + tag + b" OK\r\n" + peer.tag + b" NO not now\r\n")
+        assert await peer.command() == b'SELECT "INBOX"'
+        await peer.send(peer.tag + b" NO not now\r\n")
 
     async with connected(script) as connection:
         await select(connection)

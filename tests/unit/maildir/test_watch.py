@@ -432,6 +432,21 @@ def test_events_mean_files_mailboxes_or_nothing() -> None:
     )
 
 
+def test_file_that_is_renamed_between_two_readings_was_not_put_in_its_place_as_a_whole() -> None:
+    """It may be in the middle of being written; after an overflow nobody knows, and later ones are as ever."""
+
+    def heard(before: Changes, *events: Event) -> Changes:
+        return changes_of(events, root="/r", is_directory=lambda _: True, is_heard=lambda _: True, before=before)
+
+    went, came = Event("/r/.A/new", IN_MOVED_FROM, "1"), Event("/r/.A/cur", IN_MOVED_TO, "1:2,S")
+    first = heard(Changes(), went)
+    second = heard(first, came)
+    third = heard(second, came)
+
+    whole = [{one.is_whole for one in each.files} for each in (second, third, heard(OVERFLOW, came))]
+    assert whole == [{False}, {True}, {False}]
+
+
 def test_overflow_and_loss_of_the_root_mean_everything() -> None:
     """When the kernel has dropped events, and when the root itself went, everything is to be listed."""
 

@@ -188,6 +188,22 @@ def test_device_that_joins_another_file_system_leaves_the_former() -> None:
     assert [{"/phone"}, {"/laptop"}] == [before.roots, after.roots]
 
 
+def test_device_that_left_is_not_who_writes() -> None:
+    """Nobody lets more come for a device that is gone to write it; one that is still there is waited for."""
+    file_systems = FileSystems()
+    shared = file_systems.join("/laptop", HERE)
+    file_systems.join("/phone", HERE)
+    with shared.claim([ONE], by="/laptop"):
+        pass
+
+    writers = []
+    for root in ("/phone", "/laptop"):
+        file_systems.leave(root)
+        writers.append(shared.writer)
+
+    assert writers == ["/laptop", None]
+
+
 def test_device_that_joins_again_has_the_same_in_common() -> None:
     """Another arrival on the same mount changes nothing, and ends no claim."""
     file_systems = FileSystems()

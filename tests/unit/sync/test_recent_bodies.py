@@ -67,6 +67,21 @@ def test_body_put_twice_takes_room_once() -> None:
     assert recent.take([1, 2]) == {1: b"12345", 2: b"12345"}
 
 
+def test_part_of_a_piece_of_memory_takes_the_room_of_all_of_it() -> None:
+    """Until the last of its parts is taken, for so long all of it is in memory; the other parts are kept for nothing."""
+    recent = RecentBodies()
+    piece = memoryview(b"123456789")
+    recent.put(1, piece[:1])
+    recent.put(2, piece[1:9])
+    recent.put(3, b"22")
+    one = recent.take([1])
+    recent.put(3, b"22")
+    two = recent.take([2])
+    recent.put(3, b"22")
+
+    assert [one, two, recent.take([3])] == [{1: b"1"}, {2: b"23456789"}, {3: b"22"}]
+
+
 def test_cleared_has_nothing_and_all_its_room() -> None:
     """What nobody took is let go of, and its room is free."""
     recent = RecentBodies()
