@@ -34,8 +34,9 @@ from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_listed, is_one_of
-from syncd.store.refused_uploads import due_at, is_due
+from syncd.store.refused_uploads import is_due
 from syncd.store.schema import body, journal, replica, replica_message, server_message
+from syncd.store.troubles import due_at
 from syncd.values import Value
 
 _PAGE = 1000
