@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, or_, select
 
 from syncd.mail.flags import DELETED, Flags, format_flags, parse_flags, with_delta
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import SYNCED
 from syncd.reconcile.recoveries import Deleted, Place
 from syncd.store import history, served_mailboxes
 from syncd.store.accounts import MailboxRow, mailbox_by_id
@@ -24,8 +24,6 @@ from syncd.store.recall import has_header_id, number_of
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import FlagDelta
 from syncd.values import Value, replace
-
-_THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
 
 class DeletedMessage(Value):
@@ -205,7 +203,7 @@ def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
         )
         .where(
             file.message_id == message.id,
-            file.state.in_(_THERE),
+            file.state.in_(SYNCED),
             is_one_of(replica.c.device_id, devices),
             replica.c.listed_at.is_not(None),
         )
