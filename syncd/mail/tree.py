@@ -27,9 +27,13 @@ class ReplicaState(StrEnum):
     EDITED = "edited"
 
 
-UNSYNCED = frozenset(
-    {ReplicaState.MISSING, ReplicaState.DELETED, ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED}
-)
+SYNCED = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
+"""States of a file of a message, in which its flags are the device's."""
+UNDERWAY = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
+"""States of a file that is there or not by our own doing."""
+NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
+"""States of a file that a device has no more."""
+UNSYNCED = NOT_THERE | {ReplicaState.NEW, ReplicaState.FOUND, ReplicaState.EDITED}
 """States of what a device did that has not reached the server."""
 
 

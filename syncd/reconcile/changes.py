@@ -3,12 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from syncd.mail.flags import Flags
-from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.mail.tree import NOT_THERE, UNDERWAY, ReplicaMessage, ReplicaState
 from syncd.values import Value
 
-_COMING_OR_GOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
-_NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
-_NOT_AS_IT_WAS = _NOT_THERE | {ReplicaState.MOVING, ReplicaState.EDITED}
+_NOT_AS_IT_WAS = NOT_THERE | {ReplicaState.MOVING, ReplicaState.EDITED}
 
 
 class Sighting(Value):
@@ -72,8 +70,8 @@ def compare(
 
     The task that performs is the one that looks, so a row that announces our own doing is an interrupted one. A file
     coming or going is planned again whatever is seen, except that one which came and is neither shorter nor as
-    recorded is the device's. For one being renamed, what is seen is the fact: the base has not
-    moved, so the merge tells our change from the device's.
+    recorded is the device's. For one being renamed, what is seen is the fact: the base has not moved, so the merge
+    tells our change from the device's.
     """
     changes: list[Change] = []
     for name in names:
@@ -81,13 +79,13 @@ def compare(
         if row is None:
             if file is not None:
                 changes.append(Appeared(file))
-        elif row.state in _COMING_OR_GOING:
+        elif row.state in UNDERWAY:
             if file is not None and row.state is ReplicaState.DELIVERING and _is_not_ours(row, file):
                 changes.append(Edited(row.id, file))
         elif file is None and row.state is ReplicaState.MOVING:
             changes.append(Lost(row.id))
         elif file is None:
-            if row.state not in _NOT_THERE:
+            if row.state not in NOT_THERE:
                 changes.append(Vanished(row.id, is_own=row.message_id is None))
         elif _has_other_octets(row, file):
             if row.message_id is None:
@@ -101,7 +99,7 @@ def compare(
 
 def _not_as_it_was(row: ReplicaMessage) -> frozenset[ReplicaState]:
     # NOTE: one of the device's own that was rewritten on its way stays so until it is there.
-    return _NOT_THERE if row.message_id is None else _NOT_AS_IT_WAS
+    return NOT_THERE if row.message_id is None else _NOT_AS_IT_WAS
 
 
 def _is_elsewhere(row: ReplicaMessage, file: Sighting) -> bool:

@@ -16,14 +16,21 @@ the plan is empty.
 from typing import assert_never
 
 from syncd.mail.flags import NONE, Flags
-from syncd.mail.tree import BaseMessage, Holdable, Pair, ReplicaMessage, ReplicaState, ServerMessage, Successor
+from syncd.mail.tree import (
+    NOT_THERE,
+    SYNCED,
+    UNDERWAY,
+    BaseMessage,
+    Holdable,
+    Pair,
+    ReplicaMessage,
+    ReplicaState,
+    ServerMessage,
+    Successor,
+)
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash, differ_personally, is_personal
 from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forget, Move, Remove, Rename, Restore, Store
 from syncd.values import Value, replace
-
-_NOT_THERE = frozenset({ReplicaState.MISSING, ReplicaState.DELETED})
-_INTERRUPTED_STATES = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
-_SYNCED_STATES = frozenset({ReplicaState.PRESENT, ReplicaState.MOVING})
 
 
 class Selection(Value):
@@ -87,16 +94,16 @@ def plan(pair: Pair, policy: Policy) -> tuple[Effect, ...]:
         if base is None and server.body_id is not None and is_taken:
             return (Deliver(server.id, policy.replica.part_of(server.flags)),)
         return ()
-    if replica.state in _INTERRUPTED_STATES and server.body_id is not None:
+    if replica.state in UNDERWAY and server.body_id is not None:
         if replica.state is ReplicaState.WITHDRAWN and not is_taken:
             return (Drop(server.id, replica.id),)
         # NOTE: as it was announced, name and flags: it may be there, and the device may have changed it since.
         return (Deliver(server.id, replica.flags),)
-    if replica.state in _NOT_THERE and policy.selection.takes_none:
+    if replica.state in NOT_THERE and policy.selection.takes_none:
         return (Forget(server.id),)  # whether it was deleted does not matter any more
     if base is not None and replica.state is ReplicaState.DELETED:
         return _plan_deleted(server, base, replica, policy, pair.successor)
-    if base is None or replica.state not in _SYNCED_STATES:
+    if base is None or replica.state not in SYNCED:
         return ()  # what the device did is not told, or waits to be taken into the store
     effects = _plan_flags(server, base, replica, policy)
     if is_taken or not _may_go(server, policy) or any(isinstance(effect, Store) for effect in effects):
@@ -124,7 +131,7 @@ def merge(server: Flags, base: Flags, replica: Flags) -> FlagChanges:
 
 def is_wanted(server: ServerMessage, base: BaseMessage | None, replica: ReplicaMessage | None, policy: Policy) -> bool:
     """Tell whether a device changed its file in a way that is stronger than a deletion, and its server never had so."""
-    if policy.is_read_only or base is None or replica is None or replica.state not in _SYNCED_STATES:
+    if policy.is_read_only or base is None or replica is None or replica.state not in SYNCED:
         return False
     merged = merge(*(_common(flags, policy) for flags in (server.flags, base.flags, replica.flags)))
     return is_personal(merged.server_add | merged.server_remove)
@@ -163,7 +170,7 @@ def _plan_gone(
     policy: Policy,
     successor: Successor | None,
 ) -> tuple[Effect, ...]:
-    if replica is None or replica.state in _NOT_THERE:
+    if replica is None or replica.state in NOT_THERE:
         return (Forget(server.id),) if base or replica else ()
     if replica.state is ReplicaState.EDITED:
         return ()  # the edit exists nowhere else

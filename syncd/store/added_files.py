@@ -25,7 +25,7 @@ from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.bodies import body_facts
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
-from syncd.store.replica_tree import raise_replica_version
+from syncd.store.replica_tree import is_unsettled, raise_replica_version
 from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.values import Value
@@ -148,7 +148,7 @@ def empty_files(conn: Connection, *, limit: int) -> tuple[EmptyFile, ...]:
     query = (
         select(replica.c.device_id, replica.c.directory, file.subdir, file.name, file.info)
         .join(replica, replica.c.id == file.replica_id)
-        .where(_is_unsettled(), is_empty())
+        .where(is_unsettled(), is_empty())
         .order_by(file.id.desc())
         .limit(limit)
     )
@@ -305,10 +305,6 @@ def detach(conn: Connection, file: AddedFile, *, twin: str | None, now: float) -
     conn.execute(update(server_message).where(server_message.c.id == row.message_id).values(version=version))
 
 
-def _is_unsettled() -> ColumnElement[bool]:
-    return replica_message.c.state != ReplicaState.PRESENT  # the term of a partial index
-
-
 def _is_as_read(file: AddedFile) -> ColumnElement[bool]:
     columns = replica_message.c
     return and_(
@@ -368,7 +364,7 @@ def _added(given: frozenset[str], *, with_found: bool) -> Select[Any]:
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(
             replica.c.device_id == bindparam("of_device"),
-            _is_unsettled(),
+            is_unsettled(),
             is_added() | (file.state == ReplicaState.FOUND) if with_found else is_added(),
         )
         .order_by(file.id.desc())
@@ -381,5 +377,5 @@ def _added(given: frozenset[str], *, with_found: bool) -> Select[Any]:
 @cache
 def _added_number() -> Select[Any]:
     file = replica_message.c
-    where = _is_unsettled(), ~is_empty(), is_added()
+    where = is_unsettled(), ~is_empty(), is_added()
     return select(file.replica_id, func.count()).where(*where).group_by(file.replica_id)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from syncd.mail.flags import NONE, Flags, format_flags, parse_flags
-from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
+from syncd.mail.tree import UNDERWAY, BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
@@ -30,8 +30,6 @@ from syncd.store.schema import (
     tombstone,
 )
 from syncd.values import Value
-
-_OUR_DOING = frozenset({ReplicaState.DELIVERING, ReplicaState.WITHDRAWN})
 
 
 class KnownFile(NamedTuple):
@@ -196,7 +194,7 @@ def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
             here.values(state=state, version=version, missing_since=None, form=file.form, **values_of(file.seen))
         )
     _keep_common(conn, of, {file.row.message_id: file.seen.flags for file in looked.there if file.row.message_id})
-    over = [row for row in looked.not_there if row.state not in _OUR_DOING]
+    over = [row for row in looked.not_there if row.state not in UNDERWAY]
     lost = [row.message_id for row in over if row.message_id is not None]
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=frozenset(lost), of=(HoldScope.BY_DEVICE, of.device_id))
     conn.execute(

@@ -10,17 +10,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, func, or_, select, update
 
-from syncd.mail.tree import ReplicaMessage, ReplicaState
+from syncd.mail.tree import NOT_THERE, ReplicaMessage, ReplicaState
 from syncd.store.devices import LEAVING, READ_ONLY, ReplicaRow
 from syncd.store.journal import drop_copies
 from syncd.store.queries import PER_VERSION, AtOnce, groups, is_listed, is_one_of
-from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
+from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, raise_replica_version, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.store.successors import has_successor
 from syncd.values import Value
-
-_NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 class MissingFile(Value):
@@ -39,7 +37,7 @@ def missing_files(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
 def count_missing(conn: Connection) -> Mapping[int, int]:
     """Count by replica the files that are missing, none of them concluded as deleted."""
     columns = replica_message.c
-    query = select(columns.replica_id, func.count()).where(_is_unsettled(ReplicaState.MISSING))
+    query = select(columns.replica_id, func.count()).where(is_unsettled(ReplicaState.MISSING))
     return {row[0]: row[1] for row in conn.execute(query.group_by(columns.replica_id))}
 
 
@@ -79,7 +77,7 @@ def lost_messages(conn: Connection, of: ReplicaRow) -> tuple[int, ...]:
     """Return the messages whose files a device does not have any more, whether it deleted them or not."""
     columns = replica_message.c
     query = select(columns.message_id).where(
-        columns.replica_id == of.id, _is_unsettled(*_NOT_THERE), columns.message_id.is_not(None)
+        columns.replica_id == of.id, is_unsettled(*NOT_THERE), columns.message_id.is_not(None)
     )
     return tuple(conn.execute(query).scalars())
 
@@ -113,7 +111,7 @@ def settle(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -> Non
     ids = tuple(message_ids)
     drop_copies(conn, ids)
     columns, base = replica_message.c, base_message.c
-    here = (is_one_of(columns.message_id, ids), columns.state.in_(_NOT_THERE))
+    here = (is_one_of(columns.message_id, ids), columns.state.in_(NOT_THERE))
     of_base = exists().where(columns.replica_id == base.replica_id, columns.message_id == base.message_id, *here)
     conn.execute(delete(base_message).where(is_one_of(base.message_id, ids), of_base))
     conn.execute(delete(replica_message).where(*here))
@@ -146,18 +144,13 @@ def lower_count(conn: Connection, mailbox_id: int, message_ids: Iterable[int]) -
     )
 
 
-def _is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
-    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
-    return and_(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(states))
-
-
 @cache
 def _deleted() -> Select[Any]:
     columns = replica_message.c
     is_mine = columns.replica_id == bindparam("of_replica")
     return (
         select(columns.message_id)
-        .where(is_mine, _is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None))
+        .where(is_mine, is_unsettled(ReplicaState.DELETED), columns.message_id.is_not(None))
         .order_by(columns.message_id)
     )
 
@@ -166,7 +159,7 @@ def _deleted() -> Select[Any]:
 def _not_there() -> Select[Any]:
     columns = replica_message.c
     is_to_go = and_(mailbox.c.account_id == bindparam("of_account"), columns.state == ReplicaState.DELETED)
-    return _counted(func.count(), _NOT_THERE).where(
+    return _counted(func.count(), NOT_THERE).where(
         replica.c.device_id == bindparam("of_device"),
         or_(is_to_go, columns.missing_since >= bindparam("since")),
     )
@@ -189,7 +182,7 @@ def _counted(number: ColumnElement[int], states: Iterable[ReplicaState]) -> Sele
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
         .where(
             replica.c.selection != LEAVING,
-            _is_unsettled(*states),
+            is_unsettled(*states),
             columns.message_id.is_not(None),
             ~is_listed(columns.message_id, "without"),
             ~has_successor(),
@@ -206,7 +199,7 @@ def _missing() -> Select[Any]:
         .join(replica, replica.c.id == columns.replica_id)
         .where(
             replica.c.device_id == bindparam("of_device"),
-            _is_unsettled(ReplicaState.MISSING),
+            is_unsettled(ReplicaState.MISSING),
             columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
         )
     )

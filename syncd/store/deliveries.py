@@ -10,7 +10,7 @@ from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Vanished
 from syncd.store import pairs, replica_tree
 from syncd.store.queries import AtOnce, is_listed, is_one_of
-from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
+from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, replica_message_of
 from syncd.store.schema import body, device, replica, replica_message, server_message
 
 
@@ -102,11 +102,7 @@ def unsettled_deliveries(conn: Connection, device_id: int) -> tuple[Unsettled, .
         .join_from(replica, replica_message, file.replica_id == replica.c.id)
         .join(server_message, server_message.c.id == file.message_id)
         .join(body, body.c.id == server_message.c.body_id)
-        .where(
-            replica.c.device_id == device_id,
-            file.state != ReplicaState.PRESENT,  # the term of a partial index
-            file.state == ReplicaState.DELIVERING,
-        )
+        .where(replica.c.device_id == device_id, is_unsettled(ReplicaState.DELIVERING))
     )
     return tuple(
         Unsettled(replica_id, directory, bytes(digest), bool(is_only), replica_message_of(row))

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -38,7 +37,7 @@ from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
-from syncd.store.replica_tree import raise_replica_version
+from syncd.store.replica_tree import is_unsettled, raise_replica_version
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.values import Value
 
@@ -127,7 +126,7 @@ def likes(conn: Connection, of: ReplicaRow) -> tuple[Like, ...]:
         .join(server_message, message.body_id == other.c.id)
         .where(
             file.replica_id == of.id,
-            *is_found(),
+            is_unsettled(ReplicaState.FOUND),
             message.mailbox_id + 0 == of.mailbox_id,
             message.gone_at.is_(None),
             apart <= _NOTES_MAX_BYTES,
@@ -167,7 +166,7 @@ def pair(conn: Connection, of: ReplicaRow) -> int:
         select(body.c.id)
         .join(journal, and_(journal.c.digest == body.c.digest, journal.c.kind == FOUND))
         .join(replica_message, mine.id == journal.c.replica_message_id)
-        .where(mine.replica_id == of.id, *is_found())
+        .where(mine.replica_id == of.id, is_unsettled(ReplicaState.FOUND))
     )
     files = replica_message.alias()
     has_file = exists().where(files.c.replica_id == of.id, files.c.message_id == message.id)
@@ -213,7 +212,11 @@ def release(
 
 def is_match_due(conn: Connection, of: ReplicaRow, *, selection: Selection, now: float) -> bool:
     """Tell whether `match` would make something new."""
-    found = select(replica_message.c.id).where(replica_message.c.replica_id == of.id, *is_found()).limit(1)
+    found = (
+        select(replica_message.c.id)
+        .where(replica_message.c.replica_id == of.id, is_unsettled(ReplicaState.FOUND))
+        .limit(1)
+    )
     return conn.execute(found).first() is not None and bool(_releasable(conn, of, selection=selection, now=now))
 
 
@@ -224,18 +227,12 @@ def with_found(conn: Connection) -> frozenset[int]:
 
 @cache
 def _with_found() -> Select[Any]:
-    return select(replica_message.c.replica_id).where(*is_found()).distinct()
+    return select(replica_message.c.replica_id).where(is_unsettled(ReplicaState.FOUND)).distinct()
 
 
 def wait_for_reading(conn: Connection, *, account_id: int) -> bool:
     """Tell whether a device found files of an account since its server was read as a whole."""
     return conn.execute(_awaiting(), {"of_account": account_id}).first() is not None
-
-
-def is_found() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Return the terms that select found files."""
-    # NOTE: the first term is that of a partial index, so that nothing found costs nothing.
-    return replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state == ReplicaState.FOUND
 
 
 def _found(conn: Connection, of: ReplicaRow, body_ids: Iterable[int]) -> Sequence[Candidate]:
@@ -244,7 +241,7 @@ def _found(conn: Connection, of: ReplicaRow, body_ids: Iterable[int]) -> Sequenc
         select(replica_message.c.id, replica_message.c.mtime, body.c.id.label("body_id"))
         .join(journal, and_(journal.c.replica_message_id == replica_message.c.id, journal.c.kind == FOUND))
         .join(body, body.c.digest == journal.c.digest)
-        .where(replica_message.c.replica_id == of.id, *is_found(), is_one_of(body.c.id, body_ids))
+        .where(replica_message.c.replica_id == of.id, is_unsettled(ReplicaState.FOUND), is_one_of(body.c.id, body_ids))
         .order_by(replica_message.c.id)
     )
     files: dict[int, Candidate] = {}
@@ -280,7 +277,10 @@ def _releasable(conn: Connection, of: ReplicaRow, *, selection: Selection, now: 
     may_be_one = select(mine.replica_message_id).where(*here, mine.size_bytes.in_(unread.union_all(tagged)))
     another_has_it = select(mine.replica_message_id).where(*here, mine.digest.in_(others))
     query = select(file.id).where(
-        file.replica_id == of.id, *is_found(), file.id.not_in(may_be_one), file.id.not_in(another_has_it)
+        file.replica_id == of.id,
+        is_unsettled(ReplicaState.FOUND),
+        file.id.not_in(may_be_one),
+        file.id.not_in(another_has_it),
     )
     return conn.execute(query).scalars().all()
 
@@ -388,6 +388,11 @@ def _awaiting() -> Select[Any]:
         select(replica_message.c.id)
         .join(replica, replica.c.id == replica_message.c.replica_id)
         .join(mailbox, mailbox.c.id == replica.c.mailbox_id)
-        .where(mailbox.c.account_id == of, mailbox.c.gone_at.is_(None), *is_found(), replica.c.listed_at > since)
+        .where(
+            mailbox.c.account_id == of,
+            mailbox.c.gone_at.is_(None),
+            is_unsettled(ReplicaState.FOUND),
+            replica.c.listed_at > since,
+        )
         .limit(1)
     )

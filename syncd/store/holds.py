@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, case, delete, func, insert, select, update
 
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import NOT_THERE
 from syncd.reconcile.effects import Departure, Remove, as_json, from_json
 from syncd.reconcile.guard import Reason
 from syncd.store import history
@@ -17,8 +17,6 @@ from syncd.store.history import Outcome, Verb
 from syncd.store.queries import is_one_of
 from syncd.store.schema import base_message, hold, mailbox, replica, replica_message
 from syncd.values import Value
-
-_WITHOUT_FILE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 class HoldScope(StrEnum):
@@ -296,7 +294,7 @@ def _removes(conn: Connection, mailbox_id: int, message_ids: Collection[int]) ->
         .where(
             replica.c.mailbox_id == mailbox_id,
             is_one_of(columns.message_id, message_ids),
-            columns.state.not_in(_WITHOUT_FILE),
+            columns.state.not_in(NOT_THERE),
         )
         .order_by(columns.id)
     )

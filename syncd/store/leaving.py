@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, false, or_, select, update
 
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import NOT_THERE
 from syncd.reconcile.planner import Selection
 from syncd.store.devices import LEAVING, LEFT, ReplicaRow
 from syncd.store.holds import HoldScope, drop_holds, holds, take_out
 from syncd.store.journal import ON_ITS_WAY
 from syncd.store.queries import is_one_of
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 
 
@@ -100,8 +101,7 @@ def _files_of(
 
 
 _LOST = select(replica_message.c.replica_id).where(
-    replica_message.c.state != ReplicaState.PRESENT,  # by this term the index of the unsettled is used
-    replica_message.c.state.in_((ReplicaState.MISSING, ReplicaState.DELETED)),
+    is_unsettled(*NOT_THERE),
     (replica_message.c.message_id + 0).is_not(None),  # NOTE: without the sum it is the index of all files with messages
 )
 _WITH_LOST = select(replica.c.mailbox_id).where(

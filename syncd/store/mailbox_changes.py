@@ -17,9 +17,8 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, selec
 from syncd.mail.mailbox import MailboxName
 from syncd.store.devices import ReplicaRow
 from syncd.store.queries import is_one_of
-from syncd.store.refused_uploads import due_at
 from syncd.store.schema import mailbox_change
-from syncd.store.troubles import NEVER
+from syncd.store.troubles import NEVER, due_at
 from syncd.values import Value
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import NOT_THERE
 from syncd.reconcile.changes import compare
 from syncd.reconcile.guard import Reason
 from syncd.reconcile.removals import Remainder
@@ -16,8 +16,6 @@ from syncd.store.journal import ON_ITS_WAY
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.replica_tree import record_changes
 from syncd.store.schema import device, journal, mailbox_change, replica, replica_message, server_message
-
-_NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 
 
 def remove(conn: Connection, removed: Collection[ReplicaRow], *, now: float, window_s: float) -> None:
@@ -77,7 +75,7 @@ def remainder(conn: Connection, change: MailboxChange, *, devices: Collection[st
     here = (server_message.c.mailbox_id == mailbox_id, server_message.c.gone_at.is_(None))
     of_device = exists().where(
         columns.message_id == server_message.c.id,
-        columns.state.in_(_NOT_THERE),
+        columns.state.in_(NOT_THERE),
         columns.replica_id == replica.c.id,
         replica.c.device_id == change.device_id,
     )

@@ -10,14 +10,14 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from syncd.mail.flags import Flags, parse_flags
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import SYNCED, ReplicaState
 from syncd.store.history import Outcome
 from syncd.store.own_tables import history
 from syncd.store.schema import account, device, mailbox, replica, replica_message, server_message
 from syncd.store.tallies import last_deed
 from syncd.values import Value
 
-_WITH_FILE = (ReplicaState.PRESENT, ReplicaState.MOVING, ReplicaState.EDITED)
+_WITH_FILE = SYNCED | {ReplicaState.EDITED}
 _DELIVER = "deliver"
 _MAILBOXES_MAX = 1000
 

@@ -2,9 +2,9 @@
 
 from sqlalchemy import Connection, and_, exists, or_, select
 
-from syncd.mail.tree import ReplicaState
 from syncd.store.carried_changes import is_live
 from syncd.store.journal import FOUND, ON_ITS_WAY, CopyState
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import carried_change, hold, journal, mailbox_change, replica_message, trouble
 
 
@@ -29,7 +29,7 @@ _PENDING = select(
         exists(select(hold.c.id)),
         exists(select(mailbox_change.c.id)),
         exists(select(carried_change.c.id).where(is_live())),
-        exists(select(replica_message.c.id).where(replica_message.c.state != ReplicaState.PRESENT)),
+        exists(select(replica_message.c.id).where(is_unsettled())),
         exists(select(journal.c.id).where(journal.c.kind.in_(ON_ITS_WAY))),
         # NOTE: what is left of these when their file is gone concerns nobody.
         exists(

@@ -9,6 +9,9 @@ from syncd.store.entries import Entry, Question
 from syncd.store.own_tables import history
 from syncd.store.schema import account, body, device, mailbox, server_message
 
+_DIGITS_MAX = 18
+"""No database takes a larger number for an id."""
+
 
 def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
     """Return the newest lines that are wanted, oldest first; one more than their limit if there are more.
@@ -22,10 +25,8 @@ def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
 def unknown(conn: Connection, question: Question) -> str | None:
     """Return what the store knows nothing of that is asked for by its name: `mailbox` or `message`; None else."""
     if question.mailbox is not None:
-        place = account.c.name + "/" + mailbox.c.name
-        named = or_(mailbox.c.name == question.mailbox, place == question.mailbox)
-        query = select(mailbox.c.id).join(account, account.c.id == mailbox.c.account_id).where(named)
-        if conn.execute(query.limit(1)).first() is None:
+        query = select(mailbox.c.id).join(account, account.c.id == mailbox.c.account_id)
+        if conn.execute(query.where(_is_mailbox(question.mailbox)).limit(1)).first() is None:
             return "mailbox"
     if question.message is not None and conn.execute(_messages(question.message).limit(1)).first() is None:
         return "message"
@@ -36,6 +37,18 @@ def recall_after(conn: Connection, after: int, *, limit: int) -> tuple[Entry, ..
     """Return the oldest lines that came after the one of this number, oldest first."""
     oldest = _LINES.where(history.c.id > after).order_by(history.c.id).limit(limit)
     return tuple(_entry(row._mapping) for row in conn.execute(oldest))
+
+
+def number_of(named: str) -> int | None:
+    """Return the number by which a person names a message; None for a Message-ID."""
+    is_number = named.isascii() and named.isdecimal() and len(named) <= _DIGITS_MAX
+    return int(named) if is_number else None
+
+
+def has_header_id(named: str) -> ColumnElement[bool]:
+    """Say of a body that it has this Message-ID, be it given with its angle brackets or without."""
+    bare = named.strip().removeprefix("<").removesuffix(">")
+    return body.c.message_id.in_((bare, f"<{bare}>"))
 
 
 def _lines() -> Select[Any]:
@@ -75,8 +88,7 @@ def _is_asked_for(question: Question) -> ColumnElement[bool]:
     if question.account is not None:
         wanted.append(account.c.name == question.account)
     if question.mailbox is not None:
-        place = account.c.name + "/" + mailbox.c.name
-        wanted.append(or_(mailbox.c.name == question.mailbox, place == question.mailbox))
+        wanted.append(_is_mailbox(question.mailbox))
     if question.device is not None:
         wanted.append(or_(device.c.name == question.device, _BY.c.name == question.device))
     if question.since is not None:
@@ -86,16 +98,19 @@ def _is_asked_for(question: Question) -> ColumnElement[bool]:
     return and_(*wanted)
 
 
+def _is_mailbox(named: str) -> ColumnElement[bool]:
+    return or_(mailbox.c.name == named, account.c.name + "/" + mailbox.c.name == named)
+
+
 def _messages(named: str) -> Any:
     """Select a message by its number, or those with a Message-ID, and in the same account each with the same body."""
     first, other, here = server_message.alias("first"), server_message.alias("other"), mailbox.alias("of_first")
     there = mailbox.alias("of_other")
-    if named.isascii() and named.isdecimal():
-        is_named: ColumnElement[bool] = first.c.id == int(named)
+    number = number_of(named)
+    if number is not None:
+        is_named: ColumnElement[bool] = first.c.id == number
     else:
-        bare = named.strip().removeprefix("<").removesuffix(">")
-        bodies = select(body.c.id).where(body.c.message_id.in_((bare, f"<{bare}>")))
-        is_named = first.c.body_id.in_(bodies)
+        is_named = first.c.body_id.in_(select(body.c.id).where(has_header_id(named)))
     alike = and_(there.c.account_id == here.c.account_id, other.c.body_id == first.c.body_id)
     return (
         select(other.c.id)

@@ -13,18 +13,17 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, or_, select
 
 from syncd.mail.flags import DELETED, Flags, format_flags, parse_flags, with_delta
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import SYNCED
 from syncd.reconcile.recoveries import Deleted, Place
 from syncd.store import history, served_mailboxes
 from syncd.store.accounts import MailboxRow, mailbox_by_id
 from syncd.store.history import Happening, Verb
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
+from syncd.store.recall import has_header_id, number_of
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import FlagDelta
 from syncd.values import Value, replace
-
-_THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
 
 class DeletedMessage(Value):
@@ -67,10 +66,10 @@ def named(
     By their Message-ID older versions in drafts are not meant.
     """
     query = _messages(conn, devices).where(is_one_of(mailbox.c.account_id, account_ids))
-    if name.isascii() and name.isdecimal():
-        return _found(conn, query.where(server_message.c.id == int(name[:18])))
-    bare = name.strip().removeprefix("<").removesuffix(">")
-    return _without_versions(conn, _found(conn, query.where(body.c.message_id.in_((bare, f"<{bare}>")))), drafts)
+    number = number_of(name)
+    if number is not None:
+        return _found(conn, query.where(server_message.c.id == number))
+    return _without_versions(conn, _found(conn, query.where(has_header_id(name))), drafts)
 
 
 def lives_of(conn: Connection, found: Iterable[DeletedMessage]) -> Mapping[int, Mapping[int, Sequence[Deleted]]]:
@@ -204,7 +203,7 @@ def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
         )
         .where(
             file.message_id == message.id,
-            file.state.in_(_THERE),
+            file.state.in_(SYNCED),
             is_one_of(replica.c.device_id, devices),
             replica.c.listed_at.is_not(None),
         )

@@ -6,16 +6,10 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, Double, and_, b
 
 from syncd.store.journal import UploadState
 from syncd.store.schema import journal
+from syncd.store.troubles import due_at
 
-_RETRY_S = 60.0
-_RETRY_MAX_S = 6 * 3600.0
 _ATTEMPTS_TOLD = 9
 """After so many the time between two is the longest."""
-
-
-def due_at(refused_at: float, attempts: int) -> float:
-    """Return when what was refused is to be tried again: each time after twice as long."""
-    return refused_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
 
 
 def refuse(conn: Connection, errors: Mapping[int, str], *, now: float) -> None:
@@ -37,10 +31,10 @@ def hurry(conn: Connection, *, account_id: int) -> None:
 def is_due() -> ColumnElement[bool]:
     """Say of what is taken in that it was not refused, or is due by the time in the parameter `due_by`."""
     now: BindParameter[float] = bindparam("due_by", type_=Double())
-    waits = [due_at(0.0, attempts) for attempts in range(1, _ATTEMPTS_TOLD + 1)]
+    *waits, longest_s = (due_at(0.0, attempts) for attempts in range(1, _ATTEMPTS_TOLD + 2))
     ripe = [
         and_(journal.c.attempts == number, journal.c.begun_at <= now - wait_s)
         for number, wait_s in enumerate(waits, start=1)
     ]
-    last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - _RETRY_MAX_S)
+    last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - longest_s)
     return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, assert_never
 
-from sqlalchemy import Connection, Update, and_, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, delete, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
@@ -130,6 +130,13 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
                 _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
             case _:
                 assert_never(change)
+
+
+def is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
+    """Say of a file that it is not merely present, but in one of these states if any are named."""
+    state = replica_message.c.state
+    # NOTE: the first term is that of a partial index, so that what is settled costs nothing.
+    return and_(state != ReplicaState.PRESENT, *((state.in_(states),) if states else ()))
 
 
 def raise_replica_version(conn: Connection, replica_id: int) -> int:
@@ -275,7 +282,7 @@ _RAISE_VERSION = (
     .returning(replica.c.version)
 )
 _PLACES = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == bindparam("of_replica"))
-_UNSETTLED_PLACES = _PLACES.where(replica_message.c.state != ReplicaState.PRESENT)  # the term of a partial index
+_UNSETTLED_PLACES = _PLACES.where(is_unsettled())
 _NAMED_PLACES = _PLACES.where(
     replica_message.c.name.in_(bindparam("names", type_=replica_message.c.name.type, expanding=True))
 )
@@ -387,6 +394,6 @@ def _update(conn: Connection, file_id: int, **values: Any) -> None:
 _WITH_UNSETTLED = (
     select(replica_message.c.replica_id)
     .join(replica, replica.c.id == replica_message.c.replica_id)
-    .where(replica.c.device_id == bindparam("of_device"), replica_message.c.state != ReplicaState.PRESENT)
+    .where(replica.c.device_id == bindparam("of_device"), is_unsettled())
     .distinct()
 )

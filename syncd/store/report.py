@@ -5,11 +5,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
-from syncd.mail.tree import UNSYNCED, ReplicaState
+from syncd.mail.tree import SYNCED, UNSYNCED, ReplicaState
 from syncd.store.added_files import EmptyFile, empty_files, is_empty
 from syncd.store.devices import LEFT, device_names
 from syncd.store.holds import Hold, holds
 from syncd.store.own_tables import history
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import account, base_message, device, mailbox, replica, replica_message, server_message
 from syncd.store.trouble_report import RefusedMailbox, TroubleReport, refused_mailboxes, troubles
 from syncd.values import Value
@@ -201,7 +202,7 @@ def _replicas(conn: Connection) -> Iterator[ReplicaReport]:
     waiting = waiting_by_replica(conn)
     unsynced = unsynced_by_replica(conn)
     flagged = flagged_by_replica(conn)
-    is_there = replica_message.c.state.in_({ReplicaState.PRESENT, ReplicaState.MOVING})
+    is_there = replica_message.c.state.in_(SYNCED)
     query = (
         select(
             replica.c.id,
@@ -246,7 +247,7 @@ def unsynced_by_replica(conn: Connection) -> Mapping[int, Mapping[str, int]]:
     """Count by replica and state the files with what its device did on its own; an empty file is nothing to send."""
     query = (
         select(replica_message.c.replica_id, replica_message.c.state, func.count().label("number"))
-        .where(replica_message.c.state != ReplicaState.PRESENT, replica_message.c.state.in_(UNSYNCED), ~is_empty())
+        .where(is_unsettled(*UNSYNCED), ~is_empty())
         .group_by(replica_message.c.replica_id, replica_message.c.state)
     )
     found: dict[int, dict[str, int]] = {}

@@ -11,13 +11,11 @@ from collections.abc import Collection
 from sqlalchemy import Connection, and_, delete, select, update
 
 from syncd.mail.flags import DELETED, parse_flags
-from syncd.mail.tree import ReplicaState
+from syncd.mail.tree import SYNCED, ReplicaState
 from syncd.store.added_files import FileAsRead, Restored, TakenIn, added_file, file_columns, take_in
 from syncd.store.holds import HoldScope, holds, take_out
 from syncd.store.queries import PER_VERSION, groups, is_one_of
 from syncd.store.schema import base_message, replica, replica_message, server_message
-
-_THERE = (ReplicaState.PRESENT, ReplicaState.MOVING)
 
 
 def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *, now: float) -> None:
@@ -33,7 +31,7 @@ def put_back(conn: Connection, mailbox_id: int, message_ids: Collection[int], *,
         .join(base_message, and_(base.replica_id == columns.replica_id, base.message_id == columns.message_id))
         .where(
             is_one_of(columns.message_id, message_ids),
-            columns.state.in_(_THERE),
+            columns.state.in_(SYNCED),
             server_message.c.body_id.is_not(None),
             server_message.c.gone_at.is_not(None),
         )

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, delete, exists, select, update
 
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_same_letters
-from syncd.mail.tree import BodyForm, ReplicaState
+from syncd.mail.tree import NOT_THERE, BodyForm, ReplicaState
 from syncd.store.journal import UploadState
 from syncd.store.queries import AtOnce, groups, insert_at_once, is_listed, is_one_of, update_at_once
-from syncd.store.replica_tree import raise_replica_version
+from syncd.store.replica_tree import is_unsettled, raise_replica_version
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 from syncd.store.uploads import Upload
 from syncd.values import Value
@@ -83,7 +83,7 @@ def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -
         if file is None or file.id != one.upload.file_id:
             continue
         old_id, old_state = others.get((file.replica_id, one.message_id), (None, ReplicaState.DELETED))
-        if old_state not in {ReplicaState.DELETED, ReplicaState.MISSING}:
+        if old_state not in NOT_THERE:
             continue  # the device has another file of it by now: decide anew
         replaced += [] if old_id is None else [old_id]
         others[file.replica_id, one.message_id] = file.id, ReplicaState.PRESENT
@@ -186,11 +186,7 @@ def _agreed(file: _File, sent: Flags, on_server: Flags, known: Flags | None, *, 
 
 def _wake_sources(conn: Connection, device_id: int) -> None:
     """Let what a device deleted be planned once more: it may be what a file of it has taken the place of."""
-    deleted = exists().where(
-        replica_message.c.replica_id == replica.c.id,
-        replica_message.c.state != ReplicaState.PRESENT,
-        replica_message.c.state == ReplicaState.DELETED,
-    )
+    deleted = exists().where(replica_message.c.replica_id == replica.c.id, is_unsettled(ReplicaState.DELETED))
     conn.execute(update(replica).where(replica.c.device_id == device_id, deleted).values(version=replica.c.version + 1))
 
 

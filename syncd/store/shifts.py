@@ -27,7 +27,7 @@ from syncd.store.queries import (
     rows_in,
     shared_alias,
 )
-from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, replica_message_of
+from syncd.store.replica_tree import FILE_COLUMNS, MintedFile, announce_deliveries, is_unsettled, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.values import Value
 
@@ -288,8 +288,7 @@ def _begun() -> AtOnce:
         .where(
             is_listed(_file.c.replica_id, "ids"),
             is_listed(_other.c.replica_id, "ids"),
-            _file.c.state != ReplicaState.PRESENT,  # the term of a partial index
-            _file.c.state == ReplicaState.WITHDRAWN,
+            is_unsettled(ReplicaState.WITHDRAWN),
             _other.c.state == ReplicaState.DELIVERING,
             _old.c.gone_at.is_not(None),
             _new.c.gone_at.is_(None),

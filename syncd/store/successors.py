@@ -14,14 +14,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true
 
-from syncd.mail.tree import Pair, ReplicaState, ServerMessage, Successor
+from syncd.mail.tree import NOT_THERE, Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
 from syncd.store.devices import LEAVING, LEFT, UNSERVED, ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.queries import is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message, trouble
 
-_NOT_THERE = (ReplicaState.MISSING, ReplicaState.DELETED)
 _MOVE_S = 600.0
 """How long before the end of a move its beginning may be seen: some mailboxes are asked for every few minutes only."""
 
@@ -80,7 +79,7 @@ def has_successor() -> ColumnElement[bool]:
             server_message.c.id == replica_message.c.message_id,
             of_other.c.device_id == replica.c.device_id,
             other.c.id != replica_message.c.id,
-            other.c.state.not_in(_NOT_THERE),
+            other.c.state.not_in(NOT_THERE),
             journal.c.kind.in_([state.value for state in UploadState]),
             journal.c.base_flags.is_(None),  # what is put back is what its device had
         )
@@ -195,7 +194,7 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
         .where(
             is_one_of(body.c.id, body_ids),
             replica.c.device_id == of.device_id,
-            or_(file.message_id.is_(None), file.state.not_in(_NOT_THERE)),
+            or_(file.message_id.is_(None), file.state.not_in(NOT_THERE)),
             journal.c.account_id == account_id,
             journal.c.kind.in_([state.value for state in UploadState]),
             journal.c.base_flags.is_(None),  # what is put back is what its device had

@@ -10,7 +10,6 @@ from syncd.store.custody import TRIES_MAX
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import mailbox_changes
 from syncd.store.queries import rows_in
-from syncd.store.refused_uploads import due_at
 from syncd.store.schema import (
     account,
     journal,
@@ -22,7 +21,7 @@ from syncd.store.schema import (
     trouble,
     uidl,
 )
-from syncd.store.troubles import NEVER
+from syncd.store.troubles import NEVER, due_at
 from syncd.values import Value
 
 

@@ -26,8 +26,8 @@ from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import mailbox, server_message, trouble
 from syncd.values import Value
 
-_FIRST_RETRY_S = 60.0
-_LAST_RETRY_S = 6 * 3600.0
+_RETRY_S = 60.0
+_RETRY_MAX_S = 6 * 3600.0
 _DUE_MAX = 1000
 NEVER = 10.0**12
 """When that is tried again which waiting does not help: not by itself."""
@@ -43,10 +43,16 @@ class Trouble(Value):
     attempts: int
 
 
+def due_at(failed_at: float, attempts: int) -> float:
+    """Return when what failed is to be tried again: each time after twice as long."""
+    # NOTE: what fails for months has more attempts than a float has powers of two.
+    return failed_at + min(_RETRY_S * 2.0 ** min(attempts - 1, 12), _RETRY_MAX_S)
+
+
 def is_due(now: float | ColumnElement[float]) -> ColumnElement[bool]:
     """Say of a trouble that its time has come; also if it is farther away than any wait, for the clock was set back."""
     at = trouble.c.retry_at
-    return or_(at <= now, and_(at > now + _LAST_RETRY_S, at < NEVER))
+    return or_(at <= now, and_(at > now + _RETRY_MAX_S, at < NEVER))
 
 
 def set_aside(
@@ -70,12 +76,11 @@ def set_aside(
     )
     known = conn.execute(select(trouble.c.id, trouble.c.attempts, trouble.c.error).where(*where)).one_or_none()
     attempts = known.attempts + 1 if known else 1
-    wait_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LAST_RETRY_S)
     values = {
         "error": error,
         "temper": temper.value,
         "attempts": attempts,
-        "retry_at": NEVER if temper is Temper.GIVE_UP else now + wait_s,
+        "retry_at": NEVER if temper is Temper.GIVE_UP else due_at(now, attempts),
     }
     if known:
         conn.execute(update(trouble).where(trouble.c.id == known.id).values(**values))

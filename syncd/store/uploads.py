@@ -34,8 +34,10 @@ from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_listed, is_one_of
-from syncd.store.refused_uploads import due_at, is_due
+from syncd.store.refused_uploads import is_due
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import body, journal, replica, replica_message, server_message
+from syncd.store.troubles import due_at
 from syncd.values import Value
 
 _PAGE = 1000
@@ -383,8 +385,7 @@ _UNDERWAY = (
     .join(replica, replica.c.id == replica_message.c.replica_id)
     .where(
         replica.c.device_id == bindparam("of_device"),
-        # NOTE: what is on its way is none of these, and by this term the index of the unsettled is used.
-        replica_message.c.state != ReplicaState.PRESENT,
+        is_unsettled(),  # all that is on its way is
         journal.c.kind.in_(ON_ITS_WAY),
     )
     .limit(1)

@@ -30,6 +30,7 @@ def test_accounts_that_were_never_looked_at_are_told_apart(database: Database) -
         (Question(), None),
         (Question(mailbox="nope"), "mailbox"),
         (Question(message="7"), "message"),
+        (Question(message="9" * 30), "message"),
         (Question(message="<nope@example.org>"), "message"),
     ],
 )
