@@ -72,7 +72,9 @@ async def control_socket(app: App, reloads: Reloads) -> AsyncIterator[None]:
     path = app.config.daemon.socket
     listener = await asyncio.to_thread(_bound, path)
     inode = path.lstat().st_ino
-    runner = web.AppRunner(_Control(app, reloads).application(), access_log=None, shutdown_timeout=_ANSWERS_END_S)
+    runner = web.AppRunner(
+        _Control(app, reloads).application(), access_log=None, tcp_keepalive=False, shutdown_timeout=_ANSWERS_END_S
+    )
     try:
         await runner.setup()
         await _Site(runner, listener).start()

@@ -108,7 +108,7 @@ class ImapConnection:
     @property
     def has_events(self) -> bool:
         """Tell whether the server reported what was not drained yet."""
-        return bool(self._session.events.peek())
+        return bool(self._session.events)
 
     async def login(self, username: str, password: str) -> None:
         """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.

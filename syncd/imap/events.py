@@ -49,6 +49,11 @@ class EventLog:
                 return
         self._news.set()
 
+    def __bool__(self) -> bool:
+        """Tell whether `peek` returns any."""
+        is_any = self._exists is not None or self._expunged or self._is_partial or self._rows or any(self._vanished)
+        return bool(is_any)
+
     def drain(self) -> MailboxEvents:
         """Return the events so far and forget them."""
         drained = self.peek()

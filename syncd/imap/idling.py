@@ -10,7 +10,7 @@ from syncd.imap.wire_command import WireCommand
 
 async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | None) -> None:
     """Wait for events; see `ImapConnection.idle`."""
-    if session.events.peek():
+    if session.events:
         return
 
     async def converse(command: WireCommand) -> None:
@@ -26,7 +26,7 @@ async def idle(session: Session, *, timeout_s: float, until: asyncio.Event | Non
 
     deadline_s = timeout_s + session.limits.command_s
     command = await session.wire.begin("IDLE", deadline_s=deadline_s, converse=converse)
-    if not command.is_pipelined or session.events.peek():
+    if not command.is_pipelined or session.events:
         end = await session.wire.end_of(command)
         if end.kind != "OK":
             raise refusal("idle", end)

@@ -25,7 +25,7 @@ async def wait_for_news(
             planned_end = loop.time() + min(left, renewal_s)
             if await connection.idle(timeout_s=min(left, renewal_s), until=wake):
                 break
-            if loop.time() < planned_end:
+            if not wake.is_set() and loop.time() < planned_end:
                 # NOTE: the server ended IDLE by itself; do not let it turn this into a race.
                 await _is_woken(wake, min(_PAUSE_S, planned_end - loop.time()))
     elif not await _is_woken(wake, timeout_s):

@@ -6,7 +6,7 @@ import binascii
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -312,6 +312,12 @@ class Session:
             if collector.take(response):
                 return
         self.events.add(response)
+
+    def on_answers(self, responses: Iterable[Untagged]) -> None:
+        for response in responses:
+            for collector in self._collectors:
+                if collector.take(response):
+                    break
 
     def open_sink(self, size_bytes: int) -> LiteralSink | None:
         return self._sink_factory(size_bytes) if self._sink_factory is not None else None

@@ -28,6 +28,10 @@ class ResponseHandler(Protocol):
         """Take an untagged response without its `* ` as text, literal, text, ..., text."""
         ...
 
+    def on_lines(self, texts: list[bytes]) -> None:
+        """Take untagged responses that have no literals, each without its `* `."""
+        ...
+
     def on_tagged(self, line: bytes) -> None: ...
 
     def on_continuation(self, text: bytes) -> None: ...
@@ -76,8 +80,7 @@ class Tokenizer:
                 continue
             if not self._tail and not self._pieces and (plain := _PLAIN.match(data, at)) is not None:
                 at = plain.end()
-                for text in plain[0][2:-2].split(b"\r\n* "):
-                    self._handler.on_untagged((text,))
+                self._handler.on_lines(plain[0][2:-2].split(b"\r\n* "))
                 continue
             newline = data.find(b"\n", at)
             self._tail_bytes += (end if newline < 0 else newline) - at

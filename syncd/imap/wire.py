@@ -9,7 +9,7 @@ response: every command gets the reason, and nothing is read or sent any more. S
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from syncd.imap import trace
 from syncd.imap.arguments import Argument, Literal
 from syncd.imap.back_pressure import BackPressure
 from syncd.imap.limits import Limits
-from syncd.imap.parse import parse_tagged, parse_untagged
+from syncd.imap.parse import parse_tagged, parse_untagged, said_again
 from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
 from syncd.imap.wire_command import WireCommand
@@ -34,6 +34,10 @@ class Receiver(Protocol):
     """What owns a wire: it takes every untagged response, and says where large literals go."""
 
     def on_response(self, response: Untagged) -> None: ...
+
+    def on_answers(self, responses: Iterable[Untagged]) -> None:
+        """Take what LIST or STATUS say, which is news of nothing."""
+        ...
 
     def open_sink(self, size_bytes: int) -> LiteralSink | None: ...
 
@@ -64,6 +68,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._continuation: asyncio.Future[bytes | None] | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._unsent = bytearray()
         self._pressure = BackPressure(limits.held_max_bytes, clock=self.loop.time)
         self._active_at = self.loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -113,12 +118,32 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
                 raise ProtocolError("the server did not greet")
             self.greeting.set_result(response)
             return
+        self._count(1)
+        self._receiver.on_response(response)
+
+    def on_lines(self, texts: list[bytes]) -> None:
+        again = said_again(texts) if self.greeting.done() and not self._is_traced else [None] * len(texts)
+        answers: list[Untagged] = []
+        for text, response in zip(texts, again, strict=True):
+            if response is not None:
+                answers.append(response)
+                continue
+            self._hand_over(answers)
+            self.on_untagged((text,))
+        self._hand_over(answers)
+
+    def _hand_over(self, answers: list[Untagged]) -> None:
+        if answers:
+            self._count(len(answers))
+            self._receiver.on_answers(answers)
+            answers.clear()
+
+    def _count(self, responses: int) -> None:
         head = next(iter(self._in_flight.values()), None)
         if head is not None:
-            head.responses += 1
+            head.responses += responses
             if head.responses > self._limits.untagged_max:
                 raise ProtocolError("the server sent more responses than our limit")
-        self._receiver.on_response(response)
 
     def on_tagged(self, line: bytes) -> None:
         if self._is_traced:
@@ -214,8 +239,19 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             raise self.failure
         self._active_at = self.loop.time()
         self._begin_to_watch()
-        self.transport.write(octets)
+        if not self._unsent:
+            # NOTE: what is said in one go, such as DONE and what follows it, are one packet and one system call: to
+            # send one over loopback costs more than to make ten commands. So whoever is about to speak comes first.
+            self.loop.call_soon(self.loop.call_soon, self._flush)
+        self._unsent += octets
+        if len(self._unsent) >= _SLICE_BYTES:
+            self._flush()
         await self._writable.wait()
+
+    def _flush(self) -> None:
+        if self._unsent and self.failure is None:
+            unsent, self._unsent = self._unsent, bytearray()
+            self.transport.write(unsent)
 
     def trust(self) -> None:
         """Allow what only a server that we are logged in to has a use for: long lines and large literals."""

@@ -38,6 +38,8 @@ class Wake(asyncio.Event):
 
     async def gathered(self, longest_s: float) -> None:
         """Return when somebody has woken us, since the last `clear`, with no more to come, or after so long."""
+        if self._is_all_there.is_set():
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await self._is_all_there.wait()

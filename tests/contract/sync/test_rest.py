@@ -51,6 +51,7 @@ async def test_pass_without_news_asks_only_the_server(tmp_path: Path, user: Prov
         await house.settle()
         await rest(house)
         written = house.db.writes
+        await house.until(lambda: b"IDLE" in tap.lines[-1])  # it follows the answer to who asks
         tap.lines.clear()
 
         with statements() as asked, touched.below(tmp_path) as names:

@@ -1,6 +1,7 @@
 """Waiting for news ends when it should, and never turns into a race."""
 
 import asyncio
+from unittest import mock
 
 import pytest
 
@@ -64,6 +65,31 @@ async def test_news_that_was_not_drained_says_nothing_to_the_server() -> None:
         await connection.select(b"INBOX")
         await connection.noop()
         assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=600)
+
+
+async def test_end_of_idle_and_what_follows_it_are_one_packet() -> None:
+    """A round without news is one packet, and so one wake-up of the server, and mostly one of ours."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"IDLE")
+        idle = peer.tag
+        await peer.send(b"+ idling\r\n")
+        assert await peer.line() == b"DONE"
+        await peer.send(idle + b" OK\r\n")
+        await peer.answer(b"LIST")
+        await peer.answer(b"SELECT", SELECTED)
+
+    async with connected(script) as connection:
+        wire, wake = connection._session.wire, asyncio.Event()
+        with mock.patch.object(wire, "transport", wraps=wire.transport) as transport:
+            await connection.select(b"INBOX")
+            asyncio.get_running_loop().call_later(0.05, wake.set)
+            assert not await wait_for_news(connection, wake=wake, timeout_s=600)
+            await connection.list_and_select(b"INBOX", condstore=True)
+
+    packets = [bytes(call.args[0]) for call in transport.write.call_args_list]
+    assert [packet.count(b"\r\n") for packet in packets] == [1, 1, 3]
 
 
 async def test_refused_idle_is_told() -> None:

@@ -44,6 +44,9 @@ class Handler:
     def on_untagged(self, pieces: tuple[Octets, ...]) -> None:
         self.seen.append(pieces)
 
+    def on_lines(self, texts: list[bytes]) -> None:
+        self.seen.extend((text,) for text in texts)
+
     def on_tagged(self, line: bytes) -> None:
         self.seen.append(("tagged", line))
 

@@ -75,6 +75,25 @@ async def test_append_that_is_refused_before_its_literal_leaves_the_connection_g
     assert refused.value.code == "OVERQUOTA"
 
 
+async def test_lines_that_are_said_again_are_heard_again() -> None:
+    """Those that are not, and what is between them, are what they are."""
+    lines = [b'* LIST () "/" Box%d\r\n* STATUS Box%d (UIDNEXT %d)\r\n' % (n, n, n) for n in range(1, 5)]
+    counts: list[list[int | None]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"LIST", b"".join(lines))
+        await peer.answer(b"LIST", b"".join(lines))
+        await peer.answer(b"LIST", b"".join(lines).replace(b"UIDNEXT 3)", b"UIDNEXT 7)\r\n* 4 EXISTS\r\n* OK hm"))
+
+    async with connected(script, capabilities=b"IMAP4rev1 LIST-STATUS") as connection:
+        for _ in range(3):
+            listed = await connection.list_mailboxes(with_status=True)
+            counts.append([one.status.uidnext if one.status else None for one in listed])
+        assert connection.exists == 4
+
+    assert counts == [[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 7, 4]]
+
+
 async def test_mailbox_name_with_star_and_space_survives() -> None:
     """Names come out of LIST as the server wrote them, in any form, and go back quoted or as a literal."""
 

@@ -98,6 +98,28 @@ def box(root: ReplicaRoot) -> Path:
     return root.path / _BOX
 
 
+async def test_who_asks_a_silence_asks_no_disk(tmp_path: Path, root: ReplicaRoot, box: Path) -> None:
+    """Where all is heard, that is: a list of keywords may be written under another name, a link may lead elsewhere."""
+    link = tmp_path / "link"
+    link.symlink_to(root.path)
+    async with _listening(link) as listener:
+        await listener.until_silent()
+        assert not listener.look.is_silent()
+
+    (box / KEYWORDS).unlink()
+    async with _listening(link) as listener:
+        await listener.until_silent()
+        assert listener.look.is_silent()
+        link.unlink()
+        link.symlink_to(tmp_path)
+        assert not listener.look.is_silent()
+        link.unlink()
+        link.symlink_to(root.path)
+        assert listener.look.is_silent()
+        (box / "cur" / "a:2,").rename(box / "cur" / "a:2,S")
+        assert not listener.look.is_silent()
+
+
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_what_happens_ends_a_silence(root: ReplicaRoot, box: Path, is_taken: bool) -> None:
     """It need not be heard of for that; nor can it be missed while it is heard of, and not yet handed on."""
