@@ -291,7 +291,7 @@ class Device:
 
     async def _check(self, *, is_to_look: bool) -> bool:
         """Prove that the root is ours; of one to be looked at, tell whether no more is to be seen than was told."""
-        if is_to_look and not self._files.are_looks_enough:
+        if is_to_look and self._files.take_doubts():
             self._last_look.forget()
         if is_to_look and self._last_look.is_silent():
             return True

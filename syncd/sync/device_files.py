@@ -250,10 +250,9 @@ class DeviceFiles:
         """Return those of these replicas in which no name changed since they were listed, but by our own doing."""
         return await self._whole_looks.unchanged(replicas, self.keywords.of)
 
-    @property
-    def are_looks_enough(self) -> bool:
-        """Tell whether whole looks have seen all there is but what the watch has told of since."""
-        return self._whole_looks.are_enough
+    def take_doubts(self) -> bool:
+        """Tell whether more may be seen than by whole looks, and what the watch has told of since; who asks looks."""
+        return self._whole_looks.take_doubts()
 
     async def as_rows_say(self, replicas: Iterable[ReplicaRow]) -> frozenset[int]:
         """Look at whole replicas, and return those of which nothing is to be recorded; others need `observe_all`."""

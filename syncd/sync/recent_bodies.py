@@ -18,7 +18,8 @@ PATIENCE_S = 2.0
 class RecentBodies:
     """Keep the octets of small bodies until somebody takes them, at most 10 MB.
 
-    What is a part of a larger piece of memory counts as all of it, for as long as any part is kept. What was committed first is written first, so what comes when they are full is left to the store.
+    A part of a larger piece of memory counts as all of it, once, for as long as any part is kept. What was committed
+    first is written first, so what comes when they are full is left to the store.
     """
 
     def __init__(self) -> None:

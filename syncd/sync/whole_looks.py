@@ -111,14 +111,14 @@ class WholeLooks:
         """Compare all of a replica with its rows at the next whole look."""
         self._rolls.drop(of.id)
 
-    @property
-    def are_enough(self) -> bool:
-        """Tell whether there is nothing to be seen but what was listed, and what the watch has told of since.
+    def take_doubts(self) -> bool:
+        """Tell whether more may be seen than what was listed, and what the watch has told of since; who asks looks.
 
         There may be more where a list of keywords said something else than is known, and where what we did ourselves
         did not go as it was meant to: of what the watch told then, some may have been taken for our own doing.
         """
-        return not self._doubtful
+        doubtful, self._doubtful = self._doubtful, set()
+        return bool(doubtful)
 
     def open(self, of: ReplicaRow, files: Iterable[SeenFile]) -> None:
         """Compare these files with their rows at the next whole look; call it before either is changed."""

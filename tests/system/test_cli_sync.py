@@ -249,7 +249,7 @@ def test_who_does_not_wait_for_the_daemon_is_let_go_at_once(make_daemon: MakeDae
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, 30, "the daemon is asked")
+            wait_until(lambda: len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1, 30, "the daemon is asked")
             process.send_signal(signal.SIGINT)
             output, complaint = process.communicate(timeout=10)
 

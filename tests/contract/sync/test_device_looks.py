@@ -24,6 +24,7 @@ from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import FileToRename
+from syncd.values import replace
 from tests.contract.sync.house import House, imap, until_state
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -178,6 +179,24 @@ async def test_sync_lists_nothing_that_only_we_ourselves_changed(
         await house.settle()
 
         assert sorted(user.flags()) == ["a", "d", "e"]
+
+
+async def test_what_is_over_is_in_doubt_no_more(tmp_path: Path, user: Provider) -> None:
+    """A mailbox that left while it was in doubt costs one look; a pass that ends before it begins puts nothing off."""
+    user.receive("a")
+    async with house_of(tmp_path, user, ("laptop",)) as house:
+        await house.settle()
+        device = house.devices["laptop"]
+        files, rounds, mailboxes = device._files, device._rounds, device._mailboxes
+        (device_id,) = [row[0] for row in await house.rows(select(schema.device.c.id))]
+        left = replace((await mailboxes.looked_at(device_id))[0].replica, id=0)
+        files._whole_looks.we_changed(left, before=(), after=None)
+        await house.ask("laptop")
+        assert not files.take_doubts()
+
+        rounds.is_put_off = True
+        await device.settle(until=lambda: True)
+        assert not rounds.is_put_off
 
 
 async def _rest(house: House) -> None:

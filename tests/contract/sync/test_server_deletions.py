@@ -96,7 +96,7 @@ async def test_held_mailbox_is_put_back(tmp_path: Path, user: Provider, is_back:
 
 
 async def test_what_a_device_adds_to_a_deleted_mailbox_makes_it_again(tmp_path: Path, user: Provider) -> None:
-    """A draft that nobody else has is not lost with its mailbox, and what was deleted does not come back."""
+    """A draft that nobody else has is not lost with its mailbox, however often; what was deleted does not come back."""
     user.receive("a", "b", mailbox="Work")
     house = _house(tmp_path, user)
     async with house:
@@ -109,6 +109,12 @@ async def test_what_a_device_adds_to_a_deleted_mailbox_makes_it_again(tmp_path: 
 
         assert user.flags("Work") == {"own": {"\\Seen"}}
         assert [replica.keys() for replica in house.replicas("Work")] == [["own"]] * 2
+
+        _delete(user, "Work")
+        house.replica("laptop", "Work").mark("own", add="F")
+        await house.settle()
+
+        assert user.flags("Work") == {"own": {"\\Seen", "\\Flagged"}}
 
 
 @pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "unheard"])

@@ -68,7 +68,7 @@ def test_body_put_twice_takes_room_once() -> None:
 
 
 def test_part_of_a_piece_of_memory_takes_the_room_of_all_of_it() -> None:
-    """Until the last of its parts is taken, for so long all of it is in memory; the other parts are kept for nothing."""
+    """Until the last of its parts is taken, for so long all of it is in memory."""
     recent = RecentBodies()
     piece = memoryview(b"123456789")
     recent.put(1, piece[:1])
