@@ -7,7 +7,6 @@ from syncd.imap.codes import copied, joined
 from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
 from syncd.imap.types import (
     Copied,
-    ESearch,
     Exists,
     Expunge,
     Fetched,
@@ -145,7 +144,7 @@ class Searching:
         self.uids: UidSet | None = None
 
     def take(self, response: Untagged) -> bool:
-        if not isinstance(response, Search | ESearch):
+        if not isinstance(response, Search):
             return False
         self.uids = (self.uids or EMPTY) | response.uids
         return True

@@ -20,11 +20,11 @@ from syncd.imap.spool import Spool
 from syncd.imap.types import (
     Appended,
     Copied,
+    FetchRow,
     Identity,
     ListEntry,
     MailboxEvents,
     Resync,
-    RowBatch,
     SelectResult,
     StatusRow,
     StoreResult,
@@ -189,15 +189,15 @@ class ImapConnection:
 
     async def subscribe(self, octets: bytes) -> None:
         """Put a mailbox on the list of those that the user's programs show (RFC 3501 §6.3.6)."""
-        await mailbox_commands.subscribe(self._session, octets)
+        await self._session.command("SUBSCRIBE", string(octets), reach=Reach.MAILBOX)
 
     async def unsubscribe(self, octets: bytes) -> None:
         """Take a mailbox off that list (RFC 3501 §6.3.7)."""
-        await mailbox_commands.unsubscribe(self._session, octets)
+        await self._session.command("UNSUBSCRIBE", string(octets), reach=Reach.MAILBOX)
 
     async def rename(self, octets: bytes, new: bytes) -> None:
         """Rename a mailbox, and with it those inside (RFC 9051 §6.3.6); it should not be the selected one."""
-        await mailbox_commands.rename(self._session, octets, new)
+        await self._session.command("RENAME", string(octets), string(new), reach=Reach.MAILBOX)
 
     async def delete(self, octets: bytes) -> None:
         """Delete a mailbox with all that is in it; one that is not there is fine.
@@ -296,22 +296,14 @@ class ImapConnection:
         *,
         items: Items = Items.FLAGS,
         changed_since: int | None = None,
-        with_vanished: bool = False,
         is_pipelined: bool = False,
-    ) -> AsyncGenerator[RowBatch, None]:
+    ) -> AsyncGenerator[tuple[FetchRow, ...], None]:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
-        changed_since: only rows with a higher MODSEQ (CONDSTORE). with_vanished: also the UIDs expunged since then
-        (QRESYNC); those that come without EARLIER are events. is_pipelined: send it beside commands with other answers.
+        changed_since: only rows with a higher MODSEQ (CONDSTORE). is_pipelined: send it beside commands with other
+        answers.
         """
-        return rows.fetch_rows(
-            self._session,
-            uids,
-            items=items,
-            changed_since=changed_since,
-            with_vanished=with_vanished,
-            is_pipelined=is_pipelined,
-        )
+        return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, is_pipelined=is_pipelined)
 
     def fetch_bodies(
         self,
@@ -368,7 +360,7 @@ class ImapConnection:
 
         Only `expunges` may call this, once it knows that all of them are ours.
         """
-        await message_commands.expunge_deleted(self._session)
+        await self._session.command("EXPUNGE", reach=Reach.MAILBOX)
 
     async def append(
         self, octets: bytes, body: bytes | Streamed, *, flags: Flags = NONE, internaldate: int | None = None

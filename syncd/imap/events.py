@@ -32,7 +32,7 @@ class EventLog:
             case Expunge():
                 self.exists = max(0, self.exists - 1)
                 self._expunged += 1
-            case Vanished(uids=uids):
+            case Vanished(earlier=False, uids=uids):  # else they were not counted any more (RFC 7162 §3.2.10)
                 self.exists = max(0, self.exists - len(uids))
                 if len(self._vanished) < KEPT_MAX:
                     self._vanished.append(uids)

@@ -62,11 +62,6 @@ async def expunge_uids(session: Session, uids: UidSet) -> None:
         await session.command("UID EXPUNGE", str(piece).encode(), reach=Reach.MESSAGE, is_pipelined=True)
 
 
-async def expunge_deleted(session: Session) -> None:
-    """Expunge whatever is deleted; see `ImapConnection.expunge_deleted`."""
-    await session.command("EXPUNGE", reach=Reach.MAILBOX)
-
-
 async def _copy(session: Session, verb: str, uids: UidSet, target: bytes) -> Copied | None:
     told: list[Copied] = []
     for piece in uids.pieces(SET_MAX_BYTES):

@@ -8,7 +8,7 @@ stands for the moment of SELECT: what happens later is seen again next time.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from enum import IntEnum
 from typing import TypeVar
@@ -151,7 +151,7 @@ def resync_of(connection: ImapConnection, cursor: Cursor, *, ceiling: Rung, quir
     """Return with what a mailbox is to be selected so that the answer tells what changed; None: it will not tell."""
     if "QRESYNC" not in connection.enabled or quirks.no_qresync or ceiling is not Rung.QRESYNC:
         return None
-    return None if cursor.highestmodseq is None else (cursor.uidvalidity, cursor.highestmodseq, EMPTY)
+    return None if cursor.highestmodseq is None else (cursor.uidvalidity, cursor.highestmodseq)
 
 
 async def observe_changes(
@@ -282,12 +282,12 @@ class _Sight:
         rows = self._connection.fetch_rows(uids, items=items, changed_since=changed_since, is_pipelined=True)
         async with aclosing(rows) as batches:
             async for batch in batches:
-                yield self._changes(batch.rows)
+                yield self._changes(batch)
 
     def _count_without(self, vanished: UidSet) -> int:
         return self._cursor.count + len(self._new) - len(vanished)
 
-    def _changes(self, rows: "list[FetchRow] | tuple[FetchRow, ...]") -> ServerChanges:
+    def _changes(self, rows: Sequence[FetchRow]) -> ServerChanges:
         self._modseq = max(self._modseq, *(row.modseq or 0 for row in rows), 0)
         return ServerChanges(tuple(rows))
 
@@ -338,5 +338,5 @@ def _has_modseq_fallen(cursor: Cursor, selected: SelectResult) -> bool:
 async def _rows(connection: ImapConnection, uids: UidSet, items: Items) -> AsyncGenerator[FetchRow, None]:
     async with aclosing(connection.fetch_rows(uids, items=items)) as batches:
         async for batch in batches:
-            for row in batch.rows:
+            for row in batch:
                 yield row

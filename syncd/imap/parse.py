@@ -9,7 +9,6 @@ from syncd.imap.lexer import Atom, Item, items
 from syncd.imap.types import (
     Capability,
     Enabled,
-    ESearch,
     Exists,
     Expunge,
     Fetched,
@@ -234,12 +233,7 @@ def _search(rest: bytes) -> UidSet:
 
 
 def _esearch(found: tuple[Item, ...]) -> Untagged:
-    tag = ""
-    rest = list(found)
-    if rest and isinstance(rest[0], tuple):
-        correlator = rest.pop(0)
-        if isinstance(correlator, tuple) and len(correlator) == 2 and isinstance(correlator[1], bytes):
-            tag = correlator[1].decode("ascii", "replace")
+    rest = found[1:] if found and isinstance(found[0], tuple) else found  # without the tag of the command
     upper = [part.upper() if isinstance(part, Atom) else part for part in rest]
     if b"UID" not in upper:
         return Other("ESEARCH")  # sequence numbers: not what was asked
@@ -253,7 +247,7 @@ def _esearch(found: tuple[Item, ...]) -> Untagged:
             uids = uid_set(value)
         except ValueError as error:
             raise ProtocolError("malformed ESEARCH response") from error
-    return ESearch(tag, uids)
+    return Search(uids)
 
 
 def said_again(texts: Iterable[bytes]) -> list[Untagged | None]:

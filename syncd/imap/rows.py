@@ -7,8 +7,8 @@ from enum import Enum
 from syncd.errors import Reach
 from syncd.imap.refusals import refusal
 from syncd.imap.session import Session
-from syncd.imap.types import FetchRow, RowBatch, Tagged, Untagged, Vanished
-from syncd.mail.uidset import EMPTY, UidSet
+from syncd.imap.types import FetchRow, Tagged, Untagged
+from syncd.mail.uidset import UidSet
 
 SET_MAX_BYTES = 4000
 """Text of one UID set; servers must take command lines of 8192 octets (RFC 7162 §4)."""
@@ -30,11 +30,10 @@ async def fetch_rows(
     *,
     items: Items,
     changed_since: int | None,
-    with_vanished: bool,
     is_pipelined: bool = False,
-) -> AsyncGenerator[RowBatch, None]:
+) -> AsyncGenerator[tuple[FetchRow, ...], None]:
     """Yield the rows of `uids`; see `ImapConnection.fetch_rows`."""
-    request = _request(session, items, changed_since, with_vanished=with_vanished)
+    request = _request(session, items, changed_since)
     for piece in uids.pieces(SET_MAX_BYTES):
         stream = _RowStream(session, piece, items)
         task = asyncio.ensure_future(
@@ -61,7 +60,7 @@ async def fetch_rows(
             raise refusal("fetching rows", end, reach=Reach.MAILBOX)
 
 
-def _request(session: Session, items: Items, changed_since: int | None, *, with_vanished: bool) -> bytes:
+def _request(session: Session, items: Items, changed_since: int | None) -> bytes:
     wanted = ["UID", "FLAGS"]
     if "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities:
         wanted.append("MODSEQ")
@@ -73,7 +72,7 @@ def _request(session: Session, items: Items, changed_since: int | None, *, with_
             wanted.append("X-GM-MSGID")
     request = f"({' '.join(wanted)})"
     if changed_since is not None:
-        request += f" (CHANGEDSINCE {changed_since}{' VANISHED' if with_vanished else ''})"
+        request += f" (CHANGEDSINCE {changed_since})"
     return request.encode()
 
 
@@ -85,26 +84,20 @@ class _RowStream:
         self._uids = uids
         self._items = items
         self._rows: list[FetchRow] = []
-        self._vanished = EMPTY
         self._is_over = False
         self._ready = asyncio.Event()
 
     def take(self, response: Untagged) -> bool:
-        if isinstance(response, FetchRow):
-            # NOTE: a row without what was asked is news of another change, even if its UID is among ours.
-            if response.flags is None or response.uid not in self._uids:
-                return False
-            if self._items is Items.ALL and response.size_bytes is None:
-                return False
-            self._rows.append(response)
-            self._session.wire.hold(_ROW_BYTES)
-            if len(self._rows) >= _BATCH_ROWS:
-                self._ready.set()
-            return True
-        if isinstance(response, Vanished) and response.earlier:
-            self._vanished |= response.uids
-            return True
-        return False
+        # NOTE: a row without what was asked is news of another change, even if its UID is among ours.
+        if not isinstance(response, FetchRow) or response.flags is None or response.uid not in self._uids:
+            return False
+        if self._items is Items.ALL and response.size_bytes is None:
+            return False
+        self._rows.append(response)
+        self._session.wire.hold(_ROW_BYTES)
+        if len(self._rows) >= _BATCH_ROWS:
+            self._ready.set()
+        return True
 
     def end(self, _: "asyncio.Future[Tagged]") -> None:
         self._is_over = True
@@ -114,16 +107,15 @@ class _RowStream:
         self._session.wire.release(_ROW_BYTES * len(self._rows))
         self._rows.clear()
 
-    async def batches(self) -> AsyncGenerator[RowBatch, None]:
+    async def batches(self) -> AsyncGenerator[tuple[FetchRow, ...], None]:
         while True:
             await self._ready.wait()
             self._ready.clear()
             if self._is_over:
                 self._ready.set()
-            if self._rows or self._vanished:
-                batch = RowBatch(tuple(self._rows), self._vanished)
+            if self._rows:
+                batch = tuple(self._rows)
                 self.discard()
-                self._vanished = EMPTY
                 yield batch
             elif self._is_over:
                 return

@@ -6,7 +6,7 @@ import binascii
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -265,12 +265,11 @@ class Session:
         collector: Collector | None = None,
         is_pipelined: bool = False,
         deadline_s: float | None = None,
-        converse: Callable[[WireCommand], Awaitable[None]] | None = None,
     ) -> Tagged:
         """Send a command and return its end, whatever it is."""
         line = command_line(*arguments)
         with self.collecting(collector):
-            return await self.wire.run(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s, converse=converse)
+            return await self.wire.run(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s)
 
     @contextmanager
     def collecting(self, collector: Collector | None) -> Iterator[None]:

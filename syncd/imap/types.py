@@ -3,11 +3,8 @@
 from typing import NamedTuple
 
 from syncd.mail.flags import Flags
-from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.values import Value
-
-NOT_SELECTABLE = frozenset({"\\Noselect", "\\NonExistent"})
 
 
 class RespText(NamedTuple):
@@ -18,8 +15,8 @@ class RespText(NamedTuple):
     text: bytes
 
 
-Resync = tuple[int, int, UidSet]
-"""UIDVALIDITY, MODSEQ and the known UIDs (empty: all) of a mailbox, to be told what changed (RFC 7162 §3.2.5)."""
+Resync = tuple[int, int]
+"""UIDVALIDITY and MODSEQ of a mailbox, to be told what changed since (RFC 7162 §3.2.5)."""
 
 
 class Status(Value):
@@ -126,23 +123,10 @@ class ListEntry(Value):
     attributes: frozenset[str]
     status: StatusRow | None = None
 
-    @property
-    def is_selectable(self) -> bool:
-        return not self.attributes & NOT_SELECTABLE
-
-    @property
-    def special_uses(self) -> frozenset[SpecialUse]:
-        return frozenset(use for use in SpecialUse if use.value in self.attributes)
-
 
 class Search(Value):
-    uids: UidSet
+    """The answer to UID SEARCH, as SEARCH or as ESEARCH (RFC 4731 §3.1)."""
 
-
-class ESearch(Value):
-    """An ESEARCH response (RFC 4731 §3.1); tag is empty when the server did not name the command."""
-
-    tag: str
     uids: UidSet
 
 
@@ -171,7 +155,6 @@ Untagged = (
     | StatusRow
     | ListEntry
     | Search
-    | ESearch
     | Identity
     | Other
 )
@@ -218,13 +201,6 @@ class Copied(Value):
 
     uidvalidity: int
     pairs: tuple[tuple[int, int], ...]
-
-
-class RowBatch(Value):
-    """Some rows of a listing, and the UIDs that VANISHED (EARLIER) named with them."""
-
-    rows: tuple[FetchRow, ...]
-    vanished: UidSet = EMPTY
 
 
 class MailboxEvents(Value):

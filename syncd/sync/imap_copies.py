@@ -80,7 +80,7 @@ async def _rows(connection: ImapConnection, uids: UidSet) -> list[FetchRow]:
     rows: list[FetchRow] = []
     async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
         async for batch in batches:
-            rows += batch.rows
+            rows += batch
     return rows
 
 

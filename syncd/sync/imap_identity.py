@@ -35,7 +35,7 @@ async def fetch_facts(connection: ImapConnection, uids: UidSet, *, is_pipelined:
     rows: list[FetchRow] = []
     async with aclosing(connection.fetch_rows(uids, items=Items.ALL, is_pipelined=is_pipelined)) as batches:
         async for batch in batches:
-            rows += batch.rows
+            rows += batch
     return rows
 
 

@@ -301,7 +301,7 @@ class ImapMailbox:
         if uids:
             async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
                 async for batch in batches:
-                    observed += observed_of(batch.rows)
+                    observed += observed_of(batch)
         now = self._clock()
 
         def record(conn: Connection) -> None:

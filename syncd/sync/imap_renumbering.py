@@ -106,7 +106,7 @@ async def _record_rows(
 ) -> None:
     async with aclosing(connection.fetch_rows(uids, items=Items.ALL)) as batches:
         async for batch in batches:
-            rows = observed_of(batch.rows)
+            rows = observed_of(batch)
 
             def record(conn: Connection, rows: tuple[server_tree.ObservedMessage, ...] = rows) -> None:
                 server_tree.record_messages(conn, mailbox.id, uidvalidity, rows, now=clock())

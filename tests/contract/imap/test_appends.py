@@ -67,7 +67,7 @@ async def test_messages_arrive_with_flags_and_dates(connection: ImapConnection) 
     places = {one.uid: n for n, one in enumerate(outcomes) if isinstance(one, Appended)}
     assert {uid: sent[n] for uid, n in places.items()} == found
     assert len(found) == 131
-    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch.rows]
+    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch]
     assert {row.uid: (messages[places[row.uid]].flags, messages[places[row.uid]].internaldate) for row in rows} == {
         row.uid: (row.flags, row.internaldate) for row in rows
     }

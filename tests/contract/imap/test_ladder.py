@@ -26,7 +26,7 @@ async def truth(server: Dovecot, user: str) -> dict[int, FetchRow]:
     """Return what the server has, asked over a connection of its own without any cursor."""
     other = await connect(server, user)
     await other.select(b"INBOX")
-    rows = {row.uid: row async for batch in other.fetch_rows(everything(), items=Items.ALL) for row in batch.rows}
+    rows = {row.uid: row async for batch in other.fetch_rows(everything(), items=Items.ALL) for row in batch}
     await other.logout()
     return rows
 

@@ -83,7 +83,7 @@ async def test_moved_messages_are_there_and_not_here(
     assert {uid: b"%d" % uid for uid in uids} == {
         uid: there[one.target.uid] for uid, one in outcomes.items() if one.target
     }
-    rows = [row async for batch in connection.fetch_rows(everything()) for row in batch.rows]
+    rows = [row async for batch in connection.fetch_rows(everything()) for row in batch]
     assert {frozenset({"\\Seen"})} == {row.flags for row in rows}
 
 

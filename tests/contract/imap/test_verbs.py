@@ -65,7 +65,7 @@ async def test_names_of_any_kind_round_trip(server: Dovecot, mail_user: str, con
         assert entry.status == status
         selected = await connection.select(entry.octets)
         assert (selected.exists, selected.uidvalidity) == (1, status.uidvalidity)
-    assert SpecialUse.TRASH in listed[b"Trash"].special_uses
+    assert SpecialUse.TRASH in listed[b"Trash"].attributes
 
 
 async def test_missing_mailbox_is_that_mailboxes_trouble(connection: ImapConnection) -> None:
@@ -120,7 +120,7 @@ async def test_thousand_bodies_arrive_as_they_were_sent(
     sent = [b"Subject: %d\r\n\r\n" % n + chance.randbytes(chance.randrange(6000)).hex().encode() for n in range(1000)]
     where = await asyncio.gather(*(connection.append(b"INBOX", body) for body in sent))
     selected = await connection.select(b"INBOX")
-    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch.rows]
+    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch]
 
     found = await bodies_of(connection, [Wanted(row.uid, row.size_bytes or 0) for row in reversed(rows)])
 
@@ -169,7 +169,7 @@ async def test_large_message_streams_in_both_directions(connection: ImapConnecti
 
     appended = await connection.append(b"INBOX", Streamed(size, pieces()), flags=SEEN, internaldate=981_000_000)
     await connection.select(b"INBOX")
-    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch.rows]
+    rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch]
     found = await bodies_of(connection, [Wanted(1, size)])
 
     assert appended is not None
@@ -210,7 +210,7 @@ async def test_flag_changes_have_an_outcome_each(
     stored = {one.uid: one.stored for one in outcomes}
     other = Stored.MODIFIED if rung > Rung.LISTING else Stored.APPLIED
     assert stored == {1: Stored.APPLIED, 2: other, 3: Stored.APPLIED, 4: Stored.APPLIED, 99: Stored.SILENT}
-    rows = {row.uid: row async for batch in connection.fetch_rows(everything()) for row in batch.rows}
+    rows = {row.uid: row async for batch in connection.fetch_rows(everything()) for row in batch}
     assert rows[1].flags == rows[3].flags == {"\\Seen", "k1"}
     assert rows[2].flags == ({"\\Draft", "\\Flagged"} if rung > Rung.LISTING else {"\\Seen", "k1", "\\Flagged"})
     assert (rows[4].flags, rows[5].flags) == (frozenset(), draft)

@@ -14,7 +14,6 @@ from syncd.imap.parse import internaldate, parse_tagged, parse_untagged, permane
 from syncd.imap.types import (
     Capability,
     Enabled,
-    ESearch,
     Exists,
     Expunge,
     Fetched,
@@ -33,7 +32,6 @@ from syncd.imap.types import (
     Untagged,
     Vanished,
 )
-from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import EMPTY, UID_MAX, UidSet
 
 SEEN = frozenset({"\\Seen"})
@@ -60,9 +58,9 @@ def row(uid: int, **told: object) -> FetchRow:
         (b"BYE", Status("BYE", RespText("", b"", b""))),
         (b"SEARCH", Search(EMPTY)),
         (b"SEARCH 3 1 2 (MODSEQ 917)", Search(UidSet.span(1, 3))),
-        (b'ESEARCH (TAG "A1") UID ALL 1:3,7', ESearch("A1", UidSet.of([1, 2, 3, 7]))),
-        (b'ESEARCH (TAG "A1") UID', ESearch("A1", EMPTY)),
-        (b"ESEARCH UID COUNT 5 ALL 4", ESearch("", UidSet.of([4]))),
+        (b'ESEARCH (TAG "A1") UID ALL 1:3,7', Search(UidSet.of([1, 2, 3, 7]))),
+        (b'ESEARCH (TAG "A1") UID', Search(EMPTY)),
+        (b"ESEARCH UID COUNT 5 ALL 4", Search(UidSet.of([4]))),
         (b'ESEARCH (TAG "A1") ALL 4', Other("ESEARCH")),
         (b"VANISHED (EARLIER) 41,43:116", Vanished(True, UidSet.parse("41,43:116"))),
         (b"VANISHED 9:*", Vanished(False, UidSet.span(9, UID_MAX))),
@@ -140,14 +138,6 @@ def test_literals(pieces: tuple[Octets, ...], value: Untagged) -> None:
 def test_list(text: bytes, entry: ListEntry) -> None:
     """A name is octets as they came; attributes have one spelling."""
     assert parse_untagged((text,)) == entry
-
-
-def test_list_entry_says_what_it_is_for() -> None:
-    """Attributes answer the two questions that syncd has."""
-    entry = parse_untagged((b'LIST (\\Trash \\noselect) "/" x',))
-
-    assert isinstance(entry, ListEntry)
-    assert (entry.special_uses, entry.is_selectable) == (frozenset({SpecialUse.TRASH}), False)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ async def select(connection: ImapConnection) -> None:
 
 
 async def uids_of(connection: ImapConnection, uids: UidSet = ALL) -> list[int]:
-    return [row.uid async for batch in connection.fetch_rows(uids) for row in batch.rows]
+    return [row.uid async for batch in connection.fetch_rows(uids) for row in batch]
 
 
 async def test_thousands_of_lines_in_one_read_all_arrive() -> None:
@@ -32,7 +32,7 @@ async def test_thousands_of_lines_in_one_read_all_arrive() -> None:
         await peer.answer(b'SELECT "INBOX" (QRESYNC (7 5))', SELECTED + b"* VANISHED (EARLIER) 8:9\r\n" + rows)
 
     async with connected(script) as connection:
-        selected = await connection.select(b"INBOX", qresync=(7, 5, UidSet()))
+        selected = await connection.select(b"INBOX", qresync=(7, 5))
 
     assert count == len(selected.rows)
     assert UidSet.span(8, 9) == selected.vanished

@@ -224,10 +224,10 @@ async def test_reading_pauses_while_rows_are_not_taken() -> None:
     async with connected(script, limits=Limits(held_max_bytes=400_000, command_s=60)) as connection:
         await select(connection)
         rows = connection.fetch_rows(ALL)
-        total = len((await anext(rows)).rows)
+        total = len(await anext(rows))
         await asyncio.wait_for(blocked.wait(), 20)
         async for batch in rows:
-            total += len(batch.rows)
+            total += len(batch)
 
     assert count == total
 
