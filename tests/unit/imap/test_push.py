@@ -86,7 +86,7 @@ async def test_end_of_idle_and_what_follows_it_are_one_packet() -> None:
             await connection.select(b"INBOX")
             asyncio.get_running_loop().call_later(0.05, wake.set)
             assert not await wait_for_news(connection, wake=wake, timeout_s=600)
-            await connection.list_and_select(b"INBOX", condstore=True)
+            await connection.list_and_select(b"INBOX")
 
     packets = [bytes(call.args[0]) for call in transport.write.call_args_list]
     assert [packet.count(b"\r\n") for packet in packets] == [1, 1, 3]
