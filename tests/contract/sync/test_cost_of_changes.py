@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,18 @@ async def test_deletion_lists_its_mailbox_twice_and_no_other(
         await house.settle()
         await house.settle()  # after the first one, each root is looked at once more
         listed: list[str] = []
-        names = MailboxDirectory.names
+        names, beside = MailboxDirectory.names, MailboxDirectory.names_beside
 
-        def noted(self: MailboxDirectory, subdir: str) -> list[str]:
+        def all_names(self: MailboxDirectory, subdir: str) -> list[str]:
             listed.append(f"{self.path}/{subdir}")
             return names(self, subdir)
 
-        monkeypatch.setattr(MailboxDirectory, "names", noted)
+        def some_names(self: MailboxDirectory, subdir: str, wanted: Collection[str]) -> Iterator[Sequence[str]]:
+            listed.append(f"{self.path}/{subdir}")
+            return beside(self, subdir, wanted)
+
+        monkeypatch.setattr(MailboxDirectory, "names", all_names)
+        monkeypatch.setattr(MailboxDirectory, "names_beside", some_names)
         house.replica("laptop").find("removed").path.unlink()
         await house.ask("laptop")
         await house.until(lambda: house.replica("phone").keys() == ["kept"])
