@@ -61,6 +61,8 @@ def records(directory_fd: int) -> Iterator[bytes]:
 
     NOTE: Python's lock is let go of once for a piece, which has some thousand names.
     """
+    if _getdents64 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     sys.audit("os.listdir", directory_fd)  # so that it is heard of like Python's own
     buffer = ctypes.create_string_buffer(_RECORDS_BYTES)
     while count := _getdents64(directory_fd, buffer, _RECORDS_BYTES):

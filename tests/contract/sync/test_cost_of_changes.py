@@ -24,8 +24,8 @@ FEW, MANY = 60, 1060
 _AT_ONCE = 100
 _COMMAND = re.compile(rb"[A-P]{4}\d+ (?:UID )?([A-Z]+)\b")
 _ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
-_FOR_EACH = 65
-"""What the guard counts, and shifts are looked for in, takes some fifty."""
+_FOR_EACH = 25
+"""What is counted of deletions that happened takes some five, and one round more would take as much again."""
 
 SMALL, LARGE = 2, 62
 _FOR_EACH_MAILBOX = 30

@@ -49,7 +49,7 @@ def test_all_that_is_wanted_is_found_wherever_it_is(tmp_path: Path, directory_fd
     for count in (1, 3, 30, entries._FEW + 1):
         wanted = {name[: chance.choice((3, len(name)))] for name in chance.sample(sorted(names), count)}
 
-        expected = {name for name in os.listdir(tmp_path) if name.startswith(tuple(wanted))}
+        expected = {path.name for path in tmp_path.iterdir() if path.name.startswith(tuple(wanted))}
         assert found(directory_fd, wanted) == expected, (SEED, count)
     assert found(directory_fd, {"1nobody"}) == found(directory_fd, {"1nobody", "0"}) == set()
 
