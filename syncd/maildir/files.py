@@ -7,13 +7,14 @@ callers run these functions in threads. Nothing here replaces a file, except `re
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from syncd.errors import FileError, Reach, Temper
+from syncd.maildir import entries
 from syncd.maildir.failures import failing, failure
 from syncd.maildir.libc import rename_without_replacing
 from syncd.maildir.names import is_minted
@@ -112,6 +113,11 @@ class MailboxDirectory:
         """Return each name, whatever has it, dot names too; nothing is asked about any of them."""
         with failing("list a mailbox directory"):
             return os.listdir(self._fds[subdir])  # noqa: PTH208
+
+    def names_beside(self, subdir: str, wanted: Collection[str]) -> Iterator[Sequence[str]]:
+        """Yield names piece by piece, whatever has them, but for pieces without any of those wanted; see `entries`."""
+        with failing("list a mailbox directory"):
+            yield from entries.names_beside(self._fds[subdir], wanted)
 
     def changed_ns(self, subdir: str) -> Times:
         """Return the times that change with the directory's list of names."""

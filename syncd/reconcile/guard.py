@@ -7,10 +7,13 @@ account loses within a window. So a lie that is told once costs a look, and one 
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from math import ceil
 
 from syncd.values import Value, replace
 
 _SMALL_MAILBOX = 10
+_ALL = 2**53
+"""More messages than anybody has."""
 
 
 class Reason(StrEnum):
@@ -46,6 +49,14 @@ class Rule(Value):
     count: int = 25
     share: float = 0.2
     window_s: float = 600.0
+
+    def telling(self, lost: int) -> int:
+        """Return how many messages of a mailbox are enough to know of, where no more than `lost` are judged together.
+
+        Had it any more, they would be as far from all that it had, and within the same share.
+        """
+        of_share = ceil(min(lost / self.share, _ALL)) if self.share > 0 else 0
+        return max(lost, _SMALL_MAILBOX, of_share) + 1
 
 
 DEFAULT = Rule()

@@ -7,7 +7,7 @@ weighs no more on what is deleted after it. Several devices that each stay below
 either: what their deletions have let pass is judged once more, by all that the account lost and is about to lose.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -56,7 +56,7 @@ def judge_deletions(
                 conn, device_id=of.device_id, account_id=mailbox.account_id, since=since, without=exempt
             ),
         }
-        return judge_planned(guard_window.tallies(conn, scope, of.device_id, since=since), planned, rule)
+        return _judge_planned(conn, (scope, of.device_id), planned, since=since, rule=rule)
 
     wanted = frozenset(effect.message_id for effect in effects)
     return _judgement(here, wanted, may_be=wanted, released=released, judge_all=judge_all)
@@ -87,7 +87,7 @@ def judge_of_account(
 
     def judge_all() -> Reason | None:
         planned = deletions.deleted_of_account(conn, account_id=account_id, without=_exempt(mine, since) | waiting)
-        return judge_planned(guard_window.tallies(conn, scope, account_id, since=since), planned, rule)
+        return _judge_planned(conn, (scope, account_id), planned, since=since, rule=rule)
 
     wanted = frozenset(effect.message_id for effect in effects)
     found = _judgement(here, wanted, may_be=allowed, released=released, judge_all=judge_all)
@@ -150,6 +150,13 @@ def count_account_deletions(
             now=now,
             window_s=rule.window_s,
         )
+
+
+def _judge_planned(
+    conn: Connection, of: tuple[HoldScope, int], planned: Mapping[int, int], *, since: float, rule: Rule
+) -> Reason | None:
+    count = sum(planned.values())
+    return judge_planned(guard_window.tallies(conn, *of, since=since, planned=count, rule=rule), planned, rule)
 
 
 def _judgement(

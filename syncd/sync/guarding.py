@@ -93,21 +93,22 @@ def judge_removals(
         and before.released.issuperset(one.message_ids)
         and planned.isdisjoint(one.message_ids)
     ]
-    lost = [one for one in old if one.state is HoldState.HELD and not one.reason.is_judged]
-    lost_by_server = frozenset(id_ for one in lost for id_ in one.message_ids).intersection(planned)
+    by_server = [one for one in old if one.state is HoldState.HELD and not one.reason.is_judged]
+    lost_by_server = frozenset(id_ for one in by_server for id_ in one.message_ids).intersection(planned)
     judged = [effect for effect in removes if effect.message_id not in before.released | lost_by_server]
     waiting_now = [one for one in old if one.state is HoldState.HELD and one.reason.is_judged]
     reason = None
     if judged:
         since = min((one.held_at for one in waiting_now), default=now) - rule.window_s
-        elsewhere = guard_window.pending_removals(conn, of, since=since)
-        tallies = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=since)
-        reason = judge_part(of.mailbox_id, tallies, {**elsewhere, of.mailbox_id: len(judged)}, rule)
+        to_go = {**guard_window.pending_removals(conn, of, since=since), of.mailbox_id: len(judged)}
+        count = sum(to_go.values())
+        lost = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=since, planned=count, rule=rule)
+        reason = judge_part(of.mailbox_id, lost, to_go, rule)
     held = frozenset(effect.message_id for effect in judged) if reason is not None else frozenset()
     is_as_before = held == frozenset(id_ for one in waiting_now for id_ in one.message_ids)
     ended = [] if reason is not None else waiting_now
     over += [one for one in ended if planned.isdisjoint(one.message_ids)]
-    returned = [(one, before.held.intersection(one.message_ids).difference(planned)) for one in lost]
+    returned = [(one, before.held.intersection(one.message_ids).difference(planned)) for one in by_server]
     return Judgement(
         held=held | lost_by_server,
         fresh=() if reason is None or is_as_before else tuple(judged),
@@ -159,7 +160,8 @@ def admit_moves(
     holding = {hold.mailbox_id for hold in found if hold.state is HoldState.HELD}
     judged = {mailbox_id: {*ids} - released for mailbox_id, ids in moved.items() if mailbox_id not in holding}
     counts = {mailbox_id: len(ids) for mailbox_id, ids in judged.items()}
-    lost = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=now - rule.window_s)
+    since, count = now - rule.window_s, sum(counts.values())
+    lost = guard_window.tallies(conn, HoldScope.ON_DEVICE, device.id, since=since, planned=count, rule=rule)
     if judge_planned(lost, counts, rule) is not None:
         judged = {}
     return frozenset().union(*judged.values(), *({*ids} & released for ids in moved.values()))

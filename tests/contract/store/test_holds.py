@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.reconcile.effects import Expunge, Remove
-from syncd.reconcile.guard import MailboxLoss, Reason
+from syncd.reconcile.guard import DEFAULT, MailboxLoss, Reason, Rule
 from syncd.store import devices, guard_window, holds
 from syncd.store.database import Database
 from syncd.store.holds import HoldScope, HoldState
@@ -76,7 +76,7 @@ def test_window_tells_what_each_mailbox_lost_and_had(store: Database) -> None:
     store.write_now(lambda conn: _settle(conn, (1, 2, 3, 4)))
 
     def ask(conn: Connection, since: float) -> dict[int, MailboxLoss]:
-        found = guard_window.tallies(conn, HoldScope.ON_DEVICE, 1, since=since)
+        found = guard_window.tallies(conn, HoldScope.ON_DEVICE, 1, since=since, planned=1, rule=DEFAULT)
         return {one.mailbox_id: one for one in found}
 
     within = store.read_now(lambda conn: ask(conn, NOW - 1))
@@ -95,13 +95,27 @@ def test_window_of_an_account_counts_what_is_alive_there(store: Database) -> Non
     )
 
     def ask(conn: Connection, scope: HoldScope) -> list[MailboxLoss]:
-        return sorted(guard_window.tallies(conn, scope, 1, since=NOW - 1), key=lambda one: one.mailbox_id)
+        found = guard_window.tallies(conn, scope, 1, since=NOW - 1, planned=1, rule=DEFAULT)
+        return sorted(found, key=lambda one: one.mailbox_id)
 
     assert store.read_now(lambda conn: ask(conn, HoldScope.OF_ACCOUNT)) == [
         MailboxLoss(1, 3, 12, may_empty=False),
         MailboxLoss(2, 0, 0, may_empty=True),
     ]
     assert [one.removed for one in store.read_now(lambda conn: ask(conn, HoldScope.ON_DEVICE))] == [0, 0]
+
+
+def test_window_counts_no_more_than_makes_a_difference(store: Database) -> None:
+    """Twelve messages are as good as eleven where none is lost; those that are gone on the server are none of them."""
+    gone = update(server_message).where(server_message.c.id.in_((11, 12))).values(gone_at=NOW)
+    store.write_now(lambda conn: conn.execute(gone))
+
+    def ask(conn: Connection, scope: HoldScope) -> int:
+        found = guard_window.tallies(conn, scope, 1, since=NOW, planned=0, rule=Rule(share=0.0))
+        return next(one.had for one in found if one.mailbox_id == 1)
+
+    assert store.read_now(lambda conn: ask(conn, HoldScope.ON_DEVICE)) == 11
+    assert store.read_now(lambda conn: ask(conn, HoldScope.OF_ACCOUNT)) == 10
 
 
 def test_pending_removals_are_those_of_the_other_mailboxes(store: Database) -> None:
