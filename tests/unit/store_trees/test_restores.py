@@ -50,9 +50,7 @@ def vanish(grove: Grove, uid: int) -> None:
     grove(lambda conn: server_tree.record_vanished(conn, grove.inbox, UIDVALIDITY, UidSet.of([uid]), now=NOW))
 
 
-def elsewhere(
-    grove: Grove, uid: int, *, has_body: bool = True, now: float = NOW, mailbox_id: int | None = None
-) -> int:
+def elsewhere(grove: Grove, uid: int, *, has_body: bool = True, now: float = NOW, mailbox_id: int | None = None) -> int:
     """Let Archive, or another mailbox, have a message of the same size and date, and return its row id."""
     where = mailbox_id or grove.archive
     grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=where, now=now)
