@@ -15,6 +15,8 @@ _TICK_NS = 20_000_000
 _COARSE_NS = 10_000_000
 _COARSE_TICK_NS = 2_500_000_000
 """More than the tick of file systems that keep whole hundredths of a second, seconds, or every other second."""
+_PATIENCE_NS = 125_000_000
+"""For how long a listing waits until names can be told by times: who looks a score of times sees coarse ones pass."""
 
 ChangedNs = tuple[int, ...]
 """The times of new/ and cur/, which change with every name that comes, goes or changes.
@@ -181,7 +183,7 @@ def _settled_ns(mailbox: MailboxDirectory) -> ChangedNs | None:
     before = _changed_ns(mailbox)
     wait_ns = max(map(_recent_for_ns, before))
     if wait_ns > 0:
-        time.sleep(min(wait_ns, _TICK_NS) / 1_000_000_000)
+        time.sleep(min(wait_ns, _PATIENCE_NS) / 1_000_000_000)
         before = _changed_ns(mailbox)
     return None if is_recent(before) else before
 

@@ -251,6 +251,7 @@ def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[lis
 
 
 def _as_json(values: Sequence[Any]) -> str:
+    """Return values as one text; a number that is none (NaN, infinity) would be null, but no column has such ones."""
     return msgspec.json.encode(values).decode()
 
 

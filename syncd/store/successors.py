@@ -120,8 +120,9 @@ def _moved(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_i
 
 
 def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, device_id: int) -> Select[Any]:
-    """Select those of these messages that the server has in another mailbox now, but for its Trash.
+    """Select those of these messages that the server has in another mailbox now, but for its Trash, or here again.
 
+    Here it is what another device has put back, by a flag, or by giving its file another name.
     What the device has a file of does not count if it was there before, or if the device put it there. Without its body
     a message is told by its size and date, which is no proof: where the device is to get it, that is known soon.
     """
@@ -159,7 +160,10 @@ def _elsewhere(conn: Connection, gone: Collection[int], *, mailbox_id: int, devi
         .where(
             is_one_of(old.c.id, gone),
             mailbox.c.account_id == here.account_id,
-            mailbox.c.id.not_in([here.id] if trash is None else [here.id, trash.id]),
+            or_(
+                mailbox.c.id.not_in([here.id] if trash is None else [here.id, trash.id]),
+                and_(mailbox.c.id == here.id, new.c.came_at >= old.c.gone_at),
+            ),
             mailbox.c.gone_at.is_(None),
             new.c.gone_at.is_(None),
             new.c.uidvalidity == mailbox.c.uidvalidity,

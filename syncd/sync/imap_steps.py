@@ -7,7 +7,7 @@ mailbox in which nothing came since is complete without being asked again.
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -40,6 +40,12 @@ Step = Callable[["ImapMailbox", MailboxRow], Awaitable[bool]]
 """What is done with one mailbox; tells whether the server was asked, and so whether it can be well with it."""
 
 
+class OnChange(Protocol):
+    """Is told that something is new to devices; is_more_coming: there will be more at once."""
+
+    def __call__(self, *, is_more_coming: bool = False) -> None: ...
+
+
 class ImapSteps:
     """Do one thing with one mailbox of an account; who reads the account says what, and when."""
 
@@ -53,7 +59,7 @@ class ImapSteps:
         suspicions: Suspicions,
         push: Callable[[ImapConnection], Awaitable[None]],
         glance: Callable[[ImapConnection], Awaitable[None]],
-        on_change: Callable[..., None],
+        on_change: OnChange,
     ) -> None:
         """Call `push` before each step, and with `glance` between two batches of one; `on_change` for what is new."""
         self._account = account

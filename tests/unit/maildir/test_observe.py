@@ -103,6 +103,16 @@ def test_directory_that_changes_while_it_is_listed_is_listed_no_further(
     assert len(pieces) == 1
 
 
+def test_coarse_times_pass_within_few_looks(root: ReplicaRoot, box: Path) -> None:
+    """Where times are whole seconds, a score of looks is enough for an answer: for so many who asks waits."""
+    at_ns = round(time.time() * 100 - 200) * 10_000_000
+    os.utime(box / "cur", ns=(at_ns, at_ns))
+
+    in_vain = list(iter(lambda: called_in(root, BOX, {"a"}), Called([], is_complete=True)))
+
+    assert 0 < len(in_vain) < 10
+
+
 @pytest.mark.parametrize("missing", ["cur", "new", "tmp", "."])
 def test_missing_directory_is_an_error_not_an_empty_listing(root: ReplicaRoot, box: Path, missing: str) -> None:
     """A mailbox that lost a directory proves nothing about its messages; which one it lost is told, with what to do."""

@@ -50,15 +50,14 @@ def vanish(grove: Grove, uid: int) -> None:
     grove(lambda conn: server_tree.record_vanished(conn, grove.inbox, UIDVALIDITY, UidSet.of([uid]), now=NOW))
 
 
-def elsewhere(grove: Grove, uid: int, *, has_body: bool = True, now: float = NOW) -> int:
-    """Let Archive have a message of the same size and date, and return its row id."""
-    grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=grove.archive, now=now)
-    ids = grove(
-        lambda conn: server_tree.message_ids_of(conn, mailbox_id=grove.archive, uidvalidity=UIDVALIDITY, uids=[uid])
-    )
+def elsewhere(grove: Grove, uid: int, *, has_body: bool = True, now: float = NOW, mailbox_id: int | None = None) -> int:
+    """Let Archive, or another mailbox, have a message of the same size and date, and return its row id."""
+    where = mailbox_id or grove.archive
+    grove.observe(ObservedMessage(uid, SEEN, 1, 20, 501), mailbox_id=where, now=now)
+    ids = grove(lambda conn: server_tree.message_ids_of(conn, mailbox_id=where, uidvalidity=UIDVALIDITY, uids=[uid]))
     if has_body:
         body_id = grove.body(b"Subject: of %d\r\n\r\n" % grove.inbox)
-        grove(lambda conn: server_tree.bind_bodies(conn, grove.archive, {ids[uid]: body_id}))
+        grove(lambda conn: server_tree.bind_bodies(conn, where, {ids[uid]: body_id}))
     return ids[uid]
 
 
@@ -107,6 +106,21 @@ def test_copy_that_the_device_has_for_longer_or_made_itself_is_no_move(grove: Gr
     unknown = {"digest": b"", "header_digest": b"", "size_bytes": 0, "uidvalidity": 0, "uidnext": 0, "begun_at": NOW}
     grove(lambda conn: conn.execute(insert(journal).values(**filed, **unknown)))
     assert successor(grove, message_id) is None
+
+
+def test_message_that_came_again_where_it_was_is_put_back_already(grove: Grove) -> None:
+    """By another device, to which it was to stay as well; what was there before with its octets is another message."""
+    message_id = flagged_and_gone(grove)
+    elsewhere(grove, 7, mailbox_id=grove.inbox, now=NOW - 1)
+    assert successor(grove, message_id) is None
+
+    there = elsewhere(grove, 8, mailbox_id=grove.inbox, now=NOW + 1)
+    grove.deliver(grove.laptop, there)
+    assert successor(grove, message_id) is Successor.THERE
+    found = grove(
+        lambda conn: successors.moved_to(conn, [message_id], mailbox_id=grove.inbox, device_id=grove.laptop.device_id)
+    )
+    assert found == {message_id: there}
 
 
 def test_message_whose_octets_will_not_come_is_believed_to_be_the_one(grove: Grove) -> None:
