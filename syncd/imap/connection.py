@@ -9,7 +9,7 @@ from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Streamed, string
-from syncd.imap.collectors import Identifying, Selecting
+from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
@@ -21,7 +21,6 @@ from syncd.imap.types import (
     Appended,
     Copied,
     FetchRow,
-    Identity,
     ListEntry,
     MailboxEvents,
     Resync,
@@ -127,12 +126,10 @@ class ImapConnection:
                 self._session.refuse(wanted, error)
         return self.enabled
 
-    async def identify(self) -> Identity:
-        """Exchange ID (RFC 2971) where offered; some servers refuse SELECT without it."""
-        collector = Identifying()
+    async def identify(self) -> None:
+        """Say who we are (ID, RFC 2971) where that is offered; some servers refuse SELECT without it."""
         if "ID" in self.capabilities:
-            await self._session.command("ID", b'("name" "syncd")', collector=collector)
-        return collector.identity
+            await self._session.command("ID", b'("name" "syncd")')
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""
