@@ -13,7 +13,6 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from syncd import trace
@@ -92,9 +91,7 @@ class Connection:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.abort()
         await self._wire.closed(_CLOSE_S)
 
@@ -122,14 +119,14 @@ class Connection:
                 self._send_for_lines("LIST")
                 self._send_for_lines("UIDL")
                 self._raise_if_refused(await self._status(), "STAT")
-                sizes = await self._lines("LIST")
-                return join_listings(sizes, await self._lines("UIDL"))
+                sizes = await self._lines()
+                return join_listings(sizes, await self._lines())
             if count_of((await self._ask("STAT")).text) == 0:
                 return ()
             self._send_for_lines("LIST")
-            sizes = await self._lines("LIST")
+            sizes = await self._lines()
             self._send_for_lines("UIDL")
-            return join_listings(sizes, await self._lines("UIDL"))
+            return join_listings(sizes, await self._lines())
 
     async def retrieve(self, wanted: Sequence[Listed], *, spool: Path) -> AsyncGenerator[Fetched | Failed, None]:
         """Yield each wanted message in order, as Fetched, or as Failed if the server refuses it.
@@ -219,7 +216,7 @@ class Connection:
 
     async def _read_capabilities(self) -> None:
         self._send_for_lines("CAPA")
-        self.capabilities = capabilities_of(await self._lines("CAPA"))
+        self.capabilities = capabilities_of(await self._lines())
 
     async def _ask(self, command: str, argument: str | None = None, *, is_login: bool = False) -> Status:
         self._send(command if argument is None else f"{command} {argument}")
@@ -227,7 +224,7 @@ class Connection:
         self._raise_if_refused(status, command, is_login=is_login)
         return status
 
-    async def _lines(self, command: str) -> list[bytes]:
+    async def _lines(self) -> list[bytes]:
         """Return the lines of a listing, none when the server refuses it."""
         if not (await self._status()).is_ok:
             return []
