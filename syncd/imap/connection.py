@@ -224,6 +224,7 @@ class ImapConnection:
         parameters = mailbox_commands.select_parameters(qresync, condstore=condstore)
         self._session.events.clear()
         self._session.events.exists = 0
+        self._session.has_modseqs = False
         self._selected = None
         collector = Selecting()
         verb = "EXAMINE" if read_only else "SELECT"
@@ -235,6 +236,7 @@ class ImapConnection:
         result = collector.result(end)
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
+        self._session.has_modseqs = result.highestmodseq is not None
         self._resynced = (self._moment(octets, qresync), result) if qresync is not None else None
         if qresync is not None:
             self._session.grant("QRESYNC")

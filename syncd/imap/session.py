@@ -67,6 +67,8 @@ class Session:
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
+        self.has_modseqs = False
+        """The selected mailbox has mod-sequences: else a command that names them is BAD (RFC 7162 §3.1.2.2)."""
         self.listing: Listing | None = None
         """The last answer to LIST: mostly the next one says the very same."""
         self._collectors: list[Collector] = []
