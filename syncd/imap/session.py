@@ -293,7 +293,7 @@ class Session:
     def _know(self, capabilities: frozenset[str]) -> None:
         # NOTE: a server may say so at any time, unasked, and from then on it is so (RFC 9051 §7.2.2).
         self.capabilities = capabilities
-        size = 4096 if "LITERAL-" in capabilities else 0
+        size = 4096 if "LITERAL-" in capabilities else -1
         self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in capabilities else size
 
     # What the wire calls.

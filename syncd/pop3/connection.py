@@ -118,15 +118,20 @@ class Connection:
                 self._send("STAT")
                 self._send_for_lines("LIST")
                 self._send_for_lines("UIDL")
-                self._raise_if_refused(await self._status(), "STAT")
+                stat, sizes, uidls = await self._status(), await self._lines(), await self._lines()
+                self._raise_if_refused(stat, "STAT")
+            else:
+                stat = await self._ask("STAT")
+                if count_of(stat.text) == 0:
+                    return ()
+                self._send_for_lines("LIST")
                 sizes = await self._lines()
-                return join_listings(sizes, await self._lines())
-            if count_of((await self._ask("STAT")).text) == 0:
-                return ()
-            self._send_for_lines("LIST")
-            sizes = await self._lines()
-            self._send_for_lines("UIDL")
-            return join_listings(sizes, await self._lines())
+                self._send_for_lines("UIDL")
+                uidls = await self._lines()
+            listed, count = join_listings(sizes, uidls), count_of(stat.text)
+            if count and not listed:
+                raise ProtocolError(f"the server lists none of the {count:,} messages that it counts")
+            return listed
 
     async def retrieve(self, wanted: Sequence[Listed], *, spool: Path) -> AsyncGenerator[Fetched | Failed, None]:
         """Yield each wanted message in order, as Fetched, or as Failed if the server refuses it.
