@@ -63,16 +63,6 @@ class Reading(Value):
     without_login: tuple[Problem, ...] = ()
 
 
-def load(
-    path: Path | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    secrets_directory: Path = SECRETS_DIRECTORY,
-) -> Config:
-    """Return the configuration; ConfigError with all its problems."""
-    return read(path, environ=environ, secrets_directory=secrets_directory, needs_logins=True).config
-
-
 def read(
     path: Path | None = None,
     *,

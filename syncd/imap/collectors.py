@@ -12,7 +12,6 @@ from syncd.imap.types import (
     Fetched,
     FetchRow,
     FlagsDefined,
-    Identity,
     ListEntry,
     RespText,
     Search,
@@ -81,7 +80,7 @@ class Selecting:
             accepts_keywords=accepts_keywords,
             read_only="READ-ONLY" in codes,
             rows=tuple(self._rows),
-            vanished=UidSet.parse(",".join(str(uids) for uids in self._vanished if uids)),
+            vanished=UidSet.union(self._vanished),
         )
 
 
@@ -147,19 +146,6 @@ class Searching:
         if not isinstance(response, Search):
             return False
         self.uids = (self.uids or EMPTY) | response.uids
-        return True
-
-
-class Identifying:
-    """Take the answer to ID."""
-
-    def __init__(self) -> None:
-        self.identity = Identity(())
-
-    def take(self, response: Untagged) -> bool:
-        if not isinstance(response, Identity):
-            return False
-        self.identity = response
         return True
 
 

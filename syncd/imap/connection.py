@@ -9,7 +9,7 @@ from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
-from syncd.imap.collectors import Identifying, Selecting
+from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
@@ -21,7 +21,6 @@ from syncd.imap.types import (
     Appended,
     Copied,
     FetchRow,
-    Identity,
     ListEntry,
     MailboxEvents,
     Resync,
@@ -127,12 +126,10 @@ class ImapConnection:
                 self._session.refuse(wanted, error)
         return self.enabled
 
-    async def identify(self) -> Identity:
-        """Exchange ID (RFC 2971) where offered; some servers refuse SELECT without it."""
-        collector = Identifying()
+    async def identify(self) -> None:
+        """Say who we are (ID, RFC 2971) where that is offered; some servers refuse SELECT without it."""
         if "ID" in self.capabilities:
-            await self._session.command("ID", b'("name" "syncd")', collector=collector)
-        return collector.identity
+            await self._session.command("ID", b'("name" "syncd")')
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""
@@ -238,6 +235,7 @@ class ImapConnection:
     async def _select(self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool) -> SelectResult:
         self._session.events.clear()
         self._session.events.exists = 0
+        self._session.has_modseqs = None
         self._selected = self._resynced = None
         collector = Selecting()
         end = await self._session.attempt(
@@ -248,6 +246,7 @@ class ImapConnection:
         result = collector.result(end)
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
         self._session.events.exists = result.exists
+        self._session.has_modseqs = result.highestmodseq is not None
         return result
 
     async def resync(self, octets: bytes, qresync: Resync | None) -> SelectResult:

@@ -62,7 +62,7 @@ class EventLog:
 
     def peek(self) -> MailboxEvents:
         """Return the events so far."""
-        vanished = UidSet.parse(",".join(str(uids) for uids in self._vanished if uids))
+        vanished = UidSet.union(self._vanished)
         rows = tuple(self._rows.values())
         return MailboxEvents(self._exists, self._expunged, vanished, rows, self._is_partial)
 

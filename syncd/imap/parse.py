@@ -14,7 +14,6 @@ from syncd.imap.types import (
     Fetched,
     FetchRow,
     FlagsDefined,
-    Identity,
     ListEntry,
     Octets,
     Other,
@@ -325,17 +324,10 @@ def _flags_defined(found: tuple[Item, ...]) -> Untagged:
     return FlagsDefined(flag_list(b" ".join(flag for flag in listed if isinstance(flag, Atom))))
 
 
-def _server_identity(found: tuple[Item, ...]) -> Untagged:
-    listed = found[0] if found and isinstance(found[0], tuple) else ()
-    texts = [part.decode("utf-8", "replace")[:255] if isinstance(part, bytes) else "" for part in listed]
-    return Identity(tuple((key.lower(), value) for key, value in zip(texts[::2], texts[1::2], strict=False)))
-
-
 _READERS: dict[str, Callable[[tuple[Item, ...]], Untagged]] = {
     "ESEARCH": _esearch,
     "VANISHED": _vanished,
     "LIST": _list_entry,
     "STATUS": _status_row,
     "FLAGS": _flags_defined,
-    "ID": _server_identity,
 }

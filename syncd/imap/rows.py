@@ -62,7 +62,7 @@ async def fetch_rows(
 
 def _request(session: Session, items: Items, changed_since: int | None) -> bytes:
     wanted = ["UID", "FLAGS"]
-    if "CONDSTORE" in session.capabilities or "QRESYNC" in session.capabilities:
+    if session.has_modseqs is not False and session.capabilities & {"CONDSTORE", "QRESYNC"}:
         wanted.append("MODSEQ")
     if items is Items.ALL:
         wanted += ["RFC822.SIZE", "INTERNALDATE"]

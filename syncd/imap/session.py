@@ -67,6 +67,11 @@ class Session:
         """What was asked of single mailboxes (RFC 7889), by their names."""
         self.is_authenticated = False
         self.events = EventLog()
+        self.has_modseqs: bool | None = None
+        """Whether the selected mailbox has mod-sequences, else a command that names them is BAD (RFC 7162 §3.1.2.2).
+
+        None until SELECT is answered: what is sent together with it names them, and is refused where there are none.
+        """
         self.listing: Listing | None = None
         """The last answer to LIST: mostly the next one says the very same."""
         self._collectors: list[Collector] = []
@@ -295,7 +300,7 @@ class Session:
     def _know(self, capabilities: frozenset[str]) -> None:
         # NOTE: a server may say so at any time, unasked, and from then on it is so (RFC 9051 §7.2.2).
         self.capabilities = capabilities
-        size = 4096 if "LITERAL-" in capabilities else 0
+        size = 4096 if "LITERAL-" in capabilities else -1
         self.wire.non_sync_max_bytes = self.limits.literal_max_bytes if "LITERAL+" in capabilities else size
 
     # What the wire calls.

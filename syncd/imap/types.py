@@ -130,12 +130,6 @@ class Search(Value):
     uids: UidSet
 
 
-class Identity(Value):
-    """The server's answer to ID (RFC 2971), keys in lower case."""
-
-    fields: tuple[tuple[str, str], ...]
-
-
 class Other(Value):
     """An untagged response that syncd has no use for."""
 
@@ -155,7 +149,6 @@ Untagged = (
     | StatusRow
     | ListEntry
     | Search
-    | Identity
     | Other
 )
 

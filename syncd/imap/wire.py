@@ -49,7 +49,8 @@ class Receiver(Protocol):
 class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has no types
     """One connection's octets; see the module's theory.
 
-    non_sync_max_bytes: the largest literal that may be sent unasked (RFC 7888); the owner sets it by capability.
+    non_sync_max_bytes: the largest literal that may be sent unasked (RFC 7888), -1 where not even an empty one may be;
+    the owner sets it by capability.
     """
 
     def __init__(self, receiver: Receiver, limits: Limits) -> None:
@@ -57,7 +58,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self.failure: SyncdError | None = None
         self.closed = asyncio.Event()
         self.greeting: asyncio.Future[Status] = self.loop.create_future()
-        self.non_sync_max_bytes = 0
+        self.non_sync_max_bytes = -1
         self._receiver = receiver
         self._limits = limits
         self._tokenizer = Tokenizer(self, limits)

@@ -1,4 +1,4 @@
-"""Flags and keywords of a message, and the three-way merge of two sides that changed them."""
+"""Flags and keywords of a message: their one spelling, their text, and changes of single ones."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps

@@ -19,6 +19,11 @@ class UidSet(Value):
         return cls._joined((uid, uid) for uid in sorted(uids))
 
     @classmethod
+    def union(cls, sets: Iterable["UidSet"]) -> "UidSet":
+        """Return what is in any of these."""
+        return cls._joined(sorted(pair for one in sets for pair in one.ranges))
+
+    @classmethod
     def span(cls, first: int, last: int) -> "UidSet":
         """Return first..last, the empty set when last is below first."""
         return cls._joined([(first, last)] if first <= last else [])
@@ -72,7 +77,7 @@ class UidSet(Value):
         return at >= 0 and self.ranges[at][0] <= uid <= self.ranges[at][1]
 
     def __or__(self, other: "UidSet") -> "UidSet":
-        return UidSet._joined(sorted(self.ranges + other.ranges))
+        return UidSet.union((self, other))
 
     def __and__(self, other: "UidSet") -> "UidSet":
         common: list[tuple[int, int]] = []

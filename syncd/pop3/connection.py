@@ -13,7 +13,6 @@ import ssl
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from syncd import trace
@@ -92,9 +91,7 @@ class Connection:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.abort()
         await self._wire.closed(_CLOSE_S)
 
@@ -121,15 +118,20 @@ class Connection:
                 self._send("STAT")
                 self._send_for_lines("LIST")
                 self._send_for_lines("UIDL")
-                self._raise_if_refused(await self._status(), "STAT")
-                sizes = await self._lines("LIST")
-                return join_listings(sizes, await self._lines("UIDL"))
-            if count_of((await self._ask("STAT")).text) == 0:
-                return ()
-            self._send_for_lines("LIST")
-            sizes = await self._lines("LIST")
-            self._send_for_lines("UIDL")
-            return join_listings(sizes, await self._lines("UIDL"))
+                stat, sizes, uidls = await self._status(), await self._lines(), await self._lines()
+                self._raise_if_refused(stat, "STAT")
+            else:
+                stat = await self._ask("STAT")
+                if count_of(stat.text) == 0:
+                    return ()
+                self._send_for_lines("LIST")
+                sizes = await self._lines()
+                self._send_for_lines("UIDL")
+                uidls = await self._lines()
+            listed, count = join_listings(sizes, uidls), count_of(stat.text)
+            if count and not listed:
+                raise ProtocolError(f"the server lists none of the {count:,} messages that it counts")
+            return listed
 
     async def retrieve(self, wanted: Sequence[Listed], *, spool: Path) -> AsyncGenerator[Fetched | Failed, None]:
         """Yield each wanted message in order, as Fetched, or as Failed if the server refuses it.
@@ -219,7 +221,7 @@ class Connection:
 
     async def _read_capabilities(self) -> None:
         self._send_for_lines("CAPA")
-        self.capabilities = capabilities_of(await self._lines("CAPA"))
+        self.capabilities = capabilities_of(await self._lines())
 
     async def _ask(self, command: str, argument: str | None = None, *, is_login: bool = False) -> Status:
         self._send(command if argument is None else f"{command} {argument}")
@@ -227,7 +229,7 @@ class Connection:
         self._raise_if_refused(status, command, is_login=is_login)
         return status
 
-    async def _lines(self, command: str) -> list[bytes]:
+    async def _lines(self) -> list[bytes]:
         """Return the lines of a listing, none when the server refuses it."""
         if not (await self._status()).is_ok:
             return []

@@ -27,11 +27,11 @@ from syncd.pop3.custody import (
     plan_session,
     when_too_large,
 )
+from syncd.pop3.endpoint import MIB
 from syncd.pop3.listing import Listed
 from syncd.pop3.spool import Body
 from syncd.values import Record, Value, field
 
-MIB = 1024 * 1024
 Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
 """Say what bodies are, by their digests and the rows of the account that have one of these digests."""
 

@@ -117,8 +117,8 @@ def judge_part(
 ) -> Reason | None:
     """Return why what is planned for one mailbox must wait, given what is planned for all of its device.
 
-    What makes others wait by themselves does not
-    happen, so that it does not count against this one; but where several lose everything, each of them waits.
+    What makes others wait by themselves does not happen, so that it does not count against this one; but where several
+    lose everything, each of them waits.
     """
     among_all = judge_planned(tallies, planned, rule)
     if among_all is None:

@@ -258,7 +258,8 @@ def record_mailbox_error(conn: Connection, *, mailbox_id: int, error: str | None
 
 
 def record_success(conn: Connection, *, account_id: int, now: float) -> None:
-    """Record that a complete round of the account ended well: the time in one row, in another change what is new."""
+    """Record that a complete round of the account ended well."""
+    # NOTE: the time is written in one row by every round, which nobody need remember; more than that is news.
     columns = account.c
     was_not_well = or_(columns.succeeded_at.is_(None), columns.error.is_not(None), columns.failures != 0)
     well = {"succeeded_at": now, "error": None, "cause": None, "failures": 0}

@@ -23,6 +23,7 @@ from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.message import BodyFacts
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.store.bodies import body_facts
+from syncd.store.devices import ACTIVE
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.replica_tree import is_unsettled, raise_replica_version
@@ -222,7 +223,7 @@ def siblings(conn: Connection, file: AddedFile) -> tuple[Sibling, ...]:
             columns.message_id == file.message_id,
             columns.id != file.file_id,
             columns.state.in_(_UNKNOWING),
-            device.c.state == "active",
+            device.c.state == ACTIVE,
         )
     )
     return tuple(Sibling(name, path, added_file(row)) for name, path, *row in conn.execute(query))

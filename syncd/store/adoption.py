@@ -150,7 +150,7 @@ def removed_by_us(
     if found and not is_first:
         mine = select(places.c.id).where(places.c.device_id == of.device_id)
         query = select(replica_message.c.name).where(replica_message.c.replica_id.in_(mine))
-        for row in rows_in(conn, query, replica_message.c.name, list(found)):
+        for row in rows_in(conn, query.distinct(), replica_message.c.name, list(found)):
             del found[row.name]
     return found
 

@@ -59,7 +59,7 @@ def body_facts(conn: Connection, ids: Iterable[int]) -> dict[int, BodyFacts]:
 
 
 def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
-    """Return whole bodies by id: for small ones. What is damaged or not there is left out: `read_body` says why."""
+    """Return whole bodies by id: for small ones. What is damaged or not there is left out: `stream_body` says why."""
     wanted = set(ids)
     about = select(body.c.id, body.c.digest, body.c.codec).where(is_one_of(body.c.id, wanted))
     rows = {row.id: row for row in conn.execute(about)}
@@ -74,18 +74,6 @@ def read_bodies(conn: Connection, ids: Iterable[int]) -> dict[int, bytes]:
     return found
 
 
-def read_body(conn: Connection, body_id: int) -> Iterator[bytes]:
-    """Yield a body in pieces of at most 1 MiB.
-
-    StoreError if it is not there or damaged, then the last piece is never yielded.
-    """
-
-    def read(function: Callable[[Connection], T], /) -> T:
-        return function(conn)
-
-    return stream_body(read, body_id)
-
-
 def read_begin(conn: Connection, body_id: int) -> bytes:
     """Return the first octets of a body, a MiB at most, unproved: for a person to see its header.
 
@@ -98,7 +86,10 @@ def read_begin(conn: Connection, body_id: int) -> bytes:
 
 
 def stream_body(read: Read, body_id: int) -> Iterator[bytes]:
-    """Yield a body like `read_body`, each piece by a `read` of its own: no transaction is open between two pieces."""
+    """Yield a body in pieces of at most 1 MiB, each by a `read` of its own: no transaction is open between two.
+
+    StoreError if it is not there or damaged, then the last piece is never yielded.
+    """
     row = read(lambda conn: conn.execute(select(body).where(body.c.id == body_id)).one_or_none())
     count = 0 if row is None else int(row.chunks)
     yield from _decode(body_id, row, (read(_chunk_reader(body_id, seq)) for seq in range(count)))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, exists, func, select, update
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Vanished
 from syncd.store import pairs, replica_tree
+from syncd.store.devices import ACTIVE
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, replica_message_of
 from syncd.store.schema import body, device, replica, replica_message, server_message
@@ -129,7 +130,7 @@ def settle_as_missing(conn: Connection, file_ids: Iterable[int], *, now: float) 
 
 
 _ORIGINS = select(replica.c.id, device.c.path, replica.c.directory).join(
-    device, and_(device.c.id == replica.c.device_id, device.c.state == "active")
+    device, and_(device.c.id == replica.c.device_id, device.c.state == ACTIVE)
 )
 
 

@@ -122,10 +122,10 @@ def move_device(conn: Connection, device_id: int, path: str) -> None:
 def empty_device(conn: Connection, device_id: int, *, path: str, layout: str) -> None:
     """Forget every file of a device, so that all of it is delivered afresh into an empty root."""
     mine = select(replica.c.id).where(replica.c.device_id == device_id)
-    conn.execute(base_message.delete().where(base_message.c.replica_id.in_(mine)))
-    conn.execute(replica_message.delete().where(replica_message.c.replica_id.in_(mine)))
-    conn.execute(replica.delete().where(replica.c.device_id == device_id))
-    conn.execute(mailbox_change.delete().where(mailbox_change.c.device_id == device_id))
+    conn.execute(delete(base_message).where(base_message.c.replica_id.in_(mine)))
+    conn.execute(delete(replica_message).where(replica_message.c.replica_id.in_(mine)))
+    conn.execute(delete(replica).where(replica.c.device_id == device_id))
+    conn.execute(delete(mailbox_change).where(mailbox_change.c.device_id == device_id))
     conn.execute(
         update(device).where(device.c.id == device_id).values(path=path, layout=layout, generation=0, generation_next=0)
     )

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
 from syncd.store.devices import REPLICAS, ReplicaRow, replica_row
-from syncd.store.queries import is_listed
+from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
 
 
@@ -50,8 +50,7 @@ def begin_move(conn: Connection, *, device_id: int, source: PurePosixPath) -> Ma
     inside = {
         row.id: row.listed_at for row in conn.execute(query) if PurePosixPath(row.directory).is_relative_to(source)
     }
-    for replica_id in inside:
-        conn.execute(update(replica).where(replica.c.id == replica_id).values(listed_at=None))
+    conn.execute(update(replica).where(is_one_of(replica.c.id, inside)).values(listed_at=None))
     return inside
 
 

@@ -132,10 +132,8 @@ class Encoder:
         process.kill()  # it holds nothing that could be half done
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):
                     pipe.close()
-                except OSError:
-                    pass
         process.wait()
 
 

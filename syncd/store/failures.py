@@ -88,14 +88,14 @@ def store_error(error: SQLAlchemyError) -> StoreError:
 
 
 def is_transient(error: SQLAlchemyError) -> bool:
-    """Say whether the same transaction may succeed if it is tried again soon."""
+    """Tell whether the same transaction may succeed if it is tried again soon."""
     if is_lost(error) or _sqlite_code(error) in _SQLITE_TRANSIENT:
         return True
     return _sqlstate(error) in _POSTGRES_CONFLICT
 
 
 def is_lost(error: SQLAlchemyError) -> bool:
-    """Say whether the connection to the database is gone or could not be made."""
+    """Tell whether the connection to the database is gone or could not be made."""
     if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
         return False
     if error.connection_invalidated or isinstance(error, InterfaceError):
@@ -107,7 +107,7 @@ def is_lost(error: SQLAlchemyError) -> bool:
 
 
 def concerns_everybody(error: BaseException) -> bool:
-    """Say whether an error would meet every write alike, so that trying the others singly is no use."""
+    """Tell whether an error would meet every write alike, so that trying the others singly is no use."""
     if isinstance(error, StoreBusyError | UnknownOutcomeError):
         return True
     if not isinstance(error, SQLAlchemyError) or _is_full(error):

@@ -6,10 +6,10 @@ This part is of copies into Trash where a server has no MOVE; files that devices
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from syncd.mail.tree import ReplicaState
-from syncd.store.queries import is_one_of
+from syncd.store.queries import insert_at_once, is_one_of
 from syncd.store.schema import body, journal, replica_message, server_message
 from syncd.values import Value
 
@@ -88,9 +88,8 @@ def begin_copies(
     """Commit that deleted messages are about to be copied, before the command is sent (law 3)."""
     ids = tuple(message_ids)
     drop_copies(conn, ids)
-    conn.execute(
-        delete(journal).where(journal.c.kind.in_(_COPIES), journal.c.replica_message_id.is_(None))
-    )  # their source went otherwise
+    went_otherwise = (journal.c.kind.in_(_COPIES), journal.c.replica_message_id.is_(None))
+    conn.execute(delete(journal).where(*went_otherwise))
     query = (
         select(
             replica_message.c.message_id, replica_message.c.id, body.c.digest, body.c.header_digest, body.c.size_bytes
@@ -101,21 +100,24 @@ def begin_copies(
         .order_by(replica_message.c.id.desc())
     )
     rows = {row.message_id: row for row in conn.execute(query)}
-    for row in rows.values():
-        conn.execute(
-            insert(journal).values(
-                account_id=account_id,
-                mailbox_id=target_id,
-                replica_message_id=row.id,
-                kind=CopyState.BEGUN.value,
-                digest=row.digest,
-                header_digest=row.header_digest,
-                size_bytes=row.size_bytes,
-                uidvalidity=uidvalidity,
-                uidnext=uidnext,
-                begun_at=now,
-            )
-        )
+    shared = {
+        "account_id": account_id,
+        "mailbox_id": target_id,
+        "kind": CopyState.BEGUN.value,
+        "uidvalidity": uidvalidity,
+        "uidnext": uidnext,
+        "begun_at": now,
+    }
+    facts = [
+        {
+            "replica_message_id": row.id,
+            "digest": row.digest,
+            "header_digest": row.header_digest,
+            "size_bytes": row.size_bytes,
+        }
+        for row in rows.values()
+    ]
+    insert_at_once(conn, journal, facts, **shared)
 
 
 def copies_made(conn: Connection, message_ids: Iterable[int]) -> None:

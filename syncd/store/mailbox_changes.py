@@ -123,29 +123,24 @@ def want_rename(conn: Connection, of: ReplicaRow, *, account_id: int, name: Mail
 
 def begin(conn: Connection, ids: Iterable[int], *, now: float) -> None:
     """Commit that a server is about to be asked, before it is (law 3)."""
-    begun = update(mailbox_change).where(is_one_of(mailbox_change.c.id, ids))
-    conn.execute(
-        begun.values(state=ChangeState.BEGUN.value, attempts=mailbox_change.c.attempts + 1, tried_at=now, error=None)
-    )
+    attempts = mailbox_change.c.attempts + 1
+    _set_state(conn, ids, ChangeState.BEGUN, attempts=attempts, tried_at=now, error=None)
 
 
 def put_off(conn: Connection, ids: Iterable[int]) -> None:
     """Record that the server was not asked after all."""
-    wanted = update(mailbox_change).where(is_one_of(mailbox_change.c.id, ids))
-    conn.execute(wanted.values(state=ChangeState.WANTED.value, attempts=0))
+    _set_state(conn, ids, ChangeState.WANTED, attempts=0)
 
 
 def refuse(conn: Connection, ids: Iterable[int], *, error: str) -> None:
     """Record why the server did not do it; it is tried again, each time after longer."""
-    refused = update(mailbox_change).where(is_one_of(mailbox_change.c.id, ids))
-    conn.execute(refused.values(state=ChangeState.WANTED.value, error=error))
+    _set_state(conn, ids, ChangeState.WANTED, error=error)
 
 
 def leave(conn: Connection, changes: Iterable[MailboxChange], *, is_left: bool) -> None:
     """Record of which mailboxes the configuration of their account wants nothing, or something again."""
     state = ChangeState.LEFT if is_left else ChangeState.WANTED
-    here = is_one_of(mailbox_change.c.id, [one.id for one in changes])
-    conn.execute(update(mailbox_change).where(here).values(state=state.value, error=None))
+    _set_state(conn, [one.id for one in changes], state, error=None)
 
 
 def drop(conn: Connection, ids: Iterable[int]) -> None:
@@ -167,8 +162,12 @@ def set_back(conn: Connection, *, account_id: int, now: float) -> None:
 
 def return_all(conn: Connection, ids: Iterable[int]) -> None:
     """Record that devices are to have mailboxes again, which are called as they called them, or as before."""
-    returned = update(mailbox_change).where(is_one_of(mailbox_change.c.id, ids))
-    conn.execute(returned.values(state=ChangeState.RETURNED.value, error=None))
+    _set_state(conn, ids, ChangeState.RETURNED, error=None)
+
+
+def _set_state(conn: Connection, ids: Iterable[int], state: ChangeState, **values: Any) -> None:
+    here = update(mailbox_change).where(is_one_of(mailbox_change.c.id, ids))
+    conn.execute(here.values(state=state.value, **values))
 
 
 def _insert(

@@ -31,7 +31,7 @@ from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
-from syncd.values import Value, field
+from syncd.values import Value
 
 
 class News(Value):
@@ -57,13 +57,13 @@ class Settlement(Value):
     """Hold what one round did to a replica.
 
     as_announced: files, by row id, that stand in the replica under the name and flags that their rows have already.
-    upto: the server version that is thereby settled; None moves no cursor.
+    removed, forgotten: messages, by row id. upto: the server version that is thereby settled; None moves no cursor.
     """
 
     as_announced: tuple[int, ...] = ()
     delivered: tuple[Settled, ...] = ()
     renamed: tuple[Settled, ...] = ()
-    removed: tuple[int, ...] = field(default=())  # message ids
+    removed: tuple[int, ...] = ()
     forgotten: tuple[int, ...] = ()
     agreed: tuple[FlagDelta, ...] = ()
     upto: int | None = None
@@ -256,10 +256,8 @@ def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> Non
     _leave_holds(conn, of, frozenset(message_ids))
     mine = replica_message.c.replica_id == of.id
     conn.execute(delete(replica_message).where(mine, is_one_of(replica_message.c.message_id, message_ids)))
-    conn.execute(
-        delete(base_message).where(base_message.c.replica_id == of.id, base_message.c.message_id == bindparam("mid")),
-        [{"mid": message_id} for message_id in message_ids],
-    )
+    of_base = base_message.c.replica_id == of.id, is_one_of(base_message.c.message_id, message_ids)
+    conn.execute(delete(base_message).where(*of_base))
 
 
 def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) -> None:

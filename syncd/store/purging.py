@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, delete, exists, func, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, delete, exists, func, select, update
 
 from syncd.store.holds import HoldScope
 from syncd.store.own_tables import store
@@ -68,13 +68,13 @@ def purge(conn: Connection, left: Iterable[Left]) -> None:
 
 def is_any_purged(conn: Connection) -> bool:
     """Tell whether anything that was purged is still to be removed."""
-    found = (_nameless(table.c.name, table.c.id).limit(1) for table in (account, device))
+    found = (_nameless(table).limit(1) for table in (account, device))
     return any(conn.execute(query).first() is not None for query in found)
 
 
 def remove_purged(conn: Connection, *, count: int) -> bool:
     """Remove about `count` rows of what was purged, and tell whether there may be more."""
-    for account_id in conn.execute(_nameless(account.c.name, account.c.id)).scalars():
+    for account_id in conn.execute(_nameless(account)).scalars():
         mine = select(mailbox.c.id).where(mailbox.c.account_id == account_id)
         message = server_message.c
         if _remove(conn, uidl.c.id, uidl.c.account_id == account_id, count=count):
@@ -89,7 +89,7 @@ def remove_purged(conn: Connection, *, count: int) -> bool:
         _remove_of_guard(conn, (HoldScope.OF_ACCOUNT,), account_id)
         conn.execute(delete(account).where(account.c.id == account_id))
         return True
-    for device_id in conn.execute(_nameless(device.c.name, device.c.id)).scalars():
+    for device_id in conn.execute(_nameless(device)).scalars():
         if not _remove_files(conn, select(replica.c.id).where(replica.c.device_id == device_id), count=count):
             _remove_of_guard(conn, (HoldScope.ON_DEVICE, HoldScope.BY_DEVICE), device_id)
             conn.execute(delete(device).where(device.c.id == device_id))
@@ -127,8 +127,8 @@ def _is_left(name: Column[str], known: Collection[str]) -> tuple[ColumnElement[b
     return name.not_in(known), ~name.startswith(NAMELESS, autoescape=True)
 
 
-def _nameless(name: Column[str], row_id: Column[int]) -> Select[int]:
-    return select(row_id).where(name.startswith(NAMELESS, autoescape=True)).order_by(row_id)
+def _nameless(table: Table) -> Select[int]:
+    return select(table.c.id).where(table.c.name.startswith(NAMELESS, autoescape=True)).order_by(table.c.id)
 
 
 def _remove_files(conn: Connection, replica_ids: Select[int], *, count: int) -> bool:

@@ -54,7 +54,7 @@ def search(
         wanted.append(is_one_of(columns.mailbox_id, mailbox_ids))
     if since is not None:
         wanted.append(columns.gone_at >= since)
-    found = _found(conn, _messages(conn, devices).where(*wanted))
+    found = _found(conn, _messages(devices).where(*wanted))
     return _without_versions(conn, found, drafts)
 
 
@@ -65,7 +65,7 @@ def named(
 
     By their Message-ID older versions in drafts are not meant.
     """
-    query = _messages(conn, devices).where(is_one_of(mailbox.c.account_id, account_ids))
+    query = _messages(devices).where(is_one_of(mailbox.c.account_id, account_ids))
     number = number_of(name)
     if number is not None:
         return _found(conn, query.where(server_message.c.id == number))
@@ -192,7 +192,7 @@ def _changed(flags: Flags, change: FlagDelta | None) -> Flags:
     return flags if change is None else with_delta(flags, add=change.add, remove=change.remove)
 
 
-def _messages(conn: Connection, devices: Collection[int]) -> Select[Any]:
+def _messages(devices: Collection[int]) -> Select[Any]:
     message, file = server_message.c, replica_message.c
     has_file = exists(
         select(file.id)

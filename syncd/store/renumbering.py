@@ -97,8 +97,8 @@ def rebind(
             gone.append(row.id)
     for some in groups(taken, PER_VERSION):
         _take_over(conn, some, raise_version(conn, mailbox_id))
-    version = raise_version(conn, mailbox_id)
     if gone:
+        version = raise_version(conn, mailbox_id)
         conn.execute(_BY_ID.values(gone_at=now, version=version), [{"row_id": row_id} for row_id in gone])
         troubles.forget(conn, gone)
     history.tell_bulk(conn, Verb.RENUMBER, len(taken), now=now, mailbox_id=mailbox_id)
@@ -138,8 +138,6 @@ def reclaim(conn: Connection, *, mailbox_id: int, lost: Iterable[int], bodies: M
 
 
 def _take_over(conn: Connection, taken: Sequence[tuple[Row[Any], Row[Any]]], version: int) -> None:
-    if not taken:
-        return
     conn.execute(
         delete(server_message).where(server_message.c.id == bindparam("row_id")),
         [{"row_id": now_here.id} for _, now_here in taken],

@@ -271,7 +271,7 @@ guard_removal = Table(
     "guard_removal",
     metadata,
     id_column(),
-    Column("scope", Text, nullable=False),  # device | account
+    Column("scope", Text, nullable=False),  # store.holds.HoldScope
     Column("scope_id", Id, nullable=False),
     ref_column("mailbox_id", "mailbox"),
     Column("at", Double, nullable=False),
@@ -285,12 +285,12 @@ hold = Table(
     "hold",
     metadata,
     id_column(),
-    Column("scope", Text, nullable=False),
-    Column("scope_id", Id, nullable=False),
+    Column("scope", Text, nullable=False),  # store.holds.HoldScope
+    Column("scope_id", Id, nullable=False),  # the device, or the account
     ref_column("mailbox_id", "mailbox", nullable=True),
     Column("reason", Text, nullable=False),  # reconcile.guard.Reason
     Column("effects", Text, nullable=False),  # JSON of exactly what is held
-    Column("state", Text, nullable=False),  # held | released | discarded
+    Column("state", Text, nullable=False),  # store.holds.HoldState
     Column("held_at", Double, nullable=False),
     Index("ix_hold_scope_scope_id", "scope", "scope_id"),
     sqlite_autoincrement=True,

@@ -7,7 +7,7 @@ another place or other octets are another row with a UID of its own. UIDs ascend
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from syncd.mail.flags import DELETED, NONE, SYSTEM, Flags, format_flags, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
@@ -115,27 +115,14 @@ def put_messages(conn: Connection, mailbox_id: int, new: Sequence[NewMessage], *
 
 def copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewMessage]:
     """Return what a copy of each of these messages would be, of those that are in a mailbox still."""
-    columns = server_message.c
-    query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
-        is_one_of(columns.id, message_ids), columns.gone_at.is_(None), columns.body_id.is_not(None)
-    )
-    return {
-        id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags))
-        for id_, body_id, size_bytes, internaldate, flags in conn.execute(query)
-    }
+    return _copies(conn, server_message.c.gone_at.is_(None), is_one_of(server_message.c.id, message_ids))
 
 
 def old_copies_of(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, NewMessage]:
     """Return what a copy of each of these messages would be, of those whose body the store has, be they gone or not."""
-    columns = server_message.c
-    query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags).where(
-        is_one_of(columns.id, message_ids), columns.body_id.is_not(None)
-    )
-    return {
-        # NOTE: with the mark of those who expunged it, others would expunge it again.
-        id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags) - {DELETED})
-        for id_, body_id, size_bytes, internaldate, flags in conn.execute(query)
-    }
+    # NOTE: with the mark of those who expunged it, others would expunge it again.
+    found = _copies(conn, is_one_of(server_message.c.id, message_ids))
+    return {id_: replace(one, flags=one.flags - {DELETED}) for id_, one in found.items()}
 
 
 def take_out(conn: Connection, message_ids: Collection[int], *, now: float) -> None:
@@ -150,3 +137,14 @@ def take_out(conn: Connection, message_ids: Collection[int], *, now: float) -> N
     for (mailbox_id, uidvalidity), uids in found.items():
         server_tree.record_vanished(conn, mailbox_id, uidvalidity, UidSet.of(uids.values()), now=now)
         deletions.lower_count(conn, mailbox_id, tuple(uids))
+
+
+def _copies(conn: Connection, *where: ColumnElement[bool]) -> Mapping[int, NewMessage]:
+    columns = server_message.c
+    query = select(columns.id, columns.body_id, columns.size_bytes, columns.internaldate, columns.flags)
+    return {
+        id_: NewMessage(body_id, size_bytes, internaldate, parse_flags(flags))
+        for id_, body_id, size_bytes, internaldate, flags in conn.execute(
+            query.where(columns.body_id.is_not(None), *where)
+        )
+    }

@@ -24,23 +24,12 @@ from sqlalchemy import (
 from syncd.errors import Temper
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import mailbox, server_message, trouble
-from syncd.values import Value
 
 _RETRY_S = 60.0
 _RETRY_MAX_S = 6 * 3600.0
 _DUE_MAX = 1000
 NEVER = 10.0**12
 """When that is tried again which waiting does not help: not by itself."""
-
-
-class Trouble(Value):
-    """A message set aside. device_id None: it could not be fetched or changed on its server."""
-
-    message_id: int
-    mailbox_id: int
-    device_id: int | None
-    error: str
-    attempts: int
 
 
 def due_at(failed_at: float, attempts: int) -> float:
@@ -67,7 +56,8 @@ def set_aside(
 ) -> bool:
     """Set a message aside, or once more, with a longer wait; it no longer holds anything else up.
 
-    Returns whether that is news: it was not, or for another reason.
+    device_id None: it could not be fetched or changed on its server. Returns whether that is news: it was not set
+    aside, or for another reason.
     """
     where = (
         trouble.c.mailbox_id == mailbox_id,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from syncd.config.load import Reading, read
+from syncd.config.model import Config
 from syncd.config.problems import ConfigError
 
 IMAP = """\
@@ -24,6 +25,11 @@ LAPTOP = """\
 [devices.laptop]
 path = "laptop"
 """
+
+
+def load(file: Path | None = None, *, environ: Mapping[str, str]) -> Config:
+    """Return the configuration that these variables lead to, or of this file."""
+    return read(file, environ=environ, needs_logins=True).config
 
 
 def reading(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> Reading:

@@ -6,10 +6,10 @@ import pytest
 
 from syncd.config import places
 from syncd.config.accounts import ImapConfig, Pop3Config, Tls
-from syncd.config.load import load, read
+from syncd.config.load import read
 from syncd.config.model import Layout, LogFormat, Watch
 from syncd.config.problems import ConfigError
-from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems, reading
+from tests.unit.config.builders import IMAP, LAPTOP, POP3, load, problems, reading
 
 
 def test_shortest_configuration_has_the_defaults_of_the_contract(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config.load import load
 from syncd.config.problems import ConfigError
-from tests.unit.config.builders import IMAP, LAPTOP, POP3, problems
+from tests.unit.config.builders import IMAP, LAPTOP, POP3, load, problems
 
 
 def test_all_problems_come_in_one_report_in_order_of_lines(tmp_path: Path) -> None:

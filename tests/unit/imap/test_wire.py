@@ -59,7 +59,8 @@ async def test_concurrent_appends_keep_their_bodies(capabilities: bytes) -> None
     assert Appended(7, 1) in found
 
 
-async def test_append_that_is_refused_before_its_literal_leaves_the_connection_good() -> None:
+@pytest.mark.parametrize("body", [b"x" * 100, b""])
+async def test_append_that_is_refused_before_its_literal_leaves_the_connection_good(body: bytes) -> None:
     """NO instead of `+` ends one APPEND, and nothing of the body is sent."""
 
     async def script(peer: Peer) -> None:
@@ -69,7 +70,7 @@ async def test_append_that_is_refused_before_its_literal_leaves_the_connection_g
 
     async with connected(script, capabilities=b"IMAP4rev1") as connection:
         with pytest.raises(RefusedError) as refused:
-            await connection.append(b"INBOX", b"x" * 100)
+            await connection.append(b"INBOX", body)
         await connection.noop()
 
     assert refused.value.code == "OVERQUOTA"

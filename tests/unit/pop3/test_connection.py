@@ -98,6 +98,32 @@ async def test_empty_maildrop_costs_one_command_without_pipelining() -> None:
         assert server.commands == ["CAPA", "STAT", "QUIT"]
 
 
+async def test_refused_count_leaves_the_session_in_step() -> None:
+    """What was asked for together with it is answered, too, and is no answer to what comes next."""
+    async with (
+        ScriptedServer(MAILS, capabilities="PIPELINING", hook=answering("STAT", b"-ERR later\r\n")) as server,
+        await Connection.open(server.endpoint(), QUICK) as connection,
+    ):
+        for _ in range(2):
+            with pytest.raises(RefusedError, match="STAT"):
+                await connection.listing()
+
+
+@pytest.mark.parametrize("capabilities", ["PIPELINING", "UIDL"])
+async def test_messages_that_are_counted_and_not_listed_are_told(capabilities: str) -> None:
+    """A server that refuses every listing has not shown that there is nothing."""
+
+    def hook(session: Session, line: str) -> Reply | None:
+        return Reply(b"-ERR later\r\n") if line in {"LIST", "UIDL"} else None
+
+    async with (
+        ScriptedServer(MAILS, capabilities=capabilities, hook=hook) as server,
+        await Connection.open(server.endpoint(), QUICK) as connection,
+    ):
+        with pytest.raises(ProtocolError, match="lists none of the 7 messages"):
+            await connection.listing()
+
+
 async def test_server_without_capa_is_used_as_it_is(tmp_path: Path) -> None:
     """CAPA is an extension."""
     async with (

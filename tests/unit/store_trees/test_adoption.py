@@ -129,9 +129,10 @@ def test_file_of_another_device_is_known_where_nobody_has_looked(grove: Grove) -
 
 
 def test_name_that_another_mailbox_has_is_a_file_that_was_moved(grove: Grove) -> None:
-    """So it is not taken for one that returned, unless nobody had looked before."""
+    """So it is not taken for one that returned, unless nobody had looked before; nor is one that several have."""
     name = removed(grove, 1)
-    find(grove, grove.laptop_archive, (name, "x"))
+    for of in (grove.laptop_archive, grove.laptop):
+        find(grove, of, (name, "x"))
 
     moved = grove(lambda conn: adoption.removed_by_us(conn, grove.laptop, [name], is_first=False))
 
