@@ -88,7 +88,7 @@ def _present_of_account(conn: Connection, account_id: int, *, most: int) -> Iter
     gone = {row.mailbox_id: row.gone for row in conn.execute(_gone_of_account(), {"of_id": account_id})}
     most += max(gone.values(), default=0)
     for row in conn.execute(_known_of_account(), {"of_id": account_id, "most": most}):
-        yield row.mailbox_id, row.special_use, row.known - gone[row.mailbox_id]
+        yield row.mailbox_id, row.special_use, row.known - gone.get(row.mailbox_id, 0)
 
 
 @cache

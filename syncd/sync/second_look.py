@@ -99,13 +99,14 @@ class SecondLook:
         self._unclear = Counter({file: count for file, count in self._unclear.items() if file in self._since})
 
     def hurry(self) -> None:
-        """Look for what seems to be moved as well: somebody asks."""
+        """Look for what seems to be moved as well, and wait no longer where a look could not tell: somebody asks."""
         self._moved = frozenset()
+        self._unclear.clear()
 
     def wait_s(self, still: Standstill, *, at_once: bool = False) -> float | None:
         """Return the time until the first file may be looked for again; None: nothing is missing.
 
-        at_once: now, but for those of which a second look could not tell.
+        at_once: now, but for those of which a second look could not tell since anybody asked.
         """
         now = asyncio.get_running_loop().time()
         waits = [

@@ -281,6 +281,32 @@ async def test_deletion_in_a_directory_that_changes_too_fast_is_seen_later(
         assert_everywhere(house, user, "INBOX", "b")
 
 
+async def test_sync_that_is_asked_for_looks_again_where_a_look_could_not_tell(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that was still at it then has ended: so says who asks, and does not wait for the wait to be over."""
+    user.receive("a", "b")
+    async with house_of(tmp_path, user, settle=NEVER) as house:
+        await house.settle()
+        await house.settle()  # after the first one, each root is looked at once more
+        looks: list[Called] = []
+        listed, is_at_it = sightings.called_in, True
+
+        def called_in(root: ReplicaRoot, directory: PurePosixPath, wanted: Collection[str]) -> Called:
+            looks.append(listed(root, directory, wanted))
+            return looks[-1]._replace(is_complete=False) if is_at_it and len(looks) > 1 else looks[-1]
+
+        monkeypatch.setattr(sightings, "called_in", called_in)
+        remove(house, "laptop", "a")
+        await house.ask("laptop")
+        assert (await states(house))[ReplicaState.MISSING] == 1
+
+        is_at_it = False
+        await house.settle()
+
+        assert_everywhere(house, user, "INBOX", "b")
+
+
 async def test_file_that_is_renamed_all_the_time_is_not_deleted_by_a_sync(tmp_path: Path, user: Provider) -> None:
     """Programs that link a file and then remove its old name leave it nowhere for no moment; two listings see that."""
     user.receive("a", "b")
