@@ -122,7 +122,7 @@ class ImapConnection:
         wanted = [name for name in names if name in self.capabilities and name not in self.enabled]
         if wanted and "ENABLE" in self.capabilities:
             try:
-                await self._session.command("ENABLE", *(name.encode() for name in wanted))
+                await self._session.command("ENABLE", *(name.encode() for name in wanted), is_pipelined=True)
             except RefusedError as error:
                 self._session.refuse(wanted, error)
         return self.enabled
@@ -131,7 +131,7 @@ class ImapConnection:
         """Exchange ID (RFC 2971) where offered; some servers refuse SELECT without it."""
         collector = Identifying()
         if "ID" in self.capabilities:
-            await self._session.command("ID", b'("name" "syncd")', collector=collector)
+            await self._session.command("ID", b'("name" "syncd")', collector=collector, is_pipelined=True)
         return collector.identity
 
     async def noop(self) -> None:
