@@ -121,7 +121,7 @@ class ImapConnection:
         wanted = [name for name in names if name in self.capabilities and name not in self.enabled]
         if wanted and "ENABLE" in self.capabilities:
             try:
-                await self._session.command("ENABLE", *(name.encode() for name in wanted))
+                await self._session.command("ENABLE", *(name.encode() for name in wanted), is_pipelined=True)
             except RefusedError as error:
                 self._session.refuse(wanted, error)
         return self.enabled
@@ -129,7 +129,7 @@ class ImapConnection:
     async def identify(self) -> None:
         """Say who we are (ID, RFC 2971) where that is offered; some servers refuse SELECT without it."""
         if "ID" in self.capabilities:
-            await self._session.command("ID", b'("name" "syncd")')
+            await self._session.command("ID", b'("name" "syncd")', is_pipelined=True)
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""

@@ -144,9 +144,9 @@ class ImapAccount:
         connection = await ImapConnection.open(endpoint_of(config), self._limits)
         try:
             await connection.login(config.username, await self._password())
-            await connection.identify()
-            if not self._refused:
-                await connection.enable("QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE")
+            extension = "QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE"
+            # In one round trip; what was refused once makes ENABLE suspect as a whole.
+            await asyncio.gather(connection.identify(), connection.enable(*(() if self._refused else (extension,))))
         except BaseException:
             await connection.aclose()
             raise

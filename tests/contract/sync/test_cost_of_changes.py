@@ -50,7 +50,8 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
     async with Tap(user.server.imap_port) as tap:
         account = imap(user.server, user.user, port=tap.port, delete="expunge")
         async with House(tmp_path, accounts={"work": account}) as house:
-            await house.settle()
+            with _flights(tap) as connected:
+                await house.settle()
             with _flights(tap) as pushed:
                 _change(house, 0)
                 await house.settle()
@@ -62,6 +63,7 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
                 await house.settle()
             keys = house.replica("laptop").keys()
 
+    assert connected[:3] == [["AUTHENTICATE"], ["CAPABILITY"], ["ID", "ENABLE"]]
     # NOTE: a file is read only once it stayed as it is for a moment, so that flags go alone.
     assert pushed == [
         ["STORE"],
