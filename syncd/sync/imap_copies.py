@@ -20,12 +20,16 @@ from syncd.store import accounts, journal
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.journal import CopyRow, CopyState
+from syncd.sync.imap_identity import RenumberedError
 
 
 async def copied_already(
     db: Database, connection: ImapConnection, source: MailboxRow, message_ids: Collection[int]
 ) -> frozenset[int]:
-    """Return those of these messages that an earlier try has copied; `source` is selected when this ends."""
+    """Return those of these messages that an earlier try has copied; `source` is selected when this ends.
+
+    RenumberedError where it was made anew meanwhile, so that its UIDs name other messages.
+    """
     known = await db.read(partial(journal.copies, message_ids=message_ids))
     made = {row.message_id for row in known.values() if row.state is CopyState.MADE}
     begun = [row for row in known.values() if row.state is CopyState.BEGUN]
@@ -34,7 +38,9 @@ async def copied_already(
         made |= await _found(connection, target, [row for row in begun if row.target_id == target_id])
     if begun:
         await db.write(partial(journal.copies_made, message_ids=made))
-        await connection.select(source.wire_name)
+        selected = await connection.select(source.wire_name)
+        if selected.uidvalidity != source.cursor.uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
     return frozenset(made)
 
 

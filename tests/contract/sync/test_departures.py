@@ -128,6 +128,36 @@ async def test_wire_is_cut_when_a_message_departs(
         assert_everywhere(house, provider, "Trash", "a", "b")
 
 
+async def test_mailbox_that_is_made_anew_while_copies_are_looked_for_loses_nothing(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot
+) -> None:
+    """Its UIDs name other messages by then, which nobody has deleted."""
+    provider = Provider(make_dovecot(capability=NO_MOVE), mail_user)
+    provider.receive("a", "b", "c", mailbox="Lists")
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+        said: list[bytes] = []
+        is_anew = False
+
+        async def hear(line: bytes) -> None:
+            nonlocal is_anew
+            if b" UID COPY " in line and not tap.cuts:
+                tap.cut_after_bytes = 0
+            said.append(line if tap.cuts else b"")
+            if not is_anew and b'SELECT "Lists"' in line and any(b'SELECT "Trash"' in one for one in said[-6:]):
+                is_anew = True
+                with provider.server.imap(provider.user) as client:
+                    client.delete("Lists")
+                provider.receive("x", "y", "z", mailbox="Lists")
+
+        tap.before_line = hear
+        remove(house, "laptop", "a", "b", mailbox="Lists")
+        await house.until(lambda: is_anew)
+        await house.settle()
+
+        assert sorted(provider.flags("Lists")) == ["x", "y", "z"]
+
+
 async def test_files_that_are_back_before_the_server_hears_of_it_were_not_deleted(
     tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
 ) -> None:
