@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ _ENCODED_RUN = re.compile(r"[^\x20-\x7e]+")
 _LIKE_ESCAPED = re.compile(r"%(?=[0-9A-F]{2})")
 _NOT_ESCAPED = re.compile(r"%25(?=[0-9A-F]{2})")
 _OCTET = re.compile(r"%(?!25[0-9A-F]{2})[0-9A-F]{2}")
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _REMEMBERED_MAX = 256
 """Names as long as this are remembered: all tasks read those of all mailboxes again and again."""
 
@@ -85,7 +87,7 @@ def to_wire(name: MailboxName, delimiter: str | None) -> bytes:
     For a name of `from_wire` these are the octets it came from, INBOX in any case apart, or ValueError.
     """
     for part in name.parts:
-        if not part or (delimiter and delimiter in part) or any(ord(char) < 32 for char in part):
+        if not part or (delimiter and delimiter in part) or _CONTROL.search(part):
             raise ValueError(f"no mailbox of this server can be called {part!r}")
     if len(name.parts) > 1 and not delimiter:
         raise ValueError("this server has no mailboxes inside mailboxes")
@@ -134,13 +136,14 @@ def _is_inbox(part: str) -> bool:
 
 
 def _decode(octets: bytes) -> str:
-    try:
-        # A name that has %XX in it, which is rare, must not look like the octets below: its % is escaped too.
-        return _LIKE_ESCAPED.sub("%25", decode_utf7(octets))
-    except ValueError:
-        # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers. Broken ASCII has an `&` in it, so that at
-        # least one %XX other than %25 tells these names from all others.
-        return "".join(chr(o) if 0x20 <= o < 0x7F and o not in b"%&" else f"%{o:02X}" for o in octets)
+    with suppress(ValueError):
+        text = decode_utf7(octets)
+        if not _CONTROL.search(text):
+            # A name that has %XX in it, which is rare, must not look like the octets below: its % is escaped too.
+            return _LIKE_ESCAPED.sub("%25", text)
+    # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers, and NUL is no text of PostgreSQL. What of that is
+    # ASCII has an `&` in it, so that at least one %XX other than %25 tells these names from all others.
+    return "".join(chr(o) if 0x20 <= o < 0x7F and o not in b"%&" else f"%{o:02X}" for o in octets)
 
 
 @lru_cache(maxsize=256)

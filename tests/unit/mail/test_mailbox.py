@@ -94,6 +94,7 @@ def test_name_without_parts_cannot_be_built() -> None:
         (b"INBOX.Entw&APw-rfe", ".", ("INBOX", "Entwürfe")),
         (b"a//b", "/", ("a", "", "b")),
         (b"50%", "/", ("50%",)),
+        (b"a/&AAA-b", "/", ("a", "%26AAA-b")),
         (b"50%25", "/", ("50%2525",)),
         (b"%E9", "/", ("%25E9",)),
         (b"\xe9", "/", ("%E9",)),
