@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0019');
+INSERT INTO "alembic_version" VALUES('0020');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -129,13 +129,6 @@ CREATE TABLE journal (
 	CONSTRAINT fk_journal_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_journal_mailbox_id FOREIGN KEY(mailbox_id) REFERENCES mailbox (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_journal_replica_message_id FOREIGN KEY(replica_message_id) REFERENCES replica_message (id) ON DELETE SET NULL
-);
-CREATE TABLE lease (
-	name TEXT NOT NULL, 
-	owner TEXT NOT NULL, 
-	fence BIGINT DEFAULT 0 NOT NULL, 
-	expires_at DOUBLE NOT NULL, 
-	CONSTRAINT pk_lease PRIMARY KEY (name)
 );
 CREATE TABLE mailbox (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 

@@ -1,4 +1,4 @@
-"""Floor 3: the store's own tables, of no account, device or mailbox: what it is, who has it, what happened, who knows.
+"""Floor 3: the store's own tables, of no account, device or mailbox: what it is, what happened, who knows.
 
 House rules as in `schema`. Nothing here has a foreign key to what is there, so that it may outlive what it names.
 """
@@ -14,15 +14,6 @@ store = Table(
     Column("store_id", Text, nullable=False),  # random; every replica marker names it
     Column("created_at", Double, nullable=False),
     Column("swept_at", Double, nullable=False, server_default=text("0")),  # when a sweep came to its end last
-)
-
-lease = Table(
-    "lease",
-    metadata,
-    Column("name", Text, primary_key=True),  # account:NAME | device:NAME
-    Column("owner", Text, nullable=False),
-    count_column("fence"),
-    Column("expires_at", Double, nullable=False),
 )
 
 history = Table(

@@ -119,9 +119,8 @@ def take_postgres_lock(connection: Any) -> None:
     """Take the lock of a PostgreSQL database for the session of this driver connection.
 
     The writer's own connection holds it, so that whoever writes is the owner: a writer that had to connect again
-    takes it again or writes nothing. Works on a direct connection or a pooler in session mode only. One daemon a
-    database, until leases let several share it. StoreBusyError if another session keeps it for longer than a
-    dying one of our own would.
+    takes it again or writes nothing. Works on a direct connection or a pooler in session mode only.
+    StoreBusyError if another session keeps it for longer than a dying one of our own would.
     """
     deadline = time.monotonic() + _HANDOVER_S
     while not connection.execute("SELECT pg_try_advisory_lock(%s, %s)", _ADVISORY_KEY).fetchone()[0]:
