@@ -1,4 +1,4 @@
-"""Floor 1: whom a client trusts: all connections that trust the same files share one context.
+"""Floor 1: whom a client trusts, and why no connection came about; those that trust the same files share one context.
 
 To read the authorities of a system takes ten milliseconds and most of a megabyte, for each context again.
 """
@@ -8,7 +8,7 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
-from syncd.errors import TrustError
+from syncd.errors import SyncdError, TooSlowError, TrustError, UnreachableError, why_unreachable
 
 _KEPT = 16
 
@@ -36,6 +36,22 @@ def client_context(
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else (error.strerror or "unknown").lower()
         which = "the file of ca_file" if ca_file is not None else "a certificate file of the system"
         raise TrustError(f"{which} cannot be used: {reason}") from error
+
+
+def opening_error(error: OSError | ValueError) -> SyncdError:
+    """Return what it means that a connection to a server was not made, or not encrypted."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
+        case ssl.SSLError():
+            said = "no encrypted connection could be agreed on with the server; does this port speak TLS?"
+            return UnreachableError(said)
+        case TimeoutError():
+            return TooSlowError("the server could not be reached in time")
+        case OSError():
+            return UnreachableError(f"the server cannot be reached: {why_unreachable(error)}")
+        case _:  # of the codec that makes a host name of a text
+            return UnreachableError("the server cannot be reached: not a name of a server")
 
 
 @lru_cache(maxsize=_KEPT)

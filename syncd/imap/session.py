@@ -18,8 +18,6 @@ from syncd.errors import (
     SyncdError,
     TooSlowError,
     TrustError,
-    UnreachableError,
-    why_unreachable,
 )
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
@@ -35,6 +33,7 @@ from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireProtocol
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
+from syncd.tls import opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 _DECLINED_MAX = 2
@@ -112,7 +111,7 @@ class Session:
                     await loop.create_connection(lambda: encrypted, endpoint.host, endpoint.port)
                     await _prove(encrypted)
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise _opening_error(error) from error
+            raise opening_error(error) from error
         _keep_alive(self.wire.transport.get_extra_info("socket"))
         if context is not None:
             self._check_pin(endpoint)
@@ -157,7 +156,7 @@ class Session:
             async with asyncio.timeout(self.limits.connect_s):
                 await _prove(encrypted)
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise _opening_error(error) from error
+            raise opening_error(error) from error
         self._check_pin(endpoint)
 
     def _check_pin(self, endpoint: Endpoint) -> None:
@@ -346,15 +345,3 @@ def _keep_alive(connected: socket.socket) -> None:
     for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
         if hasattr(socket, option):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _opening_error(error: OSError | TimeoutError | UnicodeError) -> SyncdError:
-    if isinstance(error, UnicodeError):  # of the codec that makes a host name of a text
-        return UnreachableError("the server cannot be reached: not a name of a server")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
-    if isinstance(error, ssl.SSLError):
-        return UnreachableError("no encrypted connection could be agreed on with the server; does this port speak TLS?")
-    if isinstance(error, TimeoutError):
-        return TooSlowError("the server could not be reached in time")
-    return UnreachableError(f"the server cannot be reached: {why_unreachable(error)}")

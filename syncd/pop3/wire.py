@@ -5,8 +5,9 @@ import ssl
 from functools import partial
 from typing import Self, cast
 
-from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError, why_unreachable
+from syncd.errors import ConnectionLostError, TooSlowError, TrustError, UnreachableError
 from syncd.pop3.endpoint import Endpoint, Limits, Security
+from syncd.tls import opening_error
 
 _HIGH_WATER_BYTES = 1024 * 1024
 _HAPPY_EYEBALLS_S = 0.25
@@ -36,7 +37,7 @@ class Wire(asyncio.Protocol):
                 is_stock = isinstance(loop, asyncio.BaseEventLoop)
                 _, wire = await (connect(happy_eyeballs_delay=_HAPPY_EYEBALLS_S) if is_stock else connect())
         except (OSError, ValueError) as error:
-            raise _cannot_connect(error) from error
+            raise opening_error(error) from error
         return cast("Self", wire)
 
     async def start_tls(self, endpoint: Endpoint, limits: Limits) -> None:
@@ -56,7 +57,7 @@ class Wire(asyncio.Protocol):
                 ssl_handshake_timeout=limits.connect_s,
             )
         except (OSError, ValueError) as error:
-            raise _cannot_connect(error) from error
+            raise opening_error(error) from error
         if transport is None:
             raise UnreachableError("the connection was lost in the TLS handshake")
         self._transport = transport
@@ -137,19 +138,3 @@ class Wire(asyncio.Protocol):
         self._loss = self._loss or exc or ConnectionResetError("closed")
         self._wake.set()
         self._closed.set()
-
-
-def _cannot_connect(error: Exception) -> Exception:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return TrustError(f"the server's certificate is not trusted: {error.verify_message.lower().rstrip('.')}")
-        case ssl.SSLError():
-            return UnreachableError(
-                "no encrypted connection could be agreed on with the server; does this port speak TLS?"
-            )
-        case TimeoutError():
-            return TooSlowError("the server could not be reached in time")
-        case OSError():
-            return UnreachableError(f"the server cannot be reached: {why_unreachable(error)}")
-        case _:
-            return UnreachableError("the server cannot be reached: not a name of a server")
