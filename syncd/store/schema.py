@@ -229,7 +229,8 @@ journal = Table(
     Column("sent_flags", Text),  # of an added file, when it was begun: what it has by now may be changed since
     # NOTE: no foreign key, for the row of a message goes with its account only.
     Column("message_id", Id),  # of a deleted message that a person wants back; no device has a file of it
-    Index("ix_journal_account_id_kind", "account_id", "kind"),
+    # NOTE: the kind comes first, so that what is filed costs nothing where others are asked for, of whatever account.
+    Index("ix_journal_kind", "kind", "account_id", "begun_at"),
     Index("ix_journal_replica_message_id", "replica_message_id"),
     Index("ix_journal_digest", "digest"),
     sqlite_autoincrement=True,

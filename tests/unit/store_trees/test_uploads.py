@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, event, select
 
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BodyForm, ReplicaState, Successor
@@ -12,6 +12,7 @@ from syncd.store import (
     added_files,
     deletions,
     pairs,
+    pending,
     refused_uploads,
     replica_tree,
     server_tree,
@@ -315,3 +316,29 @@ def test_deleted_file_with_a_copy_elsewhere_has_a_successor(grove: Grove) -> Non
     assert successor() is Successor.THERE
     grove(lambda conn: settled_uploads.forget_filed(conn, account_id=grove.account_id, now=NOW + 8 * 86400))
     assert successor() is None
+
+
+def test_what_is_filed_is_not_read_where_others_are_asked_for(grove: Grove) -> None:
+    """After a large import there are as many filed rows as messages, for a week; a round reads none of them."""
+    asked: list[tuple[str, Any]] = []
+
+    def explained(conn: Connection) -> list[str]:
+        if conn.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL plans by what is in the tables")
+        event.listen(conn, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        pending.is_anything_pending(conn)
+        settled_uploads.forget_filed(conn, account_id=grove.account_id, now=NOW)
+        uploads.are_any(conn, account_id=grove.account_id)
+        plans = (conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values) for statement, values in (*asked,))
+        return [row.detail for plan in plans for row in plan if "journal" in row.detail]
+
+    searched = grove(explained)
+
+    used = {
+        "kind=?)",
+        "kind=? AND account_id=?)",
+        "kind=? AND account_id=? AND begun_at<?)",
+        "replica_message_id=?)",
+    }
+    assert len(searched) >= 5
+    assert [one for one in searched if one.partition("(")[2] not in used] == []
