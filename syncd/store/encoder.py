@@ -3,10 +3,9 @@
 Theory. Python runs one thread at a time, and a third of what a first sync computes is digests, line ends and zstd of
 octets that nothing else looks at. The helper is a program of its own (`encoding_helper`): it has no store and no files,
 and none of our variables but those that Python needs. It reads octets from a file in memory that both have open, and
-writes in their place what Maildir files of them have, which is never longer, and behind it what is to be stored. A
-batch goes to it in groups, so that it works on one while we hand over the next and take the one before. It ends when
-its standard input does, so it cannot outlive us. Without it (few octets, a helper that fails, a place without one) the
-same function encodes here.
+writes in their place what Maildir files of them have, which is never longer, and behind it what is to be stored. It
+ends when its standard input does, so it cannot outlive us. Without it (few octets, a helper that fails, a place without
+one) the same function encodes here.
 
 NOTE: to copy octets by a system call leaves the other threads running, to copy them to mapped memory does not.
 """
@@ -17,7 +16,6 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -30,11 +28,6 @@ from syncd.store.encoding import Codec, EncodedBody, encode_for_file
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
 _PATIENCE_S = 60.0
-_GROUP_BYTES = 512 * 1024
-_GROUPS_AT_ONCE = 2
-_PLACE_BYTES = 4 * 1024 * 1024
-"""What a group takes in the file at most: that and one body more, and as much again for what is to be stored."""
-_PIPE_BYTES = 64 * 1024
 _VECTOR_MAX = 1000
 """How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
 _FILES_AT_ONCE = 128 * 1024
@@ -44,19 +37,8 @@ _VARIABLES = ("PATH", "PYTHON", "LD_LIBRARY_PATH", "LANG", "LC_")
 
 
 class _Helper(NamedTuple):
-    """heard: what it said that was not taken yet."""
-
     process: "subprocess.Popen[bytes]"
     memory_fd: int
-    heard: bytearray
-
-
-class _Group(NamedTuple):
-    """Bodies that the helper works on, and where their octets are in the memory."""
-
-    contents: Sequence[bytes]
-    start: int
-    end: int
 
 
 class Encoder:
@@ -126,7 +108,7 @@ class Encoder:
     def _end(self) -> None:
         if self._helper is None:
             return
-        process, memory_fd, _ = self._helper
+        process, memory_fd = self._helper
         self._helper = None
         os.close(memory_fd)
         process.kill()  # it holds nothing that could be half done
@@ -151,50 +133,26 @@ def _started() -> _Helper:
     except BaseException:
         os.close(memory_fd)
         raise
-    return _Helper(process, memory_fd, bytearray())
+    return _Helper(process, memory_fd)
 
 
 def _encoded_by(helper: _Helper, contents: Sequence[bytes]) -> Iterator[EncodedBody]:
-    # NOTE: lines of two groups fit into a pipe, so that nobody waits to say something to one who waits to be heard.
-    under_way: deque[_Group] = deque()
-    for number, group in enumerate(_groups(contents)):
-        if number >= _GROUPS_AT_ONCE:
-            yield from _taken(helper, under_way.popleft())
-        under_way.append(_handed_over(helper, group, number % _GROUPS_AT_ONCE * _PLACE_BYTES))
-    for handed_over in under_way:
-        yield from _taken(helper, handed_over)
-
-
-def _groups(contents: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    group: list[bytes] = []
-    size_bytes = 0
-    for content in contents:
-        group.append(content)
-        size_bytes += len(content)
-        if size_bytes >= _GROUP_BYTES or len(group) == _VECTOR_MAX:
-            yield group
-            group, size_bytes = [], 0
-    if group:
-        yield group
-
-
-def _handed_over(helper: _Helper, contents: Sequence[bytes], start: int) -> _Group:
-    written = os.pwritev(helper.memory_fd, contents, start)
-    if written != sum(map(len, contents)):
-        raise EOFError("there is no memory for so many octets")
+    start = 0
+    for at in range(0, len(contents), _VECTOR_MAX):
+        group = contents[at : at + _VECTOR_MAX]
+        written = os.pwritev(helper.memory_fd, group, start)
+        if written != sum(map(len, group)):
+            raise EOFError("there is no memory for so many octets")
+        start += written
     if helper.process.stdin is not None:
-        encoding_helper.say(helper.process.stdin, [start, *map(len, contents)])
-    return _Group(contents, start, start + written)
-
-
-def _taken(helper: _Helper, group: _Group) -> Iterator[EncodedBody]:
-    answers = [_read(answer) for answer in _answer(helper)]
+        encoding_helper.say(helper.process.stdin, [len(content) for content in contents])
+    answers = [_read(answer) for answer in _answer(helper.process)]
     # NOTE: of these octets there is one copy, which each body has a part of.
-    stored = _parts(helper.memory_fd, group.end, [length for _, _, length in answers], at_once=sys.maxsize)
+    stored = _parts(helper.memory_fd, start, [length for _, _, length in answers], at_once=sys.maxsize)
     # NOTE: these are kept for longer, and as long as one of them is, so are all that were read with it.
     sizes = [facts.lf_size_bytes if facts.is_crlf else facts.size_bytes for facts, _, _ in answers]
-    files = _parts(helper.memory_fd, group.start, sizes, at_once=_FILES_AT_ONCE)
-    for content, (facts, codec, length), octets, for_file in zip(group.contents, answers, stored, files, strict=True):
+    files = _parts(helper.memory_fd, 0, sizes, at_once=_FILES_AT_ONCE)
+    for content, (facts, codec, length), octets, for_file in zip(contents, answers, stored, files, strict=True):
         if facts.size_bytes != len(content):
             raise ValueError("the helper tells of another body")
         yield EncodedBody(facts, codec, (length,) if content else (), octets, for_file=for_file)
@@ -215,22 +173,18 @@ def _parts(memory_fd: int, start: int, sizes: Sequence[int], *, at_once: int) ->
         yield from (octets[begin:end] for begin, end in pairwise(ends))
 
 
-def _answer(helper: _Helper) -> list[list[str | int | None]]:
+def _answer(process: "subprocess.Popen[bytes]") -> list[list[str | int | None]]:
     """Return what the helper says next; EOFError if that is nothing."""
-    if helper.process.stdout is None:
+    if process.stdout is None:
         raise EOFError
-    pipe_fd = helper.process.stdout.fileno()
-    # NOTE: not by its file object, of which nobody can tell whether it has read more than one line.
     with selectors.DefaultSelector() as selector:
-        selector.register(pipe_fd, selectors.EVENT_READ)
-        while (end := helper.heard.find(b"\n")) < 0:
-            if not selector.select(_PATIENCE_S):
-                raise EOFError("the helper does not answer")
-            if not (piece := os.read(pipe_fd, _PIPE_BYTES)):
-                raise EOFError("the helper ended")
-            helper.heard.extend(piece)
-    rows: list[list[str | int | None]] = json.loads(helper.heard[:end])
-    del helper.heard[: end + 1]
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(_PATIENCE_S):
+            raise EOFError("the helper does not answer")
+    line = process.stdout.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("the helper ended")
+    rows: list[list[str | int | None]] = json.loads(line)
     return rows
 
 

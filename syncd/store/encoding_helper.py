@@ -18,11 +18,11 @@ def say(pipe: IO[bytes], value: object) -> None:
 
 
 def help_with(memory_fd: int) -> None:
-    """Answer each line, which says where octets begin and how long bodies are, with a line of facts."""
+    """Answer each line of lengths with a line of facts, until there is no more."""
     for line in sys.stdin.buffer:
-        rows: list[tuple[object, ...]] = []
-        start, *lengths = json.loads(line)
-        file_end, end = start, start + sum(lengths)
+        rows, lengths = [], json.loads(line)
+        start = file_end = 0
+        end = sum(lengths)
         for length in lengths:
             body = encode_for_file(os.pread(memory_fd, length, start))
             start += length
