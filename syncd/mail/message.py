@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from io import IncrementalNewlineDecoder
 from typing import NamedTuple
 
 HEADER_MAX_BYTES = 256 * 1024
@@ -10,7 +11,6 @@ _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})",
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 _LONE_LF = re.compile(rb"\n(?<!\r\n)")
 """NOTE: what begins with an octet is looked for forty times as fast as what begins with a look behind."""
-_NO_LINE_END = bytes(octet for octet in range(256) if octet not in b"\r\n")
 _ARTEFACT = re.compile(
     rb"^(?:content-length|lines|status|x-status|x-tuid|x-offlineimap):[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
@@ -39,35 +39,31 @@ class BodyFacts(NamedTuple):
 class BodyReader:
     """Gather the facts of a body fed in pieces, in constant memory.
 
-    NOTE: every octet of a first sync passes here, so each is looked at three times and never copied: by the digest, by
-    the search for a lone LF, and by `translate`, which leaves the line ends in the time in which they are counted once.
+    NOTE: every octet of a first sync passes here, so each is looked at twice: by the digest, and by what makes one line
+    end of all kinds, which tells of which kinds there were.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
+        self._line_ends = IncrementalNewlineDecoder(None, translate=True)
         self._header: bytes | None = None
         self._head = bytearray()
-        self._size = self._crlf = self._cr = self._lf = 0
+        self._size = self._lf_size = 0
         self._ends_in_cr = False
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes) -> str:
+        """Take the next octets, and return what an `is_crlf` body has there with LF line ends, an octet as a character.
+
+        A CR that ends a piece comes with the next one.
+        """
         self._digest.update(piece)
         self._size += len(piece)
-        ends = piece.translate(None, _NO_LINE_END)
-        pairs = len(ends) // 2
-        if ends == b"\r\n" * pairs and not _LONE_LF.search(piece):
-            crlf = cr = lf = pairs
-        else:
-            crlf, cr, lf = piece.count(b"\r\n"), ends.count(b"\r"), ends.count(b"\n")
-        if self._ends_in_cr and piece[:1] == b"\n":
-            crlf += 1
-        self._crlf += crlf
-        self._cr += cr
-        self._lf += lf
-        if piece:
-            self._ends_in_cr = piece[-1:] == b"\r"
+        text = self._line_ends.decode(piece.decode("latin-1"))
+        self._lf_size += len(text)
+        self._ends_in_cr = piece[-1:] == b"\r" if piece else self._ends_in_cr
         if self._header is None and len(self._head) < HEADER_MAX_BYTES:
             self._feed_head(piece)
+        return text
 
     def facts(self) -> BodyFacts:
         """Return the facts of all pieces fed so far."""
@@ -81,9 +77,9 @@ class BodyReader:
             header_digest=hashlib.sha256(header).digest(),
             message_id=(_printable(found[1]) or None) if found else None,
             size_bytes=self._size,
-            lf_size_bytes=self._size - self._crlf,
+            lf_size_bytes=self._lf_size + self._ends_in_cr,
             # NOTE: a lone CR would survive LF form, but is counted as odd: such a body is kept octet for octet.
-            is_crlf=self._lf == self._crlf == self._cr,
+            is_crlf=self._line_ends.newlines in {None, "\r\n"} and not self._ends_in_cr,
         )
 
     def _feed_head(self, piece: bytes) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Self
 from backports import zstd
 
 from syncd.errors import Reach, StoreError
-from syncd.mail.message import BodyFacts, facts_of, lf_pieces
+from syncd.mail.message import BodyFacts, BodyReader, facts_of
 
 CHUNK_BYTES = 1024 * 1024
 _LEVEL = 3
@@ -108,16 +108,21 @@ def encode(facts: BodyFacts, pieces: Iterable[bytes], *, spool_directory: Path |
 
 def encode_octets(octets: bytes) -> EncodedBody:
     """Return a body of at most 1 MiB ready to be inserted, with the facts of these very octets."""
-    facts = facts_of((octets,))
-    codec, coded = _coded(octets)
-    return EncodedBody(facts, codec, (len(coded),) if octets else (), coded)
+    return _encoded(octets, facts_of((octets,)))
 
 
 def encode_for_file(octets: bytes) -> EncodedBody:
     """Return the same with what a Maildir file of the body has."""
-    body = encode_octets(octets)
-    body.for_file = b"".join(lf_pieces((octets,))) if body.facts.is_crlf else octets
+    reader = BodyReader()
+    text = reader.feed(octets)
+    body = _encoded(octets, reader.facts())
+    body.for_file = text.encode("latin-1") if body.facts.is_crlf else octets
     return body
+
+
+def _encoded(octets: bytes, facts: BodyFacts) -> EncodedBody:
+    codec, coded = _coded(octets)
+    return EncodedBody(facts, codec, (len(coded),) if octets else (), coded)
 
 
 def _encode(facts: BodyFacts, pieces: Iterable[bytes], octets: IO[bytes]) -> EncodedBody:
