@@ -139,6 +139,27 @@ async def select_and_list(
     return selected, await _listing(connection, EMPTY if isinstance(found, RefusedError) else found)
 
 
+async def select_and_fetch(
+    connection: ImapConnection, octets: bytes, *, condstore: bool
+) -> tuple[SelectResult, UidListing, tuple[FetchRow, ...]]:
+    """Select a mailbox of few messages and fetch its rows in the same round trip; what lacks a row is listed only."""
+    selecting = connection.select(octets, condstore=condstore, is_pipelined=True)
+    selected, rows = await asyncio.gather(selecting, _all_rows(connection), return_exceptions=True)
+    if isinstance(selected, BaseException):
+        raise selected
+    if isinstance(rows, RefusedError):
+        return selected, await list_uids(connection), ()
+    if isinstance(rows, BaseException):
+        raise rows
+    # NOTE: what comes together with the end of SELECT counts as its answer.
+    by_uid = {row.uid: row for row in (*selected.rows, *rows) if row.size_bytes is not None}
+    return selected, await _listing(connection, UidSet.of(by_uid)), tuple(by_uid.values())
+
+
+async def _all_rows(connection: ImapConnection) -> tuple[FetchRow, ...]:
+    return tuple([row async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.ALL, is_pipelined=True)])
+
+
 async def _listing(connection: ImapConnection, found: UidSet) -> UidListing:
     if len(found) < connection.exists:
         log.info("search_cut_short", listed=len(found), exists=connection.exists)
@@ -341,8 +362,10 @@ def _has_modseq_fallen(cursor: Cursor, selected: SelectResult) -> bool:
     return known is not None and now is not None and now < known
 
 
-async def _rows(connection: ImapConnection, uids: UidSet, items: Items) -> AsyncGenerator[FetchRow, None]:
-    async with aclosing(connection.fetch_rows(uids, items=items)) as batches:
+async def _rows(
+    connection: ImapConnection, uids: UidSet, items: Items, *, is_pipelined: bool = False
+) -> AsyncGenerator[FetchRow, None]:
+    async with aclosing(connection.fetch_rows(uids, items=items, is_pipelined=is_pipelined)) as batches:
         async for batch in batches:
             for row in batch.rows:
                 yield row

@@ -11,10 +11,7 @@ from sqlalchemy import Connection
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import (
-    Rung,
-    select_and_list,
-)
+from syncd.imap.observe import Rung, select_and_fetch, select_and_list
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
 from syncd.imap.rows import Items
@@ -27,7 +24,6 @@ from syncd.store import accounts, backlog, history, server_tree, troubles
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
-from syncd.store.server_tree import ObservedMessage
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap_departures import depart
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
@@ -81,14 +77,18 @@ class ImapMailbox:
         self._spool_directory = spool_directory
         self._clock = clock
 
-    async def list_rows(self, *, only_newest: bool) -> None:
+    async def list_rows(self, *, only_newest: bool, count: int | None = None) -> None:
         """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
 
-        Interrupted, the next call lists what is still missing. The cursor is that of the first SELECT, so that what
-        changes meanwhile is observed afterwards.
+        count: of messages, as far as the server told. Interrupted, the next call lists what is still missing. The
+        cursor is that of the first SELECT, so that what changes meanwhile is observed afterwards.
         """
-        condstore = "CONDSTORE" in self.connection.capabilities
-        selected, here = await select_and_list(self.connection, self._mailbox.wire_name, condstore=condstore)
+        wire_name, condstore = self._mailbox.wire_name, "CONDSTORE" in self.connection.capabilities
+        rows: Sequence[FetchRow] = ()
+        if count and count <= _FEW_ROWS:
+            selected, here, rows = await select_and_fetch(self.connection, wire_name, condstore=condstore)
+        else:
+            selected, here = await select_and_list(self.connection, wire_name, condstore=condstore)
         if selected.uidvalidity is None:
             raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
         uidvalidity = selected.uidvalidity
@@ -98,7 +98,9 @@ class ImapMailbox:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if not cursor.uidnext:
             cursor = cursor_of(selected, uidvalidity, here.uids)
-        # NOTE: each listing takes two round trips, however few there are.
+        came = [row for row in rows if row.uid in missing]
+        missing -= UidSet.of(row.uid for row in came)
+        # NOTE: each listing takes a round trip at least, however few there are.
         if only_newest and len(missing) > _FEW_ROWS:
             await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False)
             return
@@ -107,7 +109,7 @@ class ImapMailbox:
             await self._record_rows(window, cursor, is_listed=False)
         if not here.is_complete:
             log.warning("listing_cut_short", mailbox_id=self._mailbox.id, listed=len(here.uids))
-        await self._record_rows(last, cursor, is_listed=True)
+        await self._record_rows(last, cursor, is_listed=True, came=came)
 
     async def observe(self, ceiling: Rung) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time."""
@@ -301,8 +303,11 @@ class ImapMailbox:
             partial(server_tree.known_uids, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
         )
 
-    async def _record_rows(self, uids: UidSet, cursor: MailboxCursor, *, is_listed: bool) -> None:
-        observed: list[ObservedMessage] = []
+    async def _record_rows(
+        self, uids: UidSet, cursor: MailboxCursor, *, is_listed: bool, came: Sequence[FetchRow] = ()
+    ) -> None:
+        """Fetch and record rows, and record with them those that came already."""
+        observed = list(observed_of(came))
         if uids:
             async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
                 async for batch in batches:

@@ -148,7 +148,9 @@ class ImapReading:
         (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._account.name)
         async with self._steps.batches:
             for mailbox in unlisted:
-                await self._steps.run(connection, mailbox, self._steps.list_newest)
+                status = statuses.get(mailbox.wire_name)
+                list_newest = partial(self._steps.list_newest, count=status.messages if status is not None else None)
+                await self._steps.run(connection, mailbox, list_newest)
             # NOTE: whatever else was done now, the newest mail would come to devices later; for that people wait.
             await self._steps.batches.settle()
             for mailbox in listed:

@@ -172,10 +172,13 @@ class ImapSteps:
             clock=self._clock,
         )
 
-    async def list_newest(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
-        """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies."""
+    async def list_newest(self, observer: "ImapMailbox", mailbox: MailboxRow, *, count: int | None = None) -> bool:
+        """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies.
+
+        count: of messages, as far as the server told.
+        """
         self._activity.now(f"listing {mailbox.name}", self._clock())
-        await observer.list_rows(only_newest=True)
+        await observer.list_rows(only_newest=True, count=count)
         listed = await self._row.get(mailbox.id)
         if listed.is_listed:
             self._on_change()

@@ -17,6 +17,7 @@ from syncd.imap.observe import (
     choose_rung,
     list_uids,
     observe_changes,
+    select_and_fetch,
 )
 from syncd.imap.quirks import Quirks, quirks_of
 from syncd.imap.types import SelectResult
@@ -380,3 +381,37 @@ def test_quirks_are_known_by_host_or_capability() -> None:
     assert quirks_of("IMAP.mail.me.com", frozenset()).no_qresync
     assert quirks_of("imap.example.org", frozenset({"X-GM-EXT-1"})).modseq_runs_ahead
     assert quirks_of("imap.example.org", frozenset({"IDLE"})) == Quirks()
+
+
+async def test_rows_that_come_together_with_the_end_of_select_are_not_lost() -> None:
+    """Both commands are sent before either is answered, and an answer may end anywhere in what arrives at once."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"SELECT")
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 1:")
+        opened = box(2) + selecting + b" OK [READ-WRITE] done\r\n"
+        await peer.ok(opened + rows(1, 2, full=True))
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        selected, here, came = await select_and_fetch(connection, b"INBOX", condstore=True)
+
+    assert (selected.uidvalidity, here.is_complete) == (7, True)
+    assert [row.uid for row in came] == [1, 2]
+
+
+async def test_where_rows_are_refused_together_with_select_uids_are_listed() -> None:
+    """The mailbox is selected, and what is in it is asked for as of any other."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"SELECT")
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 1:")
+        await peer.send(box(2) + selecting + b" OK [READ-WRITE] done\r\n")
+        await peer.no()
+        await peer.answer(b"UID SEARCH", b"* SEARCH 1 2\r\n")
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        _, here, came = await select_and_fetch(connection, b"INBOX", condstore=True)
+
+    assert (str(here.uids), here.is_complete, came) == ("1:2", True, ())
