@@ -114,9 +114,9 @@ def encode_octets(octets: bytes) -> EncodedBody:
 def encode_for_file(octets: bytes) -> EncodedBody:
     """Return the same with what a Maildir file of the body has."""
     reader = BodyReader()
-    text = reader.feed(octets)
+    lf_octets = b"".join(reader.lf_pieces(octets))
     body = _encoded(octets, reader.facts())
-    body.for_file = text.encode("latin-1") if body.facts.is_crlf else octets
+    body.for_file = lf_octets if body.facts.is_crlf else octets
     return body
 
 
