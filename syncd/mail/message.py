@@ -11,6 +11,8 @@ _MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?([^\r\n]{1,998})",
 _HEADER_END = re.compile(rb"(?:\A|\n)\r?\n")
 _LONE_LF = re.compile(rb"\n(?<!\r\n)")
 """NOTE: what begins with an octet is looked for forty times as fast as what begins with a look behind."""
+_AT_ONCE = 64 * 1024
+"""So many octets are copied at once where they become characters, and octets again."""
 _ARTEFACT = re.compile(
     rb"^(?:content-length|lines|status|x-status|x-tuid|x-offlineimap):[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
@@ -51,19 +53,25 @@ class BodyReader:
         self._size = self._lf_size = 0
         self._ends_in_cr = False
 
-    def feed(self, piece: bytes) -> str:
-        """Take the next octets, and return what an `is_crlf` body has there with LF line ends, an octet as a character.
+    def feed(self, piece: bytes) -> None:
+        """Take the next octets."""
+        for _ in self.lf_pieces(piece):
+            pass
+
+    def lf_pieces(self, piece: bytes) -> Iterator[bytes]:
+        """Take the next octets, and yield what an `is_crlf` body has there with LF line ends.
 
         A CR that ends a piece comes with the next one.
         """
         self._digest.update(piece)
         self._size += len(piece)
-        text = self._line_ends.decode(piece.decode("latin-1"))
-        self._lf_size += len(text)
         self._ends_in_cr = piece[-1:] == b"\r" if piece else self._ends_in_cr
         if self._header is None and len(self._head) < HEADER_MAX_BYTES:
             self._feed_head(piece)
-        return text
+        for at in range(0, len(piece), _AT_ONCE):
+            text = self._line_ends.decode(piece[at : at + _AT_ONCE].decode("latin-1"))
+            self._lf_size += len(text)
+            yield text.encode("latin-1")
 
     def facts(self) -> BodyFacts:
         """Return the facts of all pieces fed so far."""

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Self
 
 from backports import zstd
@@ -83,7 +84,9 @@ class EncodedBody:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -93,8 +96,9 @@ def encode(facts: BodyFacts, pieces: Iterable[bytes], *, spool_directory: Path |
     spool_directory: where more than 1 MiB waits, the system's temporary directory by default. StoreError if the
     pieces are not the octets that `facts` describe. For any thread; compressing leaves the others running.
     """
+    directory = None if spool_directory is None else str(spool_directory)
     is_small = facts.size_bytes <= CHUNK_BYTES
-    octets: IO[bytes] = io.BytesIO() if is_small else tempfile.TemporaryFile(dir=spool_directory)  # noqa: SIM115 - the body closes it
+    octets: IO[bytes] = io.BytesIO() if is_small else tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the body closes it
     try:
         return _encode(facts, pieces, octets)
     except BaseException:
@@ -110,9 +114,9 @@ def encode_octets(octets: bytes) -> EncodedBody:
 def encode_for_file(octets: bytes) -> EncodedBody:
     """Return the same with what a Maildir file of the body has."""
     reader = BodyReader()
-    text = reader.feed(octets)
+    lf_octets = b"".join(reader.lf_pieces(octets))
     body = _encoded(octets, reader.facts())
-    body.for_file = text.encode("latin-1") if body.facts.is_crlf else octets
+    body.for_file = lf_octets if body.facts.is_crlf else octets
     return body
 
 
