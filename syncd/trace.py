@@ -7,7 +7,7 @@ the configuration that somebody could leave behind.
 import os
 import re
 
-from syncd.log import about, log
+from syncd.log import log, structlog
 
 VARIABLE = "SYNCD_WIRE_TRACE"
 _ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:=]+@(?:\[[^\s\]]*\]?|[^\s<>()\[\]\"',;:=]+)")
@@ -17,7 +17,9 @@ _SHOWN_MAX_CHARS = 2000
 def is_wanted() -> bool:
     """Tell whether the account that the running task serves is to be traced."""
     wanted = os.environ.get(VARIABLE, "")
-    return bool(wanted) and not {"*", about().get("account")}.isdisjoint(wanted.split(","))
+    return bool(wanted) and not {"*", structlog.contextvars.get_contextvars().get("account")}.isdisjoint(
+        wanted.split(",")
+    )
 
 
 def sent(text: str) -> None:

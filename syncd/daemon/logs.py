@@ -4,15 +4,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, MutableMapping
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TextIO
 
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
 from syncd.daemon import journal
 from syncd.daemon.redaction import Secrets
-from syncd.log import about, log
+from syncd.log import structlog
 
 secrets = Secrets()
 """The secrets of this process; whoever learns one adds it before it can reach a log."""
@@ -23,6 +21,15 @@ _LEVELS = {
     LogLevel.WARNING: logging.WARNING,
     LogLevel.ERROR: logging.ERROR,
 }
+_TIMESTAMP = structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp")
+_CALLSITE = structlog.processors.CallsiteParameterAdder(
+    {
+        structlog.processors.CallsiteParameter.PATHNAME,
+        structlog.processors.CallsiteParameter.LINENO,
+        structlog.processors.CallsiteParameter.FUNC_NAME,
+    }
+)
+"""The journal has a time of its own, and fields for this."""
 
 
 def configure(
@@ -39,40 +46,32 @@ def configure(
     output = stream or sys.stderr
     wanted = _LEVELS[config.log_level]
     level = wanted if config.log_level is LogLevel.DEBUG else max(wanted, _LEVELS[at_least])
-    log.configured(
-        level, partial(_configure, form=_form(config.log_format, output), level=level, output=output, to=journal_socket)
+    form = _form(config.log_format, output)
+    is_journal = form is LogFormat.JOURNALD
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            _CALLSITE if is_journal else _TIMESTAMP,
+            structlog.processors.format_exc_info,
+            _clean,
+            _renderer(form, output),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_journal_factory(journal_socket, output)
+        if is_journal
+        else structlog.WriteLoggerFactory(file=output),
+        cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
-
-
-def _configure(structlog: ModuleType, *, form: LogFormat, level: int, output: TextIO, to: Path) -> None:
-    is_journal = form is LogFormat.JOURNALD
-    parameters = structlog.processors.CallsiteParameter
-    callsite = structlog.processors.CallsiteParameterAdder(
-        {parameters.PATHNAME, parameters.LINENO, parameters.FUNC_NAME}, additional_ignores=["syncd.log"]
-    )
-    timestamp = structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp")
-    structlog.configure(
-        processors=[
-            _tell_about,
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            callsite if is_journal else timestamp,  # the journal has a time of its own, and fields for the other
-            structlog.processors.format_exc_info,
-            _clean,
-            _fields if is_journal else _renderer(structlog, form, output),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_journal_factory(to, output) if is_journal else structlog.WriteLoggerFactory(file=output),
-        cache_logger_on_first_use=False,
-    )
 
 
 class _FromLibraries(logging.Handler):
     """Hand what libraries log to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
         log.log(
             record.levelno,
             "library_logged",
@@ -82,11 +81,7 @@ class _FromLibraries(logging.Handler):
         )
 
 
-def _tell_about(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {**about(), **event}
-
-
-def _clean(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _clean(_: structlog.typing.WrappedLogger, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     trace = event.pop("exception", None)
     for key, value in tuple(event.items()):
         event[key] = secrets.cleaned(key, value)
@@ -103,18 +98,20 @@ def _form(wanted: LogFormat, output: TextIO) -> LogFormat:
     return LogFormat.JOURNALD if journal.is_journal(output, os.environ) else LogFormat.JSON
 
 
-def _renderer(structlog: ModuleType, form: LogFormat, output: TextIO) -> Callable[..., Any]:
-    if form is LogFormat.JSON:
-        renderer: Callable[..., Any] = structlog.processors.JSONRenderer()
-        return renderer
-    # NOTE: the default exception formatter of structlog shows local variables, and so secrets.
-    console: Callable[..., Any] = structlog.dev.ConsoleRenderer(
-        colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
-    )
-    return console
+def _renderer(form: LogFormat, output: TextIO) -> structlog.typing.Processor:
+    match form:
+        case LogFormat.CONSOLE:
+            # NOTE: the default exception formatter of structlog shows local variables, and so secrets.
+            return structlog.dev.ConsoleRenderer(
+                colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+            )
+        case LogFormat.JOURNALD:
+            return _fields
+        case _:
+            return structlog.processors.JSONRenderer()
 
 
-def _fields(_: object, __: str, event: MutableMapping[str, Any]) -> tuple[Any, ...]:
+def _fields(_: structlog.typing.WrappedLogger, __: str, event: MutableMapping[str, Any]) -> tuple[Any, ...]:
     return (journal.fields_of(event),), {}
 
 

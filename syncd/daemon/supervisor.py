@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 from syncd.errors import Reach, StoreError, SyncdError, text_of
-from syncd.log import log, tell_about
+from syncd.log import log, structlog
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
 from syncd.sync.requests import Requests
@@ -49,7 +49,7 @@ class Supervisor:
 
     async def run(self) -> NoReturn:
         """Run the task until cancelled. StoreError when the store cannot be used: nobody can go on."""
-        tell_about(**{self.kind: self.name})
+        structlog.contextvars.bind_contextvars(**{self.kind: self.name})  # for all that is logged in this task
         try:
             while True:
                 error = await self._run_once()

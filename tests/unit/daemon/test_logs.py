@@ -12,7 +12,6 @@ import structlog
 
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
 from syncd.daemon import logs
-from syncd.log import log
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +21,6 @@ def as_before() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
-    log.least = logging.NOTSET
     logging.captureWarnings(capture=False)
     root.handlers, root.level = handlers, level
 
@@ -87,6 +85,7 @@ def test_least_severity_of_a_command_yields_to_debug_only(
     config = DaemonConfig(socket=Path("/run/syncd.sock"), log_format=LogFormat.JSON, log_level=configured_level)
     logs.configure(config, at_least=at_least, stream=stream)
 
+    log = structlog.get_logger()
     log.debug("a_done")
     log.info("b_done")
     log.error("c_done")

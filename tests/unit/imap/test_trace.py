@@ -1,15 +1,12 @@
 """What of a wire may be shown."""
 
-import contextvars
-
 import pytest
-import structlog
 
 from syncd import trace
 from syncd.imap.arguments import Argument, Literal, command_line, string
 from syncd.imap.trace import command_text, response_text
 from syncd.imap.types import Octets
-from syncd.log import tell_about
+from syncd.log import structlog
 
 
 @pytest.mark.parametrize(
@@ -52,17 +49,13 @@ def test_response_is_shown_without_bodies_and_headers(pieces: tuple[Octets, ...]
     assert expected == response_text(pieces)
 
 
-def _is_wanted_of(account: str) -> bool:
-    tell_about(account=account)
-    return trace.is_wanted()
-
-
 def test_trace_is_of_the_accounts_that_were_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of no other, and of none when nobody asked."""
     wanted = {}
     for value in ("", "work", "home,work", "workshop", "*"):
         monkeypatch.setenv(trace.VARIABLE, value)
-        wanted[value] = contextvars.copy_context().run(_is_wanted_of, "work")
+        with structlog.contextvars.bound_contextvars(account="work"):
+            wanted[value] = trace.is_wanted()
 
     assert wanted == {"": False, "work": True, "home,work": True, "workshop": False, "*": True}
 
