@@ -13,7 +13,7 @@ from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
-from syncd.imap.refusals import refusal
+from syncd.imap.refusals import OF_MAILBOX, refusal
 from syncd.imap.rows import Items
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
@@ -47,6 +47,8 @@ class ImapConnection:
         self._session = session
         self._selected: tuple[bytes, SelectResult] | None = None
         self._resynced: tuple[object, SelectResult] | None = None
+        self._plain: set[bytes] = set()
+        """Mailboxes that have refused CONDSTORE, and are selected without."""
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
@@ -213,21 +215,25 @@ class ImapConnection:
     ) -> SelectResult:
         """Select a mailbox, with mod-sequences where they are offered; the events of the one before are forgotten.
 
-        qresync: only once QRESYNC is `enabled`.
+        qresync: only once QRESYNC is `enabled`. Where a parameter is refused, the mailbox is selected without, and the
+        result `is_plain`; CONDSTORE is not asked for there again over this connection.
         """
-        verb = "EXAMINE" if read_only else "SELECT"
+        verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
         parameters = mailbox_commands.select_parameters(self._session, qresync)
+        if not parameters or (qresync is None and octets in self._plain):
+            return await self._select(octets, verb, is_pipelined=is_pipelined)
         try:
             result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined)
         except RefusedError as error:
-            if not parameters:
+            if error.code in OF_MAILBOX:
                 raise
             # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
             plain = await self._select(octets, verb, is_pipelined=is_pipelined)
-            self._session.refuse(("CONDSTORE" if qresync is None else "QRESYNC",), error)
+            if qresync is None:
+                self._plain.add(octets)
+            self._session.refuse((extension,), error)
             return replace(plain, is_plain=True)
-        if parameters:
-            self._session.grant("CONDSTORE" if qresync is None else "QRESYNC")
+        self._session.grant(extension)
         if qresync is not None:
             self._resynced = self._moment(octets, qresync), result
         return result

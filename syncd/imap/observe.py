@@ -140,24 +140,35 @@ async def select_and_list(connection: ImapConnection, octets: bytes) -> tuple[Se
 
 
 async def select_and_fetch(
-    connection: ImapConnection, octets: bytes
+    connection: ImapConnection, octets: bytes, *, most: int
 ) -> tuple[SelectResult, UidListing, tuple[FetchRow, ...]]:
-    """Select a mailbox of few messages and fetch its rows in the same round trip; what lacks a row is listed only."""
+    """Select a mailbox of few messages and fetch its rows in the same round trip; what lacks a row is listed only.
+
+    most: with more messages than that, which nobody expected, it is listed without rows.
+    """
     selecting = connection.select(octets, is_pipelined=True)
-    selected, rows = await asyncio.gather(selecting, _all_rows(connection), return_exceptions=True)
+    selected, rows = await asyncio.gather(selecting, _all_rows(connection, most), return_exceptions=True)
     if isinstance(selected, BaseException):
         raise selected
     if isinstance(rows, BaseException) and not isinstance(rows, RefusedError):
         raise rows
-    if isinstance(rows, RefusedError) or selected.is_plain:  # what was fetched may have been of the mailbox before
+    # NOTE: what was fetched behind a refused parameter may have been of the mailbox before.
+    if isinstance(rows, RefusedError) or rows is None or selected.is_plain:
         return selected, await list_uids(connection), ()
     # NOTE: what comes together with the end of SELECT counts as its answer.
     by_uid = {row.uid: row for row in (*selected.rows, *rows) if row.size_bytes is not None}
     return selected, await _listing(connection, UidSet.of(by_uid)), tuple(by_uid.values())
 
 
-async def _all_rows(connection: ImapConnection) -> tuple[FetchRow, ...]:
-    return tuple([row async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.ALL, is_pipelined=True)])
+async def _all_rows(connection: ImapConnection, most: int) -> Sequence[FetchRow] | None:
+    rows: list[FetchRow] = []
+    are_more = False
+    async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.ALL, is_pipelined=True):
+        if are_more := are_more or len(rows) == most:
+            rows.clear()  # the rest of the answer has to be read all the same
+        else:
+            rows.append(row)
+    return None if are_more else rows
 
 
 async def _listing(connection: ImapConnection, found: UidSet) -> UidListing:

@@ -62,7 +62,8 @@ async def fetch_rows(
 
 def _request(session: Session, items: Items, changed_since: int | None) -> bytes:
     wanted = ["UID", "FLAGS"]
-    if session.has_modseqs is not False and session.capabilities & {"CONDSTORE", "QRESYNC"}:
+    has_modseqs = session.trusts("CONDSTORE") if session.has_modseqs is None else session.has_modseqs
+    if has_modseqs and session.capabilities & {"CONDSTORE", "QRESYNC"}:
         wanted.append("MODSEQ")
     if items is Items.ALL:
         wanted += ["RFC822.SIZE", "INTERNALDATE"]

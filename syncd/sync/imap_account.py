@@ -145,8 +145,9 @@ class ImapAccount:
         try:
             await connection.login(config.username, await self._password())
             extension = "QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE"
-            # In one round trip; what was refused once makes ENABLE suspect as a whole.
-            await asyncio.gather(connection.identify(), connection.enable(*(() if self._refused else (extension,))))
+            # In one round trip.
+            wanted = frozenset({extension}) - self._refused
+            await asyncio.gather(connection.identify(), connection.enable(*wanted))
         except BaseException:
             await connection.aclose()
             raise

@@ -85,7 +85,7 @@ class ImapMailbox:
         """
         rows: Sequence[FetchRow] = ()
         if count and count <= _FEW_ROWS:
-            selected, here, rows = await select_and_fetch(self.connection, self._mailbox.wire_name)
+            selected, here, rows = await select_and_fetch(self.connection, self._mailbox.wire_name, most=_FEW_ROWS)
         else:
             selected, here = await select_and_list(self.connection, self._mailbox.wire_name)
         if selected.uidvalidity is None:

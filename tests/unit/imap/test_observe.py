@@ -394,7 +394,7 @@ async def test_rows_that_come_together_with_the_end_of_select_are_not_lost() -> 
         await peer.ok(opened + rows(1, 2, full=True))
 
     async with connected(script, capabilities=CONDSTORE) as connection:
-        selected, here, came = await select_and_fetch(connection, b"INBOX")
+        selected, here, came = await select_and_fetch(connection, b"INBOX", most=2)
 
     assert (selected.uidvalidity, here.is_complete) == (7, True)
     assert [row.uid for row in came] == [1, 2]
@@ -412,7 +412,7 @@ async def test_where_rows_are_refused_together_with_select_uids_are_listed() -> 
         await peer.answer(b"UID SEARCH", b"* SEARCH 1 2\r\n")
 
     async with connected(script, capabilities=CONDSTORE) as connection:
-        _, here, came = await select_and_fetch(connection, b"INBOX")
+        _, here, came = await select_and_fetch(connection, b"INBOX", most=2)
 
     assert (str(here.uids), here.is_complete, came) == ("1:2", True, ())
 
@@ -430,6 +430,71 @@ async def test_rows_that_follow_a_refused_parameter_of_select_are_of_no_account(
         await peer.answer(b"UID SEARCH", b"* SEARCH 1 2\r\n")
 
     async with connected(script, capabilities=CONDSTORE) as connection:
-        selected, here, came = await select_and_fetch(connection, b"INBOX")
+        selected, here, came = await select_and_fetch(connection, b"INBOX", most=2)
 
     assert (selected.is_plain, str(here.uids), came) == (True, "1:2", ())
+
+
+async def test_more_rows_than_were_expected_are_not_kept() -> None:
+    """The server said before how few there are; where that is not so, they are listed as in any large mailbox."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", box(3))
+        await peer.answer(b"UID FETCH 1:", rows(1, 2, 3, full=True))
+        await peer.answer(b"UID SEARCH", b"* SEARCH 1 2 3\r\n")
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        _, here, came = await select_and_fetch(connection, b"INBOX", most=2)
+
+    assert (str(here.uids), here.is_complete, came) == ("1:3", True, ())
+
+
+async def test_parameter_that_one_mailbox_does_not_take_is_not_sent_for_it_again() -> None:
+    """Others take it, so that the server is not what refuses; that mailbox costs one command as before."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "Virtual" (CONDSTORE)')
+        await peer.no()
+        assert await peer.answer(b'SELECT "Virtual"', box(2, modseq=None)) == b'SELECT "Virtual"'
+        await peer.answer(b'SELECT "INBOX" (CONDSTORE)', box(2))
+        assert await peer.answer(b'SELECT "Virtual"', box(2, modseq=None)) == b'SELECT "Virtual"'
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        names = (b"Virtual", b"INBOX", b"Virtual")
+        are_plain = [(await connection.select(name)).is_plain for name in names]
+
+    assert are_plain == [True, False, False]
+
+
+async def test_mailbox_that_is_not_there_is_asked_for_once() -> None:
+    """Its parameter is not why it is refused, so that nothing is concluded of it."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "INBOX" (CONDSTORE)')
+        await peer.no(b"[NONEXISTENT] gone")
+        await peer.answer(b'SELECT "INBOX" (CONDSTORE)', box(2))
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        with pytest.raises(RefusedError):
+            await connection.select(b"INBOX")
+        assert not (await connection.select(b"INBOX")).is_plain
+
+
+async def test_mod_sequences_that_a_server_does_not_understand_are_asked_for_nowhere() -> None:
+    """Nor in what is sent together with SELECT, before the mailbox has said whether it has any."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"SELECT")
+        await peer.send(peer.tag + b" BAD no parameters\r\n")
+        await peer.answer(b"SELECT", box(2))
+        await peer.expect(b'SELECT "Few"')
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 1:4294967295 (UID FLAGS RFC822.SIZE ")
+        await peer.send(box(1) + selecting + b" OK done\r\n")
+        await peer.ok(rows(1, full=True))
+
+    async with connected(script, capabilities=CONDSTORE) as connection:
+        await connection.select(b"INBOX")
+        _, _, came = await select_and_fetch(connection, b"Few", most=2)
+
+    assert [row.uid for row in came] == [1]
