@@ -14,8 +14,8 @@ from itertools import groupby
 
 from syncd.maildir import libc
 
-_FEW = 200
-"""With more to look for, each name is made."""
+_FEW = 50
+"""With more to look for, each name is made: what finds many is itself made for longer than a listing takes."""
 _LENGTH_AT, _NAME_AT = 16, 19
 """Where a record has its length, and its name, which ends with a NUL (getdents64(2))."""
 _length_at = struct.Struct("=H").unpack_from
@@ -27,28 +27,26 @@ def names_beside(fd: int, wanted: Collection[str]) -> Iterator[Sequence[str]]:
     What is wanted are names, or the beginnings of names. There is one turn for each piece, so that whoever takes them
     can stop early.
     """
-    looked_for = _expression(wanted)
-    if looked_for is None or not libc.has_records:
+    names = sorted({os.fsencode(name) for name in wanted})
+    if not libc.has_records or not _are_found_soon(names):
         yield os.listdir(fd)
         return
     # NOTE: a descriptor of its own, for how far one is read is common to all that have it.
     own_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     try:
-        for records in libc.records(own_fd):
-            yield [os.fsdecode(name) for name in _names(records)] if looked_for.search(records) else ()
+        pieces = libc.records(own_fd)
+        yield _names(next(pieces, b""))  # most directories have no more, and are read before an expression is made
+        looked_for: re.Pattern[bytes] | None = None
+        for records in pieces:
+            looked_for = looked_for or re.compile(_any_of(names))
+            yield _names(records) if looked_for.search(records) else ()
     finally:
         os.close(own_fd)
 
 
-def _expression(wanted: Collection[str]) -> re.Pattern[bytes] | None:
-    """Return what finds any of these names; None where they are too many, or begin so differently that it takes long.
-
-    NOTE: names of mail begin with the time, so that they are found by their first octets.
-    """
-    names = sorted({os.fsencode(name) for name in wanted})
-    if not 0 < len(names) <= _FEW or names[0][:1] != names[-1][:1]:
-        return None
-    return re.compile(_any_of(names))
+def _are_found_soon(names: Sequence[bytes]) -> bool:
+    """Tell whether sorted names are few, and begin alike, as those of mail do, which begin with the time."""
+    return 0 < len(names) <= _FEW and names[0][:1] == names[-1][:1]
 
 
 def _any_of(names: Sequence[bytes]) -> bytes:
@@ -63,9 +61,11 @@ def _any_of(names: Sequence[bytes]) -> bytes:
     return re.escape(start) + b"(?:" + b"|".join(_any_of(list(group)) for _, group in tails) + b")"
 
 
-def _names(records: bytes) -> Iterator[bytes]:
+def _names(records: bytes) -> Sequence[str]:
+    names: list[str] = []
     at = 0
     while at < len(records):
         (length,) = _length_at(records, at + _LENGTH_AT)
-        yield records[at + _NAME_AT : records.index(0, at + _NAME_AT)]
+        names.append(os.fsdecode(records[at + _NAME_AT : records.index(0, at + _NAME_AT)]))
         at += length
+    return names

@@ -66,7 +66,7 @@ def records(directory_fd: int) -> Iterator[bytes]:
     sys.audit("os.listdir", directory_fd)  # so that it is heard of like Python's own
     buffer = ctypes.create_string_buffer(_RECORDS_BYTES)
     while count := _getdents64(directory_fd, buffer, _RECORDS_BYTES):
-        if count < 0:
+        if not 0 < count <= _RECORDS_BYTES:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
         yield ctypes.string_at(buffer, count)

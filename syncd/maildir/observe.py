@@ -16,7 +16,7 @@ _COARSE_NS = 10_000_000
 _COARSE_TICK_NS = 2_500_000_000
 """More than the tick of file systems that keep whole hundredths of a second, seconds, or every other second."""
 _PATIENCE_NS = 125_000_000
-"""For how long a listing waits until names can be told by times: who looks a score of times sees coarse ones pass."""
+"""For how long a look for missing files waits until times tell names; twenty of these are longer than a coarse tick."""
 
 ChangedNs = tuple[int, ...]
 """The times of new/ and cur/, which change with every name that comes, goes or changes.
@@ -151,7 +151,7 @@ def called_in(root: ReplicaRoot, directory: PurePosixPath, wanted: Collection[st
     """
     files: list[SeenFile] = []
     with root.mailbox(directory) as mailbox:
-        before = _settled_ns(mailbox)
+        before = _settled_ns(mailbox, patience_ns=_PATIENCE_NS)
         if before is None:
             return Called((), is_complete=False)
         for subdir in (NEW, CUR):  # in this order: see `listed`
@@ -178,12 +178,12 @@ def _called(subdir: str, filenames: Iterable[str], wanted: Collection[str]) -> I
             yield SeenFile(name, subdir, filename)
 
 
-def _settled_ns(mailbox: MailboxDirectory) -> ChangedNs | None:
+def _settled_ns(mailbox: MailboxDirectory, *, patience_ns: int = _TICK_NS) -> ChangedNs | None:
     """Return the times of a directory that is about to be listed; None when the next change could leave them so."""
     before = _changed_ns(mailbox)
     wait_ns = max(map(_recent_for_ns, before))
     if wait_ns > 0:
-        time.sleep(min(wait_ns, _PATIENCE_NS) / 1_000_000_000)
+        time.sleep(min(wait_ns, patience_ns) / 1_000_000_000)
         before = _changed_ns(mailbox)
     return None if is_recent(before) else before
 

@@ -46,7 +46,7 @@ def test_all_that_is_wanted_is_found_wherever_it_is(tmp_path: Path, directory_fd
     for name in names:
         os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=directory_fd))
 
-    for count in (1, 3, 30, entries._FEW + 1):
+    for count in (1, 3, entries._FEW, entries._FEW + 1):
         wanted = {name[: chance.choice((3, len(name)))] for name in chance.sample(sorted(names), count)}
 
         expected = {path.name for path in tmp_path.iterdir() if path.name.startswith(tuple(wanted))}
