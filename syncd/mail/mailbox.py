@@ -138,11 +138,11 @@ def _is_inbox(part: str) -> bool:
 def _decode(octets: bytes) -> str:
     with suppress(ValueError):
         text = decode_utf7(octets)
-        if not _CONTROL.search(text):
+        if "\0" not in text:  # which is no text of PostgreSQL
             # A name that has %XX in it, which is rare, must not look like the octets below: its % is escaped too.
             return _LIKE_ESCAPED.sub("%25", text)
-    # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers, and NUL is no text of PostgreSQL. What of that is
-    # ASCII has an `&` in it, so that at least one %XX other than %25 tells these names from all others.
+    # NOTE: raw 8-bit and broken modified UTF-7 exist on real servers. What of that is ASCII has an `&` in it, as a NUL
+    # does, so that at least one %XX other than %25 tells these names from all others.
     return "".join(chr(o) if 0x20 <= o < 0x7F and o not in b"%&" else f"%{o:02X}" for o in octets)
 
 

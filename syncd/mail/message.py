@@ -55,14 +55,17 @@ class BodyReader:
 
     def feed(self, piece: bytes) -> None:
         """Take the next octets."""
-        for _ in self.lf_pieces(piece):
+        for _ in self._texts(piece):
             pass
 
-    def lf_pieces(self, piece: bytes) -> Iterator[bytes]:
-        """Take the next octets, and yield what an `is_crlf` body has there with LF line ends.
+    def feed_to_lf(self, piece: bytes) -> bytes:
+        """Take the next octets, and return what an `is_crlf` body has there with LF line ends.
 
         A CR that ends a piece comes with the next one.
         """
+        return b"".join(text.encode("latin-1") for text in self._texts(piece))
+
+    def _texts(self, piece: bytes) -> Iterator[str]:
         self._digest.update(piece)
         self._size += len(piece)
         self._ends_in_cr = piece[-1:] == b"\r" if piece else self._ends_in_cr
@@ -71,7 +74,7 @@ class BodyReader:
         for at in range(0, len(piece), _AT_ONCE):
             text = self._line_ends.decode(piece[at : at + _AT_ONCE].decode("latin-1"))
             self._lf_size += len(text)
-            yield text.encode("latin-1")
+            yield text
 
     def facts(self) -> BodyFacts:
         """Return the facts of all pieces fed so far."""

@@ -114,7 +114,7 @@ def encode_octets(octets: bytes) -> EncodedBody:
 def encode_for_file(octets: bytes) -> EncodedBody:
     """Return the same with what a Maildir file of the body has."""
     reader = BodyReader()
-    lf_octets = b"".join(reader.lf_pieces(octets))
+    lf_octets = reader.feed_to_lf(octets)
     body = _encoded(octets, reader.facts())
     body.for_file = lf_octets if body.facts.is_crlf else octets
     return body

@@ -3,11 +3,13 @@
 import hashlib
 import itertools
 import re
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.mail.message import crlf_pieces, facts_of, lf_pieces
+from syncd.mail import message
+from syncd.mail.message import BodyReader, crlf_pieces, facts_of, lf_pieces
 
 lines = st.sampled_from([b"", b"Message-ID: <a@example.org>", b"Subject: x", b" folded", b"text", b"\xe9\x00"])
 ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\r\n"])
@@ -45,14 +47,19 @@ def test_facts_are_those_of_the_octets(body: bytes) -> None:
     assert facts.is_crlf == (body.replace(b"\r\n", b"").count(b"\r") + body.replace(b"\r\n", b"").count(b"\n") == 0)
 
 
-@given(cut_bodies())
-def test_lf_form_gives_the_octets_back(cut: tuple[bytes, list[bytes]]) -> None:
+@given(cut_bodies(), st.sampled_from((1, 2, 3, message._AT_ONCE)))
+def test_lf_form_gives_the_octets_back(cut: tuple[bytes, list[bytes]], at_once: int) -> None:
     """A file with LF is the server's body again, octet for octet, whenever `is_crlf` says so."""
     body, pieces = cut
     facts = facts_of([body])
+    reader = BodyReader()
+    with mock.patch.object(message, "_AT_ONCE", at_once):
+        read = b"".join(map(reader.feed_to_lf, pieces))
+    assert reader.facts() == facts
     if facts.is_crlf:
         file = b"".join(lf_pieces(pieces))
 
+        assert read == file
         assert file.replace(b"\n", b"\r\n") == body
         assert len(file) == facts.lf_size_bytes
 
