@@ -17,7 +17,7 @@ from syncd.errors import SyncdError
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; FAILED also where something is held, USAGE also for a configuration that cannot be used.
 
-INTERRUPTED: before there was anything to be ended in an orderly way. As a shell says of SIGINT, and Typer.
+INTERRUPTED: by Ctrl-C, where nothing had to be wound up; shells and Typer use the same code.
 """
 
 _GC_THRESHOLD = 200_000

@@ -115,7 +115,7 @@ def _gone_of_account() -> Select[Any]:
 
 
 def _number_of(table: Table, condition: ColumnElement[bool], *, of: Table) -> ScalarSelect[int]:
-    """Count what an index has for a row of another table, as far as `most`: with a hundred thousand it takes 3 ms."""
+    """Count what an index has for a row of another table, as far as `most`: to count a hundred thousand takes 3 ms."""
     some = select(literal(1)).select_from(table).where(condition).limit(bindparam("most")).correlate(of).subquery()
     return select(func.count()).select_from(some).correlate(of).scalar_subquery()
 

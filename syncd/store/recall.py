@@ -10,7 +10,7 @@ from syncd.store.own_tables import history
 from syncd.store.schema import account, body, device, mailbox, server_message
 
 _DIGITS_MAX = 18
-"""No database takes a larger number for an id."""
+"""Every database takes so many digits for an id."""
 
 
 def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
