@@ -20,6 +20,7 @@ from syncd.imap import trace
 from syncd.imap.arguments import Argument, Literal
 from syncd.imap.back_pressure import BackPressure
 from syncd.imap.limits import Limits
+from syncd.imap.outgoing import Outgoing
 from syncd.imap.parse import parse_tagged, parse_untagged, said_again
 from syncd.imap.tokenizer import LiteralSink, Tokenizer
 from syncd.imap.types import Octets, Status, Tagged, Untagged
@@ -67,9 +68,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         self._waiting: deque[tuple[WireCommand, asyncio.Future[None]]] = deque()
         self._speaker: WireCommand | None = None
         self._continuation: asyncio.Future[bytes | None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._unsent = bytearray()
+        self._outgoing = Outgoing(self._write)
         self._pressure = BackPressure(limits.held_max_bytes, clock=self.loop.time)
         self._active_at = self.loop.time()
         self._watchdog: asyncio.TimerHandle | None = None
@@ -99,14 +98,14 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         error.__cause__ = exc
         self.closed.set()
         self.fail_all(error)
-        self._writable.set()
+        self._outgoing.resume()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._outgoing.pause()
 
     def resume_writing(self) -> None:
         self._active_at = self.loop.time()
-        self._writable.set()
+        self._outgoing.resume()
 
     # What the tokenizer calls.
 
@@ -240,19 +239,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             raise self.failure
         self._active_at = self.loop.time()
         self._begin_to_watch()
-        if not self._unsent:
-            # NOTE: what is said in one go, such as DONE and what follows it, are one packet and one system call: to
-            # send one over loopback costs more than to make ten commands. So whoever is about to speak comes first.
-            self.loop.call_soon(self.loop.call_soon, self._flush)
-        self._unsent += octets
-        if len(self._unsent) >= _SLICE_BYTES:
-            self._flush()
-        await self._writable.wait()
+        await self._outgoing.say(octets)
 
-    def _flush(self) -> None:
-        if self._unsent and self.failure is None:
-            unsent, self._unsent = self._unsent, bytearray()
-            self.transport.write(unsent)
+    def _write(self, octets: bytes | bytearray) -> None:
+        self.transport.write(octets)  # after STARTTLS another one than before
 
     def trust(self) -> None:
         """Allow what only a server that we are logged in to has a use for: long lines and large literals."""
@@ -280,6 +270,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if self.failure is not None:
             return
         self.failure = error
+        self._outgoing.drop()
         self._receiver.on_failure(error)
         log.debug("connection_ended", error=type(error).__name__)
         for command in self._in_flight.values():
