@@ -21,6 +21,7 @@ from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, U
 from syncd.mail.uidset import UidSet
 from syncd.values import Opaque, Record, Value
 
+WINDOW_BYTES = 4 * 1024 * 1024
 _BATCH_UIDS = 100
 _BATCH_BYTES = 512 * 1024
 _REFUSED_MAX = 100
@@ -59,10 +60,15 @@ class NoBody(NamedTuple):
 
 
 def fetch_bodies(
-    session: Session, wanted: Iterable[Wanted], *, spool: Callable[[int], Spool], window_bytes: int
+    session: Session,
+    wanted: Iterable[Wanted],
+    *,
+    came: Iterable[Body] = (),
+    spool: Callable[[int], Spool],
+    window_bytes: int,
 ) -> AsyncGenerator[Body | NoBody, None]:
-    """Yield an outcome for each wanted UID; see `ImapConnection.fetch_bodies`."""
-    stream = PartStream(session, wanted, _WHOLE, window_bytes)
+    """Yield an outcome for each wanted UID, and those that came already; see `ImapConnection.fetch_bodies`."""
+    stream = PartStream(session, wanted, WHOLE, window_bytes, came=came)
     return stream.outcomes(lambda size_bytes: stream.open_spool(size_bytes, spool))
 
 
@@ -74,7 +80,7 @@ class Part(Value):
     origins: frozenset[int | None]
 
 
-_WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
+WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
 
 
 class _Batch(Record, eq=False):
@@ -95,7 +101,16 @@ class _Unanswered(Record, eq=False):
 class PartStream:
     """Fetch one part of each wanted message; see the module's theory."""
 
-    def __init__(self, session: Session, wanted: Iterable[Wanted], part: Part, window_bytes: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        wanted: Iterable[Wanted],
+        part: Part,
+        window_bytes: int,
+        *,
+        came: Iterable[Body] = (),
+    ) -> None:
+        """Yield what came already once the others are asked for."""
         self._session = session
         self._part = part
         self._window_bytes = window_bytes
@@ -108,7 +123,7 @@ class PartStream:
         self._answered: set[int] = set()
         self._asked_bytes = 0
         self._writers: dict[SpoolWriter, int] = {}
-        self._ready: deque[tuple[Body | NoBody, int]] = deque()
+        self._ready: deque[tuple[Body | NoBody, int]] = deque((body, 0) for body in came)
         self._refused = 0
         self._error: BaseException | None = None
         self._changed = asyncio.Event()
@@ -282,7 +297,7 @@ class PartStream:
         self._changed.set()
 
     def _forget(self, uid: int) -> None:
-        self._asked_bytes -= self._open.pop(uid)
+        self._asked_bytes -= self._open.pop(uid, 0)  # nothing of what came already
         self._answered.discard(uid)
 
     def _is_unanswered(self, uid: int) -> bool:
