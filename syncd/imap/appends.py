@@ -9,7 +9,7 @@ their outcomes is told. After a refusal that reaches the whole mailbox nothing m
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import TypeGuard
 
 from syncd.errors import Reach, RefusedError
@@ -64,7 +64,7 @@ async def append(session: Session, octets: bytes, message: NewMessage) -> Append
 
 
 async def append_many(
-    session: Session, octets: bytes, messages: Iterable[NewMessage]
+    session: Session, octets: bytes, messages: Iterable[NewMessage], *, behind: Callable[[], None] | None = None
 ) -> AsyncGenerator[AppendOutcome, None]:
     """Yield an outcome for each message, all of which are taken at once; see `ImapConnection.append_many`."""
     is_trusted = "MULTIAPPEND" in session.capabilities
@@ -73,9 +73,16 @@ async def append_many(
     while waiting and of_mailbox is None:
         window = _window(session, waiting)
         size_bytes = sum(map(_size_of, window))
-        ends = await asyncio.gather(
+        sent = asyncio.gather(
             *(_send(session, octets, batch, at_once_bytes=size_bytes) for batch in window), return_exceptions=True
         )
+        try:
+            if behind is not None and not waiting and all(_is_unasked(session, batch) for batch in window):
+                await asyncio.sleep(0)  # NOTE: each has its place by then, and what is said now comes behind them
+                behind()
+            ends = await sent
+        finally:
+            sent.cancel()
         for batch, end in zip(window, ends, strict=True):
             if isinstance(end, BaseException):
                 raise end

@@ -30,7 +30,9 @@ from syncd.values import replace
 class Selecting:
     """Gather what SELECT says; what came before the last CLOSED belongs to the mailbox before (RFC 7162 §3.2.11)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_anew: bool = False) -> None:
+        """is_anew: that is the same mailbox, and what is told of it until then counts as events, too."""
+        self._is_open = is_anew
         self._start()
 
     def _start(self) -> None:
@@ -44,6 +46,7 @@ class Selecting:
         match response:
             case Status(text=text):
                 if text.code == "CLOSED":
+                    self._is_open = False
                     self._start()
                 elif text.code:
                     self._codes[text.code] = text.arguments
@@ -59,7 +62,7 @@ class Selecting:
                 pass  # of the mailbox before: the one being selected has nothing to take back yet
             case _:
                 return False
-        return True
+        return not self._is_open
 
     def result(self, end: Tagged) -> SelectResult:
         """Return what was said once SELECT ended in OK; without an EXISTS it is ProtocolError, not 0."""

@@ -215,23 +215,24 @@ class ImapConnection:
         qresync: Resync | None = None,
         read_only: bool = False,
         is_pipelined: bool = False,
+        is_anew: bool = False,
     ) -> SelectResult:
         """Select a mailbox, with mod-sequences where they are offered; the events of the one before are forgotten.
 
-        qresync: only once QRESYNC is `enabled`. Where a parameter is refused, the mailbox is selected without, and the
-        result `is_plain`; CONDSTORE is not asked for there again over this connection.
+        is_anew: it is this one, and its events are not. qresync: only once QRESYNC is `enabled`. Where a parameter is
+        refused, the mailbox is selected without, and the result `is_plain`; CONDSTORE is not asked for there again.
         """
         verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
         parameters = mailbox_commands.select_parameters(self._session, qresync)
         if not parameters or (qresync is None and octets in self._plain):
-            return await self._select(octets, verb, is_pipelined=is_pipelined)
+            return await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
         try:
-            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined)
+            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined, is_anew=is_anew)
         except RefusedError as error:
             if error.code in OF_MAILBOX:
                 raise
             # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
-            plain = await self._select(octets, verb, is_pipelined=is_pipelined)
+            plain = await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
             if qresync is None:
                 self._plain.add(octets)
             self._session.refuse((extension,), error)
@@ -241,16 +242,16 @@ class ImapConnection:
             self._resynced = self._moment(octets, qresync), result
         return result
 
-    async def _select(self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool) -> SelectResult:
+    async def _select(
+        self, octets: bytes, verb: str, *asked: Argument, is_pipelined: bool, is_anew: bool
+    ) -> SelectResult:
         await self._parts.leave()
-        self._session.events.clear()
-        self._session.events.exists = 0
+        if not is_anew:
+            self._session.events.begin_anew()
         self._session.has_modseqs = None
         self._selected = self._resynced = None
-        collector = Selecting()
-        end = await self._session.attempt(
-            verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
-        )
+        collector = Selecting(is_anew=is_anew)
+        end = await self._session.attempt(verb, string(octets), *asked, collector=collector, is_pipelined=is_pipelined)
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)
         result = collector.result(end)
@@ -310,8 +311,7 @@ class ImapConnection:
     ) -> AsyncGenerator[tuple[FetchRow, ...], None]:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
-        changed_since: only rows with a higher MODSEQ (CONDSTORE). is_pipelined: send it beside commands with other
-        answers.
+        changed_since: only rows with a higher MODSEQ (CONDSTORE). is_pipelined: beside others.
         """
         return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, is_pipelined=is_pipelined)
 
@@ -389,13 +389,16 @@ class ImapConnection:
         """Return the size of the largest message that a mailbox takes (RFC 7889), None if the server does not say."""
         return await mailbox_commands.append_limit(self._session, octets)
 
-    def append_many(self, octets: bytes, messages: Iterable[NewMessage]) -> AsyncGenerator[AppendOutcome, None]:
+    def append_many(
+        self, octets: bytes, messages: Iterable[NewMessage], *, behind: Callable[[], None] | None = None
+    ) -> AsyncGenerator[AppendOutcome, None]:
         """Yield an outcome for each message, in their order; few commands by MULTIAPPEND, and several of them at once.
 
+        behind: called when all that is left is sent, unless the server is to give leave: to say what comes behind it.
         After a refusal that reaches the whole mailbox the others are not sent, and get that. Whoever leaves it early,
         or gets an error other than a refusal, knows nothing of the messages whose outcome was not yielded.
         """
-        return appends.append_many(self._session, octets, messages)
+        return appends.append_many(self._session, octets, messages, behind=behind)
 
     # Push.
 

@@ -73,6 +73,11 @@ class EventLog:
         self._vanished.clear()
         self._rows.clear()
 
+    def begin_anew(self) -> None:
+        """Forget the events, and how many messages there are: another mailbox is selected."""
+        self.clear()
+        self.exists = 0
+
     async def wait(self) -> bool:
         """Wait until there are events that were not drained."""
         return await self._news.wait()

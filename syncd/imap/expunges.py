@@ -12,6 +12,7 @@ from enum import StrEnum
 from syncd.errors import ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.perform import FlagChange, Stored, store_changes
+from syncd.imap.presence import are_gone_behind
 from syncd.log import log
 from syncd.mail.flags import DELETED, NONE
 from syncd.mail.uidset import EMPTY, UidSet
@@ -43,20 +44,28 @@ class ExpungeOutcome(Value):
     text: str = ""
 
 
-async def expunge_at_once(connection: ImapConnection, uids: UidSet) -> None:
-    """Let messages of the selected mailbox go in one round trip where UIDPLUS is offered; a search says which did.
+async def expunge_at_once(connection: ImapConnection, uids: UidSet, *, asked: UidSet) -> bool:
+    """Let messages of the selected mailbox go where UIDPLUS is offered; tell whether all those asked for surely are.
 
     UID EXPUNGE need not wait for what STORE answers: of these UIDs it takes those with \\Deleted, and all are to go.
-    What is left, and why, `expunge_messages` finds out.
+    Mostly the proof comes with the answer (`are_gone_behind`). What is left, and why, `expunge_messages` finds out.
     """
+    is_proven = False
     for portion in portions(uids) if connection.offers("UIDPLUS") else ():
-        # NOTE: a search behind them would come too soon: Dovecot answers it before it has expunged.
-        done = await asyncio.gather(
-            connection.store_flags(portion, add=_DELETED), connection.expunge_uids(portion), return_exceptions=True
+        is_last = portion.highest == uids.highest
+        stored, expunged, proven = await asyncio.gather(
+            connection.store_flags(portion, add=_DELETED),
+            connection.expunge_uids(portion),
+            are_gone_behind(connection, asked if is_last else EMPTY),
+            return_exceptions=True,
         )
-        for one in done:
+        for one in (stored, expunged):
             if isinstance(one, BaseException) and not isinstance(one, RefusedError):
                 raise one
+        if isinstance(proven, BaseException):
+            raise proven
+        is_proven = proven
+    return is_proven
 
 
 async def expunge_messages(connection: ImapConnection, uids: UidSet) -> tuple[ExpungeOutcome, ...]:

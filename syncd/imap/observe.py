@@ -155,8 +155,7 @@ async def select_and_fetch(
     # NOTE: what was fetched behind a refused parameter may have been of the mailbox before.
     if isinstance(rows, RefusedError) or rows is None or selected.is_plain:
         return selected, await list_uids(connection), ()
-    # NOTE: what comes together with the end of SELECT counts as its answer.
-    by_uid = {row.uid: row for row in (*selected.rows, *rows) if row.size_bytes is not None}
+    by_uid = {row.uid: row for row in rows}
     return selected, await _listing(connection, UidSet.of(by_uid)), tuple(by_uid.values())
 
 

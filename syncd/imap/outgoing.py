@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 _AT_ONCE = 256 * 1024
+_TURNS = 3
+"""How many turns of the event loop others have to speak as well: what begins beside a command speaks in its third."""
 
 
 class Outgoing:
@@ -23,7 +25,7 @@ class Outgoing:
     async def say(self, octets: bytes) -> None:
         """Take octets, and return when the transport has room again."""
         if not self._unsent:
-            self._loop.call_soon(self._loop.call_soon, self._flush)
+            self._loop.call_soon(self._wait, _TURNS - 1)
         self._unsent += octets
         if len(self._unsent) >= _AT_ONCE:
             self._flush()
@@ -40,6 +42,12 @@ class Outgoing:
     def drop(self) -> None:
         """Forget what was not handed to the transport."""
         self._unsent = bytearray()
+
+    def _wait(self, turns: int) -> None:
+        if turns:
+            self._loop.call_soon(self._wait, turns - 1)
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         if self._unsent:

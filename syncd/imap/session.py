@@ -270,22 +270,30 @@ class Session:
         is_pipelined: bool = False,
         deadline_s: float | None = None,
     ) -> Tagged:
-        """Send a command and return its end, whatever it is."""
+        """Send a command and return its end, whatever it is.
+
+        What is told behind its end, by answers to others, is nothing for its collector.
+        """
         line = command_line(*arguments)
-        with self.collecting(collector):
-            return await self.wire.run(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s)
+        with self.collecting(collector) as end_collecting:
+            command = await self.wire.begin(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s)
+            command.on_end = end_collecting
+            return await self.wire.end_of(command)
 
     @contextmanager
-    def collecting(self, collector: Collector | None) -> Iterator[None]:
-        """Let `collector` see responses before they count as events."""
-        if collector is None:
-            yield
-            return
-        self._collectors.append(collector)
+    def collecting(self, collector: Collector | None) -> Iterator[Callable[[], None]]:
+        """Let `collector` see responses before they count as events, until what this yields is called, or is left."""
+        if collector is not None:
+            self._collectors.append(collector)
+
+        def end() -> None:
+            if collector in self._collectors:
+                self._collectors.remove(collector)
+
         try:
-            yield
+            yield end
         finally:
-            self._collectors.remove(collector)
+            end()
 
     @contextmanager
     def spooling(self, factory: SinkFactory) -> Iterator[None]:

@@ -374,8 +374,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     def _expire(self, command: WireCommand) -> None:
         paused, command.paused_s = self._pressure.paused_s - command.paused_s, self._pressure.paused_s
-        if paused > 0:
-            command.deadline = self.loop.call_later(paused, self._expire, command)
+        # NOTE: what is behind others, which have deadlines of their own, has its time once it is its turn.
+        left = paused if command is next(iter(self._in_flight.values())) else command.deadline_s
+        if left > 0:
+            command.deadline = self.loop.call_later(left, self._expire, command)
             return
         self.fail_all(TooSlowError(f"the server did not end {command.name.lower()} in time"))
 

@@ -1,6 +1,7 @@
 """Floor 3, imap: one command of a wire, from its being sent to its end."""
 
 import asyncio
+from collections.abc import Callable
 
 from aioimaplib.aioimaplib import Command
 
@@ -13,7 +14,7 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     """A command in flight; it never shows its arguments in a repr or log.
 
     is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
-    server may rightly say nothing for long.
+    server may rightly say nothing for long. on_end: called with its end, before anything that comes behind it is read.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
         self.paused_s = 0.0
         self.responses = 0
         self.end: Tagged | None = None
+        self.on_end: Callable[[], None] | None = None
 
     @property
     def is_over(self) -> bool:
@@ -39,6 +41,8 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
 
     def finish(self, end: Tagged) -> None:
         self.end = end
+        if self.on_end is not None:
+            self.on_end()
         self.close(b"", end.kind)
 
     def fail(self, error: SyncdError) -> None:

@@ -19,20 +19,19 @@ from syncd.errors import Reach, RefusedError, StoreError, SyncdError
 from syncd.imap.appends import REACHES_MAILBOX, NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
-from syncd.imap.headers import Header
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
-from syncd.imap.presence import still_there
+from syncd.imap.presence import can_be_selected_anew, still_there
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.mail.flags import Flags
-from syncd.mail.message import facts_of
-from syncd.mail.uidset import UID_MAX, UidSet
-from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.arrivals import Arrival, Sent
 from syncd.reconcile.moves import Way
 from syncd.store import accounts, bodies, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.uploads import Upload
 from syncd.sync.bounded import bounded
+from syncd.sync.imap_came import Arrived, LookBehind, fetch_headers, look
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
@@ -71,13 +70,18 @@ class ImapArrivals:
         placements = [one for one in placements if one.upload.id in begun]
         sending = _Sending()
         new = [one.upload for one in placements if one.origin.way is Way.APPEND]
-        for batch in bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES):
-            await self._append(target, batch, sending)
-        for (mailbox_id, way), ones in _by_source(placements).items():
+        batches = tuple(bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES))
+        sources = _by_source(placements)
+        async with aclosing(LookBehind(self._connection, target, uidnext=uidnext)) as behind:
+            for batch in batches:
+                may_look = batch is batches[-1] and not sources and can_be_selected_anew(self._connection)
+                await self._append(target, batch, sending, behind=behind if may_look else None)
+            arrived = await behind.arrived()
+        for (mailbox_id, way), ones in sources.items():
             source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
             await self._transfer(source, target, way, ones, sending)
         left = [one.upload for one in placements if one.upload.id not in sending.refused]
-        brought = await self._seen(target, left, uidnext, sending.hints) if left else Brought()
+        brought = await self._seen(target, left, uidnext, sending.hints, arrived) if left else Brought()
         return Brought(brought.record, brought.rewritten, sending.refused, frozenset(sending.gone))
 
     async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
@@ -105,8 +109,10 @@ class ImapArrivals:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         return selected
 
-    async def _append(self, target: MailboxRow, batch: Sequence[Upload], sending: "_Sending") -> None:
-        """Send bodies; after a refusal that reaches the whole mailbox the others are not sent."""
+    async def _append(
+        self, target: MailboxRow, batch: Sequence[Upload], sending: "_Sending", *, behind: LookBehind | None
+    ) -> None:
+        """Send bodies, and a look behind them; after a refusal that reaches the mailbox the others are not sent."""
         small = [one.body_id for one in batch if one.size_bytes <= _SMALL_BYTES]
         octets = await self._db.read(partial(bodies.read_bodies, ids=small))
         limit = await self._connection.append_limit(target.wire_name)
@@ -119,7 +125,8 @@ class ImapArrivals:
             else:
                 fit.append(one)
         new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
-        async with aclosing(self._connection.append_many(target.wire_name, new)) as outcomes:
+        begin = partial(behind.begin, len(fit)) if behind is not None else None
+        async with aclosing(self._connection.append_many(target.wire_name, new, behind=begin)) as outcomes:
             at = 0
             async for outcome in outcomes:
                 one, at = fit[at], at + 1
@@ -182,14 +189,20 @@ class ImapArrivals:
         return frozenset((await self._db.read(find)).values())
 
     async def _seen(
-        self, target: MailboxRow, sent: Sequence[Upload], uidnext: int, hints: Mapping[int, int]
+        self,
+        target: MailboxRow,
+        sent: Sequence[Upload],
+        uidnext: int,
+        hints: Mapping[int, int],
+        arrived: Arrived | None = None,
     ) -> Brought:
-        rows: Mapping[int, FetchRow] = {}
-        found: Mapping[int, Arrival] = {}
+        """Return what of that is there; arrived: what a look behind it has found."""
         wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
+        rows, found = (arrived.rows, arrived.found(wanted)) if arrived is not None else ({}, {})
         # NOTE: a selected mailbox shows what was appended to it (RFC 3501 §6.3.11); where it does not, SELECT does.
         selection = self._connection.selection if self._connection.selected == target.wire_name else None
-        if selection is not None and selection.uidvalidity == target.cursor.uidvalidity:
+        is_selected = selection is not None and selection.uidvalidity == target.cursor.uidvalidity
+        if is_selected and len(found) < len(wanted):
             rows, found = await self._find(wanted, uidnext)
         if len(found) < len(wanted):
             await self._select(target)
@@ -209,31 +222,17 @@ class ImapArrivals:
 
         The headers of what the server named are asked for at once, those of others only as far as they are needed.
         """
-        listed, named = await asyncio.gather(
-            fetch_facts(self._connection, UidSet.span(uidnext, UID_MAX), is_pipelined=True),
-            self._headers(UidSet.of(one.hint for one in wanted if one.hint is not None)),
-            return_exceptions=True,
-        )
-        if isinstance(listed, BaseException):
-            raise listed
-        if isinstance(named, BaseException):
-            raise named
-        rows = {row.uid: row for row in listed if row.flags is not None}
-        headers, sizes = dict(named), {one.size_bytes for one in wanted}
+        named = UidSet.of(one.hint for one in wanted if one.hint is not None)
+        arrived = await look(self._connection, uidnext, named=named)
+        rows, headers, sizes = arrived.rows, dict(arrived.headers), {one.size_bytes for one in wanted}
         found: Mapping[int, Arrival] = {}
         for uids in ([uid for uid, row in rows.items() if row.size_bytes in sizes], rows):
-            headers |= await self._headers(UidSet.of(uid for uid in uids if uid not in headers))
-            came = [_came(row, headers[uid]) for uid, row in rows.items() if uid in headers]
-            found = arrivals(wanted, came)
+            lacking = UidSet.of(uid for uid in uids if uid not in headers)
+            headers |= await fetch_headers(self._connection, lacking)
+            found = Arrived(rows, headers).found(wanted)
             if len(found) == len(wanted):
                 break
         return rows, found
-
-    async def _headers(self, uids: UidSet) -> Mapping[int, bytes]:
-        if not uids:
-            return {}
-        async with aclosing(self._connection.fetch_headers(uids)) as headers:
-            return {header.uid: header.octets async for header in headers if isinstance(header, Header)}
 
 
 class _Sending(Record):
@@ -277,11 +276,6 @@ def _record(
 
 def _flags_sent(target: MailboxRow, one: Upload) -> Flags:
     return target.holdable.part_of(one.flags)
-
-
-def _came(row: FetchRow, header: bytes) -> Came:
-    facts = facts_of((header,))
-    return Came(row.uid, row.size_bytes, facts.header_digest, facts.message_id, row.internaldate)
 
 
 def _sent(one: Upload, uidnext: int, hint: int | None) -> Sent:

@@ -25,7 +25,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_copies import begin, copied_already
-from syncd.sync.imap_identity import ensure_same, fetch_facts
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -67,14 +67,17 @@ async def depart(
         if is_copying:
             await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
             await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
-    await expunge_at_once(connection, owed)
-    left = await still_there(connection, UidSet.of(by_uid))
+    is_same, asked = connection.selection is selection, UidSet.of(by_uid)
+    is_proven = await expunge_at_once(connection, owed, asked=asked)
+    if connection.selection is None or connection.selection.uidvalidity != mailbox.cursor.uidvalidity:
+        raise RenumberedError("the server gave this mailbox a new uidvalidity")
+    left = EMPTY if is_proven else await still_there(connection, asked)
     if owed & left:
         for expunged in await expunge_messages(connection, owed & left):
             if expunged.expunged is not Expunged.EXPUNGED:
                 refused[expunged.uid] = RefusedError(expunged.text or _OWED, reach=Reach.MESSAGE)
         left = await still_there(connection, left)
-    if connection.selection is not selection:
+    if not is_same:
         await connection.unselect()  # what was reported meanwhile is lost, so the next look begins with a SELECT
     for effect in here:
         if effect.uid in left:

@@ -1,7 +1,10 @@
 """Expunging never touches a message that is not ours, whatever a server says or hides."""
 
+from contextlib import nullcontext
+
 import pytest
 
+from syncd.errors import RefusedError
 from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_at_once, expunge_messages
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
@@ -127,9 +130,47 @@ async def test_uid_expunge_at_once_waits_for_no_answer(ends: tuple[bytes, bytes]
     async with connected(script, capabilities=b"IMAP4rev1 UIDPLUS") as connection:
         await connection.select(b"INBOX")
 
-        await expunge_at_once(connection, UidSet.span(1, 2))
+        assert not await expunge_at_once(connection, UidSet.span(1, 2), asked=UidSet.span(1, 2))
 
         await connection.noop()
+
+
+@pytest.mark.parametrize(
+    ("selected", "found", "is_proven"),
+    [
+        pytest.param(b"OK", b" UID", True, id="gone"),
+        pytest.param(b"OK", b" UID ALL 2", False, id="one is there"),
+        pytest.param(b"NO", b"", None, id="no mailbox"),
+    ],
+)
+async def test_proof_comes_with_the_answer_from_the_mailbox_selected_anew(
+    selected: bytes, found: bytes, *, is_proven: bool | None
+) -> None:
+    """It counts only of what was searched behind the expunge, and there where the mailbox could be selected."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"ENABLE", b"* ENABLED QRESYNC\r\n")
+        await peer.answer(b"SELECT", SELECTED)
+        tags: list[bytes] = []
+        for command in (STORE, b"UID EXPUNGE 1:2", b"SELECT", b"UID SEARCH RETURN (ALL) UID 1:2"):
+            await peer.expect(command)
+            tags.append(peer.tag)
+        answer = b"".join(tag + b" OK done\r\n" for tag in tags[:2]) + b"* OK [CLOSED] so\r\n" + SELECTED
+        answer += tags[2] + b" " + selected + b" so\r\n"
+        if selected == b"NO":
+            await peer.send(answer + tags[3] + b" BAD no mailbox\r\n")
+            await peer.expect(b"SELECT")  # without its parameter
+            await peer.no()
+        else:
+            await peer.send(answer + b"* ESEARCH (TAG x)" + found + b"\r\n" + tags[3] + b" OK done\r\n")
+
+    async with connected(script, capabilities=b"IMAP4rev1 UIDPLUS ENABLE CONDSTORE QRESYNC ESEARCH") as connection:
+        await connection.enable("QRESYNC")
+        await connection.select(b"INBOX")
+
+        with pytest.raises(RefusedError) if is_proven is None else nullcontext():
+            asked = UidSet.span(1, 2)
+            assert await expunge_at_once(connection, asked, asked=asked) is is_proven
 
 
 async def test_nothing_is_expunged_at_once_without_uidplus() -> None:
@@ -142,6 +183,6 @@ async def test_nothing_is_expunged_at_once_without_uidplus() -> None:
     async with connected(script, capabilities=b"IMAP4rev1") as connection:
         await connection.select(b"INBOX")
 
-        await expunge_at_once(connection, UidSet.span(1, 2))
+        assert not await expunge_at_once(connection, UidSet.span(1, 2), asked=UidSet.span(1, 2))
 
         await connection.noop()  # the next that the server hears

@@ -166,6 +166,32 @@ async def test_mailbox_that_is_refused_while_mailboxes_are_listed_is_not_selecte
         assert connection.selected is None
 
 
+async def test_mailbox_that_is_selected_anew_keeps_its_news() -> None:
+    """What is told before it is closed, and behind the end of SELECT, are events; what was fetched is an answer."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"SELECT")
+        selecting = peer.tag
+        await peer.expect(b"UID FETCH 4:5 ")
+        before = b"* VANISHED 2\r\n* 3 EXISTS\r\n* OK [CLOSED] so\r\n" + SELECTED + selecting + b" OK selected\r\n"
+        row = b'* 3 FETCH (UID 4 FLAGS () MODSEQ (12) RFC822.SIZE 9 INTERNALDATE "17-Jul-1996 02:44:25 -0700")\r\n'
+        await peer.send(before + row + b"* 1 FETCH (UID 1 FLAGS (\\Flagged) MODSEQ (13))\r\n" + peer.tag + b" OK\r\n")
+
+    async with connected(script) as connection:
+        await select(connection)
+        rows = connection.fetch_rows(UidSet.span(4, 5), items=Items.ALL, is_pipelined=True)
+        _, fetched = await asyncio.gather(
+            connection.select(b"INBOX", is_pipelined=True, is_anew=True), anext(rows), return_exceptions=True
+        )
+        await rows.aclose()
+
+        assert not isinstance(fetched, BaseException)
+        assert [row.uid for row in fetched] == [4]
+        events = connection.drain_events()
+        assert (events.vanished, [row.uid for row in events.rows]) == (UidSet.span(2, 2), [1])
+
+
 async def test_event_before_the_server_goes_idle_ends_idle() -> None:
     """EXISTS ahead of `+ idling` counts, and IDLE ends at once."""
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from syncd.errors import ConnectionLostError, ProtocolError, TooSlowError
+from syncd.imap.appends import NewMessage
 from syncd.imap.connection import ImapConnection
 from syncd.imap.limits import Limits
 from syncd.mail.uidset import UID_MAX, UidSet
@@ -250,3 +251,29 @@ async def test_time_in_which_we_did_not_read_is_not_the_servers() -> None:
         assert not (await asyncio.wait([noop], timeout=0.8))[0]
         wire.release(11)
         await noop
+
+
+async def test_command_has_its_time_once_those_before_it_have_ended() -> None:
+    """What is sent behind a large body does not run into its deadline while the server still takes that."""
+    limits = Limits(command_s=0.1, bytes_per_s=1)
+    fetched: list[asyncio.Future[object]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"SELECT", SELECTED)
+        await peer.expect(b"APPEND")
+        appending = peer.tag
+        await peer.expect(b"UID FETCH")
+        deadline = connection._session.wire._in_flight[peer.tag.decode()].deadline
+        await until(lambda: connection._session.wire._in_flight[peer.tag.decode()].deadline is not deadline)
+        await peer.send(appending + b" OK\r\n" + peer.tag + b" OK\r\n")
+
+    async with connected(script, limits=limits) as connection:
+        await select(connection)
+        uids = connection.fetch_rows(ALL, is_pipelined=True)
+        many = connection.append_many(
+            b"INBOX",
+            [NewMessage(b"x" * 20)],
+            behind=lambda: fetched.append(asyncio.ensure_future(anext(uids, None))),
+        )
+        assert len([one async for one in many]) == 1
+        assert await fetched[0] is None
