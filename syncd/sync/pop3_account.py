@@ -196,27 +196,22 @@ class _Keeper:
         if gone := troubled.difference(keys):
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
-    async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
-        await self._incoming.recent.room()
-        contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in batch]
-        encoded = await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
-        try:
-            digests = [one.facts.digest for one in encoded]
-            rows = await self._db.read(
-                partial(custody.rows_of_digests, account_id=self._account_id, digests=set(digests))
-            )
-            retrieved = decide(digests, tuple(map(_known, rows)))
-            new = [one for one, each in zip(encoded, retrieved, strict=True) if _is_new(each)]
-            weight_bytes = sum(one.stored_bytes for one in new)
-            write = partial(self._write, batch=retrieved, new=new)
-            ids, count = await self._db.write(write, weight_bytes=weight_bytes)
-        finally:
-            for one in encoded:
-                one.close()
+    async def encode(self, bodies: Sequence[Body]) -> Sequence[EncodedBody]:
+        contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in bodies]
+        return await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
+
+    async def commit(self, batch: Sequence[EncodedBody], decide: Decide) -> Sequence[Retrieved]:
+        digests = [one.facts.digest for one in batch]
+        rows = await self._db.read(partial(custody.rows_of_digests, account_id=self._account_id, digests=set(digests)))
+        retrieved = decide(digests, tuple(map(_known, rows)))
+        new = [one for one, each in zip(batch, retrieved, strict=True) if _is_new(each)]
+        await self._incoming.recent.room(sum(len(one.for_file) for one in new if one.for_file is not None))
+        write = partial(self._write, batch=retrieved, new=new)
+        ids, count = await self._db.write(write, weight_bytes=sum(one.stored_bytes for one in new))
         for body_id, one in zip(ids, new, strict=True):
             if one.for_file is not None:
                 self._incoming.recent.put(body_id, one.for_file)
-        self._on_commit(count, sum(body.size_bytes for body in batch))
+        self._on_commit(count, sum(each.size_bytes for each in retrieved))
         return retrieved
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
@@ -256,7 +251,7 @@ class _Keeper:
             Arrival(
                 row=_custody_row(each.row),
                 body_id=next(ids) if _is_new(each) else None,
-                size_bytes=each.body.size_bytes,
+                size_bytes=each.size_bytes,
                 replaces=each.verdict is Verdict.REPLACES,
                 takes_over=each.takes_over,
             )
