@@ -239,7 +239,17 @@ class Connection:
         return b"".join(pieces).splitlines()
 
     async def _body(self, spool: Path) -> Body:
-        async with BodySink(spool, spool_above_bytes=self.limits.spool_above_bytes) as sink:
+        pieces: list[bytes] = []
+        held_bytes = 0
+        while held_bytes <= self.limits.spool_above_bytes:
+            if not isinstance(event := await self._event(), Piece):
+                return Body(held_bytes, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            pieces.append(event.octets)
+            held_bytes += len(event.octets)
+        async with BodySink(spool) as sink:
+            for piece in pieces:
+                await sink.take(piece)
+            pieces.clear()
             while isinstance(event := await self._event(), Piece):
                 await sink.take(event.octets)
             return await sink.finish()

@@ -26,7 +26,6 @@ from enum import StrEnum
 from itertools import count
 
 from syncd.pop3.listing import Listed
-from syncd.pop3.spool import Body
 from syncd.values import Value, replace
 
 _NO_DIGEST = b""
@@ -91,13 +90,13 @@ class SessionPlan(Value):
 
 
 class Retrieved(Value):
-    """Hold one message for the store to commit: its body, and the row that says so.
+    """Hold one message for the store to commit: how long its body is, and the row that says that it is there.
 
     takes_over: keys of rows to be removed in the same transaction; the message of one of them becomes this row's.
     """
 
     candidate: Candidate
-    body: Body
+    size_bytes: int
     verdict: Verdict
     row: Known
     takes_over: tuple[str, ...] = ()
@@ -181,48 +180,50 @@ class Matcher:
         self._known = known
         self._taken = {candidate.key for candidate in candidates}
 
-    def decide(self, candidate: Candidate, body: Body, digest: bytes, copies: Sequence[Known]) -> Retrieved:
+    def decide(self, candidate: Candidate, size_bytes: int, digest: bytes, copies: Sequence[Known]) -> Retrieved:
         """Return what to commit. `copies`: the account's rows with this digest, up to the previous batch."""
         known = self._known.get(candidate.key)
         if known is None or known.state is CustodyState.UNTAKEN:
-            return self._by_content(candidate, body, digest, copies)
-        size = candidate.listed.size_bytes
+            return self._by_content(candidate, size_bytes, digest, copies)
+        listed_bytes = candidate.listed.size_bytes
         if known.digest == digest:
-            state = _state_again(candidate, body, known)
+            state = _state_again(candidate, size_bytes, known)
             # NOTE: a server that says it deleted, and lists again, must not be believed for ever.
             is_no_further = state is CustodyState.DOUBTFUL or known.state is CustodyState.DELETED
-            row = Known(candidate.key, state, size, digest, known.tries + 1 if is_no_further else 0)
-            return Retrieved(candidate, body, Verdict.SAME, row)
-        state = _state_of(candidate, body)
-        if known.state is CustodyState.DOUBTFUL and known.size_bytes in (size, None):
+            row = Known(candidate.key, state, listed_bytes, digest, known.tries + 1 if is_no_further else 0)
+            return Retrieved(candidate, size_bytes, Verdict.SAME, row)
+        state = _state_of(candidate, size_bytes)
+        if known.state is CustodyState.DOUBTFUL and known.size_bytes in (listed_bytes, None):
             tries = known.tries + 1 if state is CustodyState.DOUBTFUL else 0
-            return Retrieved(candidate, body, Verdict.REPLACES, Known(candidate.key, state, size, digest, tries))
-        return Retrieved(candidate, body, Verdict.NEW, Known(candidate.key, state, size, digest))
+            return Retrieved(
+                candidate, size_bytes, Verdict.REPLACES, Known(candidate.key, state, listed_bytes, digest, tries)
+            )
+        return Retrieved(candidate, size_bytes, Verdict.NEW, Known(candidate.key, state, listed_bytes, digest))
 
-    def _by_content(self, candidate: Candidate, body: Body, digest: bytes, copies: Sequence[Known]) -> Retrieved:
-        size = candidate.listed.size_bytes
+    def _by_content(self, candidate: Candidate, size_bytes: int, digest: bytes, copies: Sequence[Known]) -> Retrieved:
+        listed_bytes = candidate.listed.size_bytes
         takes_over = {candidate.key} if candidate.is_anonymous and candidate.key in self._known else set()
-        if _is_short(candidate, body):
+        if _is_short(candidate, size_bytes):
             # NOTE: two messages cut to the same octets are two; but half of one is never all of another.
-            is_some = body.size_bytes > 0
+            is_some = size_bytes > 0
             copies = [
                 copy
                 for copy in copies
-                if copy.size_bytes == size or (is_some and copy.state is not CustodyState.DOUBTFUL)
+                if copy.size_bytes == listed_bytes or (is_some and copy.state is not CustodyState.DOUBTFUL)
             ]
         copy = self._unlisted_copy(candidate, copies)
         if copy is None:
             key = self._mint_key(digest, copies) if candidate.is_anonymous else candidate.key
-            row, verdict = Known(key, _state_of(candidate, body), size, digest), Verdict.NEW
+            row, verdict = Known(key, _state_of(candidate, size_bytes), listed_bytes, digest), Verdict.NEW
         else:
             key = copy.key if candidate.is_anonymous else candidate.key
-            state = _state_again(candidate, body, copy)
+            state = _state_again(candidate, size_bytes, copy)
             tries = copy.tries + 1 if state is CustodyState.DOUBTFUL else 0
-            row, verdict = Known(key, state, size, digest, tries), Verdict.SAME
+            row, verdict = Known(key, state, listed_bytes, digest, tries), Verdict.SAME
             takes_over |= {copy.key} - {key}
             self._taken.add(copy.key)
         self._taken.add(key)
-        return Retrieved(candidate, body, verdict, row, tuple(sorted(takes_over)))
+        return Retrieved(candidate, size_bytes, verdict, row, tuple(sorted(takes_over)))
 
     def _unlisted_copy(self, candidate: Candidate, copies: Sequence[Known]) -> Known | None:
         """Return the row that this message has under another key: not listed now, and the server had it last.
@@ -242,22 +243,22 @@ class Matcher:
         return next(key for nth in count(1) if (key := f"sha256 {digest.hex()} {nth}") not in used)
 
 
-def _state_of(candidate: Candidate, body: Body) -> CustodyState:
-    return CustodyState.DOUBTFUL if _is_short(candidate, body) else CustodyState.COMMITTED
+def _state_of(candidate: Candidate, size_bytes: int) -> CustodyState:
+    return CustodyState.DOUBTFUL if _is_short(candidate, size_bytes) else CustodyState.COMMITTED
 
 
-def _state_again(candidate: Candidate, body: Body, earlier: Known) -> CustodyState:
+def _state_again(candidate: Candidate, size_bytes: int, earlier: Known) -> CustodyState:
     """Return the state of a body whose octets came in an earlier session too.
 
     A short one is believed then, if LIST says the same as before; one without any octet never is.
     """
-    is_believed = body.size_bytes > 0 and earlier.size_bytes == candidate.listed.size_bytes
-    return CustodyState.COMMITTED if is_believed else _state_of(candidate, body)
+    is_believed = size_bytes > 0 and earlier.size_bytes == candidate.listed.size_bytes
+    return CustodyState.COMMITTED if is_believed else _state_of(candidate, size_bytes)
 
 
-def _is_short(candidate: Candidate, body: Body) -> bool:
-    size = candidate.listed.size_bytes
-    return size is None or body.size_bytes < size
+def _is_short(candidate: Candidate, size_bytes: int) -> bool:
+    listed_bytes = candidate.listed.size_bytes
+    return listed_bytes is None or size_bytes < listed_bytes
 
 
 def _is_anonymous(key: str) -> bool:

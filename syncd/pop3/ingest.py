@@ -3,14 +3,15 @@
 Theory. A body travels `RETR -> digest -> commit -> DELE -> QUIT +OK -> confirmed deleted`, and the store follows one
 step behind the server at each: whatever is cut, the next session finds every listed message either unknown (and
 retrieves it) or committed (and deletes it without retrieving it again). While one batch is committed, the next is
-being retrieved; the first DELE is sent after the last commit.
+being retrieved, and what came of it is encoded; the first DELE is sent after the last commit.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from syncd.errors import ProtocolError, Reach, RefusedError, SyncdError, Temper
 from syncd.log import log
@@ -36,8 +37,17 @@ Decide = Callable[[Sequence[bytes], Sequence[Known]], Sequence[Retrieved]]
 """Say what bodies are, by their digests and the rows of the account that have one of these digests."""
 
 
-class Custody(Protocol):
-    """Keep, for one account, what was retrieved from its maildrop; each call is one transaction."""
+class Encoded(Protocol):
+    """A body as it is going to be stored; it may hold a file until it is closed."""
+
+    def close(self) -> None: ...
+
+
+E = TypeVar("E", bound=Encoded)
+
+
+class Custody(Protocol[E]):
+    """Keep, for one account, what was retrieved from its maildrop; each call is one transaction, but for `encode`."""
 
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         """Return the rows that exist among `keys`."""
@@ -45,12 +55,15 @@ class Custody(Protocol):
     async def listed(self, keys: Collection[str]) -> None:
         """Forget the errors of all other rows: their messages are not there any more, or under another key."""
 
-    async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+    async def encode(self, bodies: Sequence[Body]) -> Sequence[E]:
+        """Return bodies, in their order, as `commit` takes them; spool files are removed by the caller afterwards."""
+
+    async def commit(self, batch: Sequence[E], decide: Decide) -> Sequence[Retrieved]:
         """Make bodies and rows durable, all or nothing, and return them as decided; they are when this returns.
 
         NEW: a new message in INBOX, also if its body equals another's. SAME: the row only; the message is there, or was
-        and the person deleted it. REPLACES: a new message, and the doubtful one of this row is withdrawn. Spool files
-        are removed by the caller afterwards.
+        and the person deleted it. REPLACES: a new message, and the doubtful one of this row is withdrawn. The caller
+        closes the bodies.
         """
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
@@ -66,11 +79,12 @@ class Custody(Protocol):
 class IngestLimits(Value):
     """Bound one session.
 
-    batch_bytes, batch_messages: of one commit; a message that is larger is one of its own. max_tries: after so many
-    failures in a row a message is set aside.
+    batch_bytes, batch_messages: of one commit; a message that is larger is one of its own. encoded_bytes: from so many
+    on, what came is encoded while more comes. max_tries: after so many failures in a row a message is set aside.
     """
 
     batch_bytes: int = 8 * MIB
+    encoded_bytes: int = 2 * MIB
     batch_messages: int = 500
     max_tries: int = 3
 
@@ -94,7 +108,7 @@ class IngestReport(Value):
 
 async def ingest(
     connection: Connection,
-    custody: Custody,
+    custody: Custody[E],
     *,
     spool: Path,
     limits: IngestLimits | None = None,
@@ -131,16 +145,52 @@ class _Tally(Record):
     def add(self, each: Retrieved) -> None:
         self.retrieved += 1
         self.duplicates += each.verdict is Verdict.SAME
-        self.bytes += each.body.size_bytes
+        self.bytes += each.size_bytes
         if each.may_be_deleted:
             self.deletable[each.candidate.listed] = each.row
 
 
-class _Session:
+class _Batch(Generic[E]):
+    """Gather what one commit is of: `bodies` that came, and in `encoded`, in their order, those that came before."""
+
+    def __init__(self) -> None:
+        self.candidates: list[Candidate] = []
+        self.sizes: list[int] = []
+        self.size_bytes = 0
+        self.bodies: list[Body] = []
+        self.encoded: list[E] = []
+
+    def has_room(self, body: Body, limits: IngestLimits) -> bool:
+        """Tell whether a body does not take it over its bounds; one body may."""
+        # NOTE: full before it goes over its bound. Devices write as much at a time: of more, each of them would write
+        # and link the rest as a batch of its own.
+        is_full = self.size_bytes + body.size_bytes > limits.batch_bytes or len(self.sizes) >= limits.batch_messages
+        return not (self.sizes and is_full)
+
+    def add(self, candidate: Candidate, body: Body) -> None:
+        self.candidates.append(candidate)
+        self.sizes.append(body.size_bytes)
+        self.size_bytes += body.size_bytes
+        self.bodies.append(body)
+
+    def take_bodies(self) -> Sequence[Body]:
+        bodies, self.bodies = self.bodies, []
+        return bodies
+
+    def decide(self, matcher: Matcher, digests: Sequence[bytes], rows: Sequence[Known]) -> Sequence[Retrieved]:
+        """Return what to commit."""
+        copies: dict[bytes, list[Known]] = {}
+        for row in rows:
+            copies.setdefault(row.digest, []).append(row)
+        each = zip(self.candidates, self.sizes, digests, strict=True)
+        return [matcher.decide(candidate, size, digest, copies.get(digest, ())) for candidate, size, digest in each]
+
+
+class _Session(Generic[E]):
     def __init__(
         self,
         connection: Connection,
-        custody: Custody,
+        custody: Custody[E],
         spool: Path,
         limits: IngestLimits,
         on_plan: Callable[[int, int], None],
@@ -153,6 +203,9 @@ class _Session:
         self._known: dict[str, Known] = {}
         self._tally = _Tally()
         self._spooled: list[Body] = []
+        self._under_way: list[_Batch[E]] = []
+        self._encoding: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
 
     async def run(self) -> IngestReport:
         limits, tally = self._limits, self._tally
@@ -209,7 +262,9 @@ class _Session:
         }
 
     async def discard(self) -> None:
-        """Remove the spool files of what was not committed."""
+        """Remove the files of what was not committed."""
+        for batch in self._under_way:
+            _close(batch.encoded)
         for body in self._spooled:
             await body.discard()
 
@@ -223,13 +278,12 @@ class _Session:
         if failure is not None:
             raise failure
 
-    async def _pump(self, wanted: Sequence[Candidate], matcher: Matcher, group: asyncio.TaskGroup) -> SyncdError | None:
-        """Commit one batch while the next is retrieved; return what ended the retrieval early."""
+    async def _pump(self, wanted: Sequence[Candidate], matcher: Matcher, tasks: asyncio.TaskGroup) -> SyncdError | None:
+        """Encode and commit what came while more is retrieved; return what ended the retrieval early."""
         limits = self._limits
         of_listed = {candidate.listed: candidate for candidate in wanted}
-        batch: list[tuple[Candidate, Body]] = []
-        batch_bytes = 0
-        committing: asyncio.Task[None] | None = None
+        batch = self._new_batch()
+        unencoded_bytes = 0
         lost: SyncdError | None = None
         arrivals = self._connection.retrieve(tuple(of_listed), spool=self._spool)
         async with contextlib.aclosing(arrivals):
@@ -247,43 +301,58 @@ class _Session:
                     if not (isinstance(arrival.error, RefusedError) and arrival.error.code == "SYS/TEMP"):
                         await self._fail(after_failure(candidate, self._known.get(candidate.key)), arrival.error)
                     continue
-                if arrival.body.path is not None:
-                    self._spooled.append(arrival.body)
-                # NOTE: full before it goes over its bound. Devices write as much at a time: of more, each of them would
-                # write and link the rest as a batch of its own.
-                size_bytes = arrival.body.size_bytes
-                is_full = batch_bytes + size_bytes > limits.batch_bytes or len(batch) >= limits.batch_messages
-                if batch and is_full:
-                    if committing is not None:
-                        await committing
-                    committing = group.create_task(self._commit(batch, matcher))
-                    batch, batch_bytes = [], 0
-                batch.append((candidate, arrival.body))
-                batch_bytes += size_bytes
-        if committing is not None:
-            await committing
+                body = arrival.body
+                if body.path is not None:
+                    self._spooled.append(body)
+                if not batch.has_room(body, limits):
+                    await self._hand_over(batch, matcher, tasks)
+                    batch, unencoded_bytes = self._new_batch(), 0
+                batch.add(candidate, body)
+                unencoded_bytes += body.size_bytes
+                if unencoded_bytes >= limits.encoded_bytes:
+                    await self._encode(batch, tasks)
+                    unencoded_bytes = 0
         # What came whole before the session broke is committed all the same.
-        await self._commit(batch, matcher)
+        await self._hand_over(batch, matcher, tasks)
+        if self._committing is not None:
+            await self._committing
         return lost
 
-    async def _commit(self, batch: Sequence[tuple[Candidate, Body]], matcher: Matcher) -> None:
-        if not batch:
+    def _new_batch(self) -> _Batch[E]:
+        self._under_way.append(batch := _Batch[E]())
+        return batch
+
+    async def _encode(self, batch: _Batch[E], tasks: asyncio.TaskGroup) -> None:
+        """Have what came of a batch encoded once what came before is."""
+        if self._encoding is not None:
+            await self._encoding
+        self._encoding = tasks.create_task(self._encode_now(batch, batch.take_bodies()))
+
+    async def _encode_now(self, batch: _Batch[E], bodies: Sequence[Body]) -> None:
+        batch.encoded.extend(await self._custody.encode(bodies))
+        for body in bodies:
+            if body.path is not None:
+                await body.discard()
+                self._spooled.remove(body)
+
+    async def _hand_over(self, batch: _Batch[E], matcher: Matcher, tasks: asyncio.TaskGroup) -> None:
+        """Have a batch committed when all of it is encoded, once the one before is committed."""
+        if batch.bodies:
+            await self._encode(batch, tasks)
+        if self._committing is not None:
+            await self._committing
+        self._committing = tasks.create_task(self._commit(batch, matcher, encoding=self._encoding))
+
+    async def _commit(self, batch: _Batch[E], matcher: Matcher, *, encoding: "asyncio.Task[None] | None") -> None:
+        if encoding is not None:
+            await encoding
+        if not batch.candidates:
             return
-        candidates, bodies = zip(*batch, strict=True)
-
-        def decide(digests: Sequence[bytes], rows: Sequence[Known]) -> Sequence[Retrieved]:
-            copies: dict[bytes, list[Known]] = {}
-            for row in rows:
-                copies.setdefault(row.digest, []).append(row)
-            each = zip(candidates, bodies, digests, strict=True)
-            return [matcher.decide(candidate, body, digest, copies.get(digest, ())) for candidate, body, digest in each]
-
-        retrieved = await self._custody.commit(bodies, decide)
+        retrieved = await self._custody.commit(batch.encoded, partial(batch.decide, matcher))
+        self._under_way.remove(batch)
+        _close(batch.encoded)
         for each in retrieved:
             self._tally.add(each)
-            if each.body.path is not None:
-                await each.body.discard()
-                self._spooled.remove(each.body)
             if each.candidate.is_anonymous and not each.may_be_deleted:
                 # Under no key that the next session would know it by: count the try under its size.
                 short = ProtocolError("a body shorter than listed", reach=Reach.MESSAGE)
@@ -292,3 +361,8 @@ class _Session:
     async def _fail(self, row: Known, error: SyncdError) -> None:
         self._tally.failed += 1
         await self._custody.failed(row, error)
+
+
+def _close(encoded: Iterable[Encoded]) -> None:
+    for one in encoded:
+        one.close()

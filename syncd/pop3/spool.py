@@ -45,15 +45,14 @@ class Body:
 
 
 class BodySink:
-    """Take the pieces of one body; `async with` removes the file of a body that `finish` was not called for."""
+    """Write the pieces of one large body to a file; `async with` removes that unless `finish` was called."""
 
-    def __init__(self, spool: Path, *, spool_above_bytes: int) -> None:
+    def __init__(self, spool: Path) -> None:
         self._spool = spool
-        self._spool_above = spool_above_bytes
         self._reader = BodyReader()
         self._pieces: list[bytes] = []
         self._held = 0
-        self._is_spooled = self._is_finished = self._is_dropped = False
+        self._is_finished = self._is_dropped = False
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
@@ -62,22 +61,18 @@ class BodySink:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._is_spooled and not self._is_finished:
+        if not self._is_finished:
             await asyncio.to_thread(self._drop)
 
     async def take(self, piece: bytes) -> None:
         """Keep the next octets; StoreError when they cannot be written."""
         self._pieces.append(piece)
         self._held += len(piece)
-        if self._held > (_WRITE_BYTES if self._is_spooled else self._spool_above):
-            self._is_spooled = True
+        if self._held > _WRITE_BYTES:
             await asyncio.to_thread(self._write)
 
     async def finish(self) -> Body:
-        """Return the body; its file, if any, is the caller's from now on."""
-        if not self._is_spooled:
-            octets = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            return Body(len(octets), octets)
+        """Return the body; its file is the caller's from now on."""
         await asyncio.to_thread(self._close)
         self._is_finished = True
         facts = self._reader.facts()

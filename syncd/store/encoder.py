@@ -27,6 +27,8 @@ from syncd.store import encoding_helper
 from syncd.store.encoding import Codec, EncodedBody, encode_for_file
 
 _WORTHWHILE_BYTES = 2 * 1024 * 1024
+_ENOUGH_BYTES = 256 * 1024
+"""How many octets are worth the way to a helper that runs already."""
 _PATIENCE_S = 60.0
 _VECTOR_MAX = 1000
 """How many pieces of memory one system call takes: UIO_MAXIOV is 1024."""
@@ -57,7 +59,7 @@ class Encoder:
 
     def encode(self, contents: Sequence[bytes]) -> tuple[EncodedBody, ...]:
         """Return bodies of at most 1 MiB each ready to be inserted, with their facts and what files of them have."""
-        if sum(map(len, contents)) >= _WORTHWHILE_BYTES:
+        if sum(map(len, contents)) >= (_WORTHWHILE_BYTES if self._helper is None else _ENOUGH_BYTES):
             with self._lock:
                 if self._may_help:
                     try:

@@ -23,7 +23,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Link
-from syncd.sync.body_batches import encode_all, encoded_on_thread
+from syncd.sync.body_batches import OnCommit, encode_all, encoded_on_thread
 from syncd.sync.connects import Connects
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.poll_timer import PollTimer, share_of
@@ -163,10 +163,10 @@ class Pop3Account:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         return next(row for row in rows if row.name.is_inbox)
 
-    def _on_commit(self, count: int, size_bytes: int) -> None:
+    def _on_commit(self, count: int, size_bytes: int, *, is_more_coming: bool = False) -> None:
         self._activity.took(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self._account.name, count=count)
-        self._account.wake_devices()
+        self._account.wake_devices(is_more_coming=is_more_coming)
 
 
 class _Keeper:
@@ -178,7 +178,7 @@ class _Keeper:
         mailbox_id: int,
         *,
         incoming: IncomingBodies,
-        on_commit: Callable[[int, int], None],
+        on_commit: OnCommit,
     ) -> None:
         self._account_id = account.id
         self._db = account.db
@@ -186,6 +186,8 @@ class _Keeper:
         self._incoming = incoming
         self._on_commit = on_commit
         self._clock = account.clock
+        self._under_way = 0
+        """How many bodies came of which the store does not know yet."""
 
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
@@ -196,27 +198,25 @@ class _Keeper:
         if gone := troubled.difference(keys):
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
-    async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
-        await self._incoming.recent.room()
-        contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in batch]
-        encoded = await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
-        try:
-            digests = [one.facts.digest for one in encoded]
-            rows = await self._db.read(
-                partial(custody.rows_of_digests, account_id=self._account_id, digests=set(digests))
-            )
-            retrieved = decide(digests, tuple(map(_known, rows)))
-            new = [one for one, each in zip(encoded, retrieved, strict=True) if _is_new(each)]
-            weight_bytes = sum(one.stored_bytes for one in new)
-            write = partial(self._write, batch=retrieved, new=new)
-            ids, count = await self._db.write(write, weight_bytes=weight_bytes)
-        finally:
-            for one in encoded:
-                one.close()
+    async def encode(self, bodies: Sequence[Body]) -> Sequence[EncodedBody]:
+        self._under_way += len(bodies)
+        contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in bodies]
+        return await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
+
+    async def commit(self, batch: Sequence[EncodedBody], decide: Decide) -> Sequence[Retrieved]:
+        digests = [one.facts.digest for one in batch]
+        rows = await self._db.read(partial(custody.rows_of_digests, account_id=self._account_id, digests=set(digests)))
+        retrieved = decide(digests, tuple(map(_known, rows)))
+        new = [one for one, each in zip(batch, retrieved, strict=True) if _is_new(each)]
+        await self._incoming.recent.room(sum(len(one.for_file) for one in new if one.for_file is not None))
+        write = partial(self._write, batch=retrieved, new=new)
+        ids, count = await self._db.write(write, weight_bytes=sum(one.stored_bytes for one in new))
         for body_id, one in zip(ids, new, strict=True):
             if one.for_file is not None:
                 self._incoming.recent.put(body_id, one.for_file)
-        self._on_commit(count, sum(body.size_bytes for body in batch))
+        self._under_way -= len(batch)
+        size_bytes = sum(each.size_bytes for each in retrieved)
+        self._on_commit(count, size_bytes, is_more_coming=self._under_way > 0)
         return retrieved
 
     async def deletion_asked(self, keys: Collection[str]) -> None:
@@ -256,7 +256,7 @@ class _Keeper:
             Arrival(
                 row=_custody_row(each.row),
                 body_id=next(ids) if _is_new(each) else None,
-                size_bytes=each.body.size_bytes,
+                size_bytes=each.size_bytes,
                 replaces=each.verdict is Verdict.REPLACES,
                 takes_over=each.takes_over,
             )

@@ -4,12 +4,21 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from syncd.errors import SyncdError
 from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.ingest import Decide
 from syncd.pop3.spool import Body
 from syncd.values import replace
+
+
+class Octets(NamedTuple):
+    """A body on its way into the ledger."""
+
+    octets: bytes
+
+    def close(self) -> None: ...
 
 
 class Ledger:
@@ -34,8 +43,11 @@ class Ledger:
     async def listed(self, keys: Collection[str]) -> None:
         pass
 
-    async def commit(self, bodies: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
-        octets = [await asyncio.to_thread(lambda one=one: b"".join(one.pieces())) for one in bodies]
+    async def encode(self, bodies: Sequence[Body]) -> Sequence[Octets]:
+        return [Octets(await asyncio.to_thread(lambda one=one: b"".join(one.pieces()))) for one in bodies]
+
+    async def commit(self, encoded: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
+        octets = [one.octets for one in encoded]
         digests = [hashlib.sha256(each).digest() for each in octets]
         batch = decide(digests, [row for row in self.rows.values() if row.digest in digests])
         self.batches.append(len(batch))

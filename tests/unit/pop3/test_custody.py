@@ -19,17 +19,12 @@ from syncd.pop3.custody import (
     when_too_large,
 )
 from syncd.pop3.listing import Listed
-from syncd.pop3.spool import Body
 from syncd.values import replace
 
 COMMITTED, DELETED = CustodyState.COMMITTED, CustodyState.DELETED
 DOUBTFUL, UNTAKEN = CustodyState.DOUBTFUL, CustodyState.UNTAKEN
 OCTETS = b"Subject: x\r\n\r\nbody\r\n"
 SIZE = len(OCTETS)
-
-
-def body(octets: bytes = OCTETS) -> Body:
-    return Body(len(octets), octets)
 
 
 def digest(octets: bytes = OCTETS) -> bytes:
@@ -145,7 +140,7 @@ def test_new_message_is_new_and_may_be_deleted() -> None:
     """The plain case."""
     (candidate,) = listed("u")
 
-    retrieved = Matcher([candidate], {}).decide(candidate, body(), digest(), [])
+    retrieved = Matcher([candidate], {}).decide(candidate, SIZE, digest(), [])
 
     assert (retrieved.verdict, retrieved.row, retrieved.takes_over) == (Verdict.NEW, row(), ())
     assert retrieved.may_be_deleted
@@ -156,7 +151,7 @@ def test_body_shorter_than_listed_is_kept_on_the_server(octets: bytes) -> None:
     """Stored, but doubtful."""
     (candidate,) = listed("u")
 
-    retrieved = Matcher([candidate], {}).decide(candidate, body(octets), digest(octets), [])
+    retrieved = Matcher([candidate], {}).decide(candidate, len(octets), digest(octets), [])
 
     assert (retrieved.verdict, retrieved.row.state, retrieved.may_be_deleted) == (Verdict.NEW, DOUBTFUL, False)
 
@@ -166,7 +161,7 @@ def test_empty_body_that_is_listed_as_more_is_never_believed() -> None:
     (candidate,) = listed("u")
     known = Known("u", DOUBTFUL, SIZE, digest(b""))
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(b""), digest(b""), [known])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, 0, digest(b""), [known])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, replace(known, tries=1))
 
@@ -176,7 +171,7 @@ def test_two_messages_cut_to_the_same_octets_are_two() -> None:
     (candidate,) = listed("u")
     other = Known("other", DOUBTFUL, SIZE + 1, digest(b"cut"))
 
-    retrieved = Matcher([candidate], {}).decide(candidate, body(b"cut"), digest(b"cut"), [other])
+    retrieved = Matcher([candidate], {}).decide(candidate, len(b"cut"), digest(b"cut"), [other])
 
     assert (retrieved.verdict, retrieved.row.state, retrieved.takes_over) == (Verdict.NEW, DOUBTFUL, ())
 
@@ -185,8 +180,8 @@ def test_body_listed_without_a_size_is_kept_on_the_server_until_it_comes_again()
     """Without LIST nothing tells a whole mail from half of one, but a second half that is the same."""
     (candidate,) = listed("u", size=None)
 
-    first = Matcher([candidate], {}).decide(candidate, body(), digest(), [])
-    second = Matcher([candidate], {"u": first.row}).decide(candidate, body(), digest(), [first.row])
+    first = Matcher([candidate], {}).decide(candidate, SIZE, digest(), [])
+    second = Matcher([candidate], {"u": first.row}).decide(candidate, SIZE, digest(), [first.row])
 
     assert (first.row.state, second.row.state, second.verdict) == (DOUBTFUL, COMMITTED, Verdict.SAME)
 
@@ -195,7 +190,7 @@ def test_body_longer_than_listed_is_whole() -> None:
     """Servers that count LF as one octet list less than they send."""
     (candidate,) = listed("u", size=SIZE - 3)
 
-    assert Matcher([candidate], {}).decide(candidate, body(), digest(), []).may_be_deleted
+    assert Matcher([candidate], {}).decide(candidate, SIZE, digest(), []).may_be_deleted
 
 
 def test_doubtful_body_that_comes_the_same_again_is_whole() -> None:
@@ -203,7 +198,7 @@ def test_doubtful_body_that_comes_the_same_again_is_whole() -> None:
     (candidate,) = listed("u", size=SIZE + 9)
     known = row(state=DOUBTFUL, size=SIZE + 9)
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), [known])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), [known])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, row(size=SIZE + 9))
 
@@ -213,7 +208,7 @@ def test_doubtful_body_that_comes_whole_is_replaced() -> None:
     (candidate,) = listed("u")
     known = Known("u", DOUBTFUL, SIZE, digest(b""))
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), [])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), [])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.REPLACES, row())
 
@@ -223,7 +218,7 @@ def test_doubtful_body_that_comes_short_in_another_way_counts_a_try() -> None:
     (candidate,) = listed("u", size=SIZE + 9)
     known = Known("u", DOUBTFUL, SIZE + 9, digest(b""), 1)
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), [])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), [])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.REPLACES, row(state=DOUBTFUL, size=SIZE + 9, tries=2))
 
@@ -233,7 +228,7 @@ def test_doubtful_body_under_a_reused_uidl_is_not_replaced() -> None:
     (candidate,) = listed("u")
     known = Known("u", DOUBTFUL, SIZE + 9, digest(b""))
 
-    assert Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), []).verdict is Verdict.NEW
+    assert Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), []).verdict is Verdict.NEW
 
 
 def test_deleted_message_that_is_listed_again_is_deleted_again_and_not_stored_again() -> None:
@@ -241,7 +236,7 @@ def test_deleted_message_that_is_listed_again_is_deleted_again_and_not_stored_ag
     (candidate,) = listed("u")
     known = row(state=DELETED, tries=1)
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), [known])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), [known])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.SAME, row(tries=2))
 
@@ -252,7 +247,7 @@ def test_reused_uidl_with_other_content_is_a_new_message(state: CustodyState) ->
     (candidate,) = listed("u")
     known = Known("u", state, 5, digest(b"other"))
 
-    retrieved = Matcher([candidate], {"u": known}).decide(candidate, body(), digest(), [])
+    retrieved = Matcher([candidate], {"u": known}).decide(candidate, SIZE, digest(), [])
 
     assert (retrieved.verdict, retrieved.row) == (Verdict.NEW, row())
 
@@ -262,7 +257,7 @@ def test_committed_message_under_a_new_uidl_takes_over_its_old_row() -> None:
     (candidate,) = listed("new")
     old = row("old", size=5)
 
-    retrieved = Matcher([candidate], {}).decide(candidate, body(), digest(), [old])
+    retrieved = Matcher([candidate], {}).decide(candidate, SIZE, digest(), [old])
 
     assert (retrieved.verdict, retrieved.row, retrieved.takes_over) == (Verdict.SAME, row("new"), ("old",))
 
@@ -273,7 +268,7 @@ def test_equal_messages_stay_distinct() -> None:
     matcher = Matcher(candidates, {"a": row("a")})
     copies = [row("a"), row("gone", DELETED), row("old")]
 
-    verdicts = [matcher.decide(candidate, body(), digest(), copies).verdict for candidate in candidates[1:]]
+    verdicts = [matcher.decide(candidate, SIZE, digest(), copies).verdict for candidate in candidates[1:]]
 
     assert verdicts == [Verdict.SAME, Verdict.NEW]
 
@@ -282,11 +277,11 @@ def test_anonymous_equal_messages_are_counted() -> None:
     """Two on the server are two rows; the next session finds both, and a third is new."""
     two, three = listed(None, None), listed(None, None, None)
     first = Matcher(two, {})
-    stored = [first.decide(candidate, body(), digest(), []).row for candidate in two]
+    stored = [first.decide(candidate, SIZE, digest(), []).row for candidate in two]
     assert [each.key for each in stored] == [f"sha256 {digest().hex()} 1", f"sha256 {digest().hex()} 2"]
 
     second = Matcher(three, {})
-    again = [second.decide(candidate, body(), digest(), stored) for candidate in three]
+    again = [second.decide(candidate, SIZE, digest(), stored) for candidate in three]
 
     assert [each.verdict for each in again] == [Verdict.SAME, Verdict.SAME, Verdict.NEW]
     assert len({each.row.key for each in again}) == 3
@@ -297,7 +292,7 @@ def test_anonymous_message_takes_over_its_failures() -> None:
     (candidate,) = listed(None)
     failures = row(candidate.key, UNTAKEN, tries=2)
 
-    retrieved = Matcher([candidate], {candidate.key: failures}).decide(candidate, body(), digest(), [])
+    retrieved = Matcher([candidate], {candidate.key: failures}).decide(candidate, SIZE, digest(), [])
 
     assert retrieved.takes_over == (candidate.key,)
 
@@ -306,6 +301,6 @@ def test_anonymous_message_is_found_under_the_uidl_it_had() -> None:
     """A server that stops giving UIDLs repeats nothing."""
     (candidate,) = listed(None)
 
-    retrieved = Matcher([candidate], {}).decide(candidate, body(), digest(), [row("old")])
+    retrieved = Matcher([candidate], {}).decide(candidate, SIZE, digest(), [row("old")])
 
     assert (retrieved.verdict, retrieved.row.key, retrieved.takes_over) == (Verdict.SAME, "old", ())

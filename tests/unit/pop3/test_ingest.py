@@ -14,7 +14,7 @@ from syncd.pop3.ingest import Decide, IngestLimits, IngestReport
 from syncd.pop3.spool import Body
 from syncd.values import replace
 from tests.unit.pop3.drains import CONTENTS, Watched, has_files, mails, session, sessions
-from tests.unit.pop3.ledger import Ledger
+from tests.unit.pop3.ledger import Ledger, Octets
 from tests.unit.pop3.scripted import CUT, QUICK, STALL, Mail, Reply, ScriptedServer, Session, Then
 
 
@@ -38,7 +38,7 @@ async def test_commit_of_a_batch_overlaps_the_retrieval_of_the_next_and_dele_wai
     at_dele: list[int] = []
 
     class Slow(Ledger):
-        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
             if not self.batches:
                 async with asyncio.timeout(5):
                     await second_came.wait()
@@ -57,6 +57,30 @@ async def test_commit_of_a_batch_overlaps_the_retrieval_of_the_next_and_dele_wai
         await session(server, ledger, tmp_path)
 
     assert at_dele == [6] * 6
+
+
+async def test_what_came_of_a_batch_is_encoded_while_more_of_it_comes(tmp_path: Path) -> None:
+    """The first are encoded before the last is asked for, and all are one commit, in their order."""
+    handed_over: list[int] = []
+    at_last: list[int] = []
+
+    class Watching(Ledger):
+        async def encode(self, bodies: Sequence[Body]) -> Sequence[Octets]:
+            handed_over.append(len(bodies))
+            return await super().encode(bodies)
+
+    def hook(session: Session, line: str) -> Reply | None:
+        if line == "RETR 6":
+            at_last.extend(handed_over)
+        return None
+
+    ledger = Watching()
+    async with ScriptedServer(mails(), capabilities="UIDL", hook=hook) as server:
+        await session(server, ledger, tmp_path, batches=IngestLimits(encoded_bytes=11))
+
+    assert [at_last, handed_over] == [[2, 1], [2, 1, 3]]
+    assert ledger.batches == [6]
+    assert [ledger.inbox[number] for number in sorted(ledger.inbox)] == [mail.octets for mail in mails()]
 
 
 async def test_large_messages_pass_through_the_spool_and_leave_nothing_there(tmp_path: Path) -> None:
@@ -126,7 +150,7 @@ async def test_store_that_fails_at_any_commit_stops_the_session_and_loses_nothin
     class Full(Ledger):
         left = 0
 
-        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
             self.left -= 1
             if self.left == 0:
                 raise StoreError("disk full")
@@ -154,8 +178,8 @@ async def test_no_batch_is_larger_than_its_bound(tmp_path: Path) -> None:
     sizes_bytes: list[int] = []
 
     class Measured(Ledger):
-        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
-            sizes_bytes.append(sum(body.size_bytes for body in batch))
+        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
+            sizes_bytes.append(sum(len(body.octets) for body in batch))
             return await super().commit(batch, decide)
 
     ledger = Measured()
@@ -173,7 +197,7 @@ async def test_cancelled_session_drops_the_connection_and_loses_nothing(tmp_path
     class Stuck(Ledger):
         is_stuck = True
 
-        async def commit(self, batch: Sequence[Body], decide: Decide) -> Sequence[Retrieved]:
+        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
             if self.is_stuck:
                 committing.set()
                 await asyncio.Event().wait()

@@ -56,6 +56,23 @@ def test_helper_encodes_as_we_do(encoder: Encoder) -> None:
     assert helpers() == before
 
 
+def test_helper_that_runs_is_worth_a_smaller_batch(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a large one does not have to be encoded here; a letter is."""
+    here: list[int] = []
+    monkeypatch.setattr(
+        encoder_module, "encode_for_file", lambda octets: (here.append(len(octets)), encode_for_file(octets))[1]
+    )
+    rest = [os.urandom(MIB // 8)] * 3
+    encoder.encode(rest)
+    assert here == [MIB // 8] * 3
+
+    encoder.encode(contents())
+    encoder.encode(rest)
+    encoder.encode([b"letter"])
+
+    assert here == [*[MIB // 8] * 3, 6]
+
+
 def test_helper_that_is_expected_starts_before_there_is_anything_to_encode(encoder: Encoder) -> None:
     """A large batch finds it ready; of a small one nobody expects help."""
     before = helpers()
