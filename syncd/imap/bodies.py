@@ -22,6 +22,7 @@ from syncd.imap.types import Fetched, Octets, Section, SpooledLiteral, Tagged, U
 from syncd.mail.uidset import UidSet
 from syncd.values import Opaque, Record, Value
 
+WINDOW_BYTES = 4 * 1024 * 1024
 _BATCH_UIDS = 100
 _BATCH_BYTES = 512 * 1024
 _REFUSED_MAX = 100
@@ -67,12 +68,13 @@ def fetch_bodies(
     session: Session,
     wanted: Iterable[Wanted],
     *,
+    came: Iterable[Body] = (),
     spool: Callable[[int], Spool],
     window_bytes: int,
-    selecting: Selecting | None,
+    selecting: Selecting | None = None,
 ) -> AsyncGenerator[Body | NoBody, None]:
-    """Yield an outcome for each wanted UID; see `ImapConnection.fetch_bodies`."""
-    stream = PartStream(session, wanted, _WHOLE, window_bytes, selecting=selecting)
+    """Yield an outcome for each wanted UID, and those that came already; see `ImapConnection.fetch_bodies`."""
+    stream = PartStream(session, wanted, WHOLE, window_bytes, came=came, selecting=selecting)
     return stream.outcomes(lambda size_bytes: stream.open_spool(size_bytes, spool))
 
 
@@ -84,7 +86,7 @@ class Part(Value):
     origins: frozenset[int | None]
 
 
-_WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
+WHOLE = Part(b"BODY.PEEK[]", "", frozenset({None}))
 
 
 class _Batch(Record, eq=False):
@@ -112,8 +114,10 @@ class PartStream:
         part: Part,
         window_bytes: int,
         *,
+        came: Iterable[Body] = (),
         selecting: Selecting | None = None,
     ) -> None:
+        """Yield what came already once the others are asked for."""
         self._session = session
         self._selecting = selecting
         self._part = part
@@ -127,7 +131,7 @@ class PartStream:
         self._answered: set[int] = set()
         self._asked_bytes = 0
         self._writers: dict[SpoolWriter, int] = {}
-        self._ready: deque[tuple[Body | NoBody, int]] = deque()
+        self._ready: deque[tuple[Body | NoBody, int]] = deque((body, 0) for body in came)
         self._refused = 0
         self._error: BaseException | None = None
         self._is_void = False
@@ -321,7 +325,7 @@ class PartStream:
         self._changed.set()
 
     def _forget(self, uid: int) -> None:
-        self._asked_bytes -= self._open.pop(uid)
+        self._asked_bytes -= self._open.pop(uid, 0)  # nothing of what came already
         self._answered.discard(uid)
 
     def _is_unanswered(self, uid: int) -> bool:

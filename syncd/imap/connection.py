@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
-from syncd.imap import appends, bodies, headers, idling, mailbox_commands, message_commands, rows
+from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
 from syncd.imap.arguments import Argument, Streamed, string
 from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
+from syncd.imap.parts import Parts
 from syncd.imap.refusals import OF_MAILBOX, refusal
 from syncd.imap.rows import Items
 from syncd.imap.session import Session
@@ -49,6 +50,7 @@ class ImapConnection:
         self._resynced: tuple[object, SelectResult] | None = None
         self._plain: set[bytes] = set()
         """Mailboxes that have refused CONDSTORE, and are selected without."""
+        self._parts = Parts(session)
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
@@ -135,6 +137,7 @@ class ImapConnection:
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""
+        await self._parts.rest()
         await self._session.command("NOOP")
 
     async def logout(self) -> None:
@@ -239,6 +242,7 @@ class ImapConnection:
         return result
 
     async def _select(self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool) -> SelectResult:
+        await self._parts.leave()
         self._session.events.clear()
         self._session.events.exists = 0
         self._session.has_modseqs = None
@@ -251,6 +255,7 @@ class ImapConnection:
             raise refusal("select", end, reach=Reach.MAILBOX)
         result = collector.result(end)
         self._selected = octets, replace(result, rows=(), vanished=EMPTY)
+        self._parts.place = octets, result.uidvalidity
         self._session.events.exists = result.exists
         self._session.has_modseqs = result.highestmodseq is not None
         return result
@@ -310,12 +315,19 @@ class ImapConnection:
         """
         return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, is_pipelined=is_pipelined)
 
+    def fetch_ahead(self, wanted: Iterable[bodies.Wanted]) -> None:
+        """Ask for bodies of the selected mailbox that are about to be wanted: `fetch_bodies` has them then.
+
+        Few and small ones, for they are in memory until then, or until the connection rests.
+        """
+        self._parts.fetch_ahead(wanted)
+
     def fetch_bodies(
         self,
         wanted: Iterable[bodies.Wanted],
         *,
         spool: Callable[[int], Spool],
-        window_bytes: int = 4 * 1024 * 1024,
+        window_bytes: int = bodies.WINDOW_BYTES,
         selecting: bodies.Selecting | None = None,
     ) -> AsyncGenerator[bodies.Body | bodies.NoBody, None]:
         """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
@@ -324,14 +336,14 @@ class ImapConnection:
         memory (1 MiB) go there as they arrive. window_bytes: memory for what is asked for and not yet yielded.
         selecting: sends a pipelined SELECT first, whose error is raised; nothing is yielded where it tells of another.
         """
-        return bodies.fetch_bodies(self._session, wanted, spool=spool, window_bytes=window_bytes, selecting=selecting)
+        return self._parts.bodies(wanted, spool=spool, window_bytes=window_bytes, selecting=selecting)
 
     def fetch_headers(self, uids: UidSet) -> AsyncGenerator[Header | bodies.NoBody, None]:
         """Yield one outcome for each UID, in the order of arrival, by pipelined `BODY.PEEK[HEADER]`.
 
         `mail.message.facts_of` finds the same header digest and Message-ID in a header as in its whole message.
         """
-        return headers.fetch_headers(self._session, uids)
+        return self._parts.headers(uids)
 
     async def store_flags(
         self, uids: UidSet, *, add: Flags = NONE, remove: Flags = NONE, unchanged_since: int | None = None
@@ -395,5 +407,6 @@ class ImapConnection:
         until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
         at once when events are undrained already, and when the server ends IDLE.
         """
+        await self._parts.rest()
         await idling.idle(self._session, timeout_s=timeout_s, until=until)
         return self.has_events

@@ -13,7 +13,7 @@ House rules. No I/O, no clock, no memory: the same pair and policy give the same
 the plan is empty.
 """
 
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.tree import (
@@ -33,6 +33,16 @@ from syncd.reconcile.effects import Agree, Deliver, Drop, Effect, Expunge, Forge
 from syncd.values import Value, replace
 
 
+class Datable(Protocol):
+    """A message, recorded or not, as far as it matters for whether a device takes it."""
+
+    @property
+    def internaldate(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
 class Selection(Value):
     """Say which messages of a mailbox a device takes: not older, not larger; None means any. takes_none: it left."""
 
@@ -45,7 +55,7 @@ class Selection(Value):
         """Tell whether a message may be outside."""
         return self != Selection()
 
-    def takes(self, message: ServerMessage) -> bool:
+    def takes(self, message: Datable) -> bool:
         if self.takes_none:
             return False
         if self.not_before is not None and message.internaldate < self.not_before:

@@ -7,7 +7,7 @@ no row is recorded for another message than its own (`imap_identity`).
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from syncd.imap.connection import ImapConnection
 from syncd.imap.observe import Cursor, Demoted, KnownMailbox, Renumbered, Rung, Selected, ServerChanges, observe_changes
 from syncd.imap.quirks import Quirks
-from syncd.imap.types import SelectResult
+from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.store import accounts, server_tree
@@ -42,6 +42,8 @@ class Look(Value):
     clock: Callable[[], float]
     is_first: bool
     """Whether it is the first look of its connection."""
+    on_new: Callable[[Sequence[FetchRow]], Awaitable[None]] | None = None
+    """Hears of rows of new messages before they are recorded."""
 
     async def run(self, ceiling: Rung) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time.
@@ -76,6 +78,9 @@ class Look(Value):
                         came: Sequence[ObservedMessage] = observed_of(one.rows)
                         if compared is not None:
                             came = await self._compare(one, came, compared)
+                        elif self.on_new is not None:
+                            new = [row for row in one.rows if row.uid >= known.cursor.uidnext]
+                            await self.on_new(new)
                         if one.cursor is not None:
                             await self._record_end(one, tuple(rows.values()), came, selected)
                             continue

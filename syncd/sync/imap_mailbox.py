@@ -25,6 +25,7 @@ from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
+from syncd.sync.early_bodies import EarlyBodies
 from syncd.sync.imap_departures import depart
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_known_bodies import bind_known_bodies
@@ -110,8 +111,12 @@ class ImapMailbox:
             log.warning("listing_cut_short", mailbox_id=self._mailbox.id, listed=len(here.uids))
         await self._record_rows(last, cursor, is_listed=True, came=came)
 
-    async def observe(self, ceiling: Rung) -> Rung:
-        """Record what changed since the cursor, and return the highest rung to try the next time."""
+    async def observe(self, ceiling: Rung, *, eager: Sequence[Selection] = ()) -> Rung:
+        """Record what changed since the cursor, and return the highest rung to try the next time.
+
+        eager: bodies that these take of few new messages are asked for before their rows are recorded.
+        """
+        early = EarlyBodies(self._db, self.connection, self._mailbox, eager)
         look = Look(
             self._db,
             self.connection,
@@ -120,6 +125,8 @@ class ImapMailbox:
             self._quirks,
             self._clock,
             is_first=self._is_first,
+            # NOTE: a body that ends the connection is found out by who asks for it after its row is recorded.
+            on_new=None if self._is_first or not eager else early.ask,
         )
         return await look.run(ceiling)
 

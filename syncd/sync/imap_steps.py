@@ -5,7 +5,7 @@ the mailbox is recorded there. What a step has read is remembered only as a vers
 mailbox in which nothing came since is complete without being asked again.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from syncd.imap.observe import Rung, resync_of
 from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
+from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
@@ -197,7 +198,8 @@ class ImapSteps:
         if not mailbox.is_listed:
             await observer.list_rows(only_newest=False)
         else:
-            ceiling = await observer.observe(self._ceilings.get(mailbox.id, Rung.QRESYNC))
+            ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
+            ceiling = await observer.observe(ceiling, eager=self._eager(mailbox))
             self._ceilings[mailbox.id] = ceiling
             self._observed = observer.connection.selection
             if ceiling is not Rung.QRESYNC:
@@ -210,6 +212,12 @@ class ImapSteps:
             if told.has_vanished:
                 self.vanished.add(mailbox.id)
         return True
+
+    def _eager(self, mailbox: MailboxRow) -> Sequence[Selection]:
+        """Return what devices take of new mail at once; what comes elsewhere was mostly moved there, and is known."""
+        if not mailbox.name.is_inbox:
+            return ()
+        return self._account.takers.selections(self._account.name, mailbox.name, now=self._clock())
 
     async def read_known_bodies(self, observer: "ImapMailbox", mailbox: MailboxRow) -> bool:
         """Bind the bodies that the store has already."""

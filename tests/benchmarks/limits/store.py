@@ -17,7 +17,7 @@ from backports import zstd
 
 BATCH_BYTES = 8 << 20
 _WAITING_BATCHES = 2
-_LEVEL = 3
+_LEVEL = 1  # that of syncd
 _TABLES = (
     "CREATE TABLE body (id INTEGER PRIMARY KEY, digest BLOB, octets BLOB)",
     "CREATE TABLE message (mailbox, uid INTEGER, flags, name, digest BLOB, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID",

@@ -1,5 +1,7 @@
 """Work goes to what needs it: new mail does not wait for old, and what nobody takes costs nothing."""
 
+import asyncio
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from syncd.sync.policies import Takers
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+
+_WAIT_S = 20.0
 
 
 async def test_new_mail_comes_during_a_long_first_sync(
@@ -38,6 +42,49 @@ async def test_new_mail_comes_during_a_long_first_sync(
 
             assert house.replica("laptop").keys() == ["first", "second"]
     assert asked.index("81:100") < asked.index("2") < asked.index("1:20")
+
+
+async def test_bodies_of_new_mail_do_not_wait_for_its_rows(tmp_path: Path, user: Provider) -> None:
+    """They are asked for as soon as the server has named them; one that is large waits for its row like all else."""
+    user.receive("first")
+    may_write, is_asked = threading.Event(), asyncio.Event()
+    async with (
+        Tap(user.server.imap_port) as tap,
+        House(tmp_path, accounts={"work": imap(user.server, user.user, port=tap.port)}) as house,
+    ):
+        await house.settle()
+        held: list[asyncio.Task[bool]] = []
+
+        async def watch(line: bytes) -> None:
+            if b"RFC822.SIZE" in line:
+                held.append(asyncio.create_task(house.db.write(lambda _: may_write.wait(_WAIT_S))))
+            if b"BODY.PEEK[]" in line:
+                is_asked.set()
+
+        tap.before_line = watch
+        user.receive("second")
+        async with asyncio.timeout(_WAIT_S):
+            await is_asked.wait()
+        assert not held[0].done()
+        may_write.set()
+        await house.settle()
+
+        assert house.replica("laptop").keys() == ["first", "second"]
+    assert [str(uids) for uids in tap.bodies] == ["1", "2"]
+
+
+async def test_body_that_ends_the_connection_before_its_row_is_recorded(tmp_path: Path, user: Provider) -> None:
+    """The next connection records the row first, so that it is found out which message it is."""
+    user.receive("first")
+    async with (
+        Tap(user.server.imap_port) as tap,
+        House(tmp_path, accounts={"work": imap(user.server, user.user, port=tap.port)}) as house,
+    ):
+        await house.settle()
+        tap.drops = lambda line: b"BODY.PEEK[]" in line and 2 in tap.bodies[-1]
+        user.receive("deadly")
+        user.receive("third")
+        await house.until(lambda: house.replica("laptop").keys() == ["first", "third"])
 
 
 async def test_device_that_left_is_not_pushed_for(tmp_path: Path, user: Provider) -> None:

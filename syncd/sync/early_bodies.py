@@ -1,0 +1,58 @@
+"""Floor 4: bodies of new messages that are asked for before their rows are recorded, since both take a while."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from syncd.imap.bodies import Wanted
+from syncd.imap.connection import ImapConnection
+from syncd.imap.types import FetchRow
+from syncd.mail.uidset import UidSet
+from syncd.reconcile.planner import Selection
+from syncd.store import server_tree, uploads
+from syncd.store.accounts import MailboxRow
+from syncd.store.database import Database
+from syncd.values import Value
+
+_MESSAGES_MAX = 100
+_BYTES_MAX = 2 * 1024 * 1024
+
+
+class EarlyBodies(Value):
+    """Ask for what devices will take of a few new messages; it is in memory until their rows are recorded."""
+
+    db: Database
+    connection: ImapConnection
+    mailbox: MailboxRow
+    selections: Sequence[Selection]
+
+    async def ask(self, rows: Sequence[FetchRow]) -> None:
+        """Ask for the bodies of messages that came; of many, or of large ones, they are fetched later, like any."""
+        if not 0 < len(rows) <= _MESSAGES_MAX:
+            return
+        new = [_New(row.uid, row.size_bytes or 0, row.internaldate or 0) for row in rows]
+        wanted = [one for one in new if any(selection.takes(one) for selection in self.selections)]
+        if wanted and sum(one.size_bytes for one in wanted) <= _BYTES_MAX and await self._is_news(wanted):
+            self.connection.fetch_ahead(
+                Wanted(one.uid, one.size_bytes) for one in sorted(wanted, key=lambda one: one.uid, reverse=True)
+            )
+
+    async def _is_news(self, wanted: Sequence["_New"]) -> bool:
+        uids = UidSet.of(one.uid for one in wanted)
+        return await self.db.read(partial(_is_news, mailbox=self.mailbox, uids=uids))
+
+
+class _New(NamedTuple):
+    uid: int
+    size_bytes: int
+    internaldate: int
+
+
+def _is_news(conn: Connection, *, mailbox: MailboxRow, uids: UidSet) -> bool:
+    """Tell whether none of these messages is what a device brought, of which the store has the bodies already."""
+    uidvalidity = mailbox.cursor.uidvalidity
+    if server_tree.known_uids(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, among=uids):
+        return False
+    return not uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
