@@ -3,16 +3,17 @@
 Theory. One part of each message is asked for: of bodies the whole. Batches of UIDs are asked for until the window is
 full; the answers are matched by UID whichever command they come in, because servers interleave them. A UID counts as
 absent only when its own batch has ended in OK and every batch that was in flight at that moment has ended as well. A
-batch that ends in NO is asked again UID by UID.
+batch that ends in NO is asked again UID by UID. What is asked in the same round trip as SELECT counts for nothing until
+that has succeeded: refused, all behind it is refused as well, or is of the mailbox before.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from syncd.errors import Reach, RefusedError
+from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.refusals import refusal, said
 from syncd.imap.session import Session, SinkFactory
 from syncd.imap.spool import Spool, SpoolWriter
@@ -59,6 +60,10 @@ class NoBody(NamedTuple):
     text: str = ""
 
 
+Selecting = Callable[[], Awaitable[bool]]
+"""Send a SELECT, and tell whether what is asked in the same round trip is of its mailbox; raises why nothing is."""
+
+
 def fetch_bodies(
     session: Session,
     wanted: Iterable[Wanted],
@@ -66,9 +71,10 @@ def fetch_bodies(
     came: Iterable[Body] = (),
     spool: Callable[[int], Spool],
     window_bytes: int,
+    selecting: Selecting | None = None,
 ) -> AsyncGenerator[Body | NoBody, None]:
     """Yield an outcome for each wanted UID, and those that came already; see `ImapConnection.fetch_bodies`."""
-    stream = PartStream(session, wanted, WHOLE, window_bytes, came=came)
+    stream = PartStream(session, wanted, WHOLE, window_bytes, came=came, selecting=selecting)
     return stream.outcomes(lambda size_bytes: stream.open_spool(size_bytes, spool))
 
 
@@ -109,9 +115,11 @@ class PartStream:
         window_bytes: int,
         *,
         came: Iterable[Body] = (),
+        selecting: Selecting | None = None,
     ) -> None:
         """Yield what came already once the others are asked for."""
         self._session = session
+        self._selecting = selecting
         self._part = part
         self._window_bytes = window_bytes
         self._batches = _batches(wanted, session.limits.memory_literal_max_bytes)
@@ -126,22 +134,42 @@ class PartStream:
         self._ready: deque[tuple[Body | NoBody, int]] = deque((body, 0) for body in came)
         self._refused = 0
         self._error: BaseException | None = None
+        self._is_void = False
+        """Whether what was asked was asked of no mailbox, or of another one; what it brought is forgotten."""
         self._changed = asyncio.Event()
 
     async def outcomes(self, sinks: SinkFactory) -> AsyncGenerator[Body | NoBody, None]:
         """Yield an outcome for each wanted UID; sinks: where literals go that are too large for memory."""
         with self._session.spooling(sinks), self._session.collecting(self):
             try:
+                if self._selecting is not None:
+                    await self._select(self._selecting)
                 while (outcome := await self._outcome()) is not None:
                     yield outcome
             finally:
                 await self._close()
+
+    async def _select(self, selecting: Selecting) -> None:
+        """Ask for the first bodies behind a SELECT; unless that succeeds, wait only until all is answered."""
+        begun = asyncio.ensure_future(selecting())
+        self._fill()
+        try:
+            self._is_void = not await begun
+        except SyncdError as error:
+            self._is_void, self._error = True, error
+        finally:
+            begun.cancel()
+        while self._is_void and self._in_flight:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def _outcome(self) -> Body | NoBody | None:
         while True:
             # NOTE: after a mere refusal the connection is still good once nothing is in flight.
             if self._error is not None and not (isinstance(self._error, RefusedError) and self._in_flight):
                 raise self._error
+            if self._is_void:
+                return None
             if self._error is None:
                 self._fill()
             if self._ready:

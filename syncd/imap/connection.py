@@ -334,13 +334,15 @@ class ImapConnection:
         *,
         spool: Callable[[int], Spool],
         window_bytes: int = bodies.WINDOW_BYTES,
+        selecting: bodies.Selecting | None = None,
     ) -> AsyncGenerator[bodies.Body | bodies.NoBody, None]:
         """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
 
         spool: makes, on a thread, the place for a body of that many octets; bodies above the limit for literals in
         memory (1 MiB) go there as they arrive. window_bytes: memory for what is asked for and not yet yielded.
+        selecting: sends a pipelined SELECT first, whose error is raised; nothing is yielded where it tells of another.
         """
-        return self._parts.bodies(wanted, spool=spool, window_bytes=window_bytes)
+        return self._parts.bodies(wanted, spool=spool, window_bytes=window_bytes, selecting=selecting)
 
     def fetch_headers(self, uids: UidSet) -> AsyncGenerator[Header | bodies.NoBody, None]:
         """Yield one outcome for each UID, in the order of arrival, by pipelined `BODY.PEEK[HEADER]`.

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 
 from syncd.errors import SyncdError
-from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, Wanted, fetch_bodies
+from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, Selecting, Wanted, fetch_bodies
 from syncd.imap.headers import Header, fetch_headers
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
@@ -46,14 +46,26 @@ class Parts:
         self._ahead = None
 
     async def bodies(
-        self, wanted: Iterable[Wanted], *, spool: Callable[[int], Spool], window_bytes: int
+        self,
+        wanted: Iterable[Wanted],
+        *,
+        spool: Callable[[int], Spool],
+        window_bytes: int,
+        selecting: Selecting | None = None,
     ) -> AsyncGenerator[Body | NoBody, None]:
         """Yield an outcome for each wanted UID, and ask only for those that did not come already."""
         await self._asked()
         wanted = tuple(wanted)
-        came = self._ahead.take(self.place, wanted) if self._ahead is not None else {}
+        came = self._ahead.take(self.place, wanted) if self._ahead is not None and selecting is None else {}
         lacking = (one for one in wanted if one.uid not in came)
-        fetched = fetch_bodies(self._session, lacking, came=came.values(), spool=spool, window_bytes=window_bytes)
+        fetched = fetch_bodies(
+            self._session,
+            lacking,
+            came=came.values(),
+            spool=spool,
+            window_bytes=window_bytes,
+            selecting=selecting,
+        )
         async with aclosing(fetched) as outcomes:
             async for outcome in outcomes:
                 yield outcome

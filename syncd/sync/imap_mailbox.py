@@ -1,7 +1,7 @@
 """Floor 4: one mailbox of an IMAP account on its connection: rows and bodies observed into the server tree."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -175,10 +175,10 @@ class ImapMailbox:
         wanted = found.wanted
         if not wanted:
             return found
-        selected = await self._select()
-        if selected.uidvalidity != uidvalidity:
-            raise RenumberedError("the server gave this mailbox a new uidvalidity")
         if found.may_be_known:
+            selected = await self._select()
+            if selected.uidvalidity != uidvalidity:
+                raise RenumberedError("the server gave this mailbox a new uidvalidity")
             wanted = await self._bind_known(wanted, on_commit=on_commit)
         async with self._batches:
             unsuspected = [one for one in wanted if not self._losses.is_suspected(one.message_id)]
@@ -211,11 +211,8 @@ class ImapMailbox:
         """Fetch bodies into batches; when the connection ends, what was on its way is suspected."""
         left = {one.uid: one for one in wanted}
         self._batches.expect(sum(one.size_bytes for one in wanted))
-        bodies = self.connection.fetch_bodies(
-            [Wanted(one.uid, one.size_bytes) for one in wanted], spool=lambda _: FileSpool(self._spool_directory)
-        )
         try:
-            async with aclosing(bodies) as outcomes:
+            async with aclosing(self._bodies(wanted)) as outcomes:
                 async for outcome in outcomes:
                     one = left.pop(outcome.uid)
                     self._losses.came(one.message_id)
@@ -228,13 +225,38 @@ class ImapMailbox:
                         case NoBody():
                             await self._set_aside(one, _why(outcome))
         except (ConnectionLostError, ProtocolError, TooSlowError) as error:
-            if self.connection.is_usable:
+            if self.connection.is_usable or not self._is_selected:
                 raise
             if len(wanted) > 1:
                 self._losses.lost(one.message_id for one in _under_way(left.values()))
             elif self._losses.is_culprit(wanted[0].message_id):
                 await self._set_aside(wanted[0], f"the connection ended in the middle of the message: {error}")
             raise
+
+    async def _bodies(self, wanted: Sequence[WantedBody]) -> AsyncGenerator[Body | NoBody, None]:
+        """Yield an outcome for each of these bodies; a mailbox that is not selected is so in the same round trip."""
+        asked = [Wanted(one.uid, one.size_bytes) for one in wanted]
+        while True:
+            is_behind = not self._is_selected
+            outcomes = self.connection.fetch_bodies(
+                asked,
+                spool=lambda _: FileSpool(self._spool_directory),
+                selecting=self._select_as_known if is_behind else None,
+            )
+            has_any = False
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    has_any = True
+                    yield outcome
+            if has_any or not is_behind:
+                return
+
+    async def _select_as_known(self) -> bool:
+        """Select the mailbox beside what is asked of it, and tell whether that was asked when it was selected."""
+        selected = await self.connection.select(self._mailbox.wire_name, is_pipelined=True)
+        if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        return not selected.is_plain  # else the one before it was refused, and with it what followed
 
     async def _is_short(self, wanted: WantedBody, content: bytes | FileSpool, size_bytes: int) -> bool:
         """Set aside what is far from whole, and tell so; what stays as short is believed in the end: sizes lie, too."""
@@ -296,10 +318,14 @@ class ImapMailbox:
             return Departed(refused={effect.message_id: refusal for effect in effects})
         return await depart(self._db, self.connection, self._mailbox, effects, now=self._clock())
 
+    @property
+    def _is_selected(self) -> bool:
+        return self.connection.selected == self._mailbox.wire_name
+
     async def _select(self) -> SelectResult:
         """Return what SELECT said; a mailbox that is selected stays so, for each SELECT forgets what was reported."""
         selection = self.connection.selection
-        if selection is not None and self.connection.selected == self._mailbox.wire_name:
+        if selection is not None and self._is_selected:
             return selection
         return await self.connection.select(self._mailbox.wire_name)
 

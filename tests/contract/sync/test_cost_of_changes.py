@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, select
 
 from syncd.maildir.files import MailboxDirectory
+from syncd.store import schema
 from syncd.store.database import Database
 from syncd.sync.requests import Asked
 from tests.contract.sync.house import House, imap
@@ -28,6 +29,7 @@ _FOR_EACH = 25
 """What is counted of deletions that happened takes some five, and one round more would take as much again."""
 
 SMALL, LARGE = 2, 62
+_WITH_BODY = select(schema.server_message.c.id).where(schema.server_message.c.body_id.is_not(None))
 _FOR_EACH_MAILBOX = 30
 
 
@@ -73,6 +75,20 @@ async def test_push_and_pull_wait_for_few_answers(tmp_path: Path, user: Provider
     ]
     assert pulled == [["SEARCH", "FETCH"], ["FETCH"]]
     assert "late" in keys
+
+
+async def test_bodies_of_a_mailbox_that_is_selected_anew_wait_for_one_answer(tmp_path: Path, user: Provider) -> None:
+    """The rest of INBOX, after the newest of all mailboxes, is asked for in the round trip of its SELECT."""
+    user.receive(*(f"m{number}" for number in range(101)))
+    user.receive("sent", mailbox="Sent")
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            with _flights(tap, apart_from={"LIST", "IDLE"}) as flights:
+                await house.until_read(lambda ids: len(ids) == 102, _WITH_BODY)
+
+    # The rows of both mailboxes, and then the rest of INBOX.
+    assert flights.count(["SELECT", "FETCH"]) == 3, flights
 
 
 async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Provider) -> None:
@@ -299,7 +315,9 @@ def _counted(house: House) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _flights(tap: Tap) -> Iterator[list[list[str]]]:
+def _flights(
+    tap: Tap, *, apart_from: Collection[str] = frozenset({"LIST", "SELECT", "IDLE"})
+) -> Iterator[list[list[str]]]:
     """Gather which commands a client sends without waiting for an answer, apart from those that ask what is new."""
     flights: list[list[str]] = []
     is_answered = True
@@ -321,5 +339,4 @@ def _flights(tap: Tap) -> Iterator[list[list[str]]]:
     tap.before_line, tap.says = sent, heard
     yield flights
     tap.before_line = tap.says = None
-    asking = {"LIST", "SELECT", "IDLE"}
-    flights[:] = [kept for flight in flights if (kept := [verb for verb in flight if verb not in asking])]
+    flights[:] = [kept for flight in flights if (kept := [verb for verb in flight if verb not in apart_from])]

@@ -178,6 +178,28 @@ async def test_cut_in_the_middle_ends_the_same(tmp_path: Path, user: Provider, a
             assert (await house.rows(alive))[0][0] == len(KEYS) + 1
 
 
+async def test_mailbox_made_again_before_the_rest_of_its_bodies_is_asked_for(tmp_path: Path, user: Provider) -> None:
+    """What comes in the round trip of the SELECT that tells of it has UIDs of other messages, and is bound to none."""
+    keys = [f"m{number:03}" for number in range(101)]
+    user.receive(*keys, mailbox=BOX)
+    user.receive("a")
+    selected: list[bytes] = []
+
+    async def make_again(line: bytes) -> None:
+        if b'SELECT "Papers"' in line:
+            selected.append(line)
+            if len(selected) == 2:  # after its rows and its newest bodies
+                _make_again(user, [*reversed(keys)])
+
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, port=tap.port) as house:
+        tap.before_line = make_again
+        await house.settle()
+
+        assert house.replica("laptop", BOX).keys() == keys
+        assert await house.rows(select(schema.trouble)) == []
+    assert len(selected) > 2
+
+
 async def test_renumbered_twice_between_two_looks(tmp_path: Path, user: Provider) -> None:
     """An attempt that was cut leaves rows of a UIDVALIDITY that is over too; they do no harm."""
     # NOTE: made again with other dates, they are told by their octets alone.

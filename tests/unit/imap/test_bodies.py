@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
@@ -284,3 +285,64 @@ async def test_body_beyond_every_limit_is_a_protocol_error() -> None:
     async with connected(selected(script)) as connection:
         with pytest.raises(ProtocolError):
             await fetched(connection, wanted(1))
+
+
+def selecting(connection: ImapConnection) -> Callable[[], Awaitable[bool]]:
+    async def select() -> bool:
+        return not (await connection.select(b"Next", is_pipelined=True)).is_plain
+
+    return select
+
+
+async def test_bodies_come_in_the_round_trip_of_their_select() -> None:
+    """Both are sent before either is answered, and what comes together with the end of SELECT is not lost."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "Next"')
+        tag = peer.tag
+        await peer.expect(b"UID FETCH 1:2 ")
+        await peer.ok(SELECTED + tag + b" OK [READ-WRITE] done\r\n" + body(1, b"a") + body(2, b"b"))
+
+    async with connected(selected(script)) as connection:
+        await connection.select(b"INBOX")
+        outcomes = connection.fetch_bodies(wanted(1, 2), spool=MemorySpool, selecting=selecting(connection))
+        assert [outcome(one) async for one in outcomes] == [(1, b"a"), (2, b"b")]
+        assert connection.selected == b"Next"
+
+
+async def test_what_is_refused_behind_a_refused_select_is_not_asked_again() -> None:
+    """It was asked of no mailbox; the connection goes on once all of it is answered."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "Next"')
+        refused = peer.tag + b" NO [NONEXISTENT] gone\r\n"
+        await peer.expect(b"UID FETCH 1:100 ")
+        refused += peer.tag + b" BAD no mailbox\r\n"
+        await peer.expect(b"UID FETCH 101:102 ")
+        await peer.send(refused + peer.tag + b" BAD no mailbox\r\n")
+        await peer.answer(b"NOOP")
+
+    async with connected(selected(script)) as connection:
+        await connection.select(b"INBOX")
+        some = wanted(*range(1, 103))
+        with pytest.raises(RefusedError, match="gone"):
+            await anext(connection.fetch_bodies(some, spool=MemorySpool, selecting=selecting(connection)))
+        await connection.noop()
+
+
+async def test_bodies_behind_a_refused_parameter_of_select_are_of_no_account() -> None:
+    """They may be those of the mailbox before, which some servers keep selected."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "Next" (CONDSTORE)')
+        tag = peer.tag
+        await peer.expect(b"UID FETCH 1:2 ")
+        await peer.send(tag + b" BAD no parameters\r\n")
+        await peer.ok(body(1, b"another") + body(2, b"another"))
+        await peer.answer(b'SELECT "Next"', SELECTED)
+
+    async with connected(selected(script), capabilities=b"IMAP4rev1 CONDSTORE") as connection:
+        await connection.select(b"INBOX")
+        outcomes = connection.fetch_bodies(wanted(1, 2), spool=MemorySpool, selecting=selecting(connection))
+        assert [outcome(one) async for one in outcomes] == []
+        assert connection.selected == b"Next"
