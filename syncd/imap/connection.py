@@ -13,7 +13,7 @@ from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
-from syncd.imap.parts import Parts
+from syncd.imap.parts import Parts, Place
 from syncd.imap.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.rows import Items
 from syncd.imap.session import Session
@@ -334,15 +334,17 @@ class ImapConnection:
         *,
         spool: Callable[[int], Spool],
         window_bytes: int = bodies.WINDOW_BYTES,
+        place: Place | None = None,
         selecting: bodies.Selecting | None = None,
     ) -> AsyncGenerator[bodies.Body | bodies.NoBody, None]:
         """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
 
         spool: makes, on a thread, the place for a body of that many octets; bodies above the limit for literals in
         memory (1 MiB) go there as they arrive. window_bytes: memory for what is asked for and not yet yielded.
-        selecting: sends a pipelined SELECT first, whose error is raised; nothing is yielded where it tells of another.
+        selecting: sends a pipelined SELECT first, whose error is raised; nothing is yielded where it tells of another
+        mailbox than `place`, which is by default the selected one.
         """
-        return self._parts.bodies(wanted, spool=spool, window_bytes=window_bytes, selecting=selecting)
+        return self._parts.bodies(wanted, spool=spool, window_bytes=window_bytes, place=place, selecting=selecting)
 
     def fetch_headers(self, uids: UidSet) -> AsyncGenerator[Header | bodies.NoBody, None]:
         """Yield one outcome for each UID, in the order of arrival, by pipelined `BODY.PEEK[HEADER]`.

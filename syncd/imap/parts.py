@@ -51,20 +51,21 @@ class Parts:
         *,
         spool: Callable[[int], Spool],
         window_bytes: int,
+        place: Place | None = None,
         selecting: Selecting | None = None,
     ) -> AsyncGenerator[Body | NoBody, None]:
         """Yield an outcome for each wanted UID, and ask only for those that did not come already."""
         await self._asked()
         wanted = tuple(wanted)
-        came = self._ahead.take(self.place, wanted) if self._ahead is not None and selecting is None else {}
-        lacking = (one for one in wanted if one.uid not in came)
+        came = self._ahead.take(place or self.place, wanted) if self._ahead is not None else {}
+        lacking = [one for one in wanted if one.uid not in came]
         fetched = fetch_bodies(
             self._session,
             lacking,
             came=came.values(),
             spool=spool,
             window_bytes=window_bytes,
-            selecting=selecting,
+            selecting=selecting if lacking else None,
         )
         async with aclosing(fetched) as outcomes:
             async for outcome in outcomes:

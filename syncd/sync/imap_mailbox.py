@@ -241,6 +241,7 @@ class ImapMailbox:
             outcomes = self.connection.fetch_bodies(
                 asked,
                 spool=lambda _: FileSpool(self._spool_directory),
+                place=(self._mailbox.wire_name, self._mailbox.cursor.uidvalidity),
                 selecting=self._select_as_known if is_behind else None,
             )
             has_any = False

@@ -101,6 +101,24 @@ async def test_body_of_another_mailbox_is_another_body() -> None:
         assert await fetched(connection, wanted(1)) == [(1, b"z")]
 
 
+async def test_what_came_is_there_while_another_mailbox_is_selected() -> None:
+    """A mailbox of which nothing is lacking is not selected again."""
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"UID FETCH 1 ", body(1, b"a"))
+        await peer.answer(b"SELECT", SELECTED)
+
+    async def select_again() -> bool:
+        raise AssertionError
+
+    async with connected(selected(script)) as connection:
+        await connection.select(b"INBOX")
+        connection.fetch_ahead(wanted(1))
+        await connection.select(b"Archive")
+        again = connection.fetch_bodies(wanted(1), spool=MemorySpool, place=(b"INBOX", 7), selecting=select_again)
+        assert [outcome(one) async for one in again] == [(1, b"a")]
+
+
 async def test_headers_wait_for_bodies_under_way() -> None:
     """A large literal that comes meanwhile is none of a header's."""
 
