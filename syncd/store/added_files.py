@@ -26,7 +26,8 @@ from syncd.store.bodies import body_facts
 from syncd.store.devices import ACTIVE
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, rows_in
-from syncd.store.replica_tree import is_unsettled, raise_replica_version
+from syncd.store.replica_news import raise_replica_version
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import base_message, body, device, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.values import Value

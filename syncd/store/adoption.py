@@ -19,7 +19,8 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import begin_base, pair, values_of
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import PER_VERSION, AtOnce, is_one_of, rows_in
-from syncd.store.replica_tree import FILE_COLUMNS, raise_replica_version, replica_message_of
+from syncd.store.replica_news import raise_replica_version
+from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import (
     base_message,
     body,

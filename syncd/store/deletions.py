@@ -14,7 +14,8 @@ from syncd.mail.tree import NOT_THERE, ReplicaMessage, ReplicaState
 from syncd.store.devices import LEAVING, READ_ONLY, ReplicaRow
 from syncd.store.journal import drop_copies
 from syncd.store.queries import PER_VERSION, AtOnce, groups, is_listed, is_one_of
-from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, raise_replica_version, replica_message_of
+from syncd.store.replica_news import raise_replica_version
+from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import raise_version
 from syncd.store.successors import has_successor

@@ -13,7 +13,7 @@ from syncd.store.deletions import touch
 from syncd.store.holds import Hold, HoldScope, drop_holds
 from syncd.store.mailbox_removals import give_back
 from syncd.store.queries import is_one_of
-from syncd.store.replica_tree import raise_replica_version
+from syncd.store.replica_news import raise_replica_version
 from syncd.store.restores import put_back
 from syncd.store.schema import replica, replica_message
 

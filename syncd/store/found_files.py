@@ -37,7 +37,8 @@ from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import FOUND, ON_ITS_WAY
 from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, rows_in
-from syncd.store.replica_tree import is_unsettled, raise_replica_version
+from syncd.store.replica_news import raise_replica_version
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.values import Value
 

@@ -11,7 +11,8 @@ from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
 from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
-from syncd.store.schema import base_message, journal, replica, replica_message
+from syncd.store.replica_news import raise_replica_version, tell_waiting
+from syncd.store.schema import journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
@@ -139,34 +140,6 @@ def is_unsettled(*states: ReplicaState) -> ColumnElement[bool]:
     return and_(state != ReplicaState.PRESENT, *((state.in_(states),) if states else ()))
 
 
-def raise_replica_version(conn: Connection, replica_id: int) -> int:
-    """Return the version for the rows of a replica that this transaction changes."""
-    return int(conn.execute(_RAISE_VERSION, {"of_replica": replica_id}).scalar_one())
-
-
-def tell_again(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
-    """Let the account of a replica plan once more what its device did to these files."""
-    if file_ids:
-        version = raise_replica_version(conn, replica_id)
-        here = is_one_of(replica_message.c.id, file_ids)
-        conn.execute(update(replica_message).where(here).values(version=version))
-
-
-def tell_changed(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
-    """Let the account of a replica plan those of these files that say what it does not know yet.
-
-    A delivery that was interrupted, or comes back, has the flags that its device had given the file before.
-    """
-    if file_ids:
-        file, base = replica_message.c, base_message.c
-        query = (
-            select(file.id)
-            .join(base_message, and_(base.replica_id == file.replica_id, base.message_id == file.message_id))
-            .where(is_one_of(file.id, file_ids), file.flags != base.flags)
-        )
-        tell_again(conn, replica_id, list(conn.execute(query).scalars()))
-
-
 def announce_deliveries(
     conn: Connection, replica_id: int, minted: Sequence[MintedFile]
 ) -> Mapping[int, ReplicaMessage]:
@@ -275,12 +248,6 @@ def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
     )
 
 
-_RAISE_VERSION = (
-    update(replica)
-    .where(replica.c.id == bindparam("of_replica"))
-    .values(version=replica.c.version + 1)
-    .returning(replica.c.version)
-)
 _PLACES = select(*_PLACE_COLUMNS).where(replica_message.c.replica_id == bindparam("of_replica"))
 _UNSETTLED_PLACES = _PLACES.where(is_unsettled())
 _NAMED_PLACES = _PLACES.where(
@@ -375,6 +342,7 @@ def _is_begun(conn: Connection, file_id: int) -> bool:
 
 
 def _drop_upload(conn: Connection, file_id: int) -> None:
+    tell_waiting(conn, (file_id,))
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )

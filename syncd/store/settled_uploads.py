@@ -15,7 +15,8 @@ from syncd.mail.flags import Flags, format_flags, parse_flags, with_same_letters
 from syncd.mail.tree import NOT_THERE, BodyForm, ReplicaState
 from syncd.store.journal import UploadState
 from syncd.store.queries import AtOnce, groups, insert_at_once, is_listed, is_one_of, update_at_once
-from syncd.store.replica_tree import is_unsettled, raise_replica_version
+from syncd.store.replica_news import raise_replica_version
+from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
 from syncd.store.uploads import Upload
 from syncd.values import Value

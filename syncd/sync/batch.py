@@ -17,7 +17,7 @@ from syncd.log import log
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.effects import Deliver, Drop, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
-from syncd.store import carried_changes, devices, history, holds, pairs, replica_tree, troubles
+from syncd.store import carried_changes, devices, history, holds, pairs, replica_news, replica_tree, troubles
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable, LinkSource
 from syncd.store.devices import DeviceRow, ReplicaRow
@@ -201,7 +201,7 @@ class Batches(Value):
         if lost:
             holds.drop_done(conn, self.of)
         again = [task.file.id for task in announced.tasks if isinstance(task, FileToDeliver) and task.is_repeated]
-        replica_tree.tell_changed(conn, self.of.id, again)
+        replica_news.tell_changed(conn, self.of.id, again)
         devices.settle_barrier(conn, self.device.id, announced.generation, now=self.now)
         well: list[int] = []
         undone: list[int] = []

@@ -33,7 +33,7 @@ from syncd.reconcile.effects import (
 )
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import devices, mailbox_removals, pairs, replica_tree, troubles
+from syncd.store import devices, mailbox_removals, pairs, replica_news, troubles
 from syncd.store.database import Database
 from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settlement
@@ -185,7 +185,7 @@ class ReplicaRound:
         """
         if also is not None:
             self._batches.settle(conn, performed=also)
-        replica_tree.tell_again(conn, self.of.id, wanted)
+        replica_news.tell_again(conn, self.of.id, wanted)
         pairs.settle(conn, self.of, rest, now=self.now)
         if replica_upto is not None:
             devices.move_replica_cursor(conn, self.of.id, replica_upto)

@@ -11,7 +11,7 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
 from syncd.reconcile.planner import Selection
-from syncd.store import holds, pairs, replica_tree, schema, server_tree, shifts
+from syncd.store import holds, pairs, replica_news, replica_tree, schema, server_tree, shifts
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.replica_tree import MintedFile
 from syncd.store.server_tree import ObservedMessage
@@ -114,7 +114,7 @@ def test_file_that_waits_to_be_put_back_follows_its_message(grove: Grove) -> Non
     new = letter(grove, 11, archive=True)
     assert find(grove) == ()
 
-    grove(lambda conn: replica_tree.tell_again(conn, grove.laptop.id, [file_id]))
+    grove(lambda conn: replica_news.tell_again(conn, grove.laptop.id, [file_id]))
 
     (one,) = find(grove)
     assert (one.file.id, one.successor.id) == (file_id, new)
