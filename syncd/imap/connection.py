@@ -13,7 +13,7 @@ from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
-from syncd.imap.refusals import OF_MAILBOX, refusal
+from syncd.imap.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.rows import Items
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
@@ -83,6 +83,10 @@ class ImapConnection:
     @property
     def refused(self) -> frozenset[str]:
         return self._session.refused
+
+    def trusts(self, name: str) -> bool:
+        """Tell whether an extension was not refused when it was used over this connection."""
+        return self._session.trusts(name)
 
     @property
     def is_usable(self) -> bool:
@@ -216,7 +220,7 @@ class ImapConnection:
         """Select a mailbox, with mod-sequences where they are offered; the events of the one before are forgotten.
 
         qresync: only once QRESYNC is `enabled`. Where a parameter is refused, the mailbox is selected without, and the
-        result `is_plain`; CONDSTORE is not asked for there again over this connection.
+        result `is_plain`; CONDSTORE is not asked for there again over this connection, unless that was of the moment.
         """
         verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
         parameters = mailbox_commands.select_parameters(self._session, qresync)
@@ -229,10 +233,11 @@ class ImapConnection:
                 raise
             # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
             plain = await self._select(octets, verb, is_pipelined=is_pipelined)
-            if qresync is None:
+            is_of_the_moment = error.code in OF_THE_MOMENT
+            if qresync is None and not is_of_the_moment:
                 self._plain.add(octets)
             self._session.refuse((extension,), error)
-            return replace(plain, is_plain=True)
+            return replace(plain, is_plain=True, is_of_the_moment=is_of_the_moment)
         self._session.grant(extension)
         if qresync is not None:
             self._resynced = self._moment(octets, qresync), result

@@ -207,7 +207,8 @@ async def observe_changes(
     selected = await connection.resync(octets, qresync)
     if selected.is_plain:
         ceiling = Rung.CONDSTORE if qresync is not None else Rung.LISTING
-        yield Demoted(ceiling, "a parameter of select was refused")
+        if not selected.is_of_the_moment:
+            yield Demoted(ceiling, "a parameter of select was refused")
     rung = min(ceiling, choose_rung(connection.capabilities, selected, quirks, enabled=connection.enabled))
     has_fallen = selected.uidnext is not None and selected.uidnext < cursor.uidnext
     if cursor.highestmodseq is None or has_fallen:

@@ -157,7 +157,8 @@ class SelectResult(Value):
     """What SELECT or EXAMINE said.
 
     uidvalidity, uidnext: None when missing or not a number of their kind. highestmodseq: None without CONDSTORE or
-    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter. is_plain: it refused its parameters just then.
+    after NOMODSEQ. rows, vanished: the answer to the QRESYNC parameter. is_plain: it refused its parameters just then,
+    is_of_the_moment: by a code that says nothing of them.
     """
 
     uidvalidity: int | None
@@ -170,6 +171,7 @@ class SelectResult(Value):
     rows: tuple[FetchRow, ...] = ()
     vanished: UidSet = EMPTY
     is_plain: bool = False
+    is_of_the_moment: bool = False
 
 
 class StoreResult(Value):
