@@ -18,7 +18,7 @@ from syncd.errors import SyncdError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.limits import Limits
-from syncd.imap.observe import offered_rung
+from syncd.imap.observe import Rung, offered_rung
 from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
 from syncd.log import log
@@ -161,6 +161,8 @@ class ImapAccount:
 
     def _rung_of(self, connection: ImapConnection) -> str:
         rung = offered_rung(connection.capabilities, self._quirks, enabled=connection.enabled)
+        if rung is Rung.CONDSTORE and not connection.trusts("CONDSTORE"):
+            rung = Rung.LISTING
         return rung.name.lower()
 
     async def _serve(self, connection: ImapConnection, *, is_again: bool) -> None:

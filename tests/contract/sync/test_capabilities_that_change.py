@@ -89,7 +89,7 @@ async def test_qresync_that_is_announced_and_refused_is_asked_for_once(
 
 
 async def test_server_that_takes_no_parameter_of_select_is_synced_without(tmp_path: Path, user: Provider) -> None:
-    """What was searched behind a SELECT that it did not understand is not taken for its mailbox."""
+    """What was searched behind a SELECT that it did not understand is not taken for its mailbox; status says how."""
     user.receive("a", "b")
     user.receive(*"cdefg", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap:
@@ -103,7 +103,9 @@ async def test_server_that_takes_no_parameter_of_select_is_synced_without(tmp_pa
 
             assert_everywhere(house, user, "INBOX", "b", "h", "n")
             assert_everywhere(house, user, "Archive", *"cdefg")
-            assert house.activities["work"].logins == 1
+            link = house.activities["work"].link
+            assert link is not None
+            assert (house.activities["work"].logins, link.rung) == (1, "listing")
             assert len([line for line in tap.lines if tap.refuses(line)]) <= 2
 
 
