@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from syncd.errors import StoreError, StoreVersionError
-from syncd.store import migrate
+from syncd.store import migrate, schema
 from syncd.store.database import Database
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.migrate import Standing
@@ -29,6 +29,13 @@ REBUILD = """
         batch.add_column(sa.Column("colour", sa.Text(), server_default="blue", nullable=False))
         batch.alter_column("identity", existing_type=sa.Text(), nullable=True)
 """
+
+
+_DEVICE = "INSERT INTO device (id, name, path, layout, state) VALUES (:id, :name, :name, 'fs', 'active')"
+_TROUBLE = (
+    "INSERT INTO trouble (id, device_id, error, temper, attempts, since_at, retry_at)"
+    " VALUES (:id + 40, :id, 'refused', 'wait', 3, 1.5, 2.5)"
+)
 
 
 @pytest.fixture
@@ -171,6 +178,28 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(filled_url: str, nex
 
     assert rows(filled_url) == {"account": 1, "mailbox": 1}
     assert migrate.state(filled_url, migrations=next_migrations(REBUILD)).standing is Standing.CURRENT
+
+
+def test_a_table_that_a_migration_makes_anew_keeps_its_rows(store_url: str, tmp_path: Path) -> None:
+    """0021 takes columns away; troubles go on with their numbers and waits, and go with their devices as before."""
+    before = tmp_path / "before"
+    left_out = shutil.ignore_patterns(*(f"{number:04}_*" for number in range(21, int(NEXT))), AT_ONCE.name)
+    shutil.copytree(migrate.migrations_directory(), before, ignore=left_out)
+    migrate.upgrade(store_url, migrations=before)
+    engine = migration_engine(parse_url(store_url))
+    try:
+        with engine.begin() as conn:
+            for of in ({"id": 1, "name": "laptop"}, {"id": 2, "name": "phone"}):
+                conn.execute(text(_DEVICE), of)
+                conn.execute(text(_TROUBLE), of)
+    finally:
+        engine.dispose()
+
+    with Database.open(store_url, auto_migrate=True) as database:
+        database.write_now(lambda conn: conn.execute(text("DELETE FROM device WHERE id = 1")) and None)
+        kept = database.read_now(lambda conn: conn.execute(select(schema.trouble)).all())
+
+    assert kept == [(42, 2, None, None, "refused", "wait", 3, 1.5, 2.5)]
 
 
 def test_an_upgrade_that_orphans_rows_is_undone(tmp_path: Path, next_migrations: Migrations) -> None:
