@@ -92,6 +92,11 @@ def with_same_letters(flags: Flags) -> Flags:
     return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
 
 
+def delta_as_text(*, add: Flags, remove: Flags) -> str:
+    """Return a per-flag change as a person reads it: `+\\Seen -\\Flagged`."""
+    return " ".join([*(f"+{flag}" for flag in sorted(add)), *(f"-{flag}" for flag in sorted(remove))])
+
+
 def with_delta(flags: Flags, *, add: Flags, remove: Flags) -> Flags:
     """Return `flags` after a per-flag change, whatever else happened to them meanwhile."""
     if not add and not remove:

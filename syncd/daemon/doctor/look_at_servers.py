@@ -7,7 +7,6 @@ import ssl
 import threading
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.config.checks import is_loopback
 from syncd.config.model import Config
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.passwords import Password
@@ -21,6 +20,7 @@ from syncd.errors import (
     UnreachableError,
     text_of,
 )
+from syncd.hosts import is_loopback
 from syncd.values import replace
 
 _AT_ONCE = 32
