@@ -55,14 +55,6 @@ class NotAppended(Value):
 AppendOutcome = Appended | Accepted | NotAppended
 
 
-async def append(session: Session, octets: bytes, message: NewMessage) -> Appended | None:
-    """Append a message; see `ImapConnection.append`."""
-    end = await _send(session, octets, (message,))
-    if end.kind != "OK":
-        raise refusal("append", end, reach=Reach.MESSAGE)
-    return appended(end.text)
-
-
 async def append_many(
     session: Session, octets: bytes, messages: Iterable[NewMessage]
 ) -> AsyncGenerator[AppendOutcome, None]:
