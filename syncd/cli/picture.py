@@ -1,4 +1,4 @@
-"""What `syncd status` shows, as lines of text: first whether all is well, then everybody; pure.
+"""Floor 6: what `syncd status` shows, as lines of text: first whether all is well, then everybody; pure.
 
 Theory. A picture is a head, which says what is not well and what to do, and sections of blocks, one for each account
 and device. A line that is a detail may go, and of a section blocks, where a screen is too small; `view` decides that.

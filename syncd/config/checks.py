@@ -1,4 +1,4 @@
-"""What several tables of a configuration must agree on."""
+"""Floor 2: what several tables of a configuration must agree on."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Floor 3, imap: messages on their way into a mailbox, with an outcome for each of them.
+"""Floor 3: messages on their way into a mailbox, with an outcome for each of them.
 
 Theory. MULTIAPPEND takes all of a batch or nothing (RFC 3502), so after a NO each message is sent again alone, and only
 the guilty one stays refused. A large or streamed body is sent alone from the beginning: sending it twice costs more

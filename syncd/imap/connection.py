@@ -1,4 +1,4 @@
-"""Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
+"""Floor 3: the verbs of IMAP on one connection, for one task that owns it."""
 
 import asyncio
 import ssl

@@ -1,4 +1,4 @@
-"""Floor 3, imap: where a server is and how its connection is protected."""
+"""Floor 3: where a server is and how its connection is protected."""
 
 import hashlib
 import ssl

@@ -1,4 +1,4 @@
-"""Flags and keywords of a message: their one spelling, their text, and changes of single ones."""
+"""Floor 1: flags and keywords of a message: their one spelling, their text, and changes of single ones."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps

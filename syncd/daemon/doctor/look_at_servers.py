@@ -1,4 +1,4 @@
-"""Look at the servers of accounts: connect as the daemon does, all at once and within a deadline; log in if wanted."""
+"""Floor 5: look at the servers of accounts: connect as the daemon does, at once and by a deadline; log in if wanted."""
 
 import asyncio
 import signal
