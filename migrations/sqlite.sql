@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0020');
+INSERT INTO "alembic_version" VALUES('0021');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -32,7 +32,6 @@ CREATE TABLE body (
 	lf_size_bytes BIGINT NOT NULL, 
 	is_crlf BOOLEAN NOT NULL, 
 	codec TEXT NOT NULL, 
-	dictionary_id BIGINT, 
 	chunks INTEGER NOT NULL, 
 	stored_at DOUBLE NOT NULL, 
 	CONSTRAINT uq_body_digest UNIQUE (digest)
@@ -232,7 +231,6 @@ CREATE TABLE tombstone (
 	replica_id INTEGER NOT NULL, 
 	name TEXT NOT NULL, 
 	digest BLOB, 
-	header_digest BLOB, 
 	uidvalidity BIGINT NOT NULL, 
 	uid BIGINT NOT NULL, 
 	gone_at DOUBLE NOT NULL, 
@@ -241,7 +239,6 @@ CREATE TABLE tombstone (
 );
 CREATE TABLE trouble (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
-	account_id INTEGER, 
 	device_id INTEGER, 
 	mailbox_id INTEGER, 
 	message_id INTEGER, 
@@ -250,11 +247,9 @@ CREATE TABLE trouble (
 	attempts INTEGER NOT NULL, 
 	since_at DOUBLE NOT NULL, 
 	retry_at DOUBLE NOT NULL, 
-	CONSTRAINT fk_trouble_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_trouble_device_id FOREIGN KEY(device_id) REFERENCES device (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_trouble_mailbox_id FOREIGN KEY(mailbox_id) REFERENCES mailbox (id) ON DELETE CASCADE, 
-	CONSTRAINT fk_trouble_message_id FOREIGN KEY(message_id) REFERENCES server_message (id) ON DELETE CASCADE, 
-	CONSTRAINT uq_trouble_account_id_device_id_mailbox_id_message_id UNIQUE (account_id, device_id, mailbox_id, message_id)
+	CONSTRAINT fk_trouble_message_id FOREIGN KEY(message_id) REFERENCES server_message (id) ON DELETE CASCADE
 );
 CREATE TABLE uidl (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
@@ -284,7 +279,6 @@ CREATE INDEX ix_replica_message_replica_id_version ON replica_message (replica_i
 CREATE INDEX ix_replica_message_unsettled ON replica_message (replica_id, state) WHERE state <> 'present';
 CREATE INDEX ix_tombstone_digest ON tombstone (digest);
 CREATE INDEX ix_tombstone_replica_id_name ON tombstone (replica_id, name);
-CREATE INDEX ix_trouble_message_id ON trouble (message_id);
 CREATE INDEX ix_uidl_account_id_digest ON uidl (account_id, digest);
 CREATE INDEX ix_server_message_internaldate_size_bytes ON server_message (internaldate, size_bytes);
 CREATE INDEX ix_server_message_email_id ON server_message (email_id) WHERE email_id IS NOT NULL;
@@ -297,3 +291,5 @@ CREATE INDEX ix_body_message_id ON body (message_id);
 CREATE INDEX ix_uidl_message_id ON uidl (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX ix_server_message_gone ON server_message (mailbox_id) WHERE gone_at IS NOT NULL;
 CREATE INDEX ix_journal_kind ON journal (kind, account_id, begun_at);
+CREATE INDEX ix_trouble_message_id ON trouble (message_id);
+INSERT INTO "sqlite_sequence" VALUES('trouble',0);

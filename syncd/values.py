@@ -1,4 +1,4 @@
-"""What a value is here: fields with names, equal when these are, and never changed.
+"""Floor 1: what a value is here: fields with names, equal when these are, and never changed.
 
 Theory. A frozen dataclass would do. But it writes six methods as text and compiles them whenever a process starts: half
 a millisecond for a class, of which there are hundreds, and so a fifth of a short `syncd sync`. A Struct of msgspec has

@@ -1,4 +1,4 @@
-"""`syncd account`: what is done to an account as a whole."""
+"""Floor 6: `syncd account`: what is done to an account as a whole."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""`syncd adopt`: what is in a device's directory is the device's, wherever it comes from, and nothing of it is lost."""
+"""Floor 6: `syncd adopt`: what is in a device's directory is its own, wherever it comes from; nothing of it is lost."""
 
 from typing import TYPE_CHECKING, Annotated
 

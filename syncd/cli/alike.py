@@ -1,4 +1,4 @@
-"""Which of what is not well is the same of several, and how it is said of all of them at once; pure."""
+"""Floor 6: which of what is not well is the same of several, and how it is said of all of them at once; pure."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The commands of `syncd`: one Typer app, one file of this folder per command.
+"""Floor 6: the commands of `syncd`: one Typer app, one file of this folder per command.
 
 House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
 """

@@ -1,4 +1,4 @@
-"""`syncd backup`: a copy of the store as of one moment, whether the daemon runs or not."""
+"""Floor 6: `syncd backup`: a copy of the store as of one moment, whether the daemon runs or not."""
 
 from pathlib import Path
 from typing import Annotated

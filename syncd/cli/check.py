@@ -1,4 +1,4 @@
-"""`syncd check-config`: every problem of the configuration at once, or one line that sums it up."""
+"""Floor 6: `syncd check-config`: every problem of the configuration at once, or one line that sums it up."""
 
 from typing import TYPE_CHECKING, Annotated
 

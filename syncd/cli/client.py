@@ -1,4 +1,4 @@
-"""The daemon as the commands reach it: requests on its unix socket, without any heavy library."""
+"""Floor 6: the daemon as the commands reach it: requests on its unix socket, without any heavy library."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The configuration as commands take it: all of it, or where the daemon is to be reached."""
+"""Floor 6: the configuration as commands take it: all of it, or where the daemon is to be reached."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

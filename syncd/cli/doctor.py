@@ -1,4 +1,4 @@
-"""`syncd doctor`: what is wrong around syncd, or soon will be, and what to do about each."""
+"""Floor 6: `syncd doctor`: what is wrong around syncd, or soon will be, and what to do about each."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""`syncd events`: what happens, as it happens, until interrupted."""
+"""Floor 6: `syncd events`: what happens, as it happens, until interrupted."""
 
 from typing import TYPE_CHECKING, Annotated
 

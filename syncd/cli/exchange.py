@@ -1,4 +1,4 @@
-"""One request to the daemon and its answer: HTTP on a connected socket."""
+"""Floor 6: one request to the daemon and its answer: HTTP on a connected socket."""
 
 import http.client
 import json

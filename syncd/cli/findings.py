@@ -1,4 +1,4 @@
-"""What `syncd doctor` shows: for each finding what it is about, what was found and what to do; escaped everywhere."""
+"""Floor 6: what `syncd doctor` shows: for each finding where it is, what it is and what to do; escaped everywhere."""
 
 from collections import Counter
 

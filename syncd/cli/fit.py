@@ -1,4 +1,4 @@
-"""Which blocks of a picture a screen has room for; pure arithmetic of lines."""
+"""Floor 6: which blocks of a picture a screen has room for; pure arithmetic of lines."""
 
 from collections.abc import Sequence
 

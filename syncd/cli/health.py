@@ -1,4 +1,4 @@
-"""`syncd health`: whether a daemon runs and answers, for scripts and container health checks."""
+"""Floor 6: `syncd health`: whether a daemon runs and answers, for scripts and container health checks."""
 
 from syncd.cli.client import Client, DaemonDownError
 from syncd.cli.configured import nobody, socket

@@ -1,4 +1,4 @@
-"""`syncd history`: what changed, where it came from, what was done of it and what was held, newest last."""
+"""Floor 6: `syncd history`: what changed, where it came from, what was done of it and what was held, newest last."""
 
 import time
 from collections.abc import Collection

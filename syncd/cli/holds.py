@@ -1,4 +1,4 @@
-"""`syncd holds`: removals and deletions that wait for a person, shown, released and discarded."""
+"""Floor 6: `syncd holds`: removals and deletions that wait for a person, shown, released and discarded."""
 
 import time
 from typing import TYPE_CHECKING, Annotated

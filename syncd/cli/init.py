@@ -1,4 +1,4 @@
-"""`syncd init`: a first configuration, from options and answers, checked as `syncd check-config` checks it."""
+"""Floor 6: `syncd init`: a first configuration, from options and answers, checked as `syncd check-config` checks it."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The `syncd` command: one place where errors become exit codes, and a short way for what is run most often.
+"""Floor 6: the `syncd` command: one place where errors become exit codes, and a short way for what is run most often.
 
 Typer reads what was typed (`app`), but not for a `syncd sync` that is plain: to load it and to make all commands is a
 tenth of what a sync takes that finds nothing.

@@ -1,4 +1,4 @@
-"""`syncd migrate`: the schema of the store brought to what this syncd needs."""
+"""Floor 6: `syncd migrate`: the schema of the store brought to what this syncd needs."""
 
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption

@@ -1,4 +1,4 @@
-"""`syncd names`: the accounts or devices of the configuration, for the completion of shells; no help mentions it.
+"""Floor 6: `syncd names`: the accounts or devices of the configuration, for the completion of shells; in no help.
 
 It is no command of Typer, which loads pydantic for whatever has a value: behind the tabulator somebody waits.
 """

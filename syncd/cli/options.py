@@ -1,4 +1,4 @@
-"""What several commands take on the command line."""
+"""Floor 6: what several commands take on the command line."""
 
 from pathlib import Path
 from typing import Annotated

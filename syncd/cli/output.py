@@ -1,4 +1,4 @@
-"""Standard output: names in any script can be written, and what keeps it from being written is an error of its own."""
+"""Floor 6: standard output: names in any script can be written; what keeps it from that is an error of its own."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What `syncd status` shows, as lines of text: first whether all is well, then everybody; pure.
+"""Floor 6: what `syncd status` shows, as lines of text: first whether all is well, then everybody; pure.
 
 Theory. A picture is a head, which says what is not well and what to do, and sections of blocks, one for each account
 and device. A line that is a detail may go, and of a section blocks, where a screen is too small; `view` decides that.
@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from syncd.cli.alike import groups_of, remedy_of, whose
 from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
-from syncd.config.checks import is_loopback
 from syncd.config.problems import printable
 from syncd.daemon.status import (
     AccountStatus,
@@ -19,6 +18,7 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.errors import NO_USE_TO_WAIT
+from syncd.hosts import is_loopback
 from syncd.values import Value, replace
 
 BAD, WARN, GOOD, DIM, STRONG = "red", "yellow", "green", "dim", "bold"

@@ -1,4 +1,4 @@
-"""Where a first configuration goes, and how a file gets there: as a whole, for its owner only, never over another."""
+"""Floor 6: where a first configuration goes, and how: as a whole, for its owner only, never over another file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""How `--help` shows a command, and what a number on the command line has to be: in words, without types of Python."""
+"""Floor 6: how `--help` shows a command, and what a number has to be: in words, without types of Python."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""`syncd plan`: what a sync would do now, effect by effect, without doing it."""
+"""Floor 6: `syncd plan`: what a sync would do now, effect by effect, without doing it."""
 
 from typing import TYPE_CHECKING, Annotated
 

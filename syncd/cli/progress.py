@@ -1,4 +1,4 @@
-"""How far a sync is: bars in a terminal, now and then a line elsewhere."""
+"""Floor 6: how far a sync is: bars in a terminal, now and then a line elsewhere."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`syncd purge`: what accounts and devices left in the store, once the configuration does not have them any more."""
+"""Floor 6: `syncd purge`: what accounts and devices left in the store, once they are in the configuration no more."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""`syncd reload`: the daemon reads its configuration now, and says what of it counts."""
+"""Floor 6: `syncd reload`: the daemon reads its configuration now, and says what of it counts."""
 
 from typing import TYPE_CHECKING
 

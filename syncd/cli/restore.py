@@ -1,4 +1,4 @@
-"""`syncd restore`: deleted messages brought back to where they were, on the server and so on every device."""
+"""Floor 6: `syncd restore`: deleted messages brought back to where they were, on the server and so on every device."""
 
 import time
 from typing import TYPE_CHECKING, Annotated

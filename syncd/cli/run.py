@@ -1,4 +1,4 @@
-"""`syncd run`: the daemon in the foreground."""
+"""Floor 6: `syncd run`: the daemon in the foreground."""
 
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption

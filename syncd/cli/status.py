@@ -1,4 +1,4 @@
-"""`syncd status`: how everybody is; with the daemon down, what the store remembers."""
+"""Floor 6: `syncd status`: how everybody is; with the daemon down, what the store remembers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

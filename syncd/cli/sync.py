@@ -1,4 +1,4 @@
-"""`syncd sync`: complete rounds until there is nothing left to do."""
+"""Floor 6: `syncd sync`: complete rounds until there is nothing left to do."""
 
 from typing import Annotated
 

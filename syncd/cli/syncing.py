@@ -1,4 +1,4 @@
-"""Complete rounds until there is nothing left to do, by the daemon if one runs, else by ourselves."""
+"""Floor 6: complete rounds until there is nothing left to do, by the daemon if one runs, else by ourselves."""
 
 from collections.abc import Sequence
 from pathlib import Path

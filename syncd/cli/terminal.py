@@ -1,4 +1,4 @@
-"""How all commands speak to a person; no command line has to be read for it, so nothing is loaded that reads them."""
+"""Floor 6: how all commands speak to a person; nothing is loaded for it that reads command lines."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A picture on a terminal, as wide as it is and, where it is shown live, as high; elsewhere as plain lines."""
+"""Floor 6: a picture on a terminal, as wide as it is and, where it is shown live, as high; elsewhere as plain lines."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The status asked for again and again, whatever becomes of the daemon meanwhile."""
+"""Floor 6: the status asked for again and again, whatever becomes of the daemon meanwhile."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How amounts, times and progress are said to a person; pure."""
+"""Floor 6: how amounts, times and progress are said to a person; pure."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a configuration names and is not there, as whoever asks finds it: programs, and files with passwords."""
+"""Floor 2: what a configuration names and is not there, as whoever asks finds it: programs, files with passwords."""
 
 import os
 import shutil

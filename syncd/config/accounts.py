@@ -1,4 +1,4 @@
-"""The tables of accounts, `[accounts.NAME]`: where a server is, how to log in there, and what is done with its mail."""
+"""Floor 2: the tables `[accounts.NAME]`: where a server is, how to log in there, and what is done with its mail."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self

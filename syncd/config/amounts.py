@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them in a configuration: `30d`, `250ms`, `25MB`, `1GiB`; and sizes as told."""
+"""Floor 2: durations and sizes as people write them: `30d`, `250ms`, `25MB`, `1GiB`; and sizes as told."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the contract names and this version cannot do: such a key is refused, never silently ignored."""
+"""Floor 2: what the contract names and this version cannot do: such a key is refused, never silently ignored."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

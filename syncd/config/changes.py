@@ -1,4 +1,4 @@
-"""What an edit changes: two configurations compared, and which accounts and devices that reaches; nothing is done.
+"""Floor 2: what an edit changes: two configurations compared, and what that reaches; nothing is done.
 
 House rule: a key that is not named here as adjustable needs a new connection (of an account), a new task (of a
 device) or a restart of syncd (of any other table). So a key that is forgotten is never half applied.

@@ -1,14 +1,14 @@
-"""What several tables of a configuration must agree on."""
+"""Floor 2: what several tables of a configuration must agree on."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 
 from syncd.config.accounts import ImapConfig, Pop3Config, Tls
 from syncd.config.model import Config
 from syncd.config.problems import did_you_mean
+from syncd.hosts import is_loopback
 
 Finding = tuple[tuple[str, ...], str]
 """The path of a key, and what is wrong there."""
@@ -27,16 +27,6 @@ def without_login(config: Config) -> Iterator[Finding]:
     for name, account in config.accounts.items():
         if not account.can_log_in:
             yield ("accounts", name), "one of password, password_file, password_command is missing"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, without asking the network."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _plaintext(config: Config) -> Iterator[Finding]:

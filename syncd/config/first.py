@@ -1,4 +1,4 @@
-"""A first configuration from a person's answers: a text that says no more than it has to, and what one might add."""
+"""Floor 2: a first configuration from a person's answers: no more than it has to say, and what one might add."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Read the configuration: find the file, let variables and credentials override it, report every problem at once."""
+"""Floor 2: the configuration: find the file, let variables and credentials override it, report all problems at once."""
 
 import os
 import re

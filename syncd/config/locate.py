@@ -1,4 +1,4 @@
-"""Where each key of a TOML text is: tomllib and pydantic do not tell.
+"""Floor 2: where each key of a TOML text is: tomllib and pydantic do not tell.
 
 Theory: the text has been parsed by tomllib before, so it is valid, and a scan that knows only comments, strings and
 brackets finds each `key =` and each `[table]`. Dotted and quoted keys and inline tables included; what is inside an

@@ -1,4 +1,4 @@
-"""The configuration as frozen values: every key of the contract, its type, its default; of accounts in `accounts`.
+"""Floor 2: the configuration as frozen values: every key, its type, its default; those of accounts in `accounts`.
 
 Keys keep their names in the file; attributes of durations and sizes say their unit (`poll_interval` is read as
 `poll_interval_s`). Paths are absolute. What several tables must agree on is in `checks`; what the contract names but

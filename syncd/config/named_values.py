@@ -1,4 +1,4 @@
-"""Values by names that lead to keys, SYNCD_ACCOUNTS__WORK__PASSWORD, as the nested values of a file."""
+"""Floor 2: values by names that lead to keys, SYNCD_ACCOUNTS__WORK__PASSWORD, as the nested values of a file."""
 
 import json
 from collections.abc import Mapping

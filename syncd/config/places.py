@@ -1,4 +1,4 @@
-"""Where a configuration is looked for that nobody named; without what it takes to read one."""
+"""Floor 2: where a configuration is looked for that nobody named; without what it takes to read one."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, and where: values that a person can act on, and that hold no secret."""
+"""Floor 2: what is wrong with a configuration, and where: values that a person can act on, and that hold no secret."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

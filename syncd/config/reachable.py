@@ -1,4 +1,4 @@
-"""Where a daemon answers, also while its configuration cannot be used: to ask it why is what people do then."""
+"""Floor 2: where a daemon answers, also while its configuration cannot be used: people ask it why then."""
 
 import os
 import tomllib

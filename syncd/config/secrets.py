@@ -1,4 +1,4 @@
-"""Get an account's password from where the configuration says: the value itself, a file, or a command."""
+"""Floor 2: get an account's password from where the configuration says: the value itself, a file, or a command."""
 
 import asyncio
 import contextlib

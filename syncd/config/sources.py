@@ -1,4 +1,4 @@
-"""Where values come from: the file, SYNCD_ variables, credentials, and the defaults for paths.
+"""Floor 2: where values come from: the file, SYNCD_ variables, credentials, and the defaults for paths.
 
 A variable names a key by joining its parts with `__`: SYNCD_ACCOUNTS__WORK__PASSWORD. A credential is a file of the
 same name, in any case, in $CREDENTIALS_DIRECTORY or /run/secrets: syncd_accounts__work__password. Variables

@@ -1,4 +1,4 @@
-"""What every table of the configuration is: frozen values under keys that the file must spell right."""
+"""Floor 2: what every table of the configuration is: frozen values under keys that the file must spell right."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""The types of single values: how each is written in the file, what is read from it, and its shape in a JSON schema."""
+"""Floor 2: the types of single values: how each is written, what is read from it, and its shape in a JSON schema."""
 
 import re
 from pathlib import Path

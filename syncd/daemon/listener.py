@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from syncd.config.checks import is_loopback
 from syncd.daemon import health
 from syncd.daemon.app import App
 from syncd.daemon.figures import Meter
 from syncd.daemon.metrics import CONTENT_TYPE, exposition
 from syncd.errors import SyncdError, Temper, why_unreachable
+from syncd.hosts import is_loopback
 from syncd.log import log
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

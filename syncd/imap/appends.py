@@ -1,4 +1,4 @@
-"""Floor 3, imap: messages on their way into a mailbox, with an outcome for each of them.
+"""Floor 3: messages on their way into a mailbox, with an outcome for each of them.
 
 Theory. MULTIAPPEND takes all of a batch or nothing (RFC 3502), so after a NO each message is sent again alone, and only
 the guilty one stays refused. A large or streamed body is sent alone from the beginning: sending it twice costs more
@@ -53,14 +53,6 @@ class NotAppended(Value):
 
 
 AppendOutcome = Appended | Accepted | NotAppended
-
-
-async def append(session: Session, octets: bytes, message: NewMessage) -> Appended | None:
-    """Append a message; see `ImapConnection.append`."""
-    end = await _send(session, octets, (message,))
-    if end.kind != "OK":
-        raise refusal("append", end, reach=Reach.MESSAGE)
-    return appended(end.text)
 
 
 async def append_many(

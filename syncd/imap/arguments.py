@@ -1,4 +1,4 @@
-"""Floor 3, imap: command arguments as octets: strings always quoted or literal, never raw."""
+"""Floor 3: command arguments as octets: strings always quoted or literal, never raw."""
 
 import time
 from collections.abc import AsyncIterable

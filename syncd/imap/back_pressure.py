@@ -1,4 +1,4 @@
-"""Floor 3, imap: back pressure: reading pauses while more of what was read waits to be taken than there is room for."""
+"""Floor 3: back pressure: reading pauses while more of what was read waits to be taken than there is room for."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Floor 3, imap: bodies by pipelined batches, bounded in bytes, each UID with an outcome of its own.
+"""Floor 3: bodies by pipelined batches, bounded in bytes, each UID with an outcome of its own.
 
 Theory. One part of each message is asked for: of bodies the whole. Batches of UIDs are asked for until the window is
 full; the answers are matched by UID whichever command they come in, because servers interleave them. A UID counts as

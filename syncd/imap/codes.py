@@ -1,4 +1,4 @@
-"""Floor 3, imap: the response codes of UIDPLUS: where messages went, believed only where it is certain."""
+"""Floor 3: the response codes of UIDPLUS: where messages went, believed only where it is certain."""
 
 from collections.abc import Iterable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Floor 3, imap: what waits for the answers of one command, and takes them by content."""
+"""Floor 3: what waits for the answers of one command, and takes them by content."""
 
 from collections.abc import Iterable
 

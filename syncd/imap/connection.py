@@ -1,4 +1,4 @@
-"""Floor 3, imap: the verbs of IMAP on one connection, for one task that owns it."""
+"""Floor 3: the verbs of IMAP on one connection, for one task that owns it."""
 
 import asyncio
 import ssl
@@ -8,7 +8,7 @@ from contextlib import suppress
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
-from syncd.imap.arguments import Argument, Streamed, string
+from syncd.imap.arguments import Argument, string
 from syncd.imap.collectors import Selecting
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
@@ -19,7 +19,6 @@ from syncd.imap.rows import Items
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
 from syncd.imap.types import (
-    Appended,
     Copied,
     FetchRow,
     ListEntry,
@@ -388,12 +387,6 @@ class ImapConnection:
         Only `expunges` may call this, once it knows that all of them are ours.
         """
         await self._session.command("EXPUNGE", reach=Reach.MAILBOX)
-
-    async def append(
-        self, octets: bytes, body: bytes | Streamed, *, flags: Flags = NONE, internaldate: int | None = None
-    ) -> Appended | None:
-        """Append a message and return where the server says it is, None without UIDPLUS."""
-        return await appends.append(self._session, octets, NewMessage(body, flags, internaldate))
 
     async def append_limit(self, octets: bytes) -> int | None:
         """Return the size of the largest message that a mailbox takes (RFC 7889), None if the server does not say."""

@@ -1,4 +1,4 @@
-"""Floor 3, imap: TLS between a socket and its protocol, in the memory of one record.
+"""Floor 3: TLS between a socket and its protocol, in the memory of one record.
 
 Theory. OpenSSL does all that makes TLS safe: versions, keys, certificates, names, alerts. What is here carries octets
 between it and the socket, as asyncio and uvloop do too. But theirs makes 256 KiB ready for each connection, and what is

@@ -1,12 +1,12 @@
-"""Floor 3, imap: where a server is and how its connection is protected."""
+"""Floor 3: where a server is and how its connection is protected."""
 
 import hashlib
-import ipaddress
 import ssl
 from pathlib import Path
 from typing import Literal
 
 from syncd.errors import TrustError
+from syncd.hosts import is_loopback
 from syncd.tls import client_context
 from syncd.values import Value
 
@@ -28,14 +28,6 @@ class Endpoint(Value):
     pin_sha256: tuple[str, ...] = ()
     client_cert: Path | None = None
     allow_plaintext: bool = False
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine without asking any resolver."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def check_plaintext(endpoint: Endpoint) -> None:

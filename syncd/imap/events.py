@@ -1,4 +1,4 @@
-"""Floor 3, imap: what a server reports of the selected mailbox unasked, gathered in bounded space."""
+"""Floor 3: what a server reports of the selected mailbox unasked, gathered in bounded space."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Floor 3, imap: expunging messages and no others, whatever the server offers, with an outcome for each message.
+"""Floor 3: expunging messages and no others, whatever the server offers, with an outcome for each message.
 
 Theory. UID EXPUNGE (UIDPLUS) touches only the UIDs it is given. A plain EXPUNGE takes every message with \\Deleted, so
 it is sent only when a search for them lists exactly ours: one more is somebody else's, one less means that the search

@@ -1,4 +1,4 @@
-"""Floor 3, imap: the headers of messages, to tell which message is which without its body."""
+"""Floor 3: the headers of messages, to tell which message is which without its body."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

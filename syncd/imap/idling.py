@@ -1,4 +1,4 @@
-"""Floor 3, imap: IDLE, from its beginning to its DONE."""
+"""Floor 3: IDLE, from its beginning to its DONE."""
 
 import asyncio
 from collections.abc import Awaitable

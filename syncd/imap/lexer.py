@@ -1,4 +1,4 @@
-"""Floor 3, imap: the generic tokenizer of response text: atoms, strings, literals, lists; iterative and total."""
+"""Floor 3: the generic tokenizer of response text: atoms, strings, literals, lists; iterative and total."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Floor 3, imap: the bounds on what one connection takes from a server."""
+"""Floor 3: the bounds on what one connection takes from a server."""
 
 from syncd.values import Value
 

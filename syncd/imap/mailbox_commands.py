@@ -1,4 +1,4 @@
-"""Floor 3, imap: the commands that concern mailboxes as a whole, and what selecting one says."""
+"""Floor 3: the commands that concern mailboxes as a whole, and what selecting one says."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Floor 3, imap: the commands that concern messages of the selected mailbox, given as sets of UIDs."""
+"""Floor 3: the commands that concern messages of the selected mailbox, given as sets of UIDs."""
 
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.arguments import flag_list, string

@@ -1,4 +1,4 @@
-"""Floor 3, imap: moving and copying messages, whatever the server offers, with an outcome for each message.
+"""Floor 3: moving and copying messages, whatever the server offers, with an outcome for each message.
 
 Theory. MOVE does it in one, and may be refused half-way: then nothing is tried again, because what was copied already
 would be there twice. Without MOVE a message is copied, and expunged here only after the server said OK to that. COPY

@@ -1,4 +1,4 @@
-"""Floor 3, imap: what changed in a mailbox since a cursor, by the best rung that the server proves to stand on.
+"""Floor 3: what changed in a mailbox since a cursor, by the best rung that the server proves to stand on.
 
 Theory. QRESYNC answers in SELECT. CONDSTORE gives changed rows, and expunges are found by counting: the known plus the
 new must be EXISTS. A listing gives every row. Whatever the rung: new messages are fetched in full from the known

@@ -1,4 +1,4 @@
-"""Floor 3, imap: octets on their way to the server, gathered while one thing is said after the other, sent as one."""
+"""Floor 3: octets on their way to the server, gathered while one thing is said after the other, sent as one."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Floor 3, imap: response text to typed values: pure, synchronous, and nothing but ProtocolError on bad input."""
+"""Floor 3: response text to typed values: pure, synchronous, and nothing but ProtocolError on bad input."""
 
 import calendar
 import re

@@ -1,4 +1,4 @@
-"""Floor 3, imap: flag changes of many messages as few STOREs, with an outcome for each message."""
+"""Floor 3: flag changes of many messages as few STOREs, with an outcome for each message."""
 
 import asyncio
 from collections.abc import Iterable

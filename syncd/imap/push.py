@@ -1,4 +1,4 @@
-"""Floor 3, imap: waiting for a server's news of the selected mailbox, by IDLE where offered."""
+"""Floor 3: waiting for a server's news of the selected mailbox, by IDLE where offered."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Floor 3, imap: the oddities of servers as named switches, and who has which."""
+"""Floor 3: the oddities of servers as named switches, and who has which."""
 
 from syncd.values import Value
 

@@ -1,4 +1,4 @@
-"""Floor 3, imap: a server's NO and BAD as errors, its words made fit for logs."""
+"""Floor 3: a server's NO and BAD as errors, its words made fit for logs."""
 
 import re
 

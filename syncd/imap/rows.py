@@ -1,4 +1,4 @@
-"""Floor 3, imap: listings of messages as a stream of row batches."""
+"""Floor 3: listings of messages as a stream of row batches."""
 
 import asyncio
 from collections.abc import AsyncGenerator

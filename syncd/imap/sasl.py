@@ -1,4 +1,4 @@
-"""Floor 3, imap: SASL mechanisms as pure conversations, and the choice among what a server offers."""
+"""Floor 3: SASL mechanisms as pure conversations, and the choice among what a server offers."""
 
 from typing import Protocol
 

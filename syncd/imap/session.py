@@ -1,4 +1,4 @@
-"""Floor 3, imap: one session with a server: TLS, login, capabilities, and what it reports without being asked."""
+"""Floor 3: one session with a server: TLS, login, capabilities, and what it reports without being asked."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Floor 3, imap: large literals on their way from the event loop to a place that threads write to."""
+"""Floor 3: large literals on their way from the event loop to a place that threads write to."""
 
 import asyncio
 from collections import deque

@@ -1,4 +1,4 @@
-"""Floor 3, imap: the linear cut of a server's octets into responses, wherever the chunks end."""
+"""Floor 3: the linear cut of a server's octets into responses, wherever the chunks end."""
 
 import re
 from typing import Protocol

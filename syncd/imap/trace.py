@@ -1,4 +1,4 @@
-"""Floor 3, imap: what of commands and responses may be shown; pure, except for the three that show it."""
+"""Floor 3: what of commands and responses may be shown; pure, except for the three that show it."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Floor 3, imap: what a server said, as values."""
+"""Floor 3: what a server said, as values."""
 
 from typing import NamedTuple
 

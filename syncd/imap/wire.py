@@ -1,4 +1,4 @@
-"""Floor 3, imap: the aioimaplib protocol made fit for sync: pipelining, deadlines, and failing everything at once.
+"""Floor 3: the aioimaplib protocol made fit for sync: pipelining, deadlines, and failing everything at once.
 
 Theory. The tokenizer cuts octets into responses. An untagged one is parsed when it is complete and handed to the one
 receiver, whatever command runs. Commands live in an ordered map by tag. A pipelined command may join others of its

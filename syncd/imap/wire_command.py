@@ -1,4 +1,4 @@
-"""Floor 3, imap: one command of a wire, from its being sent to its end."""
+"""Floor 3: one command of a wire, from its being sent to its end."""
 
 import asyncio
 from collections.abc import Callable

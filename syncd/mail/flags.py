@@ -1,4 +1,4 @@
-"""Flags and keywords of a message: their one spelling, their text, and changes of single ones."""
+"""Floor 1: flags and keywords of a message: their one spelling, their text, and changes of single ones."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
@@ -90,6 +90,11 @@ def format_flags(flags: Flags) -> str:
 def with_same_letters(flags: Flags) -> Flags:
     """Return those flags whose letters in file names mean the same in every mailbox."""
     return frozenset(flag for flag in flags if flag.startswith("\\") or flag.lower() == FORWARDED.lower())
+
+
+def delta_as_text(*, add: Flags, remove: Flags) -> str:
+    """Return a per-flag change as a person reads it: `+\\Seen -\\Flagged`."""
+    return " ".join([*(f"+{flag}" for flag in sorted(add)), *(f"-{flag}" for flag in sorted(remove))])
 
 
 def with_delta(flags: Flags, *, add: Flags, remove: Flags) -> Flags:

@@ -1,4 +1,4 @@
-"""Mailbox names: parts in Unicode inside syncd, modified UTF-7 octets on an IMAP wire; patterns; special use."""
+"""Floor 1: mailbox names: parts in Unicode here, modified UTF-7 octets on an IMAP wire; patterns; special use."""
 
 import base64
 import binascii

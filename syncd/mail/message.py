@@ -1,4 +1,4 @@
-"""Facts of a raw message: digests, Message-ID, line ends; read from octets, never by parsing MIME."""
+"""Floor 1: facts of a raw message: digests, Message-ID, line ends; read from octets, never by parsing MIME."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The three trees as values: what the server has, what a replica has, and what both last agreed on."""
+"""Floor 1: the three trees as values: what the server has, what a replica has, and what both last agreed on."""
 
 from enum import Enum, StrEnum
 from typing import NamedTuple

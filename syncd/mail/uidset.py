@@ -1,4 +1,4 @@
-"""Sets of UIDs as ranges: what IMAP calls a sequence-set, never expanded to be stored or sent."""
+"""Floor 1: sets of UIDs as ranges: what IMAP calls a sequence-set, never expanded to be stored or sent."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Making a batch of file work durable: one syncfs, or a few fsyncs when the batch is small."""
+"""Floor 3: making a batch of file work durable: one syncfs, or a few fsyncs when the batch is small."""
 
 from collections.abc import Collection, Iterable
 from itertools import groupby

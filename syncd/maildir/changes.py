@@ -1,4 +1,4 @@
-"""What a watch tells of a device root: names of files and mailboxes that changed, and what events mean by that."""
+"""Floor 3: what a watch tells of a root: names of files and mailboxes that changed, and what events mean by that."""
 
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath

@@ -1,4 +1,4 @@
-"""Directories of mailboxes as wholes: renamed with all that is in them, and removed when nothing is.
+"""Floor 3: directories of mailboxes as wholes: renamed with all that is in them, and removed when nothing is.
 
 Theory. A directory that is renamed keeps its files, and a mail program that has one open keeps that. rename(2) takes
 the place of no directory in which there is anything. A directory goes only without mail, and without a file that

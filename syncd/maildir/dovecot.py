@@ -1,4 +1,4 @@
-"""Files that a Dovecot over the replica shares with us: `dovecot-keywords`, the letters of a mailbox.
+"""Floor 3: files that a Dovecot over the replica shares with us: `dovecot-keywords`, the letters of a mailbox.
 
 Theory. Dovecot reads one `number name` per line and guards the file by `dovecot-uidlist.lock`. Under that lock we read
 the file again, add our keywords after the last, and put the result in its place at once, so that entries of either

@@ -1,4 +1,4 @@
-"""Names of a directory among which a few are looked for, in what the system says of it rather than one by one.
+"""Floor 3: names of a directory among which a few are looked for, in what the system says of it rather than one by one.
 
 Theory. The system tells of a directory in pieces of whole records, which have the octets of each name as they are. If
 a piece has the octets of none of some names, no file that it tells of has one of them, and nothing in it is looked at.

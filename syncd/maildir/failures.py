@@ -1,4 +1,4 @@
-"""Errors of the operating system as errors of syncd, mapped once: how far they reach, and whether waiting helps."""
+"""Floor 3: errors of the system as errors of syncd, mapped once: how far they reach, and whether waiting helps."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The files of one mailbox directory: the only calls that write, link, rename, read or remove them.
+"""Floor 3: the files of one mailbox directory: the only calls that write, link, rename, read or remove them.
 
 House rules. Everything happens relative to directory descriptors that were opened without following a link;
 callers run these functions in threads. Nothing here replaces a file, except `replace`, which says so.

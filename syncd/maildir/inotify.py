@@ -1,4 +1,4 @@
-"""inotify(7): Linux tells by a descriptor what happens in directories; three system calls that Python does not have."""
+"""Floor 3: inotify(7): Linux tells by a descriptor what happens in directories; three calls that Python has not."""
 
 import ctypes
 import errno

@@ -1,4 +1,4 @@
-"""The keywords of one mailbox of a replica and their letters a to z, as a value."""
+"""Floor 3: the keywords of one mailbox of a replica and their letters a to z, as a value."""
 
 from syncd.mail.flags import canonical
 from syncd.values import Value

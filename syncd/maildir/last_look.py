@@ -1,4 +1,4 @@
-"""Whether any name below a root came, went or changed since a look, by the times of directories and no other look.
+"""Floor 3: whether any name below a root came, went or changed since a look, by the times of directories alone.
 
 Theory. Each name that comes, goes or changes gives its directory other times. They advance in ticks, so they tell that
 nothing came after a look only if they were older than a tick before it. A directory that is listed, by whomever, keeps

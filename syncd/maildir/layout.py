@@ -1,4 +1,4 @@
-"""Where a mailbox lives below a device root, and which mailbox a directory is: one-to-one, for both layouts.
+"""Floor 3: where a mailbox lives below a device root, and which mailbox a directory is: one-to-one, for both layouts.
 
 Theory. A part of a mailbox name may hold any character; a directory name may not. What would be a separator, a
 path of its own, or a name of Maildir is written %XX (its code point), % itself as %25, an empty part as a lone %.

@@ -1,4 +1,4 @@
-"""System calls that Python does not have: syncfs, a rename that never replaces, and reading directories as they are."""
+"""Floor 3: calls that Python does not have: syncfs, a rename that never replaces, reading directories as they are."""
 
 import ctypes
 import errno

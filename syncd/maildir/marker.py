@@ -1,4 +1,4 @@
-"""The marker in a device root, which proves that a directory is the replica that the store knows."""
+"""Floor 3: the marker in a device root, which proves that a directory is the replica that the store knows."""
 
 import json
 import os

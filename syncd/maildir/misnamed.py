@@ -1,4 +1,4 @@
-"""Which directories no mailbox can be called: shown to the person, who alone can say what is meant; pure."""
+"""Floor 3: which directories no mailbox can be called: shown to the person, who alone can say what is meant; pure."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Which kind of file system a path is on, and whether inotify hears of every change there."""
+"""Floor 3: which kind of file system a path is on, and whether inotify hears of every change there."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""File names of a Maildir: the minted part that never changes, and the letters that are flags."""
+"""Floor 3: file names of a Maildir: the minted part that never changes, and the letters that are flags."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""Observing a replica: complete listings of a mailbox, and a second look at files that an event named."""
+"""Floor 3: observing a replica: complete listings of a mailbox, and a second look at files that an event named."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence

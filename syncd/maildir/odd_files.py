@@ -1,4 +1,4 @@
-"""What lies among the messages of a mailbox and is none, or shares its name with another: shown to the person."""
+"""Floor 3: what lies among the messages of a mailbox and is none, or shares its name with another: it is shown."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath

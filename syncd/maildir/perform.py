@@ -1,4 +1,4 @@
-"""Performing effects on a replica, in Maildir verbs: Deliver, Rename, Remove; one barrier for a batch.
+"""Floor 3: performing effects on a replica, in Maildir verbs: Deliver, Rename, Remove; one barrier for a batch.
 
 Theory. An effect names a message by the part of its file name that never changes, and what the store believes
 about its place and flags is a guess to find the file without a listing. A device may rename any file at any time,

@@ -1,4 +1,4 @@
-"""A device root: its mailbox directories, opened step by step without following a link, and its control files."""
+"""Floor 3: a root: its mailbox directories, opened step by step without following a link, and its control files."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Moving files to another mailbox of a replica: the same file under the same name, with the letters of its new mailbox.
+"""Floor 3: moving files to another mailbox of a replica: the same file and name, with the letters of its new mailbox.
 
 Theory. What moves is announced as a withdrawal here and a delivery there, so nothing has to be proved when a file is
 not found: what is not moved can be removed and delivered, and an announced file that is in neither mailbox is written.

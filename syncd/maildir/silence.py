@@ -1,4 +1,4 @@
-"""Whether nothing has happened in the directories of a root since a moment, told at once by the watch that listens.
+"""Floor 3: whether nothing has happened in the directories of a root since a moment, told at once by the watch.
 
 Theory. The kernel queues an event before the call that makes the change returns. The watch, in its own thread, ends the
 silence before it takes events from the queue, and lets another begin once it has handed them on and listens to all

@@ -1,4 +1,4 @@
-"""What is in a device root, seen before anything is done to it: how many files, and whether a layout finds them."""
+"""Floor 3: what is in a root, seen before anything is done to it: how many files, and whether a layout finds them."""
 
 import os
 from collections import Counter

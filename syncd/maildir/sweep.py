@@ -1,4 +1,4 @@
-"""Noticing changes without inotify: by three times of a mailbox, not by looking at every file."""
+"""Floor 3: noticing changes without inotify: by three times of a mailbox, not by looking at every file."""
 
 from pathlib import Path, PurePosixPath
 

@@ -1,4 +1,4 @@
-"""Watching a device root: which files changed, within tens of milliseconds, and when to list again in full.
+"""Floor 3: watching a device root: which files changed, within tens of milliseconds, and when to list again in full.
 
 Theory. A thread sleeps until inotify has something to tell, gathers until it has been silent for a moment, turns paths
 into `Changes` and posts them to the event loop, where they are merged until somebody takes them. Directories are

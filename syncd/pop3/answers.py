@@ -1,4 +1,4 @@
-"""The answers of a POP3 server, out of octets that arrive in any pieces: pure, incremental, linear.
+"""Floor 3: the answers of a POP3 server, out of octets that arrive in any pieces: pure, incremental, linear.
 
 Theory. An answer is a status line, and for some commands, if it is +OK, a multi-line part that ends in a lone dot
 (RFC 1939 §3). Only the client knows which commands those are, so it calls `expect_*` for each command it sends, in

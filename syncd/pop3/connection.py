@@ -1,4 +1,4 @@
-"""One POP3 session as typed verbs: log in, list, retrieve, delete, quit; dropped at the first thing it cannot trust.
+"""Floor 3: one session as verbs: log in, list, retrieve, delete, quit; dropped at the first thing it cannot trust.
 
 House rules. Everything except a well-formed -ERR ends the session without QUIT, so that the server forgets every DELE
 of it (RFC 1939 §6): a client that goes on after an answer it did not understand is off by one, and deletes one

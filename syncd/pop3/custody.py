@@ -1,4 +1,4 @@
-"""The decisions of the chain of custody, pure: what to retrieve, what may be deleted, what is whose copy.
+"""Floor 3: the decisions of the chain of custody, pure: what to retrieve, what may be deleted, what is whose copy.
 
 Theory. A listed message has a *key*: its UIDL, or, where it has no usable one, a key made of its size. A key made of
 anything but a UIDL contains a space, which no UIDL does. The store keeps one `Known` per key; a message

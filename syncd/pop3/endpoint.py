@@ -1,4 +1,4 @@
-"""Where a POP3 server is, how the line to it is protected, and what it may make us spend."""
+"""Floor 3: where a POP3 server is, how the line to it is protected, and what it may make us spend."""
 
 import ssl
 from dataclasses import dataclass, field

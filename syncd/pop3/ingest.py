@@ -1,4 +1,4 @@
-"""One POP3 session as a chain of custody: retrieve, commit, DELE, QUIT, and only its +OK confirms a deletion.
+"""Floor 3: one POP3 session as a chain of custody: retrieve, commit, DELE, QUIT, and only its +OK confirms a deletion.
 
 Theory. A body travels `RETR -> digest -> commit -> DELE -> QUIT +OK -> confirmed deleted`, and the store follows one
 step behind the server at each: whatever is cut, the next session finds every listed message either unknown (and

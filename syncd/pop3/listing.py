@@ -1,4 +1,4 @@
-"""What LIST, UIDL, STAT and CAPA say, read leniently: a junk line costs its own message its identity, nothing else."""
+"""Floor 3: what LIST, UIDL, STAT and CAPA say, read leniently: a junk line costs one message its identity, no more."""
 
 import re
 from collections.abc import Iterable

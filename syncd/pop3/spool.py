@@ -1,4 +1,4 @@
-"""The octets of one retrieved message: in memory while small, in a file of the caller's directory when not."""
+"""Floor 3: the octets of one retrieved message: in memory while small, in a file of the caller's directory when not."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""How many commands may be on their way at once, bounded by number and by the octets they ask for."""
+"""Floor 3: how many commands may be on their way at once, bounded by number and by the octets they ask for."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""The octets of one POP3 connection: TCP, TLS, backpressure, deadlines; knows nothing of what they say."""
+"""Floor 3: the octets of one POP3 connection: TCP, TLS, backpressure, deadlines; knows nothing of what they say."""
 
 import asyncio
 import ssl

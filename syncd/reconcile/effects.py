@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, assert_never
 
-from syncd.mail.flags import NONE, Flags, format_flags
+from syncd.mail.flags import NONE, Flags, delta_as_text, format_flags
 from syncd.values import Value, asdict
 
 
@@ -286,4 +286,4 @@ def _carried(add: Flags, remove: Flags) -> str:
 
 
 def _delta(add: Flags, remove: Flags) -> str:
-    return "".join(f" +{flag}" for flag in sorted(add)) + "".join(f" -{flag}" for flag in sorted(remove))
+    return f" {delta_as_text(add=add, remove=remove)}" if add or remove else ""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Delete, bindparam, delete, func, or_, select
 
-from syncd.mail.flags import Flags
+from syncd.mail.flags import Flags, delta_as_text
 from syncd.reconcile.effects import Copy, Deliver, Effect, Expunge, Move, Rename, Shift, Store
 from syncd.store.own_tables import history
 from syncd.store.queries import insert_at_once
@@ -91,7 +91,7 @@ def of(effect: Effect, *, message_id: int | None = None, reason: str = "") -> Ha
 
 def flags_changed(message_id: int, *, before: Flags, after: Flags) -> Happening:
     """Return a change of flags that a server told of."""
-    return Happening("store", message_id, _delta(after - before, before - after))
+    return Happening("store", message_id, delta_as_text(add=after - before, remove=before - after))
 
 
 def origin_of(device_ids: Iterable[int], *, otherwise: Origin = DEVICES) -> Origin:
@@ -193,13 +193,9 @@ def _detail(effect: Effect) -> str:
         case Deliver():  # first, for of these there are thousands
             return ""
         case Store(add=add, remove=remove) | Rename(add=add, remove=remove):
-            return _delta(add, remove)
+            return delta_as_text(add=add, remove=remove)
         case Move(to=to) | Copy(to=to) | Shift(to=to):
             return f"to {to}"
         case Expunge(is_replaced=True):
             return "replaced"
     return ""
-
-
-def _delta(add: Flags, remove: Flags) -> str:
-    return " ".join([*(f"+{flag}" for flag in sorted(add)), *(f"-{flag}" for flag in sorted(remove))])

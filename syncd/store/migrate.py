@@ -17,7 +17,6 @@ from syncd.errors import StoreError, StoreVersionError
 from syncd.store import engines
 from syncd.store.backup import copy_store
 from syncd.store.failures import translated
-from syncd.store.owner import make_private_directory, make_private_file
 from syncd.values import Value
 
 _ADVISORY_KEY = (0x73796E63, 2)
@@ -75,16 +74,6 @@ def refuse_other_version(engine: Engine) -> None:
         found = _state(conn, migrations_directory())
     if found.standing is not Standing.CURRENT:
         raise _refusal(found)
-
-
-def upgrade(url: str, *, migrations: Path | None = None) -> SchemaState:
-    """Bring a store to the head and return its state before; its owner calls this, or nobody owns it."""
-    parsed = engines.parse_url(url)
-    path = engines.sqlite_path(parsed)
-    if path is not None:
-        make_private_directory(path.parent)
-        make_private_file(path)
-    return bring_to_head(parsed, may_upgrade=True, migrations=migrations)
 
 
 def bring_to_head(url: URL, *, may_upgrade: bool, migrations: Path | None = None) -> SchemaState:

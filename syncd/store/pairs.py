@@ -223,7 +223,6 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
             server_message.c.uid,
             server_message.c.gone_at,
             body.c.digest,
-            body.c.header_digest,
         )
         .join(server_message, server_message.c.id == replica_message.c.message_id)
         .outerjoin(body, body.c.id == server_message.c.body_id)
@@ -238,7 +237,6 @@ def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: 
                     "replica_id": of.id,
                     "name": row.name,
                     "digest": row.digest,
-                    "header_digest": row.header_digest,
                     "uidvalidity": row.uidvalidity,
                     "uid": row.uid,
                     "gone_at": row.gone_at or now,

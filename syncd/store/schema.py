@@ -84,7 +84,6 @@ body = Table(
     Column("lf_size_bytes", BigInteger, nullable=False),
     Column("is_crlf", Boolean, nullable=False),
     Column("codec", Text, nullable=False),  # plain | zstd: how the chunks, joined, give the octets
-    Column("dictionary_id", BigInteger),
     Column("chunks", Integer, nullable=False),
     Column("stored_at", Double, nullable=False),
     Index("ix_body_message_id", "message_id"),
@@ -258,7 +257,6 @@ tombstone = Table(
     ref_column("replica_id", "replica"),
     Column("name", FileName, nullable=False),
     Column("digest", LargeBinary(32)),
-    Column("header_digest", LargeBinary(32)),
     Column("uidvalidity", BigInteger, nullable=False),
     Column("uid", BigInteger, nullable=False),
     Column("gone_at", Double, nullable=False),
@@ -301,7 +299,6 @@ trouble = Table(
     "trouble",
     metadata,
     id_column(),
-    ref_column("account_id", "account", nullable=True),
     ref_column("device_id", "device", nullable=True),
     ref_column("mailbox_id", "mailbox", nullable=True),
     ref_column("message_id", "server_message", nullable=True),
@@ -310,7 +307,6 @@ trouble = Table(
     Column("attempts", Integer, nullable=False),
     Column("since_at", Double, nullable=False),
     Column("retry_at", Double, nullable=False),
-    UniqueConstraint("account_id", "device_id", "mailbox_id", "message_id"),
     Index("ix_trouble_message_id", "message_id"),
     sqlite_autoincrement=True,
 )

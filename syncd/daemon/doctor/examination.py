@@ -1,4 +1,4 @@
-"""One examination: all facts looked at, and all findings; a configuration that cannot be used does not end it.
+"""Floor 5: one examination: all facts looked at, and all findings; a configuration that cannot be used does not end it.
 
 House rules. `look_at_...` files do I/O and conclude nothing; `judge_...` files conclude and do no I/O. Nothing is
 written, made or locked anywhere, and every wait for others has a deadline.

@@ -1,4 +1,4 @@
-"""The facts that the doctor judges, as they were looked at; nothing here says whether they are good."""
+"""Floor 5: the facts that the doctor judges, as they were looked at; nothing here says whether they are good."""
 
 from enum import StrEnum
 from pathlib import Path

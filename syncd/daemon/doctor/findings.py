@@ -1,4 +1,4 @@
-"""What the doctor found: a level, what it is about, where, what, and what to do about it.
+"""Floor 5: what the doctor found: a level, what it is about, where, what, and what to do about it.
 
 House rule: `check` is for programs and keeps its meaning; docs/commands.md names each. Texts are for people.
 """

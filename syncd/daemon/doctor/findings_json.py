@@ -1,4 +1,4 @@
-"""A diagnosis as JSON, whose keys are documented and stay."""
+"""Floor 5: a diagnosis as JSON, whose keys are documented and stay."""
 
 from dataclasses import dataclass
 

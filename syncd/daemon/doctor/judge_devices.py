@@ -1,4 +1,4 @@
-"""Judge the directories of devices: their file systems, what they share, and how their changes are heard of."""
+"""Floor 5: judge the directories of devices: their file systems, what they share, how their changes are heard of."""
 
 import stat
 from collections.abc import Iterable, Iterator, Sequence

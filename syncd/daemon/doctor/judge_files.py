@@ -1,4 +1,4 @@
-"""Judge files and directories: whether the daemon may use them, and whether anybody else may who should not."""
+"""Floor 5: judge files and directories: whether the daemon may use them, and whether anybody may who should not."""
 
 import stat
 from collections.abc import Callable, Iterable, Iterator

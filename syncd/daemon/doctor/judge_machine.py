@@ -1,4 +1,4 @@
-"""Judge the software, the clock, and what is around the process: a unit of systemd, a container."""
+"""Floor 5: judge the software, the clock, and what is around the process: a unit of systemd, a container."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime

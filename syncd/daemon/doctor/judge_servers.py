@@ -1,4 +1,4 @@
-"""Judge the servers of accounts: whether they can be reached, trusted and logged in at, and what they offer."""
+"""Floor 5: judge the servers of accounts: whether they can be reached, trusted and logged in at, what they offer."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Look at files and directories, as the user of the daemon would find them; nothing is opened for writing, or made."""
+"""Floor 5: look at files and directories, as the user of the daemon would find them; nothing is written or made."""
 
 import os
 import pwd

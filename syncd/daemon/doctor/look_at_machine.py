@@ -1,4 +1,4 @@
-"""Look at the machine: software, limits of the kernel, clock, the unit and the container around the daemon."""
+"""Floor 5: look at the machine: software, limits of the kernel, clock, the unit and the container around the daemon."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Look at the servers of accounts: connect as the daemon does, all at once and within a deadline; log in if wanted."""
+"""Floor 5: look at the servers of accounts: connect as the daemon does, at once and by a deadline; log in if wanted."""
 
 import asyncio
 import signal
@@ -7,7 +7,6 @@ import ssl
 import threading
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.config.checks import is_loopback
 from syncd.config.model import Config
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.passwords import Password
@@ -21,6 +20,7 @@ from syncd.errors import (
     UnreachableError,
     text_of,
 )
+from syncd.hosts import is_loopback
 from syncd.values import replace
 
 _AT_ONCE = 32

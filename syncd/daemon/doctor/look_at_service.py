@@ -1,4 +1,4 @@
-"""Look at the store, beside whoever owns it, and hold what a running daemon says of itself against the facts."""
+"""Floor 5: look at the store, beside whoever owns it, and hold what a daemon says of itself against the facts."""
 
 from pathlib import Path
 

@@ -23,6 +23,7 @@ from syncd.mail.uidset import UidSet
 from tests.contract.imap.conftest import connect, everything
 from tests.servers.capabilities import BASE, NO_PUSH
 from tests.servers.dovecot import Dovecot
+from tests.unit.imap.appending import append
 
 SEEN = frozenset({"\\Seen"})
 NAMES = ("a* b", 'quo"te', "back\\slash", "Entwürfe & Más", "日本/語", "%percent", "(x) {5}", "in{3}")
@@ -118,7 +119,7 @@ async def test_thousand_bodies_arrive_as_they_were_sent(
     print(f"seed {seed}")
     chance = random.Random(seed)
     sent = [b"Subject: %d\r\n\r\n" % n + chance.randbytes(chance.randrange(6000)).hex().encode() for n in range(1000)]
-    where = await asyncio.gather(*(connection.append(b"INBOX", body) for body in sent))
+    where = await asyncio.gather(*(append(connection, b"INBOX", body) for body in sent))
     selected = await connection.select(b"INBOX")
     rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch]
 
@@ -167,7 +168,7 @@ async def test_large_message_streams_in_both_directions(connection: ImapConnecti
         for _ in range(160):
             yield piece
 
-    appended = await connection.append(b"INBOX", Streamed(size, pieces()), flags=SEEN, internaldate=981_000_000)
+    appended = await append(connection, b"INBOX", Streamed(size, pieces()), flags=SEEN, internaldate=981_000_000)
     await connection.select(b"INBOX")
     rows = [row async for batch in connection.fetch_rows(everything(), items=Items.ALL) for row in batch]
     found = await bodies_of(connection, [Wanted(1, size)])
@@ -185,7 +186,7 @@ async def test_streamed_append_that_breaks_its_word_stores_nothing(server: Dovec
 
     connection = await connect(server, mail_user)
     with pytest.raises(ValueError, match="not as long as announced"):
-        await connection.append(b"INBOX", Streamed(100, pieces()))
+        await append(connection, b"INBOX", Streamed(100, pieces()))
     assert not connection.is_usable
     other = await connect(server, mail_user)
     assert (await other.status(b"INBOX")).messages == 0
@@ -275,8 +276,8 @@ async def test_server_without_idle_is_asked(
 
     assert await wait_for_news(connection, wake=asyncio.Event(), timeout_s=0.1)
     assert connection.drain_events().exists == 1
-    await connection.append(b"INBOX", b"c: d\r\n\r\n" * 1000)
-    await connection.append(b"INBOX", b"e: f\r\n\r\n")
+    await append(connection, b"INBOX", b"c: d\r\n\r\n" * 1000)
+    await append(connection, b"INBOX", b"e: f\r\n\r\n")
     assert (await connection.search_uids("ALL")) == UidSet.span(1, 3)
     assert b"INBOX" in [entry.octets for entry in await connection.list_mailboxes(with_status=True)]
     assert await bodies_of(connection, [Wanted(1, 1)]) == {1: b"a: b\r\n\r\nx"}

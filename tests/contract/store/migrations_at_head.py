@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from syncd.store import migrate
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.partial_indexes import metadata
+from tests.contract.store.upgrading import upgrade
 
 AT_ONCE = migrate.migrations_directory() / "sqlite.sql"
 _NOT_OF_THE_SCHEMA = frozenset({"BEGIN TRANSACTION;", 'DELETE FROM "sqlite_sequence";', "COMMIT;"})
@@ -48,7 +49,7 @@ def migrated(scratch: Path) -> Path:
     one_by_one, path = scratch / "migrations", scratch / "syncd.db"
     left_out = shutil.ignore_patterns(AT_ONCE.name, "__pycache__")
     shutil.copytree(migrate.migrations_directory(), one_by_one, ignore=left_out)
-    migrate.upgrade(f"sqlite:///{path}", migrations=one_by_one)
+    upgrade(f"sqlite:///{path}", migrations=one_by_one)
     return path
 
 

@@ -9,6 +9,7 @@ from syncd.errors import StoreError
 from syncd.store import migrate
 from syncd.store.database import Database
 from tests.contract.store.rows import add
+from tests.contract.store.upgrading import upgrade
 
 
 def own(url: str) -> None:
@@ -25,7 +26,7 @@ def migrate_now(url: str) -> None:
     """Bring the store to the head once a line is on stdin, however many others do the same."""
     print("ready", flush=True)
     sys.stdin.readline()
-    migrate.upgrade(url)
+    upgrade(url)
     print(migrate.state(url).standing, flush=True)
 
 

@@ -9,16 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from syncd.errors import StoreError, StoreVersionError
-from syncd.store import migrate
+from syncd.store import migrate, schema
 from syncd.store.database import Database
 from syncd.store.engines import migration_engine, parse_url
 from syncd.store.migrate import Standing
 from syncd.store.partial_indexes import metadata
 from tests.contract.store.migrations_at_head import AT_ONCE, drift, dump, migrated
 from tests.contract.store.rows import add, names
+from tests.contract.store.upgrading import upgrade
 
 HEAD = max(file.name[:4] for file in (migrate.migrations_directory() / "versions").glob("[0-9]*.py"))
 NEXT = f"{int(HEAD) + 1:04}"
@@ -29,6 +30,13 @@ REBUILD = """
         batch.add_column(sa.Column("colour", sa.Text(), server_default="blue", nullable=False))
         batch.alter_column("identity", existing_type=sa.Text(), nullable=True)
 """
+
+
+_DEVICE = "INSERT INTO device (id, name, path, layout, state) VALUES (:id, :name, :name, 'fs', 'active')"
+_TROUBLE = (
+    "INSERT INTO trouble (id, device_id, error, temper, attempts, since_at, retry_at)"
+    " VALUES (:id + 40, :id, 'refused', 'wait', 3, 1.5, 2.5)"
+)
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ def _count(engine: Engine, table: str) -> int:
 
 def test_the_migrations_make_the_schema_of_the_code(store_url: str) -> None:
     """A store made by the migrations differs in nothing from the tables the code was written for."""
-    migrate.upgrade(store_url)
+    upgrade(store_url)
 
     engine = migration_engine(parse_url(store_url))
     try:
@@ -121,7 +129,8 @@ def test_a_new_file_gets_at_once_what_the_migrations_make(tmp_path: Path) -> Non
     """It has the same tables, indexes and rows as one that was migrated, and no migration was loaded for it."""
     url = f"sqlite:///{tmp_path}/new/syncd.db"
     make = (
-        "import sys; from syncd.store import migrate; migrate.upgrade(sys.argv[1]); sys.exit('alembic' in sys.modules)"
+        "import sys; from syncd.store.database import Database; Database.open(sys.argv[1]).close();"
+        " sys.exit('alembic' in sys.modules)"
     )
 
     made = subprocess.run([sys.executable, "-c", make, url], check=False)
@@ -137,7 +146,7 @@ def test_a_new_file_is_migrated_where_what_it_gets_at_once_is_not_the_newest(
     """A migration that somebody added, and nothing else, is in a new store as well."""
     url = f"sqlite:///{tmp_path}/new/syncd.db"
 
-    migrate.upgrade(url, migrations=next_migrations(REBUILD))
+    upgrade(url, migrations=next_migrations(REBUILD))
 
     engine = migration_engine(parse_url(url))
     try:
@@ -159,7 +168,7 @@ def test_the_state_of_a_store_is_told_without_touching_it(store_url: str, next_m
     assert migrate.state(store_url).standing is Standing.EMPTY
     assert migrate.state(store_url).standing is Standing.EMPTY
 
-    assert migrate.upgrade(store_url).standing is Standing.EMPTY
+    assert upgrade(store_url).standing is Standing.EMPTY
 
     assert migrate.state(store_url) == migrate.SchemaState(Standing.CURRENT, HEAD, HEAD)
     assert migrate.state(store_url, migrations=next_migrations(REBUILD)).standing is Standing.BEHIND
@@ -167,10 +176,32 @@ def test_the_state_of_a_store_is_told_without_touching_it(store_url: str, next_m
 
 def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(filled_url: str, next_migrations: Migrations) -> None:
     """SQLite drops the old table of a rebuilt one; what would go with its rows stays."""
-    migrate.upgrade(filled_url, migrations=next_migrations(REBUILD))
+    upgrade(filled_url, migrations=next_migrations(REBUILD))
 
     assert rows(filled_url) == {"account": 1, "mailbox": 1}
     assert migrate.state(filled_url, migrations=next_migrations(REBUILD)).standing is Standing.CURRENT
+
+
+def test_a_table_that_a_migration_makes_anew_keeps_its_rows(store_url: str, tmp_path: Path) -> None:
+    """0021 takes columns away; troubles go on with their numbers and waits, and go with their devices as before."""
+    before = tmp_path / "before"
+    left_out = shutil.ignore_patterns(*(f"{number:04}_*" for number in range(21, int(NEXT))), AT_ONCE.name)
+    shutil.copytree(migrate.migrations_directory(), before, ignore=left_out)
+    upgrade(store_url, migrations=before)
+    engine = migration_engine(parse_url(store_url))
+    try:
+        with engine.begin() as conn:
+            for of in ({"id": 1, "name": "laptop"}, {"id": 2, "name": "phone"}):
+                conn.execute(text(_DEVICE), of)
+                conn.execute(text(_TROUBLE), of)
+    finally:
+        engine.dispose()
+
+    with Database.open(store_url, auto_migrate=True) as database:
+        database.write_now(lambda conn: conn.execute(text("DELETE FROM device WHERE id = 1")) and None)
+        kept = database.read_now(lambda conn: conn.execute(select(schema.trouble)).all())
+
+    assert kept == [(42, 2, None, None, "refused", "wait", 3, 1.5, 2.5)]
 
 
 def test_an_upgrade_that_orphans_rows_is_undone(tmp_path: Path, next_migrations: Migrations) -> None:
@@ -191,7 +222,7 @@ def test_an_upgrade_that_orphans_rows_is_undone(tmp_path: Path, next_migrations:
         )
 
     with pytest.raises(StoreError, match="nothing was changed"):
-        migrate.upgrade(url, migrations=next_migrations('\n    op.execute("DELETE FROM account")\n'))
+        upgrade(url, migrations=next_migrations('\n    op.execute("DELETE FROM account")\n'))
 
     assert rows(url) == {"account": 1, "mailbox": 1}
     assert migrate.state(url).standing is Standing.CURRENT
@@ -200,7 +231,7 @@ def test_an_upgrade_that_orphans_rows_is_undone(tmp_path: Path, next_migrations:
 def test_an_upgrade_that_fails_changes_nothing(filled_url: str, next_migrations: Migrations) -> None:
     """Half an upgrade is none."""
     with pytest.raises(StoreError, match="refuses a statement"):
-        migrate.upgrade(filled_url, migrations=next_migrations(f'{REBUILD}\n    op.execute("SELECT * FROM nothing")\n'))
+        upgrade(filled_url, migrations=next_migrations(f'{REBUILD}\n    op.execute("SELECT * FROM nothing")\n'))
 
     assert migrate.state(filled_url).standing is Standing.CURRENT
     with Database.open(filled_url) as database:
@@ -210,15 +241,12 @@ def test_an_upgrade_that_fails_changes_nothing(filled_url: str, next_migrations:
 def test_an_upgrade_killed_in_the_middle_is_done_again(filled_url: str, next_migrations: Migrations) -> None:
     """kill -9 between two statements of a migration leaves the store as it was, and the next start upgrades it."""
     deadly = next_migrations(f"{REBUILD}\n    os.kill(os.getpid(), signal.SIGKILL)\n")
-    program = (
-        "import sys; from pathlib import Path; from syncd.store import migrate;"
-        " migrate.upgrade(sys.argv[1], migrations=Path(sys.argv[2]))"
-    )
-    killed = subprocess.run([sys.executable, "-c", program, filled_url, str(deadly)], timeout=60)
+    command = [sys.executable, "-m", "tests.contract.store.upgrading", filled_url, str(deadly)]
+    killed = subprocess.run(command, timeout=60)
 
     assert killed.returncode == -signal.SIGKILL
     assert migrate.state(filled_url).standing is Standing.CURRENT
-    migrate.upgrade(filled_url, migrations=next_migrations(REBUILD))
+    upgrade(filled_url, migrations=next_migrations(REBUILD))
     assert rows(filled_url) == {"account": 1, "mailbox": 1}
 
 
@@ -229,7 +257,7 @@ def test_a_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, next_migrati
         database.write_now(add("work"))
     assert sorted(file.name for file in path.parent.iterdir()) == ["syncd.db", "syncd.db.lock"]
 
-    migrate.upgrade(f"sqlite:///{path}", migrations=next_migrations(REBUILD))
+    upgrade(f"sqlite:///{path}", migrations=next_migrations(REBUILD))
 
     copy = path.with_name(f"syncd.db.before-{NEXT}")
     assert copy.stat().st_mode & 0o777 == 0o600
@@ -241,7 +269,7 @@ def test_a_sqlite_store_is_copied_before_an_upgrade(tmp_path: Path, next_migrati
 def test_a_store_of_a_newer_syncd_is_refused_untouched(filled_url: str, next_migrations: Migrations) -> None:
     """A downgrade is refused in one clear sentence, also for looking, and the newer syncd can go on."""
     newer = next_migrations(REBUILD)
-    migrate.upgrade(filled_url, migrations=newer)
+    upgrade(filled_url, migrations=newer)
 
     with pytest.raises(StoreVersionError, match=f"made by a newer syncd: its schema is {NEXT}, this one knows {HEAD}"):
         Database.open(filled_url, auto_migrate=True)

@@ -22,6 +22,7 @@ from syncd.imap.endpoint import Endpoint
 from tests.servers.certificates import write_certificates
 from tests.servers.ports import HOST
 from tests.soak.scripted import scripted
+from tests.unit.imap.appending import append
 from tests.unit.imap.scripted import Peer, serve
 
 _CONNECTIONS = 8
@@ -104,7 +105,7 @@ async def test_large_message_is_sent_whole_and_a_goodbye_is_heard(tmp_path: Path
     async with serve(script, tls=context) as served:
         connection = await ImapConnection.open(Endpoint(HOST, served.port, "implicit", ca_file=tmp_path / "ca.pem"))
         await connection.login("ana", "secret")
-        await connection.append(b"INBOX", body)
+        await append(connection, b"INBOX", body)
         with pytest.raises(ConnectionLostError, match="we restart"):
             await connection.idle(timeout_s=10)
 

@@ -10,6 +10,7 @@ from syncd.errors import ConnectionLostError, ProtocolError, RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import Appended
 from syncd.mail.uidset import UID_MAX, UidSet
+from tests.unit.imap.appending import append
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 
 ALL = UidSet.span(1, UID_MAX)
@@ -52,7 +53,7 @@ async def test_concurrent_appends_keep_their_bodies(capabilities: bytes) -> None
             await peer.ok(text=b"[APPENDUID 7 %d] done" % uid)
 
     async with connected(script, capabilities=capabilities) as connection:
-        found = await asyncio.gather(*(connection.append(b"INBOX", body) for body in bodies))
+        found = await asyncio.gather(*(append(connection, b"INBOX", body) for body in bodies))
 
     assert sorted(bodies) == sorted(appended)
     assert [appended.index(body) + 1 for body in bodies] == [where.uid for where in found if where]
@@ -70,7 +71,7 @@ async def test_append_that_is_refused_before_its_literal_leaves_the_connection_g
 
     async with connected(script, capabilities=b"IMAP4rev1") as connection:
         with pytest.raises(RefusedError) as refused:
-            await connection.append(b"INBOX", body)
+            await append(connection, b"INBOX", body)
         await connection.noop()
 
     assert refused.value.code == "OVERQUOTA"
@@ -226,7 +227,7 @@ async def test_logs_hold_no_content() -> None:
         async with connected(script) as connection:
             await connection.select(b"Confidential")
             with pytest.raises(RefusedError):
-                await connection.append(b"INBOX", b"Subject: private\r\n\r\n")
+                await append(connection, b"INBOX", b"Subject: private\r\n\r\n")
 
     said = repr(logs)
     assert "LOGIN" in said

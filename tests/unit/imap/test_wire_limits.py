@@ -10,6 +10,7 @@ from syncd.imap.appends import NewMessage
 from syncd.imap.connection import ImapConnection
 from syncd.imap.limits import Limits
 from syncd.mail.uidset import UID_MAX, UidSet
+from tests.unit.imap.appending import append
 from tests.unit.imap.scripted import SELECTED, Peer, connected, serve, until
 
 ALL = UidSet.span(1, UID_MAX)
@@ -122,7 +123,7 @@ async def test_end_is_heard_of_a_server_that_takes_nothing_more() -> None:
     async with connected(script) as connection:
         with pytest.raises(ConnectionLostError, match="the server closed the connection"):
             async with asyncio.timeout(5):
-                await connection.append(b"INBOX", bytes(32 * 1024 * 1024))
+                await append(connection, b"INBOX", bytes(32 * 1024 * 1024))
         is_over.set()
 
 
