@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.uidset import UidSet
-from syncd.store import schema
+from syncd.store import schema, server_tree
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, imap_mailbox
+from syncd.sync import body_batches, first_listing
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -50,7 +50,7 @@ async def test_newest_messages_come_first_in_every_mailbox(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest hundred of each mailbox are stored before the rest of any is listed; after them, newest first."""
-    monkeypatch.setattr(imap_mailbox, "_FEW_ROWS", 100)
+    monkeypatch.setattr(first_listing, "_FEW_ROWS", 100)
     receive(user, 250)
     user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
 
@@ -104,6 +104,37 @@ async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider) -
     assert (len(searches), len(listings)) == (_MAILBOXES - 2, 2), verbs
     assert all(verbs[number - 1].startswith(b"SELECT") for number in (*searches, *listings))
     assert sum(verb.startswith(b"SELECT") for verb in verbs) == _MAILBOXES + 1, verbs
+
+
+async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come in the same order; one that another mailbox may have as well waits for its row."""
+    user.receive("a", "b")
+    user.copy("a", to="Sent")
+    user.receive("c", mailbox="Sent")
+    is_asked = threading.Event()
+    were_asked: list[bool] = []
+    record_messages = server_tree.record_messages
+
+    def record_late(*args: Any, **rest: Any) -> Any:
+        were_asked.append(is_asked.wait(10.0))
+        return record_messages(*args, **rest)
+
+    async def asked(line: bytes) -> None:
+        if b"SELECT" in line:  # what has not looked at its directory yet is fetched for later
+            await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+        if b"BODY.PEEK[]" in line:
+            is_asked.set()
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        tap.before_line = asked
+        monkeypatch.setattr(server_tree, "record_messages", record_late)
+        await house.settle()
+
+        assert were_asked[0]
+        assert [[*uids] for uids in tap.bodies] == [[1, 2], [2]]
+        assert [replica.keys() for replica in house.replicas("Sent")] == [["a", "c"]] * len(DEVICES)
 
 
 async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
