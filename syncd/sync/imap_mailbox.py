@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -37,12 +38,20 @@ from syncd.sync.next_bodies import NextBodies, may_be_known, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
 
-_BODIES_AT_ONCE = 1000
+_FOUND_AT_ONCE = 5000
 _BOUND_AT_ONCE = 5000
 _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
 """A body with less than this of what RFC822.SIZE says is doubted; some servers only estimate it."""
 _SHORT_MAX = 2
+
+
+class _Found(NamedTuple):
+    """Bodies that were found to be wanted, by what devices took then, and what SELECT had said by then."""
+
+    bodies: NextBodies
+    selections: Sequence[Selection]
+    selection: SelectResult | None
 
 
 class ImapMailbox:
@@ -71,6 +80,7 @@ class ImapMailbox:
         self._losses = losses
         self._suspicions = suspicions
         self._is_first = is_first
+        self._found: _Found | None = None
         self._spool_directory = spool_directory
         self._clock = clock
 
@@ -135,11 +145,13 @@ class ImapMailbox:
             next_bodies,
             mailbox=self._mailbox,
             selections=selections,
-            limit=newest or _BODIES_AT_ONCE,
+            limit=newest or _FOUND_AT_ONCE,
             under_way=self._batches.under_way(),
             now=self._clock(),
         )
-        found = await self._db.read(find)
+        found = self._found_before(selections)
+        if found is None:
+            found = await self._db.read(find)
         wanted = found.wanted
         if not wanted:
             return found
@@ -155,7 +167,15 @@ class ImapMailbox:
                 await self._bring(together)
             await self._batches.hand_over()
         self._raise_error_of_batches()
+        self._found = _Found(found, selections, self.connection.selection)
         return found
+
+    def _found_before(self, selections: Sequence[Selection]) -> NextBodies | None:
+        """Return what was found with the bodies before, if since then nothing can have been learnt of the mailbox."""
+        before, self._found = self._found, None
+        if before is None or before.selections != selections or before.selection is not self.connection.selection:
+            return None
+        return before.bodies.rest()
 
     def _raise_error_of_batches(self) -> None:
         if (error := self._batches.take_error(self._mailbox.id)) is not None:

@@ -16,7 +16,8 @@ from syncd.mail.uidset import UidSet
 from syncd.store import schema, server_tree
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, first_listing
+from syncd.sync import body_batches, first_listing, imap_mailbox, next_bodies
+from syncd.sync.next_bodies import NextBodies
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -34,6 +35,8 @@ _LOOKED_AT_INBOX = (
 _MAILBOXES = 5
 """With those that the server has from the start."""
 _WITH_BODY = select(schema.server_message.c.id).where(schema.server_message.c.body_id.is_not(None))
+
+_FLAGGED = select(schema.replica_message.c.id).where(schema.replica_message.c.flags.contains("Flagged"))
 
 
 def house_of(directory: Path, user: Provider, *, port: int | None = None) -> House:
@@ -135,6 +138,44 @@ async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
         assert were_asked[0]
         assert [[*uids] for uids in tap.bodies] == [[1, 2], [2]]
         assert [replica.keys() for replica in house.replicas("Sent")] == [["a", "c"]] * len(DEVICES)
+
+
+async def test_devices_have_their_turn_between_slices_of_bodies_that_are_found_at_once(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is asked once which bodies are to come; what a device changes meanwhile waits for a slice at most."""
+    monkeypatch.setattr(next_bodies, "_SLICE_BODIES", 100)
+    receive(user, 300)
+    found: list[int] = []
+    ask = next_bodies.next_bodies
+
+    def asking(*args: Any, **rest: Any) -> NextBodies:
+        answer = ask(*args, **rest)
+        found.extend([len(answer.wanted) + len(answer.later)] if answer.wanted else [])
+        return answer
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        flagged: list[str] = []
+
+        async def flag(line: bytes) -> None:
+            if b"SELECT" in line:
+                await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+            if b"BODY.PEEK[]" in line and min(_asked(tap.bodies)) <= 200 and not flagged:
+                replica = house.replica(DEVICES[0])
+                await house.until(lambda: bool(replica.keys()))
+                flagged.append(replica.keys()[-1])
+                replica.mark(flagged[0], add="F")
+                await house.until_read(bool, _FLAGGED)
+
+        monkeypatch.setattr(imap_mailbox, "next_bodies", asking)
+        tap.before_line = flag
+        await house.settle()
+
+        lines = [line.partition(b" ")[2] for line in tap.lines]
+        stored = next(number for number, line in enumerate(lines) if line.startswith(b"UID STORE"))
+        assert found == [100, 200]
+        assert any(b"BODY.PEEK[]" in line for line in lines[stored:])
+        assert Counter(uid for uids in tap.bodies for uid in uids) == Counter(range(1, 301))
 
 
 async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:
