@@ -1,9 +1,9 @@
 """Floor 3: bodies that the store may have already: of messages that a server moved or copied, or that come twice."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, select
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, exists, or_, select
 
 from syncd.mail.flags import DRAFT
 from syncd.mail.mailbox import SpecialUse
@@ -49,6 +49,23 @@ def known_bodies(
     for id_, bodies in _bodies_found(conn, message_ids).items():
         found[id_] = (*found.get(id_, ()), *bodies)
     return found
+
+
+def likes(
+    conn: Connection, facts: Collection[tuple[int, int]], *, under_way: frozenset[int]
+) -> frozenset[tuple[int, int]]:
+    """Return those of these dates and sizes that a message with a body has, all where files of devices were found.
+
+    under_way: messages that are about to have one. A message of the same EMAILID mostly has the same date as well.
+    """
+    if _are_files_found(conn):
+        return frozenset(facts)
+    message = server_message.c
+    found = select(message.internaldate, message.size_bytes).where(
+        is_one_of(message.internaldate, {date for date, _ in facts}),
+        or_(message.body_id.is_not(None), is_one_of(message.id, under_way)),
+    )
+    return frozenset(facts).intersection((date, size_bytes) for date, size_bytes in conn.execute(found))
 
 
 Likeness = Callable[[FromClause, FromClause], ColumnElement[bool]]
@@ -104,7 +121,7 @@ def _likes(is_like: Likeness, is_renumbered: bool) -> AtOnce:
 
 def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, tuple[KnownBody, ...]]:
     """Return for each message the bodies of found files that may be its, all those of one size and date."""
-    if conn.execute(select(journal.c.id).where(journal.c.kind == FOUND).limit(1)).first() is None:
+    if not _are_files_found(conn):
         return {}
     message, file = server_message.c, replica_message.c
     wanted = (
@@ -130,3 +147,7 @@ def _bodies_found(conn: Connection, message_ids: Iterable[int]) -> Mapping[int, 
         place = (mailbox_id, size_bytes, mtime)
         bodies[place] = (*bodies.get(place, ()), KnownBody(body_id, header_digest, is_certain=False))
     return {id_: bodies[place] for id_, place in places.items() if place in bodies}
+
+
+def _are_files_found(conn: Connection) -> bool:
+    return conn.execute(select(journal.c.id).where(journal.c.kind == FOUND).limit(1)).first() is not None

@@ -1,23 +1,27 @@
 """Floor 4: bodies of new messages that are asked for before their rows are recorded, since both take a while."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from syncd.imap.bodies import Wanted
+from syncd.imap.bodies import WINDOW_BYTES, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import server_tree, uploads
+from syncd.store import known_bodies, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.values import Value
 
 _MESSAGES_MAX = 100
 _BYTES_MAX = 2 * 1024 * 1024
+_NEWEST_BYTES_MAX = WINDOW_BYTES
+_NEWEST_ONE_MAX_BYTES = 1024 * 1024
+"""Larger ones would have to wait in a file."""
 
 
 class EarlyBodies(Value):
@@ -39,6 +43,23 @@ class EarlyBodies(Value):
                 Wanted(one.uid, one.size_bytes) for one in sorted(wanted, key=lambda one: one.uid, reverse=True)
             )
 
+    async def ask_newest(self, rows: Iterable[FetchRow], *, under_way: frozenset[int]) -> None:
+        """Ask for the newest bodies of a mailbox that was never read, but for those that the store may have.
+
+        under_way: messages whose bodies it is about to have.
+        """
+        new = (_New(row.uid, row.size_bytes or 0, row.internaldate or 0) for row in rows if self.selections)
+        taken = [one for one in new if any(selection.takes(one) for selection in self.selections)]
+        newest = sorted(taken, key=lambda one: one.uid, reverse=True)[:_MESSAGES_MAX]
+        small = [one for one in newest if one.size_bytes <= _NEWEST_ONE_MAX_BYTES]
+        if not small:
+            return
+        unlike = await self.db.read(partial(_unlike, mailbox=self.mailbox, new=small, under_way=under_way))
+        sizes = accumulate(one.size_bytes for one in unlike)
+        wanted = [one for one, size_bytes in zip(unlike, sizes, strict=True) if size_bytes <= _NEWEST_BYTES_MAX]
+        if wanted:
+            self.connection.fetch_ahead(Wanted(one.uid, one.size_bytes) for one in wanted)
+
     async def _is_news(self, wanted: Sequence["_New"]) -> bool:
         uids = UidSet.of(one.uid for one in wanted)
         return await self.db.read(partial(_is_news, mailbox=self.mailbox, uids=uids))
@@ -56,3 +77,11 @@ def _is_news(conn: Connection, *, mailbox: MailboxRow, uids: UidSet) -> bool:
     if server_tree.known_uids(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, among=uids):
         return False
     return not uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
+
+
+def _unlike(conn: Connection, *, mailbox: MailboxRow, new: Sequence[_New], under_way: frozenset[int]) -> Sequence[_New]:
+    """Return those of the messages of which the store cannot have a body, from elsewhere or from a device."""
+    if uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id):
+        return ()
+    likes = known_bodies.likes(conn, [(one.internaldate, one.size_bytes) for one in new], under_way=under_way)
+    return [one for one in new if (one.internaldate, one.size_bytes) not in likes]

@@ -5,48 +5,53 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import Rung, select_and_fetch, select_and_list
+from syncd.imap.observe import Rung
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
-from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log
-from syncd.mail.uidset import EMPTY, UidSet
+from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, backlog, history, server_tree, troubles
-from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store import backlog, server_tree, troubles
+from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.early_bodies import EarlyBodies
+from syncd.sync.first_listing import Eager, FirstListing
 from syncd.sync.imap_departures import depart
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_look import Look
-from syncd.sync.imap_observed import cursor_of, observed_of
+from syncd.sync.imap_observed import observed_of
 from syncd.sync.imap_renumbering import reclaim_lost, renumber
 from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import NextBodies, may_be_known, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
-from syncd.values import replace
 
-_NEWEST = 100
-_FEW_ROWS = 500
-_ROWS_AT_ONCE = 2000
-_BODIES_AT_ONCE = 1000
+_FOUND_AT_ONCE = 5000
 _BOUND_AT_ONCE = 5000
 _UNDER_WAY_BYTES = 4 * 1024 * 1024
 _WHOLE_SHARE = 0.75
 """A body with less than this of what RFC822.SIZE says is doubted; some servers only estimate it."""
 _SHORT_MAX = 2
+
+
+class _Found(NamedTuple):
+    """Bodies that were found to be wanted, by what devices took then, and what SELECT had said by then."""
+
+    bodies: NextBodies
+    selections: Sequence[Selection]
+    selection: SelectResult | None
 
 
 class ImapMailbox:
@@ -75,41 +80,14 @@ class ImapMailbox:
         self._losses = losses
         self._suspicions = suspicions
         self._is_first = is_first
+        self._found: _Found | None = None
         self._spool_directory = spool_directory
         self._clock = clock
 
-    async def list_rows(self, *, only_newest: bool, count: int | None = None) -> None:
-        """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
-
-        count: of messages, as far as the server told. Interrupted, the next call lists what is still missing. The
-        cursor is that of the first SELECT, so that what changes meanwhile is observed afterwards.
-        """
-        rows: Sequence[FetchRow] = ()
-        if count and count <= _FEW_ROWS:
-            selected, here, rows = await select_and_fetch(self.connection, self._mailbox.wire_name, most=_FEW_ROWS)
-        else:
-            selected, here = await select_and_list(self.connection, self._mailbox.wire_name)
-        if selected.uidvalidity is None:
-            raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
-        uidvalidity = selected.uidvalidity
-        missing = here.uids - await self._known_uids(uidvalidity)
-        cursor = self._mailbox.cursor
-        if cursor.uidvalidity not in {0, uidvalidity}:
-            raise RenumberedError("the server gave this mailbox a new uidvalidity")
-        if not cursor.uidnext:
-            cursor = cursor_of(selected, uidvalidity, here.uids)
-        came = [row for row in rows if row.uid in missing]
-        missing -= UidSet.of(row.uid for row in came)
-        # NOTE: each listing takes a round trip at least, however few there are.
-        if only_newest and len(missing) > _FEW_ROWS:
-            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False)
-            return
-        *windows, last = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
-        for window in windows:
-            await self._record_rows(window, cursor, is_listed=False)
-        if not here.is_complete:
-            log.warning("listing_cut_short", mailbox_id=self._mailbox.id, listed=len(here.uids))
-        await self._record_rows(last, cursor, is_listed=True, came=came)
+    async def list_rows(self, *, only_newest: bool, count: int | None = None, eager: Eager | None = None) -> None:
+        """Record the rows that the tree does not have; see `FirstListing`."""
+        listing = FirstListing(self._db, self.connection, self._mailbox, self._batches.under_way(), self._clock)
+        await listing.run(only_newest=only_newest, count=count, eager=eager)
 
     async def observe(self, ceiling: Rung, *, eager: Sequence[Selection] = ()) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time.
@@ -167,11 +145,13 @@ class ImapMailbox:
             next_bodies,
             mailbox=self._mailbox,
             selections=selections,
-            limit=newest or _BODIES_AT_ONCE,
+            limit=newest or _FOUND_AT_ONCE,
             under_way=self._batches.under_way(),
             now=self._clock(),
         )
-        found = await self._db.read(find)
+        found = self._found_before(selections)
+        if found is None:
+            found = await self._db.read(find)
         wanted = found.wanted
         if not wanted:
             return found
@@ -187,7 +167,15 @@ class ImapMailbox:
                 await self._bring(together)
             await self._batches.hand_over()
         self._raise_error_of_batches()
+        self._found = _Found(found, selections, self.connection.selection)
         return found
+
+    def _found_before(self, selections: Sequence[Selection]) -> NextBodies | None:
+        """Return what was found with the bodies before, if since then nothing can have been learnt of the mailbox."""
+        before, self._found = self._found, None
+        if before is None or before.selections != selections or before.selection is not self.connection.selection:
+            return None
+        return before.bodies.rest()
 
     def _raise_error_of_batches(self) -> None:
         if (error := self._batches.take_error(self._mailbox.id)) is not None:
@@ -329,33 +317,6 @@ class ImapMailbox:
         if selection is not None and self._is_selected:
             return selection
         return await self.connection.select(self._mailbox.wire_name)
-
-    async def _known_uids(self, uidvalidity: int) -> UidSet:
-        return await self._db.read(
-            partial(server_tree.known_uids, mailbox_id=self._mailbox.id, uidvalidity=uidvalidity)
-        )
-
-    async def _record_rows(
-        self, uids: UidSet, cursor: MailboxCursor, *, is_listed: bool, came: Sequence[FetchRow] = ()
-    ) -> None:
-        """Fetch and record rows, and record with them those that came already."""
-        observed = list(observed_of(came))
-        if uids:
-            async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
-                async for batch in batches:
-                    observed += observed_of(batch)
-        now = self._clock()
-
-        def record(conn: Connection) -> None:
-            id_, uidvalidity = self._mailbox.id, cursor.uidvalidity
-            server_tree.record_messages(conn, id_, uidvalidity, observed, now=now)
-            if observed:
-                history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=id_)
-            count = server_tree.count_messages(conn, mailbox_id=id_, uidvalidity=uidvalidity) if is_listed else None
-            known = cursor if count is None else replace(cursor, exists_count=count)
-            accounts.move_cursor(conn, id_, known, is_listed=is_listed)
-
-        await self._db.write(record)
 
     def _record_told(
         self, conn: Connection, *, ours: Sequence[FetchRow], others: Sequence[FetchRow], now: float

@@ -145,7 +145,8 @@ class ImapReading:
             )
         ]
         listed, unlisted = ([row for row in changed if row.is_listed is is_listed] for is_listed in (True, False))
-        (self._halves.begin if any(row.is_listed for row in rows) else self._halves.end)(self._account.name)
+        is_any_known = any(row.is_listed for row in rows)
+        (self._halves.begin if is_any_known else self._halves.end)(self._account.name)
         async with self._steps.batches:
             for mailbox in unlisted:
                 status = statuses.get(mailbox.wire_name)
@@ -157,7 +158,8 @@ class ImapReading:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)
                 await self._glance_at_inbox(connection)
             has_confirmed = await self._record_confirmed()
-            if self._was_interrupted or has_confirmed or await self._has_vanished(listed):
+            is_half_known = self._was_interrupted or has_confirmed or await self._has_vanished(listed)
+            if is_any_known and is_half_known:
                 await self._bind_bodies(connection)
             self._was_interrupted = False
             self._halves.end(self._account.name)

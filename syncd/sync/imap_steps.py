@@ -185,7 +185,8 @@ class ImapSteps:
         count: of messages, as far as the server told.
         """
         self._activity.now(f"listing {mailbox.name}", self._clock())
-        await observer.list_rows(only_newest=True, count=count)
+        eager = partial(self.latecomers.selections, mailbox, now=self._clock())
+        await observer.list_rows(only_newest=True, count=count, eager=eager)
         listed = await self._row.get(mailbox.id)
         if listed.is_listed:
             self._on_change()

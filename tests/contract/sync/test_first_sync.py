@@ -13,10 +13,11 @@ from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.uidset import UidSet
-from syncd.store import schema
+from syncd.store import schema, server_tree
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, imap_mailbox
+from syncd.sync import body_batches, first_listing, imap_mailbox, next_bodies
+from syncd.sync.next_bodies import NextBodies
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -35,6 +36,8 @@ _MAILBOXES = 5
 """With those that the server has from the start."""
 _WITH_BODY = select(schema.server_message.c.id).where(schema.server_message.c.body_id.is_not(None))
 
+_FLAGGED = select(schema.replica_message.c.id).where(schema.replica_message.c.flags.contains("Flagged"))
+
 
 def house_of(directory: Path, user: Provider, *, port: int | None = None) -> House:
     return House(directory, accounts={"work": imap(user.server, user.user, port=port)}, devices=DEVICES)
@@ -50,7 +53,7 @@ async def test_newest_messages_come_first_in_every_mailbox(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest hundred of each mailbox are stored before the rest of any is listed; after them, newest first."""
-    monkeypatch.setattr(imap_mailbox, "_FEW_ROWS", 100)
+    monkeypatch.setattr(first_listing, "_FEW_ROWS", 100)
     receive(user, 250)
     user.receive(*(f"s{number}" for number in range(150)), mailbox="Sent")
 
@@ -86,11 +89,12 @@ async def test_newest_messages_come_first_in_every_mailbox(
     assert Counter(uid for uids in rest for uid in uids) == Counter([*range(1, 151), *range(1, 51)])
 
 
-async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider) -> None:
+async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mailbox of at most a few hundred is looked at once, and once more for the bodies that are not its newest.
 
-    Its rows are asked for together with it; of one that is empty only whether it is.
+    Its rows are asked for together with it; of one that is empty only whether it is. Nothing was moved from anywhere.
     """
+    monkeypatch.setattr(imap_mailbox.ImapMailbox, "bind_bodies", None)  # to look for what was is an error
     receive(user, 150)
     user.receive("a", mailbox="Sent")
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
@@ -104,6 +108,75 @@ async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider) -
     assert (len(searches), len(listings)) == (_MAILBOXES - 2, 2), verbs
     assert all(verbs[number - 1].startswith(b"SELECT") for number in (*searches, *listings))
     assert sum(verb.startswith(b"SELECT") for verb in verbs) == _MAILBOXES + 1, verbs
+
+
+async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come in the same order; one that another mailbox may have as well waits for its row."""
+    user.receive("a", "b")
+    user.copy("a", to="Sent")
+    user.receive("c", mailbox="Sent")
+    is_asked = threading.Event()
+    were_asked: list[bool] = []
+    record_messages = server_tree.record_messages
+
+    def record_late(*args: Any, **rest: Any) -> Any:
+        were_asked.append(is_asked.wait(10.0))
+        return record_messages(*args, **rest)
+
+    async def asked(line: bytes) -> None:
+        if b"SELECT" in line:  # what has not looked at its directory yet is fetched for later
+            await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+        if b"BODY.PEEK[]" in line:
+            is_asked.set()
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        tap.before_line = asked
+        monkeypatch.setattr(server_tree, "record_messages", record_late)
+        await house.settle()
+
+        assert were_asked[0]
+        assert [[*uids] for uids in tap.bodies] == [[1, 2], [2]]
+        assert [replica.keys() for replica in house.replicas("Sent")] == [["a", "c"]] * len(DEVICES)
+
+
+async def test_devices_have_their_turn_between_slices_of_bodies_that_are_found_at_once(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is asked once which bodies are to come; what a device changes meanwhile waits for a slice at most."""
+    monkeypatch.setattr(next_bodies, "_SLICE_BODIES", 100)
+    receive(user, 300)
+    found: list[int] = []
+    ask = next_bodies.next_bodies
+
+    def asking(*args: Any, **rest: Any) -> NextBodies:
+        answer = ask(*args, **rest)
+        found.extend([len(answer.wanted) + len(answer.later)] if answer.wanted else [])
+        return answer
+
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        flagged: list[str] = []
+
+        async def flag(line: bytes) -> None:
+            if b"SELECT" in line:
+                await house.until_read(lambda ids: len(ids) == len(DEVICES), _LOOKED_AT_INBOX)
+            if b"BODY.PEEK[]" in line and min(_asked(tap.bodies)) <= 200 and not flagged:
+                replica = house.replica(DEVICES[0])
+                await house.until(lambda: bool(replica.keys()))
+                flagged.append(replica.keys()[-1])
+                replica.mark(flagged[0], add="F")
+                await house.until_read(bool, _FLAGGED)
+
+        monkeypatch.setattr(imap_mailbox, "next_bodies", asking)
+        tap.before_line = flag
+        await house.settle()
+
+        lines = [line.partition(b" ")[2] for line in tap.lines]
+        stored = next(number for number, line in enumerate(lines) if line.startswith(b"UID STORE"))
+        assert found == [100, 200]
+        assert any(b"BODY.PEEK[]" in line for line in lines[stored:])
+        assert Counter(uid for uids in tap.bodies for uid in uids) == Counter(range(1, 301))
 
 
 async def test_cancelled_anywhere_it_goes_on_where_it_was(tmp_path: Path, user: Provider) -> None:

@@ -1,0 +1,111 @@
+"""Floor 4: the rows of a mailbox of an IMAP account that was never read, recorded newest first."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+
+from sqlalchemy import Connection
+
+from syncd.errors import ProtocolError, Reach
+from syncd.imap.connection import ImapConnection
+from syncd.imap.observe import select_and_fetch, select_and_list
+from syncd.imap.rows import Items
+from syncd.imap.types import FetchRow
+from syncd.log import log
+from syncd.mail.uidset import EMPTY, UidSet
+from syncd.reconcile.planner import Selection
+from syncd.store import accounts, history, server_tree
+from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.database import Database
+from syncd.sync.early_bodies import EarlyBodies
+from syncd.sync.imap_identity import RenumberedError
+from syncd.sync.imap_observed import cursor_of, observed_of
+from syncd.values import Value, replace
+
+Eager = Callable[[], Awaitable[Sequence[Selection]]]
+"""Tell what devices take by now; one that begins together with its account is there after a moment only."""
+
+_NEWEST = 100
+_FEW_ROWS = 500
+_ROWS_AT_ONCE = 2000
+
+
+class FirstListing(Value):
+    """List one mailbox; interrupted, the next one lists what is still missing.
+
+    The cursor is that of the first SELECT, so that what changes meanwhile is observed afterwards. under_way: messages
+    whose bodies the store is about to have.
+    """
+
+    db: Database
+    connection: ImapConnection
+    mailbox: MailboxRow
+    under_way: frozenset[int]
+    clock: Callable[[], float]
+
+    async def run(self, *, only_newest: bool, count: int | None, eager: Eager | None) -> None:
+        """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
+
+        count: of messages, as far as the server told. eager: the newest bodies that these take are asked for before
+        their rows are recorded.
+        """
+        rows: Sequence[FetchRow] = ()
+        if count and count <= _FEW_ROWS:
+            selected, here, rows = await select_and_fetch(self.connection, self.mailbox.wire_name, most=_FEW_ROWS)
+        else:
+            selected, here = await select_and_list(self.connection, self.mailbox.wire_name)
+        if selected.uidvalidity is None:
+            raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
+        uidvalidity = selected.uidvalidity
+        missing = here.uids - await self._known_uids(uidvalidity)
+        cursor = self.mailbox.cursor
+        if cursor.uidvalidity not in {0, uidvalidity}:
+            raise RenumberedError("the server gave this mailbox a new uidvalidity")
+        if not cursor.uidnext:
+            cursor = cursor_of(selected, uidvalidity, here.uids)
+        came = [row for row in rows if row.uid in missing]
+        missing -= UidSet.of(row.uid for row in came)
+        # NOTE: each listing takes a round trip at least, however few there are.
+        if only_newest and len(missing) > _FEW_ROWS:
+            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False, eager=eager)
+            return
+        *windows, last = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
+        for window in windows:
+            await self._record_rows(window, cursor, is_listed=False)
+        if not here.is_complete:
+            log.warning("listing_cut_short", mailbox_id=self.mailbox.id, listed=len(here.uids))
+        await self._record_rows(last, cursor, is_listed=True, came=came, eager=eager)
+
+    async def _known_uids(self, uidvalidity: int) -> UidSet:
+        return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
+
+    async def _record_rows(
+        self,
+        uids: UidSet,
+        cursor: MailboxCursor,
+        *,
+        is_listed: bool,
+        came: Sequence[FetchRow] = (),
+        eager: Eager | None = None,
+    ) -> None:
+        """Fetch and record rows, and record with them those that came already."""
+        rows = [*came]
+        if uids:
+            async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
+                async for batch in batches:
+                    rows += batch
+        if eager is not None:
+            early = EarlyBodies(self.db, self.connection, self.mailbox, await eager())
+            await early.ask_newest(rows, under_way=self.under_way)
+        observed, now = observed_of(rows), self.clock()
+
+        def record(conn: Connection) -> None:
+            id_, uidvalidity = self.mailbox.id, cursor.uidvalidity
+            server_tree.record_messages(conn, id_, uidvalidity, observed, now=now)
+            if observed:
+                history.tell_bulk(conn, history.Verb.LIST, len(observed), now=now, mailbox_id=id_)
+            count = server_tree.count_messages(conn, mailbox_id=id_, uidvalidity=uidvalidity) if is_listed else None
+            known = cursor if count is None else replace(cursor, exists_count=count)
+            accounts.move_cursor(conn, id_, known, is_listed=is_listed)
+
+        await self.db.write(record)
