@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 _BRIEF_CHARS = 240
@@ -44,6 +43,8 @@ def dotted(path: Iterable[str]) -> str:
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ` (did you mean "x"?)` for the known name nearest to a given one, or nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415  # which only what is misspelled needs
+
     near = get_close_matches(given.lower(), tuple(known), n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else ""
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from syncd.config.changes import Changes, reached
 from syncd.config.model import Config
 from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.identity import ensure_accounts
@@ -34,6 +33,7 @@ from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes
 
 if TYPE_CHECKING:
+    from syncd.config.changes import Changes
     from syncd.daemon.hooks import Hooks
 
 
@@ -129,11 +129,13 @@ class App:
         """Return the accounts whose password files have another password than the one that was read from them."""
         return await self._workers.other_passwords()
 
-    async def apply(self, changes: Changes) -> None:
+    async def apply(self, changes: "Changes") -> None:
         """Start, end or connect anew what has changed; all others go on, and hear only of what concerns them.
 
         Who waits for something that goes on as another task waits for that. No two may be applied at once.
         """
+        from syncd.config.changes import reached  # noqa: PLC0415  # only a daemon has to do with edits
+
         before, config = self.config, changes.config
         ids, held = await self.db.write(partial(_ensure, config=config))
         ids_before = self._workers.account_ids

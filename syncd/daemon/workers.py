@@ -8,10 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.config.changes import Changes, Reached
 from syncd.config.model import Config
 from syncd.daemon.identity import Held
 from syncd.daemon.passwords import Password
@@ -33,6 +32,9 @@ from syncd.sync.requests import Requests
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
+
+if TYPE_CHECKING:
+    from syncd.config.changes import Changes, Reached
 
 
 class Workers:
@@ -79,7 +81,7 @@ class Workers:
             self._make_device(name)
 
     def switch(
-        self, changes: Changes, whom: Reached, *, account_ids: Mapping[str, int], held: Mapping[str, SyncdError]
+        self, changes: "Changes", whom: "Reached", *, account_ids: Mapping[str, int], held: Mapping[str, SyncdError]
     ) -> None:
         """Have from now on what another configuration needs; nothing is awaited, so nobody sees the half of it."""
         self._drop_accounts(changes.accounts.removed)

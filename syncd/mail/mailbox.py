@@ -51,6 +51,9 @@ class MailboxName(Value, order=True):
 
     def __str__(self) -> str:
         """Return the parts joined by `/`; a `/` or `%` inside a part is written %2F, %25."""
+        text = "/".join(self.parts)
+        if "%" not in text and text.count("/") < len(self.parts):  # nearly every name
+            return text
         return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in self.parts)
 
     @property

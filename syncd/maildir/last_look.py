@@ -9,8 +9,9 @@ they need not be asked: but for what it does not hear of, as a list of keywords 
 import os
 from collections.abc import Callable, Mapping
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from syncd.mail.paths import path_of
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, SUBDIRS, Times, times_of
 from syncd.maildir.mounts import is_shared
@@ -164,7 +165,7 @@ def _stamp(root: ReplicaRoot, path: str) -> _Stamp:
 
 def _inside(root: ReplicaRoot, directory: str) -> list[str]:
     try:
-        with root.opened(PurePosixPath(directory)) as fd, os.scandir(fd) as entries:
+        with root.opened(path_of(directory)) as fd, os.scandir(fd) as entries:
             return [entry.name for entry in entries if _counts(entry)]
     except PermissionError:
         return []  # no look sees what is in it, until its mode is another

@@ -181,7 +181,7 @@ def _called(subdir: str, filenames: Iterable[str], wanted: Collection[str]) -> I
 def _settled_ns(mailbox: MailboxDirectory, *, patience_ns: int = _TICK_NS) -> ChangedNs | None:
     """Return the times of a directory that is about to be listed; None when the next change could leave them so."""
     before = _changed_ns(mailbox)
-    wait_ns = max(map(_recent_for_ns, before))
+    wait_ns = _recent_for_ns(before)
     if wait_ns > 0:
         time.sleep(min(wait_ns, patience_ns) / 1_000_000_000)
         before = _changed_ns(mailbox)
@@ -194,18 +194,23 @@ def _changed_ns(mailbox: MailboxDirectory) -> ChangedNs:
 
 def is_recent(changed: Iterable[int]) -> bool:
     """Tell whether a change at this moment could leave the times as they are, for they advance in ticks."""
-    return any(_recent_for_ns(at) > 0 for at in changed)
+    return _recent_for_ns(changed) > 0
 
 
-def _recent_for_ns(at: int) -> int:
-    """Return for how long from now on a change may be stamped with this time as well."""
-    age_ns = time.time_ns() - at
-    return 0 if age_ns < 0 else (_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) - age_ns
+def _recent_for_ns(changed: Iterable[int]) -> int:
+    """Return for how long from now on a change may be stamped with one of these times as well."""
+    now_ns = time.time_ns()
+    # NOTE: a look asks this of some times of each directory, and nearly all are old.
+    young = [at for at in changed if 0 <= now_ns - at < _COARSE_TICK_NS]
+    return max(((_TICK_NS if at % _COARSE_NS else _COARSE_TICK_NS) + at - now_ns for at in young), default=0)
 
 
 def _doubled(files: Iterable[SeenFile]) -> frozenset[str]:
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):  # as nearly always
+        return frozenset()
     once: set[str] = set()
     twice: set[str] = set()
-    for file in files:
-        (twice if file.name in once else once).add(file.name)
+    for name in names:
+        (twice if name in once else once).add(name)
     return frozenset(twice)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from syncd.errors import DeviceAwayError, FileError, Reach
+from syncd.mail.paths import path_of
 from syncd.maildir.failures import failing
 from syncd.maildir.files import CUR, NEW, SUBDIRS, TMP, MailboxDirectory, Times, times_of
 from syncd.maildir.libc import syncfs
@@ -130,7 +131,8 @@ class ReplicaRoot:
                 continue
             yield directory, inside
             if len(directory.parts) < _DEPTH_MAX:
-                pending.extend(directory / name for name in inside.difference(SUBDIRS))
+                outer = f"{directory}/" if directory.parts else ""
+                pending.extend(path_of(outer + name) for name in inside.difference(SUBDIRS))
 
     def _directories_in(self, directory: PurePosixPath) -> frozenset[str] | None:
         with failing("list the replica root"):

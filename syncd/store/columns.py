@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Dialect, ForeignKey, Integer, MetaData, Text, text
@@ -44,9 +45,13 @@ class FileName(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return value if value is None or value.isascii() else os.fsencode(value).decode("latin-1")
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        # NOTE: nearly every name is ASCII, and a round reads four of them for each file.
-        return value if value is None or value.isascii() else os.fsdecode(str(value).encode("latin-1"))
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], str | None]:
+        # NOTE: the function itself, and not one that calls it: a round reads four names for each file.
+        return _file_name
+
+
+def _file_name(value: str | None) -> str | None:
+    return value if value is None or value.isascii() else os.fsdecode(value.encode("latin-1"))  # nearly all are ASCII
 
 
 def id_column() -> Column[int]:

@@ -62,8 +62,11 @@ class Database:
                 if path is not None:
                     make_private_file(path)
                 opened.append(engines.writer_engine(parsed, on_connect=None if path else take_postgres_lock))
-                opened[0].connect().close()  # on PostgreSQL this is where the owner is decided
-                migrate.bring_to_head(parsed, may_upgrade=path is not None if auto_migrate is None else auto_migrate)
+                with opened[0].connect() as conn:  # on PostgreSQL this is where the owner is decided
+                    is_at_head = migrate.is_at_head(conn)
+                if not is_at_head:
+                    may_upgrade = path is not None if auto_migrate is None else auto_migrate
+                    migrate.bring_to_head(parsed, may_upgrade=may_upgrade)
                 opened.append(engines.reader_engine(parsed, connections=readers))
                 opened[1].connect().close()
         except BaseException:

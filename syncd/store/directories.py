@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from syncd.mail.mailbox import MailboxName
+from syncd.mail.paths import path_of
 from syncd.store.devices import REPLICAS, ReplicaRow, replica_row
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
@@ -39,7 +40,7 @@ def placed_replicas(
     placed: list[tuple[ReplicaRow, Place]] = []
     for *row, owner, name in conn.execute(_placed(is_whole=only is None), wanted):
         of = replica_row(row)
-        place = Place(of.id, of.mailbox_id, owner, MailboxName.parse(name), PurePosixPath(of.directory), of.has_left)
+        place = Place(of.id, of.mailbox_id, owner, MailboxName.parse(name), path_of(of.directory), of.has_left)
         placed.append((of, place))
     return tuple(placed)
 

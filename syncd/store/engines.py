@@ -23,6 +23,7 @@ _CACHE_KIB = 4 * 1024
 _READER_CACHE_KIB = 1024
 """Of each reader: what a round reads it reads once, and the pages are in the system's cache anyhow."""
 _PAGE_BYTES = 16 * 1024
+_INCREMENTAL = 2
 _CHECKPOINT_PAGES = 2000
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _POOL_TIMEOUT_S = 60.0
@@ -138,7 +139,9 @@ def _sqlite_engine(url: URL, prepare: Callable[[Any], None], *, begin: str, pool
 
 def _prepare_sqlite_writer(connection: Any) -> None:
     connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # this and auto_vacuum count before the first table only
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+        # NOTE: to say it again would write to the file each time, which is waited for while nothing else can be done.
+        connection.execute(f"PRAGMA auto_vacuum={_INCREMENTAL}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")

@@ -68,6 +68,11 @@ def state(url: str, *, migrations: Path | None = None) -> SchemaState:
         engine.dispose()
 
 
+def is_at_head(conn: Connection) -> bool:
+    """Tell whether the schema is the one this syncd needs."""
+    return _state(conn, migrations_directory()).standing is Standing.CURRENT
+
+
 def refuse_other_version(engine: Engine) -> None:
     """Raise StoreVersionError unless the schema is the one this syncd needs."""
     with engine.connect() as conn:

@@ -6,11 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select, true
 
 from syncd.store.entries import Entry, Question
+from syncd.store.named import has_header_id, number_of
 from syncd.store.own_tables import history
 from syncd.store.schema import account, body, device, mailbox, server_message
-
-_DIGITS_MAX = 18
-"""Every database takes so many digits for an id."""
 
 
 def recall(conn: Connection, question: Question) -> tuple[Entry, ...]:
@@ -37,18 +35,6 @@ def recall_after(conn: Connection, after: int, *, limit: int) -> tuple[Entry, ..
     """Return the oldest lines that came after the one of this number, oldest first."""
     oldest = _LINES.where(history.c.id > after).order_by(history.c.id).limit(limit)
     return tuple(_entry(row._mapping) for row in conn.execute(oldest))
-
-
-def number_of(named: str) -> int | None:
-    """Return the number by which a person names a message; None for a Message-ID."""
-    is_number = named.isascii() and named.isdecimal() and len(named) <= _DIGITS_MAX
-    return int(named) if is_number else None
-
-
-def has_header_id(named: str) -> ColumnElement[bool]:
-    """Say of a body that it has this Message-ID, be it given with its angle brackets or without."""
-    bare = named.strip().removeprefix("<").removesuffix(">")
-    return body.c.message_id.in_((bare, f"<{bare}>"))
 
 
 def _lines() -> Select[Any]:

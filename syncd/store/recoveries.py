@@ -19,8 +19,8 @@ from syncd.store import history, served_mailboxes
 from syncd.store.accounts import MailboxRow, mailbox_by_id
 from syncd.store.history import Happening, Verb
 from syncd.store.journal import ON_ITS_WAY, UploadState
+from syncd.store.named import has_header_id, number_of
 from syncd.store.queries import insert_at_once, is_one_of, rows_in
-from syncd.store.recall import has_header_id, number_of
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message
 from syncd.store.server_tree import FlagDelta
 from syncd.values import Value, replace

@@ -67,9 +67,9 @@ def places(conn: Connection, replica_id: int, *, names: Collection[str] | None =
 def places_of(conn: Connection, replica_ids: Iterable[int]) -> Mapping[int, Mapping[str, FilePlace]]:
     """Return what `places` does of all rows of many small replicas, by replica; all rows are read at once."""
     found: dict[int, dict[str, FilePlace]] = {}
-    for replica_id, *row in _all_places().rows(conn, replica_ids=replica_ids):
-        name, place = _place(row)
-        found.setdefault(replica_id, {})[name] = place
+    for row in _all_places().rows(conn, replica_ids=replica_ids):
+        name, place = _place(row[:-1])
+        found.setdefault(row[-1], {})[name] = place
     return found
 
 
@@ -269,7 +269,7 @@ _REFLAG = _BY_ID.values(
 
 @cache
 def _all_places() -> AtOnce:
-    columns = (replica_message.c.replica_id, *_PLACE_COLUMNS)
+    columns = (*_PLACE_COLUMNS, replica_message.c.replica_id)
     return AtOnce(select(*columns).where(is_listed(replica_message.c.replica_id, "replica_ids")))
 
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from syncd.config.model import DeviceConfig
 from syncd.log import log
 from syncd.mail.flags import Flags
+from syncd.mail.paths import path_of
 from syncd.mail.tree import Holdable, ReplicaMessage, ReplicaState
 from syncd.maildir import perform as verbs
 from syncd.maildir.barrier import Touched, barrier
@@ -34,7 +35,7 @@ from syncd.store.replica_tree import MintedFile
 from syncd.sync.appearances import Appearances
 from syncd.sync.attachment import Prove, Prover
 from syncd.sync.commons import Commons, FileSystem, FileSystems
-from syncd.sync.file_effects import effect_of, file_pieces, outcome_of, path_of, read_for_files
+from syncd.sync.file_effects import effect_of, file_pieces, outcome_of, read_for_files
 from syncd.sync.keyword_letters import KeywordLetters
 from syncd.sync.own_doing import OwnDoing, Place
 from syncd.sync.policies import keyword_names

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from syncd.mail.paths import path_of
 from syncd.maildir.changes import ChangedFile, Changes, Pending
 from syncd.store.devices import ReplicaRow
 from syncd.sync.device_parts import DeviceParts
-from syncd.sync.file_effects import path_of
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.wakes import Wakes
 

@@ -9,6 +9,7 @@ from syncd.config.model import DeviceConfig, Layout
 from syncd.errors import MailboxNameError, SyncdError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName
+from syncd.mail.paths import path_of
 from syncd.maildir.directories import Renaming, are_same_directory, rename_directory
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.layout import Fs, MaildirPlusPlus, are_nearly_equal
@@ -179,7 +180,7 @@ class DeviceMailboxes:
             if mailbox.id not in out and mailbox.id not in still
         ]
         here = {
-            mailbox.id: PurePosixPath(of.directory)
+            mailbox.id: path_of(of.directory)
             for _, mailbox in due
             if (of := known.replica(mailbox.id)) is not None and not of.has_left
         }

@@ -8,6 +8,7 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from syncd.mail.message import lf_pieces
+from syncd.mail.paths import path_of
 from syncd.mail.tree import BodyForm, ReplicaMessage
 from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
@@ -27,7 +28,6 @@ from syncd.sync.sides import (
 )
 
 _path = lru_cache(maxsize=64)(Path)
-path_of = lru_cache(maxsize=1024)(PurePosixPath)
 """Making a path costs as much as linking a file, and a batch is of one directory."""
 
 

@@ -9,7 +9,7 @@ state of the store.
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from enum import Enum, auto
+from enum import StrEnum, auto
 from functools import partial
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ _Key = tuple[bool, tuple[int, str], int, int]
 """Sorts mailboxes: whether the device does not take it, its turn in a round, the turn of its account, its id."""
 
 
-class Part(Enum):
+class Part(StrEnum):
     """What a mailbox of a device may be.
 
     WANTED: selected, with a replica or without. OTHER: not so, and the device may have files of it. HERE: it has a
@@ -146,6 +146,7 @@ class KnownMailboxes:
         self._replica_ids: dict[int, int] = {}
         self._places: dict[int, Place] = {}
         self._parts: dict[Part, set[int]] = {part: set() for part in Part}
+        self._parts_by_id: dict[int, frozenset[Part]] = {}
         self._served: dict[int, Served] = {}
         self._turns: dict[int, _Turn] = {}
         self._ordered: defaultdict[str | None, list[_Key]] = defaultdict(list)
@@ -286,8 +287,12 @@ class KnownMailboxes:
         account, turn = self._accounts[row.account_id] if row is not None else (None, 0)
         is_taken = row is not None and account in self._selected and is_selected(row.name, self._patterns)
         parts = frozenset(parts_of(row, replica, is_taken=is_taken))
-        for part, ids in self._parts.items():
-            (ids.add if part in parts else ids.discard)(mailbox_id)
+        for part in self._parts_by_id.pop(mailbox_id, parts) - parts:
+            self._parts[part].discard(mailbox_id)
+        for part in parts:
+            self._parts[part].add(mailbox_id)
+        if parts:
+            self._parts_by_id[mailbox_id] = parts
         turn_of = None
         if row is not None and account is not None:
             key = (Part.WANTED not in parts, sync_order(row.name, row.special_use), turn, mailbox_id)

@@ -8,6 +8,7 @@ nothing at all is concluded of a name that two files have.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from syncd.mail.flags import Flags
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.files import Absence, FileFacts
 from syncd.maildir.keywords import KeywordMap
@@ -58,11 +59,18 @@ def compared(
     found: list[SeenFile] = []
     names: set[str] = set()
     doubled: set[str] = set()
+    meant: dict[str, Flags] = {}
     for file in listed.came:
-        (doubled if file.name in names else names).add(file.name)
-        place = rows.get(file.name)
-        if place is not None and _is_at(place, file, keywords):
-            continue
+        name, subdir, filename = file
+        (doubled if name in names else names).add(name)
+        place = rows.get(name)
+        # NOTE: nearly all files are where their rows have them; so this is done here, and not by `_is_at`.
+        if place is not None and place.is_settled and place.filename == filename and place.subdir == subdir:
+            letters = FileName.letters_in(filename)
+            if (flags := meant.get(letters)) is None:
+                flags = meant[letters] = flags_of(letters, keywords)
+            if flags == place.flags:
+                continue
         found.append(file)
         if place is not None and place.filename != file.filename and listed.names.has(place.subdir, place.filename):
             doubled.add(file.name)  # with one whose name was known

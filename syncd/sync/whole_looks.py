@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import FileError
 from syncd.log import log
+from syncd.mail.paths import path_of
 from syncd.maildir import dovecot
 from syncd.maildir.changes import Changes
 from syncd.maildir.dovecot import KEYWORDS
@@ -28,7 +29,6 @@ from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.replica_tree import FilePlace
 from syncd.sync.attachment import Prove
-from syncd.sync.file_effects import path_of
 from syncd.sync.own_doing import OwnDoing
 from syncd.sync.roll import Roll, Rolls
 from syncd.sync.sightings import Listed, compared
@@ -243,7 +243,7 @@ class WholeLooks:
         self, of: ReplicaRow, roll: Roll | None, keywords: KeywordMap, prove: Prove, now: float
     ) -> tuple[_Listing, Sequence[SeenFile]]:
         """Return what there is beside what a roll has, and what the roll has and is not there."""
-        directory = PurePosixPath(of.directory)
+        directory = path_of(of.directory)
         with ReplicaRoot(self._path) as root:
             if roll is None:
                 listing = self._listed(root, of, keywords, now)
@@ -304,7 +304,7 @@ class WholeLooks:
 
     def _listed(self, root: ReplicaRoot, of: ReplicaRow, keywords: KeywordMap, now: float) -> _Listing:
         """List all of a replica, and examine its files if that is to be; the root is to be proven after it."""
-        directory = PurePosixPath(of.directory)
+        directory = path_of(of.directory)
         since_ns = _since_ns(root, directory, keywords)
         facts = None
         with root.mailbox(directory) as mailbox:

@@ -65,3 +65,14 @@ def test_a_sqlite_store_has_the_settings_that_durability_hangs_on(tmp_path: Path
 
     assert found == wanted
     assert readers == 1
+
+
+def test_opening_a_store_writes_nothing_to_it(tmp_path: Path) -> None:
+    """A sync that finds nothing waits for no disk before it can begin."""
+    url, file = f"sqlite:///{tmp_path}/syncd.db", tmp_path / "syncd.db"
+    Database.open(url).close()
+    before = file.read_bytes()
+
+    Database.open(url).close()
+
+    assert before == file.read_bytes()
