@@ -23,7 +23,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.custody import Arrival, CustodyRow
 from syncd.store.encoding import EncodedBody, encode
 from syncd.sync.activity import Link
-from syncd.sync.body_batches import OnCommit, encode_all, encoded_on_thread
+from syncd.sync.body_batches import encode_all, encoded_on_thread
 from syncd.sync.connects import Connects
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.poll_timer import PollTimer, share_of
@@ -163,10 +163,10 @@ class Pop3Account:
         rows = await self._db.read(partial(accounts.mailboxes, account_id=self._account.id))
         return next(row for row in rows if row.name.is_inbox)
 
-    def _on_commit(self, count: int, size_bytes: int, *, is_more_coming: bool = False) -> None:
+    def _on_commit(self, count: int, size_bytes: int) -> None:
         self._activity.took(self._clock(), count, size_bytes)
         log.info("bodies_committed", account=self._account.name, count=count)
-        self._account.wake_devices(is_more_coming=is_more_coming)
+        self._account.wake_devices()
 
 
 class _Keeper:
@@ -178,7 +178,7 @@ class _Keeper:
         mailbox_id: int,
         *,
         incoming: IncomingBodies,
-        on_commit: OnCommit,
+        on_commit: Callable[[int, int], None],
     ) -> None:
         self._account_id = account.id
         self._db = account.db
@@ -186,8 +186,6 @@ class _Keeper:
         self._incoming = incoming
         self._on_commit = on_commit
         self._clock = account.clock
-        self._under_way = 0
-        """How many bodies came of which the store does not know yet."""
 
     async def known(self, keys: Collection[str]) -> Sequence[Known]:
         rows = await self._db.read(partial(custody.custody_rows, account_id=self._account_id, keys=keys))
@@ -199,7 +197,6 @@ class _Keeper:
             await self._db.write(partial(custody.forget_troubles, account_id=self._account_id, keys=gone))
 
     async def encode(self, bodies: Sequence[Body]) -> Sequence[EncodedBody]:
-        self._under_way += len(bodies)
         contents = [body.octets if body.octets is not None else partial(_encoded, body) for body in bodies]
         return await encoded_on_thread(partial(encode_all, self._incoming.encoder, contents))
 
@@ -214,9 +211,7 @@ class _Keeper:
         for body_id, one in zip(ids, new, strict=True):
             if one.for_file is not None:
                 self._incoming.recent.put(body_id, one.for_file)
-        self._under_way -= len(batch)
-        size_bytes = sum(each.size_bytes for each in retrieved)
-        self._on_commit(count, size_bytes, is_more_coming=self._under_way > 0)
+        self._on_commit(count, sum(each.size_bytes for each in retrieved))
         return retrieved
 
     async def deletion_asked(self, keys: Collection[str]) -> None:

@@ -25,10 +25,7 @@ class ServedAccount(Value):
         """Return the event that means: a device changed something of it, or somebody asks for a round."""
         return self.wakes.account(self.name)
 
-    def wake_devices(self, *, is_more_coming: bool = False) -> None:
-        """Tell the devices that select it that something changed, also what they cannot see the whole of yet.
-
-        is_more_coming: more will at once.
-        """
+    def wake_devices(self) -> None:
+        """Tell the devices that select it that something changed, also what they cannot see the whole of yet."""
         for device in self.takers.devices_of(self.name):
-            self.wakes.device(device).set(is_more_coming=is_more_coming)
+            self.wakes.device(device).set()

@@ -3,15 +3,9 @@
 import random
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import pytest
-
 from syncd.errors import SyncdError
-from syncd.pop3.ingest import IngestLimits
-from syncd.sync import pop3_account
-from syncd.sync.served_account import ServedAccount
 from tests.contract.sync.house import House, pop3
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
@@ -42,28 +36,6 @@ async def test_drained_mail_is_unread_on_every_device(tmp_path: Path, user: Prov
             assert {file.letters for file in replica.files()} == {""}
             assert {file.path.parent.name for file in replica.files()} == {"new"}
             assert replica.half_written() == []
-
-
-async def test_devices_hear_whether_more_is_about_to_come(
-    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who only links what another device writes lets more come meanwhile, but for nothing after the last of it."""
-    told: list[bool] = []
-
-    def wake(account: ServedAccount, *, is_more_coming: bool | None = None) -> None:
-        if is_more_coming is not None:
-            told.append(is_more_coming)
-        wake_devices(account, is_more_coming=bool(is_more_coming))
-
-    wake_devices = ServedAccount.wake_devices
-    monkeypatch.setattr(ServedAccount, "wake_devices", wake)
-    monkeypatch.setattr(pop3_account, "IngestLimits", partial(IngestLimits, batch_messages=1, encoded_bytes=1))
-    user.receive("a", "b", "c")
-    async with house_of(tmp_path, user) as house:
-        await house.settle()
-
-        assert told == [True, True, False]
-        assert [sorted(replica.keys()) for replica in house.replicas(account="isp")] == [["a", "b", "c"]] * 2
 
 
 async def test_read_on_one_device_is_read_on_all(tmp_path: Path, user: Provider) -> None:
