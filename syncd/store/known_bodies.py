@@ -51,21 +51,19 @@ def known_bodies(
     return found
 
 
-def likes(
-    conn: Connection, facts: Collection[tuple[int, int]], *, under_way: frozenset[int]
-) -> frozenset[tuple[int, int]]:
-    """Return those of these dates and sizes that a message with a body has, all where files of devices were found.
+def may_be_any(conn: Connection, facts: Collection[tuple[int, int]], *, under_way: frozenset[int]) -> bool:
+    """Tell whether the store may have a body of one of these dates and sizes already, or of any that a device had.
 
     under_way: messages that are about to have one. A message of the same EMAILID mostly has the same date as well.
     """
     if _are_files_found(conn):
-        return frozenset(facts)
+        return True
     message = server_message.c
     found = select(message.internaldate, message.size_bytes).where(
         is_one_of(message.internaldate, {date for date, _ in facts}),
         or_(message.body_id.is_not(None), is_one_of(message.id, under_way)),
     )
-    return frozenset(facts).intersection((date, size_bytes) for date, size_bytes in conn.execute(found))
+    return not frozenset(facts).isdisjoint((date, size_bytes) for date, size_bytes in conn.execute(found))
 
 
 Likeness = Callable[[FromClause, FromClause], ColumnElement[bool]]

@@ -44,20 +44,21 @@ class EarlyBodies(Value):
             )
 
     async def ask_newest(self, rows: Iterable[FetchRow], *, under_way: frozenset[int]) -> None:
-        """Ask for the newest bodies of a mailbox that was never read, but for those that the store may have.
+        """Ask for the newest bodies of a mailbox that was never read, unless the store may have any of them.
 
-        under_way: messages whose bodies it is about to have.
+        Then their headers are to be compared first, and the rest would come in a round trip more. under_way: messages
+        whose bodies the store is about to have.
         """
         new = (_New(row.uid, row.size_bytes or 0, row.internaldate or 0) for row in rows if self.selections)
         taken = [one for one in new if any(selection.takes(one) for selection in self.selections)]
         newest = sorted(taken, key=lambda one: one.uid, reverse=True)[:_MESSAGES_MAX]
         small = [one for one in newest if one.size_bytes <= _NEWEST_ONE_MAX_BYTES]
-        if not small:
+        sizes = accumulate(one.size_bytes for one in small)
+        wanted = [one for one, size_bytes in zip(small, sizes, strict=True) if size_bytes <= _NEWEST_BYTES_MAX]
+        if not wanted:
             return
-        unlike = await self.db.read(partial(_unlike, mailbox=self.mailbox, new=small, under_way=under_way))
-        sizes = accumulate(one.size_bytes for one in unlike)
-        wanted = [one for one, size_bytes in zip(unlike, sizes, strict=True) if size_bytes <= _NEWEST_BYTES_MAX]
-        if wanted:
+        are_unlike = partial(_are_unlike_any, mailbox=self.mailbox, new=newest, under_way=under_way)
+        if await self.db.read(are_unlike):
             self.connection.fetch_ahead(Wanted(one.uid, one.size_bytes) for one in wanted)
 
     async def _is_news(self, wanted: Sequence["_New"]) -> bool:
@@ -79,9 +80,9 @@ def _is_news(conn: Connection, *, mailbox: MailboxRow, uids: UidSet) -> bool:
     return not uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id)
 
 
-def _unlike(conn: Connection, *, mailbox: MailboxRow, new: Sequence[_New], under_way: frozenset[int]) -> Sequence[_New]:
-    """Return those of the messages of which the store cannot have a body, from elsewhere or from a device."""
+def _are_unlike_any(conn: Connection, *, mailbox: MailboxRow, new: Sequence[_New], under_way: frozenset[int]) -> bool:
+    """Tell whether the store can have none of these bodies, from elsewhere or from a device."""
     if uploads.is_any_begun(conn, account_id=mailbox.account_id, mailbox_id=mailbox.id):
-        return ()
-    likes = known_bodies.likes(conn, [(one.internaldate, one.size_bytes) for one in new], under_way=under_way)
-    return [one for one in new if (one.internaldate, one.size_bytes) not in likes]
+        return False
+    facts = [(one.internaldate, one.size_bytes) for one in new]
+    return not known_bodies.may_be_any(conn, facts, under_way=under_way)

@@ -113,7 +113,7 @@ async def test_few_messages_are_listed_at_once(tmp_path: Path, user: Provider, m
 async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They come in the same order; one that another mailbox may have as well waits for its row."""
+    """They come in the same order; where another mailbox may have one of them as well, they wait for their rows."""
     user.receive("a", "b")
     user.copy("a", to="Sent")
     user.receive("c", mailbox="Sent")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.store import schema
-from syncd.sync import imap_mailbox, imap_reading
+from syncd.sync import imap_reading, next_bodies
 from syncd.sync.policies import Takers
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
@@ -22,7 +22,7 @@ async def test_new_mail_comes_during_a_long_first_sync(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mail that comes to INBOX while another mailbox is filled is fetched before that is done."""
-    monkeypatch.setattr(imap_mailbox, "_BODIES_AT_ONCE", 20)
+    monkeypatch.setattr(next_bodies, "_SLICE_BODIES", 20)
     monkeypatch.setattr(imap_reading, "_GLANCE_S", 0.0)
     user.receive("first")
     user.receive(*(f"old{number}" for number in range(200)), mailbox="Archive")
