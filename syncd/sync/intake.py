@@ -130,7 +130,7 @@ class Intake:
         whole = [file for file in self._movable(still) if _place(file) in self._whole]
         batch = next(iter(bounded(whole, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES)), None)
         if batch:
-            self._ahead.begin(batch, partial(self._files.read, batch, await self._prover()))
+            self._ahead.begin(partial(self._files.read, batch, await self._prover()))
 
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
@@ -146,6 +146,8 @@ class Intake:
         at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
+        if not at_once:
+            self._ahead.drop()
         accounts: set[str] = set()
         await self.note(device_id, served)
         settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
@@ -212,7 +214,10 @@ class Intake:
         return frozenset(one.file.replica_id for one in ready)
 
     async def _read(self, batch: Sequence[AddedFile]) -> Sequence[ReadFile | SyncdError]:
-        read = dict(await self._ahead.take(batch))
+        read: dict[AddedFile, ReadFile | SyncdError] = {}
+        if ahead := await self._ahead.take(batch):
+            # NOTE: what was written to since may not have been looked at yet.
+            read |= {one.file: one for one in await asyncio.to_thread(self._files.unchanged, ahead)}
         if left := [file for file in batch if file not in read]:
             outcomes = await asyncio.to_thread(self._files.read, left, await self._prover())
             read |= zip(left, outcomes, strict=True)
