@@ -18,7 +18,8 @@ from syncd.mail.flags import DELETED, NONE
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.values import Value
 
-_AT_ONCE = 100
+AT_ONCE = 100
+"""Of how many messages one command asks."""
 _DELETED = frozenset({DELETED})
 
 
@@ -44,17 +45,20 @@ class ExpungeOutcome(Value):
     text: str = ""
 
 
-async def expunge_at_once(connection: ImapConnection, uids: UidSet, *, asked: UidSet) -> bool:
+async def expunge_at_once(
+    connection: ImapConnection, uids: UidSet, *, asked: UidSet, unchanged_since: int | None = None
+) -> bool:
     """Let messages of the selected mailbox go where UIDPLUS is offered; tell whether all those asked for surely are.
 
     UID EXPUNGE need not wait for what STORE answers: of these UIDs it takes those with \\Deleted, and all are to go.
     Mostly the proof comes with the answer (`are_gone_behind`). What is left, and why, `expunge_messages` finds out.
+    unchanged_since: what has a higher MODSEQ and no \\Deleted stays.
     """
     is_proven = False
     for portion in portions(uids) if connection.offers("UIDPLUS") else ():
         is_last = portion.highest == uids.highest
         stored, expunged, proven = await asyncio.gather(
-            connection.store_flags(portion, add=_DELETED),
+            connection.store_flags(portion, add=_DELETED, unchanged_since=unchanged_since),
             connection.expunge_uids(portion),
             are_gone_behind(connection, asked if is_last else EMPTY),
             return_exceptions=True,
@@ -90,7 +94,7 @@ async def expunge_messages(connection: ImapConnection, uids: UidSet) -> tuple[Ex
 
 def portions(uids: UidSet) -> Iterator[UidSet]:
     """Yield sets that fit one command, ascending, so few that a lost answer leaves little unknown."""
-    yield from reversed(tuple(uids.windows_newest_first(_AT_ONCE)))
+    yield from reversed(tuple(uids.windows_newest_first(AT_ONCE)))
 
 
 async def listed(connection: ImapConnection, criteria: str) -> UidSet | None:

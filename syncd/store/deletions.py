@@ -42,6 +42,11 @@ def count_missing(conn: Connection) -> Mapping[int, int]:
     return {row[0]: row[1] for row in conn.execute(query.group_by(columns.replica_id))}
 
 
+def missing_uids(conn: Connection, *, mailbox_id: int, limit: int) -> tuple[int, ...]:
+    """Return the UIDs of some messages of a mailbox of which a device has no file any more, and the server has them."""
+    return tuple(conn.execute(_missing_uids(), {"of_mailbox": mailbox_id, "at_most": limit}).scalars())
+
+
 def missing_rows(conn: Connection, of: ReplicaRow, file_ids: Iterable[int]) -> Mapping[str, ReplicaMessage]:
     """Return the rows of those of these files that are missing, by name."""
     files = map(replica_message_of, _missing_of().rows(conn, of_replica=of.id, ids=file_ids))
@@ -203,6 +208,18 @@ def _missing() -> Select[Any]:
             is_unsettled(ReplicaState.MISSING),
             columns.message_id.is_not(None),  # else it is on its way, and will be missing when it is there
         )
+    )
+
+
+@cache
+def _missing_uids() -> Select[Any]:
+    message = server_message.c
+    return (
+        select(message.uid)
+        .join(replica_message, replica_message.c.message_id == message.id)
+        .where(is_unsettled(*NOT_THERE), message.mailbox_id + 0 == bindparam("of_mailbox"), message.gone_at.is_(None))
+        .distinct()
+        .limit(bindparam("at_most"))
     )
 
 

@@ -10,15 +10,16 @@ original went is where that was moved, though the device may have got it as a co
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, exists, func, or_, select, true
 
 from syncd.mail.tree import NOT_THERE, Pair, ReplicaState, ServerMessage, Successor
 from syncd.store.accounts import mailbox_by_id, mailboxes, trash_of
 from syncd.store.devices import LEAVING, LEFT, UNSERVED, ReplicaRow
 from syncd.store.journal import UploadState
-from syncd.store.queries import is_one_of, rows_in
+from syncd.store.queries import is_listed, is_one_of, rows_in
 from syncd.store.schema import base_message, body, journal, mailbox, replica, replica_message, server_message, trouble
 
 _MOVE_S = 600.0
@@ -180,8 +181,14 @@ def _header_message_ids(conn: Connection, body_ids: Iterable[int]) -> Mapping[in
 
 def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable[int]) -> Iterable[Row[Any]]:
     """Return what the device put into mailboxes of the account with these octets."""
+    given = {"of_device": of.device_id, "of_account": account_id, "bodies": list(body_ids)}
+    return conn.execute(_filed_bodies(), given)
+
+
+@cache
+def _filed_bodies() -> Select[Any]:
     file = replica_message.c
-    query = (
+    return (
         select(
             body.c.id.label("body_id"),
             body.c.message_id.label("header_message_id"),
@@ -196,12 +203,11 @@ def _filed(conn: Connection, of: ReplicaRow, account_id: int, body_ids: Iterable
         .join(replica, replica.c.id == file.replica_id)
         .outerjoin(server_message, server_message.c.id == file.message_id)
         .where(
-            is_one_of(body.c.id, body_ids),
-            replica.c.device_id == of.device_id,
+            is_listed(body.c.id, "bodies"),
+            replica.c.device_id == bindparam("of_device"),
             or_(file.message_id.is_(None), file.state.not_in(NOT_THERE)),
-            journal.c.account_id == account_id,
+            journal.c.account_id == bindparam("of_account"),
             journal.c.kind.in_([state.value for state in UploadState]),
             journal.c.base_flags.is_(None),  # what is put back is what its device had
         )
     )
-    return conn.execute(query)

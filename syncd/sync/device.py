@@ -225,24 +225,24 @@ class Device:
             if is_to_look:
                 await self._hurry()
                 changes.add(Changes() if is_all_told else _EVERY_NAME)
-            await self._look(changes)
+            await self._look(changes, reads_ahead=is_to_look and not self._config.read_only)
             if is_to_look:
                 hurries_until = loop.time() + _HURRIES_S
             await self._conclude(changes, may_hurry=loop.time() < hurries_until)
             await self.settle(until=lambda: self._has_more(changes))
             await self._end_pass(changes, wake)
 
-    async def _look(self, changes: Pending) -> None:
+    async def _look(self, changes: Pending, *, reads_ahead: bool) -> None:
         """Begin a pass, and look at all that changed, or went unseen, and last for what that missed.
 
-        What is told without end does not put that off.
+        What is told without end does not put that off. reads_ahead: what was added will be taken in at once.
         """
         self._at_rest.begin()
         changes.add(await self._looks.unseen())
         for left in reversed(range(_LOOKS_MAX)):
             if not changes.pending:
                 return
-            await self._looks.observe(changes.take(), more=changes if left else None)
+            await self._looks.observe(changes.take(), more=changes if left else None, reads_ahead=reads_ahead)
 
     async def _conclude(self, changes: Pending, *, may_hurry: bool) -> None:
         """Conclude from what was seen, once it has settled, or at once for somebody who waits."""

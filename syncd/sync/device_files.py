@@ -26,7 +26,7 @@ from syncd.maildir.names import (
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.reconcile.changes import Change, Reflagged, compare
+from syncd.reconcile.changes import Change, Reflagged, compare, is_open
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
@@ -87,7 +87,7 @@ class DeviceFiles:
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
-        self._has_seen_moves = False
+        self._has_seen_moves = self._has_seen_news = False
         self._missed: dict[int, set[str]] = {}
         self._has_seen_odd = False
         self._unclear: set[ChangedFile] = set()
@@ -121,6 +121,14 @@ class DeviceFiles:
     def take_moves(self) -> bool:
         """Tell whether any file came, went or was rewritten that a look has recorded since the last call."""
         taken, self._has_seen_moves = self._has_seen_moves, False
+        return taken
+
+    def take_news(self) -> bool:
+        """Tell whether a server may be told of any change that a look has recorded since the last call.
+
+        It is not of a file that came, or is missing, before that is taken in or concluded.
+        """
+        taken, self._has_seen_news = self._has_seen_news, False
         return taken
 
     def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
@@ -292,6 +300,7 @@ class DeviceFiles:
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
+        self._has_seen_news |= bool(known) or not all(map(is_open, changes))
         if changes:
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))

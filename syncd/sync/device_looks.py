@@ -25,10 +25,11 @@ class DeviceLooks:
         self._last_look = parts.last_look
         self._wakes = wakes
 
-    async def observe(self, changes: Changes, *, more: Pending | None = None) -> None:
+    async def observe(self, changes: Changes, *, more: Pending | None = None, reads_ahead: bool = False) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was.
 
-        more: as long as anything is there, nothing is looked for that was missed.
+        more: as long as anything is there, nothing is looked for that was missed. reads_ahead: beside that look, files
+        that were added are read.
         """
         device_id = self._attachment.device_id
         self._intake.hear(changes)
@@ -48,8 +49,12 @@ class DeviceLooks:
                 count += await self._observe(
                     served, changes, files.get(served.replica.directory, []), is_listed=served.replica.id in listed
                 )
-        for served in all_served if more is None or not more.pending else ():
-            if self._files.has_missed(served.replica) and served.mailbox.id not in self._still:
+        is_last = more is None or not more.pending
+        missed = [one for one in all_served if is_last and self._files.has_missed(one.replica)]
+        if missed and reads_ahead:
+            await self._intake.read_ahead(device_id, all_served, self._still)
+        for served in missed:
+            if served.mailbox.id not in self._still:
                 with self._still.guard(served.mailbox.id, served.where):
                     count += self._tell(served, await self._files.look_for_missed(served.replica))
         if changes.keyword_lists:
@@ -107,7 +112,7 @@ class DeviceLooks:
         return self._tell(served, count)
 
     def _tell(self, served: Served, count: int) -> int:
-        """Wake the account of a mailbox that changed."""
-        if count:
+        """Wake the account of a mailbox in which anything changed that its server may be told of."""
+        if self._files.take_news():
             self._wakes.account(served.account).set()
         return count

@@ -8,7 +8,7 @@ selected is not selected anew unless what was sent is not seen.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from operator import attrgetter
@@ -19,6 +19,7 @@ from syncd.errors import Reach, RefusedError, StoreError, SyncdError
 from syncd.imap.appends import REACHES_MAILBOX, NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
+from syncd.imap.expunges import AT_ONCE
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.presence import can_be_selected_anew, still_there
 from syncd.imap.types import Appended, FetchRow, SelectResult
@@ -26,12 +27,13 @@ from syncd.mail.flags import Flags
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.arrivals import Arrival, Sent
 from syncd.reconcile.moves import Way
-from syncd.store import accounts, bodies, server_tree, uploads
+from syncd.store import accounts, bodies, deletions, server_tree, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.uploads import Upload
 from syncd.sync.bounded import bounded
 from syncd.sync.imap_came import Arrived, LookBehind, fetch_headers, look
+from syncd.sync.imap_foreseen import Foreseen, worth_a_look
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
@@ -48,9 +50,20 @@ _KEPT = "the server does not copy the message"
 class ImapArrivals:
     """Bring files into mailboxes on one connection."""
 
-    def __init__(self, db: Database, connection: ImapConnection, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        connection: ImapConnection,
+        *,
+        foreseen: Foreseen,
+        expunging: Collection[int],
+        clock: Callable[[], float],
+    ) -> None:
+        """Take the mailboxes out of which a deletion is for good: what is missing there is looked at as well."""
         self._db = db
         self._connection = connection
+        self._foreseen = foreseen
+        self._expunging = expunging
         self._clock = clock
 
     async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
@@ -72,7 +85,8 @@ class ImapArrivals:
         new = [one.upload for one in placements if one.origin.way is Way.APPEND]
         batches = tuple(bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES))
         sources = _by_source(placements)
-        async with aclosing(LookBehind(self._connection, target, uidnext=uidnext)) as behind:
+        look_behind = LookBehind(self._connection, target, uidnext=uidnext, foreseen=self._foreseen)
+        async with aclosing(look_behind) as behind:
             for batch in batches:
                 may_look = batch is batches[-1] and not sources and can_be_selected_anew(self._connection)
                 await self._append(target, batch, sending, behind=behind if may_look else None)
@@ -113,8 +127,9 @@ class ImapArrivals:
         self, target: MailboxRow, batch: Sequence[Upload], sending: "_Sending", *, behind: LookBehind | None
     ) -> None:
         """Send bodies, and a look behind them; after a refusal that reaches the mailbox the others are not sent."""
+        is_expunging = behind is not None and target.id in self._expunging
         small = [one.body_id for one in batch if one.size_bytes <= _SMALL_BYTES]
-        octets = await self._db.read(partial(bodies.read_bodies, ids=small))
+        octets, missing = await self._db.read(partial(_read, ids=small, missing_of=target if is_expunging else None))
         limit = await self._connection.append_limit(target.wire_name)
         fit: list[Upload] = []
         for one in batch:
@@ -125,7 +140,7 @@ class ImapArrivals:
             else:
                 fit.append(one)
         new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
-        begin = partial(behind.begin, len(fit)) if behind is not None else None
+        begin = partial(behind.begin, len(fit), beside=missing) if behind is not None else None
         async with aclosing(self._connection.append_many(target.wire_name, new, behind=begin)) as outcomes:
             at = 0
             async for outcome in outcomes:
@@ -246,6 +261,13 @@ class _Sending(Record):
     def hint(self, one: Upload, place: Appended, target: MailboxRow) -> None:
         if place.uidvalidity == target.cursor.uidvalidity:
             self.hints[one.id] = place.uid
+
+
+def _read(conn: Connection, *, ids: Sequence[int], missing_of: MailboxRow | None) -> tuple[Mapping[int, bytes], UidSet]:
+    """Return bodies, and the messages of a mailbox that are likely to be deleted next."""
+    limit = AT_ONCE + 1
+    uids = () if missing_of is None else deletions.missing_uids(conn, mailbox_id=missing_of.id, limit=limit)
+    return bodies.read_bodies(conn, ids=ids), worth_a_look(uids)
 
 
 def _record(

@@ -17,10 +17,12 @@ from syncd.mail.message import facts_of
 from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
 from syncd.store.accounts import MailboxRow
+from syncd.sync.imap_foreseen import Foreseen
 from syncd.sync.imap_identity import fetch_facts
 from syncd.values import Value
 
-_Answers = tuple[SelectResult | BaseException, Sequence[FetchRow] | BaseException, Mapping[int, bytes] | BaseException]
+_Rows = Sequence[FetchRow] | BaseException
+_Answers = tuple[SelectResult | BaseException, _Rows, Mapping[int, bytes] | BaseException, _Rows]
 
 
 class Arrived(Value):
@@ -37,20 +39,25 @@ class Arrived(Value):
 class LookBehind:
     """A look at a mailbox that is selected, behind what is being sent to it, in the same round trip."""
 
-    def __init__(self, connection: ImapConnection, target: MailboxRow, *, uidnext: int) -> None:
-        """Look at what is there from `uidnext` on."""
+    def __init__(self, connection: ImapConnection, target: MailboxRow, *, uidnext: int, foreseen: Foreseen) -> None:
+        """Look at what is there from `uidnext` on, and let `foreseen` keep what beside that is looked at."""
         self._connection = connection
         self._target = target
         self._uidnext = uidnext
+        self._foreseen = foreseen
         self._asked: asyncio.Future[_Answers] | None = None
 
-    def begin(self, count: int) -> None:
-        """Ask, once all that is sent has its place on the wire; count: of how many messages the headers are wanted."""
+    def begin(self, count: int, *, beside: UidSet) -> None:
+        """Ask, once all that is sent has its place on the wire.
+
+        count: of how many messages the headers are wanted. beside: what is to be looked at as well.
+        """
         named = UidSet.span(self._uidnext, min(self._uidnext + count - 1, UID_MAX))
         self._asked = asyncio.gather(
             self._connection.select(self._target.wire_name, is_pipelined=True, is_anew=True),
             fetch_facts(self._connection, UidSet.span(self._uidnext, UID_MAX), is_pipelined=True),
             fetch_headers(self._connection, named),
+            fetch_facts(self._connection, beside, is_pipelined=True),
             return_exceptions=True,
         )
 
@@ -58,7 +65,7 @@ class LookBehind:
         """Return what is there; None where it was not asked, or is to be asked again."""
         if self._asked is None:
             return None
-        answers = selected, rows, headers = await self._asked
+        answers = selected, rows, headers, others = await self._asked
         for one in answers:
             if isinstance(one, BaseException) and not isinstance(one, RefusedError):
                 raise one
@@ -66,6 +73,8 @@ class LookBehind:
             return None
         # NOTE: behind a parameter that was refused nothing was selected, or the mailbox as it was before.
         is_same = selected.uidvalidity == self._target.cursor.uidvalidity and not selected.is_plain
+        if is_same and not isinstance(others, BaseException):
+            self._foreseen.note(self._connection, others)
         return _arrived(rows, headers) if is_same else None
 
     async def aclose(self) -> None:

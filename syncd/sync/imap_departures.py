@@ -1,7 +1,8 @@
 """Floor 4: messages that devices deleted, moved to Trash or expunged on an IMAP server, and proven to be gone.
 
 Theory. MOVE cannot be made to depend on what was observed, so flags, size and date are read just before it: a message
-that a person changed meanwhile stays, and if a UID names another message by now nothing is done at all. Only a search
+that a person changed meanwhile stays, and if a UID names another message by now nothing is done at all. What is to be
+expunged may have been read before (`imap_foreseen`), for STORE can be made to depend on it. Only a search
 afterwards says what is gone; what a command answered is a hint. Where COPY has to do, it is journaled before
 (`imap_copies`), for repeating it would put a second copy into Trash.
 """
@@ -25,7 +26,8 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_copies import begin, copied_already
-from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
+from syncd.sync.imap_foreseen import Foreseen
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts, find_unlike
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -35,10 +37,20 @@ _NO_TRASH = "the server has no Trash mailbox"
 
 
 async def depart(
-    db: Database, connection: ImapConnection, mailbox: MailboxRow, effects: Sequence[Departure], *, now: float
+    db: Database,
+    connection: ImapConnection,
+    mailbox: MailboxRow,
+    effects: Sequence[Departure],
+    *,
+    foreseen: Foreseen,
+    now: float,
 ) -> Departed:
     """Take messages out of the selected mailbox, and tell which of them are proven to be gone."""
     by_uid = {effect.uid: effect for effect in effects}
+    if connection.offers("UIDPLUS") and all(isinstance(effect, Expunge) for effect in effects):
+        before = foreseen.take(connection, UidSet.of(by_uid))
+        if before and (gone := await _expunged(db, connection, mailbox, before)) is not None:
+            return Departed(gone=frozenset(effect.message_id for uid, effect in by_uid.items() if uid in gone))
     selection = connection.selection
     rows = await fetch_facts(connection, UidSet.of(by_uid))
     observed = observed_of(rows)
@@ -69,8 +81,7 @@ async def depart(
             await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
     is_same, asked = connection.selection is selection, UidSet.of(by_uid)
     is_proven = await expunge_at_once(connection, owed, asked=asked)
-    if connection.selection is None or connection.selection.uidvalidity != mailbox.cursor.uidvalidity:
-        raise RenumberedError("the server gave this mailbox a new uidvalidity")
+    _ensure_same_mailbox(connection, mailbox)
     left = EMPTY if is_proven else await still_there(connection, asked)
     if owed & left:
         for expunged in await expunge_messages(connection, owed & left):
@@ -87,6 +98,27 @@ async def depart(
         refused={by_uid[uid].message_id: error for uid, error in refused.items() if uid in left},
         record=partial(_record, mailbox=mailbox, observed=observed, now=now),
     )
+
+
+async def _expunged(
+    db: Database, connection: ImapConnection, mailbox: MailboxRow, before: Sequence[FetchRow]
+) -> UidSet | None:
+    """Expunge messages that are as they were when they were looked at, and return those that are gone.
+
+    None, with nothing done, where they were not as they were known by then.
+    """
+    if await find_unlike(db, mailbox, observed_of(before)) or await _changed(db, mailbox, before):
+        return None
+    uids, since = UidSet.of(row.uid for row in before), max(row.modseq or 0 for row in before)
+    is_proven = await expunge_at_once(connection, uids, asked=uids, unchanged_since=since)
+    _ensure_same_mailbox(connection, mailbox)
+    return uids if is_proven else uids - await still_there(connection, uids)
+
+
+def _ensure_same_mailbox(connection: ImapConnection, mailbox: MailboxRow) -> None:
+    """Raise RenumberedError when the mailbox that was selected anew is another one: then nothing is proven."""
+    if connection.selection is None or connection.selection.uidvalidity != mailbox.cursor.uidvalidity:
+        raise RenumberedError("the server gave this mailbox a new uidvalidity")
 
 
 def _record(conn: Connection, *, mailbox: MailboxRow, observed: Sequence[ObservedMessage], now: float) -> None:

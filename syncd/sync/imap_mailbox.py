@@ -28,6 +28,7 @@ from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.early_bodies import EarlyBodies
 from syncd.sync.first_listing import Eager, FirstListing
 from syncd.sync.imap_departures import depart
+from syncd.sync.imap_foreseen import Foreseen
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_known_bodies import bind_known_bodies
 from syncd.sync.imap_look import Look
@@ -73,6 +74,8 @@ class ImapMailbox:
     ) -> None:
         """Take whether this mailbox was not observed on this connection: UIDs may name other messages then."""
         self.connection = connection
+        self.foreseen = Foreseen()
+        """How messages were that are to depart, as far as whoever lets them has looked before."""
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
@@ -305,7 +308,8 @@ class ImapMailbox:
         if selected.read_only:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
             return Departed(refused={effect.message_id: refusal for effect in effects})
-        return await depart(self._db, self.connection, self._mailbox, effects, now=self._clock())
+        here = (self._db, self.connection, self._mailbox)
+        return await depart(*here, effects, foreseen=self.foreseen, now=self._clock())
 
     @property
     def _is_selected(self) -> bool:

@@ -18,6 +18,7 @@ from syncd.store.devices import device_names
 from syncd.store.journal import UploadState
 from syncd.store.pending import is_anything_set_aside
 from syncd.store.uploads import Bringers, Upload
+from syncd.sync.imap_foreseen import Foreseen
 from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Bringable
 from syncd.sync.served_account import ServedAccount
@@ -109,6 +110,7 @@ class ImapPush:
         self.has_made_mailboxes = False
         """Whether there are mailboxes on the server that are to be listed before what they are for can be brought."""
         self._made_at: dict[int, float] = {}
+        self._foreseen = Foreseen()
 
     @property
     def is_quiet(self) -> bool:
@@ -245,7 +247,10 @@ class ImapPush:
         if left:
             await self._make_again(connection, left)
         open_, of = bringable.mailboxes, bringable.of
-        work = Arrivals(self._db, self._account.id, ImapArrivals(self._db, connection, clock=self._clock), now)
+        side = ImapArrivals(
+            self._db, connection, foreseen=self._foreseen, expunging=bringable.expunging, clock=self._clock
+        )
+        work = Arrivals(self._db, self._account.id, side, now)
         count = 0
         begun: dict[int, list[Upload]] = defaultdict(list)
         for one in _apart_from(self._asleep(), all_begun):
@@ -343,6 +348,7 @@ class ImapPush:
         result = RoundResult(0, 0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
             observer = self._observer(connection, mailbox)
+            observer.foreseen = self._foreseen
             now = self._clock()
             result = await ServerRound(
                 self._db,

@@ -34,6 +34,7 @@ from syncd.sync.backoff import Backoff
 from syncd.sync.bounded import bounded
 from syncd.sync.intake_files import IntakeFiles, ReadFile
 from syncd.sync.known_mailboxes import Served
+from syncd.sync.read_ahead import ReadAhead
 from syncd.sync.standstill import Standstill
 from syncd.sync.thread import to_its_end
 from syncd.sync.wakes import Wakes
@@ -89,6 +90,7 @@ class Intake:
         self._mailboxes: Mapping[int, int] = {}
         self._is_underway = False
         self._is_expecting = True
+        self._ahead = ReadAhead()
 
     @property
     def is_busy(self) -> bool:
@@ -122,6 +124,14 @@ class Intake:
         }
         self._whole &= {_place(file) for file in self._waiting}
 
+    async def read_ahead(self, device_id: int, served: Sequence[Served], still: Standstill) -> None:
+        """Begin to read what the next run, at once, will find ripe; nothing is concluded of it before that."""
+        await self.note(device_id, served)
+        whole = [file for file in self._movable(still) if _place(file) in self._whole]
+        batch = next(iter(bounded(whole, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES)), None)
+        if batch:
+            self._ahead.begin(partial(self._files.read, batch, await self._prover()))
+
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
         now = asyncio.get_running_loop().time()
@@ -136,6 +146,8 @@ class Intake:
         at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
+        if not at_once:
+            self._ahead.drop()
         accounts: set[str] = set()
         await self.note(device_id, served)
         settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
@@ -152,6 +164,7 @@ class Intake:
             await self.note(device_id, served)
             if not any(waiting.facts for waiting in self._waiting.values()):
                 break
+        self._ahead.drop()
         return frozenset(accounts)
 
     async def _ripen(self, still: Standstill, settle_s: float) -> None:
@@ -178,7 +191,7 @@ class Intake:
 
     async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
         """Take in some files, and return the replicas that have any of them."""
-        outcomes = await asyncio.to_thread(self._files.read, batch, await self._prover())
+        outcomes = await self._read(batch)
         found = [one for one in outcomes if isinstance(one, ReadFile)]
         try:
             self._note_failures(batch, outcomes)
@@ -199,6 +212,16 @@ class Intake:
         if ready:
             log.info("files_taken_in", count=len(ready))
         return frozenset(one.file.replica_id for one in ready)
+
+    async def _read(self, batch: Sequence[AddedFile]) -> Sequence[ReadFile | SyncdError]:
+        read: dict[AddedFile, ReadFile | SyncdError] = {}
+        if ahead := await self._ahead.take(batch):
+            # NOTE: what was written to since may not have been looked at yet.
+            read |= {one.file: one for one in await asyncio.to_thread(self._files.unchanged, ahead)}
+        if left := [file for file in batch if file not in read]:
+            outcomes = await asyncio.to_thread(self._files.read, left, await self._prover())
+            read |= zip(left, outcomes, strict=True)
+        return [read[file] for file in batch]
 
     def _note_failures(self, batch: Sequence[AddedFile], outcomes: Sequence[ReadFile | SyncdError]) -> None:
         now = asyncio.get_running_loop().time()

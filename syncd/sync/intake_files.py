@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -65,6 +66,20 @@ class IntakeFiles(Value):
                 read = _unless_it_fails(partial(self._read_of, root, PurePosixPath(directory), files))
                 outcomes |= dict.fromkeys(files, read) if isinstance(read, SyncdError) else read
         return [outcomes[file] for file in batch]
+
+    def unchanged(self, read: Sequence[ReadFile]) -> list[ReadFile]:
+        """Return those whose files are still as they were read, and let go of the others."""
+        kept: set[AddedFile] = set()
+        with ReplicaRoot(self.path) as root:
+            for directory, ones in groupby(read, key=lambda one: one.file.directory):
+                with suppress(FileError), root.mailbox(PurePosixPath(directory)) as mailbox:
+                    kept |= {
+                        one.file for one in ones if _unless_it_fails(partial(_ensure_as_read, mailbox, one)) is None
+                    }
+        for one in read:
+            if one.file not in kept:
+                one.body.close()
+        return [one for one in read if one.file in kept]
 
     def ages_s(self, files: Sequence[AddedFile], *, now: float) -> list[float]:
         """Return for how long each file has stayed as it is; 0.0 where that cannot be told.

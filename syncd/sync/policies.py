@@ -117,7 +117,9 @@ class Takers:
             and (not taking.devices[name].read_only or READ_ONLY in of.selection)
         )
         there = frozenset(id_ for id_, row in rows.items() if row.is_there)
-        return Bringable(Bringers(writing, there), rows)
+        config = taking.configs[account]
+        expunging = (id_ for id_ in there if isinstance(deletion_of(config, rows[id_], rows.values()), ForGood))
+        return Bringable(Bringers(writing, there), rows, frozenset(expunging))
 
     def replicas(
         self, conn: Connection, *, account: str, mailbox: MailboxRow, now: float
@@ -194,10 +196,14 @@ class _Taking(Value):
 
 
 class Bringable(Value):
-    """Say of whom what is added is to be brought, and the mailboxes that are there by their ids."""
+    """Say of whom what is added is to be brought, and the mailboxes that are there by their ids.
+
+    expunging: those out of which a deletion is for good.
+    """
 
     of: Bringers
     mailboxes: Mapping[int, MailboxRow]
+    expunging: frozenset[int]
 
 
 def policy_of(

@@ -10,10 +10,10 @@ from syncd.store import schema
 from tests.contract.sync.house import MakeDovecot, states, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
-from tests.contract.sync.three_devices import DEVICES, assert_everywhere, house_of, remove
+from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, house_of, remove
 from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS, NO_UIDPLUS
 
-SEEN, DELETED = "\\Seen", "\\Deleted"
+SEEN, DELETED, FLAGGED = "\\Seen", "\\Deleted", "\\Flagged"
 NO_TRASH = "namespace inbox {\n  mailbox Trash {\n    auto = no\n    special_use =\n  }\n}\n"
 
 
@@ -52,6 +52,26 @@ async def test_servers_without_move_or_uidplus(
 
         assert_everywhere(house, provider, "INBOX", "c")
         assert_everywhere(house, provider, "Trash", *(("a", "b") if delete == "trash" else ()))
+
+
+async def test_message_that_is_flagged_after_it_was_looked_at_stays(tmp_path: Path, user: Provider) -> None:
+    """How messages are that are to be expunged is asked while others are sent, which may be a while before."""
+    user.receive("kept", "wanted", "gone")
+    more = {"delete": "expunge", "settle": "1h"}
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port, **more) as house:
+        await house.settle()
+
+        async def flag(line: bytes) -> None:
+            if b"UID STORE" in line and rb"\Deleted" in line and FLAGGED not in user.flags()["wanted"]:
+                user.store("wanted", rf"+FLAGS ({FLAGGED})")
+
+        tap.before_line = flag
+        add(house, "laptop", "added")
+        remove(house, "laptop", "wanted", "gone")
+        await house.settle()
+
+        assert FLAGGED in user.flags()["wanted"]
+        assert_everywhere(house, user, "INBOX", "added", "kept", "wanted")
 
 
 @pytest.mark.parametrize("capability", [NO_UIDPLUS, NO_MOVE_NO_UIDPLUS], ids=["uidplus", "neither"])

@@ -1,0 +1,77 @@
+"""Files that are read ahead count as long as they are as they were, and nothing of the others is kept."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import cast
+
+from syncd.mail.flags import NONE
+from syncd.mail.tree import BodyForm
+from syncd.store.added_files import AddedFile, FileAsRead
+from syncd.store.encoding import EncodedBody
+from syncd.sync.intake_files import IntakeFiles, ReadFile
+from syncd.sync.read_ahead import ReadAhead
+from syncd.values import replace
+
+
+class Body:
+    """Tells whether it was closed."""
+
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def added(number: int) -> AddedFile:
+    return AddedFile(number, 1, None, ".work.INBOX", "cur", f"m{number}", "S", NONE, 9, 1000)
+
+
+def read(file: AddedFile, body: Body) -> ReadFile:
+    return ReadFile(file, FileAsRead(9, 1000, BodyForm.LF, "S"), cast("EncodedBody", body), b"")
+
+
+async def test_what_is_as_it_was_is_taken_and_the_rest_let_go_of() -> None:
+    """A file whose row says something else by now is to be read again."""
+    files, bodies = [added(1), added(2)], [Body(), Body()]
+    ahead = ReadAhead()
+    ahead.begin(lambda: [read(file, body) for file, body in zip(files, bodies, strict=True)])
+
+    taken = await ahead.take([files[0], replace(files[1], size_bytes=10)])
+
+    assert taken == [read(files[0], bodies[0])]
+    assert [body.is_closed for body in bodies] == [False, True]
+    assert not await ahead.take(files)
+
+
+async def test_what_nobody_asks_for_is_let_go_of() -> None:
+    """Another batch, or the end of a run, takes the place of what was read."""
+    file, body, closed = added(1), Body(), asyncio.Event()
+    ahead = ReadAhead()
+    ahead.begin(lambda: [read(file, body)])
+    assert ahead._reading is not None
+    reading = ahead._reading
+
+    ahead.drop()
+
+    reading.add_done_callback(lambda _: closed.set())
+    await closed.wait()
+    assert body.is_closed
+    assert not await ahead.take([file])
+
+
+def test_file_that_was_written_to_since_is_read_again(tmp_path: Path) -> None:
+    """The watch may not have told of it when what was read is to be taken in."""
+    inbox = tmp_path / ".work.INBOX"
+    for subdir in ("cur", "new", "tmp"):
+        (inbox / subdir).mkdir(parents=True)
+    for name, octets in {"m1:2,S": b"as it was", "m2:2,S": b"written to"}.items():
+        (inbox / "cur" / name).write_bytes(octets)
+        os.utime(inbox / "cur" / name, (1000, 1000))
+    bodies = [Body(), Body(), Body()]
+    ones = [read(added(number), body) for number, body in enumerate(bodies, 1)]
+
+    kept = IntakeFiles(tmp_path, None).unchanged(ones)
+
+    assert kept == ones[:1]
+    assert [body.is_closed for body in bodies] == [False, True, True]
