@@ -8,14 +8,13 @@ from contextlib import suppress
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
 from syncd.imap import appends, bodies, idling, mailbox_commands, message_commands, rows
 from syncd.imap.appends import AppendOutcome, NewMessage
-from syncd.imap.arguments import Argument, string
-from syncd.imap.collectors import Selecting
+from syncd.imap.arguments import string
 from syncd.imap.endpoint import Endpoint
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
 from syncd.imap.parts import Parts, Place
-from syncd.imap.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
 from syncd.imap.rows import Items
+from syncd.imap.selected import Selected
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
 from syncd.imap.types import (
@@ -31,8 +30,7 @@ from syncd.imap.types import (
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
-from syncd.mail.uidset import EMPTY, UidSet
-from syncd.values import replace
+from syncd.mail.uidset import UidSet
 
 
 class ImapConnection:
@@ -45,11 +43,8 @@ class ImapConnection:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._selected: tuple[bytes, SelectResult] | None = None
-        self._resynced: tuple[object, SelectResult] | None = None
-        self._plain: set[bytes] = set()
-        """Mailboxes that have refused CONDSTORE, and are selected without."""
         self._parts = Parts(session)
+        self._selected = Selected(session, self._parts)
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> "ImapConnection":
@@ -96,7 +91,7 @@ class ImapConnection:
     @property
     def selected(self) -> bytes | None:
         """Return the octets of the selected mailbox."""
-        return self._selected[0] if self._selected is not None else None
+        return self._selected.octets
 
     @property
     def selection(self) -> SelectResult | None:
@@ -104,7 +99,7 @@ class ImapConnection:
 
         Using it instead of selecting again keeps the events that were not drained yet.
         """
-        return self._selected[1] if self._selected is not None else None
+        return self._selected.result
 
     @property
     def exists(self) -> int:
@@ -226,58 +221,17 @@ class ImapConnection:
         refused, the mailbox is selected without, and the result `is_plain`; CONDSTORE is not asked for there again,
         unless that was of the moment.
         """
-        verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
-        parameters = mailbox_commands.select_parameters(self._session, qresync)
-        if not parameters or (qresync is None and octets in self._plain):
-            return await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
-        try:
-            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined, is_anew=is_anew)
-        except RefusedError as error:
-            if error.code in OF_MAILBOX:
-                raise
-            # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
-            plain = await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
-            is_of_the_moment = error.code in OF_THE_MOMENT
-            if qresync is None and not is_of_the_moment:
-                self._plain.add(octets)
-            self._session.refuse((extension,), error)
-            return replace(plain, is_plain=True, is_of_the_moment=is_of_the_moment)
-        self._session.grant(extension)
-        if qresync is not None:
-            self._resynced = self._moment(octets, qresync), result
-        return result
-
-    async def _select(
-        self, octets: bytes, verb: str, *asked: Argument, is_pipelined: bool, is_anew: bool
-    ) -> SelectResult:
-        await self._parts.leave()
-        if not is_anew:
-            self._session.events.begin_anew()
-        self._session.has_modseqs = None
-        self._selected = self._resynced = None
-        collector = Selecting(is_anew=is_anew)
-        end = await self._session.attempt(verb, string(octets), *asked, collector=collector, is_pipelined=is_pipelined)
-        if end.kind != "OK":
-            raise refusal("select", end, reach=Reach.MAILBOX)
-        result = collector.result(end)
-        self._selected = octets, replace(result, rows=(), vanished=EMPTY)
-        self._parts.place = octets, result.uidvalidity
-        self._session.events.exists = result.exists
-        self._session.has_modseqs = result.highestmodseq is not None
-        return result
+        return await self._selected.select(
+            octets, qresync=qresync, read_only=read_only, is_pipelined=is_pipelined, is_anew=is_anew
+        )
 
     async def resync(self, octets: bytes, qresync: Resync | None) -> SelectResult:
         """Select a mailbox, unless just that was the last that was sent: then return, once, what it said."""
-        resynced, self._resynced = self._resynced, None
-        is_answered = resynced is not None and resynced[0] == self._moment(octets, qresync)
-        if qresync is not None and resynced is not None and is_answered and not self.has_events:
-            return resynced[1]
+        if (resynced := self._selected.take_resynced(octets, qresync)) is not None:
+            return resynced
         result = await self.select(octets, qresync=qresync)
-        self._resynced = None  # it is returned here already: whoever asks again wants to know what is new since then
+        self._selected.forget_resynced()
         return result
-
-    def _moment(self, octets: bytes, qresync: Resync | None) -> object:
-        return self._session.wire.tagnum, octets, qresync
 
     async def unselect(self) -> None:
         """Leave the selected mailbox without expunging anything."""
@@ -289,12 +243,11 @@ class ImapConnection:
             # NOTE: CLOSE expunges what is \Deleted, except in a mailbox that is selected read-only.
             await self.select(self.selected, read_only=True)
             await self._session.command("CLOSE")
-        self._selected = None
-        self._session.events.clear()
+        self._selected.leave()
 
     def drain_events(self) -> MailboxEvents:
         """Return what the server reported unasked of the selected mailbox since the last call."""
-        self._resynced = None  # what it said to SELECT is older
+        self._selected.forget_resynced()  # it is older
         return self._session.events.drain()
 
     # Messages.
