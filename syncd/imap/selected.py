@@ -1,0 +1,92 @@
+"""Floor 3: which mailbox a connection has selected, what SELECT said of it, and to whom that was told already."""
+
+from syncd.errors import Reach, RefusedError
+from syncd.imap import mailbox_commands
+from syncd.imap.arguments import Argument, string
+from syncd.imap.collectors import Selecting
+from syncd.imap.parts import Parts
+from syncd.imap.refusals import OF_MAILBOX, OF_THE_MOMENT, refusal
+from syncd.imap.session import Session
+from syncd.imap.types import Resync, SelectResult
+from syncd.mail.uidset import EMPTY
+from syncd.values import replace
+
+
+class Selected:
+    """Select mailboxes over one session; see the methods of `ImapConnection`."""
+
+    def __init__(self, session: Session, parts: Parts) -> None:
+        self.octets: bytes | None = None
+        """The name of the selected mailbox."""
+        self.result: SelectResult | None = None
+        """What SELECT said of it, without QRESYNC's answer."""
+        self._session = session
+        self._parts = parts
+        self._resynced: tuple[object, SelectResult] | None = None
+        self._plain: set[bytes] = set()
+        """Mailboxes that have refused CONDSTORE, and are selected without."""
+
+    async def select(
+        self, octets: bytes, *, qresync: Resync | None, read_only: bool, is_pipelined: bool, is_anew: bool
+    ) -> SelectResult:
+        """Select a mailbox; see `ImapConnection.select`."""
+        verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
+        parameters = mailbox_commands.select_parameters(self._session, qresync)
+        if not parameters or (qresync is None and octets in self._plain):
+            return await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
+        try:
+            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined, is_anew=is_anew)
+        except RefusedError as error:
+            if error.code in OF_MAILBOX:
+                raise
+            # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
+            plain = await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
+            is_of_the_moment = error.code in OF_THE_MOMENT
+            if qresync is None and not is_of_the_moment:
+                self._plain.add(octets)
+            self._session.refuse((extension,), error)
+            return replace(plain, is_plain=True, is_of_the_moment=is_of_the_moment)
+        self._session.grant(extension)
+        if qresync is not None:
+            self._resynced = self._moment(octets, qresync), result
+        return result
+
+    def take_resynced(self, octets: bytes, qresync: Resync | None) -> SelectResult | None:
+        """Return once what was said to just this, if it was the last that was sent and nothing was reported since."""
+        resynced, self._resynced = self._resynced, None
+        if qresync is None or resynced is None or self._session.events:
+            return None
+        return resynced[1] if resynced[0] == self._moment(octets, qresync) else None
+
+    def forget_resynced(self) -> None:
+        """Let whoever asks again hear what is new since then."""
+        self._resynced = None
+
+    def leave(self) -> None:
+        """Note that no mailbox is selected any more."""
+        self.octets = self.result = None
+        self._session.events.clear()
+
+    async def _select(
+        self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool
+    ) -> SelectResult:
+        await self._parts.leave()
+        if not is_anew:
+            self._session.events.begin_anew()
+        self._session.has_modseqs = None
+        self.octets = self.result = self._resynced = None
+        collector = Selecting(is_anew=is_anew)
+        end = await self._session.attempt(
+            verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
+        )
+        if end.kind != "OK":
+            raise refusal("select", end, reach=Reach.MAILBOX)
+        result = collector.result(end)
+        self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY)
+        self._parts.place = octets, result.uidvalidity
+        self._session.events.exists = result.exists
+        self._session.has_modseqs = result.highestmodseq is not None
+        return result
+
+    def _moment(self, octets: bytes, qresync: Resync | None) -> object:
+        return self._session.wire.tagnum, octets, qresync
