@@ -1,13 +1,14 @@
 """Floor 3: command arguments as octets: strings always quoted or literal, never raw."""
 
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 
 from syncd.mail.flags import Flags, format_flags
 from syncd.values import Opaque, Value
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _QUOTED_MAX_BYTES = 1000
+_SLICE_BYTES = 256 * 1024
 
 
 class Streamed(Value):
@@ -70,3 +71,19 @@ def command_line(*arguments: Argument) -> tuple[Argument, ...]:
             joined.append(b" ")
         joined.append(argument)
     return tuple(joined)
+
+
+async def pieces_of(literal: Literal) -> AsyncGenerator[bytes, None]:
+    """Yield the octets of a literal; ValueError where what is streamed is not as long as announced."""
+    if isinstance(literal.content, bytes):
+        for at in range(0, literal.size_bytes, _SLICE_BYTES):
+            yield literal.content[at : at + _SLICE_BYTES]
+        return
+    left = literal.size_bytes
+    async for piece in literal.content.pieces:
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left:
+        raise ValueError("a streamed literal is not as long as announced")

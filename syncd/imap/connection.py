@@ -135,7 +135,6 @@ class ImapConnection:
 
     async def noop(self) -> None:
         """Give the server a moment to report; see `drain_events`."""
-        await self._parts.rest()
         await self._session.command("NOOP")
 
     async def logout(self) -> None:
@@ -167,6 +166,7 @@ class ImapConnection:
         A mailbox that is refused is not `selected` afterwards.
         NOTE: where they are pipelined, Dovecot's STATUS and NOOP tell of the selected mailbox what was seen already.
         """
+        await self.settled()
         listing = mailbox_commands.list_mailboxes(self._session, with_status=True, is_pipelined=True)
         selecting = self.select(octets, qresync=qresync, is_pipelined=True)
         listed, selected = await asyncio.gather(listing, selecting, return_exceptions=True)
@@ -273,10 +273,18 @@ class ImapConnection:
         """
         return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, is_pipelined=is_pipelined)
 
+    async def settled(self) -> None:
+        """Return when nothing is under way that `fetch_ahead` asked for: before a pipelined SELECT it must not be."""
+        await self._parts.settled()
+
+    async def rest(self) -> None:
+        """Forget what `fetch_ahead` asked for and nobody wanted."""
+        await self._parts.rest()
+
     def fetch_ahead(self, wanted: Iterable[bodies.Wanted]) -> None:
         """Ask for bodies of the selected mailbox that are about to be wanted: `fetch_bodies` has them then.
 
-        Few and small ones, for they are in memory until then, or until the connection rests.
+        Few and small ones, for they are in memory until then, or until `rest`.
         """
         self._parts.fetch_ahead(wanted)
 
@@ -287,7 +295,7 @@ class ImapConnection:
         spool: Callable[[int], Spool],
         window_bytes: int = bodies.WINDOW_BYTES,
         place: Place | None = None,
-        selecting: bodies.Selecting | None = None,
+        selecting: bodies.SelectFirst | None = None,
     ) -> AsyncGenerator[bodies.Body | bodies.NoBody, None]:
         """Yield one outcome for each wanted UID, in the order of arrival, by pipelined `BODY.PEEK[]`.
 
@@ -364,6 +372,5 @@ class ImapConnection:
         until: ends the wait when set, and what follows need not wait for the server to say that IDLE has ended. Returns
         at once when events are undrained already, and when the server ends IDLE.
         """
-        await self._parts.rest()
         await idling.idle(self._session, timeout_s=timeout_s, until=until)
         return self.has_events

@@ -52,9 +52,10 @@ async def expunge_at_once(
 
     UID EXPUNGE need not wait for what STORE answers: of these UIDs it takes those with \\Deleted, and all are to go.
     Mostly the proof comes with the answer (`are_gone_behind`). What is left, and why, `expunge_messages` finds out.
-    unchanged_since: what has a higher MODSEQ and no \\Deleted stays.
+    unchanged_since: what has a higher MODSEQ stays, unless somebody else gave it \\Deleted as well.
     """
     is_proven = False
+    await connection.settled()
     for portion in portions(uids) if connection.offers("UIDPLUS") else ():
         is_last = portion.highest == uids.highest
         stored, expunged, proven = await asyncio.gather(

@@ -128,6 +128,7 @@ async def list_uids(connection: ImapConnection) -> UidListing:
 
 async def select_and_list(connection: ImapConnection, octets: bytes) -> tuple[SelectResult, UidListing]:
     """Select a mailbox and list its UIDs in the same round trip; where SELECT is refused, nothing is selected."""
+    await connection.settled()
     selecting = connection.select(octets, is_pipelined=True)
     selected, found = await asyncio.gather(selecting, connection.search_uids("ALL"), return_exceptions=True)
     if isinstance(selected, BaseException):
@@ -146,6 +147,7 @@ async def select_and_fetch(
 
     most: with more messages than that, which nobody expected, it is listed without rows.
     """
+    await connection.settled()
     selecting = connection.select(octets, is_pipelined=True)
     selected, rows = await asyncio.gather(selecting, _all_rows(connection, most), return_exceptions=True)
     if isinstance(selected, BaseException):

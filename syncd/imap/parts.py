@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 
 from syncd.errors import SyncdError
-from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, Selecting, Wanted, fetch_bodies
+from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, SelectFirst, Wanted, fetch_bodies
 from syncd.imap.headers import Header, fetch_headers
 from syncd.imap.session import Session
 from syncd.imap.spool import Spool
@@ -35,14 +35,15 @@ class Parts:
         if self._ahead is None or self._ahead.gathering.done():
             self._ahead = _Ahead(self._session, self.place, wanted)
 
-    async def leave(self) -> None:
-        """Leave the mailbox, once nothing of it is under way that was asked for like this."""
-        await self._asked()
-        self.place = None
+    async def settled(self) -> None:
+        """Return when nothing is under way that was asked for like this."""
+        if self._ahead is not None:
+            await asyncio.wait((self._ahead.gathering,))
+            self._ahead.gathering.result()
 
     async def rest(self) -> None:
         """Keep nothing any more, once it has come."""
-        await self._asked()
+        await self.settled()
         self._ahead = None
 
     async def bodies(
@@ -52,10 +53,10 @@ class Parts:
         spool: Callable[[int], Spool],
         window_bytes: int,
         place: Place | None = None,
-        selecting: Selecting | None = None,
+        selecting: SelectFirst | None = None,
     ) -> AsyncGenerator[Body | NoBody, None]:
         """Yield an outcome for each wanted UID, and ask only for those that did not come already."""
-        await self._asked()
+        await self.settled()
         wanted = tuple(wanted)
         came = self._ahead.take(place or self.place, wanted) if self._ahead is not None else {}
         lacking = [one for one in wanted if one.uid not in came]
@@ -73,14 +74,10 @@ class Parts:
 
     async def headers(self, uids: UidSet) -> AsyncGenerator[Header | NoBody, None]:
         """Yield an outcome for each UID."""
-        await self._asked()
+        await self.settled()
         async with aclosing(fetch_headers(self._session, uids)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
-
-    async def _asked(self) -> None:
-        if self._ahead is not None and not self._ahead.gathering.done():
-            await asyncio.wait((self._ahead.gathering,))
 
 
 class _Ahead:
@@ -93,11 +90,14 @@ class _Ahead:
         self.gathering = asyncio.create_task(self._gather())
 
     async def _gather(self) -> None:
+        size_bytes = 0
         with suppress(SyncdError):
             async with aclosing(self._stream.outcomes(_Passing)) as outcomes:
                 async for outcome in outcomes:
                     if isinstance(outcome, Body):
-                        self._bodies[outcome.uid] = outcome
+                        size_bytes += outcome.size_bytes
+                        if size_bytes <= WINDOW_BYTES:  # whatever sizes the server had told
+                            self._bodies[outcome.uid] = outcome
 
     def take(self, place: Place | None, wanted: Iterable[Wanted]) -> dict[int, Body]:
         """Return once those of the bodies that came, if they are of this mailbox."""

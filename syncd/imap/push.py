@@ -18,6 +18,7 @@ async def wait_for_news(
     Ends at once when `wake` is set, and after `timeout_s` at the latest. Without IDLE the server is asked once, at the
     end. Raises what a lost connection raises.
     """
+    await connection.rest()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     if "IDLE" in connection.capabilities and connection.selected is not None:

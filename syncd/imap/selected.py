@@ -64,13 +64,16 @@ class Selected:
 
     def leave(self) -> None:
         """Note that no mailbox is selected any more."""
-        self.octets = self.result = None
+        self.octets = self.result = self._parts.place = None
         self._session.events.clear()
 
     async def _select(
         self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool
     ) -> SelectResult:
-        await self._parts.leave()
+        # NOTE: what is sent beside a pipelined SELECT would come before it if that waited: `settled` is called before.
+        if not is_pipelined:
+            await self._parts.settled()
+        self._parts.place = None
         if not is_anew:
             self._session.events.begin_anew()
         self._session.has_modseqs = None

@@ -10,14 +10,14 @@ response: every command gets the reason, and nothing is read or sent any more. S
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Protocol
 
 from aioimaplib.aioimaplib import IMAP4ClientProtocol
 
 from syncd.errors import ConnectionLostError, ProtocolError, SyncdError, TooSlowError
 from syncd.imap import trace
-from syncd.imap.arguments import Argument, Literal
+from syncd.imap.arguments import Argument, pieces_of
 from syncd.imap.back_pressure import BackPressure
 from syncd.imap.limits import Limits
 from syncd.imap.outgoing import Outgoing
@@ -27,8 +27,6 @@ from syncd.imap.types import Octets, Status, Tagged, Untagged
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
 from syncd.trace import is_wanted
-
-_SLICE_BYTES = 256 * 1024
 
 
 class Receiver(Protocol):
@@ -161,6 +159,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         if command.deadline is not None:
             command.deadline.cancel()
         command.finish(end)
+        self._begin_turn()
         log.debug("command_finished", command=command.name, result=end.kind, code=end.text.code)
         if self._speaker is command:
             self._answer_speaker(None)
@@ -344,23 +343,11 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
             line.clear()
             if not is_unasked and await self.continuation() is None:
                 return False
-            await self._send_literal(argument)
+            async with aclosing(pieces_of(argument)) as pieces:
+                async for piece in pieces:
+                    await self.say(piece)
         await self.say(bytes(line + b"\r\n"))
         return not command.is_over
-
-    async def _send_literal(self, literal: Literal) -> None:
-        if isinstance(literal.content, bytes):
-            for at in range(0, literal.size_bytes, _SLICE_BYTES):
-                await self.say(literal.content[at : at + _SLICE_BYTES])
-            return
-        left = literal.size_bytes
-        async for piece in literal.content.pieces:
-            left -= len(piece)
-            if left < 0:
-                break
-            await self.say(piece)
-        if left:
-            raise ValueError("a streamed literal is not as long as announced")
 
     def _answer_speaker(self, text: bytes | None) -> None:
         if self._continuation is not None and not self._continuation.done():
@@ -372,10 +359,20 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
 
     # Deadlines.
 
+    def _begin_turn(self) -> None:
+        """Give the command that is answered next all its time; what was before it had a deadline of its own."""
+        head = next(iter(self._in_flight.values()), None)
+        if head is not None and head.deadline is not None:
+            head.deadline.cancel()
+            head.paused_s = self._pressure.paused_s
+            head.deadline = self.loop.call_later(head.deadline_s, self._expire, head)
+
     def _expire(self, command: WireCommand) -> None:
+        head = next(iter(self._in_flight.values()), None)
+        if head is None:
+            return
         paused, command.paused_s = self._pressure.paused_s - command.paused_s, self._pressure.paused_s
-        # NOTE: what is behind others, which have deadlines of their own, has its time once it is its turn.
-        left = paused if command is next(iter(self._in_flight.values())) else command.deadline_s
+        left = paused if command is head else command.deadline_s
         if left > 0:
             command.deadline = self.loop.call_later(left, self._expire, command)
             return

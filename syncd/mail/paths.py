@@ -1,4 +1,4 @@
-"""Paths of the directories below a device's root, each made once for all that name it."""
+"""Floor 1: paths of the directories below a device's root, each made once for all that name it."""
 
 from functools import lru_cache
 from pathlib import PurePosixPath

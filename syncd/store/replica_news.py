@@ -7,7 +7,7 @@ from functools import cache
 from sqlalchemy import Connection, and_, bindparam, select, update
 
 from syncd.mail.tree import ReplicaState
-from syncd.store.queries import AtOnce, is_listed, is_one_of
+from syncd.store.queries import PER_VERSION, AtOnce, groups, is_listed, is_one_of
 from syncd.store.schema import base_message, body, journal, replica, replica_message, server_message
 
 
@@ -18,9 +18,9 @@ def raise_replica_version(conn: Connection, replica_id: int) -> int:
 
 def tell_again(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> None:
     """Let the account of a replica plan once more what its device did to these files."""
-    if file_ids:
+    for group in groups(file_ids, PER_VERSION):
         version = raise_replica_version(conn, replica_id)
-        here = is_one_of(replica_message.c.id, file_ids)
+        here = is_one_of(replica_message.c.id, group)
         conn.execute(update(replica_message).where(here).values(version=version))
 
 

@@ -187,6 +187,8 @@ class Device:
         except SyncdError as error:
             self.requests.fail(error)
             raise
+        finally:
+            self._intake.let_go()
 
     async def _run(self) -> None:
         wake, changes = self._wake, Pending()

@@ -87,9 +87,9 @@ class DeviceFiles:
         self._ours = OwnDoing()
         self._whole_looks = WholeLooks(db, config.path, self._ours, odd_files)
         self._appearances = Appearances(db, config.path, prover=prover, clock=clock)
-        self._has_seen_moves = self._has_seen_news = False
+        self._has_seen_moves = self._has_seen_odd = False
+        self._news: set[int] = set()
         self._missed: dict[int, set[str]] = {}
-        self._has_seen_odd = False
         self._unclear: set[ChangedFile] = set()
 
     async def arrive(self) -> None:
@@ -123,13 +123,13 @@ class DeviceFiles:
         taken, self._has_seen_moves = self._has_seen_moves, False
         return taken
 
-    def take_news(self) -> bool:
-        """Tell whether a server may be told of any change that a look has recorded since the last call.
+    def take_news(self, of: ReplicaRow) -> bool:
+        """Tell whether a server may be told of any change that looks at a replica have recorded since the last call.
 
         It is not of a file that came, or is missing, before that is taken in or concluded.
         """
-        taken, self._has_seen_news = self._has_seen_news, False
-        return taken
+        before, self._news = self._news, self._news - {of.id}
+        return of.id in before
 
     def mint(self, of: ReplicaRow, wanted: Sequence[tuple[Deliverable, Flags]]) -> Sequence[MintedFile]:
         keywords, time_s = self.keywords.of(of), int(self._clock())
@@ -300,10 +300,11 @@ class DeviceFiles:
         self._has_seen_moves |= not all(_is_of_flags(change, rows) for change in changes)
         known = await self._appearances.record(of, changes, keywords)
         changes = tuple(change for change in changes if change not in known)
-        self._has_seen_news |= bool(known) or not all(map(is_open, changes))
+        self._news |= {of.id} if known else set()
         if changes:
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
+            self._news |= set() if all(map(is_open, changes)) else {of.id}
             log.info("replica_changed", replica=of.directory, changes=len(changes))
         return len(changes) + len(known)
 

@@ -1,6 +1,7 @@
 """Floor 4: the looks of one device at what changed below its root, each mailbox for itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from syncd.mail.paths import path_of
@@ -55,8 +56,8 @@ class DeviceLooks:
             await self._intake.read_ahead(device_id, all_served, self._still)
         for served in missed:
             if served.mailbox.id not in self._still:
-                with self._still.guard(served.mailbox.id, served.where):
-                    count += self._tell(served, await self._files.look_for_missed(served.replica))
+                with self._still.guard(served.mailbox.id, served.where), self._telling(served):
+                    count += await self._files.look_for_missed(served.replica)
         if changes.keyword_lists:
             self._last_look.forget()  # one that is new may be written under another name, of which nobody hears
         has_moves = bool(count) and self._files.take_moves()
@@ -103,16 +104,20 @@ class DeviceLooks:
         is_whole = is_named and not is_listed
         if directory in changes.keyword_lists:
             is_whole |= await self._files.keywords.read(replica)
-        count = 0
-        if is_whole:
-            count = await self._files.observe_all(replica)
-            files = [changed for changed in files if changed.is_written]  # which is told by no name
-        if files:
-            count += await self._files.observe(replica, [changed.file for changed in files])
-        return self._tell(served, count)
-
-    def _tell(self, served: Served, count: int) -> int:
-        """Wake the account of a mailbox in which anything changed that its server may be told of."""
-        if self._files.take_news():
-            self._wakes.account(served.account).set()
+        with self._telling(served):
+            count = 0
+            if is_whole:
+                count = await self._files.observe_all(replica)
+                files = [changed for changed in files if changed.is_written]  # which is told by no name
+            if files:
+                count += await self._files.observe(replica, [changed.file for changed in files])
         return count
+
+    @contextmanager
+    def _telling(self, served: Served) -> Iterator[None]:
+        """Wake the account of a mailbox in which anything is seen to have changed that its server may be told of."""
+        try:
+            yield
+        finally:
+            if self._files.take_news(served.replica):
+                self._wakes.account(served.account).set()

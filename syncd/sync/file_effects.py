@@ -28,7 +28,7 @@ from syncd.sync.sides import (
 )
 
 _path = lru_cache(maxsize=64)(Path)
-"""Making a path costs as much as linking a file, and a batch is of one directory."""
+"""A batch is of one directory, and a path is made in as long as a file is linked."""
 
 
 def effect_of(

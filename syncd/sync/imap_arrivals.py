@@ -85,6 +85,7 @@ class ImapArrivals:
         new = [one.upload for one in placements if one.origin.way is Way.APPEND]
         batches = tuple(bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES))
         sources = _by_source(placements)
+        await self._connection.settled()
         look_behind = LookBehind(self._connection, target, uidnext=uidnext, foreseen=self._foreseen)
         async with aclosing(look_behind) as behind:
             for batch in batches:

@@ -2,8 +2,8 @@
 
 Theory. What is expunged is looked at before: that takes a round trip. Files that are missing will mostly be deleted,
 and the look at them can be made beside another one. It counts as long as the mailbox is selected as it was then, and
-once; and since it may be a while ago by the time that counts, nothing is expunged by it that was changed since
-(`UNCHANGEDSINCE`, RFC 7162 §3.1.3).
+once; and since it may be a while ago by the time that counts, STORE leaves out what was changed since
+(`UNCHANGEDSINCE`, RFC 7162 §3.1.3), so that it is not expunged unless whoever changed it gave it \\Deleted as well.
 """
 
 from collections.abc import Iterable, Sequence

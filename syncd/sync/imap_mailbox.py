@@ -56,7 +56,7 @@ class _Found(NamedTuple):
 
 
 class ImapMailbox:
-    """Observe one mailbox; every method begins with a SELECT unless the mailbox is selected already."""
+    """Observe one mailbox; it is selected first, or in the same round trip, where it is not, and is needed."""
 
     def __init__(
         self,

@@ -132,6 +132,10 @@ class Intake:
         if batch:
             self._ahead.begin(partial(self._files.read, batch, await self._prover()))
 
+    def let_go(self) -> None:
+        """Keep nothing that was read and is not taken in."""
+        self._ahead.drop()
+
     def wait_s(self, still: Standstill) -> float | None:
         """Return the time until the first file may be read, None when there is none."""
         now = asyncio.get_running_loop().time()
@@ -146,9 +150,23 @@ class Intake:
         at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
+        accounts: set[str] = set()
+        try:
+            await self._run(device_id, served, still, accounts, at_once=at_once)
+        except BaseException:
+            for name in accounts:  # of which nobody else would hear
+                self._wakes.account(name).set()
+            raise
+        finally:
+            self._ahead.drop()
+        return frozenset(accounts)
+
+    async def _run(
+        self, device_id: int, served: Sequence[Served], still: Standstill, accounts: set[str], *, at_once: bool
+    ) -> None:
+        """Take in what is ripe, and note the accounts."""
         if not at_once:
             self._ahead.drop()
-        accounts: set[str] = set()
         await self.note(device_id, served)
         settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
         for _ in range(_ROUNDS_MAX if at_once else 1):
@@ -164,8 +182,6 @@ class Intake:
             await self.note(device_id, served)
             if not any(waiting.facts for waiting in self._waiting.values()):
                 break
-        self._ahead.drop()
-        return frozenset(accounts)
 
     async def _ripen(self, still: Standstill, settle_s: float) -> None:
         """Wait until files have stayed as they are, which some may have done for longer than we know of them."""
@@ -217,7 +233,8 @@ class Intake:
         read: dict[AddedFile, ReadFile | SyncdError] = {}
         if ahead := await self._ahead.take(batch):
             # NOTE: what was written to since may not have been looked at yet.
-            read |= {one.file: one for one in await asyncio.to_thread(self._files.unchanged, ahead)}
+            unchanged = partial(self._files.unchanged, ahead, await self._prover())
+            read |= {one.file: one for one in await asyncio.to_thread(unchanged)}
         if left := [file for file in batch if file not in read]:
             outcomes = await asyncio.to_thread(self._files.read, left, await self._prover())
             read |= zip(left, outcomes, strict=True)

@@ -32,12 +32,16 @@ _SMALL_BYTES = 1024 * 1024
 
 
 class ReadFile(Value):
-    """A file as it was read; facts and bare_digest: of its octets with line ends of mail."""
+    """A file as it was read; facts and bare_digest: of its octets with line ends of mail.
+
+    changed_at: when it was changed last before that, which no program sets.
+    """
 
     file: AddedFile
     seen: FileAsRead
     body: EncodedBody
     bare_digest: bytes
+    changed_at: float | None
 
     @property
     def name(self) -> FileName:
@@ -67,15 +71,14 @@ class IntakeFiles(Value):
                 outcomes |= dict.fromkeys(files, read) if isinstance(read, SyncdError) else read
         return [outcomes[file] for file in batch]
 
-    def unchanged(self, read: Sequence[ReadFile]) -> list[ReadFile]:
-        """Return those whose files are still as they were read, and let go of the others."""
+    def unchanged(self, read: Sequence[ReadFile], prove: Prove) -> list[ReadFile]:
+        """Return those whose files nobody has changed since they were read, and let go of the others."""
         kept: set[AddedFile] = set()
         with ReplicaRoot(self.path) as root:
+            prove(root)
             for directory, ones in groupby(read, key=lambda one: one.file.directory):
                 with suppress(FileError), root.mailbox(PurePosixPath(directory)) as mailbox:
-                    kept |= {
-                        one.file for one in ones if _unless_it_fails(partial(_ensure_as_read, mailbox, one)) is None
-                    }
+                    kept |= {one.file for one in ones if _is_unchanged(mailbox, one)}
         for one in read:
             if one.file not in kept:
                 one.body.close()
@@ -137,10 +140,11 @@ class IntakeFiles(Value):
         found = mailbox.stat(file.subdir, filename)
         if not isinstance(found, FileFacts):
             raise FileError("an added file is not there any more, or is no file", reach=Reach.MESSAGE)
+        changed_at = mailbox.changed_at(file.subdir, filename)
         pieces = crlf_pieces(mailbox.pieces(file.subdir, filename))
         body, digest = self._encoded(pieces, found.size_bytes)
         seen = FileAsRead(found.size_bytes, found.mtime, _form(body.facts, found), file.info)
-        return ReadFile(file, seen, body, digest)
+        return ReadFile(file, seen, body, digest, changed_at)
 
     def _encoded(self, pieces: Iterable[bytes], size_bytes: int) -> tuple[EncodedBody, bytes]:
         if size_bytes <= _SMALL_BYTES // 2:  # each of its octets may be a line end
@@ -172,6 +176,13 @@ def _touched(file: AddedFile) -> Touched:
 def _ensure_as_read(mailbox: MailboxDirectory, read: ReadFile) -> None:
     if mailbox.stat(read.file.subdir, str(read.name)) != FileFacts(read.seen.size_bytes, read.seen.mtime):
         raise FileError("an added file was written while it was read", reach=Reach.MESSAGE)
+
+
+def _is_unchanged(mailbox: MailboxDirectory, read: ReadFile) -> bool:
+    if _unless_it_fails(partial(_ensure_as_read, mailbox, read)) is not None or read.changed_at is None:
+        return False
+    # NOTE: a program may write as many octets within the same second, which is all that rows know of time.
+    return mailbox.changed_at(read.file.subdir, str(read.name)) == read.changed_at
 
 
 def _age_s(root: ReplicaRoot, file: AddedFile, now: float) -> float:

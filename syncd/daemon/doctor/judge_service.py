@@ -1,4 +1,4 @@
-"""Floor 5: judge the store and the daemon: whether they are whole, of one version one configuration, and at work."""
+"""Floor 5: judge the store and the daemon: whether they are whole, of one version and configuration, and at work."""
 
 from collections.abc import Iterator
 from shlex import quote

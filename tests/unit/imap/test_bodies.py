@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 import pytest
 
@@ -310,7 +310,7 @@ async def test_bodies_come_in_the_round_trip_of_their_select() -> None:
         assert connection.selected == b"Next"
 
 
-async def test_what_is_refused_behind_a_refused_select_is_not_asked_again() -> None:
+async def test_what_is_made_again_behind_a_refused_select_is_not_asked_again() -> None:
     """It was asked of no mailbox; the connection goes on once all of it is answered."""
 
     async def script(peer: Peer) -> None:
@@ -346,3 +346,40 @@ async def test_bodies_behind_a_refused_parameter_of_select_are_of_no_account() -
         outcomes = connection.fetch_bodies(wanted(1, 2), spool=MemorySpool, selecting=selecting(connection))
         assert [outcome(one) async for one in outcomes] == []
         assert connection.selected == b"Next"
+
+
+@pytest.mark.parametrize("is_made_again", [False, True], ids=["parameter-refused", "made-again"])
+async def test_much_that_came_of_another_mailbox_does_not_stop_the_wire(*, is_made_again: bool) -> None:
+    """More than the wire may hold: bodies are larger than those that were asked for."""
+    many = range(1, 21)
+    others = b"".join(body(uid, b"x" * 1000) for uid in many)
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b'SELECT "Next" (CONDSTORE)')
+        tag = peer.tag
+        await peer.expect(b"UID FETCH 1:20 ")
+        if is_made_again:
+            await peer.send(SELECTED + tag + b" OK done\r\n")
+        else:
+            await peer.send(tag + b" BAD no parameters\r\n")
+        for at in range(0, len(others), 500):
+            await peer.send(others[at : at + 500])
+        await peer.ok()
+        if not is_made_again:
+            await peer.answer(b'SELECT "Next"', SELECTED)
+        await peer.answer(b"NOOP")
+
+    async def select() -> bool:
+        is_plain = (await connection.select(b"Next", is_pipelined=True)).is_plain
+        if is_made_again:
+            raise RefusedError("made again")
+        return not is_plain
+
+    limits = Limits(held_max_bytes=6000)
+    async with connected(selected(script), limits=limits, capabilities=b"IMAP4rev1 CONDSTORE") as connection:
+        await connection.select(b"INBOX")
+        outcomes = connection.fetch_bodies(wanted(*many), spool=MemorySpool, window_bytes=3000, selecting=select)
+        async with asyncio.timeout(10), aclosing(outcomes):
+            with pytest.raises(RefusedError, match="made again") if is_made_again else nullcontext():
+                assert [one async for one in outcomes] == []
+        await connection.noop()

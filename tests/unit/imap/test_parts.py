@@ -5,10 +5,12 @@ from collections.abc import Iterable
 import pytest
 
 from syncd.errors import ConnectionLostError
+from syncd.imap import parts
 from syncd.imap.bodies import Lack, Wanted
 from syncd.imap.connection import ImapConnection
 from syncd.imap.headers import Header
 from syncd.imap.limits import Limits
+from syncd.imap.observe import select_and_list
 from syncd.mail.uidset import UidSet
 from tests.unit.imap.scripted import SELECTED, Peer, connected
 from tests.unit.imap.test_bodies import MemorySpool, body, outcome, selected, wanted
@@ -119,6 +121,40 @@ async def test_what_came_is_there_while_another_mailbox_is_selected() -> None:
         assert [outcome(one) async for one in again] == [(1, b"a")]
 
 
+async def test_nothing_overtakes_a_select_behind_bodies_under_way() -> None:
+    """What is asked in the round trip of a SELECT is of its mailbox."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"UID FETCH 1 ")
+        await peer.ok(body(1, b"a"))
+        await peer.answer(b'SELECT "Next"', SELECTED)
+        await peer.answer(b"UID SEARCH ", b'* ESEARCH (TAG "%b") UID ALL 1:3\r\n' % next_tag(peer.tag))
+
+    async with connected(selected(script)) as connection:
+        await connection.select(b"INBOX")
+        connection.fetch_ahead(wanted(1))
+        _, listing = await select_and_list(connection, b"Next")
+    assert listing.uids == UidSet.of([1, 2, 3])
+
+
+def next_tag(tag: bytes) -> bytes:
+    return tag[:4] + b"%d" % (int(tag[4:]) + 1)
+
+
+async def test_bodies_that_are_larger_than_told_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server says of sizes bounds nothing."""
+    monkeypatch.setattr(parts, "WINDOW_BYTES", 10)
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(b"UID FETCH 1:2 ", body(1, b"a" * 8) + body(2, b"b" * 8))
+        await peer.answer(b"UID FETCH 2 ", body(2, b"b" * 8))
+
+    async with connected(selected(script)) as connection:
+        await connection.select(b"INBOX")
+        connection.fetch_ahead(wanted(1, 2, size_bytes=0))
+        assert sorted(await fetched(connection, wanted(1, 2))) == [(1, b"a" * 8), (2, b"b" * 8)]
+
+
 async def test_headers_wait_for_bodies_under_way() -> None:
     """A large literal that comes meanwhile is none of a header's."""
 
@@ -151,12 +187,11 @@ async def test_rest_forgets_what_nobody_wanted() -> None:
     """What was asked for ahead takes no memory at rest: afterwards it is asked for again."""
 
     async def script(peer: Peer) -> None:
-        await peer.answer(b"UID FETCH 1 ", body(1, b"a"))
-        await peer.answer(b"NOOP")
-        await peer.answer(b"UID FETCH 1 ", body(1, b"a"))
+        for _ in range(2):
+            await peer.answer(b"UID FETCH 1 ", body(1, b"a"))
 
     async with connected(selected(script)) as connection:
         await connection.select(b"INBOX")
         connection.fetch_ahead(wanted(1))
-        await connection.noop()
+        await connection.rest()
         assert await fetched(connection, wanted(1)) == [(1, b"a")]
