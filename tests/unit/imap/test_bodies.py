@@ -352,7 +352,7 @@ async def test_bodies_behind_a_refused_parameter_of_select_are_of_no_account() -
 async def test_much_that_came_of_another_mailbox_does_not_stop_the_wire(*, is_made_again: bool) -> None:
     """More than the wire may hold: bodies are larger than those that were asked for."""
     many = range(1, 21)
-    others = b"".join(body(uid, b"x" * 1000) for uid in many)
+    others = b"".join(body(uid, b"x" * 40_000) for uid in many)
 
     async def script(peer: Peer) -> None:
         await peer.expect(b'SELECT "Next" (CONDSTORE)')
@@ -362,8 +362,8 @@ async def test_much_that_came_of_another_mailbox_does_not_stop_the_wire(*, is_ma
             await peer.send(SELECTED + tag + b" OK done\r\n")
         else:
             await peer.send(tag + b" BAD no parameters\r\n")
-        for at in range(0, len(others), 500):
-            await peer.send(others[at : at + 500])
+        for at in range(0, len(others), 10_000):
+            await peer.send(others[at : at + 10_000])
         await peer.ok()
         if not is_made_again:
             await peer.answer(b'SELECT "Next"', SELECTED)
@@ -375,10 +375,10 @@ async def test_much_that_came_of_another_mailbox_does_not_stop_the_wire(*, is_ma
             raise RefusedError("made again")
         return not is_plain
 
-    limits = Limits(held_max_bytes=6000)
+    limits = Limits(held_max_bytes=60_000)
     async with connected(selected(script), limits=limits, capabilities=b"IMAP4rev1 CONDSTORE") as connection:
         await connection.select(b"INBOX")
-        outcomes = connection.fetch_bodies(wanted(*many), spool=MemorySpool, window_bytes=3000, selecting=select)
+        outcomes = connection.fetch_bodies(wanted(*many), spool=MemorySpool, window_bytes=30_000, selecting=select)
         async with asyncio.timeout(10), aclosing(outcomes):
             with pytest.raises(RefusedError, match="made again") if is_made_again else nullcontext():
                 assert [one async for one in outcomes] == []
