@@ -19,7 +19,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import begin_base, pair, values_of
 from syncd.store.holds import HoldScope, take_out
 from syncd.store.queries import PER_VERSION, AtOnce, is_one_of, rows_in
-from syncd.store.replica_news import raise_replica_version, tell_waiting
+from syncd.store.replica_news import raise_replica_version
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import (
     base_message,
@@ -201,7 +201,6 @@ def unite(conn: Connection, of: ReplicaRow, looked: Looked) -> int:
     conn.execute(
         delete(base_message).where(base_message.c.replica_id == of.id, is_one_of(base_message.c.message_id, lost))
     )
-    tell_waiting(conn, [row.id for row in over if row.message_id is None])
     conn.execute(delete(replica_message).where(is_one_of(columns.id, [row.id for row in over])))
     record_returned(conn, of, looked.returned)
     conn.execute(update(replica).where(replica.c.id == of.id).values(listed_at=looked.listed_at, server_cursor=0))

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, insert,
 from syncd.store.journal import UploadState
 from syncd.store.own_tables import store
 from syncd.store.queries import is_listed, is_one_of
-from syncd.store.replica_news import tell_waiting
 from syncd.store.schema import account, base_message, device, journal, mailbox, mailbox_change, replica, replica_message
 from syncd.values import Value
 
@@ -319,7 +318,6 @@ def _drop_uploads(conn: Connection, replica_id: int) -> None:
         replica_message.c.replica_id == replica_id, replica_message.c.message_id.is_(None)
     )
     here = (journal.c.kind == UploadState.TAKEN_IN.value, journal.c.replica_message_id.in_(mine))
-    tell_waiting(conn, conn.execute(select(journal.c.replica_message_id).where(*here)).scalars().all())
     conn.execute(delete(journal).where(*here))
 
 

@@ -1,14 +1,11 @@
 """Floor 3: what accounts are told of replicas: versions, and files of which they are told once more."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, select, update
 
-from syncd.mail.tree import ReplicaState
-from syncd.store.queries import PER_VERSION, AtOnce, groups, is_listed, is_one_of
-from syncd.store.schema import base_message, body, journal, replica, replica_message, server_message
+from syncd.store.queries import PER_VERSION, groups, is_one_of
+from syncd.store.schema import base_message, replica, replica_message
 
 
 def raise_replica_version(conn: Connection, replica_id: int) -> int:
@@ -37,35 +34,6 @@ def tell_changed(conn: Connection, replica_id: int, file_ids: Sequence[int]) -> 
             .where(is_one_of(file.id, file_ids), file.flags != base.flags)
         )
         tell_again(conn, replica_id, list(conn.execute(query).scalars()))
-
-
-def tell_waiting(conn: Connection, file_ids: Iterable[int]) -> None:
-    """Let accounts plan again what waited for these files, which were to be brought; call it before their rows go.
-
-    A message whose file a device removed is not deleted as long as another file of its octets is on its way.
-    """
-    waiting: defaultdict[int, list[int]] = defaultdict(list)
-    for replica_id, file_id in _waiting().rows(conn, file_ids=file_ids):
-        waiting[replica_id].append(file_id)
-    for replica_id, ids in waiting.items():
-        tell_again(conn, replica_id, ids)
-
-
-@cache
-def _waiting() -> AtOnce:
-    file, of = replica_message.alias("brought"), replica.alias("of_brought")
-    return AtOnce(
-        select(replica_message.c.replica_id, replica_message.c.id)
-        .distinct()
-        .select_from(journal)
-        .join(file, file.c.id == journal.c.replica_message_id)
-        .join(of, of.c.id == file.c.replica_id)
-        .join(body, body.c.digest == journal.c.digest)
-        .join(server_message, server_message.c.body_id == body.c.id)
-        .join(replica_message, replica_message.c.message_id == server_message.c.id)
-        .join(replica, and_(replica.c.id == replica_message.c.replica_id, replica.c.device_id == of.c.device_id))
-        .where(is_listed(journal.c.replica_message_id, "file_ids"), replica_message.c.state == ReplicaState.DELETED)
-    )
 
 
 _RAISE_VERSION = (

@@ -11,7 +11,7 @@ from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
 from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
-from syncd.store.replica_news import raise_replica_version, tell_waiting
+from syncd.store.replica_news import raise_replica_version
 from syncd.store.schema import journal, replica, replica_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
@@ -342,7 +342,6 @@ def _is_begun(conn: Connection, file_id: int) -> bool:
 
 
 def _drop_upload(conn: Connection, file_id: int) -> None:
-    tell_waiting(conn, (file_id,))
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )

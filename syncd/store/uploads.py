@@ -35,7 +35,6 @@ from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.refused_uploads import is_due
-from syncd.store.replica_news import tell_waiting
 from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import body, journal, replica, replica_message, server_message
 from syncd.store.troubles import due_at
@@ -262,7 +261,6 @@ def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
     file = replica_message.c
     is_among = is_one_of(file.id, [one.file_id for one in found if one.file_id is not None])
     went = and_(is_among, file.state == ReplicaState.MISSING, file.message_id.is_(None))
-    tell_waiting(conn, conn.execute(select(file.id).where(went)).scalars().all())
     conn.execute(delete(journal).where(here, journal.c.replica_message_id.in_(select(file.id).where(went))))
     conn.execute(delete(replica_message).where(went))
     conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))

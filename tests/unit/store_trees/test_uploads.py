@@ -11,7 +11,6 @@ from syncd.reconcile.changes import Appeared, Reflagged, Rewritten, Sighting, Va
 from syncd.store import (
     added_files,
     deletions,
-    devices,
     pairs,
     pending,
     refused_uploads,
@@ -317,31 +316,6 @@ def test_deleted_file_with_a_copy_elsewhere_has_a_successor(grove: Grove) -> Non
     assert successor() is Successor.THERE
     grove(lambda conn: settled_uploads.forget_filed(conn, account_id=grove.account_id, now=NOW + 8 * 86400))
     assert successor() is None
-
-
-def test_deletion_that_waited_for_a_copy_elsewhere_is_told_again_when_that_goes(grove: Grove) -> None:
-    """The account has planned it meanwhile, and would hear of it no more."""
-    (source_id,) = grove.plant(1)
-    grove.deliver(grove.laptop, source_id)
-    copy = appear(grove, archive=True)
-    take_in(grove, copy, b"Subject: of %d\r\n\r\n" % grove.inbox)
-    (pair,) = grove(lambda conn: pairs.pairs_of(conn, grove.laptop, [source_id]))
-    assert pair.replica is not None
-    file_id = pair.replica.id
-    vanish(grove, grove.laptop.id, file_id, is_own=False)
-    grove(lambda conn: deletions.conclude(conn, grove.laptop, [file_id], listed_at=NOW))
-    planned = grove(lambda conn: devices.replica_of(conn, grove.laptop.id))
-    grove(lambda conn: devices.move_replica_cursor(conn, planned.id, planned.version))
-
-    vanish(grove, grove.laptop_archive.id, copy.file_id, is_own=True)
-
-    told = grove(lambda conn: pairs.replica_news(conn, devices.replica_of(conn, planned.id), limit=10))
-    assert [one.replica.id for one in told.pairs if one.replica is not None] == [file_id]
-
-
-def vanish(grove: Grove, replica_id: int, file_id: int, *, is_own: bool) -> None:
-    gone = [Vanished(file_id, is_own=is_own)]
-    grove(lambda conn: replica_tree.record_changes(conn, replica_id, gone, now=NOW))
 
 
 def test_what_is_filed_is_not_read_where_others_are_asked_for(grove: Grove) -> None:
