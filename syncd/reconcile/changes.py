@@ -97,11 +97,6 @@ def compare(
     return tuple(changes)
 
 
-def is_open(change: Change) -> bool:
-    """Tell whether nothing follows from a change until the file is taken in, or its absence is concluded."""
-    return isinstance(change, Appeared) or (isinstance(change, Vanished) and not change.is_own)
-
-
 def _not_as_it_was(row: ReplicaMessage) -> frozenset[ReplicaState]:
     # NOTE: one of the device's own that was rewritten on its way stays so until it is there.
     return NOT_THERE if row.message_id is None else _NOT_AS_IT_WAS

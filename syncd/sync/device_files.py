@@ -26,7 +26,7 @@ from syncd.maildir.names import (
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.reconcile.changes import Change, Reflagged, compare, is_open
+from syncd.reconcile.changes import Change, Reflagged, compare
 from syncd.store import bodies, replica_tree
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable
@@ -124,10 +124,7 @@ class DeviceFiles:
         return taken
 
     def take_news(self, of: ReplicaRow) -> bool:
-        """Tell whether a server may be told of any change that looks at a replica have recorded since the last call.
-
-        It is not of a file that came, or is missing, before that is taken in or concluded.
-        """
+        """Tell whether looks at a replica have recorded any change since the last call."""
         before, self._news = self._news, self._news - {of.id}
         return of.id in before
 
@@ -304,7 +301,7 @@ class DeviceFiles:
         if changes:
             now = self._clock()
             await self._db.write(lambda conn: replica_tree.record_changes(conn, of.id, changes, now=now))
-            self._news |= set() if all(map(is_open, changes)) else {of.id}
+            self._news |= {of.id}
             log.info("replica_changed", replica=of.directory, changes=len(changes))
         return len(changes) + len(known)
 

@@ -115,7 +115,7 @@ class DeviceLooks:
 
     @contextmanager
     def _telling(self, served: Served) -> Iterator[None]:
-        """Wake the account of a mailbox in which anything is seen to have changed that its server may be told of."""
+        """Wake the account of a mailbox in which anything is seen to have changed."""
         try:
             yield
         finally:

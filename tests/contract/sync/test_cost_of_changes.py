@@ -14,11 +14,7 @@ from sqlalchemy import Connection, event, select
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema
 from syncd.store.database import Database
-from syncd.store.replica_tree import is_unsettled
-from syncd.store.schema import replica_message
 from syncd.sync.requests import Asked
-from syncd.sync.server_round import ServerRound
-from syncd.sync.sides import RoundResult
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -93,35 +89,6 @@ async def test_bodies_of_a_mailbox_that_is_selected_anew_wait_for_one_answer(tmp
 
     # The rows of both mailboxes, and then the rest of INBOX.
     assert flights.count(["SELECT", "FETCH"]) == 3, flights
-
-
-async def test_account_plans_nothing_before_it_is_known_what_a_device_did(
-    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that is only missing, or was only seen to be new, is nothing for a server yet."""
-    user.receive("kept", "removed")
-    rounds = 0
-    run = ServerRound.run
-
-    async def counted(self: ServerRound) -> RoundResult:
-        nonlocal rounds
-        rounds += 1
-        return await run(self)
-
-    account = imap(user.server, user.user, delete="expunge")
-    async with House(tmp_path, accounts={"work": account}, devices={"laptop": PATIENT}) as house:
-        await house.settle()
-        monkeypatch.setattr(ServerRound, "run", counted)
-        laptop, account_wake, wake = house.replica("laptop"), house.wakes.account("work"), house.wakes.device("laptop")
-        laptop.find("removed").path.unlink()
-        (laptop.directory / "tmp" / "x").write_bytes(letter("added").replace(b"\r\n", b"\n"))
-        (laptop.directory / "tmp" / "x").rename(laptop.directory / "cur" / "added:2,S")
-        await house.until_read(lambda names: len(names) == 2, select(replica_message.c.name).where(is_unsettled()))
-        await house.until(lambda: wake.since is None and account_wake.since is None)
-        assert rounds == 0
-        await house.settle()
-
-        assert sorted(user.flags()) == ["added", "kept"]
 
 
 async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Provider) -> None:

@@ -5,18 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
-from syncd.reconcile.changes import (
-    Appeared,
-    Change,
-    Edited,
-    Lost,
-    Reflagged,
-    Rewritten,
-    Sighting,
-    Vanished,
-    compare,
-    is_open,
-)
+from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished, compare
 from tests.unit.reconcile.builders import flags
 
 
@@ -88,13 +77,6 @@ def test_known_file_that_is_not_there_vanished(is_own: bool) -> None:
     """A row that was present and has no file."""
     state = ReplicaState.NEW if is_own else ReplicaState.PRESENT
     assert changes(row(state, is_own=is_own), None) == (Vanished(1, is_own=is_own),)
-
-
-def test_what_came_or_is_missing_says_nothing_yet() -> None:
-    """A file is first taken in, and its absence concluded; one of the device's own that is gone is no deletion."""
-    assert all(map(is_open, (Appeared(seen()), Vanished(1, is_own=False))))
-    others = (Vanished(1, is_own=True), Reflagged(1, seen()), Edited(1, seen()), Rewritten(1, seen()), Lost(1))
-    assert not any(map(is_open, others))
 
 
 def test_missing_file_vanishes_once() -> None:
