@@ -87,8 +87,9 @@ async def test_bodies_of_a_mailbox_that_is_selected_anew_wait_for_one_answer(tmp
             with _flights(tap, apart_from={"LIST", "IDLE"}) as flights:
                 await house.until_read(lambda ids: len(ids) == 102, _WITH_BODY)
 
-    # The rows of both mailboxes, and then the rest of INBOX.
-    assert flights.count(["SELECT", "FETCH"]) == 3, flights
+    # The rows of both mailboxes, and then the rest of INBOX; a device that joined late has all bodies asked for then.
+    assert ["SELECT"] not in flights, flights
+    assert sum(flight[:2] == ["SELECT", "FETCH"] for flight in flights) >= 3, flights
 
 
 async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Provider) -> None:
