@@ -18,7 +18,7 @@ from syncd.store.queries import AtOnce, groups, insert_at_once, is_listed, is_on
 from syncd.store.replica_news import raise_replica_version
 from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import base_message, journal, replica, replica_message, server_message
-from syncd.store.uploads import Upload
+from syncd.store.uploads import Upload, begin_again
 from syncd.values import Value
 
 _FILED_S = 7 * 86400.0
@@ -39,8 +39,9 @@ class Settled(Value):
 def settle(conn: Connection, settled: Iterable[Settled], *, now: float) -> frozenset[int]:
     """Make files those of messages that the server tree has; whoever asks has seen them there.
 
-    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. Returns the
-    uploads of which the file is that of its message now.
+    A file that the device removed or rewrote meanwhile keeps that: it is then a change of the message. What becomes of
+    a file whose device has another one of the message by now is decided anew. Returns the uploads of which the file is
+    that of its message now.
     """
     settled = tuple(settled)
     wanted = [one for one in settled if one.upload.wanted_id is not None]
@@ -88,13 +89,15 @@ def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -
     others = _files_of(conn, [one.message_id for one in settled])
     taken: list[tuple[Settled, _File]] = []
     replaced: list[int] = []
+    forestalled: list[Upload] = []
     for one in settled:
         file = files.get(one.upload.id)
         if file is None or file.id != one.upload.file_id:
             continue
         old_id, old_state = others.get((file.replica_id, one.message_id), (None, ReplicaState.DELETED))
         if old_state not in NOT_THERE:
-            continue  # the device has another file of it by now: decide anew
+            forestalled.append(one.upload)
+            continue
         replaced += [] if old_id is None else [old_id]
         others[file.replica_id, one.message_id] = file.id, ReplicaState.PRESENT
         taken.append((one, file))
@@ -105,6 +108,8 @@ def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -
         of_taken = is_one_of(journal.c.id, [file.upload_id for _, file in taken])
         filed = {"kind": UploadState.FILED.value, "error": None, "begun_at": now}
         conn.execute(update(journal).where(of_taken).values(filed))
+    # NOTE: what stays begun would be looked for again at once, and be found each time.
+    begin_again(conn, [one for one in forestalled if one.state is UploadState.BEGUN])
     return [one.upload for one, _ in taken]
 
 

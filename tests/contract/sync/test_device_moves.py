@@ -300,6 +300,36 @@ async def test_move_while_the_server_is_down(tmp_path: Path, make_dovecot: MakeD
         assert user.flags("Trash") == {}
 
 
+@pytest.mark.parametrize("is_kept", [False, True], ids=["renamed", "copied"])
+async def test_moved_file_that_has_another_name_when_the_move_was_lost(
+    tmp_path: Path, user: Provider, *, is_kept: bool
+) -> None:
+    """The file of the new name is the message that was moved; the one before it is another if it is there still."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        lost: list[bytes] = []
+
+        def drops(line: bytes) -> bool:
+            if b" UID MOVE " not in line or lost:
+                return False
+            lost.append(line)
+            put_beside = shutil.copy2 if is_kept else Path.rename
+            put_beside(path, path.with_name("1700000000.other.laptop:2,S"))
+            return True
+
+        tap.drops = drops
+        path = move(house, "a")
+        await house.settle()
+
+        assert len(lost) == 1
+        assert_everywhere(house, user, "INBOX", "b")
+        assert [one.keys() for one in house.replicas("Archive")] == [["a", *["a"] * is_kept, "old"]] * 3
+        assert len(user.bodies("Archive")) == 2 + is_kept
+        assert user.flags("Trash") == {}
+
+
 async def test_message_that_is_moved_and_added_at_once(tmp_path: Path, user: Provider) -> None:
     """A new file beside a moved one is a message of its own."""
     user.receive("a")
