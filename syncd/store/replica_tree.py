@@ -12,7 +12,7 @@ from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, R
 from syncd.store.journal import UploadState
 from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.replica_news import raise_replica_version
-from syncd.store.schema import journal, replica, replica_message
+from syncd.store.schema import body, journal, replica, replica_message, server_message
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
@@ -119,14 +119,13 @@ def _record_changes(conn: Connection, replica_id: int, changes: Sequence[Change]
                 facts = {} if is_message else {"size_bytes": seen.size_bytes, "mtime": seen.mtime}
                 _update(conn, file_id, version=version, state=state, missing_since=None, **_seen_columns(seen), **facts)
                 if state is ReplicaState.NEW:
-                    _drop_upload(conn, file_id)
+                    _drop_upload(conn, file_id, now=now)
             case Vanished(file_id):
                 # NOTE: what was on its way when the look began may have arrived since.
                 if _is_message(conn, file_id) or _is_begun(conn, file_id):
                     _miss(conn, [file_id], version=version, now=now)
                 else:
-                    _drop_upload(conn, file_id)
-                    conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
+                    forget_added(conn, file_id, now=now)
             case Lost(file_id):
                 _update(conn, file_id, version=version, state=ReplicaState.DELIVERING)
             case _:
@@ -189,6 +188,12 @@ def announce_deliveries(
         )
         for file in minted
     }
+
+
+def forget_added(conn: Connection, file_id: int, *, now: float) -> None:
+    """Forget a file that its device added and removed again, before it was a message."""
+    _drop_upload(conn, file_id, now=now)
+    conn.execute(delete(replica_message).where(replica_message.c.id == file_id))
 
 
 def announce_returns(conn: Connection, file_ids: Iterable[int]) -> frozenset[int]:
@@ -341,7 +346,15 @@ def _is_begun(conn: Connection, file_id: int) -> bool:
     return conn.execute(query).first() is not None
 
 
-def _drop_upload(conn: Connection, file_id: int) -> None:
+def _drop_upload(conn: Connection, file_id: int, *, now: float) -> None:
+    """Forget what was taken in of a file; what it took the place of is only missing then, and looked for anew.
+
+    NOTE: not deleted still, for the account that waits with that deletion hears of nothing, and another file of the
+    same message may be there that nobody has taken in.
+    """
+    replaced = tuple(conn.execute(_REPLACED, {"by_file": file_id}).scalars())
+    missing = {"state": ReplicaState.MISSING, "missing_since": now}
+    conn.execute(update(replica_message).where(is_one_of(replica_message.c.id, replaced)).values(missing))
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )
@@ -358,6 +371,17 @@ def _update(conn: Connection, file_id: int, **values: Any) -> None:
     conn.execute(update(replica_message).where(replica_message.c.id == file_id).values(**values))
 
 
+_OWN, _OF_OWN = replica_message.alias("own"), replica.alias("of_own")
+_REPLACED = (
+    select(replica_message.c.id)
+    .join(replica, replica.c.id == replica_message.c.replica_id)
+    .join(server_message, server_message.c.id == replica_message.c.message_id)
+    .join(body, body.c.id == server_message.c.body_id)
+    .join(journal, journal.c.digest == body.c.digest)
+    .join(_OWN, _OWN.c.id == journal.c.replica_message_id)
+    .join(_OF_OWN, and_(_OF_OWN.c.id == _OWN.c.replica_id, _OF_OWN.c.device_id == replica.c.device_id))
+    .where(_OWN.c.id == bindparam("by_file"), replica_message.c.state == ReplicaState.DELETED)
+)
 _WITH_UNSETTLED = (
     select(replica_message.c.replica_id)
     .join(replica, replica.c.id == replica_message.c.replica_id)

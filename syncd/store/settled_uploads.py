@@ -109,7 +109,7 @@ def _settle_files(conn: Connection, settled: Sequence[Settled], *, now: float) -
         filed = {"kind": UploadState.FILED.value, "error": None, "begun_at": now}
         conn.execute(update(journal).where(of_taken).values(filed))
     # NOTE: what stays begun would be looked for again at once, and be found each time.
-    begin_again(conn, [one for one in forestalled if one.state is UploadState.BEGUN])
+    begin_again(conn, [one for one in forestalled if one.state is UploadState.BEGUN], now=now)
     return [one.upload for one, _ in taken]
 
 

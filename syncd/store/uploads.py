@@ -21,7 +21,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
     func,
     or_,
     select,
@@ -35,7 +34,7 @@ from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.refused_uploads import is_due
-from syncd.store.replica_tree import is_unsettled
+from syncd.store.replica_tree import forget_added, is_unsettled
 from syncd.store.schema import body, journal, replica, replica_message, server_message
 from syncd.store.troubles import due_at
 from syncd.values import Value
@@ -254,16 +253,16 @@ def begin(
     return started
 
 
-def begin_again(conn: Connection, uploads: Iterable[Upload]) -> None:
+def begin_again(conn: Connection, uploads: Iterable[Upload], *, now: float) -> None:
     """Record that what was begun is not there, so that it is decided anew what becomes of it; nothing if it went."""
     found = tuple(uploads)
     here = is_one_of(journal.c.id, [one.id for one in found])
+    conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
     file = replica_message.c
     is_among = is_one_of(file.id, [one.file_id for one in found if one.file_id is not None])
-    went = and_(is_among, file.state == ReplicaState.MISSING, file.message_id.is_(None))
-    conn.execute(delete(journal).where(here, journal.c.replica_message_id.in_(select(file.id).where(went))))
-    conn.execute(delete(replica_message).where(went))
-    conn.execute(update(journal).where(here).values(kind=UploadState.TAKEN_IN.value, error=None))
+    went = select(file.id).where(is_among, file.state == ReplicaState.MISSING, file.message_id.is_(None))
+    for file_id in conn.execute(went).scalars().all():
+        forget_added(conn, file_id, now=now)
 
 
 def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:

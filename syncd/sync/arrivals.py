@@ -239,7 +239,7 @@ def by_mailbox(plans: Iterable[Planned]) -> Mapping[int, Sequence[Planned]]:
 
 def _give_up(conn: Connection, *, unseen: Sequence[Upload], now: float) -> None:
     lost = {one.id: _LOST for one in unseen if one.attempts >= _UNSEEN_MAX}
-    uploads.begin_again(conn, [one for one in unseen if one.id not in lost])
+    uploads.begin_again(conn, [one for one in unseen if one.id not in lost], now=now)
     refused_uploads.refuse(conn, lost, now=now)
 
 

@@ -271,8 +271,8 @@ class ImapPush:
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
         self._filled |= work.lacking
         self._again_at = page.again_at
-        if count:
-            self._on_change()
+        if count or work.lacking:
+            self._on_change()  # a device whose file was given up may miss what that took the place of
         return count > 0 or is_any_left
 
     def _next_page(self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int) -> "_Page":

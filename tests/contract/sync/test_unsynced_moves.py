@@ -6,8 +6,10 @@ import pytest
 
 from syncd.mail.tree import ReplicaState
 from syncd.sync import unsynced_moves
+from syncd.sync.arrivals import UNSEEN_S
 from tests.contract.sync.house import House, imap, states, until_state
 from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
 
 
 def begin_to_move(house: House, key: str = "a") -> Path:
@@ -59,6 +61,33 @@ async def test_what_went_is_deleted_once_its_other_file_goes_as_well(tmp_path: P
         await house.until(lambda: sorted(user.flags("Trash")) == ["a"])
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["refused", "lost"])
+async def test_what_was_moved_is_deleted_once_its_other_file_goes_before_the_server_moved_it(
+    tmp_path: Path, user: Provider, *, is_lost: bool
+) -> None:
+    """Its account knew of the move, and waited with the deletion for it; nothing else happens in the mailbox."""
+    user.receive("a", "b")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, _house(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        losses = iter([is_lost])
+        tap.drops = lambda line: b" UID MOVE " in line and next(losses, False)
+        tap.refuses = lambda line: b" UID MOVE " in line and b"Archive" in line
+        file = house.replica("laptop").find("a").path
+        other = file.rename(house.replica("laptop", "Archive").directory / "cur" / file.name)
+        await until_state(house, ReplicaState.DELETED)
+        await house.ask("laptop", "work")
+        assert sorted(user.flags()) == ["a", "b"]
+
+        other.unlink()
+        await house.ask("laptop")
+        house.shift_s = UNSEEN_S
+        await house.until(lambda: sorted(user.flags()) == ["b"])
+        await house.settle()
+        assert sorted(user.flags("Trash")) == ["a"]
+        assert house.replica("phone").keys() == ["b"]
+
+
 async def test_more_moves_than_are_compared_delete_nothing(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +110,6 @@ async def test_more_moves_than_are_compared_delete_nothing(
         assert not user.flags("Trash")
 
 
-def _house(tmp_path: Path, user: Provider) -> House:
+def _house(tmp_path: Path, user: Provider, *, port: int | None = None) -> House:
     devices = {name: {"settle": "300ms"} for name in ("laptop", "phone")}
-    return House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=devices)
+    return House(tmp_path, accounts={"work": imap(user.server, user.user, port=port)}, devices=devices)

@@ -147,7 +147,7 @@ def test_file_that_is_sent_anew_is_sent_as_it_is_then(grove: Grove) -> None:
     """Not as it was when it was sent before, and did not come."""
     unflag_while_it_is_sent(grove)
     begun = underway(grove)
-    grove(lambda conn: uploads.begin_again(conn, begun))
+    grove(lambda conn: uploads.begin_again(conn, begun, now=NOW))
     assert [one.flags for one in underway(grove)] == [frozenset()]
 
 
@@ -197,7 +197,7 @@ def test_what_was_begun_and_is_nowhere_is_decided_anew(grove: Grove) -> None:
     grove(lambda conn: replica_tree.record_changes(conn, grove.laptop.id, changes, now=NOW))
 
     begun = underway(grove)
-    grove(lambda conn: uploads.begin_again(conn, begun))
+    grove(lambda conn: uploads.begin_again(conn, begun, now=NOW))
 
     assert [(one.file_id, one.state) for one in underway(grove)] == [(kept.file_id, UploadState.TAKEN_IN)]
     left = grove.rows(select(journal.c.replica_message_id).where(journal.c.account_id == grove.account_id))
