@@ -53,7 +53,7 @@ class Tap:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, HOST, 0)
+        self._server = await asyncio.start_server(self._begin, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -65,15 +65,17 @@ class Tap:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection, which ends with its task, also with one that is cancelled before it begins."""
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             from_server, to_server = await asyncio.open_connection(HOST, self._target)
         except OSError:
-            writer.transport.abort()
             return
         upward = asyncio.create_task(self._forward_lines(reader, to_server, writer))
         downward = asyncio.create_task(self._forward_octets(from_server, writer))
@@ -83,8 +85,7 @@ class Tap:
             for one in (upward, downward):
                 one.cancel()
             await asyncio.gather(upward, downward, return_exceptions=True)
-            for end in (writer, to_server):
-                end.transport.abort()
+            to_server.transport.abort()
 
     async def _forward_lines(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: asyncio.StreamWriter
