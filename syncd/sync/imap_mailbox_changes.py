@@ -23,7 +23,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
-from syncd.sync.imap_listing import listed_of
+from syncd.sync.imap_listing import hidden_name, listed_of
 from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 
@@ -222,7 +222,7 @@ class ImapMailboxChanges:
 
     async def _delete(self, connection: ImapConnection, row: MailboxRow, change: MailboxChange) -> bool:
         """Delete one mailbox, and tell whether its server is to be read: it is gone, or not as empty as it seemed."""
-        hidden = row.wire_name + f" (removed {row.id})".encode()
+        hidden = hidden_name(row)
         listed = await self._listed(connection)
         if not listed.isdisjoint({row.wire_name, hidden}):
             await self._db.write(partial(mailbox_changes.begin, ids=[change.id], now=self._clock()))

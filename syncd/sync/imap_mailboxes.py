@@ -7,6 +7,7 @@ are listed, whether the user subscribed to them or not: mail that no program sho
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from sqlalchemy import Connection
@@ -20,7 +21,7 @@ from syncd.store import accounts, listings, refused_uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.listings import Renamed
-from syncd.sync.imap_listing import listed_of
+from syncd.sync.imap_listing import hidden_name, listed_of
 from syncd.sync.imap_renames import Renames
 from syncd.sync.mailbox_failures import MailboxFailures
 from syncd.sync.remembered import Remembered
@@ -80,9 +81,10 @@ class ImapMailboxes:
         What is believed to be gone is left to the suspicions, to be recorded with what else is; what was selected may
         be so no more.
         """
+        known = await self._known.get(self._account.id)
+        entries = await self._with_own_names(connection, known, entries)
         # NOTE: of the selected mailbox, Dovecot's STATUS tells what this session has seen, which may be old.
         counted = [entry for entry in entries if entry.octets != connection.selected]
-        known = await self._known.get(self._account.id)
         listed = {entry.octets: listed_of(entry, self.patterns) for entry in entries}
         changes = compare_listing({row.wire_name: accounts.listed(row) for row in known}, listed.values())
         renamed = await Renames(self._db, connection).find(known, listed, entries, changes)
@@ -104,6 +106,22 @@ class ImapMailboxes:
             log.info("mailboxes_listed", account=self._account.name, **counts)
             self._on_change()
         return {entry.octets: entry.status for entry in counted if entry.status is not None}
+
+    async def _with_own_names(
+        self, connection: ImapConnection, known: Iterable[MailboxRow], entries: Sequence[ListEntry]
+    ) -> Sequence[ListEntry]:
+        """Give mailboxes their names again that were about to be deleted when a connection ended; return a LIST then.
+
+        Whether they are to be deleted still is decided by those; and nobody is to have them under the others.
+        """
+        names = {entry.octets for entry in entries}
+        hidden = [row for row in known if row.wire_name not in names and hidden_name(row) in names]
+        if not hidden:
+            return entries
+        for row in hidden:
+            with suppress(RefusedError):
+                await connection.rename(hidden_name(row), row.wire_name)
+        return await connection.list_mailboxes(with_status=True)
 
     def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:
         now = self._clock()

@@ -190,6 +190,31 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
         assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
+async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_its_name(
+    tmp_path: Path, user: Provider
+) -> None:
+    """The wire is cut between the two commands that delete it, and another device has added a file to it."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        make(house, "laptop", "Lists")
+        await house.settle()
+
+        def cut() -> None:
+            tap.cut_after_bytes, tap.drops = 0, lambda line: b" RENAME " not in line
+
+        _just_before_its_rename(tap, cut)
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.cuts == 1)
+        add(house, "phone", "late", mailbox="Lists")
+        await house.ask("phone")
+        tap.drops = lambda _: False
+        await house.settle()
+
+        assert user.mailboxes() == {*STANDARD, "Lists"}
+        assert sorted(user.flags("Lists")) == ["late"]
+        assert [one.keys() for one in house.replicas("Lists")] == [["late"]] * 3
+
+
 async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp_path: Path, user: Provider) -> None:
     """A server renames what is inside as well; so the removed one comes back around it."""
     user.receive("x", mailbox="Lists")
