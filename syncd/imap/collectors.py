@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.codes import copied, joined
+from syncd.imap.events import EventLog
 from syncd.imap.parse import MODSEQ_MAX, number, permanent_flags
 from syncd.imap.types import (
     Copied,
@@ -30,8 +31,12 @@ from syncd.values import replace
 class Selecting:
     """Gather what SELECT says; what came before the last CLOSED belongs to the mailbox before (RFC 7162 §3.2.11)."""
 
-    def __init__(self, *, is_anew: bool = False) -> None:
-        """is_anew: that is the same mailbox, and what is told of it until then counts as events, too."""
+    def __init__(self, events: EventLog, *, is_anew: bool = False) -> None:
+        """Let `events` count from what is said here, for what is told behind the end goes on from that.
+
+        is_anew: that is the same mailbox, and what is told of it until then counts as events, too.
+        """
+        self._events = events
         self._is_open = is_anew
         self._start()
 
@@ -52,6 +57,8 @@ class Selecting:
                     self._codes[text.code] = text.arguments
             case Exists(count):
                 self._exists = count
+                if not self._is_open:
+                    self._events.exists = count
             case FlagsDefined(flags):
                 self._flags = flags
             case FetchRow():

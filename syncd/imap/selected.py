@@ -78,7 +78,7 @@ class Selected:
             self._session.events.begin_anew()
         self._session.has_modseqs = None
         self.octets = self.result = self._resynced = None
-        collector = Selecting(is_anew=is_anew)
+        collector = Selecting(self._session.events, is_anew=is_anew)
         end = await self._session.attempt(
             verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
         )
@@ -87,7 +87,6 @@ class Selected:
         result = collector.result(end)
         self.octets, self.result = octets, replace(result, rows=(), vanished=EMPTY)
         self._parts.place = octets, result.uidvalidity
-        self._session.events.exists = result.exists
         self._session.has_modseqs = result.highestmodseq is not None
         return result
 

@@ -288,3 +288,18 @@ async def test_news_of_the_mailbox_before_is_not_news_of_the_next() -> None:
         assert (selected.exists, connection.exists) == (3, 3)
         assert not selected.vanished
         assert not connection.has_events
+
+
+async def test_what_comes_right_behind_the_end_of_select_is_counted() -> None:
+    """What arrives together with the end of SELECT was told of that mailbox, and later."""
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(b"SELECT")
+        await peer.send(SELECTED + peer.tag + b" OK [READ-WRITE] selected\r\n* 5 EXISTS\r\n* 1 EXPUNGE\r\n")
+
+    async with connected(script) as connection:
+        selected = await connection.select(b"INBOX")
+
+        assert (selected.exists, connection.exists) == (3, 4)
+        events = connection.drain_events()
+        assert (events.exists, events.expunged) == (5, 1)
