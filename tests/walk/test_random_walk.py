@@ -2,6 +2,7 @@
 
 Mailboxes come, go and are renamed in them, and devices select others; SYNCD_WALK_MAILBOXES=0 leaves that out.
 SYNCD_SEED chooses the walks (`tests.seed`); SYNCD_WALK_STEPS and SYNCD_WALK_RUNS make them longer, and more of them.
+Every other one has its store in PostgreSQL, or all as SYNCD_WALK_STORE says: sqlite or postgresql.
 """
 
 import os
@@ -21,6 +22,7 @@ from tests.walk.world import World
 
 STEPS = int(os.environ.get("SYNCD_WALK_STEPS", "30"))
 RUNS = int(os.environ.get("SYNCD_WALK_RUNS", "2"))
+STORES = os.environ.get("SYNCD_WALK_STORE", "sqlite postgresql").split()
 WITH_MAILBOXES = os.environ.get("SYNCD_WALK_MAILBOXES", "1") == "1"
 SETTLE = {"settle": "20ms"}
 DEVICES: Mapping[str, Table] = {
@@ -36,21 +38,23 @@ pytestmark = pytest.mark.timeout(120 + STEPS)
 
 @pytest.mark.parametrize("run", range(RUNS))
 async def test_all_sides_agree_and_nothing_is_lost_or_doubled(
-    tmp_path: Path, make_dovecot: MakeDovecot, run: int
+    tmp_path: Path, make_dovecot: MakeDovecot, request: pytest.FixtureRequest, run: int
 ) -> None:
     """Whatever people and programs do, in any order, while devices and the server come and go."""
-    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED + run, guard=WIDE)
+    store = STORES[run % len(STORES)]
+    url = request.getfixturevalue("made_postgres") if store == "postgresql" else None
+    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED + run, guard=WIDE, url=url)
 
 
 async def test_what_the_guard_holds_is_synced_once_it_is_released(tmp_path: Path, make_dovecot: MakeDovecot) -> None:
     """A guard that holds a few deletions delays them, and changes nothing else."""
-    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED, guard=NARROW)
+    await _walk(tmp_path, Provider(make_dovecot(), "ana"), seed=SEED, guard=NARROW, url=None)
 
 
-async def _walk(directory: Path, user: Provider, *, seed: int, guard: Table) -> None:
+async def _walk(directory: Path, user: Provider, *, seed: int, guard: Table, url: str | None) -> None:
     async with Tap(user.server.imap_port) as tap:
         account: Mapping[str, Any] = imap(user.server, user.user, port=tap.port)
-        house = House(directory, accounts={"work": account}, devices=DEVICES, guard=guard)
+        house = House(directory, accounts={"work": account}, devices=DEVICES, guard=guard, url=url)
         rng = random.Random(seed)
         walker = Walker(World(house, user), tap, rng, releases=guard is NARROW, with_mailboxes=WITH_MAILBOXES)
         walker.begin()
@@ -58,7 +62,8 @@ async def _walk(directory: Path, user: Provider, *, seed: int, guard: Table) -> 
         try:
             await walker.walk(STEPS)
         except BaseException:
-            print(f"SYNCD_SEED={seed} SYNCD_WALK_STEPS={STEPS}", *walker.trace, sep="\n")
+            store = "sqlite" if url is None else "postgresql"
+            print(f"SYNCD_SEED={seed} SYNCD_WALK_STEPS={STEPS} SYNCD_WALK_STORE={store}", *walker.trace, sep="\n")
             raise
         finally:
             await house.__aexit__()
