@@ -144,16 +144,24 @@ async def test_session_broken_at_any_command_loses_nothing_and_repeats_nothing(
     assert nth > 15
 
 
-async def test_store_that_fails_at_any_commit_stops_the_session_and_loses_nothing(tmp_path: Path) -> None:
-    """No DELE after a failed commit, and the error is the store's own."""
+@pytest.mark.parametrize("fails", ["encode", "commit"])
+async def test_store_that_fails_at_any_batch_stops_the_session_and_loses_nothing(tmp_path: Path, fails: str) -> None:
+    """No DELE once a batch was not encoded or not committed, and the error is the store's own."""
 
     class Full(Ledger):
         left = 0
 
-        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
-            self.left -= 1
-            if self.left == 0:
+        def _fail(self, at: str) -> None:
+            self.left -= at == fails
+            if self.left == 0 and at == fails:
                 raise StoreError("disk full")
+
+        async def encode(self, bodies: Sequence[Body]) -> Sequence[Octets]:
+            self._fail("encode")
+            return await super().encode(bodies)
+
+        async def commit(self, batch: Sequence[Octets], decide: Decide) -> Sequence[Retrieved]:
+            self._fail("commit")
             return await super().commit(batch, decide)
 
     for nth in (1, 2, 3):
