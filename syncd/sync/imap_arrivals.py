@@ -23,6 +23,7 @@ from syncd.imap.expunges import AT_ONCE
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.presence import can_be_selected_anew, still_there
 from syncd.imap.types import Appended, FetchRow, SelectResult
+from syncd.log import log
 from syncd.mail.flags import Flags
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.arrivals import Arrival, Sent
@@ -37,7 +38,7 @@ from syncd.sync.imap_foreseen import Foreseen, worth_a_look
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
-from syncd.values import Record, field
+from syncd.values import Record, field, replace
 
 _BATCH_BYTES = 8 * 1024 * 1024
 _BATCH_MESSAGES = 200
@@ -95,15 +96,17 @@ class ImapArrivals:
         for (mailbox_id, way), ones in sources.items():
             source = await self._db.read(partial(accounts.mailbox_by_id, mailbox_id=mailbox_id))
             await self._transfer(source, target, way, ones, sending)
-        left = [one.upload for one in placements if one.upload.id not in sending.refused]
-        brought = await self._seen(target, left, uidnext, sending.hints, arrived) if left else Brought()
-        return Brought(brought.record, brought.rewritten, sending.refused, frozenset(sending.gone))
+        sent = [one.upload for one in placements if one.upload.id not in sending.flawed]
+        if not sent:
+            return Brought(refused=sending.flawed)
+        brought = await self._seen(target, sent, uidnext, sending, arrived)
+        return replace(brought, refused={**sending.flawed, **brought.refused}, gone=frozenset(sending.gone))
 
     async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
         ours = [one for one in uploads if one.uidvalidity == target.cursor.uidvalidity]
         if not ours:
             return Brought()  # under another UIDVALIDITY: `renumber` has bound it to what it may be
-        return await self._seen(target, ours, min(one.uidnext for one in ours), {})
+        return await self._seen(target, ours, min(one.uidnext for one in ours), _Sending())
 
     async def _selected(self, mailbox: MailboxRow) -> SelectResult:
         """Return what SELECT said of a mailbox if it is selected and nothing was told since, else what it says now.
@@ -135,9 +138,9 @@ class ImapArrivals:
         fit: list[Upload] = []
         for one in batch:
             if sending.of_mailbox is not None:
-                sending.refused[one.id] = sending.of_mailbox
+                sending.flawed[one.id] = sending.of_mailbox
             elif (flaw := await self._flaw(one, octets.get(one.body_id), limit)) is not None:
-                sending.refused[one.id] = RefusedError(flaw, reach=Reach.MESSAGE)
+                sending.flawed[one.id] = RefusedError(flaw, reach=Reach.MESSAGE)
             else:
                 fit.append(one)
         new = [self._new(target, one, octets.get(one.body_id)) for one in fit]
@@ -148,7 +151,7 @@ class ImapArrivals:
                 one, at = fit[at], at + 1
                 match outcome:
                     case NotAppended(error):
-                        sending.refused[one.id] = error
+                        sending.refuse(one, error)
                         if error.code in REACHES_MAILBOX:
                             sending.of_mailbox = error
                     case Appended() as place:
@@ -191,7 +194,7 @@ class ImapArrivals:
         for outcome in outcomes:
             one = ones[outcome.uid]
             if outcome.moved is Moved.REFUSED:
-                sending.refused[one.id] = RefusedError(outcome.text or _KEPT, code=outcome.code, reach=Reach.MESSAGE)
+                sending.refuse(one, RefusedError(outcome.text or _KEPT, code=outcome.code, reach=Reach.MESSAGE))
             elif outcome.target is not None:
                 sending.hint(one, outcome.target, target)
         if way is Way.MOVE:
@@ -209,28 +212,35 @@ class ImapArrivals:
         target: MailboxRow,
         sent: Sequence[Upload],
         uidnext: int,
-        hints: Mapping[int, int],
+        sending: "_Sending",
         arrived: Arrived | None = None,
     ) -> Brought:
-        """Return what of that is there; arrived: what a look behind it has found."""
-        wanted = [_sent(one, uidnext, hints.get(one.id)) for one in sent]
+        """Return what of that is there, refused or not; arrived: what a look behind it has found."""
+        wanted = [_sent(one, uidnext, sending.hints.get(one.id)) for one in sent]
+        accepted = {one.id for one in sent} - sending.refused.keys()
         rows, found = (arrived.rows, arrived.found(wanted)) if arrived is not None else ({}, {})
+        has_looked = arrived is not None
         # NOTE: a selected mailbox shows what was appended to it (RFC 3501 §6.3.11); where it does not, SELECT does.
         selection = self._connection.selection if self._connection.selected == target.wire_name else None
         is_selected = selection is not None and selection.uidvalidity == target.cursor.uidvalidity
-        if is_selected and len(found) < len(wanted):
+        if is_selected and not (has_looked and accepted <= found.keys()):
             rows, found = await self._find(wanted, uidnext)
-        if len(found) < len(wanted):
+            has_looked = True
+        if not (has_looked and accepted <= found.keys()):
             await self._select(target)
             rows, found = await self._find(wanted, uidnext)
+        refused = {id_: error for id_, error in sending.refused.items() if id_ not in found}
+        if len(refused) < len(sending.refused):
+            log.info("refusal_contradicted", mailbox_id=target.id, count=len(sending.refused) - len(refused))
         if not found:
-            return Brought()
+            return Brought(refused=refused)
         by_id = {one.id: one for one in sent}
         return Brought(
             record=partial(
                 _record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found, now=self._clock()
             ),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
+            refused=refused,
         )
 
     async def _find(self, wanted: Sequence[Sent], uidnext: int) -> tuple[Mapping[int, FetchRow], Mapping[int, Arrival]]:
@@ -252,12 +262,19 @@ class ImapArrivals:
 
 
 class _Sending(Record):
-    """Gather what the server answers: by upload id, and the sources that are gone by message id."""
+    """Gather what the server answers: by upload id, and the sources that are gone by message id.
 
+    flawed: what is surely not there. refused: a server in trouble may have done what it says NO to.
+    """
+
+    flawed: dict[int, SyncdError] = field(default_factory=dict)
     refused: dict[int, SyncdError] = field(default_factory=dict)
     hints: dict[int, int] = field(default_factory=dict)
     gone: frozenset[int] = frozenset()
     of_mailbox: RefusedError | None = None
+
+    def refuse(self, one: Upload, error: RefusedError) -> None:
+        (self.flawed if error.code in REACHES_MAILBOX else self.refused)[one.id] = error
 
     def hint(self, one: Upload, place: Appended, target: MailboxRow) -> None:
         if place.uidvalidity == target.cursor.uidvalidity:
