@@ -109,7 +109,8 @@ class Device:
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
             self._device.wake_accounts(self._mailboxes.accounts)  # nothing was fetched for us until now
-        await asyncio.to_thread(self._last_look.begin_anew)
+        if self._is_watched:
+            await asyncio.to_thread(self._last_look.begin_anew)
         await self._files.arrive()
         self._second_look.begin_anew()
         self._rounds.begin_anew()
@@ -297,7 +298,8 @@ class Device:
             self._last_look.forget()
         if is_to_look and self._last_look.is_silent():
             return True
-        since = await self._attachment.check(self._last_look.compare if is_to_look else None)
+        # NOTE: of a device that is not watched, which one sync looks at, no second look would ask how it was.
+        since = await self._attachment.check(self._last_look.compare if is_to_look and self._is_watched else None)
         return since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
 
     async def _hear_out(self) -> bool:
