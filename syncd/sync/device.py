@@ -21,7 +21,6 @@ from syncd.log import log
 from syncd.maildir.changes import OVERFLOW, Changes, Pending
 from syncd.maildir.last_look import Since
 from syncd.maildir.silence import Silence
-from syncd.maildir.watch import WatchMode, watch
 from syncd.store import leaving, troubles
 from syncd.sync.at_rest import AtRest
 from syncd.sync.attachment import Adopted, Adoptions
@@ -329,6 +328,8 @@ class Device:
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
+        from syncd.maildir.watch import WatchMode, watch  # noqa: PLC0415  # a sync by itself watches nothing
+
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
         hear, path = self._files.hear_names, self._config.path

@@ -29,7 +29,7 @@ from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldScope
 from syncd.store.pairs import Settled
 from syncd.store.shifts import Shiftable, ShiftedFile
-from syncd.sync.batch import BATCH_FILES
+from syncd.sync.bounded import BATCH_FILES
 from syncd.sync.guarding import admit_moves, count_removals
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import policy_of
