@@ -4,8 +4,9 @@ Theory. A frozen dataclass would do. But it writes six methods as text and compi
 a millisecond for a class, of which there are hundreds, and so a fifth of a short `syncd sync`. A Struct of msgspec has
 the same methods in C: its class is made in a fortieth of that time, and a value in an eighth.
 
-House rules. What changes is a Record, made as fast. Dataclasses are what hides one field of several, and what pydantic
-reads or writes: configurations and answers.
+House rules. What changes is a Record, made as fast. Named tuples, which take a process half as long as dataclasses, are
+what is taken apart, or sorted. Dataclasses are what hides one field of several, and what pydantic reads or writes:
+configurations and answers.
 """
 
 import dataclasses

@@ -233,14 +233,17 @@ class Config(Table):
         default_factory=dict,
         description="One table for each device, `[devices.NAME]`: a directory in which its mail is.",
     )
+    # NOTE: these two are read as if they were there and empty: one made here would have its own validator built first.
     guard: GuardConfig = Field(
-        default=GuardConfig(),
+        default_factory=dict,
+        validate_default=True,
         description="How much may be deleted within a short time. More than `count` and more than `share` is held "
         "until a person has looked (`syncd holds`): of removals from a device, and of deletions by it or by all "
         "devices of an account together.",
     )
     hooks: HooksConfig = Field(
-        default=HooksConfig(),
+        default_factory=dict,
+        validate_default=True,
         description=(
             "Commands, with their arguments, that run when something happened;"
             " what it was is JSON on their standard input."

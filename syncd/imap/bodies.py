@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
 
 from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.imap.refusals import refusal, said
@@ -29,7 +28,7 @@ _REFUSED_MAX = 100
 """So many refusals without one body between them speak of the mailbox, not of messages."""
 
 
-class Wanted(NamedTuple):
+class Wanted(Value):
     """A body to fetch; size_bytes is what the server said, and only steers the window."""
 
     uid: int
@@ -52,7 +51,7 @@ class Lack(StrEnum):
     REFUSED = "refused"
 
 
-class NoBody(NamedTuple):
+class NoBody(Value):
     """A body that did not come; the other UIDs are not concerned."""
 
     uid: int

@@ -7,7 +7,7 @@ from syncd.mail.uidset import EMPTY, UidSet
 from syncd.values import Value
 
 
-class RespText(NamedTuple):
+class RespText(Value):
     """Hold the human part of a status response and its response code (RFC 3501 §7.1)."""
 
     code: str
@@ -55,7 +55,7 @@ class SpooledLiteral(Value):
 Octets = bytes | SpooledLiteral
 
 
-class Section(NamedTuple):
+class Section(Value):
     """One `BODY[name]<origin>` item; value None is NIL."""
 
     name: str
@@ -63,7 +63,7 @@ class Section(NamedTuple):
     value: Octets | None
 
 
-class Fetched(NamedTuple):
+class Fetched(Value):
     """A FETCH response with more than a plain row: body sections, or no UID (uid 0)."""
 
     row: FetchRow

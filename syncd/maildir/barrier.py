@@ -3,19 +3,19 @@
 from collections.abc import Collection, Iterable
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from syncd.errors import FileError
 from syncd.maildir.failures import failing
 from syncd.maildir.files import MailboxDirectory
 from syncd.maildir.libc import syncfs
 from syncd.maildir.root import ReplicaRoot
+from syncd.values import Value
 
 _SMALL_BATCH = 16
 """Up to here fsyncs are cheaper than writing out whatever else the file system holds."""
 
 
-class Touched(NamedTuple):
+class Touched(Value):
     """Name a list of names that changed (cur/ or new/), and the file in it whose octets did, or None."""
 
     directory: PurePosixPath

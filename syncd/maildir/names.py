@@ -4,11 +4,11 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 from syncd.mail.flags import ANSWERED, DELETED, DRAFT, FLAGGED, FORWARDED, SEEN, SYSTEM, Flags, canonical
 from syncd.mail.tree import Holdable
 from syncd.maildir.keywords import LETTERS, KeywordMap
+from syncd.values import Value
 
 _MARK = ":2,"
 _FLAG_OF_LETTER = {"D": DRAFT, "F": FLAGGED, "P": FORWARDED, "R": ANSWERED, "S": SEEN, "T": DELETED}
@@ -18,7 +18,7 @@ _TOKEN_BYTES = 8
 _MINTED = re.compile(r"\d+\.R[0-9a-f]{16}\.syncd,S=\d+,W=\d+", re.ASCII)
 
 
-class FileName(NamedTuple):
+class FileName(Value):
     """Split the name of a file in cur/ or new/ at its last `:2,`.
 
     name: the key of a file within a replica; it stays when flags change. info: what follows `:2,`, None without

@@ -7,7 +7,6 @@ Only while it is certain that no file has the name in the new mailbox may the an
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from syncd.errors import FileError, Reach
 from syncd.mail.flags import Flags, with_delta
@@ -85,7 +84,7 @@ def shift_files(
     return tuple(outcomes)
 
 
-class _Found(NamedTuple):
+class _Found(Value):
     file: SeenFile
     facts: FileFacts
 

@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+
+from syncd.values import Value
 
 
-class Candidate(NamedTuple):
+class Candidate(Value):
     """Something with contents, by its row id, and when its message came.
 
     contents: bodies that it has or may have; a file has two, for its line ends may stand for others.

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -51,7 +51,7 @@ class AddedFile(Value):
     mtime: int
 
 
-class Sibling(NamedTuple):
+class Sibling(Value):
     """A file of another device, with the name and the path of that."""
 
     device: str

@@ -33,7 +33,7 @@ from syncd.store.schema import (
 from syncd.values import Value
 
 
-class KnownFile(NamedTuple):
+class KnownFile(Value):
     """A file that its row knows, as it is now; form: in which its octets are the message's."""
 
     row: ReplicaMessage
@@ -41,7 +41,7 @@ class KnownFile(NamedTuple):
     form: BodyForm
 
 
-class Returned(NamedTuple):
+class Returned(Value):
     """What is known of a file that we removed: the body that it had, and the row of its message.
 
     is_swept: the store does not have that body any more.

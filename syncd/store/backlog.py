@@ -25,9 +25,10 @@ from syncd.store import carried_changes, troubles
 from syncd.store.journal import FOUND, UploadState
 from syncd.store.queries import AtOnce
 from syncd.store.schema import carried_change, journal, mailbox, replica, replica_message, server_message, trouble
+from syncd.values import Value
 
 
-class WantedBody(NamedTuple):
+class WantedBody(Value):
     """A message whose body is not in the store."""
 
     message_id: int

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Collection
 from enum import StrEnum
 from itertools import takewhile
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from syncd.mail.tree import ReplicaState
+from syncd.values import Value
 
 DEVICE, REPLICA, MAILBOX, MAILBOX_CHANGE, ACCOUNT = "device", "replica", "mailbox", "mailbox_change", "account"
 _MOST = 4096
@@ -86,7 +86,7 @@ _ALL_TRIGGERS = (
 )
 
 
-class ChangedRow(NamedTuple):
+class ChangedRow(Value):
     """A row of a table, by its id."""
 
     table: str

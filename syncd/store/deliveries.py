@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
-from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, exists, func, select, update
 
@@ -13,16 +12,17 @@ from syncd.store.devices import ACTIVE
 from syncd.store.queries import AtOnce, is_listed, is_one_of
 from syncd.store.replica_tree import FILE_COLUMNS, is_unsettled, replica_message_of
 from syncd.store.schema import body, device, replica, replica_message, server_message
+from syncd.values import Value
 
 
-class Origin(NamedTuple):
+class Origin(Value):
     """Name the directory of a replica whose files can be linked."""
 
     device_path: str
     directory: str
 
 
-class LinkSource(NamedTuple):
+class LinkSource(Value):
     """Name a confirmed file of another replica, or of another mailbox, to link from."""
 
     origin: Origin
@@ -31,7 +31,7 @@ class LinkSource(NamedTuple):
     info: str | None
 
 
-class Deliverable(NamedTuple):
+class Deliverable(Value):
     """Describe the file that a message becomes. size_bytes: of the body; lf_size_bytes: of the file in LF form."""
 
     message_id: int
@@ -55,7 +55,7 @@ class Deliverable(NamedTuple):
         return self.body_id, self.internaldate
 
 
-class Unsettled(NamedTuple):
+class Unsettled(Value):
     """Name a file that was announced, and may be there or not.
 
     digest: of the body of its message. is_only: no other message has that body, or ever had.

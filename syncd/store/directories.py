@@ -8,7 +8,7 @@ is concluded from what is missing, wherever the directory is found.
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
@@ -17,9 +17,10 @@ from syncd.mail.paths import path_of
 from syncd.store.devices import REPLICAS, ReplicaRow, replica_row
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import account, base_message, mailbox, replica, replica_message
+from syncd.values import Value
 
 
-class Place(NamedTuple):
+class Place(Value):
     """Where a replica is, and the mailbox that it is of. has_left: it has no directory there that is ours."""
 
     replica_id: int

@@ -72,7 +72,7 @@ class Matched(NamedTuple):
     new: int
 
 
-class FoundFile(NamedTuple):
+class FoundFile(Value):
     """A file of which only the content is known. file_id: of its row, if it was a message's until now."""
 
     seen: Sighting

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import cache
-from typing import NamedTuple
 
 from sqlalchemy import Connection, Delete, bindparam, delete, func, or_, select
 
@@ -23,6 +22,7 @@ from syncd.mail.flags import Flags, delta_as_text
 from syncd.reconcile.effects import Copy, Deliver, Effect, Expunge, Move, Rename, Shift, Store
 from syncd.store.own_tables import history
 from syncd.store.queries import insert_at_once
+from syncd.values import Value
 
 RETENTION_S = 90 * 86400.0
 ROWS_MAX = 500_000
@@ -57,7 +57,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-class Origin(NamedTuple):
+class Origin(Value):
     """Say who wanted it. device_id None for the kind device: several devices."""
 
     kind: str
@@ -70,7 +70,7 @@ SYNCD = Origin("syncd")
 DEVICES = Origin("device")
 
 
-class Happening(NamedTuple):
+class Happening(Value):
     """What happened to a message, or without one to a mailbox or device; reason: why it was held or refused."""
 
     verb: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -69,7 +69,7 @@ class Settlement(Value):
     upto: int | None = None
 
 
-class _Side(NamedTuple):
+class _Side(Value):
     """Whose rows count the changes of one side, and by which version."""
 
     owner: Column[int]

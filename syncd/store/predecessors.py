@@ -8,7 +8,7 @@ them the keywords that the message had where it was last.
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
@@ -16,10 +16,10 @@ from syncd.mail.flags import Flags, parse_flags, with_same_letters
 from syncd.store.queries import is_listed
 from syncd.store.schema import mailbox, server_message
 from syncd.store.uploads import Upload
-from syncd.values import replace
+from syncd.values import Value, replace
 
 
-class Predecessor(NamedTuple):
+class Predecessor(Value):
     """A message with the octets of a file, in another mailbox of its account; mostly one that is gone."""
 
     message_id: int

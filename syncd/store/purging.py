@@ -7,7 +7,6 @@ the rest is found by the row without a name. Files on devices and mail on server
 
 from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
-from typing import NamedTuple
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, Table, delete, exists, func, select, update
 
@@ -28,6 +27,7 @@ from syncd.store.schema import (
     tombstone,
     uidl,
 )
+from syncd.values import Value
 
 NAMELESS = ".purged."
 """What the name of a purged row begins with, before its id; no name in a configuration has a dot."""
@@ -40,7 +40,7 @@ class Kind(StrEnum):
     DEVICE = "device"
 
 
-class Left(NamedTuple):
+class Left(Value):
     """An account with its messages, or a device with its files, that the configuration does not have.
 
     is_only_copy: its mail is on no server.

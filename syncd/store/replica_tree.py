@@ -13,6 +13,7 @@ from syncd.store.journal import UploadState
 from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
 from syncd.store.replica_news import raise_replica_version
 from syncd.store.schema import body, journal, replica, replica_message, server_message
+from syncd.values import Value
 
 FILE_COLUMNS = tuple(replica_message.c[name] for name in ReplicaMessage._fields)
 """What `replica_message_of` takes, in its order."""
@@ -36,7 +37,7 @@ class MintedFile(NamedTuple):
     form: BodyForm
 
 
-class FilePlace(NamedTuple):
+class FilePlace(Value):
     """Say where a row has its file and what it was then.
 
     is_settled: it is present, and nothing is announced of it or waits.

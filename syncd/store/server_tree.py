@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -27,7 +27,7 @@ _FEW = 1000
 """Of so many UIDs rows are read one by one, else those of the whole mailbox."""
 
 
-class ObservedMessage(NamedTuple):
+class ObservedMessage(Value):
     """A message as its server just described it; size and date are None when only flags were asked for."""
 
     uid: int

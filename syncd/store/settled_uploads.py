@@ -7,7 +7,7 @@ move, or as the old version of a draft.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, select, update
 
@@ -70,7 +70,7 @@ def forget_filed(conn: Connection, *, account_id: int, now: float) -> None:
     )
 
 
-class _File(NamedTuple):
+class _File(Value):
     """A file that is to become that of a message, with what both sides had agreed on if the message was put back."""
 
     id: int

@@ -12,7 +12,6 @@ years, is known as one that was deleted.
 
 import sqlite3
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, update
 
@@ -24,7 +23,7 @@ from syncd.store.schema import base_message, body, journal, replica_message, ser
 from syncd.values import Value
 
 
-class Unneeded(NamedTuple):
+class Unneeded(Value):
     """A body that nobody needs, and how large it is."""
 
     body_id: int

@@ -11,7 +11,7 @@ person wants back goes the same way, but for that nobody has a file of it (`reco
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -89,7 +89,7 @@ class Upload(Value):
         return None if self.wanted_id is None else WantedBack(self.id, self.wanted_id, self.mailbox_id, self.body_id)
 
 
-class Bringers(NamedTuple):
+class Bringers(Value):
     """Name the replicas whose added files go to their server.
 
     writing: what they add is new mail. mailboxes: into which what a person wants back can be brought, and in which what

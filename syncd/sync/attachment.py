@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -89,7 +89,7 @@ class Adoptions:
         return False
 
 
-class _Asked(NamedTuple):
+class _Asked(Value):
     answer: "asyncio.Future[Adopted]"
     leaves_others: bool
 

@@ -24,6 +24,7 @@ from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.history import Outcome
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.replica_tree import MintedFile
+from syncd.sync.bounded import BATCH_BYTES, BATCH_FILES
 from syncd.sync.commons import Content
 from syncd.sync.guarding import count_removals
 from syncd.sync.sides import (
@@ -38,10 +39,6 @@ from syncd.sync.sides import (
     ReplicaSide,
 )
 from syncd.values import Value, replace
-
-BATCH_BYTES = 8 * 1024 * 1024
-BATCH_FILES = 500
-"""Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
 
 _REACHES = tuple(Reach)
 _HOPELESS = SyncdError("another program changes the file each time it is touched", reach=Reach.MESSAGE)

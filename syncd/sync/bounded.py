@@ -5,6 +5,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+BATCH_BYTES = 8 * 1024 * 1024
+BATCH_FILES = 500
+"""Bounds of what one barrier covers: memory for the bodies, and work to repeat after a crash."""
+
 
 def bounded(found: Iterable[T], size_of: Callable[[T], int], *, count: int, size_bytes: int) -> Iterator[list[T]]:
     """Yield all in their order, at most `count` and `size_bytes` at once; what is larger by itself stands alone."""

@@ -12,8 +12,7 @@ from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
 from syncd.store.found_files import Identity
-from syncd.sync.batch import BATCH_BYTES, BATCH_FILES
-from syncd.sync.bounded import bounded
+from syncd.sync.bounded import BATCH_BYTES, BATCH_FILES, bounded
 from syncd.values import Opaque, replace
 
 

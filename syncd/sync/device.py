@@ -21,7 +21,6 @@ from syncd.log import log
 from syncd.maildir.changes import OVERFLOW, Changes, Pending
 from syncd.maildir.last_look import Since
 from syncd.maildir.silence import Silence
-from syncd.maildir.watch import WatchMode, watch
 from syncd.store import leaving, troubles
 from syncd.sync.at_rest import AtRest
 from syncd.sync.attachment import Adopted, Adoptions
@@ -209,6 +208,9 @@ class Device:
             wake.clear()
         wake.set()
         looked_at = hurries_until = loop.time()
+        # NOTE: where nothing is waited for between `attach` and the first look, that is mostly all that a process does:
+        # the directories are known by then, and nobody will ask what has happened since.
+        is_sole = not self._is_watched
         self._unclear_looks = 0
         while True:
             await self._sleep(wake)
@@ -217,7 +219,7 @@ class Device:
                 changes.add(OVERFLOW)
             is_news = self.requests.is_news
             is_to_look = self.requests.take() is Asked.LOOK and is_news
-            is_all_told = await self._check(is_to_look=is_to_look)
+            is_all_told = await self._check(is_to_look=is_to_look, remembers=not is_sole)
             if loop.time() - looked_at >= _FULL_LOOK_S:
                 changes.add(OVERFLOW)
                 looked_at = loop.time()
@@ -227,14 +229,16 @@ class Device:
             if is_to_look:
                 await self._hurry()
                 changes.add(Changes() if is_all_told else _EVERY_NAME)
-            await self._look(changes, reads_ahead=is_to_look and not self._config.read_only)
+            reads_ahead = is_to_look and not self._config.read_only
+            await self._look(changes, reads_ahead=reads_ahead, knows_directories=is_sole)
+            is_sole = False
             if is_to_look:
                 hurries_until = loop.time() + _HURRIES_S
             await self._conclude(changes, may_hurry=loop.time() < hurries_until)
             await self.settle(until=lambda: self._has_more(changes))
             await self._end_pass(changes, wake)
 
-    async def _look(self, changes: Pending, *, reads_ahead: bool) -> None:
+    async def _look(self, changes: Pending, *, reads_ahead: bool, knows_directories: bool) -> None:
         """Begin a pass, and look at all that changed, or went unseen, and last for what that missed.
 
         What is told without end does not put that off. reads_ahead: what was added will be taken in at once.
@@ -244,7 +248,11 @@ class Device:
         for left in reversed(range(_LOOKS_MAX)):
             if not changes.pending:
                 return
-            await self._looks.observe(changes.take(), more=changes if left else None, reads_ahead=reads_ahead)
+            more = changes if left else None
+            await self._looks.observe(
+                changes.take(), more=more, reads_ahead=reads_ahead, knows_directories=knows_directories
+            )
+            knows_directories = False
 
     async def _conclude(self, changes: Pending, *, may_hurry: bool) -> None:
         """Conclude from what was seen, once it has settled, or at once for somebody who waits."""
@@ -291,13 +299,16 @@ class Device:
         waits_s = (self._second_look.wait_s(self._still), self._intake.wait_s(self._still), self._directories.wait_s())
         await asyncio.sleep(min(max((one for one in waits_s if one is not None), default=0.0), _PATIENCE_S))
 
-    async def _check(self, *, is_to_look: bool) -> bool:
-        """Prove that the root is ours; of one to be looked at, tell whether no more is to be seen than was told."""
+    async def _check(self, *, is_to_look: bool, remembers: bool) -> bool:
+        """Prove that the root is ours; of one to be looked at, tell whether no more is to be seen than was told.
+
+        remembers: so that the next look can tell.
+        """
         if is_to_look and self._files.take_doubts():
             self._last_look.forget()
         if is_to_look and self._last_look.is_silent():
             return True
-        since = await self._attachment.check(self._last_look.compare if is_to_look else None)
+        since = await self._attachment.check(self._last_look.compare if is_to_look and remembers else None)
         return since is Since.NOTHING or (since is Since.TOLD and await self._hear_out())
 
     async def _hear_out(self) -> bool:
@@ -327,6 +338,8 @@ class Device:
             await self._db.write(lambda conn: troubles.hurry(conn, device_id=device_id))
 
     async def _watch(self, changes: Pending, wake: asyncio.Event) -> None:
+        from syncd.maildir.watch import WatchMode, watch  # noqa: PLC0415  # a sync by itself watches nothing
+
         stop = asyncio.Event()
         mode = WatchMode.POLL if self._config.watch is Watch.POLL else WatchMode.AUTO
         hear, path = self._files.hear_names, self._config.path

@@ -26,16 +26,25 @@ class DeviceLooks:
         self._last_look = parts.last_look
         self._wakes = wakes
 
-    async def observe(self, changes: Changes, *, more: Pending | None = None, reads_ahead: bool = False) -> None:
+    async def observe(
+        self,
+        changes: Changes,
+        *,
+        more: Pending | None = None,
+        reads_ahead: bool = False,
+        knows_directories: bool = False,
+    ) -> None:
         """Look at what changed below the root, and wake the accounts whose mail that was.
 
         more: as long as anything is there, nothing is looked for that was missed. reads_ahead: beside that look, files
-        that were added are read.
+        that were added are read. knows_directories: which there are was looked at just before.
         """
         device_id = self._attachment.device_id
         self._intake.hear(changes)
         if changes.is_overflow or changes.mailboxes:
-            await self._look_at_directories(device_id)
+            if not knows_directories:
+                await self._directories.look(device_id)
+            await self._give_absent_up(device_id)
         files: dict[str, list[ChangedFile]] = {}
         for changed in changes.files:
             files.setdefault(str(changed.directory), []).append(changed)
@@ -90,9 +99,8 @@ class DeviceLooks:
             return await self._files.as_rows_say(replicas)
         return await self._files.as_listed(device_id, replicas) if changes.mailboxes else frozenset()
 
-    async def _look_at_directories(self, device_id: int) -> None:
-        """Look which directories came and went; where one went, what went wrong and what was seen there is over."""
-        await self._directories.look(device_id)
+    async def _give_absent_up(self, device_id: int) -> None:
+        """Where a directory went, what went wrong and what was seen there is over."""
         self._still.let_go(self._mailboxes.absent)
         for one in await self._mailboxes.all_served(device_id) if self._mailboxes.absent else ():
             if one.mailbox.id in self._mailboxes.absent:

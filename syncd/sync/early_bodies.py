@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -66,7 +65,7 @@ class EarlyBodies(Value):
         return await self.db.read(partial(_is_news, mailbox=self.mailbox, uids=uids))
 
 
-class _New(NamedTuple):
+class _New(Value):
     uid: int
     size_bytes: int
     internaldate: int

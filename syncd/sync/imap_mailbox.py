@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -38,6 +37,7 @@ from syncd.sync.losses import Losses
 from syncd.sync.next_bodies import NextBodies, may_be_known, next_bodies
 from syncd.sync.sides import Departed, StoreOutcome
 from syncd.sync.suspicions import Suspicions
+from syncd.values import Value
 
 _FOUND_AT_ONCE = 5000
 _BOUND_AT_ONCE = 5000
@@ -47,7 +47,7 @@ _WHOLE_SHARE = 0.75
 _SHORT_MAX = 2
 
 
-class _Found(NamedTuple):
+class _Found(Value):
     """Bodies that were found to be wanted, by what devices took then, and what SELECT had said by then."""
 
     bodies: NextBodies

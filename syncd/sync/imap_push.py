@@ -23,6 +23,7 @@ from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.policies import Bringable
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.sides import RoundResult
+from syncd.values import Value
 
 if TYPE_CHECKING:
     from syncd.sync.arrivals import Planned
@@ -36,7 +37,7 @@ _NOTHING_S = 1.0
 _WHAT_DEVICES_DO = frozenset({Topic.DEVICE_NEWS, Topic.LISTED, Topic.JOURNAL, Topic.SET_ASIDE})
 
 
-class _ByDevices(NamedTuple):
+class _ByDevices(Value):
     """What devices did: whether they added anything, the mailboxes that they changed, and how many changes that is.
 
     is_more_waiting: there is something else, which comes due by its time, or when a mailbox is another one.
@@ -57,7 +58,7 @@ class _Nothing(NamedTuple):
     lasts: bool
 
 
-class _Page(NamedTuple):
+class _Page(Value):
     """Some of what is to be brought now, and as what; where there is none, when there will be, None: nothing waits."""
 
     due: Sequence[Upload]

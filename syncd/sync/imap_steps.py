@@ -7,7 +7,7 @@ mailbox in which nothing came since is complete without being asked again.
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection
 
@@ -31,6 +31,7 @@ from syncd.sync.mailbox_failures import MailboxFailures, Work
 from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 from syncd.sync.suspicions import Suspicions
+from syncd.values import Value
 
 if TYPE_CHECKING:
     from syncd.sync.imap_mailbox import ImapMailbox
@@ -259,7 +260,7 @@ class ImapSteps:
         self._on_change(is_more_coming=is_more_coming)
 
 
-class _Told(NamedTuple):
+class _Told(Value):
     """Whether devices are to hear at once of what became of a mailbox, and whether messages went from there."""
 
     is_told: bool

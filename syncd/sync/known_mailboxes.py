@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum, auto
 from functools import partial
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -319,6 +318,6 @@ class KnownMailboxes:
                 insort(keys, turn.key)
 
 
-class _Turn(NamedTuple):
+class _Turn(Value):
     account: str
     key: _Key

@@ -1,7 +1,7 @@
 """Floor 4: which bodies an account brings next, and whether the store may have any of them already; in one read."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Self
 
 from sqlalchemy import Connection
 
@@ -10,13 +10,14 @@ from syncd.store import accounts, backlog, holds, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import WantedBody
 from syncd.store.known_bodies import known_bodies
+from syncd.values import Value
 
 _SLICE_BODIES = 1000
 _SLICE_BYTES = 32 * 1024 * 1024
 """Together as long as devices' changes may have to wait."""
 
 
-class NextBodies(NamedTuple):
+class NextBodies(Value):
     """The bodies to bring next of a mailbox, and whether it is to be looked for any of them in the store.
 
     Where none is wanted: as of which version of the mailbox, and whether some may be later though it stays the same: a

@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from syncd.sync.batch import BATCH_BYTES
+from syncd.sync.bounded import BATCH_BYTES
 
 MAX_BYTES = 10 * 1024 * 1024
 PATIENCE_S = 2.0

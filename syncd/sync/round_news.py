@@ -1,7 +1,6 @@
 """Floor 4: what the next round of a replica plans, read from the store."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,12 +11,12 @@ from syncd.store import deletions, pairs, troubles
 from syncd.store.devices import DeviceRow, ReplicaRow, replicas
 from syncd.store.successors import with_successors
 from syncd.sync.guarding import Waiting, waiting
-from syncd.values import replace
+from syncd.values import Value, replace
 
 _PAIRS_PER_ROUND = 1000
 
 
-class RoundNews(NamedTuple):
+class RoundNews(Value):
     """What the next round of a replica plans, what waits at the guard, and what is tried again.
 
     replica_upto: up to where its own changes are among the pairs; None: they are for its server to hear of.

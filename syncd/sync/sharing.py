@@ -16,7 +16,8 @@ from syncd.store import deliveries
 from syncd.store.database import Database
 from syncd.store.deliveries import Deliverable, LinkSource, Origin
 from syncd.store.devices import ACTIVE
-from syncd.sync.batch import BATCH_FILES, Announced, Batches, Done, Job, Performed, writable
+from syncd.sync.batch import Announced, Batches, Done, Job, Performed, writable
+from syncd.sync.bounded import BATCH_FILES
 from syncd.sync.commons import Content
 from syncd.sync.sides import FileDone, FileToDeliver
 from syncd.values import Value

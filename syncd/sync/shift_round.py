@@ -11,7 +11,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -30,7 +29,7 @@ from syncd.store.devices import DeviceRow
 from syncd.store.holds import HoldScope
 from syncd.store.pairs import Settled
 from syncd.store.shifts import Shiftable, ShiftedFile
-from syncd.sync.batch import BATCH_FILES
+from syncd.sync.bounded import BATCH_FILES
 from syncd.sync.guarding import admit_moves, count_removals
 from syncd.sync.known_mailboxes import Served
 from syncd.sync.policies import policy_of
@@ -41,7 +40,7 @@ from syncd.values import Value
 _BINS = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})
 
 
-class ShiftBatch(NamedTuple):
+class ShiftBatch(Value):
     """Files that go from one mailbox of a device to another, as many as one barrier covers."""
 
     source: Served
@@ -54,7 +53,7 @@ class ShiftBatch(NamedTuple):
         return self.target.mailbox.special_use in _BINS and self.source.mailbox.special_use not in _BINS
 
 
-class _Announced(NamedTuple):
+class _Announced(Value):
     tasks: tuple[FileToShift, ...]
     generation: int
 

@@ -1,7 +1,7 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -19,7 +19,7 @@ from syncd.sync.commons import Commons
 from syncd.values import Value, field
 
 
-class FileToDeliver(NamedTuple):
+class FileToDeliver(Value):
     """A file with the name that is committed for it.
 
     source: what to link, None to write. is_repeated: an earlier attempt may have got through.
@@ -54,7 +54,7 @@ class FileToRemove(Value):
 FileTask = FileToDeliver | FileToRename | FileToRemove
 
 
-class FileDone(NamedTuple):
+class FileDone(Value):
     """A task that is on disk; info and subdir say where the file is now, and mean nothing after a removal.
 
     is_touched: the device changed the file as well, so look at it. info is then what it would be without that.

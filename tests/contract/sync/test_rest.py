@@ -64,6 +64,22 @@ async def test_pass_without_news_asks_only_the_server(tmp_path: Path, user: Prov
         assert sum(b"SELECT" in line for line in tap.lines) == 1
 
 
+async def test_first_look_opens_a_quiet_mailbox_three_times(
+    tmp_path: Path, user: Provider, touched: "_Touched"
+) -> None:
+    """To see that it is there, to read its list of keywords, and to list it; `syncd sync` remembers it for nobody."""
+    user.receive("a")
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+        await rest(house)
+
+    with touched.below(tmp_path) as names:
+        async with house_of(tmp_path, user) as house:
+            await house.ask()
+
+    assert names.count(".work.INBOX") == 2 * 3  # of laptop and phone
+
+
 async def test_pass_without_news_opens_no_file_of_a_watched_device(
     tmp_path: Path, user: Provider, touched: "_Touched"
 ) -> None:

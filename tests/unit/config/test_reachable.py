@@ -73,6 +73,7 @@ def test_socket_that_is_no_path_is_not_known(tmp_path: Path) -> None:
 def test_file_of_the_system_that_is_not_for_us_does_not_keep_us_from_our_own(mode: int, has_own: bool) -> None:
     """`syncd status` of an ordinary user asks his own daemon; the same file is chosen as by `syncd run`."""
     program = (
+        "import importlib.metadata\n"  # which pydantic loads once it validates, from where only root may read
         "import os, sys; from pathlib import Path; from syncd.config import places, reachable\n"
         "places.SYSTEM_FILE = Path(sys.argv[1], 'etc', 'syncd.toml')\n"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
