@@ -14,11 +14,19 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     """A command in flight; it never shows its arguments in a repr or log.
 
     is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
-    server may rightly say nothing for long. on_end: called with its end, before anything that comes behind it is read.
+    server may rightly say nothing for long. on_turn: called once when it is the first in flight, so that the server
+    answers it from then on. on_end: called with its end, before anything that comes behind it is read.
     """
 
     def __init__(
-        self, name: str, tag: str, arguments: tuple[Argument, ...], *, is_pipelined: bool, deadline_s: float
+        self,
+        name: str,
+        tag: str,
+        arguments: tuple[Argument, ...],
+        *,
+        is_pipelined: bool,
+        deadline_s: float,
+        on_turn: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name, tag)
         self.arguments = arguments
@@ -29,6 +37,7 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
         self.paused_s = 0.0
         self.responses = 0
         self.end: Tagged | None = None
+        self.on_turn = on_turn
         self.on_end: Callable[[], None] | None = None
 
     @property
@@ -38,6 +47,11 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     async def over(self) -> None:
         """Wait for the end, whatever it is."""
         await self._event.wait()
+
+    def begin_turn(self) -> None:
+        on_turn, self.on_turn = self.on_turn, None
+        if on_turn is not None:
+            on_turn()
 
     def finish(self, end: Tagged) -> None:
         self.end = end
