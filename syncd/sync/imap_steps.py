@@ -34,6 +34,7 @@ from syncd.sync.suspicions import Suspicions
 
 if TYPE_CHECKING:
     from syncd.imap.few_rows import RowsAhead
+    from syncd.sync.first_listing import Coming
     from syncd.sync.imap_mailbox import ImapMailbox
 
 _NEWEST_BODIES = 100
@@ -189,17 +190,16 @@ class ImapSteps:
         mailbox: MailboxRow,
         *,
         count: int | None = None,
-        then: tuple[bytes, int | None] | None = None,
+        then: "Coming | None" = None,
     ) -> bool:
         """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies.
 
-        count: of messages, as far as the server told. then: the name of the mailbox that is listed next, and its count.
+        count: of messages, as far as the server told. then: the mailbox that is listed next.
         """
         self._activity.now(f"listing {mailbox.name}", self._clock())
         eager = partial(self.latecomers.selections, mailbox, now=self._clock())
         ahead, self._rows_ahead = self._rows_ahead, None
-        ahead = await observer.list_rows(only_newest=True, count=count, eager=eager, ahead=ahead, then=then)
-        self._rows_ahead = ahead
+        self._rows_ahead = await observer.list_rows(only_newest=True, count=count, eager=eager, ahead=ahead, then=then)
         listed = await self._row.get(mailbox.id)
         if listed.is_listed:
             self._on_change()
