@@ -2,7 +2,7 @@
 
 Theory. A server does SELECT, and what comes behind it, when all that was asked before is done, for it would change what
 that means (RFC 9051 §5.5). So they can be sent while bodies of the mailbox before are still coming. What is told up to
-the end of the last of those is of that mailbox; whoever ends SELECT before it, ends the connection (`WireProtocol`).
+the end of the last of those is of that mailbox; who does SELECT before it ends the connection (`WireCommand`).
 """
 
 import asyncio

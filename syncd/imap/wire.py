@@ -149,8 +149,6 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         end = parse_tagged(line)
         if end is None or not self.greeting.done():
             raise ProtocolError("the server sent a line that is no response")
-        if end.kind == "OK" and end.tag in self._in_flight and self._in_flight[end.tag].on_turn is not None:
-            raise ProtocolError("the server did a command before one on which it depends")
         command = self._in_flight.pop(end.tag, None)
         if command is None:
             if self._was_issued(end.tag):
@@ -211,7 +209,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         """Send a command and all that `converse` says after its line, with `continuation` and `say`.
 
         deadline_s: from its being sent to its end, without the time in which reading was paused for our own sake.
-        on_turn: see `WireCommand`; the connection ends if the server ends the command before.
+        on_turn: see `WireCommand`.
         """
         if self.failure is not None:
             raise ConnectionLostError("the connection is closed") from self.failure

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from aioimaplib.aioimaplib import Command
 
-from syncd.errors import SyncdError
+from syncd.errors import ProtocolError, SyncdError
 from syncd.imap.arguments import Argument
 from syncd.imap.types import Tagged
 
@@ -14,8 +14,9 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     """A command in flight; it never shows its arguments in a repr or log.
 
     is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
-    server may rightly say nothing for long. on_turn: called once when it is the first in flight, so that the server
-    answers it from then on. on_end: called with its end, before anything that comes behind it is read.
+    server may rightly say nothing for long. on_turn: called once when it is the first in flight, so that what is told
+    from then on is its answer; it must not be done before. on_end: called with its end, before anything that comes
+    behind it is read.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
             on_turn()
 
     def finish(self, end: Tagged) -> None:
+        if self.on_turn is not None and end.kind == "OK":
+            error = ProtocolError("the server did a command before one that changes what it means")
+            self.fail(error)
+            raise error
         self.end = end
         if self.on_end is not None:
             self.on_end()
