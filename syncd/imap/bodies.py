@@ -115,10 +115,17 @@ class PartStream:
         *,
         came: Iterable[Body] = (),
         selecting: SelectFirst | None = None,
+        behind: Callable[[], None] | None = None,
     ) -> None:
-        """Yield what came already once the others are asked for."""
+        """Yield what came already once the others are asked for.
+
+        behind: called when all are asked for, to ask for what is of another mailbox. What was to be asked for again has
+        no outcome then.
+        """
         self._session = session
         self._selecting = selecting
+        self._behind = behind
+        self._is_left = False
         self._part = part
         self._window_bytes = window_bytes
         self._batches = _batches(wanted, session.limits.memory_literal_max_bytes)
@@ -211,10 +218,13 @@ class PartStream:
     # Asking.
 
     def _fill(self) -> None:
-        while True:
+        while not self._is_left:
             if self._next is None:
                 self._next = self._again.popleft() if self._again else next(self._batches, None)
             batch = self._next
+            if batch is None and self._behind is not None:
+                self._is_left = True
+                self._behind()
             if batch is None or (self._asked_bytes and self._asked_bytes + batch.weight_bytes > self._window_bytes):
                 return
             self._next = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import suppress
 
 from syncd.errors import ConnectionLostError, Reach, RefusedError, SyncdError
@@ -214,15 +214,21 @@ class ImapConnection:
         read_only: bool = False,
         is_pipelined: bool = False,
         is_anew: bool = False,
+        is_behind: bool = False,
     ) -> SelectResult:
         """Select a mailbox, with mod-sequences where they are offered; the events of the one before are forgotten.
 
-        is_anew: it is this one, and its events are not. qresync: only once QRESYNC is `enabled`. Where a parameter is
-        refused, the mailbox is selected without, and the result `is_plain`; CONDSTORE is not asked for there again,
-        unless that was of the moment.
+        is_anew: it is this one, and its events are not. is_behind: pipelined, while bodies of the mailbox before are
+        still under way. qresync: only once QRESYNC is `enabled`. Where a parameter is refused, the mailbox is selected
+        without, and the result `is_plain`; CONDSTORE is not asked for there again, unless that was of the moment.
         """
         return await self._selected.select(
-            octets, qresync=qresync, read_only=read_only, is_pipelined=is_pipelined, is_anew=is_anew
+            octets,
+            qresync=qresync,
+            read_only=read_only,
+            is_pipelined=is_pipelined or is_behind,
+            is_anew=is_anew,
+            is_behind=is_behind,
         )
 
     async def resync(self, octets: bytes, qresync: Resync | None) -> SelectResult:
@@ -266,12 +272,15 @@ class ImapConnection:
         items: Items = Items.FLAGS,
         changed_since: int | None = None,
         is_pipelined: bool = False,
+        is_behind: bool = False,
     ) -> AsyncGenerator[tuple[FetchRow, ...], None]:
         """Yield the rows of those `uids` that exist, in batches of about a thousand, as they arrive.
 
-        changed_since: only rows with a higher MODSEQ (CONDSTORE). is_pipelined: beside others.
+        changed_since: only rows with a higher MODSEQ (CONDSTORE). is_pipelined: beside others. is_behind: those of the
+        mailbox of a SELECT that was sent like that.
         """
-        return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, is_pipelined=is_pipelined)
+        how = {"is_pipelined": is_pipelined or is_behind, "is_behind": is_behind}
+        return rows.fetch_rows(self._session, uids, items=items, changed_since=changed_since, **how)
 
     async def settled(self) -> None:
         """Return when nothing is under way that `fetch_ahead` asked for: before a pipelined SELECT it must not be."""
@@ -281,12 +290,15 @@ class ImapConnection:
         """Forget what `fetch_ahead` asked for and nobody wanted."""
         await self._parts.rest()
 
-    def fetch_ahead(self, wanted: Iterable[bodies.Wanted]) -> None:
+    def fetch_ahead(
+        self, wanted: Iterable[bodies.Wanted], *, behind: Callable[[], Coroutine[None, None, None]] | None = None
+    ) -> None:
         """Ask for bodies of the selected mailbox that are about to be wanted: `fetch_bodies` has them then.
 
-        Few and small ones, for they are in memory until then, or until `rest`.
+        Few and small ones, for they are in memory until then, or until `rest`. behind: what is asked of another mailbox
+        as soon as all of them are asked for; it raises nothing.
         """
-        self._parts.fetch_ahead(wanted)
+        self._parts.fetch_ahead(wanted, behind=behind)
 
     def fetch_bodies(
         self,

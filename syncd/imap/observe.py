@@ -123,7 +123,7 @@ async def list_uids(connection: ImapConnection) -> UidListing:
         found = await connection.search_uids("ALL")
     except RefusedError:
         found = EMPTY
-    return await _listing(connection, found)
+    return await listing_of(connection, found)
 
 
 async def select_and_list(connection: ImapConnection, octets: bytes) -> tuple[SelectResult, UidListing]:
@@ -137,42 +137,11 @@ async def select_and_list(connection: ImapConnection, octets: bytes) -> tuple[Se
         raise found
     if selected.is_plain:  # what was searched may have been the mailbox before
         return selected, await list_uids(connection)
-    return selected, await _listing(connection, EMPTY if isinstance(found, RefusedError) else found)
+    return selected, await listing_of(connection, EMPTY if isinstance(found, RefusedError) else found)
 
 
-async def select_and_fetch(
-    connection: ImapConnection, octets: bytes, *, most: int
-) -> tuple[SelectResult, UidListing, tuple[FetchRow, ...]]:
-    """Select a mailbox of few messages and fetch its rows in the same round trip; what lacks a row is listed only.
-
-    most: with more messages than that, which nobody expected, it is listed without rows.
-    """
-    await connection.settled()
-    selecting = connection.select(octets, is_pipelined=True)
-    selected, rows = await asyncio.gather(selecting, _all_rows(connection, most), return_exceptions=True)
-    if isinstance(selected, BaseException):
-        raise selected
-    if isinstance(rows, BaseException) and not isinstance(rows, RefusedError):
-        raise rows
-    # NOTE: what was fetched behind a refused parameter may have been of the mailbox before.
-    if isinstance(rows, RefusedError) or rows is None or selected.is_plain:
-        return selected, await list_uids(connection), ()
-    by_uid = {row.uid: row for row in rows}
-    return selected, await _listing(connection, UidSet.of(by_uid)), tuple(by_uid.values())
-
-
-async def _all_rows(connection: ImapConnection, most: int) -> Sequence[FetchRow] | None:
-    rows: list[FetchRow] = []
-    are_more = False
-    async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.ALL, is_pipelined=True):
-        if are_more := are_more or len(rows) == most:
-            rows.clear()  # the rest of the answer has to be read all the same
-        else:
-            rows.append(row)
-    return None if are_more else rows
-
-
-async def _listing(connection: ImapConnection, found: UidSet) -> UidListing:
+async def listing_of(connection: ImapConnection, found: UidSet) -> UidListing:
+    """Return what was found of the selected mailbox, or what FETCH lists where that is too little."""
     if len(found) < connection.exists:
         log.info("search_cut_short", listed=len(found), exists=connection.exists)
         seen = [row.uid async for row in _rows(connection, UidSet.span(1, UID_MAX), Items.FLAGS)]

@@ -6,7 +6,7 @@ those of one stream.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 
 from syncd.errors import SyncdError
@@ -30,16 +30,18 @@ class Parts:
         self._session = session
         self._ahead: _Ahead | None = None
 
-    def fetch_ahead(self, wanted: Iterable[Wanted]) -> None:
+    def fetch_ahead(
+        self, wanted: Iterable[Wanted], *, behind: Callable[[], Coroutine[None, None, None]] | None = None
+    ) -> None:
         """Ask for bodies of the selected mailbox, unless others are under way that were asked for like this."""
-        if self._ahead is None or self._ahead.gathering.done():
-            self._ahead = _Ahead(self._session, self.place, wanted)
+        if self._ahead is None or self._ahead.is_over:
+            self._ahead = _Ahead(self._session, self.place, wanted, behind)
 
     async def settled(self) -> None:
-        """Return when nothing is under way that was asked for like this."""
+        """Return when nothing is under way that was asked for like this, or behind it."""
         if self._ahead is not None:
-            await asyncio.wait((self._ahead.gathering,))
-            self._ahead.gathering.result()
+            await self._ahead.gathered()
+            await self._ahead.followed()
 
     async def rest(self) -> None:
         """Keep nothing any more, once it has come."""
@@ -56,10 +58,12 @@ class Parts:
         selecting: SelectFirst | None = None,
     ) -> AsyncGenerator[Body | NoBody, None]:
         """Yield an outcome for each wanted UID, and ask only for those that did not come already."""
-        await self.settled()
-        wanted = tuple(wanted)
-        came = self._ahead.take(place or self.place, wanted) if self._ahead is not None else {}
-        lacking = [one for one in wanted if one.uid not in came]
+        wanted, came = tuple(wanted), {}
+        if self._ahead is not None:
+            await self._ahead.gathered()
+            came = self._ahead.take(place or self.place, wanted)
+        if lacking := [one for one in wanted if one.uid not in came]:
+            await self.settled()
         fetched = fetch_bodies(
             self._session,
             lacking,
@@ -83,11 +87,38 @@ class Parts:
 class _Ahead:
     """Gather bodies in memory; of what does not come nobody hears before it is fetched."""
 
-    def __init__(self, session: Session, place: Place | None, wanted: Iterable[Wanted]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        place: Place | None,
+        wanted: Iterable[Wanted],
+        behind: Callable[[], Coroutine[None, None, None]] | None,
+    ) -> None:
         self._place = place
         self._bodies: dict[int, Body] = {}
-        self._stream = PartStream(session, wanted, WHOLE, WINDOW_BYTES)
-        self.gathering = asyncio.create_task(self._gather())
+        self._behind = behind
+        self._following: asyncio.Task[None] | None = None
+        self._stream = PartStream(session, wanted, WHOLE, WINDOW_BYTES, behind=self._follow if behind else None)
+        self._gathering = asyncio.create_task(self._gather())
+
+    @property
+    def is_over(self) -> bool:
+        return self._gathering.done() and (self._following is None or self._following.done())
+
+    async def gathered(self) -> None:
+        await asyncio.wait((self._gathering,))
+        self._gathering.result()
+
+    async def followed(self) -> None:
+        """Return when what was asked for behind the bodies has come; they have."""
+        if self._following is not None:
+            await asyncio.wait((self._following,))
+            self._following.result()
+
+    def _follow(self) -> None:
+        # NOTE: its first command is begun when it first runs, which is after those of the bodies did.
+        if self._behind is not None:
+            self._following = asyncio.create_task(self._behind())
 
     async def _gather(self) -> None:
         size_bytes = 0

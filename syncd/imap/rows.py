@@ -31,6 +31,7 @@ async def fetch_rows(
     items: Items,
     changed_since: int | None,
     is_pipelined: bool = False,
+    is_behind: bool = False,
 ) -> AsyncGenerator[tuple[FetchRow, ...], None]:
     """Yield the rows of `uids`; see `ImapConnection.fetch_rows`."""
     request = _request(session, items, changed_since)
@@ -43,6 +44,7 @@ async def fetch_rows(
                 request,
                 collector=stream,
                 is_pipelined=is_pipelined,
+                is_in_turn=is_behind,
                 deadline_s=session.limits.command_s + session.events.exists * _ROW_S,
             )
         )

@@ -27,20 +27,28 @@ class Selected:
         """Mailboxes that have refused CONDSTORE, and are selected without."""
 
     async def select(
-        self, octets: bytes, *, qresync: Resync | None, read_only: bool, is_pipelined: bool, is_anew: bool
+        self,
+        octets: bytes,
+        *,
+        qresync: Resync | None,
+        read_only: bool,
+        is_pipelined: bool,
+        is_anew: bool,
+        is_behind: bool,
     ) -> SelectResult:
         """Select a mailbox; see `ImapConnection.select`."""
+        how = {"is_pipelined": is_pipelined, "is_anew": is_anew, "is_behind": is_behind}
         verb, extension = "EXAMINE" if read_only else "SELECT", "CONDSTORE" if qresync is None else "QRESYNC"
         parameters = mailbox_commands.select_parameters(self._session, qresync)
         if not parameters or (qresync is None and octets in self._plain):
-            return await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
+            return await self._select(octets, verb, **how)
         try:
-            result = await self._select(octets, verb, *parameters, is_pipelined=is_pipelined, is_anew=is_anew)
+            result = await self._select(octets, verb, *parameters, **how)
         except RefusedError as error:
             if error.code in OF_MAILBOX:
                 raise
             # NOTE: some servers take no parameter, or not all that they announce; the mailbox may still be there.
-            plain = await self._select(octets, verb, is_pipelined=is_pipelined, is_anew=is_anew)
+            plain = await self._select(octets, verb, **how)
             is_of_the_moment = error.code in OF_THE_MOMENT
             if qresync is None and not is_of_the_moment:
                 self._plain.add(octets)
@@ -68,19 +76,25 @@ class Selected:
         self._session.events.clear()
 
     async def _select(
-        self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool
+        self, octets: bytes, verb: str, *parameters: Argument, is_pipelined: bool, is_anew: bool, is_behind: bool
     ) -> SelectResult:
         # NOTE: what is sent beside a pipelined SELECT would come before it if that waited: `settled` is called before.
         if not is_pipelined:
             await self._parts.settled()
         self._parts.place = None
-        if not is_anew:
+        if not is_anew and not is_behind:
             self._session.events.begin_anew()
         self._session.has_modseqs = None
         self.octets = self.result = self._resynced = None
         collector = Selecting(self._session.events, is_anew=is_anew)
         end = await self._session.attempt(
-            verb, string(octets), *parameters, collector=collector, is_pipelined=is_pipelined
+            verb,
+            string(octets),
+            *parameters,
+            collector=collector,
+            is_pipelined=is_pipelined,
+            is_in_turn=is_behind,
+            on_turn=self._session.events.begin_anew,  # until then they are of the mailbox before
         )
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)

@@ -269,21 +269,39 @@ class Session:
         collector: Collector | None = None,
         is_pipelined: bool = False,
         deadline_s: float | None = None,
+        is_in_turn: bool = False,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> Tagged:
         """Send a command and return its end, whatever it is.
 
-        What is told behind its end, by answers to others, is nothing for its collector.
+        What is told behind its end, by answers to others, is nothing for its collector. is_in_turn: neither is what is
+        told before its turn, which is about another mailbox; `on_turn` is called then.
         """
         line = command_line(*arguments)
-        with self.collecting(collector) as end_collecting:
-            command = await self.wire.begin(name, line, is_pipelined=is_pipelined, deadline_s=deadline_s)
+        with self.collecting(collector, is_in_turn=is_in_turn) as end_collecting:
+
+            def begin_turn() -> None:
+                on_turn()
+                if collector is not None:
+                    self._collectors.append(collector)
+
+            command = await self.wire.begin(
+                name,
+                line,
+                is_pipelined=is_pipelined,
+                deadline_s=deadline_s,
+                on_turn=begin_turn if is_in_turn else None,
+            )
             command.on_end = end_collecting
             return await self.wire.end_of(command)
 
     @contextmanager
-    def collecting(self, collector: Collector | None) -> Iterator[Callable[[], None]]:
-        """Let `collector` see responses before they count as events, until what this yields is called, or is left."""
-        if collector is not None:
+    def collecting(self, collector: Collector | None, *, is_in_turn: bool = False) -> Iterator[Callable[[], None]]:
+        """Let `collector` see responses before they count as events, until what this yields is called, or is left.
+
+        is_in_turn: whoever calls this lets it do so, once it is its turn.
+        """
+        if collector is not None and not is_in_turn:
             self._collectors.append(collector)
 
         def end() -> None:

@@ -204,16 +204,17 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         is_pipelined: bool = False,
         deadline_s: float | None = None,
         converse: Callable[[WireCommand], Awaitable[None]] | None = None,
+        on_turn: Callable[[], None] | None = None,
     ) -> WireCommand:
         """Send a command and all that `converse` says after its line, with `continuation` and `say`.
 
         deadline_s: from its being sent to its end, without the time in which reading was paused for our own sake.
+        on_turn: see `WireCommand`.
         """
         if self.failure is not None:
             raise ConnectionLostError("the connection is closed") from self.failure
-        command = WireCommand(
-            name, self.new_tag(), arguments, is_pipelined=is_pipelined, deadline_s=deadline_s or self._limits.command_s
-        )
+        limit_s, tag = deadline_s or self._limits.command_s, self.new_tag()
+        command = WireCommand(name, tag, arguments, is_pipelined=is_pipelined, deadline_s=limit_s, on_turn=on_turn)
         ready: asyncio.Future[None] = self.loop.create_future()
         self._waiting.append((command, ready))
         self._admit()
@@ -311,6 +312,8 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
                     return
                 self._in_flight[command.tag] = command
                 self._speaker = command
+                if head is None:
+                    command.begin_turn()
                 ready.set_result(None)
             self._waiting.popleft()
 
@@ -362,7 +365,10 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
     def _begin_turn(self) -> None:
         """Give the command that is answered next all its time; what was before it had a deadline of its own."""
         head = next(iter(self._in_flight.values()), None)
-        if head is not None and head.deadline is not None:
+        if head is None:
+            return
+        head.begin_turn()
+        if head.deadline is not None:
             head.deadline.cancel()
             head.paused_s = self._pressure.paused_s
             head.deadline = self.loop.call_later(head.deadline_s, self._expire, head)

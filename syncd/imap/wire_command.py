@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from aioimaplib.aioimaplib import Command
 
-from syncd.errors import SyncdError
+from syncd.errors import ProtocolError, SyncdError
 from syncd.imap.arguments import Argument
 from syncd.imap.types import Tagged
 
@@ -14,11 +14,20 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     """A command in flight; it never shows its arguments in a repr or log.
 
     is_pipelined: its answers are told apart by content, so that others like it may be in flight with it. is_silent: the
-    server may rightly say nothing for long. on_end: called with its end, before anything that comes behind it is read.
+    server may rightly say nothing for long. on_turn: called once when it is the first in flight, so that what is told
+    from then on is its answer; it must not be done before. on_end: called with its end, before anything that comes
+    behind it is read.
     """
 
     def __init__(
-        self, name: str, tag: str, arguments: tuple[Argument, ...], *, is_pipelined: bool, deadline_s: float
+        self,
+        name: str,
+        tag: str,
+        arguments: tuple[Argument, ...],
+        *,
+        is_pipelined: bool,
+        deadline_s: float,
+        on_turn: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(name, tag)
         self.arguments = arguments
@@ -29,6 +38,7 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
         self.paused_s = 0.0
         self.responses = 0
         self.end: Tagged | None = None
+        self.on_turn = on_turn
         self.on_end: Callable[[], None] | None = None
 
     @property
@@ -39,7 +49,16 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
         """Wait for the end, whatever it is."""
         await self._event.wait()
 
+    def begin_turn(self) -> None:
+        on_turn, self.on_turn = self.on_turn, None
+        if on_turn is not None:
+            on_turn()
+
     def finish(self, end: Tagged) -> None:
+        if self.on_turn is not None and end.kind == "OK":
+            error = ProtocolError("the server did a command before one that changes what it means")
+            self.fail(error)
+            raise error
         self.end = end
         if self.on_end is not None:
             self.on_end()

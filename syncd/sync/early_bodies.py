@@ -1,6 +1,6 @@
 """Floor 4: bodies of new messages that are asked for before their rows are recorded, since both take a while."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from itertools import accumulate
 
@@ -42,11 +42,18 @@ class EarlyBodies(Value):
                 Wanted(one.uid, one.size_bytes) for one in sorted(wanted, key=lambda one: one.uid, reverse=True)
             )
 
-    async def ask_newest(self, rows: Iterable[FetchRow], *, under_way: frozenset[int]) -> None:
+    async def ask_newest(
+        self,
+        rows: Iterable[FetchRow],
+        *,
+        under_way: frozenset[int],
+        behind: Callable[[], Coroutine[None, None, None]] | None = None,
+    ) -> None:
         """Ask for the newest bodies of a mailbox that was never read, unless the store may have any of them.
 
         Then their headers are to be compared first, and the rest would come in a round trip more. under_way: messages
-        whose bodies the store is about to have.
+        whose bodies the store is about to have. behind: what is asked of the next mailbox at once, if nothing else of
+        this one is to be asked before.
         """
         new = (_New(row.uid, row.size_bytes or 0, row.internaldate or 0) for row in rows if self.selections)
         taken = [one for one in new if any(selection.takes(one) for selection in self.selections)]
@@ -58,7 +65,9 @@ class EarlyBodies(Value):
             return
         are_unlike = partial(_are_unlike_any, mailbox=self.mailbox, new=newest, under_way=under_way)
         if await self.db.read(are_unlike):
-            self.connection.fetch_ahead(Wanted(one.uid, one.size_bytes) for one in wanted)
+            are_all = len(wanted) == len(newest)
+            sized = (Wanted(one.uid, one.size_bytes) for one in wanted)
+            self.connection.fetch_ahead(sized, behind=behind if are_all else None)
 
     async def _is_news(self, wanted: Sequence["_New"]) -> bool:
         uids = UidSet.of(one.uid for one in wanted)

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.connection import ImapConnection
-from syncd.imap.observe import select_and_fetch, select_and_list
+from syncd.imap.few_rows import RowsAhead, select_and_fetch
+from syncd.imap.observe import select_and_list
 from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
 from syncd.log import log
@@ -24,6 +25,9 @@ from syncd.values import Value, replace
 
 Eager = Callable[[], Awaitable[Sequence[Selection]]]
 """Tell what devices take by now; one that begins together with its account is there after a moment only."""
+
+Coming = tuple[bytes, int | None]
+"""The name of a mailbox, and how many messages it has as far as the server told."""
 
 _NEWEST = 100
 _FEW_ROWS = 500
@@ -43,15 +47,26 @@ class FirstListing(Value):
     under_way: frozenset[int]
     clock: Callable[[], float]
 
-    async def run(self, *, only_newest: bool, count: int | None, eager: Eager | None) -> None:
+    async def run(
+        self,
+        *,
+        only_newest: bool,
+        count: int | None,
+        eager: Eager | None,
+        ahead: RowsAhead | None,
+        then: Coming | None,
+    ) -> RowsAhead | None:
         """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
 
         count: of messages, as far as the server told. eager: the newest bodies that these take are asked for before
-        their rows are recorded.
+        their rows are recorded. ahead: what was returned for the mailbox before. then: of a mailbox of few messages all
+        rows are asked for as soon as these bodies are, and that is returned.
         """
         rows: Sequence[FetchRow] = ()
         if count and count <= _FEW_ROWS:
-            selected, here, rows = await select_and_fetch(self.connection, self.mailbox.wire_name, most=_FEW_ROWS)
+            octets = self.mailbox.wire_name
+            found = await ahead.take(octets) if ahead is not None else None
+            selected, here, rows = found or await select_and_fetch(self.connection, octets, most=_FEW_ROWS)
         else:
             selected, here = await select_and_list(self.connection, self.mailbox.wire_name)
         if selected.uidvalidity is None:
@@ -65,16 +80,23 @@ class FirstListing(Value):
             cursor = cursor_of(selected, uidvalidity, here.uids)
         came = [row for row in rows if row.uid in missing]
         missing -= UidSet.of(row.uid for row in came)
+        behind = self._rows_of(then)
         # NOTE: each listing takes a round trip at least, however few there are.
         if only_newest and len(missing) > _FEW_ROWS:
-            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False, eager=eager)
-            return
+            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False, eager=eager, behind=behind)
+            return behind
         *windows, last = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
         for window in windows:
             await self._record_rows(window, cursor, is_listed=False)
         if not here.is_complete:
             log.warning("listing_cut_short", mailbox_id=self.mailbox.id, listed=len(here.uids))
-        await self._record_rows(last, cursor, is_listed=True, came=came, eager=eager)
+        await self._record_rows(last, cursor, is_listed=True, came=came, eager=eager, behind=behind)
+        return behind
+
+    def _rows_of(self, coming: Coming | None) -> RowsAhead | None:
+        if coming is None or not coming[1] or coming[1] > _FEW_ROWS:
+            return None
+        return RowsAhead(self.connection, coming[0], most=_FEW_ROWS)
 
     async def _known_uids(self, uidvalidity: int) -> UidSet:
         return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
@@ -87,6 +109,7 @@ class FirstListing(Value):
         is_listed: bool,
         came: Sequence[FetchRow] = (),
         eager: Eager | None = None,
+        behind: RowsAhead | None = None,
     ) -> None:
         """Fetch and record rows, and record with them those that came already."""
         rows = [*came]
@@ -96,7 +119,8 @@ class FirstListing(Value):
                     rows += batch
         if eager is not None:
             early = EarlyBodies(self.db, self.connection, self.mailbox, await eager())
-            await early.ask_newest(rows, under_way=self.under_way)
+            ask_behind = behind.ask if behind is not None else None
+            await early.ask_newest(rows, under_way=self.under_way, behind=ask_behind)
         observed, now = observed_of(rows), self.clock()
 
         def record(conn: Connection) -> None:

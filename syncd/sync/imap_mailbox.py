@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, RefusedError, Temper, TooSlowError
 from syncd.imap.bodies import Body, Lack, NoBody, Wanted
 from syncd.imap.connection import ImapConnection
+from syncd.imap.few_rows import RowsAhead
 from syncd.imap.observe import Rung
 from syncd.imap.perform import FlagChange, Stored, store_changes
 from syncd.imap.quirks import Quirks
@@ -25,7 +26,7 @@ from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.early_bodies import EarlyBodies
-from syncd.sync.first_listing import Eager, FirstListing
+from syncd.sync.first_listing import Coming, Eager, FirstListing
 from syncd.sync.imap_departures import depart
 from syncd.sync.imap_foreseen import Foreseen
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
@@ -87,10 +88,18 @@ class ImapMailbox:
         self._spool_directory = spool_directory
         self._clock = clock
 
-    async def list_rows(self, *, only_newest: bool, count: int | None = None, eager: Eager | None = None) -> None:
+    async def list_rows(
+        self,
+        *,
+        only_newest: bool,
+        count: int | None = None,
+        eager: Eager | None = None,
+        ahead: RowsAhead | None = None,
+        then: Coming | None = None,
+    ) -> RowsAhead | None:
         """Record the rows that the tree does not have; see `FirstListing`."""
         listing = FirstListing(self._db, self.connection, self._mailbox, self._batches.under_way(), self._clock)
-        await listing.run(only_newest=only_newest, count=count, eager=eager)
+        return await listing.run(only_newest=only_newest, count=count, eager=eager, ahead=ahead, then=then)
 
     async def observe(self, ceiling: Rung, *, eager: Sequence[Selection] = ()) -> Rung:
         """Record what changed since the cursor, and return the highest rung to try the next time.

@@ -148,10 +148,10 @@ class ImapReading:
         is_any_known = any(row.is_listed for row in rows)
         (self._halves.begin if is_any_known else self._halves.end)(self._account.name)
         async with self._steps.batches:
-            for mailbox in unlisted:
-                status = statuses.get(mailbox.wire_name)
-                list_newest = partial(self._steps.list_newest, count=status.messages if status is not None else None)
-                await self._steps.run(connection, mailbox, list_newest)
+            counts = [status.messages if (status := statuses.get(row.wire_name)) else None for row in unlisted]
+            coming = [(row.wire_name, count) for row, count in zip(unlisted, counts, strict=True)]
+            for mailbox, (_, count), then in zip(unlisted, coming, [*coming[1:], None], strict=False):
+                await self._steps.run(connection, mailbox, partial(self._steps.list_newest, count=count, then=then))
             # NOTE: whatever else was done now, the newest mail would come to devices later; for that people wait.
             await self._steps.batches.settle()
             for mailbox in listed:

@@ -34,6 +34,8 @@ from syncd.sync.suspicions import Suspicions
 from syncd.values import Value
 
 if TYPE_CHECKING:
+    from syncd.imap.few_rows import RowsAhead
+    from syncd.sync.first_listing import Coming
     from syncd.sync.imap_mailbox import ImapMailbox
 
 _NEWEST_BODIES = 100
@@ -100,10 +102,13 @@ class ImapSteps:
         self._observed: SelectResult | None = None
         """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(account)
+        self._rows_ahead: RowsAhead | None = None
+        """The rows of a mailbox that is about to be listed."""
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection."""
         self._quirks = quirks
+        self._rows_ahead = None
         self.seen.clear()
         self._ceilings.clear()
         self._activity.demoted.clear()
@@ -180,14 +185,22 @@ class ImapSteps:
             clock=self._clock,
         )
 
-    async def list_newest(self, observer: "ImapMailbox", mailbox: MailboxRow, *, count: int | None = None) -> bool:
+    async def list_newest(
+        self,
+        observer: "ImapMailbox",
+        mailbox: MailboxRow,
+        *,
+        count: int | None = None,
+        then: "Coming | None" = None,
+    ) -> bool:
         """List the newest rows of a mailbox that was never read, or all of few, and fetch the newest bodies.
 
-        count: of messages, as far as the server told.
+        count: of messages, as far as the server told. then: the mailbox that is listed next.
         """
         self._activity.now(f"listing {mailbox.name}", self._clock())
         eager = partial(self.latecomers.selections, mailbox, now=self._clock())
-        await observer.list_rows(only_newest=True, count=count, eager=eager)
+        ahead, self._rows_ahead = self._rows_ahead, None
+        self._rows_ahead = await observer.list_rows(only_newest=True, count=count, eager=eager, ahead=ahead, then=then)
         listed = await self._row.get(mailbox.id)
         if listed.is_listed:
             self._on_change()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from syncd.errors import ProtocolError, RefusedError
+from syncd.imap.few_rows import select_and_fetch
 from syncd.imap.observe import (
     Cursor,
     Demoted,
@@ -17,7 +18,6 @@ from syncd.imap.observe import (
     choose_rung,
     list_uids,
     observe_changes,
-    select_and_fetch,
 )
 from syncd.imap.quirks import Quirks, quirks_of
 from syncd.imap.types import SelectResult
