@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from syncd.errors import SyncdError
@@ -61,9 +62,9 @@ class ReadAhead:
 
 def _let_go(readings: Iterable[_Reading]) -> None:
     for one in readings:
-        one.of.add_done_callback(lambda reading, at=one.at: _close(reading, at))
+        one.of.add_done_callback(partial(_close, at=one.at))
 
 
-def _close(reading: "asyncio.Future[_Outcomes]", at: int) -> None:
+def _close(reading: "asyncio.Future[_Outcomes]", *, at: int) -> None:
     if not reading.cancelled() and reading.exception() is None and isinstance(one := reading.result()[at], ReadFile):
         one.body.close()

@@ -1,6 +1,9 @@
 """Who asks a task for a pass waits for one that begins after that, and is looked for once."""
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from syncd.sync.requests import Asked, Requests
 
@@ -62,3 +65,34 @@ async def test_nobody_waits_for_what_is_only_hurried() -> None:
     assert requests.is_news
     assert requests.take() is Asked.LOOK
     assert not requests.are_awaited
+
+
+async def test_who_joins_waits_for_the_pass_that_has_begun_and_wakes_nobody() -> None:
+    """It has begun after the last wake-up, so that it sees what whoever joins it wants to be seen."""
+    wake = asyncio.Event()
+    requests = Requests(wake)
+    requests.take()
+
+    joining = asyncio.create_task(requests.ask(Asked.PASS, joins=True))
+    await asyncio.sleep(0)
+
+    assert (wake.is_set(), requests.is_news) == (False, False)
+    assert requests.close()
+    requests.answer()
+    await joining
+
+
+@pytest.mark.parametrize("end", [Requests.close, Requests.answer, lambda requests: requests._wake.set()])
+async def test_nobody_joins_a_pass_that_may_not_see_all(end: Callable[[Requests], object]) -> None:
+    """One that has ended or is about to, or that began before the task was woken last."""
+    requests = Requests(asyncio.Event())
+    requests.take()
+    end(requests)
+
+    asking = asyncio.create_task(requests.ask(Asked.PASS, joins=True))
+    await asyncio.wait_for(requests.arrived.wait(), 10)
+
+    requests.answer()
+    assert requests.take() is Asked.PASS
+    requests.answer()
+    await asking
