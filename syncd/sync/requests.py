@@ -45,10 +45,10 @@ class Requests:
     async def ask(self, what: Asked = Asked.LOOK, *, joins: bool = False) -> None:
         """Return when the pass has ended; raise what ended the task instead.
 
-        joins: a pass that has begun will do, if nothing has woken the task since.
+        joins: a pass that has begun will do, for what it leaves is asked of the store after it.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if joins and self._is_open and not self._wake.is_set():
+        if joins and self._is_open:
             self._taken.append(future)
             await future
             return

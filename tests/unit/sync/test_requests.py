@@ -68,7 +68,7 @@ async def test_nobody_waits_for_what_is_only_hurried() -> None:
 
 
 async def test_who_joins_waits_for_the_pass_that_has_begun_and_wakes_nobody() -> None:
-    """It has begun after the last wake-up, so that it sees what whoever joins it wants to be seen."""
+    """Who joins asks the store after it what it has left to do."""
     wake = asyncio.Event()
     requests = Requests(wake)
     requests.take()
@@ -82,9 +82,9 @@ async def test_who_joins_waits_for_the_pass_that_has_begun_and_wakes_nobody() ->
     await joining
 
 
-@pytest.mark.parametrize("end", [Requests.close, Requests.answer, lambda requests: requests._wake.set()])
-async def test_nobody_joins_a_pass_that_may_not_see_all(end: Callable[[Requests], object]) -> None:
-    """One that has ended or is about to, or that began before the task was woken last."""
+@pytest.mark.parametrize("end", [Requests.close, Requests.answer])
+async def test_nobody_joins_a_pass_that_has_ended_or_is_about_to(end: Callable[[Requests], object]) -> None:
+    """It would wait for one that nobody wakes the task for."""
     requests = Requests(asyncio.Event())
     requests.take()
     end(requests)
