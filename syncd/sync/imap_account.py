@@ -257,8 +257,13 @@ class ImapAccount:
 
         NOTE: IDLE cannot be ended before the server has said that it is begun, which is a round trip.
         """
-        wakes = map(self._account.wakes.device, self._account.takers.devices_of(self._account.name))
-        ends = (asyncio.ensure_future(wake.wait()), asyncio.gather(*(one.rest() for one in wakes)))
+        devices = self._account.takers.devices_of(self._account.name)
+
+        async def they_rest() -> None:
+            for device in devices:
+                await self._account.wakes.device(device).rest()
+
+        ends = (asyncio.ensure_future(wake.wait()), asyncio.ensure_future(they_rest()))
         try:
             await asyncio.wait(ends, timeout=_HEARS_OUT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
