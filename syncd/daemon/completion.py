@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -57,22 +58,24 @@ async def _complete(
 ) -> SyncReport:
     """Ask whoever has something left to do, until nobody has, and return how it ended."""
     # NOTE: who was woken meanwhile is at it already, and what is left to do is asked once that is done.
-    failures += await _ask(app, Asked.PASS, _apart_from(failures, "account", app.woken_accounts(accounts)), ())
-    failures += await _ask(app, Asked.PASS, (), _apart_from(failures, "device", app.woken_devices(devices)))
-    before, left = None, await _left(app, accounts, devices, failures)
+    woken = _apart_from(failures, "account", app.woken_accounts(accounts))
+    failures += await _ask(app, Asked.PASS, woken, (), joins=True)
+    woken = _apart_from(failures, "device", app.woken_devices(devices))
+    failures += await _ask(app, Asked.PASS, (), woken, joins=True)
+    before, found = None, await _look(app, accounts, devices, failures)
     for _ in range(_ROUNDS_MAX):
+        left = found.left
         if not left or left == before:
             break
         failures += await _ask(app, Asked.PASS, left.accounts, ())
         failures += await _ask(app, Asked.PASS, (), left.devices)
-        before, left = left, await _left(app, accounts, devices, failures)
+        before, found = left, await _look(app, accounts, devices, failures)
     if standing_still := _standing_still(app, devices, failures):
         failures += standing_still
-        left = await _left(app, accounts, devices, failures)
-    unread, set_aside, held = await app.db.read(partial(_troubles, config=app.config, of_accounts=accounts))
-    failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in unread.items())
-    unfinished = tuple(sorted({*left.accounts, *left.devices}))
-    return SyncReport(failures=failures, unfinished=unfinished, set_aside=set_aside, held=held)
+        found = await _look(app, accounts, devices, failures)
+    failures += tuple(Failure("mailbox", "/".join(place), error) for place, error in found.unread.items())
+    unfinished = tuple(sorted({*found.left.accounts, *found.left.devices}))
+    return SyncReport(failures=failures, unfinished=unfinished, set_aside=found.set_aside, held=found.held)
 
 
 def _standing_still(app: App, devices: Collection[str], failures: Collection[Failure]) -> tuple[Failure, ...]:
@@ -83,21 +86,13 @@ def _standing_still(app: App, devices: Collection[str], failures: Collection[Fai
     return tuple(Failure("device", name, error) for name, error in errors.items() if error is not None)
 
 
-def _troubles(
-    conn: Connection, *, config: Config, of_accounts: Collection[str]
-) -> tuple[Mapping[tuple[str, str], str], int, int]:
-    """Return the mailboxes that cannot be read, with why, and how many messages are set aside, and held."""
-    waiting = (one for one in held(conn) if config.has(one.account, one.device) and one.hold.state is HoldState.HELD)
-    held_count = sum(max(len(one.hold.effects), 1) for one in waiting if one.account in of_accounts)
-    return mailbox_errors(conn, of_accounts=of_accounts), trouble_count(conn, of_accounts=of_accounts), held_count
-
-
-async def _left(
+async def _look(
     app: App, accounts: Collection[str], devices: Collection[str], failures: Collection[Failure]
-) -> Leftover:
+) -> "_Found":
     ask = partial(
-        leftover,
+        _found,
         config=app.config,
+        accounts=accounts,
         of_accounts=[name for name in _apart_from(failures, "account", accounts) if name in app.accounts],
         of_devices=[name for name in _apart_from(failures, "device", devices) if name in app.devices],
         now=app.clock(),
@@ -105,15 +100,46 @@ async def _left(
     return await app.db.read(ask)
 
 
+class _Found(NamedTuple):
+    """What is left to do, which mailboxes cannot be read, with why, and how many messages are set aside, and held."""
+
+    left: Leftover
+    unread: Mapping[tuple[str, str], str]
+    set_aside: int
+    held: int
+
+
+def _found(
+    conn: Connection,
+    *,
+    config: Config,
+    accounts: Collection[str],
+    of_accounts: Collection[str],
+    of_devices: Collection[str],
+    now: float,
+) -> _Found:
+    """Return what there is of all these accounts, and what is left to do for some of them."""
+    waiting = (one for one in held(conn) if config.has(one.account, one.device) and one.hold.state is HoldState.HELD)
+    held_count = sum(max(len(one.hold.effects), 1) for one in waiting if one.account in accounts)
+    return _Found(
+        leftover(conn, config, of_accounts=of_accounts, of_devices=of_devices, now=now),
+        mailbox_errors(conn, of_accounts=accounts),
+        trouble_count(conn, of_accounts=accounts),
+        held_count,
+    )
+
+
 def _apart_from(failures: Collection[Failure], kind: str, names: Iterable[str]) -> list[str]:
     failed = {failure.name for failure in failures if failure.kind == kind}
     return [name for name in names if name not in failed]
 
 
-async def _ask(app: App, what: Asked, of_accounts: Collection[str], of_devices: Collection[str]) -> tuple[Failure, ...]:
+async def _ask(
+    app: App, what: Asked, of_accounts: Collection[str], of_devices: Collection[str], *, joins: bool = False
+) -> tuple[Failure, ...]:
     asked = [("device", app.devices, name) for name in of_devices]
     asked += [("account", app.accounts, name) for name in of_accounts]
-    outcomes = await asyncio.gather(*(_ask_one(*one, what) for one in asked), return_exceptions=True)
+    outcomes = await asyncio.gather(*(_ask_one(*one, what, joins=joins) for one in asked), return_exceptions=True)
     failures: list[Failure] = []
     for (kind, _, name), outcome in zip(asked, outcomes, strict=True):
         if isinstance(outcome, Exception):
@@ -123,7 +149,7 @@ async def _ask(app: App, what: Asked, of_accounts: Collection[str], of_devices: 
     return tuple(failures)
 
 
-async def _ask_one(kind: str, among: Mapping[str, Supervisor], name: str, what: Asked) -> None:
+async def _ask_one(kind: str, among: Mapping[str, Supervisor], name: str, what: Asked, *, joins: bool) -> None:
     if name not in among:
         raise SyncdError(f"the {kind} {name} is not in the configuration any more")
-    await among[name].task.requests.ask(what)
+    await among[name].task.requests.ask(what, joins=joins)

@@ -16,6 +16,8 @@ from syncd.maildir import libc
 
 _FEW = 50
 """With more to look for, each name is made: what finds many is itself made for longer than a listing takes."""
+_SMALL_BYTES = 64 * 1024
+"""Most directories have no more: to make their some hundred names takes less time than to make an expression."""
 _LENGTH_AT, _NAME_AT = 16, 19
 """Where a record has its length, and its name, which ends with a NUL (getdents64(2))."""
 _length_at = struct.Struct("=H").unpack_from
@@ -34,12 +36,11 @@ def names_beside(fd: int, wanted: Collection[str]) -> Iterator[Sequence[str]]:
     # NOTE: a descriptor of its own, for how far one is read is common to all that have it.
     own_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     try:
-        pieces = libc.records(own_fd)
-        yield _names(next(pieces, b""))  # most directories have no more, and are read before an expression is made
         looked_for: re.Pattern[bytes] | None = None
-        for records in pieces:
-            looked_for = looked_for or re.compile(_any_of(names))
-            yield _names(records) if looked_for.search(records) else ()
+        for records in libc.records(own_fd):
+            if looked_for is None and len(records) > _SMALL_BYTES:
+                looked_for = re.compile(_any_of(names))
+            yield _names(records) if looked_for is None or looked_for.search(records) else ()
     finally:
         os.close(own_fd)
 

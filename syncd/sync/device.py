@@ -277,6 +277,7 @@ class Device:
                 await self._at_rest.end()
             self._answer()
             self._activity.now("idle", self._clock())
+        self.requests.close()  # who asks from now on wakes us for another
 
     def _has_more(self, changes: Pending) -> bool:
         """Tell whether the device did anything that nobody has looked at."""

@@ -40,6 +40,10 @@ from syncd.sync.suspicions import SECOND_LOOK_S
 from syncd.sync.wakes import Wake
 from syncd.values import replace
 
+_ASKED_S = 1.0
+"""For how long after somebody has asked devices are likely to be at work for the same."""
+_HEARS_OUT_S = 0.2
+
 
 def endpoint_of(config: ImapConfig) -> Endpoint:
     """Return where an account's server is, and how a connection to it is protected."""
@@ -169,9 +173,12 @@ class ImapAccount:
         """Serve until the connection ends; is_again: it takes the place of another in the middle of what was asked."""
         wake = self._account.wake
         is_first, has_news, was_put_off = True, False, False
+        loop = asyncio.get_running_loop()
+        asked_until = loop.time()
         while True:
             wake.clear()
             asked = self.requests.take()
+            asked_until = loop.time() + _ASKED_S if asked else asked_until
             is_new = not (is_first and is_again)
             rests = not is_first and bool(self._at_rest) and self._is_quiet
             is_due = self._timer.is_due
@@ -194,7 +201,7 @@ class ImapAccount:
                 await self._reading.look_again(connection, waits=bool(asked))
                 self.requests.answer()
             else:
-                if asked:  # a look has asked the server before: what is left is what the store knows
+                if self.requests.close():  # a look has asked the server before: what is left is what the store knows
                     await self._reading.fetch_lacking(connection)
                     await self._reading.look_again(connection, waits=True)
                     self.requests.answer()
@@ -208,7 +215,7 @@ class ImapAccount:
                 was_put_off = has_news and is_put_off
             await self._reading.follow(connection)
             await self._reading.restore(connection)
-            has_news = self._answers(wake) and await self._rest(connection, wake)
+            has_news = self._answers(wake) and await self._rest(connection, wake, hears_out=loop.time() < asked_until)
 
     def _answers(self, wake: Wake) -> bool:
         """Tell whether nothing is left to do for who has woken us; they hear of it."""
@@ -222,10 +229,12 @@ class ImapAccount:
         """Tell whether nothing that the task has in memory is waited for or wanted."""
         return self._reading.is_quiet and self._changes.wait_s() is None
 
-    async def _rest(self, connection: ImapConnection, wake: asyncio.Event) -> bool:
+    async def _rest(self, connection: ImapConnection, wake: asyncio.Event, *, hears_out: bool) -> bool:
         """Wait in INBOX until there is something to do; tell whether INBOX has news that were no events."""
         if await self._select_inbox(connection):
             return True
+        if hears_out:
+            await self._hear_out(wake)
         self._incoming.rest()
         waits_s = (
             self._timer.left_s,
@@ -242,6 +251,24 @@ class ImapAccount:
         with self._timer.waking(wake), self._activity.resting("idle", self._clock(), at_most_s=timeout_s):
             await wait_for_news(connection, wake=wake, timeout_s=timeout_s)
         return False
+
+    async def _hear_out(self, wake: asyncio.Event) -> None:
+        """Wait a moment for devices that are at work: who asks us for a pass has mostly asked them as well.
+
+        NOTE: IDLE cannot be ended before the server has said that it is begun, which is a round trip.
+        """
+        devices = self._account.takers.devices_of(self._account.name)
+
+        async def they_rest() -> None:
+            for device in devices:
+                await self._account.wakes.device(device).rest()
+
+        ends = (asyncio.ensure_future(wake.wait()), asyncio.ensure_future(they_rest()))
+        try:
+            await asyncio.wait(ends, timeout=_HEARS_OUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
 
     async def _select_inbox(self, connection: ImapConnection) -> bool:
         """Have INBOX selected if it can be, and tell whether it is to be looked at."""

@@ -27,7 +27,7 @@ from syncd.store.database import Database
 from syncd.store.server_tree import ObservedMessage
 from syncd.sync.imap_copies import begin, copied_already
 from syncd.sync.imap_foreseen import Foreseen
-from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts, find_unlike
+from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Departed
 
@@ -55,7 +55,7 @@ async def depart(
     rows = await fetch_facts(connection, UidSet.of(by_uid))
     observed = observed_of(rows)
     await ensure_same(db, connection, mailbox, observed)
-    changed = await _changed(db, mailbox, rows)
+    changed = await db.read(partial(_changed, mailbox=mailbox, rows=rows))
     here = [by_uid[row.uid] for row in rows if row.uid in by_uid and row.uid not in changed]
     refused: dict[int, SyncdError] = {}
     moving = {effect.uid: effect.message_id for effect in here if isinstance(effect, Move)}
@@ -107,7 +107,7 @@ async def _expunged(
 
     None, with nothing done, where they were not as they were known by then.
     """
-    if await find_unlike(db, mailbox, observed_of(before)) or await _changed(db, mailbox, before):
+    if not await db.read(partial(_are_as_known, mailbox=mailbox, rows=before)):
         return None
     uids, since = UidSet.of(row.uid for row in before), max(row.modseq or 0 for row in before)
     is_proven = await expunge_at_once(connection, uids, asked=uids, unchanged_since=since)
@@ -134,15 +134,17 @@ def _targets(effects: Iterable[Departure]) -> Mapping[int | None, UidSet]:
     return targets
 
 
-async def _changed(db: Database, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> UidSet:
+def _are_as_known(conn: Connection, *, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> bool:
+    """Tell whether messages are those that they were, and no person changed them since they were observed."""
+    uidvalidity, observed = mailbox.cursor.uidvalidity, observed_of(rows)
+    unlike = server_tree.unlike_messages(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, observed=observed)
+    return not (unlike or _changed(conn, mailbox=mailbox, rows=rows))
+
+
+def _changed(conn: Connection, *, mailbox: MailboxRow, rows: Sequence[FetchRow]) -> UidSet:
     """Return the messages that a person changed since they were observed."""
-    ask = partial(
-        server_tree.flags_of,
-        mailbox_id=mailbox.id,
-        uidvalidity=mailbox.cursor.uidvalidity,
-        uids=[row.uid for row in rows],
-    )
-    known = await db.read(ask)
+    uids, uidvalidity = [row.uid for row in rows], mailbox.cursor.uidvalidity
+    known = server_tree.flags_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
     return UidSet.of(
         row.uid
         for row in rows

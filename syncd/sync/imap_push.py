@@ -59,11 +59,15 @@ class _Nothing(NamedTuple):
 
 
 class _Page(Value):
-    """Some of what is to be brought now, and as what; where there is none, when there will be, None: nothing waits."""
+    """Some of what is to be brought now, and as what.
+
+    Where there is none: when there will be, None for nothing that waits, and what devices did by then.
+    """
 
     due: Sequence[Upload]
     plans: Sequence["Planned"]
-    again_at: float | None
+    again_at: float | None = None
+    there: _ByDevices | None = None
 
 
 class OnChange(Protocol):
@@ -154,7 +158,7 @@ class ImapPush:
         finally:
             self._is_pushing = False
 
-    async def _look_what_is_there(self) -> "_ByDevices | None":
+    async def _look_what_is_there(self) -> _ByDevices | None:
         """Return what devices changed, None for nothing; asked again and again between the steps of reading."""
         if self._is_as_it_was():
             return None
@@ -177,7 +181,7 @@ class ImapPush:
         # NOTE: what a server refused is due at some time, which nobody needs to hit.
         return before.writes == writes and 0 <= self._clock() - before.at < _NOTHING_S
 
-    def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> "_ByDevices":
+    def _by_devices(self, conn: Connection, *, is_counted: bool = True) -> _ByDevices:
         id_ = self._account.id
         changed = self._takers.changed(conn, account=self._account.name, account_id=id_, now=self._clock())
         count = pairs.count_replica_news(conn, account_id=id_) if changed and is_counted else 0
@@ -198,14 +202,13 @@ class ImapPush:
         taken, self._unseen = frozenset(self._unseen), set()
         return taken
 
-    async def _push(self, connection: ImapConnection, there: "_ByDevices") -> None:
+    async def _push(self, connection: ImapConnection, there: _ByDevices) -> None:
         overtaken, self._done, self._total = 0, 0, 0
         waiting: set[int] = set()
         for _ in range(_ROUNDS_MAX):
             self._again_at, goes_on = None, False
             if there.has_added:
-                goes_on = await self._arrive(connection)
-                there = await self._db.read(self._by_devices)
+                goes_on, there = await self._arrive(connection)
             awake = [each for each in there.changed if not self._failures.is_waiting(each.id, Work.PUSH)]
             self._put_off = frozenset(each.id for each in awake if self._is_doubted(each.id))
             ready = [each for each in awake if each.id not in self._put_off | waiting]
@@ -230,8 +233,10 @@ class ImapPush:
         taken, self._filled = frozenset(self._filled), set()
         return taken
 
-    async def _arrive(self, connection: ImapConnection) -> bool:
-        """Bring what devices added, and tell whether to go on: any of it is a message now, or had to let one go first.
+    async def _arrive(self, connection: ImapConnection) -> tuple[bool, _ByDevices]:
+        """Bring what devices added, and tell whether to go on, and what devices did by then.
+
+        To go on: any of it is a message now, or had to let one go first.
 
         NOTE: what is left then and was due waits for its mailbox or its device, and these end that. Nothing here may
         ask for another turn because of it: an account that never rests hears of no new mail.
@@ -261,7 +266,7 @@ class ImapPush:
                 count += await work.resolve(open_[mailbox_id], ones)
         after, is_any_left = 0, False
         ask = partial(self._next_page, of=of, now=now)
-        while (page := await self._db.read(partial(ask, asleep=self._asleep(), after=after))).due:
+        while (there := (page := await self._db.read(partial(ask, asleep=self._asleep(), after=after))).there) is None:
             after = page.due[-1].id
             chosen_by = by_mailbox(page.plans)
             is_any_left |= sum(map(len, chosen_by.values())) < len(page.plans)
@@ -274,7 +279,7 @@ class ImapPush:
         self._again_at = page.again_at
         if count or work.lacking:
             self._on_change()  # a device whose file was given up may miss what that took the place of
-        return count > 0 or is_any_left
+        return count > 0 or is_any_left, there
 
     def _next_page(self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int) -> "_Page":
         from syncd.sync.arrivals import UNSEEN_S, planned  # noqa: PLC0415
@@ -282,8 +287,9 @@ class ImapPush:
         id_ = self._account.id
         due = uploads.due(conn, account_id=id_, of=of, now=now, after=after)
         if due:
-            return _Page(due, planned(conn, _apart_from(asleep, due), account_id=id_), None)
-        return _Page((), (), uploads.next_at(conn, account_id=id_, of=of, unseen_s=UNSEEN_S, now=now))
+            return _Page(due, planned(conn, _apart_from(asleep, due), account_id=id_))
+        again_at = uploads.next_at(conn, account_id=id_, of=of, unseen_s=UNSEEN_S, now=now)
+        return _Page((), (), again_at, self._by_devices(conn))
 
     def _asleep(self) -> frozenset[int]:
         """Return the mailboxes that wait after a failure, and to which nothing is brought meanwhile."""

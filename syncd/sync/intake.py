@@ -46,7 +46,8 @@ _ROUNDS_MAX = 5
 _MOMENT_S = 0.1
 """How long a file stays as it is before it is taken in for somebody who asks for it."""
 _WHOLE_MAX = 10_000
-
+_HELD_S = 5.0
+"""For how long at most what was read is held before anybody asks for it."""
 
 _Place = tuple[str, str, str]
 """The directory of a mailbox, which of its two, and the whole name."""
@@ -123,14 +124,12 @@ class Intake:
             if file.replica_id in here and (file.size_bytes or file.message_id is not None)
         }
         self._whole &= {_place(file) for file in self._waiting}
+        self._ahead.keep(self._waiting.keys())
 
     async def read_ahead(self, device_id: int, served: Sequence[Served], still: Standstill) -> None:
         """Begin to read what the next run, at once, will find ripe; nothing is concluded of it before that."""
         await self.note(device_id, served)
-        whole = [file for file in self._movable(still) if _place(file) in self._whole]
-        batch = next(iter(bounded(whole, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES)), None)
-        if batch:
-            self._ahead.begin(partial(self._files.read, batch, await self._prover()))
+        await self._read_ahead(still)
 
     def let_go(self) -> None:
         """Keep nothing that was read and is not taken in."""
@@ -157,16 +156,12 @@ class Intake:
             for name in accounts:  # of which nobody else would hear
                 self._wakes.account(name).set()
             raise
-        finally:
-            self._ahead.drop()
         return frozenset(accounts)
 
     async def _run(
         self, device_id: int, served: Sequence[Served], still: Standstill, accounts: set[str], *, at_once: bool
     ) -> None:
         """Take in what is ripe, and note the accounts."""
-        if not at_once:
-            self._ahead.drop()
         await self.note(device_id, served)
         settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
         for _ in range(_ROUNDS_MAX if at_once else 1):
@@ -182,6 +177,18 @@ class Intake:
             await self.note(device_id, served)
             if not any(waiting.facts for waiting in self._waiting.values()):
                 break
+        # NOTE: who asks soon after waits for no reading. What comes meanwhile is read together, for each reading ends
+        # in a barrier; and of what waits for long nothing is held for as long.
+        if self._settle_s <= _HELD_S and not self._ahead.is_busy:
+            await self._read_ahead(still)
+
+    async def _read_ahead(self, still: Standstill) -> None:
+        """Begin to read files that were put there as a whole, as far as they fit into memory."""
+        whole = [file for file in self._movable(still) if _place(file) in self._whole]
+        batches = bounded(whole, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES)
+        if batch := next(batches, None):
+            prove = await self._prover()
+            self._ahead.begin(batch, lambda files: self._files.read(files, prove))
 
     async def _ripen(self, still: Standstill, settle_s: float) -> None:
         """Wait until files have stayed as they are, which some may have done for longer than we know of them."""

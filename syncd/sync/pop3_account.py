@@ -97,7 +97,7 @@ class Pop3Account:
                 if is_whole:
                     timer.begin()
                     await self._drain()
-                if is_whole or asked:
+                if is_whole or self.requests.close():
                     self.requests.answer()
                     self._incoming.rest()
                 left_s = timer.left_s

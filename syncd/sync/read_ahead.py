@@ -1,52 +1,70 @@
-"""Floor 4: added files that are read before it is time to take them in, beside a look that the device waits for."""
+"""Floor 4: added files that are read before it is time to take them in, beside what else the task of a device does."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
 
 from syncd.errors import SyncdError
 from syncd.store.added_files import AddedFile
 from syncd.sync.intake_files import ReadFile
 
+_Outcomes = Sequence[ReadFile | SyncdError]
+
+
+class _Reading(NamedTuple):
+    """Where a file is read, among others, and as which of them."""
+
+    of: "asyncio.Future[_Outcomes]"
+    at: int
+
 
 class ReadAhead:
-    """Read some files of one device beside what else its task does; what is not asked for any more is let go of."""
+    """Hold what is read of some files of one device until it is taken, or nobody wants it any more."""
 
     def __init__(self) -> None:
-        self._reading: asyncio.Future[Sequence[ReadFile | SyncdError]] | None = None
+        self._readings: dict[AddedFile, _Reading] = {}
 
-    def begin(self, read: Callable[[], Sequence[ReadFile | SyncdError]]) -> None:
-        """Begin to read, in a thread."""
-        self.drop()
-        self._reading = asyncio.get_running_loop().run_in_executor(None, read)
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether files are being read."""
+        return any(not reading.of.done() for reading in self._readings.values())
+
+    def begin(self, wanted: Collection[AddedFile], read: Callable[[Sequence[AddedFile]], _Outcomes]) -> None:
+        """Begin to read, in a thread, what of these is not read yet, and let go of all others."""
+        self.keep(wanted)
+        if lacking := [file for file in wanted if file not in self._readings]:
+            reading = asyncio.get_running_loop().run_in_executor(None, read, lacking)
+            self._readings |= {file: _Reading(reading, at) for at, file in enumerate(lacking)}
 
     async def take(self, wanted: Iterable[AddedFile]) -> Sequence[ReadFile]:
-        """Return what was read of these files, if their rows are as they were; the others are let go of."""
-        reading, self._reading = self._reading, None
-        if reading is None:
-            return ()
+        """Return what was read of these files, if their rows are as they were."""
+        mine = [self._readings.pop(file) for file in wanted if file in self._readings]
         try:
-            outcomes = await asyncio.shield(reading)
+            for reading in {one.of for one in mine}:
+                with suppress(SyncdError):  # whoever reads them now is told why
+                    await asyncio.shield(reading)
         except BaseException:
-            reading.add_done_callback(_close)
+            _let_go(mine)
             raise
-        mine = set(wanted)
-        taken = [one for one in outcomes if isinstance(one, ReadFile) and one.file in mine]
-        _close_all(one for one in outcomes if isinstance(one, ReadFile) and one.file not in mine)
-        return taken
+        outcomes = (one.of.result()[one.at] for one in mine if one.of.exception() is None)
+        return [one for one in outcomes if isinstance(one, ReadFile)]
+
+    def keep(self, wanted: Collection[AddedFile]) -> None:
+        """Let go of what is none of these."""
+        _let_go([self._readings.pop(file) for file in self._readings.keys() - wanted])
 
     def drop(self) -> None:
-        """Let go of what is read."""
-        if self._reading is not None:
-            self._reading.add_done_callback(_close)
-            self._reading = None
+        """Let go of all of it."""
+        self.keep(())
 
 
-def _close(reading: "asyncio.Future[Sequence[ReadFile | SyncdError]]") -> None:
-    if not reading.cancelled() and reading.exception() is None:
-        _close_all(reading.result())
+def _let_go(readings: Iterable[_Reading]) -> None:
+    for one in readings:
+        one.of.add_done_callback(partial(_close, at=one.at))
 
 
-def _close_all(outcomes: Iterable[ReadFile | SyncdError]) -> None:
-    for one in outcomes:
-        if isinstance(one, ReadFile):
-            one.body.close()
+def _close(reading: "asyncio.Future[_Outcomes]", *, at: int) -> None:
+    if not reading.cancelled() and reading.exception() is None and isinstance(one := reading.result()[at], ReadFile):
+        one.body.close()

@@ -25,6 +25,7 @@ class Requests:
         self._waiting: list[asyncio.Future[None]] = []
         self._taken: list[asyncio.Future[None]] = []
         self._asked = Asked.NOTHING
+        self._is_open = False
         self.arrived = asyncio.Event()
         self.passes = 0
         self.passes_s = 0.0
@@ -41,9 +42,16 @@ class Requests:
         """Tell whether somebody waits for the pass that has begun."""
         return bool(self._taken)
 
-    async def ask(self, what: Asked = Asked.LOOK) -> None:
-        """Return when the pass has ended; raise what ended the task instead."""
+    async def ask(self, what: Asked = Asked.LOOK, *, joins: bool = False) -> None:
+        """Return when the pass has ended; raise what ended the task instead.
+
+        joins: a pass that has begun will do, for what it leaves is asked of the store after it.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if joins and self._is_open:
+            self._taken.append(future)
+            await future
+            return
         self._waiting.append(future)
         self._asked = max(self._asked, what)
         self.arrived.set()
@@ -62,10 +70,17 @@ class Requests:
         self._taken += self._waiting
         self._waiting = []
         self.arrived.clear()
+        self._is_open = True
         return self._asked
 
+    def close(self) -> bool:
+        """Let nobody join the pass any more, and tell whether somebody waits for it."""
+        self._is_open = False
+        return self.are_awaited
+
     def answer(self) -> None:
-        """End the pass for those for whom it began."""
+        """End the pass for those for whom it began, and those who joined it."""
+        self._is_open = False
         self.passes += 1
         self.passes_s += time.monotonic() - self._began
         taken, self._taken = self._taken, []
@@ -88,6 +103,7 @@ class Requests:
     def fail(self, error: BaseException) -> None:
         """Tell all who wait that the task ended."""
         waiting, self._taken, self._waiting = self._taken + self._waiting, [], []
+        self._is_open = False
         self._asked = Asked.NOTHING
         self.arrived.clear()
         for future in waiting:

@@ -17,6 +17,8 @@ class Wake(asyncio.Event):
         """In seconds since 1970."""
         self._last = 0.0
         self._is_all_there = asyncio.Event()
+        self._is_at_rest = asyncio.Event()
+        self._is_at_rest.set()
 
     def set(self, *, is_more_coming: bool = False) -> None:
         """Wake whoever waits; is_more_coming: there will be more at once, for which some may wait (`gathered`)."""
@@ -25,6 +27,7 @@ class Wake(asyncio.Event):
         if not self.is_set():
             self._last = time.time()
             self.since = self._last if self.since is None else self.since
+            self._is_at_rest.clear()
         super().set()
 
     def clear(self) -> None:
@@ -47,6 +50,12 @@ class Wake(asyncio.Event):
     def answered(self) -> None:
         """Note that nothing is left to do, but for what came just now."""
         self.since = self._last if self.is_set() else None
+        if self.since is None:
+            self._is_at_rest.set()
+
+    async def rest(self) -> None:
+        """Return when nothing is left to do for who has woken us."""
+        await self._is_at_rest.wait()
 
 
 class Wakes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ from sqlalchemy import Connection, event, select
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema
 from syncd.store.database import Database
+from syncd.sync import imap_account
+from syncd.sync.intake_files import IntakeFiles
 from syncd.sync.requests import Asked
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
+from tests.contract.sync.three_devices import add
 from tests.servers.dovecot import Dovecot
 
 FEW, MANY = 60, 1060
@@ -127,6 +131,34 @@ async def test_nobody_waits_for_a_look_at_our_own_doing(tmp_path: Path, user: Pr
             assert house.replica("phone").keys() == ["kept"]
             assert house.wakes.account("work").since is None
             may_go_on.set()
+
+
+async def test_account_does_not_rest_while_a_device_that_is_asked_as_well_is_at_work(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the device brings then would wait until the server has said that IDLE is begun."""
+    monkeypatch.setattr(imap_account, "_HEARS_OUT_S", 30.0)
+    read, may_read = IntakeFiles.read, threading.Event()
+
+    def wait_and_read(self: IntakeFiles, *args: Any) -> Any:
+        may_read.wait(30.0)
+        return read(self, *args)
+
+    monkeypatch.setattr(IntakeFiles, "read", wait_and_read)
+    async with Tap(user.server.imap_port) as tap:
+        accounts = {"work": imap(user.server, user.user, port=tap.port)}
+        async with House(tmp_path, accounts=accounts) as house:
+            await house.settle()
+            with _flights(tap, apart_from=()) as flights:
+                add(house, "laptop", "n")
+                asking = asyncio.create_task(house.ask("laptop"))
+                await house.ask("work")
+                may_read.set()
+                await asking
+                await house.until(lambda: "n" in user.flags())
+
+    said = [verb for flight in flights for verb in flight]
+    assert "IDLE" not in said[said.index("LIST") : said.index("APPEND")], said
 
 
 async def test_deletion_lists_its_mailbox_twice_and_no_other(

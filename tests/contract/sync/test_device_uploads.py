@@ -3,17 +3,21 @@
 import asyncio
 import os
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
+from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
 from syncd.store import schema
-from syncd.store.added_files import empty_files
+from syncd.store.added_files import AddedFile, empty_files
 from syncd.store.report import unsynced_by_replica
 from syncd.sync import intake
+from syncd.sync.attachment import Prove
+from syncd.sync.intake_files import IntakeFiles, ReadFile
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider
@@ -75,7 +79,30 @@ async def test_who_asks_waits_for_no_file_that_was_put_there_as_a_whole(
         assert set(user.flags()) == {"n"}
 
 
+async def test_who_asks_waits_for_no_reading_of_what_was_there_before(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is complete is read as soon as the watch tells of it, though nobody may ask before `settle`."""
+    read, readings = IntakeFiles.read, list[int]()
+
+    def counted(self: IntakeFiles, batch: Sequence[AddedFile], prove: Prove) -> list[ReadFile | SyncdError]:
+        readings.append(len(batch))
+        return read(self, batch, prove)
+
+    monkeypatch.setattr(IntakeFiles, "read", counted)
+    async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices={"laptop": SLOW}) as house:
+        await house.settle()
+        add(house, "laptop", "n")
+        await house.until(lambda: bool(readings))
+        await house.ask("laptop")
+        await house.ask("work")
+
+    assert set(user.flags()) == {"n"}
+    assert readings == [1]
+
+
 PATIENT = {"settle": "1h"}
+SLOW = {"settle": "5s"}
 
 
 async def test_upload_is_looked_for_above_what_was_known_on_a_server_without_uidnext(

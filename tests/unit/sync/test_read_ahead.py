@@ -2,9 +2,13 @@
 
 import asyncio
 import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
+from unittest.mock import Mock
 
+from syncd.errors import DeviceAwayError, SyncdError
 from syncd.mail.flags import NONE
 from syncd.mail.tree import BodyForm
 from syncd.store.added_files import AddedFile, FileAsRead
@@ -31,33 +35,62 @@ def read(file: AddedFile, body: Body, changed_at: float | None = None) -> ReadFi
     return ReadFile(file, FileAsRead(9, 1000, BodyForm.LF, "S"), cast("EncodedBody", body), b"", changed_at)
 
 
-async def test_what_is_as_it_was_is_taken_and_the_rest_let_go_of() -> None:
+async def test_what_is_as_it_was_is_taken_and_the_rest_kept_as_long_as_it_is_wanted() -> None:
     """A file whose row says something else by now is to be read again."""
-    files, bodies = [added(1), added(2)], [Body(), Body()]
+    files = [added(1), added(2), added(3)]
+    bodies = {file: Body() for file in files}
+    read_: list[list[AddedFile]] = []
+
+    def read_them(wanted: Sequence[AddedFile]) -> list[ReadFile | SyncdError]:
+        read_.append([*wanted])
+        return [read(file, bodies[file]) for file in wanted]
+
     ahead = ReadAhead()
-    ahead.begin(lambda: [read(file, body) for file, body in zip(files, bodies, strict=True)])
+    ahead.begin(files[:2], read_them)
+    ahead.begin(files, read_them)
 
     taken = await ahead.take([files[0], replace(files[1], size_bytes=10)])
+    await ahead.take([files[2]])
+    ahead.keep([])
+    await asyncio.sleep(0)
 
-    assert taken == [read(files[0], bodies[0])]
-    assert [body.is_closed for body in bodies] == [False, True]
+    assert taken == [read(files[0], bodies[files[0]])]
+    assert read_ == [files[:2], files[2:]]
+    assert [body.is_closed for body in bodies.values()] == [False, True, False]
     assert not await ahead.take(files)
 
 
-async def test_what_nobody_asks_for_is_let_go_of() -> None:
-    """Another batch, or the end of a run, takes the place of what was read."""
-    file, body, closed = added(1), Body(), asyncio.Event()
+async def test_what_nobody_wants_any_more_is_let_go_of_when_it_is_read() -> None:
+    """The end of a run may come before that of a reading."""
+    file, body, may_end = added(1), Body(), threading.Event()
+
+    def read_it(_: Sequence[AddedFile]) -> list[ReadFile | SyncdError]:
+        may_end.wait(30.0)
+        return [read(file, body)]
+
     ahead = ReadAhead()
-    ahead.begin(lambda: [read(file, body)])
-    assert ahead._reading is not None
-    reading = ahead._reading
+    ahead.begin([file], read_it)
+    reading = ahead._readings[file].of
 
     ahead.drop()
 
-    reading.add_done_callback(lambda _: closed.set())
-    await closed.wait()
-    assert body.is_closed
     assert not await ahead.take([file])
+    assert not body.is_closed
+    may_end.set()
+    await reading
+    await asyncio.sleep(0)
+    assert body.is_closed
+
+
+async def test_what_could_not_be_read_is_read_again() -> None:
+    """By then the device may be back."""
+    away = DeviceAwayError("it is away")
+    ahead = ReadAhead()
+    ahead.begin([added(1)], Mock(side_effect=away))
+    ahead.begin([added(1), added(2)], lambda wanted: [away])
+
+    assert not await ahead.take([added(1), added(2)])
+    assert not ahead.is_busy
 
 
 def test_file_that_was_written_to_since_is_read_again(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Who asks a task for a pass waits for one that begins after that, and is looked for once."""
 
 import asyncio
+from collections.abc import Callable
+
+import pytest
 
 from syncd.sync.requests import Asked, Requests
 
@@ -62,3 +65,34 @@ async def test_nobody_waits_for_what_is_only_hurried() -> None:
     assert requests.is_news
     assert requests.take() is Asked.LOOK
     assert not requests.are_awaited
+
+
+async def test_who_joins_waits_for_the_pass_that_has_begun_and_wakes_nobody() -> None:
+    """Who joins asks the store after it what it has left to do."""
+    wake = asyncio.Event()
+    requests = Requests(wake)
+    requests.take()
+
+    joining = asyncio.create_task(requests.ask(Asked.PASS, joins=True))
+    await asyncio.sleep(0)
+
+    assert (wake.is_set(), requests.is_news) == (False, False)
+    assert requests.close()
+    requests.answer()
+    await joining
+
+
+@pytest.mark.parametrize("end", [Requests.close, Requests.answer])
+async def test_nobody_joins_a_pass_that_has_ended_or_is_about_to(end: Callable[[Requests], object]) -> None:
+    """It would wait for one that nobody wakes the task for."""
+    requests = Requests(asyncio.Event())
+    requests.take()
+    end(requests)
+
+    asking = asyncio.create_task(requests.ask(Asked.PASS, joins=True))
+    await asyncio.wait_for(requests.arrived.wait(), 10)
+
+    requests.answer()
+    assert requests.take() is Asked.PASS
+    requests.answer()
+    await asking
