@@ -1,15 +1,15 @@
 """Floor 2: what is wrong with a configuration, and where: values that a person can act on, and that hold no secret."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-
-from syncd.values import Value
 
 _BRIEF_CHARS = 240
 _END_CHARS = 100
 
 
-class Problem(Value):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """Name one thing that is wrong: where (a file and line, or a variable), at which key, and what.
 
     Key and text quote keys and names of accounts, never values.
