@@ -69,20 +69,23 @@ class ImapMailbox:
         batches: BodyBatches,
         losses: Losses,
         suspicions: Suspicions,
+        foreseen: Foreseen,
         is_first: bool,
         spool_directory: Path | None,
         clock: Callable[[], float],
     ) -> None:
-        """Take whether this mailbox was not observed on this connection: UIDs may name other messages then."""
+        """Take whether this mailbox was not observed on this connection: UIDs may name other messages then.
+
+        foreseen: how messages were that are to depart, as far as whoever lets them has looked before.
+        """
         self.connection = connection
-        self.foreseen = Foreseen()
-        """How messages were that are to depart, as far as whoever lets them has looked before."""
         self._db = db
         self._mailbox = mailbox
         self._quirks = quirks
         self._batches = batches
         self._losses = losses
         self._suspicions = suspicions
+        self._foreseen = foreseen
         self._is_first = is_first
         self._found: _Found | None = None
         self._spool_directory = spool_directory
@@ -318,7 +321,7 @@ class ImapMailbox:
             refusal = RefusedError("the mailbox is read-only on the server", reach=Reach.MESSAGE)
             return Departed(refused={effect.message_id: refusal for effect in effects})
         here = (self._db, self.connection, self._mailbox)
-        return await depart(*here, effects, foreseen=self.foreseen, now=self._clock())
+        return await depart(*here, effects, foreseen=self._foreseen, now=self._clock())
 
     @property
     def _is_selected(self) -> bool:

@@ -84,7 +84,7 @@ class ImapPush:
         account: ServedAccount,
         *,
         failures: MailboxFailures,
-        observer: Callable[[ImapConnection, MailboxRow], "ImapMailbox"],
+        observer: Callable[..., "ImapMailbox"],
         look: Callable[["ImapMailbox", MailboxRow], Awaitable[None]],
         is_doubted: Callable[[int], bool],
         on_change: OnChange,
@@ -354,8 +354,7 @@ class ImapPush:
         self._activity.pace.begin(self._clock())
         result = RoundResult(0, 0, is_stale=False)
         async with self._failures.kept(connection, mailbox, Work.PUSH):
-            observer = self._observer(connection, mailbox)
-            observer.foreseen = self._foreseen
+            observer = self._observer(connection, mailbox, foreseen=self._foreseen)
             now = self._clock()
             result = await ServerRound(
                 self._db,

@@ -22,6 +22,7 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
 from syncd.store.changed_rows import MAILBOX, ChangedRow
 from syncd.sync.body_batches import BodyBatches
+from syncd.sync.imap_foreseen import Foreseen
 from syncd.sync.imap_identity import RenumberedError
 from syncd.sync.imap_observed import known_cursor
 from syncd.sync.incoming_bodies import IncomingBodies
@@ -168,8 +169,10 @@ class ImapSteps:
         self._complete_at |= {row.id: row.version for row in synced if row.is_listed and row.id not in lacking}
         return [row for row in synced if row.id in due or self._complete_at.get(row.id) != row.version]
 
-    def observer(self, connection: ImapConnection, mailbox: MailboxRow) -> "ImapMailbox":
-        """Return what observes a mailbox over this connection."""
+    def observer(
+        self, connection: ImapConnection, mailbox: MailboxRow, *, foreseen: Foreseen | None = None
+    ) -> "ImapMailbox":
+        """Return what observes a mailbox over this connection; foreseen: see `ImapMailbox`."""
         from syncd.sync.imap_mailbox import ImapMailbox  # noqa: PLC0415  # a sync that finds nothing needs none
 
         return ImapMailbox(
@@ -180,6 +183,7 @@ class ImapSteps:
             batches=self.batches,
             losses=self._losses,
             suspicions=self._suspicions,
+            foreseen=Foreseen() if foreseen is None else foreseen,
             is_first=mailbox.id not in self.seen,
             spool_directory=self._spool_directory,
             clock=self._clock,
