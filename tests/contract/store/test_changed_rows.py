@@ -132,7 +132,7 @@ def test_only_what_came_later_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         told = [database.changed_since(writes) for writes in at]
 
         assert told[:2] == [None, None]
-        assert told[2:] == [{(MAILBOX, 3), (MAILBOX, 4)}, {(MAILBOX, 4)}, set()]
+        assert told[2:] == [{ChangedRow(MAILBOX, 3), ChangedRow(MAILBOX, 4)}, {ChangedRow(MAILBOX, 4)}, set()]
         with Database.open_readonly(store_url) as beside:
             assert beside.changed_since(0) is None
 
@@ -156,4 +156,4 @@ def test_what_a_snapshot_has_is_told(planted: Database, monkeypatch: pytest.Monk
     run(planted, "UPDATE mailbox SET version = 5")
     planted.read_now(look)
 
-    assert seen == [(0, {(MAILBOX, 1)}), (5, {(MAILBOX, 1)})]
+    assert seen == [(version, {ChangedRow(MAILBOX, 1)}) for version in (0, 5)]
