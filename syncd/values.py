@@ -4,8 +4,8 @@ Theory. A frozen dataclass would do. But it writes six methods as text and compi
 a millisecond for a class, of which there are hundreds, and so a fifth of a short `syncd sync`. A Struct of msgspec has
 the same methods in C: its class is made in a fortieth of that time, and a value in an eighth.
 
-House rules. What changes is a Record, made as fast. Named tuples, which take a process half as long as dataclasses, are
-what is taken apart, or sorted. Dataclasses are what hides one field of several, and what pydantic reads or writes:
+House rules. What changes is a Record, made as fast. What is taken apart or sorted is a named tuple, whose class takes
+half as long to make as a dataclass. What hides one field of several, and what pydantic reads or writes, is a dataclass:
 configurations and answers.
 """
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -18,6 +17,7 @@ from syncd.store.trouble_report import mailbox_errors, trouble_count
 from syncd.sync.at_rest import AtRest
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover
+from syncd.values import Value
 
 _ROUNDS_MAX = 20
 NOTHING_LEFT = SyncReport(failures=(), unfinished=(), set_aside=0, held=0)
@@ -100,7 +100,7 @@ async def _look(
     return await app.db.read(ask)
 
 
-class _Found(NamedTuple):
+class _Found(Value):
     """What is left to do, which mailboxes cannot be read, with why, and how many messages are set aside, and held."""
 
     left: Leftover

@@ -2,7 +2,8 @@
 
 Theory. MULTIAPPEND takes all of a batch or nothing (RFC 3502), so after a NO each message is sent again alone, and only
 the guilty one stays refused. A large or streamed body is sent alone from the beginning: sending it twice costs more
-than a round trip, and a stream can be read once. Round trips are what uploads take longest for, so commands that need
+than a round trip, and a stream can be read once. A server in trouble may have what it said NO to: then nothing is sent
+again before somebody has looked. Round trips are what uploads take longest for, so commands that need
 no leave of the server for their literals (RFC 7888) go a few megabytes at once, and all are answered before any of
 their outcomes is told. After a refusal that reaches the whole mailbox nothing more is sent.
 """
@@ -15,7 +16,7 @@ from typing import TypeGuard
 from syncd.errors import Reach, RefusedError
 from syncd.imap.arguments import Argument, Literal, Streamed, date_time, flag_list, string
 from syncd.imap.codes import appended, appended_all
-from syncd.imap.refusals import OF_MAILBOX, refusal
+from syncd.imap.refusals import OF_MAILBOX, OF_TROUBLE, refusal
 from syncd.imap.session import Session
 from syncd.imap.types import Appended, Tagged
 from syncd.log import log
@@ -31,11 +32,15 @@ REACHES_MAILBOX = OF_MAILBOX | {"OVERQUOTA"}
 
 
 class NewMessage(Opaque):
-    """A message to append; internaldate: seconds since 1970, None for the server's own time."""
+    """A message to append; internaldate: seconds since 1970, None for the server's own time.
+
+    is_alone: it was refused before, perhaps because of others that it was sent together with.
+    """
 
     body: bytes | Streamed
     flags: Flags = NONE
     internaldate: int | None = None
+    is_alone: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -47,7 +52,7 @@ class Accepted(Value):
 
 
 class NotAppended(Value):
-    """The server refused this message; it has nothing of it."""
+    """The server refused this message; in trouble (`OF_TROUBLE`) it may have it all the same."""
 
     error: RefusedError
 
@@ -78,7 +83,7 @@ async def append_many(
         for batch, end in zip(window, ends, strict=True):
             if isinstance(end, BaseException):
                 raise end
-            if end.kind != "OK" and len(batch) > 1 and end.text.code not in OF_MAILBOX:
+            if end.kind != "OK" and len(batch) > 1 and end.text.code not in OF_MAILBOX | OF_TROUBLE:
                 outcomes = [of_mailbox] * len(batch) if of_mailbox else await _one_by_one(session, octets, batch)
                 if is_trusted and not any(isinstance(one, NotAppended) for one in outcomes):
                     # NOTE: it refused together what it takes one by one, and would have every further batch sent twice.
@@ -162,7 +167,8 @@ def _batches(messages: Iterable[NewMessage], *, count: int) -> Iterator[list[New
     size_bytes = 0
     for message in messages:
         # NOTE: an empty literal would cancel the whole of a MULTIAPPEND (RFC 3502 §6.3.11).
-        is_alone = isinstance(message.body, Streamed) or not 0 < message.size_bytes <= _BATCH_BYTES
+        is_large = isinstance(message.body, Streamed) or not 0 < message.size_bytes <= _BATCH_BYTES
+        is_alone = message.is_alone or is_large
         if batch and (is_alone or len(batch) >= count or size_bytes + message.size_bytes > _BATCH_BYTES):
             yield batch
             batch, size_bytes = [], 0

@@ -27,6 +27,7 @@ from syncd.imap.types import (
     StatusRow,
     StoreResult,
 )
+from syncd.imap.wire_command import OutOfOrderError
 from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
@@ -87,6 +88,11 @@ class ImapConnection:
     @property
     def is_usable(self) -> bool:
         return self._session.wire.failure is None
+
+    @property
+    def is_in_order(self) -> bool:
+        """Tell whether the connection did not end because the server did commands out of their order."""
+        return not isinstance(self._session.wire.failure, OutOfOrderError)
 
     @property
     def selected(self) -> bytes | None:
@@ -241,6 +247,7 @@ class ImapConnection:
 
     async def unselect(self) -> None:
         """Leave the selected mailbox without expunging anything."""
+        await self.settled()
         if self.selected is None:
             return
         if self.offers("UNSELECT"):

@@ -2,7 +2,8 @@
 
 Theory. MOVE does it in one, and may be refused half-way: then nothing is tried again, because what was copied already
 would be there twice. Without MOVE a message is copied, and expunged here only after the server said OK to that. COPY
-takes all of a set or nothing, so a refused set is halved until the culprit stands alone.
+takes all of a set or nothing, so a refused set is halved until the culprit stands alone; but not where the server is in
+trouble, and may have copied all the same.
 """
 
 from enum import StrEnum
@@ -10,7 +11,7 @@ from enum import StrEnum
 from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, ExpungeOutcome, expunge_messages, listed, portions
-from syncd.imap.refusals import OF_MAILBOX, CopyRefusedError
+from syncd.imap.refusals import OF_MAILBOX, OF_TROUBLE, CopyRefusedError
 from syncd.imap.types import Appended, Copied
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.values import Value
@@ -101,7 +102,7 @@ async def _copied(
         try:
             copied = await connection.copy(part, target)
         except CopyRefusedError as error:
-            if len(part) > 1 and error.code not in OF_MAILBOX:
+            if len(part) > 1 and error.code not in OF_MAILBOX | OF_TROUBLE:
                 newer = part.newest(len(part) // 2)
                 parts += [newer, part - newer]
             else:

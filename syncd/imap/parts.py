@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import aclosing, suppress
 
-from syncd.errors import SyncdError
+from syncd.errors import ProtocolError, Reach, SyncdError
 from syncd.imap.bodies import WHOLE, WINDOW_BYTES, Body, NoBody, PartStream, SelectFirst, Wanted, fetch_bodies
 from syncd.imap.headers import Header, fetch_headers
 from syncd.imap.session import Session
@@ -64,6 +64,8 @@ class Parts:
             came = self._ahead.take(place or self.place, wanted)
         if lacking := [one for one in wanted if one.uid not in came]:
             await self.settled()
+            if selecting is None and None not in {place, self.place} and place != self.place:
+                raise ProtocolError("another mailbox was selected meanwhile", reach=Reach.MAILBOX)
         fetched = fetch_bodies(
             self._session,
             lacking,

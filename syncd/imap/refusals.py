@@ -9,6 +9,8 @@ _TEXT_MAX = 120
 _ADDRESS = re.compile(r"\S*@\S*")
 OF_MAILBOX = frozenset({"TRYCREATE", "NONEXISTENT", "NOPERM"})
 """Codes that every message meets alike: the target mailbox is not there, or not ours to write to."""
+OF_TROUBLE = frozenset({"SERVERBUG", "UNAVAILABLE"})
+"""Codes that say nothing of what was done: a server in trouble may have done it all the same."""
 OF_THE_MOMENT = frozenset({"UNAVAILABLE", "INUSE", "LIMIT", "SERVERBUG", "THROTTLED", "OVERQUOTA", "SYS/TEMP"})
 """Codes that say nothing of what was asked: it may be granted at another time."""
 

@@ -94,7 +94,7 @@ class Selected:
             collector=collector,
             is_pipelined=is_pipelined,
             is_in_turn=is_behind,
-            on_turn=self._session.events.begin_anew,  # until then they are of the mailbox before
+            on_turn=self._session.events.begin_anew if is_behind else None,  # until then they are of another mailbox
         )
         if end.kind != "OK":
             raise refusal("select", end, reach=Reach.MAILBOX)

@@ -270,7 +270,7 @@ class Session:
         is_pipelined: bool = False,
         deadline_s: float | None = None,
         is_in_turn: bool = False,
-        on_turn: Callable[[], None] = lambda: None,
+        on_turn: Callable[[], None] | None = None,
     ) -> Tagged:
         """Send a command and return its end, whatever it is.
 
@@ -281,7 +281,8 @@ class Session:
         with self.collecting(collector, is_in_turn=is_in_turn) as end_collecting:
 
             def begin_turn() -> None:
-                on_turn()
+                if on_turn is not None:
+                    on_turn()
                 if collector is not None:
                     self._collectors.append(collector)
 

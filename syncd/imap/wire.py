@@ -212,7 +212,7 @@ class WireProtocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib has
         on_turn: see `WireCommand`.
         """
         if self.failure is not None:
-            raise ConnectionLostError("the connection is closed") from self.failure
+            raise ConnectionLostError(f"the connection is closed: {self.failure}") from self.failure
         limit_s, tag = deadline_s or self._limits.command_s, self.new_tag()
         command = WireCommand(name, tag, arguments, is_pipelined=is_pipelined, deadline_s=limit_s, on_turn=on_turn)
         ready: asyncio.Future[None] = self.loop.create_future()

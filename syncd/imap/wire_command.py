@@ -10,6 +10,10 @@ from syncd.imap.arguments import Argument
 from syncd.imap.types import Tagged
 
 
+class OutOfOrderError(ProtocolError):
+    """The server did a command before those that were sent before it (RFC 9051 §5.5)."""
+
+
 class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
     """A command in flight; it never shows its arguments in a repr or log.
 
@@ -56,7 +60,7 @@ class WireCommand(Command):  # type: ignore[misc]  # aioimaplib has no types
 
     def finish(self, end: Tagged) -> None:
         if self.on_turn is not None and end.kind == "OK":
-            error = ProtocolError("the server did a command before one that changes what it means")
+            error = OutOfOrderError("the server did a command before others that it changes the meaning of")
             self.fail(error)
             raise error
         self.end = end

@@ -354,8 +354,9 @@ def _drop_upload(conn: Connection, file_id: int, *, now: float) -> None:
     same message may be there that nobody has taken in.
     """
     replaced = tuple(conn.execute(_REPLACED, {"by_file": file_id}).scalars())
-    missing = {"state": ReplicaState.MISSING, "missing_since": now}
-    conn.execute(update(replica_message).where(is_one_of(replica_message.c.id, replaced)).values(missing))
+    if replaced:
+        missing = {"state": ReplicaState.MISSING, "missing_since": now}
+        conn.execute(update(replica_message).where(is_one_of(replica_message.c.id, replaced)).values(missing))
     conn.execute(
         delete(journal).where(journal.c.replica_message_id == file_id, journal.c.kind != UploadState.BEGUN.value)
     )
@@ -381,7 +382,7 @@ _REPLACED = (
     .join(journal, journal.c.digest == body.c.digest)
     .join(_OWN, _OWN.c.id == journal.c.replica_message_id)
     .join(_OF_OWN, and_(_OF_OWN.c.id == _OWN.c.replica_id, _OF_OWN.c.device_id == replica.c.device_id))
-    .where(_OWN.c.id == bindparam("by_file"), replica_message.c.state == ReplicaState.DELETED)
+    .where(_OWN.c.id == bindparam("by_file"), is_unsettled(ReplicaState.DELETED))
 )
 _WITH_UNSETTLED = (
     select(replica_message.c.replica_id)

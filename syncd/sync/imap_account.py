@@ -133,6 +133,7 @@ class ImapAccount:
                 finally:
                     self._is_connected, self._activity.link = False, None
                     self._refused |= connection.refused
+                    self._reading.end(connection)
                     self._incoming.rest()
                     await connection.aclose()
         except SyncdError as error:
@@ -198,7 +199,7 @@ class ImapAccount:
                 is_first = False
                 if await self._reading.run_pass(connection, is_at_rest=rests) and self._is_quiet:
                     await self._at_rest.end()
-                await self._reading.look_again(connection, waits=bool(asked))
+                await self._reading.look_again(connection, waits=bool(asked) or self.requests.are_awaited)
                 self.requests.answer()
             else:
                 if self.requests.close():  # a look has asked the server before: what is left is what the store knows

@@ -22,6 +22,7 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import AT_ONCE
 from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
 from syncd.imap.presence import can_be_selected_anew, still_there
+from syncd.imap.refusals import OF_MAILBOX
 from syncd.imap.types import Appended, FetchRow, SelectResult
 from syncd.log import log
 from syncd.mail.flags import Flags
@@ -98,7 +99,7 @@ class ImapArrivals:
             await self._transfer(source, target, way, ones, sending)
         sent = [one.upload for one in placements if one.upload.id not in sending.flawed]
         if not sent:
-            return Brought(refused=sending.flawed)
+            return Brought(refused=sending.flawed, gone=frozenset(sending.gone))
         brought = await self._seen(target, sent, uidnext, sending, arrived)
         return replace(brought, refused={**sending.flawed, **brought.refused}, gone=frozenset(sending.gone))
 
@@ -159,7 +160,7 @@ class ImapArrivals:
 
     def _new(self, target: MailboxRow, one: Upload, octets: bytes | None) -> NewMessage:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
-        return NewMessage(body, _flags_sent(target, one), one.mtime)
+        return NewMessage(body, _flags_sent(target, one), one.mtime, is_alone=one.attempts > 0)
 
     async def _flaw(self, one: Upload, octets: bytes | None, limit: int | None) -> str | None:
         """Return why a message is not to be sent; a large one is read for that."""
@@ -190,7 +191,11 @@ class ImapArrivals:
         rows = await fetch_facts(self._connection, uids)
         await ensure_same(self._db, self._connection, source, observed_of(rows))
         transfer = move_messages if way is Way.MOVE else copy_messages
-        outcomes: Sequence[MoveOutcome] = await transfer(self._connection, uids, target.wire_name)
+        # NOTE: what was refused before, perhaps because of others, goes alone.
+        alone = [UidSet.of((uid,)) for uid, one in ones.items() if one.attempts]
+        outcomes: list[MoveOutcome] = []
+        for some in (uids - UidSet.union(alone), *alone):
+            outcomes += await transfer(self._connection, some, target.wire_name) if some else ()
         for outcome in outcomes:
             one = ones[outcome.uid]
             if outcome.moved is Moved.REFUSED:
@@ -274,7 +279,7 @@ class _Sending(Record):
     of_mailbox: RefusedError | None = None
 
     def refuse(self, one: Upload, error: RefusedError) -> None:
-        (self.flawed if error.code in REACHES_MAILBOX else self.refused)[one.id] = error
+        (self.flawed if error.code in OF_MAILBOX else self.refused)[one.id] = error
 
     def hint(self, one: Upload, place: Appended, target: MailboxRow) -> None:
         if place.uidvalidity == target.cursor.uidvalidity:

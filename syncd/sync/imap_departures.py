@@ -17,6 +17,7 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import Expunged, expunge_at_once, expunge_messages
 from syncd.imap.moves import Moved, move_messages
 from syncd.imap.presence import still_there
+from syncd.imap.refusals import OF_TROUBLE
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
@@ -77,7 +78,9 @@ async def depart(
         made = UidSet.of(one.uid for one in outcomes if one.moved is Moved.COPIED)
         owed |= made
         if is_copying:
-            await db.write(partial(journal.drop_copies, message_ids=[moving[one.uid] for one in not_moved]))
+            # NOTE: a server in trouble may have made one all the same, which is looked for the next time.
+            not_made = [moving[one.uid] for one in not_moved if one.code not in OF_TROUBLE]
+            await db.write(partial(journal.drop_copies, message_ids=not_made))
             await db.write(partial(journal.copies_made, message_ids=[moving[uid] for uid in made]))
     is_same, asked = connection.selection is selection, UidSet.of(by_uid)
     is_proven = await expunge_at_once(connection, owed, asked=asked)

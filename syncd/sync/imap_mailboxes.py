@@ -7,7 +7,6 @@ are listed, whether the user subscribed to them or not: mail that no program sho
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from sqlalchemy import Connection
@@ -112,16 +111,23 @@ class ImapMailboxes:
     ) -> Sequence[ListEntry]:
         """Give mailboxes their names again that were about to be deleted when a connection ended; return a LIST then.
 
-        Whether they are to be deleted still is decided by those; and nobody is to have them under the others.
+        Whether they are to be deleted still is decided by those; and nobody is to have them under the others, so that
+        one which the server does not rename is taken for the one that it was, and cannot be read.
         """
         names = {entry.octets for entry in entries}
-        hidden = [row for row in known if row.wire_name not in names and hidden_name(row) in names]
+        hidden = {hidden_name(row): row for row in known if row.wire_name not in names and hidden_name(row) in names}
         if not hidden:
             return entries
-        for row in hidden:
-            with suppress(RefusedError):
-                await connection.rename(hidden_name(row), row.wire_name)
-        return await connection.list_mailboxes(with_status=True)
+        for octets, row in hidden.items():
+            try:
+                await connection.rename(octets, row.wire_name)
+            except RefusedError as error:
+                log.warning("mailbox_stays_hidden", account=self._account.name, mailbox_id=row.id, error=str(error))
+        entries = await connection.list_mailboxes(with_status=True)
+        return [
+            replace(entry, octets=hidden[entry.octets].wire_name) if entry.octets in hidden else entry
+            for entry in entries
+        ]
 
     def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:
         now = self._clock()

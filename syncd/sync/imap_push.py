@@ -70,6 +70,12 @@ class _Page(Value):
     there: _ByDevices | None = None
 
 
+class Observes(Protocol):
+    """Return what observes a mailbox over a connection, with how messages were that are to depart."""
+
+    def __call__(self, connection: ImapConnection, mailbox: MailboxRow, *, foreseen: Foreseen) -> "ImapMailbox": ...
+
+
 class OnChange(Protocol):
     """Is told that something is new to devices, apart from some, by name."""
 
@@ -84,7 +90,7 @@ class ImapPush:
         account: ServedAccount,
         *,
         failures: MailboxFailures,
-        observer: Callable[..., "ImapMailbox"],
+        observer: Observes,
         look: Callable[["ImapMailbox", MailboxRow], Awaitable[None]],
         is_doubted: Callable[[int], bool],
         on_change: OnChange,

@@ -32,6 +32,7 @@ from syncd.sync.successes import Successes
 from syncd.sync.suspicions import Suspicions
 
 if TYPE_CHECKING:
+    from syncd.sync.first_listing import Coming
     from syncd.sync.imap_mailbox import ImapMailbox
 
 _SECOND_LOOKS_MAX = 3
@@ -62,6 +63,7 @@ class ImapReading:
         self._suspicions = Suspicions(account.name, rule=account.takers.rule, second_look_s=second_look_s)
         self._glanced_at = 0.0
         self._successes = Successes(account)
+        self._asks_ahead = True
         self._answer: tuple[object, ...] = ()
         """What the server says of all mailboxes, and of the selected one, when nothing has changed."""
         self.mailboxes = ImapMailboxes(
@@ -96,6 +98,10 @@ class ImapReading:
         self._steps.begin(quirks)
         self._was_interrupted = True
         self._successes.begin()
+
+    def end(self, connection: ImapConnection) -> None:
+        """Note how a connection ended: of a server that does not do things in their order nothing is asked ahead."""
+        self._asks_ahead &= connection.is_in_order
 
     def adjust(self, patterns: tuple[str, ...]) -> None:
         """Read the mailboxes that match these patterns from now on, and all again that devices may take by now."""
@@ -149,8 +155,8 @@ class ImapReading:
         (self._halves.begin if is_any_known else self._halves.end)(self._account.name)
         async with self._steps.batches:
             counts = [status.messages if (status := statuses.get(row.wire_name)) else None for row in unlisted]
-            coming = [(row.wire_name, count) for row, count in zip(unlisted, counts, strict=True)]
-            for mailbox, (_, count), then in zip(unlisted, coming, [*coming[1:], None], strict=False):
+            coming = [self._coming(row, count) for row, count in zip(unlisted, counts, strict=True)]
+            for mailbox, count, then in zip(unlisted, counts, [*coming[1:], None], strict=False):
                 await self._steps.run(connection, mailbox, partial(self._steps.list_newest, count=count, then=then))
             # NOTE: whatever else was done now, the newest mail would come to devices later; for that people wait.
             await self._steps.batches.settle()
@@ -175,6 +181,12 @@ class ImapReading:
         is_as_known = not (changed or has_confirmed or is_any_lacking)
         self._answer = answer if is_as_known else ()
         return is_as_known
+
+    def _coming(self, row: MailboxRow, count: int | None) -> "Coming | None":
+        """Return what may be asked for behind the mailbox before: nothing where a loss would be told of that one."""
+        if not self._asks_ahead or self._failures.is_failing(row.id, Work.READ):
+            return None
+        return row.wire_name, count
 
     async def fetch_lacking(self, connection: ImapConnection) -> None:
         """Fetch the bodies that devices take and the store lacks, as far as it knows of messages."""

@@ -109,6 +109,8 @@ class Intake:
             for whole in (True, False)
         )
         whole = (self._whole | put) - others
+        # NOTE: what is written in its place is read again, for sizes and times may tell nothing of that.
+        self._ahead.keep([] if changes.is_overflow else [file for file in self._waiting if _place(file) not in others])
         # NOTE: where not all is heard, or there are too many, they stay as they are for a moment.
         self._whole = frozenset() if changes.is_overflow or len(whole) > _WHOLE_MAX else whole
 

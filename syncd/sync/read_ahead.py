@@ -4,16 +4,16 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 
 from syncd.errors import SyncdError
 from syncd.store.added_files import AddedFile
 from syncd.sync.intake_files import ReadFile
+from syncd.values import Value
 
 _Outcomes = Sequence[ReadFile | SyncdError]
 
 
-class _Reading(NamedTuple):
+class _Reading(Value):
     """Where a file is read, among others, and as which of them."""
 
     of: "asyncio.Future[_Outcomes]"

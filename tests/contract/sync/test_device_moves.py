@@ -1,5 +1,6 @@
 """What a device moves or copies between its mailboxes is moved or copied on the server, and sent by nobody."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -328,6 +329,29 @@ async def test_moved_file_that_has_another_name_when_the_move_was_lost(
         assert [one.keys() for one in house.replicas("Archive")] == [["a", *["a"] * is_kept, "old"]] * 3
         assert len(user.bodies("Archive")) == 2 + is_kept
         assert user.flags("Trash") == {}
+
+
+async def test_move_that_the_server_has_done_though_it_refused_it_leaves_one_message(
+    tmp_path: Path, user: Provider
+) -> None:
+    """A server may say that there is no room once some of them are moved already."""
+    user.receive("a", "b", "c")
+    user.receive("old", mailbox="Archive")
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        done = re.compile(rb"(\w+) OK \[HIGHESTMODSEQ .* Move completed.*")
+        tap.says = lambda line: b"" if b"COPYUID" in line else done.sub(rb"\1 NO [OVERQUOTA] no room\r", line)
+
+        move(house, "a")
+        move(house, "b")
+        await house.until(lambda: house.replica("phone", "Archive").keys() == ["a", "b", "old"])
+        tap.says = None
+        await house.settle()
+
+        assert any(b" UID MOVE " in line for line in tap.lines)
+        assert_everywhere(house, user, "INBOX", "c")
+        assert_everywhere(house, user, "Archive", "a", "b", "old")
+        assert len(user.bodies("Archive")) == 3
 
 
 async def test_message_that_is_moved_and_added_at_once(tmp_path: Path, user: Provider) -> None:

@@ -190,8 +190,9 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
         assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
+@pytest.mark.parametrize("is_refused", [False, True], ids=["given back", "refused at first"])
 async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_its_name(
-    tmp_path: Path, user: Provider
+    tmp_path: Path, user: Provider, *, is_refused: bool
 ) -> None:
     """The wire is cut between the two commands that delete it, and another device has added a file to it."""
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
@@ -208,6 +209,12 @@ async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_it
         add(house, "phone", "late", mailbox="Lists")
         await house.ask("phone")
         tap.drops = lambda _: False
+        if is_refused:
+            tap.refuses = lambda line: b" RENAME " in line
+            await house.ask("work", "phone")
+            assert house.replica("phone", "Lists").keys() == ["late"]
+            tap.refuses = lambda _: False
+            house.shift_s = 3600
         await house.settle()
 
         assert user.mailboxes() == {*STANDARD, "Lists"}

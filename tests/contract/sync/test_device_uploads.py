@@ -321,25 +321,26 @@ async def test_answer_that_is_lost_leaves_one_message(tmp_path: Path, user: Prov
 
 
 @pytest.mark.parametrize("command", ["APPEND", "COPY"])
-async def test_refusal_of_what_the_server_has_done_leaves_one_message(
+async def test_refusal_of_what_the_server_has_done_leaves_one_message_of_each(
     tmp_path: Path, user: Provider, command: str
 ) -> None:
-    """A server in trouble says NO, and shows the message all the same."""
-    user.receive("o", mailbox="Archive")
+    """A server in trouble says NO to several, and shows them all the same."""
+    user.receive("o", "p", mailbox="Archive")
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
         await house.settle()
         done = re.compile(rb"(\w+) OK \[(?:APPENDUID|COPYUID) .*")
         tap.says = lambda line: done.sub(rb"\1 NO [SERVERBUG] Internal error\r", line)
 
-        key = "n" if command == "APPEND" else "o"
-        add(house, "laptop", key, octets=letter(key))
-        await house.until(lambda: house.replica("phone").keys() == [key])
+        keys = ["m", "n"] if command == "APPEND" else ["o", "p"]
+        for key in keys:
+            add(house, "laptop", key)
+        await house.until(lambda: house.replica("phone").keys() == keys)
         tap.says = None
         await house.settle()
 
         assert any(command.encode() in line for line in tap.lines)
-        assert_everywhere(house, user, "INBOX", key)
-        assert len(user.bodies()) == 1
+        assert_everywhere(house, user, "INBOX", *keys)
+        assert len(user.bodies()) == 2
 
 
 @pytest.mark.parametrize("cut", range(20, 800, 110))
