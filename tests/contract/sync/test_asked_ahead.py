@@ -1,0 +1,75 @@
+"""What is asked of the next mailbox while one is read costs nobody a connection twice."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+from syncd.errors import SyncdError
+from tests.contract.sync.house import House, imap
+from tests.contract.sync.provider import Provider
+from tests.contract.sync.tap import Tap
+
+_ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
+
+
+async def test_mailbox_that_ends_connections_is_not_asked_for_ahead(tmp_path: Path, user: Provider) -> None:
+    """Its loss would count for the mailbox before it, and it would be tried again and again."""
+    user.receive("z", mailbox="Zlast")
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            tap.drops = lambda line: b'SELECT "Zlast"' in line
+            await house.until(lambda: _selected(tap, b"Zlast") >= 4)
+            await _ask(house)
+
+            for name in ("M1", "M2", "M3"):
+                user.receive(f"in {name}", mailbox=name)
+                before = _selected(tap, b"Zlast")
+                await _ask(house)
+                await house.until(partial(_has, house, name))
+                await _ask(house)
+                assert _selected(tap, b"Zlast") - before <= 2  # once for each who asked
+
+
+async def test_server_that_answers_out_of_order_costs_one_connection(tmp_path: Path, user: Provider) -> None:
+    """From then on nothing is asked ahead."""
+    names = ("INBOX", "M1", "M2", "M3", "M4")
+    for name in names:
+        user.receive(f"in {name}", mailbox=name)
+    async with Tap(user.server.imap_port) as tap:
+        is_answered, early = True, 0
+
+        def says(line: bytes) -> bytes:
+            nonlocal is_answered
+            is_answered = is_answered or _ANSWER.match(line) is not None
+            return line
+
+        def precedes(line: bytes) -> bytes:
+            nonlocal is_answered, early
+            is_ahead = not is_answered and b" SELECT " in line
+            is_answered = is_answered and b"BODY.PEEK[]" not in line
+            early += is_ahead
+            return b"* 1 EXISTS\r\n" + line.split()[0] + b" OK [READ-WRITE] at once\r\n" if is_ahead else b""
+
+        tap.says, tap.precedes = says, precedes
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.until(lambda: all(_has(house, name) for name in names))
+
+            assert early == 1
+            assert house.activities["work"].logins == 2
+
+
+def _has(house: House, name: str) -> bool:
+    return house.replica("laptop", name).keys() == [f"in {name}"]
+
+
+def _selected(tap: Tap, name: bytes) -> int:
+    return sum(b'SELECT "' + name + b'"' in line for line in tap.lines)
+
+
+async def _ask(house: House) -> None:
+    try:
+        await house.ask("work")
+    except SyncdError:
+        pass
