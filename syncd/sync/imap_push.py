@@ -59,15 +59,17 @@ class _Nothing(NamedTuple):
 
 
 class _Page(Value):
-    """Some of what is to be brought now, and as what.
-
-    Where there is none: when there will be, None for nothing that waits, and what devices did by then.
-    """
+    """Some of what is to be brought now, and as what."""
 
     due: Sequence[Upload]
     plans: Sequence["Planned"]
-    again_at: float | None = None
-    there: _ByDevices | None = None
+
+
+class _End(Value):
+    """Nothing is to be brought now: when there will be, None for nothing that waits, and what devices did by then."""
+
+    again_at: float | None
+    there: _ByDevices
 
 
 class Observes(Protocol):
@@ -270,10 +272,10 @@ class ImapPush:
         for mailbox_id, ones in begun.items():
             async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                 count += await work.resolve(open_[mailbox_id], ones)
-        after, is_any_left = 0, False
+        is_any_left = False
         ask = partial(self._next_page, of=of, now=now)
-        while (there := (page := await self._db.read(partial(ask, asleep=self._asleep(), after=after))).there) is None:
-            after = page.due[-1].id
+        page = await self._db.read(partial(ask, asleep=self._asleep(), after=0))
+        while isinstance(page, _Page):
             chosen_by = by_mailbox(page.plans)
             is_any_left |= sum(map(len, chosen_by.values())) < len(page.plans)
             for mailbox_id, chosen in chosen_by.items():
@@ -281,13 +283,16 @@ class ImapPush:
                 async with self._failures.kept(connection, open_[mailbox_id], Work.ARRIVE):
                     count += await work.bring(open_[mailbox_id], chosen)
                     await self._failures.succeeded(open_[mailbox_id], Work.ARRIVE)
+            page = await self._db.read(partial(ask, asleep=self._asleep(), after=page.due[-1].id))
         self._filled |= work.lacking
         self._again_at = page.again_at
         if count or work.lacking:
             self._on_change()  # a device whose file was given up may miss what that took the place of
-        return count > 0 or is_any_left, there
+        return count > 0 or is_any_left, page.there
 
-    def _next_page(self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int) -> "_Page":
+    def _next_page(
+        self, conn: Connection, *, of: Bringers, now: float, asleep: Collection[int], after: int
+    ) -> _Page | _End:
         from syncd.sync.arrivals import UNSEEN_S, planned  # noqa: PLC0415
 
         id_ = self._account.id
@@ -295,7 +300,7 @@ class ImapPush:
         if due:
             return _Page(due, planned(conn, _apart_from(asleep, due), account_id=id_))
         again_at = uploads.next_at(conn, account_id=id_, of=of, unseen_s=UNSEEN_S, now=now)
-        return _Page((), (), again_at, self._by_devices(conn))
+        return _End(again_at, self._by_devices(conn))
 
     def _asleep(self) -> frozenset[int]:
         """Return the mailboxes that wait after a failure, and to which nothing is brought meanwhile."""

@@ -318,6 +318,26 @@ def test_deleted_file_with_a_copy_elsewhere_has_a_successor(grove: Grove) -> Non
     assert successor() is None
 
 
+def test_file_that_goes_is_compared_with_no_other_file_of_its_device(grove: Grove) -> None:
+    """A device may have a hundred thousand, and may move a thousand on before the server has any of them."""
+    asked: list[tuple[str, Any]] = []
+    file = appear(grove)
+    take_in(grove, file)
+
+    def explained(conn: Connection) -> list[str]:
+        if conn.dialect.name != "sqlite":
+            pytest.skip("PostgreSQL plans by what is in the tables")
+        event.listen(conn, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        replica_tree.forget_added(conn, file.file_id, now=NOW)
+        plans = (conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values) for statement, values in (*asked,))
+        return [row.detail for plan in plans for row in plan]
+
+    searched = grove(explained)
+
+    assert any("replica_message" in one for one in searched)
+    assert [one for one in searched if "SCAN" in one or "(replica_id=?)" in one] == []
+
+
 def test_what_is_filed_is_not_read_where_others_are_asked_for(grove: Grove) -> None:
     """After a large import there are as many filed rows as messages, for a week; a round reads none of them."""
     asked: list[tuple[str, Any]] = []
