@@ -160,7 +160,7 @@ class ImapArrivals:
 
     def _new(self, target: MailboxRow, one: Upload, octets: bytes | None) -> NewMessage:
         body = Streamed(one.size_bytes, self._pieces(one.body_id)) if octets is None else octets
-        return NewMessage(body, _flags_sent(target, one), one.mtime, is_alone=one.attempts > 0)
+        return NewMessage(body, _flags_sent(target, one), one.mtime, is_alone=one.error is not None)
 
     async def _flaw(self, one: Upload, octets: bytes | None, limit: int | None) -> str | None:
         """Return why a message is not to be sent; a large one is read for that."""
@@ -192,7 +192,7 @@ class ImapArrivals:
         await ensure_same(self._db, self._connection, source, observed_of(rows))
         transfer = move_messages if way is Way.MOVE else copy_messages
         # NOTE: what was refused before, perhaps because of others, goes alone.
-        alone = [UidSet.of((uid,)) for uid, one in ones.items() if one.attempts]
+        alone = [UidSet.of((uid,)) for uid, one in ones.items() if one.error is not None]
         outcomes: list[MoveOutcome] = []
         for some in (uids - UidSet.union(alone), *alone):
             outcomes += await transfer(self._connection, some, target.wire_name) if some else ()
