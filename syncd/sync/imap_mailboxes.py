@@ -122,7 +122,7 @@ class ImapMailboxes:
             try:
                 await connection.rename(octets, row.wire_name)
             except RefusedError as error:
-                log.warning("mailbox_stays_hidden", account=self._account.name, mailbox_id=row.id, error=str(error))
+                log.warning("mailbox_not_renamed_back", account=self._account.name, mailbox_id=row.id, error=str(error))
         entries = await connection.list_mailboxes(with_status=True)
         return [
             replace(entry, octets=hidden[entry.octets].wire_name) if entry.octets in hidden else entry
