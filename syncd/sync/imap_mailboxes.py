@@ -124,10 +124,9 @@ class ImapMailboxes:
             except RefusedError as error:
                 log.warning("mailbox_not_renamed_back", account=self._account.name, mailbox_id=row.id, error=str(error))
         entries = await connection.list_mailboxes(with_status=True)
-        return [
-            replace(entry, octets=hidden[entry.octets].wire_name) if entry.octets in hidden else entry
-            for entry in entries
-        ]
+        names = {entry.octets for entry in entries}
+        left = {octets: row.wire_name for octets, row in hidden.items() if row.wire_name not in names}
+        return [replace(entry, octets=left[entry.octets]) if entry.octets in left else entry for entry in entries]
 
     def _record(self, conn: Connection, *, changes: ListChanges, renamed: Sequence[Renamed]) -> None:
         now = self._clock()

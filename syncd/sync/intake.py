@@ -47,7 +47,7 @@ _MOMENT_S = 0.1
 """How long a file stays as it is before it is taken in for somebody who asks for it."""
 _WHOLE_MAX = 10_000
 _HELD_S = 5.0
-"""For how long at most what was read is held before anybody asks for it."""
+"""Of a device whose files settle later nothing is read before anybody asks, for it would be held for as long."""
 
 _Place = tuple[str, str, str]
 """The directory of a mailbox, which of its two, and the whole name."""

@@ -1,5 +1,6 @@
 """Whatever a server offers or loses, what a device deletes departs from it once, and nothing else does."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.contract.sync.three_devices import DEVICES, add, assert_everywhere, h
 from tests.servers.capabilities import NO_MOVE, NO_MOVE_NO_UIDPLUS, NO_UIDPLUS
 
 SEEN, DELETED, FLAGGED = "\\Seen", "\\Deleted", "\\Flagged"
+RETRY_S = 300.0
 NO_TRASH = "namespace inbox {\n  mailbox Trash {\n    auto = no\n    special_use =\n  }\n}\n"
 
 
@@ -141,6 +143,29 @@ async def test_wire_is_cut_when_a_message_departs(
         remove(house, "laptop", "a", "b")
         await house.until(lambda: tap.cuts > 0)
         await house.until(lambda: sorted(provider.flags()) == ["c"])
+        await house.settle()
+
+        assert_everywhere(house, provider, "INBOX", "c")
+        assert len(provider.bodies("Trash")) == 2
+        assert_everywhere(house, provider, "Trash", "a", "b")
+
+
+async def test_copy_that_the_server_has_made_though_it_refused_it_is_not_made_again(
+    tmp_path: Path, mail_user: str, make_dovecot: MakeDovecot
+) -> None:
+    """A server in trouble says NO; the next try finds in Trash what is there."""
+    provider = Provider(make_dovecot(capability=NO_MOVE), mail_user)
+    provider.receive("a", "b", "c")
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+        done = re.compile(rb"(\w+) OK \[COPYUID .*")
+        tap.says = lambda line: done.sub(rb"\1 NO [SERVERBUG] Internal error\r", line)
+        remove(house, "laptop", "a", "b")
+        await house.until(lambda: len(provider.bodies("Trash")) == 2)
+        await house.settle()
+        tap.says = None
+        house.shift_s = RETRY_S
+        await house.ask("work")
         await house.settle()
 
         assert_everywhere(house, provider, "INBOX", "c")
