@@ -228,9 +228,11 @@ class ImapMailbox:
                         case NoBody():
                             await self._set_aside(one, _why(outcome))
         except (ConnectionLostError, ProtocolError, TooSlowError) as error:
-            if self.connection.is_usable or not self._is_selected:
+            if self.connection.is_usable:
                 raise
-            if len(wanted) > 1:
+            if not self._is_selected:
+                self._losses.at_selection(self._mailbox.id)
+            elif len(wanted) > 1:
                 self._losses.lost(one.message_id for one in _under_way(left.values()))
             elif self._losses.is_culprit(wanted[0].message_id):
                 await self._set_aside(wanted[0], f"the connection ended in the middle of the message: {error}")
@@ -240,6 +242,8 @@ class ImapMailbox:
         """Yield an outcome for each of these bodies; a mailbox that is not selected is so in the same round trip."""
         asked = [Wanted(one.uid, one.size_bytes) for one in wanted]
         while True:
+            if not self._is_selected and self._losses.was_at_selection(self._mailbox.id):
+                await self._select_as_known(is_pipelined=False)
             is_behind = not self._is_selected
             outcomes = self.connection.fetch_bodies(
                 asked,
@@ -255,9 +259,9 @@ class ImapMailbox:
             if has_any or not is_behind:
                 return
 
-    async def _select_as_known(self) -> bool:
+    async def _select_as_known(self, *, is_pipelined: bool = True) -> bool:
         """Select the mailbox beside what is asked of it, and tell whether that was asked when it was selected."""
-        selected = await self.connection.select(self._mailbox.wire_name, is_pipelined=True)
+        selected = await self.connection.select(self._mailbox.wire_name, is_pipelined=is_pipelined)
         if selected.uidvalidity != self._mailbox.cursor.uidvalidity:
             raise RenumberedError("the server gave this mailbox a new uidvalidity")
         return not selected.is_plain  # else the one before it was refused, and with it what followed

@@ -3,7 +3,9 @@
 Theory. A server may end its connection at one message each time that it is asked for it, and ask for it we would in
 every run, before all others. So what was on its way when a connection ended is *suspected*: it is asked for after the
 rest, one message at a time. One that is lost alone again, although others came, is the trouble itself. To find that
-out in one run, a few connections in a minute are made at once; after that the supervisor's wait is due.
+out in one run, a few connections in a minute are made at once; after that the supervisor's wait is due. A server that
+dies takes with it what it had not sent, such as its answer to SELECT, and then nothing says whether a message is the
+reason: so bodies of that mailbox are asked for only once it is selected, from then on.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ class Losses:
         self._came = 0
         self._came_before: dict[int, int] = {}
         self._alone: dict[int, int] = {}
+        self._at_selection: set[int] = set()
         self._is_lead = False
         self._again: deque[float] = deque()
 
@@ -50,6 +53,14 @@ class Losses:
         self.lost((message_id,))
         self._alone[message_id] += 1
         return self._came > self._came_before[message_id] or self._alone[message_id] >= _ALONE_MAX
+
+    def at_selection(self, mailbox_id: int) -> None:
+        """Note that a connection ended before a mailbox was selected, with bodies asked for behind that."""
+        self._at_selection.add(mailbox_id)
+
+    def was_at_selection(self, mailbox_id: int) -> bool:
+        """Tell whether a connection ever ended like that."""
+        return mailbox_id in self._at_selection
 
     def at_mailbox(self) -> None:
         """Note that a connection ended while a mailbox was read."""

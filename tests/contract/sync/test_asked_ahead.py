@@ -4,11 +4,15 @@ import re
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import select
+
 from syncd.errors import SyncdError
+from syncd.store import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 
+_BODIES_WITH_3 = re.compile(rb"UID FETCH (?:\d+:[34]|(?:\d+,)*3) \(UID BODY")
 _ANSWER = re.compile(rb"[A-P]{4}\d+ (?:OK|NO|BAD)\b")
 
 
@@ -58,6 +62,24 @@ async def test_server_that_answers_out_of_order_costs_one_connection(tmp_path: P
 
             assert early == 1
             assert house.activities["work"].logins == 2
+
+
+async def test_message_at_which_a_server_dies_in_the_middle_of_all_is_found(tmp_path: Path, user: Provider) -> None:
+    """Also where the answer to SELECT is lost with it: the others of its mailbox come, and it is set aside."""
+    user.receive("first", mailbox="A")
+    user.receive("first", mailbox="B")
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port)
+        async with House(tmp_path, accounts={"work": account}) as house:
+            await house.settle()
+            tap.drops = lambda line: _BODIES_WITH_3.search(line) is not None
+            user.receive("x", "bad", "y", mailbox="A")
+            user.receive("z", mailbox="B")
+            await _ask(house)
+
+            await house.until(lambda: house.replica("laptop", "A").keys() == ["first", "x", "y"])
+            (trouble,) = await house.rows(select(schema.trouble))
+            assert "the connection ended in the middle of the message" in trouble.error
 
 
 def _has(house: House, name: str) -> bool:
