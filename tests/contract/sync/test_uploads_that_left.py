@@ -10,13 +10,14 @@ from sqlalchemy import select
 
 from syncd.store.own_tables import history
 from syncd.store.schema import journal
-from tests.contract.sync.house import House
+from tests.contract.sync.house import House, MakeDovecot
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.test_device_moves import copy, move
 from tests.contract.sync.test_restore import bring_back
 from tests.contract.sync.three_devices import add, assert_everywhere, house_of
+from tests.servers.capabilities import NO_QRESYNC
 
 FLAGGED, SEEN = "\\Flagged", "\\Seen"
 _LATE_S = 6.0
@@ -141,3 +142,30 @@ async def test_what_a_server_takes_and_drops_because_it_has_another_is_not_taken
 
         assert user.bodies("Archive") == (letter("old"), newer)
         assert [one.keys() for one in house.replicas("Archive")] == [["old", "old"]] * 3
+
+
+async def test_what_was_seen_beside_others_and_deleted_at_once_is_deleted(
+    tmp_path: Path, make_dovecot: MakeDovecot, mail_user: str
+) -> None:
+    """A server that does not tell what is gone has a count that tells it, but nobody had counted this one yet."""
+    provider = Provider(make_dovecot(capability=NO_QRESYNC), mail_user)
+    fill(provider)
+    async with Tap(provider.server.imap_port) as tap, house_of(tmp_path, provider, port=tap.port) as house:
+        await house.settle()
+        receive = partial(provider.receive, "x", mailbox="Archive")
+        expunge = partial(provider.expunge, "n", mailbox="Archive")
+        deeds = [(b" APPEND ", receive), (b' SELECT "Archive"', expunge)]
+
+        async def meddle(line: bytes) -> None:
+            if deeds and deeds[0][0] in line and await asyncio.to_thread(is_time):
+                await asyncio.to_thread(deeds.pop(0)[1])
+
+        def is_time() -> bool:
+            return len(deeds) == 2 or "n" in provider.flags("Archive")
+
+        tap.before_line = meddle
+        put(house, "n")
+        await house.settle()
+
+        assert not deeds
+        assert_everywhere(house, provider, "Archive", "old", "x")
