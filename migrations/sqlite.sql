@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0021');
+INSERT INTO "alembic_version" VALUES('0022');
 CREATE TABLE base_message (
 	replica_id INTEGER NOT NULL, 
 	message_id INTEGER NOT NULL, 
@@ -124,7 +124,7 @@ CREATE TABLE journal (
 	uidnext BIGINT NOT NULL, 
 	attempts BIGINT DEFAULT 0 NOT NULL, 
 	error TEXT, 
-	begun_at DOUBLE NOT NULL, restored_flags TEXT, base_flags TEXT, message_id INTEGER, form TEXT, sent_flags TEXT, 
+	begun_at DOUBLE NOT NULL, restored_flags TEXT, base_flags TEXT, message_id INTEGER, form TEXT, sent_flags TEXT, told_uid BIGINT, 
 	CONSTRAINT fk_journal_account_id FOREIGN KEY(account_id) REFERENCES account (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_journal_mailbox_id FOREIGN KEY(mailbox_id) REFERENCES mailbox (id) ON DELETE CASCADE, 
 	CONSTRAINT fk_journal_replica_message_id FOREIGN KEY(replica_message_id) REFERENCES replica_message (id) ON DELETE SET NULL

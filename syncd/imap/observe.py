@@ -220,7 +220,7 @@ class _Sight:
         self._modseq = known.cursor.highestmodseq or 0
 
     async def changes(self, rung: Rung) -> AsyncGenerator[Demoted | ServerChanges, None]:
-        claimed = EMPTY
+        claimed = uncounted = EMPTY
         listed: UidListing | None = None
         old = UidSet.span(1, self._cursor.uidnext - 1)
         if rung is Rung.LISTING:
@@ -249,12 +249,18 @@ class _Sight:
             claimed = await self._known.uids(claimed)
         async with _beside(self._proven_gone(claimed)) as proving:
             if self._may_have_new():
-                async for changes in self._batches(UidSet.span(self._cursor.uidnext, UID_MAX), Items.ALL):
+                new = UidSet.span(self._cursor.uidnext, UID_MAX)
+                async for changes in self._batches(new, Items.ALL):
                     self._new += [row.uid for row in changes.rows]
                     yield changes
+                if (
+                    rung is Rung.CONDSTORE
+                ):  # NOTE: what was recorded since the last look is in no count when it is gone.
+                    uncounted = await self._known.uids(new) - UidSet.of(self._new)
             vanished = await proving
         if vanished != claimed:
             yield Demoted(Rung.CONDSTORE, "a vanished message was found by search")
+        vanished |= await self._proven_gone(uncounted)
         if self._count_without(vanished & old) != self._connection.exists or listed is not None:
             known = await self._known.uids(None)
             here = known | UidSet.of(self._new)

@@ -226,6 +226,7 @@ journal = Table(
     Column("restored_flags", Text),  # of a message that was deleted, and is put back: as its server had them
     Column("base_flags", Text),  # of the same, if a device is why it is put back: what both had last agreed on
     Column("sent_flags", Text),  # of an added file, when it was begun: what it has by now may be changed since
+    Column("told_uid", BigInteger),  # of the same: where it came by the word of its server, as long as it is not seen
     # NOTE: no foreign key, for the row of a message goes with its account only.
     Column("message_id", Id),  # of a deleted message that a person wants back; no device has a file of it
     # NOTE: the kind comes first, so that what is filed costs nothing where others are asked for, of whatever account.

@@ -281,6 +281,8 @@ def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int, among: Ui
         )
         .order_by(server_message.c.uid)
     )
+    if among:
+        query = query.where(server_message.c.uid.between(among.lowest, among.highest))
     known = UidSet.of(conn.execute(query).scalars())
     return known if among is None else known & among
 

@@ -1,13 +1,13 @@
 """Floor 3: the messages that a file which a device added may be another one of: those with its body, and who has it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import Candidate, DeviceFile
 from syncd.store.queries import is_one_of
-from syncd.store.schema import base_message, mailbox, replica, replica_message, server_message
+from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message
 
 
 def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> tuple[Candidate, ...]:
@@ -42,3 +42,32 @@ def candidates(conn: Connection, *, account_id: int, body_ids: Collection[int]) 
     for message_id, device_id, state, name in conn.execute(of_file):
         files[message_id][device_id] = DeviceFile(ReplicaState(state), name)
     return tuple(Candidate(id_, mailbox_id, uid, body_id, files[id_]) for id_, mailbox_id, uid, body_id in rows)
+
+
+def alike_in(conn: Connection, *, mailbox_id: int, uidvalidity: int, body_ids: Collection[int]) -> frozenset[int]:
+    """Return those of these bodies of which a mailbox has a message, or one that says to be the same by its header."""
+    message, own = server_message.c, body.alias("own")
+    query = (
+        select(own.c.id)
+        .join(body, or_(body.c.id == own.c.id, body.c.message_id == own.c.message_id))
+        .join(server_message, message.body_id == body.c.id)
+        .where(
+            is_one_of(own.c.id, body_ids),
+            message.mailbox_id + 0 == mailbox_id,
+            message.uidvalidity + 0 == uidvalidity,
+            message.gone_at.is_(None),
+        )
+    )
+    return frozenset(conn.execute(query).scalars())
+
+
+def dates_of(conn: Connection, *, account_id: int, body_ids: Collection[int]) -> Mapping[int, int]:
+    """Return with which date an account has, or had, messages with these bodies; of several the newest."""
+    message = server_message.c
+    query = (
+        select(message.body_id, message.internaldate)
+        .join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(is_one_of(message.body_id, body_ids), mailbox.c.account_id + 0 == account_id)
+        .order_by(message.id)
+    )
+    return {row.body_id: row.internaldate for row in conn.execute(query)}

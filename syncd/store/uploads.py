@@ -3,9 +3,10 @@
 Theory. What a device added is its own until the server has it: its row names no message. Taken in, its octets are a
 body of the store and the journal has a row for it, so that neither a restart nor the loss of the file loses it. The row
 says `begun` before anything is sent, with what the mailbox had by then and the flags that are sent; after an answer
-that was lost the message is looked for from there. Settled, the row stays for a while: by it a file that the device
-removes afterwards is known as the second half of a move, or as the old version of a draft. A deleted message that a
-person wants back goes the same way, but for that nobody has a file of it (`recoveries`).
+that was lost the message is looked for from there. What its server said of one that was not seen is kept. Settled, the
+row stays for a while: by it a file that the device removes afterwards is known as the second half of a move, or as the
+old version of a draft. A deleted message that a person wants back goes the same way, but for that nobody has a file of
+it (`recoveries`).
 """
 
 from collections import defaultdict
@@ -32,7 +33,7 @@ from syncd.mail.tree import ReplicaState
 from syncd.reconcile.moves import OwnFile
 from syncd.reconcile.recoveries import WantedBack
 from syncd.store.journal import ON_ITS_WAY, UploadState
-from syncd.store.queries import is_listed, is_one_of
+from syncd.store.queries import is_listed, is_one_of, update_at_once
 from syncd.store.refused_uploads import is_due
 from syncd.store.replica_tree import forget_added, is_unsettled
 from syncd.store.schema import body, journal, replica, replica_message, server_message
@@ -45,7 +46,7 @@ _PAGE = 1000
 class Upload(Value):
     """A file that is taken in. uidvalidity, uidnext: of its mailbox when it was begun; else 0.
 
-    flags: those of the file, and once it is begun those that were sent.
+    flags: those of the file, and once it is begun those that were sent. told_uid: its UID by the word of its server.
     is_restored: its server deleted its message; flags are then those that the message had there. wanted_id: of a
     deleted message that is wanted back; there is no file of it, and no device. is_for_device: because one changed it.
     """
@@ -70,6 +71,7 @@ class Upload(Value):
     is_restored: bool = False
     is_for_device: bool = False
     wanted_id: int | None = None
+    told_uid: int | None = None
 
     @property
     def due_at(self) -> float:
@@ -130,7 +132,8 @@ def uploads(
 
 def _upload(row: Any) -> Upload:
     is_restored = row.restored_flags is not None
-    sent = row.sent_flags if row.kind == UploadState.BEGUN.value else None
+    is_begun = row.kind == UploadState.BEGUN.value
+    sent = row.sent_flags if is_begun else None
     return Upload(
         id=row.id,
         file_id=row.file_id,
@@ -152,6 +155,7 @@ def _upload(row: Any) -> Upload:
         is_restored=is_restored,
         is_for_device=row.base_flags is not None,
         wanted_id=row.wanted_id,
+        told_uid=row.told_uid if is_begun else None,
     )
 
 
@@ -246,11 +250,20 @@ def begin(
                 begun_at=now,
                 attempts=journal.c.attempts + 1,
                 sent_flags=flags_sent,
+                told_uid=None,
             )
             .returning(journal.c.id)
         )
         started.update(conn.execute(begun).scalars())
     return started
+
+
+def keep_told(conn: Connection, uids: Mapping[int, int], *, now: float) -> None:
+    """Keep where files that are not seen came by the word of their server, by the rows of the journal.
+
+    However long it took to send them, from now on the server has time to show them.
+    """
+    update_at_once(conn, journal, journal.c.told_uid, uids, begun_at=now)
 
 
 def begin_again(conn: Connection, uploads: Iterable[Upload], *, now: float) -> None:
@@ -308,6 +321,7 @@ def _uploads(given: frozenset[str]) -> Select[Any]:
             journal.c.restored_flags,
             journal.c.base_flags,
             journal.c.sent_flags,
+            journal.c.told_uid,
             journal.c.message_id.label("wanted_id"),
             server_message.c.internaldate,
         )

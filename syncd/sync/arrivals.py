@@ -93,12 +93,15 @@ class Arrivals(Value):
 
     async def resolve(self, target: MailboxRow, begun: Sequence[Upload]) -> int:
         """Settle those of which it was unknown whether they came into a mailbox; return how many did."""
-        brought = await self.side.find(target, begun)
+        late = {one.id for one in begun if one.begun_at + UNSEEN_S <= self.now}
+        brought = await self.side.find(target, begun, late=late)
         self._note_rewritten(target, brought)
         found = [Planned(one, Origin(Way.APPEND)) for one in begun]
         plans = await self.db.read(partial(_with_predecessors, plans=found, account_id=self.account_id))
         there = await self.db.write(partial(self._settle, target=target, brought=brought, plans=plans))
-        unseen = [one for one in begun if one.id not in there and one.begun_at + UNSEEN_S <= self.now]
+        if brought.left:
+            log.info("uploads_left", mailbox_id=target.id, count=len(brought.left))
+        unseen = [one for one in begun if one.id in late and one.id not in there]
         if unseen:
             await self.db.write(partial(_give_up, unseen=unseen, now=self.now))
             self.lacking.add(target.id)
@@ -154,6 +157,9 @@ class Arrivals(Value):
         settled_uploads.forget_filed(conn, account_id=self.account_id, now=self.now)
         refused_uploads.refuse(conn, {id_: str(error) for id_, error in brought.refused.items()}, now=self.now)
         self._depart(conn, [one.origin.source for one in plans if one.origin.source is not None], brought.gone)
+        if brought.left:
+            left, uidvalidity = UidSet.of(brought.left.values()), target.cursor.uidvalidity
+            server_tree.record_vanished(conn, target.id, uidvalidity, left, now=self.now, is_told=True)
         return [one.upload.id for one in settled]
 
     def _tell(

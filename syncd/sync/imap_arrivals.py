@@ -2,8 +2,8 @@
 
 Theory (law 3). The journal says what is about to be sent, and above which UID it will be. Afterwards what came into the
 mailbox is compared with what was sent: only a message that is seen counts, and what a command answered is a hint. So
-the same look serves after an answer that was lost. Round trips are what an upload takes longest for: a mailbox that is
-selected is not selected anew unless what was sent is not seen.
+the same look serves after an answer that was lost. What is not seen may have left again (`imap_left`). Round trips are
+what an upload takes longest for: a mailbox that is selected is not selected anew unless what was sent is not seen.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from syncd.imap.appends import REACHES_MAILBOX, NewMessage, NotAppended
 from syncd.imap.arguments import Streamed
 from syncd.imap.connection import ImapConnection
 from syncd.imap.expunges import AT_ONCE
-from syncd.imap.moves import Moved, MoveOutcome, copy_messages, move_messages
+from syncd.imap.moves import Moved, copy_messages, move_messages
 from syncd.imap.presence import can_be_selected_anew, still_there
 from syncd.imap.refusals import OF_MAILBOX
 from syncd.imap.types import Appended, FetchRow, SelectResult
@@ -37,6 +37,7 @@ from syncd.sync.bounded import bounded
 from syncd.sync.imap_came import Arrived, LookBehind, fetch_headers, look
 from syncd.sync.imap_foreseen import Foreseen, worth_a_look
 from syncd.sync.imap_identity import RenumberedError, ensure_same, fetch_facts
+from syncd.sync.imap_left import as_sent, left_again
 from syncd.sync.imap_observed import observed_of
 from syncd.sync.sides import Brought, Placement
 from syncd.values import Record, field, replace
@@ -82,8 +83,22 @@ class ImapArrivals:
             now=self._clock(),
         )
         begun = await self._db.write(begin)
-        placements = [one for one in placements if one.upload.id in begun]
         sending = _Sending()
+        try:
+            return await self._bring(target, [one for one in placements if one.upload.id in begun], uidnext, sending)
+        finally:
+            if sending.hints:
+                await self._db.write(partial(uploads.keep_told, uids=sending.hints, now=self._clock()))
+
+    async def find(self, target: MailboxRow, uploads: Sequence[Upload], *, late: Collection[int]) -> Brought:
+        ours = [one for one in uploads if one.uidvalidity == target.cursor.uidvalidity]
+        if not ours:
+            return Brought()  # under another UIDVALIDITY: `renumber` has bound it to what it may be
+        return await self._seen(target, ours, min(one.uidnext for one in ours), _Sending(), late=late)
+
+    async def _bring(
+        self, target: MailboxRow, placements: Sequence[Placement], uidnext: int, sending: "_Sending"
+    ) -> Brought:
         new = [one.upload for one in placements if one.origin.way is Way.APPEND]
         batches = tuple(bounded(new, attrgetter("size_bytes"), count=_BATCH_MESSAGES, size_bytes=_BATCH_BYTES))
         sources = _by_source(placements)
@@ -102,12 +117,6 @@ class ImapArrivals:
             return Brought(refused=sending.flawed, gone=frozenset(sending.gone))
         brought = await self._seen(target, sent, uidnext, sending, arrived)
         return replace(brought, refused={**sending.flawed, **brought.refused}, gone=frozenset(sending.gone))
-
-    async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
-        ours = [one for one in uploads if one.uidvalidity == target.cursor.uidvalidity]
-        if not ours:
-            return Brought()  # under another UIDVALIDITY: `renumber` has bound it to what it may be
-        return await self._seen(target, ours, min(one.uidnext for one in ours), _Sending())
 
     async def _selected(self, mailbox: MailboxRow) -> SelectResult:
         """Return what SELECT said of a mailbox if it is selected and nothing was told since, else what it says now.
@@ -193,15 +202,13 @@ class ImapArrivals:
         transfer = move_messages if way is Way.MOVE else copy_messages
         # NOTE: what was refused before, perhaps because of others, goes alone.
         alone = [UidSet.of((uid,)) for uid, one in ones.items() if one.error is not None]
-        outcomes: list[MoveOutcome] = []
         for some in (uids - UidSet.union(alone), *alone):
-            outcomes += await transfer(self._connection, some, target.wire_name) if some else ()
-        for outcome in outcomes:
-            one = ones[outcome.uid]
-            if outcome.moved is Moved.REFUSED:
-                sending.refuse(one, RefusedError(outcome.text or _KEPT, code=outcome.code, reach=Reach.MESSAGE))
-            elif outcome.target is not None:
-                sending.hint(one, outcome.target, target)
+            for outcome in await transfer(self._connection, some, target.wire_name) if some else ():
+                one = ones[outcome.uid]
+                if outcome.moved is Moved.REFUSED:
+                    sending.refuse(one, RefusedError(outcome.text or _KEPT, code=outcome.code, reach=Reach.MESSAGE))
+                elif outcome.target is not None:
+                    sending.hint(one, outcome.target, target)
         if way is Way.MOVE:
             left = await still_there(self._connection, uids)
             sending.gone |= await self._messages(source, uids - left)
@@ -219,9 +226,11 @@ class ImapArrivals:
         uidnext: int,
         sending: "_Sending",
         arrived: Arrived | None = None,
+        *,
+        late: Collection[int] = (),
     ) -> Brought:
-        """Return what of that is there, refused or not; arrived: what a look behind it has found."""
-        wanted = [_sent(one, uidnext, sending.hints.get(one.id)) for one in sent]
+        """Return what of that is there, refused or not; arrived: what a look behind it has found. late: see `find`."""
+        wanted = [_sent(one, uidnext, sending.hints.get(one.id, one.told_uid)) for one in sent]
         accepted = {one.id for one in sent} - sending.refused.keys()
         rows, found = (arrived.rows, arrived.found(wanted)) if arrived is not None else ({}, {})
         has_looked = arrived is not None
@@ -237,15 +246,27 @@ class ImapArrivals:
         refused = {id_: error for id_, error in sending.refused.items() if id_ not in found}
         if len(refused) < len(sending.refused):
             log.info("refusal_contradicted", mailbox_id=target.id, count=len(sending.refused) - len(refused))
-        if not found:
+        unseen = [one for one in sent if one.id in late and one.id not in found]
+        left = await left_again(self._db, self._connection, target, unseen)
+        for id_ in found:
+            sending.hints.pop(id_, None)
+        if not (found or left):
             return Brought(refused=refused)
         by_id = {one.id: one for one in sent}
         return Brought(
             record=partial(
-                _record, mailbox=target, uidnext=uidnext, rows=rows, uploads=by_id, found=found, now=self._clock()
+                _record,
+                mailbox=target,
+                uidnext=uidnext,
+                rows=rows,
+                uploads=by_id,
+                found=found,
+                left=left,
+                now=self._clock(),
             ),
             rewritten=frozenset(id_ for id_, arrival in found.items() if arrival.is_rewritten),
             refused=refused,
+            left={one.id: uid for uid, one in left.items()},
         )
 
     async def _find(self, wanted: Sequence[Sent], uidnext: int) -> tuple[Mapping[int, FetchRow], Mapping[int, Arrival]]:
@@ -275,6 +296,7 @@ class _Sending(Record):
     flawed: dict[int, SyncdError] = field(default_factory=dict)
     refused: dict[int, SyncdError] = field(default_factory=dict)
     hints: dict[int, int] = field(default_factory=dict)
+    """Where what is not seen yet came by the server's word."""
     gone: frozenset[int] = frozenset()
     of_mailbox: RefusedError | None = None
 
@@ -301,22 +323,26 @@ def _record(
     rows: Mapping[int, FetchRow],
     uploads: Mapping[int, Upload],
     found: Mapping[int, Arrival],
+    left: Mapping[int, Upload],
     now: float,
 ) -> Mapping[int, int]:
     """Write the rows of messages that are there, with the bodies that they have unless they were rewritten.
 
     rows: of all that is there from `uidnext` on. Where it is all ours, the next look need not ask for it again.
+    left: by UID what is there no more, and is written as it was.
     """
     uidvalidity = mailbox.cursor.uidvalidity
-    observed = observed_of(rows[arrival.uid] for arrival in found.values())
+    observed = [*observed_of(rows[arrival.uid] for arrival in found.values()), *as_sent(conn, mailbox, left)]
     server_tree.record_messages(conn, mailbox.id, uidvalidity, observed, now=now)
     uids = [arrival.uid for arrival in found.values()]
-    ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=uids)
+    all_uids = [*uids, *left]
+    ids = server_tree.message_ids_of(conn, mailbox_id=mailbox.id, uidvalidity=uidvalidity, uids=all_uids)
     same = {ids[one.uid]: uploads[id_].body_id for id_, one in found.items() if not one.is_rewritten}
-    server_tree.bind_bodies(conn, mailbox.id, same)
-    if rows.keys() == set(uids):
+    server_tree.bind_bodies(conn, mailbox.id, same | {ids[uid]: one.body_id for uid, one in left.items()})
+    if uids and rows.keys() == set(uids):
         accounts.pass_by(conn, mailbox.id, uidvalidity, uidnext=uidnext, uids=uids)
-    return {id_: ids[arrival.uid] for id_, arrival in found.items()}
+    seen = {id_: ids[arrival.uid] for id_, arrival in found.items()}
+    return seen | {one.id: ids[uid] for uid, one in left.items()}
 
 
 def _flags_sent(target: MailboxRow, one: Upload) -> Flags:

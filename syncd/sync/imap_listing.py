@@ -18,11 +18,6 @@ def listed_of(entry: ListEntry, patterns: tuple[str, ...]) -> Listed:
     return Listed(entry.octets, name, entry.delimiter, attributes, is_selected(name, patterns), object_id)
 
 
-def hidden_name(mailbox: MailboxRow) -> bytes:
-    """Return under which name a mailbox is deleted: nobody else knows it, so that nothing comes there meanwhile."""
-    return mailbox.wire_name + f" (removed {mailbox.id})".encode()
-
-
 async def ask(connection: ImapConnection, resync: Resync | None) -> tuple[ListEntry, ...]:
     """Return what the server lists, with counts, and let it tell in the same round trip how the selected mailbox is.
 

@@ -23,7 +23,8 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.devices import device_names
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
-from syncd.sync.imap_listing import hidden_name, listed_of
+from syncd.sync.hidden_names import HiddenNames
+from syncd.sync.imap_listing import listed_of
 from syncd.sync.remembered import Remembered
 from syncd.sync.served_account import ServedAccount
 
@@ -55,6 +56,7 @@ class ImapMailboxChanges:
             lambda conn, id_: mailbox_changes.mailbox_changes(conn, account_id=id_),
             reads=lambda _: {Topic.MAILBOX_CHANGES},
         )
+        self._hidden = HiddenNames(account.db, clock=account.clock)
         self._again_at: float | None = None
 
     def wait_s(self) -> float | None:
@@ -222,7 +224,7 @@ class ImapMailboxChanges:
 
     async def _delete(self, connection: ImapConnection, row: MailboxRow, change: MailboxChange) -> bool:
         """Delete one mailbox, and tell whether its server is to be read: it is gone, or not as empty as it seemed."""
-        hidden = hidden_name(row)
+        hidden = await self._hidden.name_of(row)
         listed = await self._listed(connection)
         if not listed.isdisjoint({row.wire_name, hidden}):
             await self._db.write(partial(mailbox_changes.begin, ids=[change.id], now=self._clock()))

@@ -20,7 +20,8 @@ from syncd.store import accounts, listings, refused_uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.changed_rows import Topic
 from syncd.store.listings import Renamed
-from syncd.sync.imap_listing import hidden_name, listed_of
+from syncd.sync.hidden_names import HiddenNames
+from syncd.sync.imap_listing import listed_of
 from syncd.sync.imap_renames import Renames
 from syncd.sync.mailbox_failures import MailboxFailures
 from syncd.sync.remembered import Remembered
@@ -49,6 +50,7 @@ class ImapMailboxes:
         self._failures = failures
         self._clock = account.clock
         self._on_change = on_change
+        self._hidden = HiddenNames(account.db, clock=account.clock)
         self._absent: frozenset[bytes] = frozenset()
         self._is_recorded = False
         self._synced: tuple[Sequence[MailboxRow], frozenset[bytes], Sequence[MailboxRow]] = (), frozenset(), ()
@@ -115,7 +117,8 @@ class ImapMailboxes:
         one which the server does not rename is taken for the one that it was, and cannot be read.
         """
         names = {entry.octets for entry in entries}
-        hidden = {hidden_name(row): row for row in known if row.wire_name not in names and hidden_name(row) in names}
+        unlisted = [row for row in known if row.wire_name not in names]
+        hidden = await self._hidden.find(unlisted, names) if unlisted else {}
         if not hidden:
             return entries
         for octets, row in hidden.items():

@@ -1,6 +1,6 @@
 """Floor 4: what a round asks of the owners of the two sides, and what they answer."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -135,13 +135,14 @@ class Brought(Value):
 
     record: writes the rows of the messages that are there, or are so by that, and returns them; None where there is
     none. rewritten: those to which the server gave other octets. gone: the sources, by message id, that are proven to
-    be gone.
+    be gone. left: with their UIDs, those that came, and are proven to have gone again since; `record` writes them, too.
     """
 
     record: Callable[[Connection], Mapping[int, int]] | None = None
     rewritten: frozenset[int] = frozenset()
     refused: Mapping[int, SyncdError] = field(default_factory=dict)
     gone: frozenset[int] = frozenset()
+    left: Mapping[int, int] = field(default_factory=dict)
 
 
 class ArrivalSide(Protocol):
@@ -150,8 +151,11 @@ class ArrivalSide(Protocol):
     async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
         """Bring files into a mailbox, and tell which of them are seen there."""
 
-    async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
-        """Tell which of those that were begun before are seen in the mailbox."""
+    async def find(self, target: MailboxRow, uploads: Sequence[Upload], *, late: Collection[int]) -> Brought:
+        """Tell which of those that were begun before are seen in the mailbox, or were there and have left it.
+
+        late: those of which that may be told by now; before, a server may still be at showing them.
+        """
 
 
 class ServerSide(Protocol):

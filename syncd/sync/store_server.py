@@ -5,7 +5,7 @@ transaction plans anew, after it there is nothing left to do. Between plan and t
 what it added counts only if it is still as it was taken in, and what a message is copied from only if it is there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
@@ -46,7 +46,7 @@ class StoreServer:
     async def bring(self, target: MailboxRow, placements: Sequence[Placement]) -> Brought:
         return Brought(record=partial(_bring, target=target, placements=placements, now=self._clock()))
 
-    async def find(self, target: MailboxRow, uploads: Sequence[Upload]) -> Brought:
+    async def find(self, target: MailboxRow, uploads: Sequence[Upload], *, late: Collection[int]) -> Brought:
         return Brought()
 
 

@@ -1,6 +1,7 @@
 """A mailbox whose directory a program removes goes from its server, emptied into Trash, guarded, never by mistake."""
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
 from tests.contract.sync.three_devices import add, house_of, make
+from tests.servers.delivery import quoted
 
 STANDARD = {"INBOX", "Drafts", "Sent", "Trash", "Junk"}
 
@@ -190,9 +192,9 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
         assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
-@pytest.mark.parametrize("is_refused", [False, True], ids=["given back", "refused at first"])
+@pytest.mark.parametrize("case", ["given back", "refused at first", "hidden by an older version"])
 async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_its_name(
-    tmp_path: Path, user: Provider, *, is_refused: bool
+    tmp_path: Path, user: Provider, case: str
 ) -> None:
     """The wire is cut between the two commands that delete it, and another device has added a file to it."""
     async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
@@ -200,16 +202,17 @@ async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_it
         make(house, "laptop", "Lists")
         await house.settle()
 
-        def cut() -> None:
-            tap.cut_after_bytes, tap.drops = 0, lambda line: b" RENAME " not in line
-
-        _just_before_its_rename(tap, cut)
+        _just_before_its_rename(tap, partial(_cut_behind_a_rename, tap))
         _remove(house, "laptop", "Lists")
         await house.until(lambda: tap.cuts == 1)
         add(house, "phone", "late", mailbox="Lists")
         await house.ask("phone")
+        if case == "hidden by an older version":
+            (hidden,) = user.mailboxes() - STANDARD
+            with user.server.imap(user.user) as client:
+                client.rename(quoted(hidden), quoted(re.sub(r" [0-9a-f]{8}\)$", ")", hidden)))
         tap.drops = lambda _: False
-        if is_refused:
+        if case == "refused at first":
             tap.refuses = lambda line: b" RENAME " in line
             await house.ask("work", "phone")
             assert house.replica("phone", "Lists").keys() == ["late"]
@@ -220,6 +223,29 @@ async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_it
         assert user.mailboxes() == {*STANDARD, "Lists"}
         assert sorted(user.flags("Lists")) == ["late"]
         assert [one.keys() for one in house.replicas("Lists")] == [["late"]] * 3
+
+
+async def test_mailbox_that_another_daemon_is_about_to_delete_is_left_to_it(tmp_path: Path, user: Provider) -> None:
+    """Two stores that serve one account know its mailboxes by the same numbers."""
+    other = House(tmp_path / "other", accounts={"work": imap(user.server, user.user)})
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house, other:
+        await house.settle()
+        make(house, "laptop", "Lists")
+        await house.settle()
+        await other.settle()
+        lists = select(schema.mailbox.c.id).where(schema.mailbox.c.name == "Lists")
+        assert await house.rows(lists) == await other.rows(lists)
+
+        _just_before_its_rename(tap, partial(_cut_behind_a_rename, tap))
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.cuts == 1)
+        await other.settle()
+        assert "Lists" not in user.mailboxes()
+
+        tap.drops = lambda _: False
+        await house.settle()
+        await other.settle()
+        assert user.mailboxes() == STANDARD
 
 
 async def test_mailbox_that_is_made_inside_at_the_last_moment_keeps_its_name(tmp_path: Path, user: Provider) -> None:
@@ -435,6 +461,11 @@ def _just_before_its_rename(tap: Tap, deed: Callable[[], None]) -> None:
             await asyncio.to_thread(deed)
 
     tap.before_line = do
+
+
+def _cut_behind_a_rename(tap: Tap) -> None:
+    """Let the server do what it hears now, and nothing else."""
+    tap.cut_after_bytes, tap.drops = 0, lambda line: b" RENAME " not in line
 
 
 def _remove_before_it_is_made(house: House, tap: Tap) -> None:

@@ -151,6 +151,22 @@ def test_file_that_is_sent_anew_is_sent_as_it_is_then(grove: Grove) -> None:
     assert [one.flags for one in underway(grove)] == [frozenset()]
 
 
+def test_word_of_the_server_is_kept_until_the_file_is_sent_anew(grove: Grove) -> None:
+    """Of another attempt it says nothing."""
+    file = appear(grove)
+    take_in(grove, file)
+    begin(grove)
+    (begun,) = underway(grove)
+    grove(lambda conn: uploads.keep_told(conn, {begun.id: 7}, now=NOW))
+    (told,) = underway(grove)
+    grove(lambda conn: uploads.begin_again(conn, [told], now=NOW))
+    (again,) = underway(grove)
+    begin(grove)
+    (anew,) = underway(grove)
+
+    assert [one.told_uid for one in (told, again, anew)] == [7, None, None]
+
+
 def test_base_of_a_moved_file_is_that_of_its_source(grove: Grove) -> None:
     """So a flag that its device took away meanwhile is taken away, and keywords are those of the server."""
     (source_id,) = grove.plant(1, flags=frozenset({"\\Seen", "\\Flagged", "work"}))
