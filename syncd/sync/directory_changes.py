@@ -48,7 +48,7 @@ from syncd.values import Value
 class _Known(Value):
     """What the store has of a device and its accounts.
 
-    directories: those of replicas. looked_at: those in which somebody looked. names: of all mailboxes. synced: which
+    directories: those of replicas. looked_at: those in which somebody looks. names: of all mailboxes. synced: which
     mailbox has a name, of those that are. delimiters: of accounts whose mailboxes are known.
     """
 
@@ -191,6 +191,7 @@ class DirectoryChanges:
                 if change.kind is ChangeKind.REMOVE:
                     await self._mailboxes.restore(one)
                 await self._db.write(partial(mailbox_removals.take_back, change=change))
+                self._mailboxes.unlooked |= _renamed([change])
                 restored.append(one.replica)
                 log.info("directory_came_back", replica=one.replica.directory)
         if returned:  # the device has nothing of these any more
@@ -285,6 +286,7 @@ class DirectoryChanges:
         over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
         if over := [one for one in over if one.state is ChangeState.WANTED]:
             await self._db.write(partial(mailbox_removals.forget, changes=over))
+            self._mailboxes.unlooked |= _renamed(over)
         makes = {place: one for place, one in wanted.items() if one.kind is ChangeKind.MAKE and one not in over}
         made = {place for place, one in makes.items() if one.state is not ChangeState.LEFT}
         made |= self._mailboxes.made & known.names
@@ -319,9 +321,11 @@ class DirectoryChanges:
         synced = {(account, row.name): row.id for account, row in listed if row.is_synced}
         # NOTE: no server is without an INBOX: before it is known, nothing is.
         delimiters = {account: row.delimiter for account, row in listed if row.name.is_inbox}
+        renamed = _renamed(rows.changes)  # what comes and goes there meanwhile is not seen
+        looked_at = (one for one in rows.replicas if one.listed_at is not None and one.mailbox_id not in renamed)
         return _Known(
             frozenset(one.directory for one in rows.replicas),
-            frozenset(one.directory for one in rows.replicas if one.listed_at is not None),
+            frozenset(one.directory for one in looked_at),
             frozenset(names),
             synced,
             delimiters,
@@ -372,6 +376,12 @@ class DirectoryChanges:
                 with suppress(FileError):
                     names |= {file.name for file in list_mailbox(root, directory).files}
         return frozenset(names)
+
+
+def _renamed(changes: Iterable[MailboxChange]) -> frozenset[int]:
+    """Return the mailboxes that these changes rename."""
+    renames = (one for one in changes if one.kind is ChangeKind.RENAME)
+    return frozenset(one.mailbox_id for one in renames if one.mailbox_id is not None)
 
 
 def _is_other_spelling(place: Place, names: Container[Place]) -> bool:
