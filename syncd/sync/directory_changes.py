@@ -137,24 +137,25 @@ class DirectoryChanges:
         """Look which directories there are, and forget what was wanted because of one that came or went."""
         await self._look(device_id)
 
-    async def run(self, device_id: int, still: Standstill, *, at_once: bool = False) -> frozenset[str]:
-        """Look again once it is time, and return the accounts that have something to do by what is still so.
+    async def run(self, device_id: int, still: Standstill, accounts: set[str], *, at_once: bool = False) -> None:
+        """Look again once it is time, and add the accounts that have something to do by what is still so.
 
         at_once: somebody who asks for it says that no program is in the middle of its work.
         """
         if not self._since or (self.wait_s() != 0.0 and not at_once):
             if self._unlooked or self._mailboxes.unmade:
                 await self._look(device_id)  # it may have been looked at by now, or compared with its server
-            return frozenset()
+            return
         before = self._since.keys()
         known = await self._look(device_id)
         if self._since.keys() - before:
-            return frozenset()
+            return
         gone = [one for one in known.served if one.mailbox.id in self._since]
         unknown = [one for one in gone if is_unknown(one)]
         for one in unknown:
             with still.guard(one.mailbox.id, one.where):
                 await self._mailboxes.restore(one)
+                accounts.add(one.account)
                 log.info("directory_made_again", replica=one.replica.directory)
         gone = [one for one in gone if one not in unknown]
         moved = {} if self._config.read_only else await self._moved(known, gone)
@@ -164,11 +165,12 @@ class DirectoryChanges:
         if made or gone:
             record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
             await self._db.write(record)
+            accounts.update(account for account, _ in made)
+            accounts.update(one.account for one in gone)
             self._mailboxes.made.update(made)
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
-        return frozenset(account for account, _ in made).union(one.account for one in (*gone, *unknown))
 
     async def give_back(
         self, device_id: int, still: Standstill, *, follow: Callable[[], Awaitable[None]]
