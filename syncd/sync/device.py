@@ -183,8 +183,9 @@ class Device:
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
         try:
-            await self.attach()
-            await self._run()
+            with self._wake.heard():
+                await self.attach()
+                await self._run()
         except SyncdError as error:
             self.requests.fail(error)
             raise
