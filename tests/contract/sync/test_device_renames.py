@@ -145,7 +145,11 @@ async def test_directory_that_went_while_the_server_renamed_its_mailbox(
 async def test_what_goes_from_a_directory_while_the_server_renames_its_mailbox_is_not_delivered_again(
     tmp_path: Path, user: Provider
 ) -> None:
-    """Nor doubled: what a device moves or deletes in what it has just renamed is moved and deleted, inside as well."""
+    """Nor doubled: what a device moves or deletes in what it has just renamed is moved and deleted, inside as well.
+
+    And what it moves there is moved.
+    """
+    user.receive("b")
     user.receive(*KEYS, mailbox="Lists")
     user.receive("x", "y", mailbox="Lists/inner")
     devices = {"laptop": {"settle": "20ms", "layout": "fs"}, "phone": {"settle": "20ms"}}
@@ -154,19 +158,24 @@ async def test_what_goes_from_a_directory_while_the_server_renames_its_mailbox_i
 
         async def meanwhile(line: bytes) -> None:
             if b" RENAME " in line:
-                for name, key in (("Old", "m00"), ("Old/inner", "x")):
-                    file = house.replica("laptop", name).find(key).path
-                    file.rename(house.replica("laptop").directory / "cur" / f"{file.name.partition(':')[0]}:2,S")
+                for source, key, target in (
+                    ("Old", "m00", "INBOX"),
+                    ("Old/inner", "x", "INBOX"),
+                    ("INBOX", "b", "Old"),
+                ):
+                    file = house.replica("laptop", source).find(key).path
+                    cur = house.replica("laptop", target).directory / "cur"
+                    file.rename(cur / f"{file.name.partition(':')[0]}:2,S")
                 house.replica("laptop", "Old").find("m01").path.unlink()
 
         async with house:
             await house.settle()
             tap.before_line = meanwhile
             _rename(house, "laptop", "Lists", "Old")
-            await house.until(lambda: house.replica("phone", "Old").keys() == KEYS[2:])
+            await house.until(lambda: house.replica("phone", "Old").keys() == ["b", *KEYS[2:]])
             await house.settle()
 
-            wanted = {"Old": KEYS[2:], "Old/inner": ["y"], "INBOX": ["m00", "x"], "Trash": ["m01"]}
+            wanted = {"Old": ["b", *KEYS[2:]], "Old/inner": ["y"], "INBOX": ["m00", "x"], "Trash": ["m01"]}
             for name, keys in wanted.items():
                 assert sorted(user.flags(name)) == keys, name
                 assert [one.keys() for one in house.replicas(name)] == [keys] * 2, name
