@@ -62,6 +62,16 @@ def rename_directory(root: ReplicaRoot, source: PurePosixPath, target: PurePosix
     return Renaming.DONE
 
 
+def renamed_before(root: ReplicaRoot, source: PurePosixPath, target: PurePosixPath) -> Renaming | None:
+    """Return FOUND or MISSING where nothing at all has the first name any more, else None; FileError if unknown."""
+    if not root.is_absent(source):
+        return None
+    if root.is_absent(target):
+        return Renaming.MISSING
+    with failing("look for a mailbox directory"):
+        return None if _inode(root, target) is None else Renaming.FOUND
+
+
 def remove_mailbox(root: ReplicaRoot, directory: PurePosixPath) -> bool:
     """Remove the directory of a mailbox unless there is anything in it, and tell whether it is gone.
 

@@ -2,7 +2,8 @@
 
 Theory. The intention to rename is that a mailbox has another name than the directory of its replica, which is committed
 before anything is done. While a directory is on its way its replicas count as not looked at: killed in between, nothing
-is concluded from what is missing, wherever the directory is found.
+is concluded from what is missing, wherever the directory is found. One that a program of the device has renamed, as is
+on record, is no other than it was: what its programs take out of it meanwhile is missing as it is anywhere.
 """
 
 from collections.abc import Collection, Mapping
@@ -65,6 +66,18 @@ def settle_move(
         old = PurePosixPath(conn.execute(select(replica.c.directory).where(where)).scalar_one())
         new = target / old.relative_to(source)
         conn.execute(update(replica).where(where).values(directory=str(new), listed_at=since))
+
+
+def record_found(
+    conn: Connection, *, device_id: int, source: PurePosixPath, target: PurePosixPath, same: Collection[int]
+) -> None:
+    """Record that a directory has another name by now; same: the replicas of which it is known that no other has it.
+
+    Others are to be looked at as for the first time.
+    """
+    inside = begin_move(conn, device_id=device_id, source=source)
+    listed_at = {id_: since if id_ in same else None for id_, since in inside.items()}
+    settle_move(conn, source, target, listed_at=listed_at)
 
 
 def move_left(conn: Connection, *, replica_id: int, target: PurePosixPath) -> None:

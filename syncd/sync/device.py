@@ -148,7 +148,8 @@ class Device:
         if not self._directories.is_busy:
             return
         device_id = self._attachment.device_id
-        self._device.wake_accounts(await self._directories.run(device_id, self._still, at_once=at_once))
+        with self._device.telling() as accounts:
+            await self._directories.run(device_id, self._still, accounts, at_once=at_once)
         await self._second_look.note(device_id, await self._mailboxes.looked_at(device_id))
 
     async def take_in(self, *, at_once: bool) -> None:
@@ -159,8 +160,8 @@ class Device:
             return
         device_id = self._attachment.device_id
         served = await self._mailboxes.looked_at(device_id)
-        accounts = await self._intake.run(device_id, served, self._still, at_once=at_once)
-        self._device.wake_accounts(accounts)
+        with self._device.telling() as accounts:
+            await self._intake.run(device_id, served, self._still, accounts, at_once=at_once)
         await self._second_look.note(device_id, served, is_news=bool(accounts))
 
     async def look_again(self, *, at_once: bool, is_all_recorded: Callable[[], bool] = lambda: False) -> None:
@@ -173,16 +174,18 @@ class Device:
             if self._second_look.wait_s(self._still, at_once=at_once) != 0.0:
                 break
             served = await self._mailboxes.looked_at(device_id)
-            accounts = await self._second_look.run(
-                device_id, served, self._still, at_once=at_once, is_all_recorded=is_all_recorded()
-            )
-            self._device.wake_accounts(accounts)
+            is_known = is_all_recorded()
+            with self._device.telling() as accounts:
+                await self._second_look.run(
+                    device_id, served, self._still, accounts, at_once=at_once, is_all_recorded=is_known
+                )
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
         try:
-            await self.attach()
-            await self._run()
+            with self._wake.heard():
+                await self.attach()
+                await self._run()
         except SyncdError as error:
             self.requests.fail(error)
             raise

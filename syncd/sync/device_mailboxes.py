@@ -71,7 +71,7 @@ class DeviceMailboxes:
         self.unmade: set[int] = set()
         """Those whose directories were not there any more when they got their replica, and were not made again."""
         self.unlooked: set[int] = set()
-        """The mailboxes that were just given up, which are looked at first: files that nobody has seen may be there."""
+        """Those that were just given up, or renamed, which are looked at first: nobody has seen what happened there."""
         self.is_giving_up = True
         """Whether there may be files of mailboxes that the device does not take."""
 

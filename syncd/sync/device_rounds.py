@@ -210,9 +210,10 @@ class DeviceRounds:
         """Look at replicas that nobody has looked at, and find the messages of files that were there before us."""
         if self._mailboxes.is_giving_up:
             await self._leavings.begin(row.id)
-        for account in await self._first_looks.run(row.id, self._still):
+        with self._device.telling() as accounts:
+            await self._first_looks.run(row.id, self._still, accounts)
+        if accounts:
             self._intake.expect()
-            self._wakes.account(account).set()
             self._device.wake.set()
         if row.state == ADOPTING and await self._mailboxes.are_looked_at(row.id):
             await self._attachment.record_adopted()

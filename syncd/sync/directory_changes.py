@@ -48,7 +48,7 @@ from syncd.values import Value
 class _Known(Value):
     """What the store has of a device and its accounts.
 
-    directories: those of replicas. looked_at: those in which somebody looked. names: of all mailboxes. synced: which
+    directories: those of replicas. looked_at: those in which somebody looks. names: of all mailboxes. synced: which
     mailbox has a name, of those that are. delimiters: of accounts whose mailboxes are known.
     """
 
@@ -137,24 +137,25 @@ class DirectoryChanges:
         """Look which directories there are, and forget what was wanted because of one that came or went."""
         await self._look(device_id)
 
-    async def run(self, device_id: int, still: Standstill, *, at_once: bool = False) -> frozenset[str]:
-        """Look again once it is time, and return the accounts that have something to do by what is still so.
+    async def run(self, device_id: int, still: Standstill, accounts: set[str], *, at_once: bool = False) -> None:
+        """Look again once it is time, and add the accounts that have something to do by what is still so.
 
         at_once: somebody who asks for it says that no program is in the middle of its work.
         """
         if not self._since or (self.wait_s() != 0.0 and not at_once):
             if self._unlooked or self._mailboxes.unmade:
                 await self._look(device_id)  # it may have been looked at by now, or compared with its server
-            return frozenset()
+            return
         before = self._since.keys()
         known = await self._look(device_id)
         if self._since.keys() - before:
-            return frozenset()
+            return
         gone = [one for one in known.served if one.mailbox.id in self._since]
         unknown = [one for one in gone if is_unknown(one)]
         for one in unknown:
             with still.guard(one.mailbox.id, one.where):
                 await self._mailboxes.restore(one)
+                accounts.add(one.account)
                 log.info("directory_made_again", replica=one.replica.directory)
         gone = [one for one in gone if one not in unknown]
         moved = {} if self._config.read_only else await self._moved(known, gone)
@@ -164,11 +165,12 @@ class DirectoryChanges:
         if made or gone:
             record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
             await self._db.write(record)
+            accounts.update(account for account, _ in made)
+            accounts.update(one.account for one in gone)
             self._mailboxes.made.update(made)
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}
         await self._look(device_id)
-        return frozenset(account for account, _ in made).union(one.account for one in (*gone, *unknown))
 
     async def give_back(
         self, device_id: int, still: Standstill, *, follow: Callable[[], Awaitable[None]]
@@ -191,6 +193,7 @@ class DirectoryChanges:
                 if change.kind is ChangeKind.REMOVE:
                     await self._mailboxes.restore(one)
                 await self._db.write(partial(mailbox_removals.take_back, change=change))
+                self._mailboxes.unlooked |= _renamed([change])
                 restored.append(one.replica)
                 log.info("directory_came_back", replica=one.replica.directory)
         if returned:  # the device has nothing of these any more
@@ -285,6 +288,7 @@ class DirectoryChanges:
         over += [one for mailbox_id, one in removed.items() if mailbox_id not in seen.gone]
         if over := [one for one in over if one.state is ChangeState.WANTED]:
             await self._db.write(partial(mailbox_removals.forget, changes=over))
+            self._mailboxes.unlooked |= _renamed(over)
         makes = {place: one for place, one in wanted.items() if one.kind is ChangeKind.MAKE and one not in over}
         made = {place for place, one in makes.items() if one.state is not ChangeState.LEFT}
         made |= self._mailboxes.made & known.names
@@ -319,9 +323,11 @@ class DirectoryChanges:
         synced = {(account, row.name): row.id for account, row in listed if row.is_synced}
         # NOTE: no server is without an INBOX: before it is known, nothing is.
         delimiters = {account: row.delimiter for account, row in listed if row.name.is_inbox}
+        renamed = _renamed(rows.changes)  # what comes and goes there meanwhile is not seen
+        looked_at = (one for one in rows.replicas if one.listed_at is not None and one.mailbox_id not in renamed)
         return _Known(
             frozenset(one.directory for one in rows.replicas),
-            frozenset(one.directory for one in rows.replicas if one.listed_at is not None),
+            frozenset(one.directory for one in looked_at),
             frozenset(names),
             synced,
             delimiters,
@@ -372,6 +378,12 @@ class DirectoryChanges:
                 with suppress(FileError):
                     names |= {file.name for file in list_mailbox(root, directory).files}
         return frozenset(names)
+
+
+def _renamed(changes: Iterable[MailboxChange]) -> frozenset[int]:
+    """Return the mailboxes that these changes rename."""
+    renames = (one for one in changes if one.kind is ChangeKind.RENAME)
+    return frozenset(one.mailbox_id for one in renames if one.mailbox_id is not None)
 
 
 def _is_other_spelling(place: Place, names: Container[Place]) -> bool:

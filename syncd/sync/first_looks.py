@@ -47,22 +47,21 @@ class FirstLooks:
         self.found: frozenset[int] = frozenset()
         self._examined: set[Like] = set()
 
-    async def run(self, device_id: int, still: Standstill) -> frozenset[str]:
-        """Look where nobody has looked, match what was found, and return the accounts that hear of it."""
+    async def run(self, device_id: int, still: Standstill, accounts: set[str]) -> None:
+        """Look where nobody has looked, match what was found, and add the accounts that hear of it."""
         known = await self._mailboxes.known(device_id)
         self.found = known.found
         if not known.of(Part.UNSEEN) and not self.found:
             self._examined.clear()
-            return frozenset()
-        accounts: set[str] = set()
+            return
         for served in await self._mailboxes.served_of(device_id, known.of(Part.UNSEEN)):
             if served.mailbox.id not in still:
                 self._activity.now(f"comparing {served.where}", self._clock())
                 with still.guard(served.mailbox.id, served.where):
                     self._files.forget(served.replica)
                     await self._look.run(served)
-                    await self._files.observe_all(served.replica)
                     accounts.add(served.account)
+                    await self._files.observe_all(served.replica)
         self.found = (await self._mailboxes.known(device_id)).found
         for served in await self._mailboxes.served_of(device_id, self.found):
             if served.replica.listed_at is not None:
@@ -80,7 +79,6 @@ class FirstLooks:
                 if paired or matched.new:
                     log.info("found_files_matched", replica=served.replica.directory, known=paired, new=matched.new)
                     accounts.add(served.account)
-        return frozenset(accounts)
 
     async def pair(self, served: Served) -> int:
         """Find the messages of found files in one mailbox; call it after the row of the replica was read.

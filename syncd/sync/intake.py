@@ -144,26 +144,13 @@ class Intake:
         return min((max(one - now, 0.0) for one in at), default=None)
 
     async def run(
-        self, device_id: int, served: Sequence[Served], still: Standstill, *, at_once: bool
-    ) -> frozenset[str]:
-        """Take in what is ripe, and return the accounts that have something to bring.
+        self, device_id: int, served: Sequence[Served], still: Standstill, accounts: set[str], *, at_once: bool
+    ) -> None:
+        """Take in what is ripe, and add the accounts that have something to bring.
 
         at_once: all of it, as soon as it has stayed as it is for a moment. What could not be read is tried later.
         """
         self._is_expecting = False
-        accounts: set[str] = set()
-        try:
-            await self._run(device_id, served, still, accounts, at_once=at_once)
-        except BaseException:
-            for name in accounts:  # of which nobody else would hear
-                self._wakes.account(name).set()
-            raise
-        return frozenset(accounts)
-
-    async def _run(
-        self, device_id: int, served: Sequence[Served], still: Standstill, accounts: set[str], *, at_once: bool
-    ) -> None:
-        """Take in what is ripe, and note the accounts."""
         await self.note(device_id, served)
         settle_s = min(self._settle_s, _MOMENT_S) if at_once else self._settle_s
         for _ in range(_ROUNDS_MAX if at_once else 1):

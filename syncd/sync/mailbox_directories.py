@@ -2,7 +2,9 @@
 
 Theory. A renamed mailbox keeps its rows, so that all there is to do on a device is to rename a directory, whenever the
 device is there. Where that cannot be, because another directory has the name, or a disk does not take it, the mailbox
-is synced in its old directory until it can. That is no error, but it is shown.
+is synced in its old directory until it can. That is no error, but it is shown. Where the directory has its new name
+already, and it was not a program of this device that gave it, nobody knows who put it there, and what it lacks may
+never have come: it is looked at as for the first time.
 """
 
 import asyncio
@@ -14,13 +16,14 @@ from pathlib import Path, PurePosixPath
 from syncd.errors import FileError, MailboxNameError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName
-from syncd.maildir.directories import Renaming, remove_mailbox, rename_directory
+from syncd.maildir.directories import Renaming, remove_mailbox, rename_directory, renamed_before
 from syncd.maildir.layout import Layout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.directories import Step, next_step
 from syncd.store import directories
 from syncd.store.database import Database
 from syncd.store.directories import Place
+from syncd.store.mailbox_changes import ChangeKind
 from syncd.sync.attachment import Prove
 from syncd.sync.known_mailboxes import KnownMailboxes
 from syncd.sync.standstill import Standstill
@@ -69,7 +72,7 @@ class MailboxDirectories:
             step = next_step({one.replica_id: one.directory for one in places}, self._targets(places, stuck))
             if step is None:
                 break
-            renaming = await self._rename(device_id, step)
+            renaming = await self._rename(device_id, step, same=self._renamed_here(known, step))
             if renaming is Renaming.MISSING and step.replica_id in {one.replica_id for one in places if one.has_left}:
                 move = partial(directories.move_left, replica_id=step.replica_id, target=step.target)
                 await self._db.write(move)
@@ -92,20 +95,30 @@ class MailboxDirectories:
         log.info("directory_removed", replica=str(directory))
         return True
 
-    async def _rename(self, device_id: int, step: Step) -> Renaming:
-        """Do one step; what ends it in between leaves the replicas as not looked at, and is found the next time."""
+    async def _rename(self, device_id: int, step: Step, *, same: Collection[int]) -> Renaming:
+        """Do one step; what ends it in between leaves the replicas as not looked at, and is found the next time.
+
+        same: the replicas that a program put where the step does.
+        """
         prove = await self._prover()
-        if not await asyncio.to_thread(self._is_there, step, prove):
-            return Renaming.MISSING
-        begin = partial(directories.begin_move, device_id=device_id, source=step.source)
-        listed_at = await self._db.write(begin)
-        renaming = await to_its_end(self._renamed, step, prove)
+        renaming = await asyncio.to_thread(self._done_before, step, prove)
+        if renaming is Renaming.MISSING:
+            return renaming
+        target = step.target
         if renaming is Renaming.FOUND:
-            # NOTE: nobody knows who put it there, and what it lacks may never have come.
-            listed_at = dict.fromkeys(listed_at)
-        target = step.source if renaming in _WHY_NOT else step.target
-        settle = partial(directories.settle_move, source=step.source, target=target, listed_at=listed_at)
-        await self._db.write(settle)
+            # NOTE: in one transaction, for what a program took out of it since is to be missing after a kill as well.
+            found = partial(directories.record_found, device_id=device_id, source=step.source, target=target, same=same)
+            await self._db.write(found)
+        else:
+            begin = partial(directories.begin_move, device_id=device_id, source=step.source)
+            listed_at = await self._db.write(begin)
+            renaming = await to_its_end(self._renamed, step, prove)
+            if renaming is Renaming.FOUND:
+                listed_at = dict.fromkeys(listed_at)
+            elif renaming in _WHY_NOT:
+                target = step.source
+            settle = partial(directories.settle_move, source=step.source, target=target, listed_at=listed_at)
+            await self._db.write(settle)
         if target is not step.source:
             log.info("directory_renamed", replica=str(step.source), to=str(target), how=renaming.value)
         return renaming
@@ -139,13 +152,24 @@ class MailboxDirectories:
                 is_any = True
         return not is_any
 
-    def _is_there(self, step: Step, prove: Prove) -> bool:
-        """Tell whether anything has either name; a program may have removed the directory, or renamed it elsewhere."""
+    def _renamed_here(self, known: KnownMailboxes, step: Step) -> frozenset[int]:
+        """Return the replicas whose directories a program has renamed as a step does, by what is on record."""
+        names = {one.mailbox_id: one.name for one in known.changes if one.kind is ChangeKind.RENAME}
+        return frozenset(
+            one.replica_id
+            for one in known.places
+            if names.get(one.mailbox_id) == one.name
+            and one.directory.is_relative_to(step.source)
+            and step.target / one.directory.relative_to(step.source) == self._directory_of(one)
+        )
+
+    def _done_before(self, step: Step, prove: Prove) -> Renaming | None:
+        """Return what a program has done to the directory of a step already, None where there is something to do."""
         with ReplicaRoot(self._path) as root:
             prove(root)
             with suppress(FileError):
-                return not (root.is_absent(step.source) and root.is_absent(step.target))
-        return True
+                return renamed_before(root, step.source, step.target)
+        return None
 
     def _renamed(self, step: Step, prove: Prove) -> Renaming:
         with ReplicaRoot(self._path) as root:

@@ -121,18 +121,20 @@ class SecondLook:
         device_id: int,
         served: Sequence[Served],
         still: Standstill,
+        accounts: set[str],
         *,
         at_once: bool = False,
         is_all_recorded: bool = False,
-    ) -> frozenset[str]:
-        """Look again for the files whose time has come, and return the accounts that have something to do.
+    ) -> None:
+        """Look again for the files whose time has come, and add the accounts that have something to do by that.
 
         is_all_recorded: what the device did in any mailbox is, so that nobody need look for it there.
         """
         due = self._due(still, at_once=at_once)
         if not due:
-            return frozenset()
-        changed = set() if is_all_recorded else set(await self._look_elsewhere(served, still))
+            return
+        if not is_all_recorded:
+            await self._look_elsewhere(served, still, accounts)
         wanted: list[_Wanted] = []
         removed = await self._directories.removed(device_id)
         for one in (*served, *removed):
@@ -152,7 +154,7 @@ class SecondLook:
                 if isinstance(seen, SyncdError):
                     raise seen
                 if seen.found and await self._files.look(one.replica, seen.found):
-                    changed.add(one.account)  # what was added elsewhere may have waited for that
+                    accounts.add(one.account)  # what was added elsewhere may have waited for that
                 unclear |= {row.id for name, row in rows.items() if name not in seen.looked_for}
                 not_there = {name: rows[name] for name in seen.looked_for - seen.found.keys()}
                 moved |= await self._moves.moved(not_there, added)
@@ -161,6 +163,7 @@ class SecondLook:
         gone = [(one, ids) for one, ids in gone if ids]
         if gone:
             await self._db.write(partial(_conclude, gone=gone, listed_at=began))
+            accounts |= {one.account for one, _ in gone}
             for one, ids in gone:
                 log.info("deletions_concluded", replica=one.replica.directory, count=len(ids))
         for file in due:
@@ -168,19 +171,16 @@ class SecondLook:
             self._unclear[file] += file.file_id in unclear
         await self.note(device_id, served)  # what is missing still begins anew
         self._moved = moved
-        return frozenset(changed).union(one.account for one, _ in gone)
 
-    async def _look_elsewhere(self, served: Sequence[Served], still: Standstill) -> frozenset[str]:
-        """Record what the device did in other mailboxes, and return the accounts that have something to do by that."""
+    async def _look_elsewhere(self, served: Sequence[Served], still: Standstill, accounts: set[str]) -> None:
+        """Record what the device did in other mailboxes, and add the accounts that have something to do by that."""
         swept = await asyncio.to_thread(self._sweep.changed)
-        accounts: set[str] = set()
         changed = [one for one in served if PurePosixPath(one.replica.directory) in swept]
         seen = await self._files.unchanged(one.replica for one in changed) if changed else frozenset()
         for one in changed:
             if one.replica.id not in seen and one.mailbox.id not in still:
                 with still.guard(one.mailbox.id, one.where):
                     accounts |= {one.account} if await self._files.observe_all(one.replica) else set()
-        return frozenset(accounts)
 
     def _due(self, still: Standstill, *, at_once: bool) -> list[MissingFile]:
         now = asyncio.get_running_loop().time()

@@ -1,6 +1,7 @@
 """Floor 4: one device that is served: what it is to have, where that is recorded, whom it meets, and how it fares."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from syncd.config.model import DeviceConfig
 from syncd.reconcile.guard import Rule
@@ -35,3 +36,12 @@ class ServedDevice(Value):
         """Tell accounts that the device has changed something of theirs."""
         for name in names:
             self.wakes.account(name).set()
+
+    @contextmanager
+    def telling(self) -> Iterator[set[str]]:
+        """Wake the accounts that are added to the set, whatever ends it: of what is committed nobody else tells."""
+        names: set[str] = set()
+        try:
+            yield names
+        finally:
+            self.wake_accounts(names)

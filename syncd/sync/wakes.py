@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from syncd.sync.halves import Halves
 
@@ -19,6 +20,19 @@ class Wake(asyncio.Event):
         self._is_all_there = asyncio.Event()
         self._is_at_rest = asyncio.Event()
         self._is_at_rest.set()
+        self._is_heard = True
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Say that somebody is there to be woken, and afterwards that nobody is, so that no answer is waited for."""
+        self._is_heard = True
+        if self.since is not None:
+            self._is_at_rest.clear()
+        try:
+            yield
+        finally:
+            self._is_heard = False
+            self._is_at_rest.set()
 
     def set(self, *, is_more_coming: bool = False) -> None:
         """Wake whoever waits; is_more_coming: there will be more at once, for which some may wait (`gathered`)."""
@@ -27,7 +41,8 @@ class Wake(asyncio.Event):
         if not self.is_set():
             self._last = time.time()
             self.since = self._last if self.since is None else self.since
-            self._is_at_rest.clear()
+            if self._is_heard:
+                self._is_at_rest.clear()
         super().set()
 
     def clear(self) -> None:
@@ -54,7 +69,7 @@ class Wake(asyncio.Event):
             self._is_at_rest.set()
 
     async def rest(self) -> None:
-        """Return when nothing is left to do for who has woken us."""
+        """Return when nothing is left to do for who has woken us, or nobody is there who would do it."""
         await self._is_at_rest.wait()
 
 

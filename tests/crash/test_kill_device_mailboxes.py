@@ -41,7 +41,10 @@ def faults() -> list[Fault]:
 async def test_killed_anywhere_while_a_device_changes_mailboxes(
     tmp_path: Path, dovecot: Dovecot, mail_user: str, number: int
 ) -> None:
-    """One is made, with mail in it, one is renamed, with another inside, and one is removed, its mail to Trash."""
+    """One is made, with mail in it, one is renamed, with another inside, and one is removed, its mail to Trash.
+
+    From the renamed one, a message goes as the server renames it.
+    """
     fault, user = faults()[number], Provider(dovecot, mail_user)
     print(f"SYNCD_SEED={SEED}")
     user.receive("a", "b")
@@ -53,15 +56,24 @@ async def test_killed_anywhere_while_a_device_changes_mailboxes(
         house = House(tmp_path, accounts=accounts, devices=DEVICES)
         await run(tmp_path, accounts, DEVICES)
         kept = ("Lists", "Lists/inner")
-        before = {file.inode for name in kept for one in house.replicas(name) for file in one.files()}
+        going = {one.find("m08").inode for one in house.replicas("Lists")}
+        before = {file.inode for name in kept for one in house.replicas(name) for file in one.files()} - going
         tap.bodies.clear()
         _change(house)
+
+        async def meanwhile(line: bytes) -> None:
+            if b" RENAME " in line and b"Read" in line:
+                tap.before_line = None
+                file = house.replica("laptop", "Read").find("m08").path
+                file.rename(house.replica("laptop").directory / "cur" / file.name)
+
+        tap.before_line = meanwhile
 
         killed = await run(tmp_path, accounts, DEVICES, fault)
         print(f"mailboxes of a device: {fault} {'killed' if killed is None else f'not reached, passed {killed}'}")
         await run(tmp_path, accounts, DEVICES)
 
-        wanted = {"INBOX": ("b",), "New/box": ("a", "n"), "Read": KEYS, "Read/inner": ("x",), "Trash": GONE}
+        wanted = {"INBOX": ("b", "m08"), "New/box": ("a", "n"), "Read": KEYS[:-1], "Read/inner": ("x",), "Trash": GONE}
         gone = {"Lists", "Lists/inner", "Old"}
         assert user.mailboxes() & {*wanted, *gone} == {*wanted}
         assert not [name for name in user.mailboxes() if "removed" in name]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event, select
 
+from syncd.errors import DeviceAwayError
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema
 from syncd.store.database import Database
@@ -159,6 +160,26 @@ async def test_account_does_not_rest_while_a_device_that_is_asked_as_well_is_at_
 
     said = [verb for flight in flights for verb in flight]
     assert "IDLE" not in said[said.index("LIST") : said.index("APPEND")], said
+
+
+async def test_account_waits_for_no_device_that_is_away(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins IDLE as soon as those that are there have nothing left to do."""
+    monkeypatch.setattr(imap_account, "_HEARS_OUT_S", 3600.0)
+    async with Tap(user.server.imap_port) as tap:
+        accounts = {"work": imap(user.server, user.user, port=tap.port)}
+        async with House(tmp_path, accounts=accounts, devices=("laptop", "usb")) as house:
+            await house.settle()
+            (tmp_path / "usb").rename(tmp_path / "away")
+            user.receive("n")
+            with pytest.raises(DeviceAwayError):
+                await house.ask()
+            await house.until(lambda: house.replica("laptop").keys() == ["n"])
+            tap.lines.clear()
+
+            await house.ask("work", "laptop")
+            await house.until(lambda: any(b" IDLE" in line for line in tap.lines))
 
 
 async def test_deletion_lists_its_mailbox_twice_and_no_other(

@@ -7,12 +7,14 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from syncd.errors import StoreError
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.observe import Called
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import schema
+from syncd.store import deletions, schema
+from syncd.store.deletions import MissingFile
 from syncd.sync import sightings
 from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of
@@ -60,6 +62,31 @@ async def test_sync_that_is_asked_for_waits_for_nothing(tmp_path: Path, user: Pr
         await house.settle()
         assert_everywhere(house, user, "INBOX", "c", "n")
         assert_everywhere(house, user, "Trash", "a", "b")
+
+
+async def test_deletion_is_done_though_the_store_fails_just_when_it_is_concluded(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is committed is told, whatever comes after that; nobody has to ask, and no poll to come."""
+    user.receive("a", "b")
+    failed, read = list[str](), deletions.missing_files
+
+    def fail_once(conn: Connection, device_id: int) -> tuple[MissingFile, ...]:
+        is_deleted = schema.replica_message.c.state == ReplicaState.DELETED
+        if not failed and conn.execute(select(schema.replica_message.c.name).where(is_deleted)).first():
+            failed.append("the disk is full")
+            raise StoreError(*failed)
+        return read(conn, device_id)
+
+    monkeypatch.setattr(deletions, "missing_files", fail_once)
+    async with house_of(tmp_path, user) as house:
+        await house.settle()
+
+        remove(house, "laptop", "a")
+        await house.until(lambda: sorted(user.flags("Trash")) == ["a"])
+
+        assert failed
+        assert sorted(user.flags()) == ["b"]
 
 
 async def test_deletion_is_for_good_where_the_account_says_so(tmp_path: Path, provider: Provider) -> None:

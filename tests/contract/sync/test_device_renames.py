@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.store import schema
-from tests.contract.sync.house import House
+from tests.contract.sync.house import House, imap
 from tests.contract.sync.liar import ListLiar
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap
@@ -140,6 +140,46 @@ async def test_directory_that_went_while_the_server_renamed_its_mailbox(
         assert not any(b" APPEND " in line for line in tap.lines)
         assert await house.rows(select(schema.mailbox_change.c.id)) == []
         assert await house.rows(select(schema.device.c.error).where(schema.device.c.error.is_not(None))) == []
+
+
+async def test_what_goes_from_a_directory_while_the_server_renames_its_mailbox_is_not_delivered_again(
+    tmp_path: Path, user: Provider
+) -> None:
+    """Nor doubled: what a device moves or deletes in what it has just renamed is moved and deleted, inside as well.
+
+    And what it moves there is moved.
+    """
+    user.receive("b")
+    user.receive(*KEYS, mailbox="Lists")
+    user.receive("x", "y", mailbox="Lists/inner")
+    devices = {"laptop": {"settle": "20ms", "layout": "fs"}, "phone": {"settle": "20ms"}}
+    async with Tap(user.server.imap_port) as tap:
+        house = House(tmp_path, accounts={"work": imap(user.server, user.user, port=tap.port)}, devices=devices)
+
+        async def meanwhile(line: bytes) -> None:
+            if b" RENAME " in line:
+                for source, key, target in (
+                    ("Old", "m00", "INBOX"),
+                    ("Old/inner", "x", "INBOX"),
+                    ("INBOX", "b", "Old"),
+                ):
+                    file = house.replica("laptop", source).find(key).path
+                    cur = house.replica("laptop", target).directory / "cur"
+                    file.rename(cur / f"{file.name.partition(':')[0]}:2,S")
+                house.replica("laptop", "Old").find("m01").path.unlink()
+
+        async with house:
+            await house.settle()
+            tap.before_line = meanwhile
+            _rename(house, "laptop", "Lists", "Old")
+            await house.until(lambda: house.replica("phone", "Old").keys() == ["b", *KEYS[2:]])
+            await house.settle()
+
+            wanted = {"Old": ["b", *KEYS[2:]], "Old/inner": ["y"], "INBOX": ["m00", "x"], "Trash": ["m01"]}
+            for name, keys in wanted.items():
+                assert sorted(user.flags(name)) == keys, name
+                assert [one.keys() for one in house.replicas(name)] == [keys] * 2, name
+            assert await house.rows(select(schema.mailbox_change.c.id)) == []
 
 
 async def test_directory_that_was_renamed_while_the_server_removed_its_mailbox(tmp_path: Path, user: Provider) -> None:

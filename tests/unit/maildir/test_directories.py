@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from syncd.errors import FileError
-from syncd.maildir.directories import Renaming, are_same_directory, remove_mailbox, rename_directory
+from syncd.maildir.directories import Renaming, are_same_directory, remove_mailbox, rename_directory, renamed_before
 from syncd.maildir.layout import are_nearly_equal
 from syncd.maildir.root import ReplicaRoot
 
@@ -28,12 +28,13 @@ def test_directory_takes_its_new_name_with_all_that_is_inside(root: ReplicaRoot)
     inode = (root.path / A).stat().st_ino
     target = PurePosixPath("other/deep/B")
 
+    assert renamed_before(root, A, target) is None
     assert rename_directory(root, A, target) is Renaming.DONE
     assert (root.path / target).stat().st_ino == inode
     assert (root.path / target / "x" / "cur").is_dir()
     assert (root.path / "other").stat().st_mode & 0o777 == 0o700
-    assert rename_directory(root, A, target) is Renaming.FOUND
-    assert rename_directory(root, A, B) is Renaming.MISSING
+    assert rename_directory(root, A, target) is renamed_before(root, A, target) is Renaming.FOUND
+    assert rename_directory(root, A, B) is renamed_before(root, A, B) is Renaming.MISSING
 
 
 def test_name_in_use_is_left_alone_and_an_empty_mailbox_is_none(root: ReplicaRoot) -> None:
@@ -48,6 +49,8 @@ def test_name_in_use_is_left_alone_and_an_empty_mailbox_is_none(root: ReplicaRoo
     (root.path / "work" / "link").symlink_to(root.path)
     for name in ("file", "link"):
         assert rename_directory(root, B, PurePosixPath("work", name)) is Renaming.TAKEN
+        with pytest.raises(FileError):
+            renamed_before(root, A, PurePosixPath("work", name))
     assert rename_directory(root, B, B / "inside") is Renaming.REFUSED
 
 

@@ -154,7 +154,7 @@ def test_mailboxes_of_many_accounts_are_those_that_are_there_or_on_devices(grove
 
 
 def test_directory_on_its_way_counts_as_not_looked_at(grove: Grove) -> None:
-    """With what is inside; then each is where it is."""
+    """With what is inside; then each is where it is. So does one that is found there, unless it is known to be it."""
     (device_id,) = {one.device_id for one in (grove.laptop, grove.laptop_archive)}
     source, target = (PurePosixPath(name) for name in (grove.laptop.directory, "elsewhere"))
     listed_at = grove(lambda conn: directories.begin_move(conn, device_id=device_id, source=source))
@@ -164,6 +164,15 @@ def test_directory_on_its_way_counts_as_not_looked_at(grove: Grove) -> None:
     grove(lambda conn: directories.settle_move(conn, source, target, listed_at={grove.laptop.id: NOW}))
     moved = grove.replica(grove.laptop)
     assert (moved.directory, moved.listed_at) == ("elsewhere", NOW)
+
+    found = partial(directories.record_found, device_id=device_id)
+    grove(lambda conn: found(conn, source=target, target=source, same={moved.id}))
+    back = grove.replica(grove.laptop)
+    assert (back.directory, back.listed_at) == (str(source), NOW)
+    grove(lambda conn: found(conn, source=source, target=target, same=()))
+    moved = grove.replica(grove.laptop)
+    assert (moved.directory, moved.listed_at) == ("elsewhere", None)
+
     assert grove(lambda conn: directories.is_without_messages(conn, replica_id=moved.id))
     grove(lambda conn: directories.forget(conn, replica_id=moved.id))
     assert moved.id not in {one.id for one in grove(devices.replicas)}

@@ -25,6 +25,27 @@ async def test_more_to_come_is_waited_for_until_a_wake_up_is_the_last() -> None:
     assert not wake.is_more_coming
 
 
+async def test_who_is_away_is_not_waited_for() -> None:
+    """Until there is somebody again who is to answer a wake-up, that of before as well."""
+    wake = Wake()
+
+    async with asyncio.timeout(DEADLINE_S):
+        with wake.heard():
+            wake.set()
+        wake.clear()
+        wake.set()
+        await wake.rest()
+        with wake.heard():
+            resting = asyncio.create_task(wake.rest())
+            await asyncio.sleep(0)
+            was_waiting = not resting.done()
+            wake.clear()
+            wake.answered()
+            await resting
+
+    assert was_waiting
+
+
 async def test_wake_up_for_more_takes_nothing_back() -> None:
     """Who was to come at once is to come at once, whatever else follows, until that was heard."""
     wake = Wake()
