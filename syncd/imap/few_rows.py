@@ -38,12 +38,13 @@ async def select_and_fetch(connection: ImapConnection, octets: bytes, *, most: i
 class RowsAhead:
     """Ask for the rows of the mailbox that comes next, behind what is under way of the one before."""
 
-    def __init__(self, connection: ImapConnection, octets: bytes, *, most: int) -> None:
+    def __init__(self, connection: ImapConnection, octets: bytes, *, most: int, found: FewRows | None = None) -> None:
+        """Take what was found before of a mailbox that is selected: nothing is asked then."""
         self._connection = connection
         self._octets = octets
         self._most = most
-        self._found: FewRows | None = None
-        self._selection: SelectResult | None = None
+        self._found = found
+        self._selection = None if found is None else connection.selection
 
     async def ask(self) -> None:
         """Do what `select_and_fetch` does; of what goes wrong whoever asks again hears."""

@@ -1,6 +1,7 @@
 """Floor 4: the rows of a mailbox of an IMAP account that was never read, recorded newest first."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -8,7 +9,7 @@ from sqlalchemy import Connection
 
 from syncd.errors import ProtocolError, Reach
 from syncd.imap.connection import ImapConnection
-from syncd.imap.few_rows import RowsAhead, select_and_fetch
+from syncd.imap.few_rows import FewRows, RowsAhead, select_and_fetch
 from syncd.imap.observe import select_and_list
 from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
@@ -59,16 +60,17 @@ class FirstListing(Value):
         """Record the rows that the tree does not have: all, newest first, or the newest hundred of many.
 
         count: of messages, as far as the server told. eager: the newest bodies that these take are asked for before
-        their rows are recorded. ahead: what was returned for the mailbox before. then: of a mailbox of few messages all
-        rows are asked for as soon as these bodies are, and that is returned.
+        their rows are recorded. ahead: what was returned by the listing before. then: of a mailbox of few messages all
+        rows are asked for as soon as these bodies are, and that is returned; or else, where rows are left, what was
+        listed, so that they can be asked for at once.
         """
-        rows: Sequence[FetchRow] = ()
-        if count and count <= _FEW_ROWS:
-            octets = self.mailbox.wire_name
-            found = await ahead.take(octets) if ahead is not None else None
-            selected, here, rows = found or await select_and_fetch(self.connection, octets, most=_FEW_ROWS)
-        else:
-            selected, here = await select_and_list(self.connection, self.mailbox.wire_name)
+        octets = self.mailbox.wire_name
+        found = await ahead.take(octets) if ahead is not None else None
+        if found is None and count and count <= _FEW_ROWS:
+            found = await select_and_fetch(self.connection, octets, most=_FEW_ROWS)
+        elif found is None:
+            found = FewRows(*await select_and_list(self.connection, octets), ())
+        selected, here, rows = found
         if selected.uidvalidity is None:
             raise ProtocolError("the server gives this mailbox no uidvalidity", reach=Reach.MAILBOX)
         uidvalidity = selected.uidvalidity
@@ -83,14 +85,20 @@ class FirstListing(Value):
         behind = self._rows_of(then)
         # NOTE: each listing takes a round trip at least, however few there are.
         if only_newest and len(missing) > _FEW_ROWS:
-            await self._record_rows(missing.newest(_NEWEST), cursor, is_listed=False, eager=eager, behind=behind)
-            return behind
-        *windows, last = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
-        for window in windows:
-            await self._record_rows(window, cursor, is_listed=False)
+            newest = await self._rows(missing.newest(_NEWEST))
+            await self._record(newest, cursor, is_listed=False, eager=eager, behind=behind)
+            return behind or RowsAhead(self.connection, octets, most=_FEW_ROWS, found=FewRows(selected, here, ()))
         if not here.is_complete:
             log.warning("listing_cut_short", mailbox_id=self.mailbox.id, listed=len(here.uids))
-        await self._record_rows(last, cursor, is_listed=True, came=came, eager=eager, behind=behind)
+        windows = [*missing.windows_newest_first(_ROWS_AT_ONCE)] or [EMPTY]
+        left = len(windows)
+        async with aclosing(self._rows_in_turn(windows)) as of_windows:
+            async for window in of_windows:
+                left -= 1
+                if left:
+                    await self._record(window, cursor, is_listed=False)
+                else:
+                    await self._record([*came, *window], cursor, is_listed=True, eager=eager, behind=behind)
         return behind
 
     def _rows_of(self, coming: Coming | None) -> RowsAhead | None:
@@ -101,22 +109,37 @@ class FirstListing(Value):
     async def _known_uids(self, uidvalidity: int) -> UidSet:
         return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
 
-    async def _record_rows(
-        self,
-        uids: UidSet,
-        cursor: MailboxCursor,
-        *,
-        is_listed: bool,
-        came: Sequence[FetchRow] = (),
-        eager: Eager | None = None,
-        behind: RowsAhead | None = None,
-    ) -> None:
-        """Fetch and record rows, and record with them those that came already."""
-        rows = [*came]
+    async def _rows_in_turn(self, windows: Iterable[UidSet]) -> AsyncGenerator[list[FetchRow], None]:
+        """Yield the rows of each window; those of the next are on their way while these are recorded."""
+        asked = (asyncio.ensure_future(self._rows(window)) for window in windows)
+        coming = next(asked, None)
+        try:
+            while coming is not None:
+                rows = await coming
+                coming = next(asked, None)
+                yield rows
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+
+    async def _rows(self, uids: UidSet) -> list[FetchRow]:
+        rows: list[FetchRow] = []
         if uids:
             async with aclosing(self.connection.fetch_rows(uids, items=Items.ALL)) as batches:
                 async for batch in batches:
                     rows += batch
+        return rows
+
+    async def _record(
+        self,
+        rows: Sequence[FetchRow],
+        cursor: MailboxCursor,
+        *,
+        is_listed: bool,
+        eager: Eager | None = None,
+        behind: RowsAhead | None = None,
+    ) -> None:
         if eager is not None:
             early = EarlyBodies(self.db, self.connection, self.mailbox, await eager())
             ask_behind = behind.ask if behind is not None else None

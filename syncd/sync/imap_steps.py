@@ -104,7 +104,7 @@ class ImapSteps:
         """What SELECT said when a mailbox was observed last."""
         self.latecomers = Latecomers(account)
         self._rows_ahead: RowsAhead | None = None
-        """The rows of a mailbox that is about to be listed."""
+        """The rows of a mailbox that is about to be listed, or which of them there are."""
 
     def begin(self, quirks: Quirks) -> None:
         """Begin on another connection."""
@@ -215,7 +215,8 @@ class ImapSteps:
         """Record what changed in a mailbox, or all rows of one that was never read."""
         self._activity.now(f"reading {mailbox.name}", self._clock())
         if not mailbox.is_listed:
-            await observer.list_rows(only_newest=False)
+            ahead, self._rows_ahead = self._rows_ahead, None
+            await observer.list_rows(only_newest=False, ahead=ahead)
         else:
             ceiling = self._ceilings.get(mailbox.id, Rung.QRESYNC)
             ceiling = await observer.observe(ceiling, eager=self._eager(mailbox))

@@ -141,6 +141,40 @@ async def test_newest_bodies_are_asked_for_while_their_rows_are_recorded(
         assert [replica.keys() for replica in house.replicas("Sent")] == [["a", "c"]] * len(DEVICES)
 
 
+async def test_rows_of_many_messages_are_asked_for_while_those_before_are_recorded(
+    tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account waits for none of them alone but the first, and lists once what it has selected all the while."""
+    monkeypatch.setattr(first_listing, "_FEW_ROWS", 10)
+    monkeypatch.setattr(first_listing, "_NEWEST", 10)
+    monkeypatch.setattr(first_listing, "_ROWS_AT_ONCE", 20)
+    keys = receive(user, 60)
+    are_asked = [threading.Event() for _ in ("newest", "31:50", "11:30", "1:10")]
+    were_next_asked: list[bool] = []
+    record_messages = server_tree.record_messages
+
+    def record_late(*args: Any, **rest: Any) -> Any:
+        if are_asked[1].is_set():
+            number = min(len(were_next_asked) + 2, len(are_asked) - 1)
+            were_next_asked.append(are_asked[number].wait(10.0))
+        return record_messages(*args, **rest)
+
+    async def asked(line: bytes) -> None:
+        if b"RFC822.SIZE" in line:
+            next(one for one in are_asked if not one.is_set()).set()
+
+    async with Tap(user.server.imap_port) as tap:
+        account = imap(user.server, user.user, port=tap.port, mailboxes=["INBOX"])
+        async with House(tmp_path, accounts={"work": account}, devices=DEVICES) as house:
+            tap.before_line = asked
+            monkeypatch.setattr(server_tree, "record_messages", record_late)
+            await house.settle()
+
+            assert were_next_asked == [True] * 3
+            assert sum(b"UID SEARCH" in line for line in tap.lines) == 1, tap.lines
+            assert house.replica(DEVICES[0]).keys() == keys
+
+
 async def test_devices_have_their_turn_between_slices_of_bodies_that_are_found_at_once(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
