@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Double, and_, bindparam, case, or_, update
+from sqlalchemy import BindParameter, ColumnElement, Connection, Double, and_, bindparam, case, or_, select, update
 
-from syncd.store.journal import UploadState
+from syncd.store.journal import ON_ITS_WAY, UploadState
 from syncd.store.schema import journal
 from syncd.store.troubles import due_at
 
@@ -38,3 +38,20 @@ def is_due() -> ColumnElement[bool]:
     ]
     last = and_(journal.c.attempts > _ATTEMPTS_TOLD, journal.c.begun_at <= now - longest_s)
     return or_(journal.c.error.is_(None), journal.c.attempts < 1, *ripe, last)
+
+
+def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:
+    """Tell whether anything seems to have been begun or refused later than now, for the clock was set back since."""
+    return conn.execute(select(journal.c.id).where(*_is_ahead(account_id, now)).limit(1)).first() is not None
+
+
+def set_back(conn: Connection, *, account_id: int, now: float) -> None:
+    """Let that be of now, so that it waits no longer than it should.
+
+    NOTE: not less either, for what was begun may have been sent just before.
+    """
+    conn.execute(update(journal).where(*_is_ahead(account_id, now)).values(begun_at=now))
+
+
+def _is_ahead(account_id: int, now: float) -> tuple[ColumnElement[bool], ...]:
+    return journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), journal.c.begun_at > now

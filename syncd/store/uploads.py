@@ -278,23 +278,6 @@ def begin_again(conn: Connection, uploads: Iterable[Upload], *, now: float) -> N
         forget_added(conn, file_id, now=now)
 
 
-def is_any_ahead(conn: Connection, *, account_id: int, now: float) -> bool:
-    """Tell whether anything seems to have been begun or refused later than now, for the clock was set back since."""
-    return conn.execute(select(journal.c.id).where(*_is_ahead(account_id, now)).limit(1)).first() is not None
-
-
-def set_back(conn: Connection, *, account_id: int, now: float) -> None:
-    """Let that be of now, so that it waits no longer than it should.
-
-    NOTE: not less either, for what was begun may have been sent just before.
-    """
-    conn.execute(update(journal).where(*_is_ahead(account_id, now)).values(begun_at=now))
-
-
-def _is_ahead(account_id: int, now: float) -> tuple[ColumnElement[bool], ...]:
-    return journal.c.account_id == account_id, journal.c.kind.in_(ON_ITS_WAY), journal.c.begun_at > now
-
-
 @cache
 def _uploads(given: frozenset[str]) -> Select[Any]:
     """Select what parameters of these names say."""

@@ -5,11 +5,25 @@ from collections.abc import Container, Iterable, Sequence, Set
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from syncd.errors import FileError
+from syncd.errors import FileError, MailboxNameError
+from syncd.maildir.layout import Layout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.removals import is_kept
 from syncd.sync.attachment import Prove
 from syncd.sync.known_mailboxes import Served
+
+
+def is_absent(root: ReplicaRoot, one: Served, layout: Layout) -> bool:
+    """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
+    directory = PurePosixPath(one.replica.directory)
+    try:
+        wanted = layout.directory(one.account, one.mailbox.name)
+    except MailboxNameError:
+        wanted = directory
+    try:
+        return root.lacks(directory) and root.lacks(wanted)
+    except FileError:
+        return False
 
 
 def may_go(one: Served) -> bool:

@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 from sqlalchemy import Connection
 
 from syncd.config.model import DeviceConfig
-from syncd.errors import FileError, MailboxNameError
+from syncd.errors import FileError
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.maildir.layout import without_utf7
@@ -36,7 +36,7 @@ from syncd.store import adoption, mailbox_changes, mailbox_removals, replica_tre
 from syncd.store.database import Database
 from syncd.store.devices import ReplicaRow
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
-from syncd.sync.absent_directories import is_unknown, left_bare, may_go, without_anchor
+from syncd.sync.absent_directories import is_absent, is_unknown, left_bare, may_go, without_anchor
 from syncd.sync.activity import Activity
 from syncd.sync.attachment import Prove
 from syncd.sync.device_mailboxes import DeviceMailboxes, Place
@@ -340,7 +340,7 @@ class DirectoryChanges:
             prove(root)
             there = frozenset(map(str, root.directories()))
             missing = [one for one in known.served if one.replica.directory not in there]
-            absent = frozenset(one.mailbox.id for one in missing if self._is_absent(root, one))
+            absent = frozenset(one.mailbox.id for one in missing if is_absent(root, one, self._mailboxes.layout))
             gone = {one.mailbox.id for one in missing if one.mailbox.id in absent and may_go(one)}
             gone -= without_anchor(root, known.served, gone)
             prove(root)  # by the same descriptor: what is missing is so in a root that is ours
@@ -358,18 +358,6 @@ class DirectoryChanges:
             self._mailboxes.layout, self._config.layout.value, map(PurePosixPath, sorted(there - known.directories))
         )
         return _Look(unlooked, taken, absent, frozenset(gone), tuple(wrong))
-
-    def _is_absent(self, root: ReplicaRoot, one: Served) -> bool:
-        """Tell whether a replica has no directory, neither where it was nor where it follows its mailbox to."""
-        directory = PurePosixPath(one.replica.directory)
-        try:
-            wanted = self._mailboxes.layout.directory(one.account, one.mailbox.name)
-        except MailboxNameError:
-            wanted = directory
-        try:
-            return root.lacks(directory) and root.lacks(wanted)
-        except FileError:
-            return False
 
     def _file_names(self, directories: Iterable[PurePosixPath]) -> frozenset[str]:
         names: set[str] = set()

@@ -255,7 +255,7 @@ class ImapPush:
         account_id, now = self._account.id, self._clock()
         is_any_ahead, left, bringable, all_begun = await self._db.read(partial(self._on_their_way, now=now))
         if is_any_ahead:
-            await self._db.write(partial(uploads.set_back, account_id=account_id, now=now))
+            await self._db.write(partial(refused_uploads.set_back, account_id=account_id, now=now))
         # NOTE: what is listed since may be made once more as soon as it is lost again.
         self._made_at = {row.id: self._made_at[row.id] for row in left if row.id in self._made_at}
         if left:
@@ -313,7 +313,7 @@ class ImapPush:
         id_ = self._account.id
         bringable = self._takers.bringable(conn, account=self._account.name, account_id=id_)
         return (
-            uploads.is_any_ahead(conn, account_id=id_, now=now),
+            refused_uploads.is_any_ahead(conn, account_id=id_, now=now),
             [row for row in accounts.left_mailboxes(conn, account_id=id_) if row.is_selected],
             bringable,
             uploads.uploads(conn, state=UploadState.BEGUN, account_id=id_, of=bringable.of),
