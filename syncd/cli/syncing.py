@@ -1,5 +1,6 @@
 """Floor 6: complete rounds until there is nothing left to do, by the daemon if one runs, else by ourselves."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,8 @@ def _tell(report: "SyncReport") -> None:
 
     for failure in report.failures:
         complain(brief(f"{failure.kind} {failure.name}: {failure.error}"))
+    if report.failures and sys.stderr.isatty():
+        complain("syncd status says what to do")
     for name in report.unfinished:
         complain(f"{name}: not everything could be synced; see syncd status")
     if report.set_aside:

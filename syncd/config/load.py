@@ -188,7 +188,9 @@ def _parsed(text: str, file: Path) -> dict[str, Any]:
     position = _POSITION.search(said)
     line = int(position[1]) if position and position[1] else text.count("\n") + 1
     # NOTE: tomllib quotes what it stumbled on, which is a piece of a secret when its quotes are wrong.
-    reason = _QUOTED.sub("…", _POSITION.sub("", said))
+    reason = _QUOTED.sub("…", _POSITION.sub("", said)).rstrip()
+    if reason == "Invalid value":
+        reason += ' (text is in quotes, "like this")'
     raise ConfigError((Problem(f"{file}:{line}", "", f"not TOML: {_lowered(reason)}"),))
 
 

@@ -141,9 +141,12 @@ async def _end(process: asyncio.subprocess.Process, *, patience_s: float) -> Non
 
 
 async def _wait_a_moment(process: asyncio.subprocess.Process, patience_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(patience_s):
-            await process.wait()
+    # NOTE: no `asyncio.timeout`: before Python 3.11.3 it cancels a task that was cancelled already once more.
+    waiting = asyncio.create_task(process.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=patience_s)
+    finally:
+        waiting.cancel()
 
 
 def _signal(process: asyncio.subprocess.Process, signum: int) -> None:

@@ -37,11 +37,11 @@ _SAID_AGAIN_MAX_BYTES = 512
 _SAID_MAX = 4096
 _STATUS_KINDS = frozenset({"OK", "NO", "BAD", "BYE", "PREAUTH"})
 _ROW = re.compile(
-    rb"""(\d{1,10})\ FETCH\ \((?:(?:
+    rb"""(\d{1,10})\ FETCH\ \((?>(?:(?:
       UID\ (\d{1,10}) | FLAGS\ \(([^()"{}]*+)\) | MODSEQ\ \((\d{1,20})\)
     | RFC822\.SIZE\ (\d{1,19}) | INTERNALDATE\ "([^"\\]{20,32})"
     | (?:EMAILID\ \(([^()"{} ]{1,255})\) | X-GM-MSGID\ (\d{1,20}))
-    )(?:\ (?!\))|(?=\))))++\)""",
+    )(?:\ (?!\))|(?=\))))+)\)""",
     re.VERBOSE,
 )
 _BODY = re.compile(rb"\d{1,10} FETCH \(UID (\d{1,10}) BODY\[([0-9A-Z.]{0,100})\] \{\d+\}")

@@ -51,7 +51,7 @@ class ReplicaRoot:
         A link instead of a directory is refused at every step.
         """
         with failing("open a mailbox directory"):
-            fd = _walk(self.fd, directory)
+            fd = _walk_to_mailbox(self.fd, directory)
             try:
                 fds = _opened_subdirs(fd)
             except BaseException:
@@ -102,12 +102,15 @@ class ReplicaRoot:
                 fd = _opened(part, fd, opened)
 
     @contextmanager
-    def opened(self, directory: PurePosixPath) -> Iterator[int]:
-        """Give a descriptor of a directory below the root, or of the root; OSError when there is none."""
+    def opened(self, directory: PurePosixPath, *, is_mailbox: bool = False) -> Iterator[int]:
+        """Give a descriptor of a directory below the root, or of the root; OSError when there is none.
+
+        is_mailbox: FileError that says what to do about that.
+        """
         if not directory.parts:
             yield self.fd
             return
-        fd = _walk(self.fd, directory)
+        fd = _walk_to_mailbox(self.fd, directory) if is_mailbox else _walk(self.fd, directory)
         try:
             yield fd
         finally:
@@ -151,7 +154,7 @@ class ReplicaRoot:
         """Return a small file of syncd's or Dovecot's own; None when there is none, no octets when it is no file."""
         with (
             failing("read a control file", is_of_root=not directory.parts),
-            self.opened(directory) as fd,
+            self.opened(directory, is_mailbox=True) as fd,
         ):
             try:
                 found = os.stat(filename, dir_fd=fd, follow_symlinks=False)
@@ -167,7 +170,7 @@ class ReplicaRoot:
         """Put a small file in place of the old one, at once, mode 0600, and durably."""
         with (
             failing("write a control file", is_of_root=not directory.parts),
-            self.opened(directory) as fd,
+            self.opened(directory, is_mailbox=True) as fd,
         ):
             try:
                 os.unlink(temporary, dir_fd=fd)
@@ -249,17 +252,20 @@ def _opened_subdirs(fd: int) -> dict[str, int]:
             except FileNotFoundError:
                 lacking.append(f"{subdir}/")
         if lacking:
-            # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
-            raise FileError(
-                f"its directory has no {' and no '.join(lacking)}: bring back what was there; if that is lost, "
-                "syncd adopt and only then an empty one have it delivered again",
-                reach=Reach.MAILBOX,
-            )
+            raise _lost(f"its directory has no {' and no '.join(lacking)}")
     except BaseException:
         for opened in fds.values():
             os.close(opened)
         raise
     return fds
+
+
+def _lost(what: str) -> FileError:
+    # NOTE: an empty one, made before the adoption, would say that all that was in it is deleted.
+    what_to_do = (
+        "bring back what was there; if that is lost, syncd adopt and only then an empty one have it delivered again"
+    )
+    return FileError(f"{what}: {what_to_do}", reach=Reach.MAILBOX)
 
 
 def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple[int, bool]:
@@ -276,6 +282,14 @@ def _reached(root_fd: int, directory: PurePosixPath, opened: ExitStack) -> tuple
 def _names_in(fd: int) -> frozenset[str]:
     with os.scandir(fd) as entries:
         return frozenset(entry.name for entry in entries)
+
+
+def _walk_to_mailbox(root_fd: int, directory: PurePosixPath) -> int:
+    """Do what `_walk` does; FileError that says what to do where there is nothing."""
+    try:
+        return _walk(root_fd, directory)
+    except FileNotFoundError as error:
+        raise _lost("its directory is not there") from error
 
 
 def _walk(root_fd: int, directory: PurePosixPath) -> int:

@@ -18,6 +18,7 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import DeviceAwayError, FileError, SyncdError, Temper, text_of
 from syncd.log import log
 from syncd.maildir.failures import failing
+from syncd.maildir.files import CUR
 from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import Survey, survey, words_of, words_of_former
@@ -35,7 +36,7 @@ from syncd.values import Value, replace
 class Adopted(Value):
     """Say what was found in a root that is the device's now: a marker or none, and files in mailboxes.
 
-    is_empty: there was nothing, so all is delivered. left: words on files of accounts that are not configured.
+    is_empty: there was no mailbox, so all is delivered. left: words on files of accounts that are not configured.
     """
 
     found: str
@@ -162,7 +163,7 @@ class Attachment:
         row = await self._ensure()
         found, how = await asyncio.to_thread(self._examined, row)
         layout, path = self._config.layout.value, str(self._config.path)
-        is_empty = found is MarkerFault.MISSING and await asyncio.to_thread(_is_empty, self._config.path)
+        is_empty = await asyncio.to_thread(_has_no_mailbox, self._config.path)
         there = Survey(0, 0, ())
         if is_empty:
             await self._begin_afresh(row)
@@ -192,11 +193,11 @@ class Attachment:
             await self._db.write(settle)
             record = partial(devices.record_device_state, device_id=row.id, state=ADOPTING, error=None)
             await self._db.write(record)
-        told = (Happening(Verb.ADOPT, detail="an empty directory" if is_empty else ""),)
+        told = (Happening(Verb.ADOPT, detail="a directory without mailboxes" if is_empty else ""),)
         tell = partial(history.tell, happenings=told, now=self._clock(), origin=history.PERSON, device_id=row.id)
         await self._db.write(tell)
         log.info("device_adopted", device=self._name, standing=how.value, is_empty=is_empty, files=there.files)
-        words = "an empty directory" if is_empty else self._words(found, how, row)
+        words = "no mailbox" if is_empty else self._words(found, how, row)
         return Adopted(words, is_empty, there.files, there.mailboxes, words_of_former(there.former))
 
     @property
@@ -376,6 +377,11 @@ def _make_root(path: Path) -> None:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
             pass  # opening it tells what is there instead
+
+
+def _has_no_mailbox(path: Path) -> bool:
+    with ReplicaRoot(path) as root:
+        return all(CUR not in inside for _, inside in root.walk())
 
 
 def _is_empty(path: Path) -> bool:

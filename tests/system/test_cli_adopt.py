@@ -127,7 +127,7 @@ def test_new_disk_at_the_old_place_is_filled(
         "it is back; syncd adopt laptop goes on with what is there now\n"
     )
     assert adopted.stdout.splitlines()[:2] == [
-        f"laptop: found an empty directory in {tmp_path / 'laptop'}",
+        f"laptop: found no mailbox in {tmp_path / 'laptop'}",
         "laptop: all its mail is delivered there anew",
     ]
     assert len(inbox(tmp_path / "laptop")) == COUNT

@@ -314,6 +314,27 @@ def test_sync_in_a_terminal_shows_bars(dovecot: Dovecot, mail_user: str, make_da
     """A person sees how far it is; the bars are gone when it is done."""
     deliver(dovecot, mail_user, 1500)
     daemon = make_daemon({"work": imap_account(dovecot, mail_user)})
+
+    code, shown = sync_in_terminal(daemon)
+
+    assert code == 0
+    assert re.search(rb"\d+ of 1,500 messages", shown)
+    assert b"everything is synced" in shown
+
+
+def test_sync_that_fails_tells_a_person_where_to_read_what_to_do(make_daemon: MakeDaemon) -> None:
+    """The errors are for programs as well; what to do about them is long, and the same in status."""
+    nowhere = {"type": "imap", "host": "127.0.0.1", "port": 1, "username": "ana", "password": "secret"}
+    daemon = make_daemon({"work": nowhere})
+
+    code, shown = sync_in_terminal(daemon)
+
+    assert code == 1
+    assert b"the server cannot be reached: connection refused\r\nsyncd status says what to do\r\n" in shown
+
+
+def sync_in_terminal(daemon: Daemon) -> tuple[int, bytes]:
+    """Return the exit code of `syncd sync` in a terminal, and what it showed."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "syncd", "sync", "--config", str(daemon.config_file)],
@@ -333,6 +354,4 @@ def test_sync_in_a_terminal_shows_bars(dovecot: Dovecot, mail_user: str, make_da
     finally:
         os.close(ours)
 
-    assert process.wait(timeout=60) == 0
-    assert re.search(rb"\d+ of 1,500 messages", shown)
-    assert b"everything is synced" in shown
+    return process.wait(timeout=60), shown

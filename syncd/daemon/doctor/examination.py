@@ -208,8 +208,9 @@ def _config(reading: Reading) -> Iterator[Finding]:
         yield warning("config_doubtful", one.where, what, remedy)
     if reading.without_login:
         return
-    accounts, devices = len(reading.config.accounts), len(reading.config.devices)
-    yield ok("config", str(reading.path), f"it can be used, and has {accounts:,} accounts and {devices:,} devices")
+    counts = {"account": len(reading.config.accounts), "device": len(reading.config.devices)}
+    accounts, devices = (f"{number:,} {noun}{'' if number == 1 else 's'}" for noun, number in counts.items())
+    yield ok("config", str(reading.path), f"it can be used, and has {accounts} and {devices}")
 
 
 def _kept(look: Looker, config: Config) -> tuple[tuple[str, Place], ...]:

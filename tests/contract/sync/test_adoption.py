@@ -173,19 +173,24 @@ async def test_held_deletions_of_an_adopted_device_are_over(tmp_path: Path, user
         assert await states(house) == {ReplicaState.PRESENT: 80}
 
 
-async def test_empty_directory_that_is_adopted_is_filled(tmp_path: Path, user: Provider) -> None:
-    """A new disk at the old place needs no other path."""
+async def test_directory_without_mailboxes_that_is_adopted_is_filled(tmp_path: Path, user: Provider) -> None:
+    """A new disk at the old place needs no other path, whatever else is on it, and whatever marker."""
     user.receive("a", "b")
     house = house_of(tmp_path, user)
     async with house:
         await house.settle()
     shutil.rmtree(tmp_path / "laptop")
-    (tmp_path / "laptop").mkdir()
+    (tmp_path / "laptop" / ".stfolder").mkdir(parents=True)
     async with house:
         await assert_refused(house, "laptop", saying="unmounted, moved or emptied")
-        assert await adopt(house, "laptop") == ["an empty directory"]
+        assert await adopt(house, "laptop") == ["no mailbox"]
         await house.settle()
+        assert house.replica("laptop").keys() == ["a", "b"]
 
+        for directory in (tmp_path / "laptop").glob(".work.*"):
+            shutil.rmtree(directory)
+        assert await adopt(house, "laptop") == ["no mailbox"]
+        await house.settle()
         assert house.replica("laptop").keys() == ["a", "b"]
         assert sorted(user.flags()) == ["a", "b"]
 

@@ -3,13 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from syncd.errors import FileError, Reach
 from syncd.maildir import libc
+from syncd.maildir.dovecot import read_keywords
 from syncd.maildir.files import Absence, FileFacts
 from syncd.maildir.observe import Called, SeenFile, Sighting, called_in, list_mailbox, names_in, seen_now
 from syncd.maildir.root import ReplicaRoot
@@ -113,15 +114,21 @@ def test_coarse_times_pass_within_few_looks(root: ReplicaRoot, box: Path) -> Non
     assert 0 < len(in_vain) < 10
 
 
-@pytest.mark.parametrize("missing", ["cur", "new", "tmp", "."])
-def test_missing_directory_is_an_error_not_an_empty_listing(root: ReplicaRoot, box: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "look"),
+    [*((name, list_mailbox) for name in ("cur", "new", "tmp", ".")), (".", read_keywords)],
+)
+def test_missing_directory_is_an_error_not_an_empty_listing(
+    root: ReplicaRoot, box: Path, missing: str, look: Callable[[ReplicaRoot, PurePosixPath], object]
+) -> None:
     """A mailbox that lost a directory proves nothing about its messages; which one it lost is told, with what to do."""
     (box / missing).rename(root.path / "elsewhere")
 
     with pytest.raises(FileError) as caught:
-        list_mailbox(root, BOX)
+        look(root, BOX)
     assert caught.value.reach is Reach.MAILBOX
-    assert missing == "." or f"its directory has no {missing}/: " in str(caught.value)
+    lost = "is not there" if missing == "." else f"has no {missing}/"
+    assert f"its directory {lost}: bring back what was there; " in str(caught.value)
 
 
 def test_odd_things_are_reported_by_name(root: ReplicaRoot, box: Path) -> None:
