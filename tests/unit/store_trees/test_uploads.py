@@ -285,10 +285,10 @@ def test_upload_does_not_wait_for_a_clock_that_was_set_back(grove: Grove) -> Non
     grove(lambda conn: refused_uploads.refuse(conn, {other.id: "too large"}, now=NOW))
 
     def is_any_ahead(now: float) -> bool:
-        return grove(lambda conn: uploads.is_any_ahead(conn, account_id=grove.account_id, now=now))
+        return grove(lambda conn: refused_uploads.is_any_ahead(conn, account_id=grove.account_id, now=now))
 
     assert (is_any_ahead(NOW), is_any_ahead(NOW - 3600)) == (False, True)
-    grove(lambda conn: uploads.set_back(conn, account_id=grove.account_id, now=NOW - 3600))
+    grove(lambda conn: refused_uploads.set_back(conn, account_id=grove.account_id, now=NOW - 3600))
     assert [one.begun_at for one in underway(grove)] == [NOW - 3600, NOW - 3600]
     assert not is_any_ahead(NOW - 3600)
 
