@@ -25,6 +25,7 @@ from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.device_parts import join
+from syncd.sync.device_turns import DeviceTurns
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
@@ -73,6 +74,7 @@ class Workers:
         self._wakes = wakes
         self._connects = Connects()
         self._file_systems = FileSystems()
+        self._turns = DeviceTurns()
         self._incoming = IncomingBodies(Encoder(), RecentBodies(), spool_directory)
         self._takers = Takers(config)
         for name in config.accounts:
@@ -204,6 +206,7 @@ class Workers:
             rule=self._takers.rule,
             db=self._db,
             file_systems=self._file_systems,
+            turns=self._turns,
             wakes=self._wakes,
             activity=activity,
             clock=self._clock,

@@ -205,6 +205,11 @@ class Attachment:
         """Return the id of the device's row, which it has once it was attached."""
         return self._attached.id
 
+    @property
+    def was_filled(self) -> bool:
+        """Tell whether anything was ever written to the root, before it was attached."""
+        return self._attached.generation > 0
+
     def learn(self, row: DeviceRow, writes: int | None) -> None:
         """Know the device's row as somebody has read it; writes: as they were counted before that."""
         self._row.learn(row.id, row, writes=writes)

@@ -11,7 +11,7 @@ its wait it is listed completely, for what happened in it meanwhile was not look
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -103,11 +103,17 @@ class Device:
 
     async def attach(self) -> None:
         """Prove that the root is ours, and make the replicas; DeviceAwayError when it is not."""
+        await self._prove()
+        await self._begin()
+
+    async def _prove(self) -> None:
         self._activity.now("attaching", self._clock())
         self._at_rest.forget()
         await self._adoptions.answer(self._attachment.adopt)
         if await self._attachment.attach():
             self._device.wake_accounts(self._mailboxes.accounts)  # nothing was fetched for us until now
+
+    async def _begin(self) -> None:
         await asyncio.to_thread(self._last_look.begin_anew)
         await self._files.arrive()
         self._second_look.begin_anew()
@@ -184,15 +190,19 @@ class Device:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
         try:
             with self._wake.heard():
-                await self.attach()
-                await self._run()
+                await self._prove()
+                async with AsyncExitStack() as turn:
+                    if self._attachment.was_filled:  # else there is little to look at, and what is made waits for disk
+                        await turn.enter_async_context(self._device.turns.turn())
+                    await self._begin()
+                    await self._run(turn)
         except SyncdError as error:
             self.requests.fail(error)
             raise
         finally:
             self._intake.let_go()
 
-    async def _run(self) -> None:
+    async def _run(self, turn: AsyncExitStack) -> None:
         wake, changes = self._wake, Pending()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -200,11 +210,12 @@ class Device:
                     tasks.create_task(self._watch(changes, wake))
                 else:
                     changes.add(OVERFLOW)
-                await self._serve(changes, wake)
+                await self._serve(changes, wake, turn)
         except ExceptionGroup as errors:
             raise _first(errors) from errors
 
-    async def _serve(self, changes: Pending, wake: Wake) -> None:
+    async def _serve(self, changes: Pending, wake: Wake, turn: AsyncExitStack) -> None:
+        """Serve until cancelled; the turn ends when all was looked at for the first time."""
         loop = asyncio.get_running_loop()
         while not changes.pending:  # NOTE: before all is looked at, which the watch asks for, files may be here unseen
             await wake.wait()
@@ -234,6 +245,7 @@ class Device:
                 changes.add(Changes() if is_all_told else _EVERY_NAME)
             reads_ahead = is_to_look and not self._config.read_only
             await self._look(changes, reads_ahead=reads_ahead, knows_directories=is_sole)
+            await turn.aclose()
             is_sole = False
             if is_to_look:
                 hurries_until = loop.time() + _HURRIES_S

@@ -8,6 +8,7 @@ from syncd.reconcile.guard import Rule
 from syncd.store.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
+from syncd.sync.device_turns import DeviceTurns
 from syncd.sync.wakes import Wake, Wakes
 from syncd.values import Value
 
@@ -16,6 +17,7 @@ class ServedDevice(Value):
     """Say which device is served, to its task and to what does a part of its work.
 
     rule: which deletions by it are too many to be believed. file_systems: with which other devices it shares files.
+    turns: in which it begins.
     """
 
     name: str
@@ -23,6 +25,7 @@ class ServedDevice(Value):
     rule: Rule
     db: Database
     file_systems: FileSystems
+    turns: DeviceTurns
     wakes: Wakes
     activity: Activity
     clock: Callable[[], float]

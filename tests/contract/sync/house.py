@@ -29,6 +29,7 @@ from syncd.sync.commons import FileSystems
 from syncd.sync.connects import Connects
 from syncd.sync.device import Device
 from syncd.sync.device_parts import join
+from syncd.sync.device_turns import DeviceTurns
 from syncd.sync.imap_account import ImapAccount
 from syncd.sync.incoming_bodies import IncomingBodies
 from syncd.sync.planned import planned
@@ -94,8 +95,10 @@ class House:
         second_look_s: float = 0.02,
         patience_s: float = _SETTLE_S,
         watches_devices: bool = True,
+        turns: DeviceTurns | None = None,
     ) -> None:
         self._watches_devices = watches_devices
+        self._turns = turns or DeviceTurns()
         self._second_look_s = second_look_s
         self._patience_s = patience_s
         tables = devices if isinstance(devices, Mapping) else {name: {} for name in devices}
@@ -153,6 +156,7 @@ class House:
                 rule=takers.rule,
                 db=self.db,
                 file_systems=file_systems,
+                turns=self._turns,
                 wakes=self.wakes,
                 activity=self.activities[name],
                 clock=self.clock,

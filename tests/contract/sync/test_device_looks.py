@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +22,7 @@ from syncd.store.database import Database
 from syncd.sync import whole_looks
 from syncd.sync.commons import FileSystems
 from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device_turns import DeviceTurns
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.sides import FileToRename
 from syncd.values import replace
@@ -318,3 +319,40 @@ async def test_files_taken_away_and_put_back_are_noticed_both_times(tmp_path: Pa
             for name, path in homes.items():
                 (aside / name).rename(path)
             await until_state(house, ReplicaState.PRESENT, len(keys))
+
+
+# Devices beside each other.
+
+
+class _Counted(DeviceTurns):
+    """Count who is in; nobody's patience ends."""
+
+    def __init__(self) -> None:
+        super().__init__(patience_s=60.0)
+        self.inside = self.most_inside = self.ended = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        async with super().turn():
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+            try:
+                yield
+            finally:
+                self.inside -= 1
+                self.ended += 1
+
+
+@pytest.mark.parametrize("watches", [True, False])
+async def test_devices_begin_one_by_one(tmp_path: Path, user: Provider, *, watches: bool) -> None:
+    """When the next begins, the one before has looked at all of its files, and is served from then on beside it."""
+    user.receive("a", "b")
+    account, turns = {"work": imap(user.server, user.user)}, _Counted()
+    async with House(tmp_path, accounts=account, devices=DEVICES) as house:
+        await house.settle()
+
+    async with House(tmp_path, accounts=account, devices=DEVICES, watches_devices=watches, turns=turns) as house:
+        await house.settle()
+        ended = turns.ended
+
+    assert (ended, turns.most_inside) == (len(DEVICES), 1)
