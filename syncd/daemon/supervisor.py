@@ -68,7 +68,7 @@ class Supervisor:
             error = caught
         if self._clock() - began >= _STABLE_S and self.task.requests.passes > passes:
             self._backoff.succeeded()
-        self.task.requests.fail(error)  # NOTE: a task answers for errors that it knows; the others are answered here
+        self.task.requests.end(error)  # NOTE: a task answers for errors that it knows; the others are answered here
         return error
 
     async def _wait_after(self, error: Exception) -> None:

@@ -188,6 +188,7 @@ class Device:
 
     async def run(self) -> None:
         """Serve the device until cancelled; raises when its root is no longer what it was."""
+        self.requests.begin()
         try:
             with self._wake.heard():
                 await self._prove()
@@ -197,7 +198,7 @@ class Device:
                     await self._begin()
                     await self._run(turn)
         except SyncdError as error:
-            self.requests.fail(error)
+            self.requests.end(error)
             raise
         finally:
             self._intake.let_go()

@@ -26,6 +26,7 @@ class Requests:
         self._taken: list[asyncio.Future[None]] = []
         self._asked = Asked.NOTHING
         self._is_open = False
+        self._has_begun = False
         self.arrived = asyncio.Event()
         self.passes = 0
         self.passes_s = 0.0
@@ -64,6 +65,12 @@ class Requests:
         self.arrived.set()
         self._wake.set()
 
+    def begin(self) -> None:
+        """Begin to run: who asks from now on is told nothing of what was wrong before (`end`)."""
+        self._taken += self._waiting
+        self._waiting = []
+        self._has_begun = True
+
     def take(self) -> Asked:
         """Begin a pass for all who wait so far; tell what they asked for, or those whose pass has not ended."""
         self._began = time.monotonic()
@@ -100,8 +107,20 @@ class Requests:
             self.arrived.set()
             self._wake.set()
 
+    def end(self, error: BaseException) -> None:
+        """Tell who waits why the task ended; who has asked since it began waits for the next run.
+
+        Of a task that does not say when it begins, all are told.
+        """
+        later = self._waiting if self._has_begun else []
+        self._waiting, asked = ([] if later else self._waiting), self._asked
+        self.fail(error)
+        if later:
+            self._waiting, self._asked = later, asked
+            self.arrived.set()
+
     def fail(self, error: BaseException) -> None:
-        """Tell all who wait that the task ended."""
+        """Tell all who wait that the task ended for good."""
         waiting, self._taken, self._waiting = self._taken + self._waiting, [], []
         self._is_open = False
         self._asked = Asked.NOTHING

@@ -57,6 +57,27 @@ async def test_who_waits_for_a_task_waits_for_what_takes_its_place() -> None:
     assert after.take() is Asked.NOTHING
 
 
+async def test_who_asks_while_a_task_fails_waits_for_its_next_run() -> None:
+    """What was wrong may have been mended before the question: a disk is mounted, and then somebody asks."""
+    requests = Requests(asyncio.Event())
+    before = asyncio.create_task(requests.ask())
+    await asyncio.wait_for(requests.arrived.wait(), 10)
+    requests.begin()
+    after = asyncio.create_task(requests.ask(Asked.PASS))
+    await asyncio.sleep(0)
+    requests.end(ValueError("away"))
+    requests.end(ValueError("away"))
+    with pytest.raises(ValueError, match="away"):
+        await before
+
+    assert requests.arrived.is_set()
+    assert not after.done()
+    requests.begin()
+    assert requests.take() is Asked.LOOK
+    requests.answer()
+    await after
+
+
 async def test_nobody_waits_for_what_is_only_hurried() -> None:
     """A pass that a command began by the way is no word of a person about what went."""
     requests = Requests(asyncio.Event())
