@@ -307,6 +307,11 @@ class ImapConnection:
         """
         self._parts.fetch_ahead(wanted, behind=behind)
 
+    @property
+    def has_bodies_ahead(self) -> bool:
+        """Tell whether any that `fetch_ahead` asked for are not wanted yet."""
+        return self._parts.has_ahead
+
     def fetch_bodies(
         self,
         wanted: Iterable[bodies.Wanted],

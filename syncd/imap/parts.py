@@ -37,6 +37,11 @@ class Parts:
         if self._ahead is None or self._ahead.is_over:
             self._ahead = _Ahead(self._session, self.place, wanted, behind)
 
+    @property
+    def has_ahead(self) -> bool:
+        """Tell whether bodies that were asked for like this are under way, or came and are not wanted yet."""
+        return self._ahead is not None and self._ahead.is_any_left
+
     async def settled(self) -> None:
         """Return when nothing is under way that was asked for like this, or behind it."""
         if self._ahead is not None:
@@ -106,6 +111,10 @@ class _Ahead:
     @property
     def is_over(self) -> bool:
         return self._gathering.done() and (self._following is None or self._following.done())
+
+    @property
+    def is_any_left(self) -> bool:
+        return bool(self._bodies) or not self._gathering.done()
 
     async def gathered(self) -> None:
         await asyncio.wait((self._gathering,))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from syncd.mail.paths import path_of
 from syncd.maildir.dovecot import KEYWORDS
 from syncd.maildir.files import CUR, NEW, TMP
 from syncd.maildir.inotify import CAME, IN_ISDIR, IN_MOVED_TO, WRITTEN, Event
@@ -83,7 +84,6 @@ def changes_of(
     files: set[ChangedFile] = set()
     mailboxes: set[PurePosixPath] = set()
     keyword_lists: set[PurePosixPath] = set()
-    directories: dict[str, PurePosixPath] = {}
     put: set[ChangedFile] = set()
     for directory, mask, name in events:
         if directory is None:
@@ -98,7 +98,7 @@ def changes_of(
         if outer and subdir in {CUR, NEW}:
             if filename.startswith("."):
                 continue
-            mailbox = directories.setdefault(outer, PurePosixPath(outer))
+            mailbox = path_of(outer)
             if not _is_utf8(filename):
                 mailboxes.add(mailbox)  # a listing says what is wrong with it
                 continue

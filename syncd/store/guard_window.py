@@ -7,12 +7,16 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
+    Double,
+    Insert,
     ScalarSelect,
     Select,
     Table,
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal,
@@ -21,6 +25,7 @@ from sqlalchemy import (
 
 from syncd.mail.mailbox import SpecialUse
 from syncd.reconcile.guard import MailboxLoss, Rule
+from syncd.store.columns import Id
 from syncd.store.devices import ReplicaRow
 from syncd.store.holds import HoldScope, HoldState, holds
 from syncd.store.schema import base_message, guard_removal, hold, mailbox, replica, server_message
@@ -64,17 +69,16 @@ def record_removals(
     scope: HoldScope = HoldScope.ON_DEVICE,
 ) -> None:
     """Count removals on a replica, or deletions by it, that are about to be settled; before the base rows go."""
-    present = conn.execute(select(_agreed_number(literal(of.id)))).scalar_one()
-    _count(conn, scope, of.device_id, of.mailbox_id, removed=removed, present=present, now=now, window_s=window_s)
+    of_whom = {"in_scope": scope.value, "of_id": of.device_id, "of_mailbox": of.mailbox_id, "of_replica": of.id}
+    _count(conn, _loss_of_replica(), removed=removed, now=now, window_s=window_s, **of_whom)
 
 
 def record_account_deletions(
     conn: Connection, *, account_id: int, mailbox_id: int, deleted: int, now: float, window_s: float
 ) -> None:
     """Count deletions by whichever device that are about to be settled; call it before they are marked as gone."""
-    present = conn.execute(select(_alive_number(literal(mailbox_id)))).scalar_one()
-    scope = HoldScope.OF_ACCOUNT
-    _count(conn, scope, account_id, mailbox_id, removed=deleted, present=present, now=now, window_s=window_s)
+    of_whom = {"in_scope": HoldScope.OF_ACCOUNT.value, "of_id": account_id, "of_mailbox": mailbox_id}
+    _count(conn, _loss_of_account(), removed=deleted, now=now, window_s=window_s, **of_whom)
 
 
 def _present(conn: Connection, device_id: int, *, most: int) -> Iterator[tuple[int, str | None, int]]:
@@ -182,31 +186,41 @@ def _not_planned() -> Select[Any]:
     )
 
 
-def _count(
-    conn: Connection,
-    scope: HoldScope,
-    scope_id: int,
-    mailbox_id: int,
-    *,
-    removed: int,
-    present: int,
-    now: float,
-    window_s: float,
-) -> None:
+def _count(conn: Connection, loss: Insert, *, now: float, window_s: float, **parameters: Any) -> None:
     """Write down a loss; what was counted is kept for the window before the oldest hold of its scope.
 
     For that one does not dissolve as time passes.
     """
-    conn.execute(
-        insert(guard_removal).values(
-            scope=scope.value, scope_id=scope_id, mailbox_id=mailbox_id, at=now, removed=removed, present=present
-        )
+    conn.execute(loss, {"now": now, **parameters})
+    of = {name: parameters[name] for name in ("in_scope", "of_id")}
+    conn.execute(_sweeping(), {"before": now - window_s, "window_s": window_s, **of})
+
+
+@cache
+def _loss_of_replica() -> Insert:
+    return _loss(_agreed_number(bindparam("of_replica", type_=Id)))
+
+
+@cache
+def _loss_of_account() -> Insert:
+    return _loss(_alive_number(bindparam("of_mailbox", type_=Id)))
+
+
+def _loss(present: ColumnElement[int]) -> Insert:
+    names = {"scope": "in_scope", "scope_id": "of_id", "mailbox_id": "of_mailbox", "at": "now", "removed": "removed"}
+    given = {column: bindparam(name, type_=guard_removal.c[column].type) for column, name in names.items()}
+    return insert(guard_removal).from_select((*given, "present"), select(*given.values(), present))
+
+
+@cache
+def _sweeping() -> Delete:
+    columns = guard_removal.c
+    window_s: ColumnElement[float] = bindparam("window_s", type_=Double())
+    is_of_hold = exists().where(
+        hold.c.scope == columns.scope, hold.c.scope_id == columns.scope_id, hold.c.held_at - window_s <= columns.at
     )
-    oldest = select(func.min(hold.c.held_at)).where(hold.c.scope == scope, hold.c.scope_id == scope_id)
-    held_since = conn.execute(oldest).scalar_one()
-    begin = now if held_since is None else min(now, held_since)
-    mine = (guard_removal.c.scope == scope, guard_removal.c.scope_id == scope_id)
-    conn.execute(delete(guard_removal).where(*mine, guard_removal.c.at < begin - window_s))
+    mine = (columns.scope == bindparam("in_scope"), columns.scope_id == bindparam("of_id"))
+    return delete(guard_removal).where(*mine, columns.at < bindparam("before"), ~is_of_hold)
 
 
 _REMOVALS = (

@@ -1,5 +1,6 @@
 """Floor 3: pairs: each message as the three trees have it, read by version, and the base moved when both agree."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -8,8 +9,11 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Delete,
+    Double,
     Insert,
     Select,
+    Table,
     Update,
     and_,
     bindparam,
@@ -26,8 +30,8 @@ from syncd.mail.flags import NONE, Flags, format_flags, parse_flags, with_delta
 from syncd.mail.tree import BaseMessage, Pair, ReplicaState, ServerMessage
 from syncd.store.columns import Id
 from syncd.store.devices import ReplicaRow, move_server_cursor
-from syncd.store.holds import HoldScope, take_out
-from syncd.store.queries import AtOnce, is_listed, is_one_of
+from syncd.store.holds import HoldScope, holds, take_out
+from syncd.store.queries import AtOnce, is_listed, is_one_of, update_at_once
 from syncd.store.replica_tree import FILE_COLUMNS, replica_message_of
 from syncd.store.schema import base_message, body, mailbox, replica, replica_message, server_message, tombstone
 from syncd.store.server_tree import FlagDelta
@@ -152,20 +156,18 @@ def agree(conn: Connection, replica_id: int, deltas: Sequence[FlagDelta]) -> Non
     """Change single flags of the base, whatever else changed since they were planned (law 7)."""
     if not deltas:
         return
-    ids = {delta.message_id for delta in deltas}
-    rows = conn.execute(_agreed(), {"of_replica": replica_id, "ids": ids})
-    flags = {message_id: parse_flags(text) for message_id, text in rows}
-    before = dict(flags)
+    rows = _agreed().rows(conn, of_replica=replica_id, ids={delta.message_id for delta in deltas})
+    before: dict[int, str] = dict(map(tuple, rows))
+    flags = {message_id: parse_flags(text) for message_id, text in before.items()}
     for delta in deltas:
         if delta.message_id in flags:
             flags[delta.message_id] = with_delta(flags[delta.message_id], add=delta.add, remove=delta.remove)
-    changed = [
-        {"of_replica": replica_id, "mid": message_id, "new_flags": format_flags(now)}
-        for message_id, now in flags.items()
-        if now != before[message_id]
-    ]
-    if changed:
-        conn.execute(_AGREE, changed)
+    changed: defaultdict[str, list[int]] = defaultdict(list)
+    for message_id, now in flags.items():
+        if (text := format_flags(now)) != before[message_id]:
+            changed[text].append(message_id)
+    for text, ids in changed.items():
+        conn.execute(_agree(), {"of_replica": replica_id, "ids": ids, "new_flags": text})
 
 
 def agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
@@ -176,10 +178,17 @@ def agree_on_new(conn: Connection, file_ids: Sequence[int]) -> None:
 
 
 @cache
-def _agreed() -> Select[Any]:
-    return select(base_message.c.message_id, base_message.c.flags).where(
-        base_message.c.replica_id == bindparam("of_replica"), is_listed(base_message.c.message_id, "ids")
-    )
+def _agreed() -> AtOnce:
+    return AtOnce(select(base_message.c.message_id, base_message.c.flags).where(*_of_messages(base_message)))
+
+
+@cache
+def _agree() -> Update:
+    return update(base_message).where(*_of_messages(base_message)).values(flags=bindparam("new_flags"))
+
+
+def _of_messages(table: Table) -> tuple[ColumnElement[bool], ...]:
+    return table.c.replica_id == bindparam("of_replica"), is_listed(table.c.message_id, "ids")
 
 
 @cache
@@ -197,65 +206,51 @@ def _agreement() -> tuple[Update, Insert]:
 
 
 def _stand(conn: Connection, files: Sequence[Settled]) -> None:
-    if files:
-        conn.execute(
-            _STAND,
-            [
-                {
-                    "file_id": file.file_id,
-                    "new_info": file.info,
-                    "new_subdir": file.subdir,
-                    "new_flags": format_flags(file.flags),
-                }
-                for file in files
-            ],
-        )
+    rows = {
+        file.file_id: {"info": file.info, "subdir": file.subdir, "flags": format_flags(file.flags)} for file in files
+    }
+    update_at_once(conn, replica_message, rows, state=ReplicaState.PRESENT)
 
 
 def _bury(conn: Connection, of: ReplicaRow, message_ids: Sequence[int], *, now: float) -> None:
     """Leave a tombstone for each file that we removed, so that it cannot come back as new, and drop its rows."""
-    if not message_ids:
-        return
+    if message_ids:
+        conn.execute(_burial(), {"of_replica": of.id, "ids": message_ids, "now": now})
+        _forget(conn, of, message_ids)
+
+
+@cache
+def _burial() -> Insert:
+    now: ColumnElement[float] = bindparam("now", type_=Double())
     query = (
         select(
+            replica_message.c.replica_id,
             replica_message.c.name,
             server_message.c.uidvalidity,
             server_message.c.uid,
-            server_message.c.gone_at,
+            func.coalesce(server_message.c.gone_at, now),
             body.c.digest,
+            now,
         )
         .join(server_message, server_message.c.id == replica_message.c.message_id)
         .outerjoin(body, body.c.id == server_message.c.body_id)
-        .where(replica_message.c.replica_id == of.id)
+        .where(*_of_messages(replica_message))
     )
-    rows = conn.execute(query.where(is_one_of(replica_message.c.message_id, message_ids))).all()
-    if rows:
-        conn.execute(
-            insert(tombstone),
-            [
-                {
-                    "replica_id": of.id,
-                    "name": row.name,
-                    "digest": row.digest,
-                    "uidvalidity": row.uidvalidity,
-                    "uid": row.uid,
-                    "gone_at": row.gone_at or now,
-                    "settled_at": now,
-                }
-                for row in rows
-            ],
-        )
-    _forget(conn, of, message_ids)
+    columns = ("replica_id", "name", "uidvalidity", "uid", "gone_at", "digest", "settled_at")
+    return insert(tombstone).from_select(columns, query)
 
 
 def _forget(conn: Connection, of: ReplicaRow, message_ids: Sequence[int]) -> None:
     if not message_ids:
         return
     _leave_holds(conn, of, frozenset(message_ids))
-    mine = replica_message.c.replica_id == of.id
-    conn.execute(delete(replica_message).where(mine, is_one_of(replica_message.c.message_id, message_ids)))
-    of_base = base_message.c.replica_id == of.id, is_one_of(base_message.c.message_id, message_ids)
-    conn.execute(delete(base_message).where(*of_base))
+    for statement in _forgetting():
+        conn.execute(statement, {"of_replica": of.id, "ids": message_ids})
+
+
+@cache
+def _forgetting() -> tuple[Delete, ...]:
+    return tuple(delete(table).where(*_of_messages(table)) for table in (replica_message, base_message))
 
 
 def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) -> None:
@@ -263,6 +258,8 @@ def _leave_holds(conn: Connection, of: ReplicaRow, message_ids: frozenset[int]) 
 
     What another device deleted, and what waits there for a person, is no matter of this one.
     """
+    if not holds(conn, mailbox_id=of.mailbox_id):
+        return  # as nearly always
     take_out(conn, mailbox_id=of.mailbox_id, message_ids=message_ids, of=(HoldScope.BY_DEVICE, of.device_id))
     gone = select(server_message.c.id).where(server_message.c.gone_at.is_not(None))
     gone = gone.where(is_one_of(server_message.c.id, message_ids))
@@ -284,21 +281,6 @@ _REPLICA_NEWS_NUMBER = (
         and_(replica_message.c.replica_id == replica.c.id, replica_message.c.version > replica.c.replica_cursor),
     )
     .where(mailbox.c.account_id == bindparam("of_account"), replica.c.version > replica.c.replica_cursor)
-)
-_AGREE = (
-    update(base_message)
-    .where(base_message.c.replica_id == bindparam("of_replica"), base_message.c.message_id == bindparam("mid"))
-    .values(flags=bindparam("new_flags"))
-)
-_STAND = (
-    update(replica_message)
-    .where(replica_message.c.id == bindparam("file_id"))
-    .values(
-        state=ReplicaState.PRESENT,
-        info=bindparam("new_info"),
-        subdir=bindparam("new_subdir"),
-        flags=bindparam("new_flags"),
-    )
 )
 _SERVER_SIDE = _Side(server_message.c.mailbox_id, server_message.c.version)
 _REPLICA_SIDE = _Side(replica_message.c.replica_id, replica_message.c.version)

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    TableValuedAlias,
     Text,
     Update,
     bindparam,
@@ -175,20 +176,22 @@ def insert_at_once(conn: Connection, table: Table, rows: Sequence[Mapping[str, A
     conn.execute(_insertion(table, names, tuple(shared)), parameters)
 
 
-def update_at_once(
-    conn: Connection, table: Table, column: Column[Any], values: Mapping[int, int], **others: Any
-) -> None:
-    """Set an integer column of rows by their ids, and the `others` of all of them to one value each."""
-    if not values:
+def update_at_once(conn: Connection, table: Table, rows: Mapping[int, Mapping[str, Any]], **shared: Any) -> None:
+    """Set the same columns of rows, by their ids, and `shared` ones to one value for all; no text may hold NUL."""
+    if not rows:
         return
+    names = tuple(next(iter(rows.values())))
     if conn.dialect.name != "sqlite":
-        by_id = update(table).where(table.c.id == bindparam("row_id")).values({column.name: bindparam("new"), **others})
-        conn.execute(by_id, [{"row_id": id_, "new": value} for id_, value in values.items()])
+        by_id = update(table).where(table.c.id == bindparam("row_id"))
+        statement = by_id.values({name: bindparam(f"new_{name}") for name in names} | shared)
+        conn.execute(
+            statement, [{"row_id": id_, **{f"new_{name}": row[name] for name in names}} for id_, row in rows.items()]
+        )
         return
-    conn.execute(
-        _alteration(table, column, tuple(others)),
-        {_ROWS.key: _as_json(list(values.items())), **{f"new_{name}": value for name, value in others.items()}},
-    )
+    columns = [table.c[name] for name in ("id", *names)]
+    packed, octets = _packed(conn, columns, ([id_, *(row[name] for name in names)] for id_, row in rows.items()))
+    parameters = {_ROWS.key: packed, _OCTETS.key: octets, **{f"new_{name}": value for name, value in shared.items()}}
+    conn.execute(_alteration(table, names, tuple(shared)), parameters)
 
 
 @compiles(_IsIn)
@@ -215,19 +218,22 @@ def _hex(element: _Hexadecimal, compiler: SQLCompiler, **options: Any) -> str:
 
 @cache
 def _insertion(table: Table, names: tuple[str, ...], shared: tuple[str, ...]) -> Insert:
-    values = func.json_each(_ROWS).table_valued("value")
     # NOTE: to find one value in a row SQLite reads the text of the whole row.
     unpacked = [_unpacked(table.c[name], position) for position, name in enumerate(names)]
     of_all = [bindparam(f"new_{name}", type_=table.c[name].type) for name in shared]
-    return insert(table).from_select((*names, *shared), select(*unpacked, *of_all).select_from(values))
+    return insert(table).from_select((*names, *shared), select(*unpacked, *of_all).select_from(_listed()))
 
 
 @cache
-def _alteration(table: Table, column: Column[Any], others: tuple[str, ...]) -> Update:
-    listed = func.json_each(_ROWS).table_valued("value", name="listed")
-    id_, value = (func.json_extract(listed.c.value, f"$[{position}]", type_=Integer) for position in (0, 1))
-    to_all = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in others}
-    return update(table).values({column.name: value, **to_all}).where(table.c.id == id_)
+def _alteration(table: Table, names: tuple[str, ...], shared: tuple[str, ...]) -> Update:
+    values = {name: _unpacked(table.c[name], position) for position, name in enumerate(names, 1)}
+    to_all = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in shared}
+    id_ = func.json_extract(_listed().c.value, "$[0]", type_=Integer)
+    return update(table).values({**values, **to_all}).where(table.c.id == id_)
+
+
+def _listed() -> TableValuedAlias:
+    return func.json_each(_ROWS).table_valued("value", name="listed")
 
 
 def _packed(conn: Connection, columns: Sequence[Column[Any]], rows: Iterable[list[Any]]) -> tuple[str, bytes]:
@@ -257,8 +263,8 @@ def _as_json(values: Sequence[Any]) -> str:
 
 def _unpacked(column: Column[Any], position: int) -> ColumnElement[Any]:
     if not isinstance(column.type, LargeBinary):
-        return literal_column(f"json_extract(value, '$[{position}]')")
+        return literal_column(f"json_extract(listed.value, '$[{position}]')")
     place: list[ColumnElement[int]] = [
-        literal_column(f"json_extract(value, '$[{position}][{part}]')", Integer) for part in (0, 1)
+        literal_column(f"json_extract(listed.value, '$[{position}][{part}]')", Integer) for part in (0, 1)
     ]
     return func.substr(_OCTETS, *place)

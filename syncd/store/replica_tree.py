@@ -10,7 +10,16 @@ from syncd.mail.flags import Flags, format_flags, parse_flags
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Rewritten, Sighting, Vanished
 from syncd.store.journal import UploadState
-from syncd.store.queries import PER_VERSION, AtOnce, groups, insert_at_once, is_listed, is_one_of, rows_in
+from syncd.store.queries import (
+    PER_VERSION,
+    AtOnce,
+    groups,
+    insert_at_once,
+    is_listed,
+    is_one_of,
+    rows_in,
+    update_at_once,
+)
 from syncd.store.replica_news import raise_replica_version
 from syncd.store.schema import body, journal, replica, replica_message, server_message
 from syncd.values import Value
@@ -216,24 +225,22 @@ def announce_body(conn: Connection, file: ReplicaMessage) -> None:
 
 def still_of_messages(conn: Connection, file_ids: Iterable[int]) -> frozenset[int]:
     """Return those of these files that are of messages; others were put back since they were planned (`restores`)."""
-    columns = replica_message.c
-    query = select(columns.id).where(is_one_of(columns.id, file_ids), columns.message_id.is_not(None))
-    return frozenset(conn.execute(query).scalars())
+    return frozenset(id_ for id_, message_id, _ in _states().rows(conn, ids=file_ids) if message_id is not None)
 
 
 def announce_moves(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be renamed: missing from now on, they may be missing by our own doing."""
-    _announce(conn, _MOVING, file_ids)
+    _announce(conn, file_ids, ReplicaState.MOVING)
 
 
 def announce_withdrawals(conn: Connection, file_ids: Iterable[int]) -> None:
     """Commit that files are about to be removed: missing from now on, they are missing by our own doing."""
-    _announce(conn, _WITHDRAWN, file_ids)
+    _announce(conn, file_ids, ReplicaState.WITHDRAWN)
 
 
 def retract_announcements(conn: Connection, file_ids: Iterable[int]) -> None:
     """Take back moves and withdrawals that were not performed; the next look at the files says what is."""
-    _announce(conn, _PRESENT, file_ids)
+    _announce(conn, file_ids, ReplicaState.PRESENT)
 
 
 def replica_message_of(row: Iterable[Any]) -> ReplicaMessage:
@@ -259,18 +266,6 @@ _UNSETTLED_PLACES = _PLACES.where(is_unsettled())
 _NAMED_PLACES = _PLACES.where(
     replica_message.c.name.in_(bindparam("names", type_=replica_message.c.name.type, expanding=True))
 )
-_BY_ID = update(replica_message).where(replica_message.c.id == bindparam("file_id"))
-_MOVING, _WITHDRAWN, _PRESENT = (
-    _BY_ID.values(state=state) for state in (ReplicaState.MOVING, ReplicaState.WITHDRAWN, ReplicaState.PRESENT)
-)
-
-
-_REFLAG = _BY_ID.values(
-    version=bindparam("at_version"),
-    state=bindparam("new_state"),
-    missing_since=None,
-    **{name: bindparam(f"new_{name}") for name in ("info", "subdir", "flags")},
-)
 
 
 @cache
@@ -292,9 +287,14 @@ def _states() -> AtOnce:
     return AtOnce(select(columns.id, columns.message_id, columns.state).where(is_listed(columns.id, "ids")))
 
 
-def _announce(conn: Connection, statement: Update, file_ids: Iterable[int]) -> None:
-    if rows := [{"file_id": file_id} for file_id in file_ids]:
-        conn.execute(statement, rows)
+def _announce(conn: Connection, file_ids: Iterable[int], state: ReplicaState) -> None:
+    if ids := list(file_ids):
+        conn.execute(_announcement(), {"ids": ids, "new_state": state})
+
+
+@cache
+def _announcement() -> Update:
+    return update(replica_message).where(is_listed(replica_message.c.id, "ids")).values(state=bindparam("new_state"))
 
 
 def _seen_columns(seen: Sighting) -> dict[str, Any]:
@@ -315,17 +315,11 @@ def _reflag(conn: Connection, seen: Mapping[int, Sighting], *, version: int) -> 
     """Let the rows of files that are there say what is seen of them; one of the device's own stays as it is."""
     if not seen:
         return
-    values = [
-        {
-            "file_id": file_id,
-            "at_version": version,
-            "new_state": _state_of(message_id, state),
-            **{f"new_{name}": value for name, value in _seen_columns(seen[file_id]).items()},
-        }
+    rows = {
+        file_id: {"state": _state_of(message_id, state), **_seen_columns(seen[file_id])}
         for file_id, message_id, state in _states().rows(conn, ids=seen)
-    ]
-    if values:
-        conn.execute(_REFLAG, values)
+    }
+    update_at_once(conn, replica_message, rows, version=version, missing_since=None)
 
 
 def _state_of(message_id: int | None, state: str) -> ReplicaState:

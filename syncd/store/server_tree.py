@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
-    Select,
+    Update,
     and_,
     bindparam,
     func,
@@ -19,7 +19,7 @@ from sqlalchemy import (
 from syncd.mail.flags import Flags, format_flags, parse_flags, with_delta
 from syncd.mail.uidset import UidSet
 from syncd.store import history, troubles
-from syncd.store.queries import insert_at_once, is_listed, is_one_of, update_at_once
+from syncd.store.queries import AtOnce, insert_at_once, is_listed, is_one_of, update_at_once
 from syncd.store.schema import body, mailbox, server_message
 from syncd.values import Value
 
@@ -54,6 +54,16 @@ class FlagDelta(Value):
     remove: Flags
 
 
+class _Known(NamedTuple):
+    """A row of the tree."""
+
+    id: int
+    uid: int
+    flags: str
+    modseq: int
+    is_gone: bool
+
+
 def raise_version(conn: Connection, mailbox_id: int) -> int:
     """Return the version for the rows of `mailbox_id` that this transaction changes.
 
@@ -78,8 +88,8 @@ def record_messages(
     """
     known = _rows_by_uid(conn, mailbox_id, uidvalidity, [message.uid for message in observed])
     added: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
-    silent: list[dict[str, Any]] = []
+    changed: dict[int, dict[str, Any]] = {}
+    silent: dict[int, dict[str, Any]] = {}
     unknown: list[int] = []
     for message in observed:
         row = known.get(message.uid)
@@ -98,24 +108,19 @@ def record_messages(
                     "email_id": message.email_id,
                 }
             )
-        elif row.flags != flags or row.gone_at is not None:
+        elif row.flags != flags or row.is_gone:
             modseq = max(message.modseq, row.modseq)
-            changed.append({"row_id": row.id, "new_flags": flags, "new_modseq": modseq})
+            changed[row.id] = {"flags": flags, "modseq": modseq}
         elif message.modseq > row.modseq:
-            silent.append({"row_id": row.id, "new_modseq": message.modseq})
+            silent[row.id] = {"modseq": message.modseq}
     if added or changed:
         version = raise_version(conn, mailbox_id)
         if added:
             of = {"mailbox_id": mailbox_id, "uidvalidity": uidvalidity, "version": version}
             came_at = _came_at(conn, mailbox_id, uidvalidity, now=now)
             insert_at_once(conn, server_message, added, **of, came_at=came_at)
-        if changed:
-            to_flags = _BY_ID.values(
-                flags=bindparam("new_flags"), modseq=bindparam("new_modseq"), version=version, gone_at=None
-            )
-            conn.execute(to_flags, changed)
-    if silent:
-        conn.execute(_BY_ID.values(modseq=bindparam("new_modseq")), silent)
+        update_at_once(conn, server_message, changed, version=version, gone_at=None)
+    update_at_once(conn, server_message, silent)
     if is_told and (added or changed):
         news = [*_appeared(conn, mailbox_id, uidvalidity, [row["uid"] for row in added]), *_altered(changed, known)]
         history.tell(conn, news, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
@@ -129,11 +134,10 @@ def record_vanished(
 
     is_told: this is news that nobody else tells the history.
     """
-    alive = [row.id for row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).values() if row.gone_at is None]
+    alive = [row.id for row in _rows_by_uid(conn, mailbox_id, uidvalidity, uids).values() if not row.is_gone]
     if alive:
         version = raise_version(conn, mailbox_id)
-        gone = _BY_ID.values(gone_at=now, version=version)
-        conn.execute(gone, [{"row_id": row_id} for row_id in alive])
+        conn.execute(_gone(), {"ids": alive, "now": now, "at_version": version})
         troubles.forget(conn, alive)
         if is_told:
             news = [history.Happening(history.Verb.VANISH, row_id) for row_id in alive]
@@ -163,15 +167,14 @@ def apply_flag_deltas(conn: Connection, mailbox_id: int, deltas: Iterable[FlagDe
     wanted = {delta.message_id: delta for delta in deltas}
     if not wanted:
         return
-    changed: list[dict[str, Any]] = []
-    for row in conn.execute(_flags_by_id(), {"ids": wanted}):
-        delta = wanted[row.id]
-        flags = format_flags(with_delta(parse_flags(row.flags), add=delta.add, remove=delta.remove))
-        if flags != row.flags:
-            changed.append({"row_id": row.id, "new_flags": flags})
+    changed: dict[int, dict[str, str]] = {}
+    for id_, before in _flags_by_id().rows(conn, ids=wanted):
+        delta = wanted[id_]
+        flags = format_flags(with_delta(parse_flags(before), add=delta.add, remove=delta.remove))
+        if flags != before:
+            changed[id_] = {"flags": flags}
     if changed:
-        version = raise_version(conn, mailbox_id)
-        conn.execute(_BY_ID.values(flags=bindparam("new_flags"), version=version), changed)
+        update_at_once(conn, server_message, changed, version=raise_version(conn, mailbox_id))
 
 
 def bind_bodies(conn: Connection, mailbox_id: int, bodies: Mapping[int, int]) -> None:
@@ -179,7 +182,8 @@ def bind_bodies(conn: Connection, mailbox_id: int, bodies: Mapping[int, int]) ->
     if not bodies:
         return
     version = raise_version(conn, mailbox_id)
-    update_at_once(conn, server_message, server_message.c.body_id, bodies, version=version)
+    bound = {message_id: {"body_id": body_id} for message_id, body_id in bodies.items()}
+    update_at_once(conn, server_message, bound, version=version)
 
 
 def count_messages(conn: Connection, *, mailbox_id: int, uidvalidity: int) -> int:
@@ -222,13 +226,12 @@ def unlike_messages(
 def record_facts(conn: Connection, *, mailbox_id: int, uidvalidity: int, observed: Sequence[ObservedMessage]) -> None:
     """Record the size and date that the server tells of known messages now; to devices that is no change."""
     known = _rows_by_uid(conn, mailbox_id, uidvalidity, [one.uid for one in observed])
-    facts = [
-        {"row_id": known[one.uid].id, "size": one.size_bytes, "date": one.internaldate}
+    facts = {
+        known[one.uid].id: {"size_bytes": one.size_bytes, "internaldate": one.internaldate}
         for one in observed
         if one.uid in known
-    ]
-    if facts:
-        conn.execute(_BY_ID.values(size_bytes=bindparam("size"), internaldate=bindparam("date")), facts)
+    }
+    update_at_once(conn, server_message, facts)
 
 
 def count_moved(conn: Connection, *, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> int:
@@ -271,7 +274,7 @@ def known_uids(conn: Connection, *, mailbox_id: int, uidvalidity: int, among: Ui
     """Return the UIDs that the tree has and the server has not been seen to expunge; among: of these only."""
     if among is not None and len(among) <= _FEW:
         rows = _rows_by_uid(conn, mailbox_id, uidvalidity, among)
-        return UidSet.of(uid for uid, row in rows.items() if row.gone_at is None)
+        return UidSet.of(uid for uid, row in rows.items() if not row.is_gone)
     query = (
         select(server_message.c.uid)
         .where(
@@ -314,7 +317,6 @@ _RAISE = (
 _LISTED = select(mailbox.c.is_listed, mailbox.c.uidvalidity, mailbox.c.came_at).where(
     mailbox.c.id == bindparam("of_mailbox")
 )
-_BY_ID = update(server_message).where(server_message.c.id == bindparam("row_id"))
 
 
 def _came_at(conn: Connection, mailbox_id: int, uidvalidity: int, *, now: float) -> float | None:
@@ -330,36 +332,46 @@ def _appeared(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Sequenc
     return [history.Happening(history.Verb.APPEAR, rows[uid].id) for uid in uids]
 
 
-def _altered(changed: Iterable[Mapping[str, Any]], known: Mapping[int, Any]) -> Sequence[history.Happening]:
+def _altered(changed: Mapping[int, Mapping[str, Any]], known: Mapping[int, _Known]) -> Sequence[history.Happening]:
     """Return what became of rows that were there: other flags, or a message that is there again."""
-    after = {row["row_id"]: row["new_flags"] for row in changed}
     return [
         history.Happening(history.Verb.APPEAR, row.id)
-        if row.gone_at is not None
-        else history.flags_changed(row.id, before=parse_flags(row.flags), after=parse_flags(after[row.id]))
+        if row.is_gone
+        else history.flags_changed(row.id, before=parse_flags(row.flags), after=parse_flags(changed[row.id]["flags"]))
         for row in known.values()
-        if row.id in after
+        if row.id in changed
     ]
 
 
-def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, Any]:
+def _rows_by_uid(conn: Connection, mailbox_id: int, uidvalidity: int, uids: Iterable[int]) -> dict[int, _Known]:
     wanted = list(uids)
     if not wanted:
         return {}
-    of = {"of_mailbox": mailbox_id, "of_uidvalidity": uidvalidity, "uids": wanted}
-    return {row.uid: row for row in conn.execute(_by_uid(), of)}
+    rows = _by_uid().rows(conn, of_mailbox=mailbox_id, of_uidvalidity=uidvalidity, uids=wanted)
+    return {row.uid: row for row in map(_Known._make, rows)}
 
 
 @cache
-def _flags_by_id() -> Select[Any]:
-    return select(server_message.c.id, server_message.c.flags).where(is_listed(server_message.c.id, "ids"))
+def _flags_by_id() -> AtOnce:
+    return AtOnce(select(server_message.c.id, server_message.c.flags).where(is_listed(server_message.c.id, "ids")))
 
 
 @cache
-def _by_uid() -> Select[Any]:
+def _by_uid() -> AtOnce:
     columns = server_message.c
-    return select(columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at).where(
-        columns.mailbox_id == bindparam("of_mailbox"),
-        columns.uidvalidity == bindparam("of_uidvalidity"),
-        is_listed(columns.uid, "uids"),
+    query = select(
+        columns.id, columns.uid, columns.flags, columns.modseq, columns.gone_at.is_not(None).label("is_gone")
     )
+    return AtOnce(
+        query.where(
+            columns.mailbox_id == bindparam("of_mailbox"),
+            columns.uidvalidity == bindparam("of_uidvalidity"),
+            is_listed(columns.uid, "uids"),
+        )
+    )
+
+
+@cache
+def _gone() -> Update:
+    here = is_listed(server_message.c.id, "ids")
+    return update(server_message).where(here).values(gone_at=bindparam("now"), version=bindparam("at_version"))

@@ -127,10 +127,10 @@ def _files_of(conn: Connection, message_ids: Iterable[int]) -> dict[tuple[int, i
 
 def _become(conn: Connection, taken: Iterable[tuple[Settled, _File]]) -> None:
     """Let files be those of their messages, under one new version of each replica."""
-    alike: dict[tuple[int, bool, bool, bool], dict[int, int]] = defaultdict(dict)
+    alike: dict[tuple[int, bool, bool, bool], dict[int, dict[str, int]]] = defaultdict(dict)
     for one, file in taken:
         is_new, is_edited = file.state is ReplicaState.NEW, file.state is ReplicaState.EDITED
-        alike[file.replica_id, is_new, is_edited, one.is_rewritten][file.id] = one.message_id
+        alike[file.replica_id, is_new, is_edited, one.is_rewritten][file.id] = {"message_id": one.message_id}
     versions = {replica_id: raise_replica_version(conn, replica_id) for replica_id in {of for of, *_ in alike}}
     for (replica_id, is_new, is_edited, is_rewritten), message_ids in alike.items():
         others: dict[str, Any] = {"version": versions[replica_id]}
@@ -140,7 +140,7 @@ def _become(conn: Connection, taken: Iterable[tuple[Settled, _File]]) -> None:
             others["form"] = BodyForm.OWN
         if is_edited:
             others["size_bytes"] = -1  # its octets are not those of the message, whatever size they have
-        update_at_once(conn, replica_message, replica_message.c.message_id, message_ids, **others)
+        update_at_once(conn, replica_message, message_ids, **others)
 
 
 def _settle_wanted(conn: Connection, one: Settled) -> bool:

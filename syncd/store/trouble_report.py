@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from syncd.mail.mailbox import INBOX
 from syncd.store.custody import TRIES_MAX
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import mailbox_changes
-from syncd.store.queries import rows_in
+from syncd.store.queries import has_key, rows_in
 from syncd.store.schema import (
     account,
     journal,
@@ -72,8 +74,16 @@ def trouble_counts(conn: Connection) -> Mapping[str, int]:
     Those that a maildrop keeps because they could not be taken, or not deleted, are among them, and files and mailboxes
     that devices added and that a server did not take.
     """
+    counts: Counter[str] = Counter()
+    for query in _numbers():
+        counts.update({row.name: row.number for row in conn.execute(query)})
+    return counts
+
+
+@cache
+def _numbers() -> tuple[Select[Any], ...]:
     of_account = select(account.c.name, func.count().label("number")).group_by(account.c.name)
-    queries = (
+    return (
         of_account.join(mailbox, mailbox.c.account_id == account.c.id).join(
             trouble, trouble.c.mailbox_id == mailbox.c.id
         ),
@@ -83,19 +93,21 @@ def trouble_counts(conn: Connection) -> Mapping[str, int]:
             mailbox_change.c.error.is_not(None)
         ),
     )
-    counts: Counter[str] = Counter()
-    for query in queries:
-        counts.update({row.name: row.number for row in conn.execute(query)})
-    return counts
 
 
 def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping[tuple[str, str], str]:
     """Return why mailboxes of these accounts could not be read, by account and name."""
-    query = (
+    rows = conn.execute(_mailbox_errors(), {"names": of_accounts})
+    return {(row.account_name, row.name): row.error for row in rows}
+
+
+@cache
+def _mailbox_errors() -> Select[Any]:
+    return (
         select(account.c.name.label("account_name"), mailbox.c.name, mailbox.c.error)
         .join(mailbox, mailbox.c.account_id == account.c.id)
         .where(
-            account.c.name.in_(of_accounts),
+            has_key(account.c.name, "names"),
             mailbox.c.error.is_not(None),
             mailbox.c.gone_at.is_(None),
             mailbox.c.is_selectable,
@@ -103,7 +115,6 @@ def mailbox_errors(conn: Connection, *, of_accounts: Collection[str]) -> Mapping
         )
         .order_by(account.c.name, mailbox.c.name)
     )
-    return {(row.account_name, row.name): row.error for row in conn.execute(query)}
 
 
 def troubles(conn: Connection, *, limit: int) -> tuple[TroubleReport, ...]:

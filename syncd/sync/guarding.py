@@ -62,6 +62,11 @@ class Judgement(Value):
     released: tuple[Hold, ...]
     returned: tuple[tuple[Hold, frozenset[int]], ...]
 
+    @property
+    def is_trivial(self) -> bool:
+        """Tell whether all may happen, and nothing becomes of any hold."""
+        return not (self.held or self.over or self.released or self.returned)
+
     def allows(self, effect: ReplicaEffect) -> bool:
         return not (isinstance(effect, Remove) and effect.message_id in self.held)
 

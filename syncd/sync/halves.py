@@ -9,8 +9,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 _PATIENCE_S = 30.0
+
+
+class Waking(Protocol):
+    """Wakes a device."""
+
+    def set(self, *, is_more_coming: bool = False) -> None: ...
 
 
 class Halves:
@@ -18,7 +25,7 @@ class Halves:
 
     def __init__(self) -> None:
         self._begun: dict[str, asyncio.TimerHandle] = {}
-        self._put_off: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._put_off: defaultdict[str, set[Waking]] = defaultdict(set)
 
     def begin(self, account: str) -> None:
         """Let devices put this account off until `end`."""
@@ -26,11 +33,11 @@ class Halves:
             loop = asyncio.get_running_loop()
             self._begun[account] = loop.call_later(_PATIENCE_S, self._wake, account)
 
-    def end(self, account: str) -> None:
-        """Let devices plan what this account has seen, if they do not yet."""
+    def end(self, account: str, *, is_more_coming: bool = False) -> None:
+        """Let devices plan what this account has seen, if they do not yet; is_more_coming: as `Wake.set`."""
         if account in self._begun:
             self._begun.pop(account).cancel()
-            self._wake(account)
+            self._wake(account, is_more_coming=is_more_coming)
 
     @contextmanager
     def unseen(self, account: str) -> Iterator[None]:
@@ -43,7 +50,7 @@ class Halves:
             if is_ours:
                 self.end(account)
 
-    def are_seen(self, account: str, *, wake: asyncio.Event) -> bool:
+    def are_seen(self, account: str, *, wake: Waking) -> bool:
         """Tell whether a device may plan what this account has seen; if not, it is woken when it may."""
         begun = self._begun.get(account)
         if begun is None or begun.when() <= asyncio.get_running_loop().time():
@@ -51,6 +58,6 @@ class Halves:
         self._put_off[account].add(wake)
         return False
 
-    def _wake(self, account: str) -> None:
+    def _wake(self, account: str, *, is_more_coming: bool = False) -> None:
         for wake in self._put_off.pop(account, ()):
-            wake.set()
+            wake.set(is_more_coming=is_more_coming)

@@ -168,7 +168,7 @@ class ImapReading:
             if is_any_known and is_half_known:
                 await self._bind_bodies(connection)
             self._was_interrupted = False
-            self._halves.end(self._account.name)
+            self._halves.end(self._account.name, is_more_coming=connection.has_bodies_ahead)
             begun = {row.id for row in unlisted}
             for mailbox in [row for row in await self.mailboxes.synced() if row.id in begun and not row.is_listed]:
                 await self._steps.run(connection, mailbox, self._steps.read_rows)

@@ -228,7 +228,8 @@ class ImapSteps:
         if self._row.known(mailbox.id) != mailbox:
             _, told = await self._row.read(mailbox.id, partial(_what_was_told, before=mailbox))
             if told.is_told:
-                self._on_change()  # of what is new they hear when its body is there
+                # NOTE: of what is new they hear when its body is there.
+                self._on_change(is_more_coming=observer.connection.has_bodies_ahead)
             if told.has_vanished:
                 self.vanished.add(mailbox.id)
         return True

@@ -39,7 +39,7 @@ from syncd.store.devices import DeviceRow, ReplicaRow
 from syncd.store.pairs import Settlement
 from syncd.store.server_tree import FlagDelta
 from syncd.sync.batch import Batches, Done, Job, Performed
-from syncd.sync.guarding import Waiting, admit, decided
+from syncd.sync.guarding import Waiting, admit, decided, judge_removals
 from syncd.sync.round_news import RoundNews, as_decided, news_of
 from syncd.sync.sharing import Looked, Offer, Sharing, look_for
 from syncd.sync.sides import ReplicaSide
@@ -65,12 +65,16 @@ class ReplicaResult(Value):
 
 
 class _Planned(NamedTuple):
-    """What a round found, the pairs by message, what is planned for them, and what is known for its deliveries."""
+    """What a round found, the pairs by message, what is planned for them, and what is known for its deliveries.
+
+    is_guarded: some of it may have to wait at the guard, or what waited there has to no more.
+    """
 
     news: RoundNews
     pairs: Mapping[int, Pair]
     effects: Sequence[Effect]
     looked: Looked
+    is_guarded: bool
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,13 @@ class ReplicaRound:
     async def _run(self, offer: Offer) -> ReplicaResult:
         of, commons = self.of, self.side.commons
         ask = partial(self._plan, device_paths=frozenset(commons.roots), finished=commons.finished)
-        found, planned, effects, looked = await self.db.read(ask)
+        found, planned, effects, looked, is_guarded = await self.db.read(ask)
         news, waits, again = found.server, found.waits, found.again
         if waits and any(isinstance(effect, Restore) for effect in effects):
             effects = as_decided(effects, await self.db.read(partial(decided, of=self.of)))
         mine: Sequence[ReplicaEffect] = in_order(e for e in effects if isinstance(e, ReplicaEffect))
         over = frozenset(again).difference(effect.message_id for effect in mine)
-        if waits or any(isinstance(effect, Remove) for effect in mine):
+        if is_guarded:
             mine = await self.db.write(partial(self._admit, effects=mine, before=waits))
         holdable = await self.side.prepare(of, frozenset().union(*(_wanted_flags(effect) for effect in mine)))
         mine = _held(mine, holdable)
@@ -149,7 +153,7 @@ class ReplicaRound:
         )
 
     def _plan(self, conn: Connection, *, device_paths: frozenset[str], finished: int) -> "_Planned":
-        """Plan, and look for what is to be known of deliveries: nothing comes between a plan and its bodies."""
+        """Plan, judge, and look for what is to be known of deliveries: nothing comes between a plan and its bodies."""
         found = news_of(
             conn, device=self.device, of=self.of, policy=self.policy, now=self.now, shifted_upto=self.shifted_upto
         )
@@ -157,7 +161,17 @@ class ReplicaRound:
         effects = [effect for pair in pairs_of.values() for effect in plan(pair, self.policy)]
         ids = [effect.message_id for effect in effects if isinstance(effect, Deliver)]
         looked = look_for(conn, ids, device_paths=device_paths, finished=finished)
-        return _Planned(found, pairs_of, effects, looked)
+        return _Planned(found, pairs_of, effects, looked, self._is_guarded(conn, effects, before=found.waits))
+
+    def _is_guarded(self, conn: Connection, effects: Iterable[Effect], *, before: Waiting) -> bool:
+        """Tell whether what the guard says is to be written down; mostly it lets all pass, and nothing waited there."""
+        if before:
+            return True
+        removes = [effect for effect in effects if isinstance(effect, Remove)]
+        if not removes:
+            return False
+        judge = partial(judge_removals, conn, self.device, self.of, removes, before=before)
+        return not judge(rule=self.rule, now=self.now).is_trivial
 
     @cached_property
     def _batches(self) -> Batches:

@@ -248,29 +248,38 @@ async def test_arrival_reads_no_rows_of_other_mailboxes(tmp_path: Path, make_dov
 async def test_change_asks_the_store_few_times(tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question to the store is a way to a thread and back, and each commit one to the disk; latency is of these.
 
-    From the server's word until three devices have a new message, and from one device's flag until the others have it,
-    and nothing is left to do: the cheapest of some, for whether a task is woken once or twice is a matter of moments.
+    From the server's word until three devices have a new message, from one device's flag until the others have it, and
+    by explicit sync until all have a flag, a new message and one less, which to who links is one round; and nothing is
+    left to do. The cheapest of some, for whether a task is woken once or twice is a matter of moments.
     """
     user.receive(*(f"m{number}" for number in range(9)))
     async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=THREE) as house:
         await house.settle()
         asked = _count_questions(monkeypatch)
-        arrivals, flags = [], []
+        arrivals, flags, pulls = [], [], []
         for number in range(4):
             with _questions(asked) as questions:
                 user.receive(f"late{number}")
                 await house.until(lambda number=number: _have(house, 10 + number) and _rest(house))
             arrivals.append(questions)
             with _questions(asked) as questions:
-                path = min((house.replica("laptop").directory / "new").iterdir())
+                path = house.replica("laptop").find(f"late{number}").path
                 path.rename(path.parent.parent / "cur" / f"{path.name}:2,F")
                 await house.until(lambda number=number: _flagged(house, number + 1) and _rest(house))
             flags.append(questions)
+            with _questions(asked) as questions:
+                user.store(f"m{number}", r"+FLAGS (\Answered)")
+                user.receive(f"beside{number}")
+                user.expunge(f"m{number + 4}")
+                await house.settle()
+            pulls.append(questions)
+            assert _have(house, 10 + number)
 
     assert min(one["write"] for one in arrivals) <= 8, arrivals
     assert min(one["read"] for one in arrivals) <= 16, arrivals
     assert min(one["write"] for one in flags) <= 6, flags
     assert min(one["read"] for one in flags) <= 12, flags
+    assert min(one["write"] for one in pulls) <= 14, pulls
 
 
 THREE = {"laptop": {}, "phone": {}, "nas": {}}

@@ -15,6 +15,7 @@ from syncd.store import holds, schema
 from syncd.sync import shift_round
 from syncd.sync.planned import planned
 from syncd.sync.shift_round import ShiftBatch, plan_shifts
+from syncd.sync.wakes import Wake
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider
@@ -425,7 +426,7 @@ async def test_what_is_seen_while_shifts_are_looked_for_waits_for_the_next_look(
             other.move("l", to="Archive")
             await house.until(is_looking.is_set)
             may_list.set()
-            await house.until(lambda: house.wakes.halves.are_seen("work", wake=asyncio.Event()))
+            await house.until(lambda: house.wakes.halves.are_seen("work", wake=Wake()))
             may_look.set()
             tap.refuses = lambda _: False
 

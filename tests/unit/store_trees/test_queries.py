@@ -295,26 +295,31 @@ def test_two_conditions_in_one_query_have_lists_of_their_own(samples: Samples) -
 # Updating.
 
 
-def test_each_row_gets_its_own_value_and_all_the_same_others(samples: Samples) -> None:
+def test_each_row_gets_its_own_values_and_all_the_same_others(samples: Samples) -> None:
     """Rows that are not named stay as they are; an id that no row has is no error."""
     samples.insert(*({"id": id_, "number": id_, "text": "old", "flag": False} for id_ in (1, 2, 3, LARGE)))
 
-    others = {"text": TEXTS[3], "name": NO_UTF8, "flag": True, "octets": b"\0\xff"}
-    samples(lambda conn: update_at_once(conn, sample, sample.c.number, {1: LARGE, LARGE: -1, 77: 7}, **others))
+    rows = {
+        1: {"number": LARGE, "name": NO_UTF8, "octets": b"\0\xff"},
+        LARGE: {"number": None, "name": None, "octets": b""},
+        77: {"number": 7, "name": "", "octets": None},
+    }
+    samples(lambda conn: update_at_once(conn, sample, rows, text=TEXTS[3], flag=True, more=b"\0\xff"))
 
-    assert samples.column("number") == [LARGE, 2, 3, -1]
+    assert samples.column("number") == [LARGE, 2, 3, None]
+    assert samples.column("name") == [NO_UTF8, None, None, None]
+    assert samples.column("octets") == [b"\0\xff", None, None, b""]
     assert [TEXTS[3], "old", "old", TEXTS[3]] == samples.column("text")
-    assert samples.column("name") == [NO_UTF8, None, None, NO_UTF8]
     assert samples.column("flag") == [True, False, False, True]
-    assert samples.column("octets") == [b"\0\xff", None, None, b"\0\xff"]
+    assert samples.column("more") == [b"\0\xff", None, None, b"\0\xff"]
 
 
 def test_next_update_of_the_same_columns_brings_its_own_values(samples: Samples) -> None:
     """A statement that is kept compiled keeps neither the list nor the others."""
     samples.insert({"id": 1, "number": 0, "text": ""}, {"id": 2, "number": 0, "text": ""})
 
-    samples(lambda conn: update_at_once(conn, sample, sample.c.number, {1: 10}, text="a"))
-    samples(lambda conn: update_at_once(conn, sample, sample.c.number, {2: 20}, text="b"))
+    samples(lambda conn: update_at_once(conn, sample, {1: {"number": 10}}, text="a"))
+    samples(lambda conn: update_at_once(conn, sample, {2: {"number": 20}}, text="b"))
 
     assert samples.column("number") == [10, 20]
     assert samples.column("text") == ["a", "b"]
@@ -324,7 +329,7 @@ def test_no_values_update_nothing(samples: Samples) -> None:
     """Nothing to update leaves the others of every row alone, too."""
     samples.insert({"id": 1, "number": 1, "text": "old"})
 
-    samples(lambda conn: update_at_once(conn, sample, sample.c.number, {}, text="new"))
+    samples(lambda conn: update_at_once(conn, sample, {}, text="new"))
 
     assert samples.column("text") == ["old"]
 
