@@ -263,7 +263,7 @@ def keep_told(conn: Connection, uids: Mapping[int, int], *, now: float) -> None:
 
     However long it took to send them, from now on the server has time to show them.
     """
-    update_at_once(conn, journal, journal.c.told_uid, uids, begun_at=now)
+    update_at_once(conn, journal, {id_: {"told_uid": uid} for id_, uid in uids.items()}, begun_at=now)
 
 
 def begin_again(conn: Connection, uploads: Iterable[Upload], *, now: float) -> None:
