@@ -7,7 +7,7 @@ from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import AdoptReport
 from syncd.store.database import Database
-from syncd.sync.attachment import Attachment
+from syncd.sync.device.attachment import Attachment
 
 
 def adopt_alone(config: Config, device: str, *, leaves_others: bool) -> AdoptReport:

@@ -28,7 +28,7 @@ from syncd.store import devices, hooks
 from syncd.store.database import Database
 from syncd.store.engines import parse_url
 from syncd.store.owner import DIRECTORY_MODE
-from syncd.sync.attachment import Adopted
+from syncd.sync.device.attachment import Adopted
 from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes
 

@@ -19,19 +19,19 @@ from syncd.errors import DeviceAwayError, LoginRefusedError, SyncdError, cause_o
 from syncd.store import accounts, devices
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
+from syncd.sync.accounts.connects import Connects
+from syncd.sync.accounts.incoming_bodies import IncomingBodies
+from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.activity import Activities, Activity
-from syncd.sync.attachment import Adopted
 from syncd.sync.commons import FileSystems
-from syncd.sync.connects import Connects
-from syncd.sync.device import Device
-from syncd.sync.device_parts import join
-from syncd.sync.device_turns import DeviceTurns
-from syncd.sync.incoming_bodies import IncomingBodies
+from syncd.sync.device.attachment import Adopted
+from syncd.sync.device.parts import join
+from syncd.sync.device.served_device import ServedDevice
+from syncd.sync.device.task import Device
+from syncd.sync.device.turns import DeviceTurns
 from syncd.sync.policies import Takers
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
-from syncd.sync.served_account import ServedAccount
-from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
 
 if TYPE_CHECKING:
@@ -173,14 +173,14 @@ class Workers:
         )
 
     def _imap_account(self, account: ServedAccount, config: ImapConfig, password: Password) -> Supervised:
-        from syncd.sync.imap_account import ImapAccount  # noqa: PLC0415  # a tenth of `syncd sync` for POP3
+        from syncd.sync.imap.account import ImapAccount  # noqa: PLC0415  # a tenth of `syncd sync` for POP3
 
         task = ImapAccount(account, config, password=password, incoming=self._incoming, connects=self._connects)
         self._adjust[account.name] = task.adjust
         return task
 
     def _pop3_account(self, account: ServedAccount, config: Pop3Config, password: Password) -> Supervised:
-        from syncd.sync.pop3_account import Pop3Account  # noqa: PLC0415  # and half as much for IMAP
+        from syncd.sync.pop3.account import Pop3Account  # noqa: PLC0415  # and half as much for IMAP
 
         task = Pop3Account(account, config, password=password, incoming=self._incoming, connects=self._connects)
         self._adjust[account.name] = task.adjust

@@ -2,7 +2,7 @@
 
 Theory. A mailbox that was renamed keeps its MAILBOXID (RFC 8474), and where there is none its UIDVALIDITY and its UIDs.
 Equal UIDVALIDITYs prove nothing by themselves, for some servers give one to all that was made in the same second. So
-what may be a renamed mailbox is looked at (`sync.imap_renames`): what has known UIDs must have known messages. What is
+what may be a renamed mailbox is looked at (`sync/imap/renames`): what has known UIDs must have known messages. What is
 not proved is a deletion and a new mailbox, of which devices lose nothing either: it only costs more.
 """
 

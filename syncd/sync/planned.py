@@ -22,17 +22,17 @@ from syncd.store.accounts import MailboxRow
 from syncd.store.backlog import mailboxes_with_due_stores
 from syncd.store.devices import DeviceRow, ReplicaRow, device_names
 from syncd.store.report import account_ids
-from syncd.sync.arrivals import arrival_of
-from syncd.sync.arrivals import planned as plan_arrivals
-from syncd.sync.departures import judge_departures
-from syncd.sync.device_rounds import due_mailboxes
-from syncd.sync.guarding import judge_removals
-from syncd.sync.known_mailboxes import Served
+from syncd.sync.device.known_mailboxes import Served
+from syncd.sync.device.rounds import due_mailboxes
+from syncd.sync.device.shift_round import effect_of, plan_shifts
 from syncd.sync.policies import Takers, deletion_of, policy_of, selection_of, selection_text
-from syncd.sync.round_news import news_of
+from syncd.sync.rounds.arrivals import arrival_of
+from syncd.sync.rounds.arrivals import planned as plan_arrivals
+from syncd.sync.rounds.departures import judge_departures
+from syncd.sync.rounds.guarding import judge_removals
+from syncd.sync.rounds.round_news import news_of
+from syncd.sync.rounds.server_plan import ServerPlan, plan_changes
 from syncd.sync.served import ServedReplica, due_changes, served_replicas
-from syncd.sync.server_plan import ServerPlan, plan_changes
-from syncd.sync.shift_round import effect_of, plan_shifts
 from syncd.sync.waits import Wait, waits
 from syncd.values import Value, replace
 

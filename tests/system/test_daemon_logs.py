@@ -107,6 +107,6 @@ def test_journal_of_systemd_is_told_in_fields(
         one for one in records if (one["SYNCD_EVENT"], one.get("SYNCD_DEVICE")) == ("device_attached", "phone")
     )
     assert (attached["MESSAGE"], attached["PRIORITY"]) == ("device_attached device=phone", "6")
-    assert attached["CODE_FILE"].endswith("syncd/sync/device.py")
+    assert attached["CODE_FILE"].endswith("syncd/sync/device/task.py")
     assert attached["CODE_FUNC"] == "attach"
     assert daemon.log() == ""

@@ -10,7 +10,12 @@ from tests.servers.ports import free_ports
 from tests.system.mail import deliver, imap_account
 
 MakeDaemon = Callable[..., Daemon]
-CHANGING = {"syncd.sync.server_round", "syncd.sync.replica_round", "syncd.sync.imap_mailbox", "syncd.sync.arrivals"}
+CHANGING = {
+    "syncd.sync.rounds.server_round",
+    "syncd.sync.rounds.replica_round",
+    "syncd.sync.imap.mailbox",
+    "syncd.sync.rounds.arrivals",
+}
 
 CODE = """
 import os, sys, syncd.__main__
@@ -65,7 +70,7 @@ def test_sync_that_finds_nothing_loads_nothing_that_pushes_or_delivers(
     loaded_at_first = loaded_by("sync", "--config", str(daemon.config_file))
     loaded = loaded_by("sync", "--config", str(daemon.config_file))
 
-    assert loaded_at_first >= {"syncd.sync.replica_round", "syncd.sync.imap_mailbox"}
+    assert loaded_at_first >= {"syncd.sync.rounds.replica_round", "syncd.sync.imap.mailbox"}
     assert loaded & CHANGING == set()
 
 

@@ -10,7 +10,7 @@ from syncd.imap.bodies import Body
 from syncd.imap.headers import Header
 from syncd.imap.sasl import Plain
 from syncd.sync.body_batches import FetchedBody
-from syncd.sync.contents import Content
+from syncd.sync.device.contents import Content
 from syncd.values import Opaque, Value, replace
 
 

@@ -102,7 +102,7 @@ class _Visit:
 
     async def _imap(self, account: ImapConfig, *, logs_in: bool) -> None:
         from syncd.imap.connection import ImapConnection  # noqa: PLC0415  # each half only where there is such an account
-        from syncd.sync.imap_account import endpoint_of  # noqa: PLC0415
+        from syncd.sync.imap.account import endpoint_of  # noqa: PLC0415
 
         connection = await ImapConnection.open(endpoint_of(account))
         try:
@@ -116,7 +116,7 @@ class _Visit:
 
     async def _pop3(self, account: Pop3Config, *, logs_in: bool) -> None:
         from syncd.pop3.connection import Connection  # noqa: PLC0415
-        from syncd.sync.pop3_account import endpoint_of  # noqa: PLC0415
+        from syncd.sync.pop3.account import endpoint_of  # noqa: PLC0415
 
         async with await Connection.open(await endpoint_of(account)) as connection:
             self._encrypted(connection.encryption)

@@ -13,8 +13,8 @@ from syncd.store import pairs
 from syncd.store.database import Database
 from syncd.store.devices import LEFT
 from syncd.store.schema import account, device, mailbox, mailbox_change, replica, replica_message
-from syncd.sync.device_rounds import due_mailboxes
-from syncd.sync.known_mailboxes import KnownMailboxes, Part
+from syncd.sync.device.known_mailboxes import KnownMailboxes, Part
+from syncd.sync.device.rounds import due_mailboxes
 from tests.contract.store.rows import add
 from tests.seed import SEED
 

@@ -18,12 +18,12 @@ from syncd.store import added_files, own_tables, pairs, replica_tree, schema, up
 from syncd.store.devices import ReplicaRow
 from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
-from syncd.sync.round_news import news_of
+from syncd.sync.pop3.store_server import StoreServer
+from syncd.sync.rounds.round_news import news_of
+from syncd.sync.rounds.server_plan import plan_changes
+from syncd.sync.rounds.server_round import ServerRound
+from syncd.sync.rounds.sides import RoundResult
 from syncd.sync.served import leftover
-from syncd.sync.server_plan import plan_changes
-from syncd.sync.server_round import ServerRound
-from syncd.sync.sides import RoundResult
-from syncd.sync.store_server import StoreServer
 from syncd.sync.waits import What
 from tests.contract.store.scale import NOW, Large, large_of, steps
 

@@ -24,22 +24,22 @@ from syncd.maildir.layout import Fs, MaildirPlusPlus
 from syncd.store import accounts, schema
 from syncd.store.database import Database
 from syncd.store.encoder import Encoder
+from syncd.sync.accounts.connects import Connects
+from syncd.sync.accounts.incoming_bodies import IncomingBodies
+from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
-from syncd.sync.connects import Connects
-from syncd.sync.device import Device
-from syncd.sync.device_parts import join
-from syncd.sync.device_turns import DeviceTurns
-from syncd.sync.imap_account import ImapAccount
-from syncd.sync.incoming_bodies import IncomingBodies
+from syncd.sync.device.parts import join
+from syncd.sync.device.served_device import ServedDevice
+from syncd.sync.device.task import Device
+from syncd.sync.device.turns import DeviceTurns
+from syncd.sync.imap.account import ImapAccount
 from syncd.sync.planned import planned
 from syncd.sync.policies import Takers
-from syncd.sync.pop3_account import Pop3Account
+from syncd.sync.pop3.account import Pop3Account
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.sync.requests import Requests
 from syncd.sync.served import leftover
-from syncd.sync.served_account import ServedAccount
-from syncd.sync.served_device import ServedDevice
 from syncd.sync.wakes import Wakes
 from tests.contract.sync.replica import Replica
 from tests.servers.dovecot import HOST, PASSWORD, Dovecot

@@ -16,8 +16,8 @@ from syncd.errors import DeviceAwayError
 from syncd.maildir.files import MailboxDirectory
 from syncd.store import schema
 from syncd.store.database import Database
-from syncd.sync import imap_account
-from syncd.sync.intake_files import IntakeFiles
+from syncd.sync.device.intake_files import IntakeFiles
+from syncd.sync.imap import account as imap_account
 from syncd.sync.requests import Asked
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter

@@ -15,7 +15,7 @@ from syncd.maildir.observe import Called
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import deletions, schema
 from syncd.store.deletions import MissingFile
-from syncd.sync import sightings
+from syncd.sync.device import sightings
 from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of
 from tests.contract.sync.provider import Provider

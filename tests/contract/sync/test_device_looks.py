@@ -19,12 +19,12 @@ from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.store import devices, replica_tree, schema
 from syncd.store.database import Database
-from syncd.sync import whole_looks
 from syncd.sync.commons import FileSystems
-from syncd.sync.device_files import DeviceFiles
-from syncd.sync.device_turns import DeviceTurns
+from syncd.sync.device import whole_looks
+from syncd.sync.device.files import DeviceFiles
+from syncd.sync.device.turns import DeviceTurns
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.sides import FileToRename
+from syncd.sync.rounds.sides import FileToRename
 from syncd.values import replace
 from tests.contract.sync.house import House, imap, until_state
 from tests.contract.sync.letters import letter

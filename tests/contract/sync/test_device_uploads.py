@@ -15,9 +15,9 @@ from syncd.mail.tree import ReplicaState
 from syncd.store import schema
 from syncd.store.added_files import AddedFile, empty_files
 from syncd.store.report import unsynced_by_replica
-from syncd.sync import intake
-from syncd.sync.attachment import Prove
-from syncd.sync.intake_files import IntakeFiles, ReadFile
+from syncd.sync.device import intake
+from syncd.sync.device.attachment import Prove
+from syncd.sync.device.intake_files import IntakeFiles, ReadFile
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider

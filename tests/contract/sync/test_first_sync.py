@@ -16,8 +16,10 @@ from syncd.mail.uidset import UidSet
 from syncd.store import schema, server_tree
 from syncd.store.database import Database
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, first_listing, imap_mailbox, next_bodies
-from syncd.sync.next_bodies import NextBodies
+from syncd.sync import body_batches
+from syncd.sync.imap import first_listing, next_bodies
+from syncd.sync.imap import mailbox as imap_mailbox
+from syncd.sync.imap.next_bodies import NextBodies
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

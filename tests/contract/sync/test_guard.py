@@ -10,7 +10,7 @@ import pytest
 from syncd.store import holds
 from syncd.store.devices import device_names
 from syncd.store.holds import Hold, HoldState
-from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device.files import DeviceFiles
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 

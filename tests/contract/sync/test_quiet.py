@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from syncd.store import schema
-from syncd.sync import imap_reading, next_bodies
+from syncd.sync.imap import next_bodies
+from syncd.sync.imap import reading as imap_reading
 from syncd.sync.policies import Takers
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider

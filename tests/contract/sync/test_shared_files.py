@@ -12,11 +12,12 @@ import pytest
 from syncd.errors import FileError, Reach
 from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.store.devices import ReplicaRow
-from syncd.sync import batch, body_batches, commons, sharing
-from syncd.sync.batch import Announced, Batches, Job, Performed
+from syncd.sync import body_batches, commons
 from syncd.sync.commons import Commons
-from syncd.sync.device_files import DeviceFiles
-from syncd.sync.sides import FileOutcome, FileTask, FileToDeliver
+from syncd.sync.device.files import DeviceFiles
+from syncd.sync.rounds import batch, sharing
+from syncd.sync.rounds.batch import Announced, Batches, Job, Performed
+from syncd.sync.rounds.sides import FileOutcome, FileTask, FileToDeliver
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider
@@ -160,7 +161,7 @@ async def test_device_that_links_lets_more_come_and_one_that_writes_does_not(
     tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round costs more than many links; but what is to come may not come, and nobody waits for that without end."""
-    monkeypatch.setattr("syncd.sync.device._GATHERING_S", 3600.0)
+    monkeypatch.setattr("syncd.sync.device.task._GATHERING_S", 3600.0)
     monkeypatch.setattr(body_batches, "_BATCH_BODIES", 10)
     user.receive(*KEYS[:100])
     async with house_of(tmp_path, user, ("laptop", "phone")) as house:

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, select
 
 from syncd.reconcile.effects import as_text
 from syncd.store import holds, schema
-from syncd.sync import shift_round
+from syncd.sync.device import shift_round
+from syncd.sync.device.shift_round import ShiftBatch, plan_shifts
 from syncd.sync.planned import planned
-from syncd.sync.shift_round import ShiftBatch, plan_shifts
 from syncd.sync.wakes import Wake
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter

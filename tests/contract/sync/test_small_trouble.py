@@ -18,12 +18,13 @@ from syncd.store import schema, troubles
 from syncd.store.devices import ReplicaRow
 from syncd.store.encoder import Encoder
 from syncd.store.encoding import EncodedBody
-from syncd.sync import body_batches, commons, imap_mailbox
+from syncd.sync import body_batches, commons
 from syncd.sync.activity import Activity
 from syncd.sync.body_batches import BodyBatches, FetchedBody
-from syncd.sync.device_files import DeviceFiles
-from syncd.sync.next_bodies import NextBodies
-from syncd.sync.sides import FileOutcome, FileStale, FileTask
+from syncd.sync.device.files import DeviceFiles
+from syncd.sync.imap import mailbox as imap_mailbox
+from syncd.sync.imap.next_bodies import NextBodies
+from syncd.sync.rounds.sides import FileOutcome, FileStale, FileTask
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

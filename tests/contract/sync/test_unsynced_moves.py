@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from syncd.mail.tree import ReplicaState
-from syncd.sync import unsynced_moves
-from syncd.sync.arrivals import UNSEEN_S
+from syncd.sync.device import unsynced_moves
+from syncd.sync.rounds.arrivals import UNSEEN_S
 from tests.contract.sync.house import House, imap, states, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap

@@ -24,11 +24,11 @@ from syncd.store import deletions, deliveries, pairs, replica_tree
 from syncd.store.database import Database
 from syncd.store.pairs import Settled, Settlement
 from syncd.store.schema import replica_message
-from syncd.sync import sightings, whole_looks
 from syncd.sync.commons import FileSystems
-from syncd.sync.device_files import DeviceFiles
+from syncd.sync.device import sightings, whole_looks
+from syncd.sync.device.files import DeviceFiles
 from syncd.sync.recent_bodies import RecentBodies
-from syncd.sync.sides import FileDone, FileOutcome, FileTask, FileToDeliver, FileToRemove, FileToRename
+from syncd.sync.rounds.sides import FileDone, FileOutcome, FileTask, FileToDeliver, FileToRemove, FileToRename
 from tests.seed import SEED
 from tests.unit.store_trees.grove import NOW, Grove
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.guard import DEFAULT, Rule, is_extraordinary
-from syncd.sync.suspicions import Suspicions, Verdict
+from syncd.sync.imap.suspicions import Suspicions, Verdict
 
 SECOND_LOOK_S = 5.0
 RULES = (DEFAULT, Rule(count=1, share=0.1), Rule(count=0, share=0.0))

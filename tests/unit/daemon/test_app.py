@@ -13,7 +13,7 @@ from syncd.config.changes import changes_between
 from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.errors import SyncdError
-from syncd.sync.attachment import Adopted
+from syncd.sync.device.attachment import Adopted
 from syncd.values import replace
 from tests.unit.config.builders import LAPTOP, reading
 

@@ -7,7 +7,7 @@ from syncd.store import adoption, devices
 from syncd.store.adoption import ReturnedFile
 from syncd.store.pairs import Settlement, settle
 from syncd.store.schema import server_message
-from syncd.sync.known_mailboxes import Part, parts_of
+from syncd.sync.device.known_mailboxes import Part, parts_of
 from tests.unit.store_trees.adopting import (
     ANSWERED,
     FLAGGED,

@@ -12,7 +12,7 @@ from syncd.store.devices import ReplicaRow
 from syncd.store.found_files import FoundFile, Identity
 from syncd.store.schema import body_chunk, journal, replica_message, server_message
 from syncd.store.server_tree import ObservedMessage
-from syncd.sync.first_looks import same_but_for_notes
+from syncd.sync.device.first_looks import same_but_for_notes
 from syncd.values import replace
 from tests.unit.store_trees.adopting import (
     ANY,

@@ -26,7 +26,7 @@ from syncd.store.journal import UploadState
 from syncd.store.schema import journal
 from syncd.store.server_tree import ObservedMessage
 from syncd.store.settled_uploads import Settled
-from syncd.sync.round_news import news_of
+from syncd.sync.rounds.round_news import news_of
 from tests.unit.reconcile.builders import policy
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from syncd.errors import DeviceAwayError
-from syncd.sync.attachment import Adopted, Adoptions
+from syncd.sync.device.attachment import Adopted, Adoptions
 
 
 class Root:

@@ -2,8 +2,8 @@
 
 import asyncio
 
+from syncd.sync.accounts.connects import AT_ONCE, PER_S, Connects, Turns
 from syncd.sync.activity import Activity
-from syncd.sync.connects import AT_ONCE, PER_S, Connects, Turns
 
 
 def test_a_few_go_at_once_and_then_one_after_the_other() -> None:

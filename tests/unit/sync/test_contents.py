@@ -8,7 +8,7 @@ from syncd.mail.message import facts_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
 from syncd.store.encoding import CHUNK_BYTES
-from syncd.sync.contents import read_contents
+from syncd.sync.device.contents import read_contents
 
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["first line", "other line"])

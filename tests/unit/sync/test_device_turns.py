@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from syncd.sync.device_turns import DeviceTurns
+from syncd.sync.device.turns import DeviceTurns
 
 DEADLINE_S = 5.0
 

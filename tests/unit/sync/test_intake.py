@@ -7,7 +7,7 @@ import pytest
 
 from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.observe import SeenFile
-from syncd.sync.intake import Intake
+from syncd.sync.device.intake import Intake
 
 _PUT = ChangedFile(PurePosixPath(".work.INBOX"), SeenFile.of("new", "1"), is_whole=True)
 

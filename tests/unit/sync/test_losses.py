@@ -1,6 +1,6 @@
 """Which message it is that ends connections."""
 
-from syncd.sync.losses import Losses
+from syncd.sync.imap.losses import Losses
 
 
 async def test_message_that_is_lost_alone_while_others_come_is_the_culprit() -> None:

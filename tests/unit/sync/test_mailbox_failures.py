@@ -12,8 +12,8 @@ from syncd.reconcile.mailboxes import Listed
 from syncd.store import accounts
 from syncd.store.accounts import MailboxCursor, MailboxRow
 from syncd.store.database import Database
-from syncd.sync.losses import Losses
-from syncd.sync.mailbox_failures import MailboxFailures, Work
+from syncd.sync.imap.losses import Losses
+from syncd.sync.imap.mailbox_failures import MailboxFailures, Work
 
 
 class Wire:

@@ -7,8 +7,8 @@ import pytest
 
 from syncd.maildir.changes import ChangedFile, Changes
 from syncd.maildir.observe import SeenFile
-from syncd.sync import own_doing as module
-from syncd.sync.own_doing import OwnDoing, Place
+from syncd.sync.device import own_doing as module
+from syncd.sync.device.own_doing import OwnDoing, Place
 
 INBOX = PurePosixPath(".work.INBOX")
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from syncd.sync import poll_timer
-from syncd.sync.poll_timer import PollTimer, share_of
+from syncd.sync.accounts import poll_timer
+from syncd.sync.accounts.poll_timer import PollTimer, share_of
 
 DEADLINE_S = 5.0
 

@@ -13,8 +13,8 @@ from syncd.mail.flags import NONE
 from syncd.mail.tree import BodyForm
 from syncd.store.added_files import AddedFile, FileAsRead
 from syncd.store.encoding import EncodedBody
-from syncd.sync.intake_files import IntakeFiles, ReadFile
-from syncd.sync.read_ahead import ReadAhead
+from syncd.sync.device.intake_files import IntakeFiles, ReadFile
+from syncd.sync.device.read_ahead import ReadAhead
 from syncd.values import replace
 
 

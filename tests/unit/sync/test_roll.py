@@ -5,8 +5,8 @@ import pytest
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import Names, SeenFile
 from syncd.store.devices import ReplicaRow
-from syncd.sync import roll as module
-from syncd.sync.roll import Roll, Rolls
+from syncd.sync.device import roll as module
+from syncd.sync.device.roll import Roll, Rolls
 
 LETTERS = KeywordMap(((0, "work"),))
 

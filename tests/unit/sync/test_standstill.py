@@ -3,7 +3,7 @@
 import pytest
 
 from syncd.errors import FileError, MailboxNameError, Reach, SyncdError, Temper
-from syncd.sync.standstill import Standstill
+from syncd.sync.device.standstill import Standstill
 
 INBOX, PROJECT = 1, 2
 

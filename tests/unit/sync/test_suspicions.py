@@ -2,7 +2,7 @@
 
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.guard import DEFAULT
-from syncd.sync.suspicions import Suspicions, Verdict
+from syncd.sync.imap.suspicions import Suspicions, Verdict
 
 BOX, KNOWN, LATER_S = 1, 100, 5.0
 NONE, SOME, MANY, ALL = EMPTY, UidSet.span(1, 25), UidSet.span(1, 26), UidSet.span(1, KNOWN)
