@@ -108,5 +108,5 @@ def test_journal_of_systemd_is_told_in_fields(
     )
     assert (attached["MESSAGE"], attached["PRIORITY"]) == ("device_attached device=phone", "6")
     assert attached["CODE_FILE"].endswith("syncd/sync/device/task.py")
-    assert attached["CODE_FUNC"] == "attach"
+    assert attached["CODE_FUNC"] == "_begin"
     assert daemon.log() == ""
