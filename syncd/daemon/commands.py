@@ -141,7 +141,7 @@ async def _end(process: asyncio.subprocess.Process, *, patience_s: float) -> Non
 
 
 async def _wait_a_moment(process: asyncio.subprocess.Process, patience_s: float) -> None:
-    # NOTE: no `asyncio.timeout`: before Python 3.11.3 it cancels a task that was cancelled already once more.
+    # NOTE: no `asyncio.timeout`: before Python 3.11.3, in a task that was cancelled, it ends in CancelledError.
     waiting = asyncio.create_task(process.wait())
     try:
         await asyncio.wait({waiting}, timeout=patience_s)

@@ -78,7 +78,7 @@ def device_remedy(
     if state == FOREIGN:
         return f"if {path} is its directory all the same: syncd adopt {name}"
     if state == AWAY:
-        return f"mount {path} or put it back{by_itself}. If it moved, or another is to be filled: name that as path"
+        return f"mount {path} or put it back{by_itself}. If it moved, or another one is to be filled: name that as path"
     match cause:
         case Cause.DISK_FULL:
             return f"make room on the disk of {path}{by_itself}"

@@ -12,7 +12,7 @@ DEPTH_MAX = 100
 _TOKEN = re.compile(
     rb"""\s*(?:
       (?P<open>\() | (?P<close>\))
-    | "(?P<quoted>(?>[^"\\]*+(?:\\.[^"\\]*+)*))"
+    | "(?P<quoted>(?>[^"\\]*+(?:\\.[^"\\]*+){0,10000}))"
     | (?P<literal>~?\{\d+\+?\}\Z)
     | (?P<atom>(?:(?:BODY|BINARY)(?:\.PEEK|\.SIZE)?\[[^\]]{0,1000}\](?:<\d+>)?) | [^\s()"]+ )
     )""",
@@ -34,7 +34,7 @@ def items(pieces: Sequence[Octets]) -> tuple[Item, ...]:
     """Return the items of a response given as text, literal, text, literal, ..., text.
 
     NIL is None, a list is a tuple, a quoted string or literal is bytes. Raises ProtocolError for unbalanced
-    parentheses, an unended string and nesting beyond DEPTH_MAX.
+    parentheses, an unended string or one of more than 10,000 escapes, and nesting beyond DEPTH_MAX.
     """
     stack: list[list[Item]] = [[]]
     for index in range(0, len(pieces), 2):

@@ -253,9 +253,8 @@ class _Sight:
                 async for changes in self._batches(new, Items.ALL):
                     self._new += [row.uid for row in changes.rows]
                     yield changes
-                if (
-                    rung is Rung.CONDSTORE
-                ):  # NOTE: what was recorded since the last look is in no count when it is gone.
+                # NOTE: what was recorded since the last look is in no count when it is gone.
+                if rung is Rung.CONDSTORE:
                     uncounted = await self._known.uids(new) - UidSet.of(self._new)
             vanished = await proving
         if vanished != claimed:

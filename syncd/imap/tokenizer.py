@@ -10,7 +10,8 @@ from syncd.imap.types import Octets
 _PLAIN = re.compile(rb"(?>(?:\* [^\r\n{}]{0,900}+\r\n)+)")
 """Whole lines of data that no literal is in, and that are within any limit: most of what a server says.
 
-NOTE: no `++` of a group: before Python 3.11.5 it also takes the beginning of the one that does not match any more.
+NOTE: no `++` of a group: before Python 3.11.5 it also takes the beginning of the one that does not match any more. An
+atomic group instead remembers each repetition, so those of a whole line are bounded.
 """
 _LITERAL = re.compile(rb"\{([^{}\"]*)\}\Z")
 _STATUS = re.compile(rb"(?:OK|NO|BAD|BYE|PREAUTH)(?: |\Z)", re.IGNORECASE)

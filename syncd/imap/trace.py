@@ -13,7 +13,7 @@ _WITH_NAMES = re.compile(
     r"|OK|NO|BAD|BYE|PREAUTH"
 )
 """In these commands and responses strings are names and dates; elsewhere they may be of a header."""
-_STRING = re.compile(rb'"(?>(?:[^"\\]|\\.)*)(?:"|\\?\Z)')
+_STRING = re.compile(rb'"(?>[^"\\]*+(?:\\.[^"\\]*+){0,10000})(?:"|.*)', re.DOTALL)
 _LITERAL = re.compile(rb"\{\d+\+?\}\Z")
 
 

@@ -4,9 +4,9 @@ Theory. Once attached, the whole of each replica is compared with its rows, then
 for a server tree that changed, and for the hourly complete look. Who asks for a look has all of it compared again, but
 where the watch is sure to have told of all that happened since. What a look finds added is taken into the store, and
 what it misses is looked for once more and only then deleted, both after `settle`, or at once where somebody waits for
-it: who asks for a sync says that no program is in the middle of its work. After that come the rounds
-(`rounds`), which end early when the device does something. A mailbox that fails stands still by itself; after
-its wait it is listed completely, for what happened in it meanwhile was not looked at.
+it: who asks for a sync says that no program is in the middle of its work. After that come the rounds (`DeviceRounds`),
+which end early when the device does something. A mailbox that fails stands still by itself; after its wait it is listed
+completely, for what happened in it meanwhile was not looked at.
 """
 
 import asyncio

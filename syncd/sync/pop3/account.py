@@ -1,6 +1,6 @@
 """Floor 4: the task of one POP3 account: its maildrop is polled and drained into the store.
 
-Theory. To the devices the account has mailboxes like any other; the store is their server (`mailboxes`). Each
+Theory. To the devices the account has mailboxes like any other; the store is their server (`pop3/mailboxes`). Each
 session is a chain of custody (`pop3.ingest`) whose links are the transactions below.
 """
 

@@ -1,6 +1,6 @@
 """Floor 4: one round of a replica: plan, guard, perform, settle; what its server has becomes what the device has.
 
-Theory. The tasks that own a side observe and record (`imap/account`, `pop3/account`, `device`); a round takes it from
+Theory. The tasks that own a side observe and record (`sync/imap`, `sync/pop3`, `sync/device`); a round takes it from
 there. It reads the pairs that changed since a cursor, plans them, announces in one transaction what it is about to do
 to files, lets the owner of the side perform, and settles in a second transaction, which moves base, rows and cursor
 together. Interrupted anywhere, the next round reads the same pairs, finds what was announced, and goes on.

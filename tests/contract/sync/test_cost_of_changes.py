@@ -248,9 +248,10 @@ async def test_arrival_reads_no_rows_of_other_mailboxes(tmp_path: Path, make_dov
 async def test_change_asks_the_store_few_times(tmp_path: Path, user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each question to the store is a way to a thread and back, and each commit one to the disk; latency is of these.
 
-    From the server's word until three devices have a new message, from one device's flag until the others have it, and
-    by explicit sync until all have a flag, a new message and one less, which to who links is one round; and nothing is
-    left to do. The cheapest of some, for whether a task is woken once or twice is a matter of moments.
+    Counted are: from the server's word until three devices have a new message; from one device's flag until the others
+    have it; and a sync that is asked for, by which all get a flag, a new message and one less, in one round where a
+    device links. Each until nothing is left to do. The cheapest of some counts, for whether a task is woken once or
+    twice is a matter of moments.
     """
     user.receive(*(f"m{number}" for number in range(9)))
     async with House(tmp_path, accounts={"work": imap(user.server, user.user)}, devices=THREE) as house:

@@ -345,7 +345,7 @@ class _Counted(DeviceTurns):
 
 @pytest.mark.parametrize("watches", [True, False])
 async def test_devices_begin_one_by_one(tmp_path: Path, user: Provider, *, watches: bool) -> None:
-    """When the next begins, the one before has looked at all of its files, and is served from then on beside it."""
+    """Each has its turn to itself, which ends while it is served."""
     user.receive("a", "b")
     account, turns = {"work": imap(user.server, user.user)}, _Counted()
     async with House(tmp_path, accounts=account, devices=DEVICES) as house:

@@ -145,10 +145,7 @@ async def test_directory_that_went_while_the_server_renamed_its_mailbox(
 async def test_what_goes_from_a_directory_while_the_server_renames_its_mailbox_is_not_delivered_again(
     tmp_path: Path, user: Provider
 ) -> None:
-    """Nor doubled: what a device moves or deletes in what it has just renamed is moved and deleted, inside as well.
-
-    And what it moves there is moved.
-    """
+    """Nor doubled: what a device moves out of, moves into or deletes in what it has just renamed is so everywhere."""
     user.receive("b")
     user.receive(*KEYS, mailbox="Lists")
     user.receive("x", "y", mailbox="Lists/inner")

@@ -1,6 +1,7 @@
 """What a device put into a mailbox, and others took out of there before anybody looked, is not put there again."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.servers.capabilities import NO_QRESYNC
 
 FLAGGED, SEEN = "\\Flagged", "\\Seen"
 _LATE_S = 6.0
+_WITHIN_S = 30.0
 _TAKING = (b" APPEND ", b" UID COPY ", b" UID MOVE ")
 
 
@@ -46,8 +48,9 @@ class WebMail:
         return self._is_taken and b' SELECT "Archive"' in line
 
     def _wait_and_act(self) -> None:
-        while not self._once():
-            pass  # the server does it meanwhile
+        until = time.monotonic() + _WITHIN_S
+        while not self._once():  # the server does it meanwhile
+            assert time.monotonic() < until
         self._act()
 
 

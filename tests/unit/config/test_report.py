@@ -220,6 +220,7 @@ def test_unknown_account_of_a_broken_table_is_not_unknown(tmp_path: Path) -> Non
         ("[accounts.work\n", "syncd.toml:1: not TOML: expected"),
         ("[store]\n[store]\n", "syncd.toml:2: not TOML: cannot declare"),
         ("a = 1\na = 2", "syncd.toml:2: not TOML: cannot overwrite"),
+        ("\n\nx =", "syncd.toml:3: not TOML: invalid value"),
         ("\n\nx = imap", 'syncd.toml:3: not TOML: invalid value (text is in quotes, "like this")'),
         ("x = [1,\n2", "syncd.toml:2: not TOML: unclosed array"),
         ("a = " + "[" * 5000, "syncd.toml:1: not TOML: "),

@@ -2,13 +2,14 @@
 
 import random
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ProtocolError
-from syncd.imap import arguments
+from syncd.imap import arguments, lexer, parse, trace
 from syncd.imap.lexer import Atom, items
 from syncd.imap.parse import internaldate, parse_tagged, parse_untagged, permanent_flags, resp_text
 from syncd.imap.types import (
@@ -304,3 +305,25 @@ def test_flag_lists_that_are_long_are_not_remembered() -> None:
         tracemalloc.stop()
 
     assert kept_bytes < 500_000
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        (parse._ROW.fullmatch, b"1 FETCH (" + b"UID 1 " * 200_000),
+        (lexer._TOKEN.match, b'"' + rb"\a" * 2_000_000 + b'"'),
+        (trace._STRING.match, b'"' + b"a" * 1_000_000 + b'"'),
+    ],
+)
+def test_what_looks_at_a_long_line_takes_less_memory_than_the_line(
+    pattern: Callable[[bytes], object], line: bytes
+) -> None:
+    """An atomic group remembers each of its repetitions, hundreds of octets for each."""
+    tracemalloc.start()
+    try:
+        pattern(line)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak_bytes < len(line) + 100_000

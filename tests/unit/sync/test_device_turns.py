@@ -45,15 +45,22 @@ async def test_nobody_waits_long_for_a_device_that_does_not_answer() -> None:
             hung.set()
             await asyncio.Event().wait()
 
+    async def begin_later() -> None:
+        async with turns.turn():
+            is_in.set()
+
+    is_in = asyncio.Event()
     async with asyncio.timeout(DEADLINE_S):
         holder = asyncio.create_task(begin())
         await hung.wait()
         async with turns.turn():
-            pass
-        async with turns.turn():
-            is_beside = not holder.done()
+            assert not holder.done()
+        turns._patience_s = DEADLINE_S
+        later = asyncio.create_task(begin_later())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not is_in.is_set()
         holder.cancel()
         with pytest.raises(asyncio.CancelledError):
             await holder
-
-    assert is_beside
+        await later
