@@ -26,7 +26,7 @@ class Requests:
         self._taken: list[asyncio.Future[None]] = []
         self._asked = Asked.NOTHING
         self._is_open = False
-        self._has_begun = False
+        self._has_begun = self._is_asked_anew = False
         self.arrived = asyncio.Event()
         self.passes = 0
         self.passes_s = 0.0
@@ -54,28 +54,25 @@ class Requests:
             await future
             return
         self._waiting.append(future)
-        self._asked = max(self._asked, what)
-        self.arrived.set()
-        self._wake.set()
+        self._call(what)
         await future
 
     def hurry(self) -> None:
         """Let a pass that looks at everything begin at once, for which nobody waits."""
-        self._asked = Asked.LOOK
-        self.arrived.set()
-        self._wake.set()
+        self._call(Asked.LOOK)
 
     def begin(self) -> None:
         """Begin to run: who asks from now on is told nothing of what was wrong before (`end`)."""
         self._taken += self._waiting
         self._waiting = []
-        self._has_begun = True
+        self._has_begun, self._is_asked_anew = True, False
 
     def take(self) -> Asked:
         """Begin a pass for all who wait so far; tell what they asked for, or those whose pass has not ended."""
         self._began = time.monotonic()
         self._taken += self._waiting
         self._waiting = []
+        self._is_asked_anew = False
         self.arrived.clear()
         self._is_open = True
         return self._asked
@@ -108,23 +105,31 @@ class Requests:
             self._wake.set()
 
     def end(self, error: BaseException) -> None:
-        """Tell who waits why the task ended; who has asked since it began waits for the next run.
+        """Tell who waits why the task ended; who has asked since it began, and for no pass yet, is for the next run.
 
         Of a task that does not say when it begins, all are told.
         """
-        later = self._waiting if self._has_begun else []
-        self._waiting, asked = ([] if later else self._waiting), self._asked
+        if not self._is_asked_anew:
+            self.fail(error)
+            return
+        later, asked, self._waiting = self._waiting, self._asked, []
         self.fail(error)
-        if later:
-            self._waiting, self._asked = later, asked
-            self.arrived.set()
+        self._waiting, self._asked, self._is_asked_anew = later, asked, True
+        self.arrived.set()
 
     def fail(self, error: BaseException) -> None:
         """Tell all who wait that the task ended for good."""
         waiting, self._taken, self._waiting = self._taken + self._waiting, [], []
         self._is_open = False
         self._asked = Asked.NOTHING
+        self._is_asked_anew = False
         self.arrived.clear()
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+
+    def _call(self, what: Asked) -> None:
+        self._asked = max(self._asked, what)
+        self._is_asked_anew = self._has_begun
+        self.arrived.set()
+        self._wake.set()

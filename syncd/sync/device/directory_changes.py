@@ -164,9 +164,9 @@ class DirectoryChanges:
         made = [] if self._config.read_only else made
         if made or gone:
             record = partial(self._record, device_id=device_id, made=made, gone=gone, moved=moved, known=known)
-            await self._db.write(record)
             accounts.update(account for account, _ in made)
             accounts.update(one.account for one in gone)
+            await self._db.write(record)
             self._mailboxes.made.update(made)
             log.info("directories_concluded", made=len(made), renamed=len(moved), removed=len(gone) - len(moved))
         self._since = {}

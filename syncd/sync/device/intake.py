@@ -161,8 +161,7 @@ class Intake:
             if not due:
                 break
             for batch in bounded(due, attrgetter("size_bytes"), count=_BATCH_FILES, size_bytes=_BATCH_BYTES):
-                taken = await self._take_in(batch, {one.replica.id: one for one in served})
-                accounts |= {one.account for one in served if one.replica.id in taken}
+                await self._take_in(batch, {one.replica.id: one for one in served}, accounts)
             await self.note(device_id, served)
             if not any(waiting.facts for waiting in self._waiting.values()):
                 break
@@ -201,8 +200,8 @@ class Intake:
         waiting = self._waiting[file]
         return max(waiting.since + settle_s, waiting.until)
 
-    async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served]) -> frozenset[int]:
-        """Take in some files, and return the replicas that have any of them."""
+    async def _take_in(self, batch: Sequence[AddedFile], served: dict[int, Served], accounts: set[str]) -> None:
+        """Take in some files, and add the accounts that have something to bring."""
         outcomes = await self._read(batch)
         found = [one for one in outcomes if isinstance(one, ReadFile)]
         try:
@@ -215,6 +214,7 @@ class Intake:
             siblings = {one.file: await self._linked(one.file) for one in ready if one.file.message_id is not None}
             linked = {file: [one.file for one in others] for file, others in siblings.items()}
             write = partial(self._write, ready=ready, known=known, infos=infos, linked=linked, drafts=drafts)
+            accounts |= {served[id_].account for one in ready if (id_ := one.file.replica_id) in served}
             await self._db.write(write, weight_bytes=sum(one.body.stored_bytes for one in ready))
             for name in {one.device for others in siblings.values() for one in others}:
                 self._wakes.device(name).set()  # its watch tells nothing of what is written through another link
@@ -223,7 +223,6 @@ class Intake:
                 one.body.close()
         if ready:
             log.info("files_taken_in", count=len(ready))
-        return frozenset(one.file.replica_id for one in ready)
 
     async def _read(self, batch: Sequence[AddedFile]) -> Sequence[ReadFile | SyncdError]:
         read: dict[AddedFile, ReadFile | SyncdError] = {}

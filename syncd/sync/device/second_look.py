@@ -162,8 +162,8 @@ class SecondLook:
                 gone.append((one, [row.id for row in not_there.values() if row.id not in moved]))
         gone = [(one, ids) for one, ids in gone if ids]
         if gone:
+            accounts |= {one.account for one, _ in gone}  # a write that nobody waits for any more is done all the same
             await self._db.write(partial(_conclude, gone=gone, listed_at=began))
-            accounts |= {one.account for one, _ in gone}
             for one, ids in gone:
                 log.info("deletions_concluded", replica=one.replica.directory, count=len(ids))
         for file in due:

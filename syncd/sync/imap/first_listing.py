@@ -110,7 +110,10 @@ class FirstListing(Value):
         return await self.db.read(partial(server_tree.known_uids, mailbox_id=self.mailbox.id, uidvalidity=uidvalidity))
 
     async def _rows_in_turn(self, windows: Iterable[UidSet]) -> AsyncGenerator[list[FetchRow], None]:
-        """Yield the rows of each window; those of the next are on their way while these are recorded."""
+        """Yield the rows of each window; those of the next are on their way while these are recorded.
+
+        Where these cannot be recorded the connection ends, as with any command that nobody waits for any more.
+        """
         asked = (asyncio.ensure_future(self._rows(window)) for window in windows)
         coming = next(asked, None)
         try:

@@ -6,7 +6,8 @@ same UIDVALIDITY some seconds later, and a search finds nothing under it, the se
 It is recorded as one that was there and is gone, with its body, and so follows what others did, like any; brought again
 it would be there twice, or come back. A UID that a server only made up is above UIDNEXT still, or names another
 message; if it is gone by then as well, the octets can be restored. Gmail keeps one message of a Message-ID and gives a
-UID to the next one all the same, so where another is there nothing is concluded.
+UID to the next one all the same, so where another is there nothing is concluded. And what a server said just
+before syncd is killed is not in the journal: that is brought again.
 """
 
 from collections.abc import Iterable, Mapping

@@ -59,8 +59,12 @@ class Losses:
         self._at_selection.add(mailbox_id)
 
     def was_at_selection(self, mailbox_id: int) -> bool:
-        """Tell whether a connection ever ended like that."""
+        """Tell whether a connection ended like that, and the mailbox was not read since."""
         return mailbox_id in self._at_selection
+
+    def was_read(self, mailbox_id: int) -> None:
+        """Note that all bodies came that were asked for in a mailbox: they may be asked for behind SELECT again."""
+        self._at_selection.discard(mailbox_id)
 
     def at_mailbox(self) -> None:
         """Note that a connection ended while a mailbox was read."""

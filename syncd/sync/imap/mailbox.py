@@ -180,6 +180,7 @@ class ImapMailbox:
             suspected = sorted(wanted, key=lambda one: self._losses.lost_alone(one.message_id))
             for together in (unsuspected,) if unsuspected else ((one,) for one in suspected):
                 await self._bring(together)
+            self._losses.was_read(self._mailbox.id)
             await self._batches.hand_over()
         self._raise_error_of_batches()
         self._found = _Found(found, selections, self.connection.selection)
@@ -211,7 +212,10 @@ class ImapMailbox:
         return await bind_known_bodies(self._db, self.connection, self._mailbox, left, on_commit=on_commit)
 
     async def _bring(self, wanted: Sequence[WantedBody]) -> None:
-        """Fetch bodies into batches; when the connection ends, what was on its way is suspected."""
+        """Fetch bodies into batches; when the connection ends, what was on its way is suspected.
+
+        Unless the mailbox was not selected yet, which then comes first.
+        """
         left = {one.uid: one for one in wanted}
         self._batches.expect(sum(one.size_bytes for one in wanted))
         try:

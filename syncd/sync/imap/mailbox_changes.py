@@ -226,18 +226,19 @@ class ImapMailboxChanges:
         """Delete one mailbox, and tell whether its server is to be read: it is gone, or not as empty as it seemed."""
         hidden = await self._hidden.name_of(row)
         listed = await self._listed(connection)
-        if not listed.isdisjoint({row.wire_name, hidden}):
+        left = next(iter(await self._hidden.find((row,), listed)), hidden)
+        if not listed.isdisjoint({row.wire_name, left}):
             await self._db.write(partial(mailbox_changes.begin, ids=[change.id], now=self._clock()))
             reason = _NOT_DELETED
             try:
                 if row.wire_name not in listed:
-                    await connection.rename(hidden, row.wire_name)  # we were interrupted
+                    await connection.rename(left, row.wire_name)  # we were interrupted
                 if not await self._delete_if_empty(connection, row.wire_name, hidden, row.delimiter):
                     await self._db.write(partial(mailbox_changes.put_off, ids=[change.id]))
                     return True
             except RefusedError as error:
                 reason = str(error)
-            if not (await self._listed(connection)).isdisjoint({row.wire_name, hidden}):
+            if not (await self._listed(connection)).isdisjoint({row.wire_name, hidden, left}):
                 await self._db.write(partial(mailbox_changes.refuse, ids=[change.id], error=reason))
                 log.warning("mailbox_not_deleted", account=self._account.name, mailbox_id=row.id, error=reason)
                 return False

@@ -192,6 +192,23 @@ async def test_mail_that_comes_at_the_last_moment_is_kept(tmp_path: Path, user: 
         assert user.mailboxes() == {*STANDARD, "Lists"}
 
 
+async def test_mailbox_that_an_older_version_had_hidden_is_deleted(tmp_path: Path, user: Provider) -> None:
+    """Under the name that says of no store whose it is."""
+    async with Tap(user.server.imap_port) as tap, house_of(tmp_path, user, port=tap.port) as house:
+        await house.settle()
+        make(house, "laptop", "Lists")
+        await house.settle()
+        _just_before_its_rename(tap, partial(_cut_behind_a_rename, tap))
+        _remove(house, "laptop", "Lists")
+        await house.until(lambda: tap.cuts == 1)
+        (hidden,) = user.mailboxes() - STANDARD
+        with user.server.imap(user.user) as client:
+            client.rename(quoted(hidden), quoted(re.sub(r" [0-9a-f]{8}\)$", ")", hidden)))
+        tap.drops = lambda _: False
+        await house.settle()
+        assert user.mailboxes() == STANDARD
+
+
 @pytest.mark.parametrize("case", ["given back", "refused at first", "hidden by an older version"])
 async def test_mailbox_that_gets_mail_while_its_deletion_is_interrupted_keeps_its_name(
     tmp_path: Path, user: Provider, case: str

@@ -78,6 +78,20 @@ async def test_who_asks_while_a_task_fails_waits_for_its_next_run() -> None:
     await after
 
 
+async def test_what_is_hurried_while_a_task_fails_is_for_its_next_run() -> None:
+    """Else an adoption would wait for as long as failures do."""
+    requests = Requests(asyncio.Event())
+    requests.begin()
+    requests.hurry()
+    requests.end(ValueError("away"))
+
+    assert requests.arrived.is_set()
+    requests.begin()
+    assert requests.take() is Asked.LOOK
+    requests.end(ValueError("away"))
+    assert not requests.arrived.is_set()
+
+
 async def test_nobody_waits_for_what_is_only_hurried() -> None:
     """A pass that a command began by the way is no word of a person about what went."""
     requests = Requests(asyncio.Event())
