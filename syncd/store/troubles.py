@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from syncd.errors import Temper
+from syncd.errors import SyncdError, Temper
 from syncd.store.queries import is_listed, is_one_of
 from syncd.store.schema import mailbox, server_message, trouble
 
@@ -81,6 +81,25 @@ def set_aside(
             )
         )
     return known is None or known.error != error
+
+
+def set_aside_on_server(
+    conn: Connection, refused: Mapping[int, SyncdError], *, mailbox_id: int, now: float
+) -> Mapping[int, str]:
+    """Set aside messages of which a server refused something; return of which that is news, and why."""
+    return {
+        message_id: str(error)
+        for message_id, error in refused.items()
+        if set_aside(
+            conn,
+            mailbox_id=mailbox_id,
+            message_id=message_id,
+            device_id=None,
+            error=str(error),
+            temper=error.temper,
+            now=now,
+        )
+    }
 
 
 def attempts(conn: Connection, *, message_id: int, device_id: int | None) -> int:

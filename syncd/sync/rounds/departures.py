@@ -199,19 +199,7 @@ class DepartureRound(Value):
             self._tell(conn, dict.fromkeys(gone, ""))
             deletions.settle(conn, self.mailbox.id, gone)
             holds.take_out(conn, mailbox_id=self.mailbox.id, message_ids=gone)
-        fresh: dict[int, str] = {}
-        for message_id, error in refused.items():
-            is_news = troubles.set_aside(
-                conn,
-                mailbox_id=self.mailbox.id,
-                message_id=message_id,
-                device_id=None,
-                error=str(error),
-                temper=error.temper,
-                now=self.now,
-            )
-            if is_news:
-                fresh[message_id] = str(error)
+        fresh = troubles.set_aside_on_server(conn, refused, mailbox_id=self.mailbox.id, now=self.now)
         self._tell(conn, fresh, Outcome.REFUSED)
         unsettled = frozenset().union(*allowed.values()) - gone - refused.keys() - set(self.sleeping)
         for of in self.replicas:

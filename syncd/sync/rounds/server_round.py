@@ -175,7 +175,7 @@ class ServerRound(Value):
                 agreed.setdefault(replica_id, []).append(delta_of(effect))
         for replica_id, moved in agreed.items():
             pairs.agree(conn, replica_id, moved)
-        fresh = self._set_aside(conn, stored.refused)
+        fresh = troubles.set_aside_on_server(conn, stored.refused, mailbox_id=self.mailbox.id, now=self.now)
         carried = [one.id for effect in done for one in planned.carried.get(effect, ())]
         carried_changes.drop(conn, (*planned.heard, *carried))
         if planned.mistaken:
@@ -183,23 +183,6 @@ class ServerRound(Value):
         self._tell(conn, replicas, done, carried=planned.carried)
         self._tell(conn, replicas, planned.stores, refused=fresh, carried=planned.carried)
         troubles.resolve(conn, stored.over, device_id=None)
-
-    def _set_aside(self, conn: Connection, refused: Mapping[int, SyncdError]) -> Mapping[int, str]:
-        """Set messages aside, and return of which that is news, and why."""
-        fresh: dict[int, str] = {}
-        for message_id, error in refused.items():
-            is_news = troubles.set_aside(
-                conn,
-                mailbox_id=self.mailbox.id,
-                message_id=message_id,
-                device_id=None,
-                error=str(error),
-                temper=error.temper,
-                now=self.now,
-            )
-            if is_news:
-                fresh[message_id] = str(error)
-        return fresh
 
     def _put_back(self, conn: Connection, replicas: Replicas, planned: ServerPlan, stored: _Stored) -> int:
         restored = planned.wanted_back.keys() - stored.unseen
