@@ -8,10 +8,11 @@ directory, or what has it is only around others, nothing around it is empty (a d
 times), the root is proven by its marker, and the account's INBOX is there; without its cur/ it is a mailbox that stands
 still, and so is one that programs rely on. Meanwhile nobody reads or writes there. The files of a removed one are
 missing, which again proves nothing until the second look of files. Where a device may only read, a directory that went
-is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or the
-directory was renamed, nothing was deleted: what is missing is made again. So is a removed one whose directory is there
-again, but as no mailbox: as one around others that were made inside, and removed. One that went while its mailbox was
-being made is not made again: it gets a replica without a directory, and is removed like any.
+is made again, and one that came is nobody's. Where nobody has looked since the root came from a backup, or since
+somebody renamed the directory of whom there is no record, nothing was deleted: what is missing is made again. So is a
+removed one whose directory is there again, but as no mailbox: as one around others that were made inside, and removed.
+One that went while its mailbox was being made is not made again: it gets a replica without a directory, and is removed
+like any.
 """
 
 import asyncio
