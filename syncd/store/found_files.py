@@ -31,7 +31,6 @@ from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.pairing import Candidate, pair_by_content
 from syncd.reconcile.planner import Selection
-from syncd.store.backlog import wanted_bodies
 from syncd.store.bodies import body_facts
 from syncd.store.deletions import touch
 from syncd.store.devices import ReplicaRow
@@ -40,6 +39,7 @@ from syncd.store.queries import PER_VERSION, groups, insert_at_once, is_one_of, 
 from syncd.store.replica_news import raise_replica_version
 from syncd.store.replica_tree import is_unsettled
 from syncd.store.schema import account, base_message, body, journal, mailbox, replica, replica_message, server_message
+from syncd.store.wanted_bodies import wanted_bodies
 from syncd.values import Value
 
 _NOTES_MAX_BYTES = 1024

@@ -13,12 +13,12 @@ from syncd.reconcile.removals import Verdict, verdict_of
 from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
 from syncd.store.accounts import MailboxRow
 from syncd.store.added_files import added_files
-from syncd.store.backlog import mailboxes_without_bodies, wanted_bodies
 from syncd.store.carried_changes import mailboxes_with_changes
 from syncd.store.devices import ReplicaRow
 from syncd.store.journal import UploadState
 from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
 from syncd.store.report import account_ids
+from syncd.store.wanted_bodies import mailboxes_without_bodies, wanted_bodies
 from syncd.sync.policies import Takers, selection_of
 from syncd.values import Value
 

@@ -14,10 +14,10 @@ from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet
 from syncd.store import troubles
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
 from syncd.store.known_bodies import KnownBody, known_bodies
 from syncd.store.server_tree import bind_bodies
+from syncd.store.wanted_bodies import WantedBody
 
 
 async def bind_known_bodies(

@@ -23,8 +23,8 @@ from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.store import bodies, holds, renumbering, server_tree, troubles
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
 from syncd.store.database import Database
+from syncd.store.wanted_bodies import WantedBody
 from syncd.sync.body_batches import FileSpool, encoded
 from syncd.sync.imap.known_bodies import find_known_bodies
 from syncd.sync.imap.observed import cursor_of, observed_of

@@ -19,8 +19,9 @@ from syncd.log import log
 from syncd.reconcile.planner import Selection
 from syncd.store import accounts, server_tree
 from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
+from syncd.store.backlog import mailboxes_with_due_bodies
 from syncd.store.changed_rows import MAILBOX, ChangedRow
+from syncd.store.wanted_bodies import mailboxes_without_bodies
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.body_batches import BodyBatches
