@@ -6,10 +6,12 @@ from typing import Self
 from sqlalchemy import Connection
 
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, holds, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.known_bodies import known_bodies
-from syncd.store.wanted_bodies import WantedBody, wanted_bodies
+from syncd.store.bodies.known_bodies import known_bodies
+from syncd.store.bodies.wanted_bodies import WantedBody, wanted_bodies
+from syncd.store.files import uploads
+from syncd.store.rounds import holds
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from syncd.values import Value
 
 _SLICE_BODIES = 1000

@@ -7,12 +7,14 @@ from syncd.errors import StoreError, Temper
 from syncd.mail.message import TUID_BYTES, facts_of
 from syncd.mail.tree import BodyForm
 from syncd.reconcile.planner import Selection
-from syncd.store import bodies, found_files, known_bodies, server_tree, troubles
-from syncd.store.devices import ReplicaRow
-from syncd.store.found_files import FoundFile, Identity
-from syncd.store.schema import body_chunk, journal, replica_message, server_message
-from syncd.store.server_tree import ObservedMessage
-from syncd.store.wanted_bodies import wanted_bodies
+from syncd.store.bodies import bodies, known_bodies
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.files import found_files
+from syncd.store.files.found_files import FoundFile, Identity
+from syncd.store.tables.schema import body_chunk, journal, replica_message, server_message
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.sync.device.first_looks import same_but_for_notes
 from syncd.values import replace
 from tests.unit.store_trees.adopting import (

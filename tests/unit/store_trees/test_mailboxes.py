@@ -7,9 +7,11 @@ from syncd.mail.flags import SYSTEM
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import Listed, compare_listing
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, backlog, devices, listings, server_tree, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.wanted_bodies import wanted_bodies
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.due import backlog
+from syncd.store.mailboxes import listings
+from syncd.store.trees import accounts, devices, server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
 from syncd.values import replace
 from tests.unit.store_trees.grove import NOW, Grove
 

@@ -4,9 +4,9 @@ from functools import partial
 
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import server_tree, troubles
-from syncd.store.server_tree import FlagDelta, ObservedMessage
-from syncd.store.wanted_bodies import wanted_bodies
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.server_tree import FlagDelta, ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED = frozenset({"\\Seen"}), frozenset({"\\Flagged"})
