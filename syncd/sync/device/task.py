@@ -123,6 +123,7 @@ class Device:
         device_id = self._attachment.device_id
         if self._config.read_only:
             await self._db.write(partial(leaving.drop_deletions, device_id=device_id))
+        await self._mailboxes.settle_renames(device_id)
         await self._mailboxes.mark_unserved(device_id)
         await self._directories.look(device_id)
         await self._rounds.ensure_replicas(device_id)
