@@ -50,7 +50,7 @@ def account_remedy(
         case Cause.UNTRUSTED:
             return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
         case Cause.UNREACHABLE:
-            return f"check this machine's network, and host and port of {table}; {later}"
+            return f"check this machine's network, and host, port and tls of {table}; {later}"
         case Cause.REFUSED:
             return f"the server's words say why; {later}"
         case Cause.DISK_FULL | Cause.FILES:

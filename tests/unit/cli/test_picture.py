@@ -206,8 +206,7 @@ def test_without_a_daemon_the_store_is_shown_and_how_to_start_one() -> None:
     )
 
     assert shown(seen) == dedent("""\
-        The daemon is not running; this is what the store remembers, which was used 3 h
-        ago
+        The daemon is not running; this is how things stood when syncd last ran, 3 h ago
             -> syncd run, or where it is a service: systemctl start syncd
           35 deletions by laptop in work/INBOX are held: more than the guard allows (for
           2 h)
@@ -592,3 +591,30 @@ def test_hook_that_fails_is_told_with_its_next_try() -> None:
     ]
     assert waits.splitlines()[2].startswith("    -> see that its command")
     assert given_up.startswith("1 thing needs you:\n  hook on_new_mail: exit code 1\n")
+
+
+def test_account_that_was_never_reached_and_its_device_have_no_counts() -> None:
+    """Nothing is known of its mail: none in no mailboxes would say otherwise."""
+    never = account(doing="not running", connection=None, lag_s=None, messages=0, mailbox_count=0)
+    empty = device(doing="not running", messages=0, mailbox_count=0, accounts=("work",))
+    away = replace(empty, state="away", settled_at=None)
+
+    text = shown(status(accounts=(never,), devices=(empty, replace(away, name="nas"))))
+
+    assert "work  never in sync yet\n" in text
+    assert "laptop  nothing to show yet: none of its accounts was ever in sync\n" in text
+    assert "nas     AWAY\n        /srv" in text
+
+
+def test_adopted_device_says_with_which_accounts_it_is_still_to_be_compared() -> None:
+    """It waits for those that were never listed, while all that is known is in sync."""
+    accounts = (account(), account(name="new", lag_s=None))
+    adopted = device(state="adopting", accounts=("work", "new"))
+
+    of_both, of_work = (
+        shown(status(accounts=those, devices=(replace(adopted, accounts=tuple(one.name for one in those)),)))
+        for those in (accounts, accounts[:1])
+    )
+
+    assert "in sync, still to be compared with new; " in of_both
+    assert "in sync, being compared; " in of_work
