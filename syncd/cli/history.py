@@ -16,7 +16,7 @@ from syncd.cli.words import count
 if TYPE_CHECKING:
     from syncd.config.model import Config
     from syncd.daemon.answers import HistoryReport
-    from syncd.store.entries import Entry, Question
+    from syncd.store.people.entries import Entry, Question
 
 _LIST = "list"
 """What is never told of one message by its number, though it may be of one."""
@@ -56,7 +56,7 @@ def history(
     settings = configuration(config).config
     begin = None if since is None else begin_of(since, now=time.time())
 
-    from syncd.store.entries import Question
+    from syncd.store.people.entries import Question
 
     report = _report(settings, Question(account, mailbox, device, begin, message, limit))
     if not report.entries:
@@ -94,7 +94,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
     import asyncio
 
     from syncd.daemon.reading import read_history
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
         return asyncio.run(read_history(db, question))

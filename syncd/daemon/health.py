@@ -3,7 +3,7 @@
 import asyncio
 
 from syncd.errors import SyncdError
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 
 _STORE_ANSWERS_S = 10.0
 
