@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIST = "list"
 """What is never told of one message by its number, though it may be of one."""
+_WORDS = {"dele": "delete in the maildrop"}
 _HEADS = ("time", "where", "mailbox", "message", "uid", "what", "wanted by", "outcome")
 
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="ACCOUNT", help="Of this account.")]
@@ -155,7 +156,7 @@ def deed_of(one: "Entry") -> str:
     """Say what was done, and to how many messages if to several."""
     is_counted = one.message is None and (one.messages != 1 or one.verb == _LIST)
     several = [count(one.messages, "message")] if is_counted else []
-    return " ".join(part for part in (one.verb, *several, one.detail) if part)
+    return " ".join(part for part in (_WORDS.get(one.verb, one.verb), *several, one.detail) if part)
 
 
 def outcome_of(one: "Entry") -> str:

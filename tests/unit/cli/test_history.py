@@ -85,3 +85,8 @@ def test_line_of_a_first_listing_always_says_of_how_many(number: int, said: str)
     one = entry(message=None, uid=None, messages=number, verb="list", detail="", origin="server")
 
     assert said == deed_of(one)
+
+
+def test_end_of_the_copy_in_a_maildrop_is_told_in_words() -> None:
+    """DELE is a word of the protocol; the message itself is in the store, and stays."""
+    assert deed_of(entry(verb="dele", detail="", origin="syncd")) == "delete in the maildrop"
