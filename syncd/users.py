@@ -7,16 +7,17 @@ from pathlib import Path
 def of_another(path: Path) -> str:
     """Return what ends the text of an error at a path that is another user's: whose, and what to do; else nothing.
 
-    Of one that cannot be looked at, it is the innermost directory around it that can be.
+    Of one that cannot be looked at, it is whose directory keeps us from that.
     """
-    uid = _owner(path)
+    uid = owner_of(path)
     if uid is None or uid == os.geteuid():
         return ""
     name, option = _called(uid)
     return f"; it belongs to {name}: sudo{option} syncd ..."
 
 
-def _owner(path: Path) -> int | None:
+def owner_of(path: Path) -> int | None:
+    """Return whose a path is, or the innermost directory around it that can be looked at; None: nobody can tell."""
     for place in (path, *path.parents):
         try:
             return place.stat().st_uid
