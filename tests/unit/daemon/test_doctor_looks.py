@@ -93,8 +93,8 @@ def test_store_that_we_may_not_look_at_belongs_to_who_keeps_us_out() -> None:
     """Else whoever asks would be told to take it away from its owner."""
     program = (
         "import os, sys; from syncd.config.model import Config; from syncd.daemon.doctor.look_at_files import user_of\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "config = Config.model_validate({'store': {'url': sys.argv[1]}, 'daemon': {'socket': 's'}})\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "print(user_of(config).uid, user_of(config).is_us)\n"
     )
     with TemporaryDirectory(dir="/tmp") as directory:
