@@ -85,4 +85,6 @@ def _connect(channel: socket.socket, path: Path) -> None:
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonDownError("the daemon is not running") from error
     except PermissionError as error:
-        raise SyncdError(f"the socket {path} belongs to another user: only the owner may ask") from error
+        from syncd.users import of_another
+
+        raise SyncdError(f"the socket {path} is another user's, and only that one may ask{of_another(path)}") from error

@@ -8,13 +8,14 @@ from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
 from syncd.cli.terminal import complain, say
+from syncd.cli.words import count
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
     from syncd.daemon.answers import PurgeLine, PurgeReport, PurgeRequest
 
 _NAMED = "nothing was done; --yes removes it for good"
-_UNNAMED = "nothing was done: named, and with --yes, it is removed for good"
+_UNNAMED = "nothing was done: syncd purge --yes with --account NAME or --device NAME removes that one for good"
 
 
 def purge(
@@ -48,10 +49,8 @@ def purge(
 
 
 def _told(one: "PurgeLine") -> str:
-    what = "message" if one.kind == "account" else "file"
-    count = f"{one.messages:,} {what}{'' if one.messages == 1 else 's'}"
-    only = ", which no server has" if one.is_only_copy else ""
-    return f"{one.kind} {one.name}: {count}{only}"
+    number = count(one.messages, "message" if one.kind == "account" else "file")
+    return f"{one.kind} {one.name}: {number}{', which no server has' if one.is_only_copy else ''}"
 
 
 def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]":
