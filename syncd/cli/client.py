@@ -82,7 +82,13 @@ def _connect(channel: socket.socket, path: Path) -> None:
     channel.settimeout(_CONNECT_S)
     try:
         channel.connect(str(path))
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise DaemonDownError("the daemon is not running") from error
+    except BlockingIOError as error:  # it has not taken those who came before
+        raise SyncdError("the daemon does not answer") from error
     except PermissionError as error:
         raise SyncdError(f"the socket {path} belongs to another user: only the owner may ask") from error
+    except OSError as error:
+        if error.errno is None:  # NOTE: so Python says that no socket can have so long a path
+            raise DaemonDownError("the daemon is not running") from error
+        raise
