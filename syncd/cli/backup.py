@@ -22,11 +22,20 @@ def backup(
     path = settings.store.sqlite_path
     if path is None:
         raise SyncdError("the store is in PostgreSQL: pg_dump makes a copy of it while syncd goes on")
+    try:
+        size_bytes = _copy(path, target, replaces=replaces)
+    except OSError as error:
+        raise SyncdError(f"{target} cannot be written: {(error.strerror or 'unknown').lower()}") from error
+    say(f"copied the store to {target} ({size_bytes:,} bytes)")
+
+
+def _copy(path: Path, target: Path, *, replaces: bool) -> int:
+    """Copy the store, and return the size of the copy; SyncdError if it should not be there, OSError if it cannot."""
     if not target.parent.is_dir():
         raise SyncdError(f"there is no directory {target.parent}: make it, or name another file")
     if target.is_dir():
         raise SyncdError(f"{target} is a directory: name a file")
-    if target.exists() and (target.samefile(path) if path.exists() else False):
+    if target.exists() and path.exists() and target.samefile(path):
         raise SyncdError(f"{target} is the store itself")
     if target.exists() and not replaces:
         raise SyncdError(f"{target} is there already: name another file, or say --replace")
@@ -36,4 +45,4 @@ def backup(
 
     refuse_stranger(path)
     copy_store(path, target)
-    say(f"copied the store to {target} ({target.stat().st_size:,} bytes)")
+    return target.stat().st_size
