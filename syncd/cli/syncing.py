@@ -62,7 +62,7 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
 
     threading.Thread(target=ask, daemon=True).start()  # for which no end of ours waits: after Ctrl-C it may take long
     while not wait((answer,), timeout=view.step_s).done:
-        view.show(progress_of(decoded(STATUS_JSON, client.get("/status"))))
+        view.show(progress_of(decoded(STATUS_JSON, client.get("/status?brief&watch"))))
     return decoded(REPORT_JSON, answer.result())
 
 
