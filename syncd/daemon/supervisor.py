@@ -66,6 +66,11 @@ class Supervisor:
             error: Exception = SyncdError("the task ended by itself")
         except Exception as caught:
             error = caught
+        except asyncio.CancelledError:
+            if (ours := asyncio.current_task()) is None or ours.cancelling():
+                raise
+            # NOTE: nobody has ended us; what a library cancels inside of a task would else end it for good, unheard of.
+            error = SyncdError("the task was cancelled from within")
         if self._clock() - began >= _STABLE_S and self.task.requests.passes > passes:
             self._backoff.succeeded()
         self.task.requests.end(error)  # NOTE: a task answers for errors that it knows; the others are answered here
