@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sqlalchemy import Connection
+
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
 from syncd.daemon.identity import Held
@@ -244,17 +246,21 @@ class Workers:
     async def _device_failed(self, name: str, error: Exception, text: str) -> None:
         if isinstance(error, DeviceAwayError):
             return  # the device has recorded that itself, with what is the matter with its root
-        ids = {known: id_ for id_, known in (await self._db.read(devices.device_names)).items()}
-        if name in ids:
-            cause = cause_of(error).value
-            record = partial(devices.record_device_state, device_id=ids[name], state="active", error=text, cause=cause)
-            await self._db.write(record)
+        await self._db.write(partial(_record_device_failure, name=name, error=text, cause=cause_of(error).value))
 
 
 def tasks_of(of_accounts: Collection[str], of_devices: Collection[str]) -> list[str]:
     """Return the names of the tasks that serve them."""
     accounts = [f"{kind} {name}" for kind in ("account", "mailboxes") for name in of_accounts]
     return accounts + [f"device {name}" for name in of_devices]
+
+
+def _record_device_failure(conn: Connection, *, name: str, error: str, cause: str) -> None:
+    """Record why a device failed; its state says where its directory stands, and is as it was."""
+    for device_id, known in devices.device_names(conn).items():
+        if known == name:
+            state = devices.device_of(conn, device_id).state
+            devices.record_device_state(conn, device_id, state=state, error=error, cause=cause)
 
 
 def _after(before: Activity | None) -> Activity:
