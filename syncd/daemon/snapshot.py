@@ -141,6 +141,7 @@ def _troubles(config: Config, report: StoreReport) -> Sequence[TroubleStatus]:
         )
         for one in report.troubles
         if (mailbox := mailboxes.get(one.mailbox_id)) is not None
+        and config.has(accounts[mailbox.account_id], None if one.device_id is None else devices.get(one.device_id, ""))
     ]
 
 
@@ -160,12 +161,12 @@ def _refused_mailboxes(config: Config, report: StoreReport) -> Sequence[TroubleS
             is_mailbox=True,
         )
         for one in report.mailboxes_refused
-        if accounts[one.account_id] in config.accounts and devices[one.device_id] in config.devices
+        if config.has(accounts[one.account_id], devices[one.device_id])
     ]
 
 
 def _retry_at(config: Config, account: str, trouble: TroubleReport) -> float | None:
     is_in_maildrop = trouble.uid is None and trouble.device_id is None
-    if not is_in_maildrop or trouble.retry_at is None or account not in config.accounts:
+    if not is_in_maildrop or trouble.retry_at is None:
         return trouble.retry_at
     return trouble.retry_at + config.accounts[account].poll_interval_s
