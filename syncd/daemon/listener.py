@@ -65,7 +65,8 @@ class _Answers:
     async def metrics(self, _: web.BaseRequest) -> web.Response:
         """Tell the figures; a store that does not answer has none."""
         try:
-            figures = await self._meter.read()
+            async with health.answering():
+                figures = await self._meter.read()
         except SyncdError as error:
             return _plain(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         body = await asyncio.to_thread(exposition, figures)
