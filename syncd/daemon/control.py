@@ -305,6 +305,8 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=404)
     except SyncdError as error:
         return web.json_response({"error": str(error)}, status=503)
+    except ConnectionError:
+        return web.Response()  # who asked is gone, and hears nothing of it
     except Exception as error:
         log.error("request_failed", path=request.path, exc_info=error)
         return web.json_response({"error": f"unexpected error: {type(error).__name__}"}, status=500)
