@@ -47,7 +47,7 @@ def rename(
 
 def _by_ourselves(config: "Config", name: str, to: str) -> None:
     from syncd.daemon.identity import rename_account
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()
     Database.open_readonly(url).close()  # a store that is not there is not made

@@ -40,8 +40,8 @@ def _copy(path: Path, target: Path, *, replaces: bool) -> int:
     if target.exists() and not replaces:
         raise SyncdError(f"{target} is there already: name another file, or say --replace")
 
-    from syncd.store.backup import copy_store
-    from syncd.store.owner import refuse_stranger
+    from syncd.store.engine.backup import copy_store
+    from syncd.store.engine.owner import refuse_stranger
 
     refuse_stranger(path)
     copy_store(path, target)

@@ -37,7 +37,7 @@ def socket(path: Path | None) -> Path:
 def nobody(path: Path | None) -> "DaemonDownError":
     """Return what to tell of a daemon that does not answer; ConfigError where the configuration has problems."""
     from syncd.cli.client import DaemonDownError
-    from syncd.store.owner import owner_pid
+    from syncd.store.engine.owner import owner_pid
 
     config = configuration(path).config
     if (pid := owner_pid(config.store.sqlite_path)) is None:

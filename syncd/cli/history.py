@@ -15,7 +15,7 @@ from syncd.cli.terminal import aligned, complain, say
 if TYPE_CHECKING:
     from syncd.config.model import Config
     from syncd.daemon.answers import HistoryReport
-    from syncd.store.entries import Entry, Question
+    from syncd.store.people.entries import Entry, Question
 
 _HEADS = ("time", "where", "mailbox", "message", "uid", "what", "wanted by", "outcome")
 
@@ -53,7 +53,7 @@ def history(
     settings = configuration(config).config
     begin = None if since is None else begin_of(since, now=time.time())
 
-    from syncd.store.entries import Question
+    from syncd.store.people.entries import Question
 
     report = _report(settings, Question(account, mailbox, device, begin, message, limit))
     if not report.entries:
@@ -90,7 +90,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
     import asyncio
 
     from syncd.daemon.reading import read_history
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
         return asyncio.run(read_history(db, question))

@@ -131,7 +131,7 @@ def _place(one: "HoldStatus") -> str:
 
 def _list_from_store(config: "Config") -> "HoldsReport":
     from syncd.daemon.holding import read_holds
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
         return db.read_now(lambda conn: read_holds(conn, config))
@@ -139,7 +139,7 @@ def _list_from_store(config: "Config") -> "HoldsReport":
 
 def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
     from syncd.daemon.holding import read_hold
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
         return db.read_now(lambda conn: read_hold(conn, config, hold_id=hold_id))
@@ -148,7 +148,7 @@ def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
 def _decide_in_store(config: "Config", wanted: "Decision", verb: str) -> "HoldsReport":
     """Own the store for a moment; StoreBusyError while another syncd does."""
     from syncd.daemon import holding
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()
     Database.open_readonly(url).close()  # a store that is not there is not made

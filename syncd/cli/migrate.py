@@ -9,8 +9,8 @@ def migrate(config: ConfigOption = None) -> None:
     """Upgrade the store; the daemon must not be running. A SQLite store is copied first."""
     settings = configuration(config).config
 
-    from syncd.store.database import Database
-    from syncd.store.migrate import Standing, state
+    from syncd.store.engine.database import Database
+    from syncd.store.engine.migrate import Standing, state
 
     url = settings.store.url.get_secret_value()
     before = state(url)

@@ -62,7 +62,7 @@ def _from_store(config: "Config") -> "PlanReport":
     import time
 
     from syncd.daemon.reading import read_plan
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
         return asyncio.run(read_plan(db, config, now=time.time()))

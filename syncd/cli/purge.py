@@ -63,7 +63,7 @@ def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]"
         return decoded(PURGED_JSON, client.post("/purge", PURGE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.purging import purge_alone, read_left
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:  # a store that is not there is not made
         if wanted.is_dry:

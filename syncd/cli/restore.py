@@ -126,7 +126,7 @@ def _ask(config: "Config", wanted: "RestoreRequest") -> "tuple[RestoreReport, bo
         return decoded(RESTORED_JSON, client.post("/restore", RESTORE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.restoring import read_deleted, restore
-    from syncd.store.database import Database
+    from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()
     with Database.open_readonly(url) as db:  # a store that is not there is not made

@@ -85,8 +85,8 @@ def from_store(config: "Config") -> Status:
     import asyncio
 
     from syncd.daemon.reading import read_status
-    from syncd.store.database import Database
-    from syncd.store.owner import owner_pid
+    from syncd.store.engine.database import Database
+    from syncd.store.engine.owner import owner_pid
 
     url = config.store.url.get_secret_value()
     used_at, pid = Database.last_used_at(url), owner_pid(config.store.sqlite_path)

@@ -6,7 +6,7 @@ from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.daemon.remedies import account_remedy
 from syncd.daemon.seen import Seen, cause_of, doing_of, error_of, is_lasting_of, progress_of, since_of
 from syncd.daemon.status import AccountStatus, ConnectionStatus, MailboxStatus, NewsStatus, Progress
-from syncd.store.report import AccountReport, MailboxReport
+from syncd.store.people.report import AccountReport, MailboxReport
 from syncd.sync.activity import Activity
 
 _RUNGS = ("listing", "condstore", "qresync")

@@ -6,7 +6,7 @@ import time
 from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import AdoptReport
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from syncd.sync.device.attachment import Attachment
 
 

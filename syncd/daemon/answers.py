@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from syncd.config.changes import Difference
 from syncd.daemon.status import HoldStatus
-from syncd.store.entries import Entry
+from syncd.store.people.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)

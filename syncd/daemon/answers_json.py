@@ -26,7 +26,7 @@ from syncd.daemon.answers import (
 )
 from syncd.daemon.status import Status
 from syncd.daemon.sync_report import SyncReport
-from syncd.store.entries import Entry, Question
+from syncd.store.people.entries import Entry, Question
 
 T = TypeVar("T")
 

@@ -24,10 +24,11 @@ from syncd.daemon.logs import secrets
 from syncd.daemon.tasks import Tasks
 from syncd.daemon.workers import Workers, tasks_of
 from syncd.errors import StoreError, SyncdError
-from syncd.store import devices, hooks
-from syncd.store.database import Database
-from syncd.store.engines import parse_url
-from syncd.store.owner import DIRECTORY_MODE
+from syncd.store.engine.database import Database
+from syncd.store.engine.engines import parse_url
+from syncd.store.engine.owner import DIRECTORY_MODE
+from syncd.store.people import hooks
+from syncd.store.trees import devices
 from syncd.sync.device.attachment import Adopted
 from syncd.sync.sweeper import Sweeper
 from syncd.sync.wakes import Wakes

@@ -6,7 +6,7 @@ from itertools import groupby
 from syncd.daemon.remedies import BY_ITSELF
 from syncd.daemon.status import AccountStatus, DeviceStatus, Finding, HoldStatus, HookStatus, Status, TroubleStatus
 from syncd.errors import Cause
-from syncd.store.devices import AWAY, FOREIGN
+from syncd.store.trees.devices import AWAY, FOREIGN
 
 _ORDER = (
     "daemon_down",

@@ -11,9 +11,9 @@ from syncd.daemon.app import App
 from syncd.daemon.supervisor import Supervisor
 from syncd.daemon.sync_report import Failure, SyncReport
 from syncd.errors import SyncdError, text_of
-from syncd.store.holds import HoldState
-from syncd.store.report import held
-from syncd.store.trouble_report import mailbox_errors, trouble_count
+from syncd.store.people.report import held
+from syncd.store.people.trouble_report import mailbox_errors, trouble_count
+from syncd.store.rounds.holds import HoldState
 from syncd.sync.at_rest import AtRest
 from syncd.sync.requests import Asked
 from syncd.sync.served import Leftover, leftover

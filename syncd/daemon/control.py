@@ -52,8 +52,8 @@ from syncd.daemon.snapshot import brief
 from syncd.errors import SyncdError, Temper
 from syncd.log import log
 from syncd.reconcile.recoveries import COMING
-from syncd.store.entries import LIMIT_MAX
-from syncd.store.owner import DIRECTORY_MODE, FILE_MODE
+from syncd.store.engine.owner import DIRECTORY_MODE, FILE_MODE
+from syncd.store.people.entries import LIMIT_MAX
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

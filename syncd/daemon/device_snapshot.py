@@ -8,7 +8,7 @@ from syncd.daemon.seen import Seen, cause_of, doing_of, error_of, is_lasting_of,
 from syncd.daemon.status import AccountStatus, DeviceStatus, LeftAloneStatus, OddFileStatus, Progress, ReplicaStatus
 from syncd.maildir.names import FileName
 from syncd.maildir.odd_files import empty_file
-from syncd.store.report import DeviceReport, ReplicaReport, StoreReport
+from syncd.store.people.report import DeviceReport, ReplicaReport, StoreReport
 from syncd.sync.activity import Activity
 from syncd.values import replace
 

@@ -16,9 +16,9 @@ from typing import Self
 from syncd.daemon.app import App
 from syncd.daemon.reading import this_daemon
 from syncd.daemon.supervisor import Supervisor
-from syncd.store.database import Database
-from syncd.store.history import Verb
-from syncd.store.tallies import AccountTally, Deeds, DeviceTally, Tallies, last_deed, tallies
+from syncd.store.engine.database import Database
+from syncd.store.people.tallies import AccountTally, Deeds, DeviceTally, Tallies, last_deed, tallies
+from syncd.store.trees.history import Verb
 from syncd.sync.activity import Activity
 from syncd.values import Record, Value, field
 

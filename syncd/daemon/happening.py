@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from syncd.daemon.answers import Event
 from syncd.daemon.app import App
-from syncd.store.entries import Entry
-from syncd.store.recall import recall_after
-from syncd.store.report import device_reports
-from syncd.store.tallies import last_deed
+from syncd.store.people.entries import Entry
+from syncd.store.people.recall import recall_after
+from syncd.store.people.report import device_reports
+from syncd.store.people.tallies import last_deed
 from syncd.values import Value, field
 
 _PAGE = 500

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from syncd.errors import SyncdError
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 
 STORE_ANSWERS_S = 10.0
 

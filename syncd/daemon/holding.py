@@ -10,10 +10,10 @@ from syncd.daemon.snapshot import holds_of
 from syncd.daemon.status import HoldStatus
 from syncd.errors import SyncdError, Temper
 from syncd.reconcile.effects import as_text
-from syncd.store.discards import discard_hold
-from syncd.store.history import PERSON, Verb
-from syncd.store.holds import Hold, HoldState, holds, release_hold, tell
-from syncd.store.report import HoldReport, held
+from syncd.store.due.discards import discard_hold
+from syncd.store.people.report import HoldReport, held
+from syncd.store.rounds.holds import Hold, HoldState, holds, release_hold, tell
+from syncd.store.trees.history import PERSON, Verb
 
 _HOLDS_MAX = 1000
 _EFFECTS_MAX = 1000

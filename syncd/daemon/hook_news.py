@@ -25,10 +25,11 @@ from syncd.daemon.troubles import (
     stored_errors,
 )
 from syncd.maildir.names import FileName
-from syncd.store import holds, hooks
-from syncd.store.database import Database
-from syncd.store.new_mail import NewInMailbox, NewMessage, new_mail
-from syncd.store.report import HoldReport, held
+from syncd.store.engine.database import Database
+from syncd.store.people import hooks
+from syncd.store.people.new_mail import NewInMailbox, NewMessage, new_mail
+from syncd.store.people.report import HoldReport, held
+from syncd.store.rounds import holds
 from syncd.sync.activity import Activities
 from syncd.values import Value
 

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
 from syncd.errors import StoreError, SyncdError, Temper
-from syncd.store import accounts
-from syncd.store.purging import NAMELESS
+from syncd.store.people.purging import NAMELESS
+from syncd.store.trees import accounts
 from syncd.sync.requests import Requests
 
 

@@ -20,8 +20,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from syncd.daemon.figures import AccountFigures, DeviceFigures, Figures, HookFigures
-from syncd.store.commit_times import BOUNDS_S
-from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, NEW
+from syncd.store.engine.commit_times import BOUNDS_S
+from syncd.store.trees.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, NEW
 from syncd.values import Value
 
 T = TypeVar("T", AccountFigures, DeviceFigures, HookFigures)

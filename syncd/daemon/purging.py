@@ -11,9 +11,9 @@ from syncd.config.model import Config, LogLevel
 from syncd.daemon import logs
 from syncd.daemon.answers import PurgeLine, PurgeReport, PurgeRequest
 from syncd.errors import SyncdError, Temper
-from syncd.store import purging
-from syncd.store.database import Database
-from syncd.store.purging import Kind, Left
+from syncd.store.engine.database import Database
+from syncd.store.people import purging
+from syncd.store.people.purging import Kind, Left
 from syncd.sync.sweeper import Sweeper
 
 

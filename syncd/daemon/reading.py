@@ -15,11 +15,11 @@ from syncd.daemon.config_status import ConfigStatus
 from syncd.daemon.snapshot import HOLDS_MAX, TROUBLES_MAX, holds_of, status_of
 from syncd.daemon.status import DaemonStatus, HookStatus, Status
 from syncd.reconcile.effects import as_json, as_text
-from syncd.store.accounts import never_read
-from syncd.store.database import Database
-from syncd.store.entries import Question
-from syncd.store.recall import recall, unknown
-from syncd.store.report import StoreReport, held, store_report
+from syncd.store.engine.database import Database
+from syncd.store.people.entries import Question
+from syncd.store.people.recall import recall, unknown
+from syncd.store.people.report import StoreReport, held, store_report
+from syncd.store.trees.accounts import never_read
 from syncd.sync.activity import Activities
 from syncd.sync.planned import planned
 from syncd.sync.wanted import Wanted, wanted

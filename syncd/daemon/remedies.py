@@ -4,7 +4,7 @@ import re
 
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import Cause
-from syncd.store.devices import AWAY, FOREIGN
+from syncd.store.trees.devices import AWAY, FOREIGN
 
 BY_ITSELF = frozenset(
     {Cause.UNREACHABLE, Cause.TOO_SLOW, Cause.CONNECTION_LOST, Cause.NOT_UNDERSTOOD, Cause.REFUSED, Cause.OTHER}

@@ -18,13 +18,16 @@ from syncd.errors import StoreError, SyncdError, Temper
 from syncd.mail.mailbox import INBOX
 from syncd.mail.message import HEADER_MAX_BYTES
 from syncd.reconcile.recoveries import COMING, Fate, Place, fate_of, group_by_body, home, last_lives, without_trash
-from syncd.store import accounts, bodies, history, recoveries, served_mailboxes
-from syncd.store.accounts import MailboxRow
-from syncd.store.devices import device_names
-from syncd.store.history import PERSON, Happening, Verb
-from syncd.store.recoveries import DeletedMessage
-from syncd.store.report import account_ids
-from syncd.store.restores import put_back
+from syncd.store.bodies import bodies
+from syncd.store.due import recoveries
+from syncd.store.due.recoveries import DeletedMessage
+from syncd.store.files.restores import put_back
+from syncd.store.mailboxes import served_mailboxes
+from syncd.store.people.report import account_ids
+from syncd.store.trees import accounts, history
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import device_names
+from syncd.store.trees.history import PERSON, Happening, Verb
 from syncd.values import Value, replace
 
 _LINES_MAX = 1000

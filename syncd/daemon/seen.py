@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from syncd.daemon.status import HoldStatus, Progress, TroubleStatus
 from syncd.errors import NO_USE_TO_WAIT, Cause
-from syncd.store.report import MailboxReport, StoreReport
+from syncd.store.people.report import MailboxReport, StoreReport
 from syncd.sync.activity import Activity
 from syncd.sync.pace import eta_s
 from syncd.sync.wanted import Wanted

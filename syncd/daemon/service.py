@@ -16,7 +16,7 @@ from syncd.config.problems import brief, printable
 from syncd.daemon.logs import secrets
 from syncd.daemon.vigil import Vigil
 from syncd.log import log
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from syncd.sync.activity import Activities, Activity
 
 _STATUS_STEP_S = 5.0

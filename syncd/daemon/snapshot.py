@@ -18,8 +18,8 @@ from syncd.daemon.status import (
     TroubleStatus,
 )
 from syncd.reconcile.guard import as_words
-from syncd.store.report import HoldReport, MailboxReport, StoreReport
-from syncd.store.trouble_report import TroubleReport
+from syncd.store.people.report import HoldReport, MailboxReport, StoreReport
+from syncd.store.people.trouble_report import TroubleReport
 from syncd.sync.activity import Activities
 from syncd.sync.wanted import Wanted
 from syncd.values import replace

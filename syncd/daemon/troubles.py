@@ -16,10 +16,10 @@ from syncd.config.model import Config
 from syncd.daemon.remedies import account_remedy, device_remedy
 from syncd.errors import Reach
 from syncd.reconcile.guard import as_words
-from syncd.store.devices import NEW
-from syncd.store.holds import HoldState
-from syncd.store.report import HoldReport, account_ids, device_reports
-from syncd.store.trouble_report import mailbox_errors, mailbox_names, refused_mailboxes, troubles
+from syncd.store.people.report import HoldReport, account_ids, device_reports
+from syncd.store.people.trouble_report import mailbox_errors, mailbox_names, refused_mailboxes, troubles
+from syncd.store.rounds.holds import HoldState
+from syncd.store.trees.devices import NEW
 from syncd.sync.activity import Activities, Activity
 from syncd.values import replace
 

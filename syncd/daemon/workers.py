@@ -18,9 +18,9 @@ from syncd.daemon.identity import Held
 from syncd.daemon.passwords import Password
 from syncd.daemon.supervisor import Supervised, Supervisor
 from syncd.errors import DeviceAwayError, LoginRefusedError, SyncdError, cause_of
-from syncd.store import accounts, devices
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts, devices
 from syncd.sync.accounts.connects import Connects
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.served_account import ServedAccount

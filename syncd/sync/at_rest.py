@@ -6,8 +6,8 @@ since before a pass that found nothing to do, another pass would find nothing in
 has in memory, its owner has to look at all the same.
 """
 
-from syncd.store.database import Database
-from syncd.store.pending import is_anything_pending
+from syncd.store.due.pending import is_anything_pending
+from syncd.store.engine.database import Database
 from syncd.sync.remembered import Remembered
 
 

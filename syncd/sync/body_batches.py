@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from syncd.errors import FileError, Reach, SyncdError, no_room
 from syncd.mail.message import BodyReader
-from syncd.store import bodies, troubles
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
-from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
-from syncd.store.server_tree import bind_bodies
+from syncd.store.bodies import bodies
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.bodies.encoding import CHUNK_BYTES, EncodedBody, encode, encode_octets
+from syncd.store.engine.database import Database
+from syncd.store.trees import troubles
+from syncd.store.trees.server_tree import bind_bodies
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.values import Opaque, replace
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from syncd.log import log
-from syncd.store.deliveries import LinkSource
+from syncd.store.rounds.deliveries import LinkSource
 
 FileSystem = tuple[int, int]
 """A file system as it is mounted: `maildir.root.ReplicaRoot.file_system`."""

@@ -17,11 +17,13 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.effects import Append, Copy, Deliver, Effect, Expunge, Move, Remove, Restore, Shift, Store
 from syncd.reconcile.guard import Reason, Rule
 from syncd.reconcile.planner import Policy, plan
-from syncd.store import accounts, devices, leaving, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_stores
-from syncd.store.devices import DeviceRow, ReplicaRow, device_names
-from syncd.store.report import account_ids
+from syncd.store.due.backlog import mailboxes_with_due_stores
+from syncd.store.files import uploads
+from syncd.store.people.report import account_ids
+from syncd.store.rounds import leaving
+from syncd.store.trees import accounts, devices
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import DeviceRow, ReplicaRow, device_names
 from syncd.sync.device.known_mailboxes import Served
 from syncd.sync.device.rounds import due_mailboxes
 from syncd.sync.device.shift_round import effect_of, plan_shifts

@@ -15,10 +15,10 @@ from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.mailboxes import sync_order
 from syncd.reconcile.planner import NOTHING, Policy, Selection
-from syncd.store.accounts import TRASHES, MailboxRow, left_mailboxes, mailboxes, trash_of
-from syncd.store.backlog import mailboxes_with_due_stores
-from syncd.store.devices import READ_ONLY, ReplicaRow, device_names, replicas
-from syncd.store.uploads import Bringers
+from syncd.store.due.backlog import mailboxes_with_due_stores
+from syncd.store.files.uploads import Bringers
+from syncd.store.trees.accounts import TRASHES, MailboxRow, left_mailboxes, mailboxes, trash_of
+from syncd.store.trees.devices import READ_ONLY, ReplicaRow, device_names, replicas
 from syncd.values import Value
 
 _EXPUNGED_FROM = frozenset({SpecialUse.TRASH, SpecialUse.JUNK})

@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from syncd.store.changed_rows import ChangedRow, Topic
-from syncd.store.database import Database
+from syncd.store.engine.changed_rows import ChangedRow, Topic
+from syncd.store.engine.database import Database
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -10,15 +10,17 @@ from syncd.mail.mailbox import is_selected
 from syncd.reconcile.effects import DeleteMailbox, MailboxEffect, MakeMailbox, RenameMailbox, RestoreMailbox
 from syncd.reconcile.planner import NOTHING, Selection
 from syncd.reconcile.removals import Verdict, verdict_of
-from syncd.store import accounts, devices, found_files, mailbox_changes, mailbox_removals, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.added_files import added_files
-from syncd.store.backlog import mailboxes_without_bodies, wanted_bodies
-from syncd.store.carried_changes import mailboxes_with_changes
-from syncd.store.devices import ReplicaRow
-from syncd.store.journal import UploadState
-from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
-from syncd.store.report import account_ids
+from syncd.store.bodies.wanted_bodies import mailboxes_without_bodies, wanted_bodies
+from syncd.store.due.carried_changes import mailboxes_with_changes
+from syncd.store.files import found_files, uploads
+from syncd.store.files.added_files import added_files
+from syncd.store.mailboxes import mailbox_changes, mailbox_removals
+from syncd.store.mailboxes.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.store.people.report import account_ids
+from syncd.store.trees import accounts, devices
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.journal import UploadState
 from syncd.sync.policies import Takers, selection_of
 from syncd.values import Value
 

@@ -7,9 +7,11 @@ from functools import partial
 
 from syncd.errors import Reach, StoreError, SyncdError, text_of
 from syncd.log import log
-from syncd.store import carried_changes, purging, sweeping
-from syncd.store.database import Database
-from syncd.store.sweeping import Swept, Unneeded
+from syncd.store.bodies import sweeping
+from syncd.store.bodies.sweeping import Swept, Unneeded
+from syncd.store.due import carried_changes
+from syncd.store.engine.database import Database
+from syncd.store.people import purging
 from syncd.sync.bounded import bounded
 
 EVERY_S = 86400.0

@@ -6,9 +6,10 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from syncd.config.model import Config
-from syncd.store import added_files, deletions, devices, troubles, uploads
-from syncd.store.backlog import count_wanted_bodies
-from syncd.store.report import account_ids
+from syncd.store.bodies.wanted_bodies import count_wanted_bodies
+from syncd.store.files import added_files, deletions, uploads
+from syncd.store.people.report import account_ids
+from syncd.store.trees import devices, troubles
 from syncd.sync.policies import Takers
 from syncd.sync.served import ServedReplica, served_replicas
 from syncd.values import Value

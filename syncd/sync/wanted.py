@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 from syncd.config.model import Config
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.planner import Selection
-from syncd.store.backlog import weigh_wanted_bodies
-from syncd.store.report import MailboxReport, StoreReport
+from syncd.store.bodies.wanted_bodies import weigh_wanted_bodies
+from syncd.store.people.report import MailboxReport, StoreReport
 from syncd.sync.policies import Takers, selection_of
 from syncd.values import Value
 

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import syncd
-from syncd.store.migrate import migrations_directory
+from syncd.store.engine.migrate import migrations_directory
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.report import as_json, markdown
 from tests.benchmarks.settings import Options

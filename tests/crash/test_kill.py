@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.flags import Flags
-from syncd.store import schema
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, Table, imap, pop3
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -13,8 +13,8 @@ import pytest
 
 from syncd.daemon.answers import RestoreRequest
 from syncd.daemon.restoring import restore
-from syncd.store import holds
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.rounds import holds
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider

@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from syncd.config.values import SQLITE
-from syncd.store.database import Database
-from syncd.store.owner import make_private_directory, make_private_file
+from syncd.store.engine.database import Database
+from syncd.store.engine.owner import make_private_directory, make_private_file
 from tests.servers.postgres import Postgres
 
 _TEMPLATE = "syncd_made"

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import syncd
-from syncd.store.migrate import migrations_directory
+from syncd.store.engine.migrate import migrations_directory
 from tests.soak.life import Life, Options
 from tests.soak.verdict import verdict_of
 

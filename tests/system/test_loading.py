@@ -52,9 +52,14 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
 
     loaded = loaded_by("sync", "--config", str(daemon.config_file))
 
-    assert loaded > {"syncd.daemon.alone", "syncd.imap.connection", "syncd.store.bodies", "syncd.maildir.observe"}
+    assert loaded > {
+        "syncd.daemon.alone",
+        "syncd.imap.connection",
+        "syncd.store.bodies.bodies",
+        "syncd.maildir.observe",
+    }
     of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers", "syncd.daemon.status"}
-    of_the_daemon |= {"syncd.config.changes", "syncd.store.recall", "syncd.maildir.watch"}
+    of_the_daemon |= {"syncd.config.changes", "syncd.store.people.recall", "syncd.maildir.watch"}
     of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
     of_nobody = {"typer", "rich", "alembic"}
     assert loaded & (of_the_daemon | of_others | of_nobody) == set()

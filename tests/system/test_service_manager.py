@@ -164,4 +164,4 @@ def test_watchdog_is_fed_only_while_store_and_event_loop_go_on(
     assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE), "a core dump would hold passwords"
     assert code == -signal.SIGABRT
     assert "most recent call first" in last_words
-    assert "store/writer.py" in last_words
+    assert "store/engine/writer.py" in last_words

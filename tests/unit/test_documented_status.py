@@ -13,7 +13,7 @@ from syncd.daemon.answers import Event, PlanLine, PlanReport, PlanWait, RestoreL
 from syncd.daemon.doctor.findings_json import DiagnosisAnswer, FindingAnswer
 from syncd.daemon.status import FORMAT, Status
 from syncd.errors import Cause
-from syncd.store.entries import Entry
+from syncd.store.people.entries import Entry
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 

@@ -10,7 +10,9 @@ from sqlalchemy import select
 from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.guard import Reason
-from syncd.store import discards, holds, schema
+from syncd.store.due import discards
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from tests.walk.faults import Faults
 from tests.walk.ledger import Ledger
 from tests.walk.mailboxes import Mailboxes

@@ -43,7 +43,7 @@ from syncd.daemon.doctor.look_at_service import daemon_facts, look_at_store
 from syncd.daemon.reading import installed_version
 from syncd.daemon.status import Status
 from syncd.errors import SyncdError
-from syncd.store.checkup import Checkup
+from syncd.store.people.checkup import Checkup
 from syncd.values import replace
 
 _SERVERS_S = 20.0

@@ -6,9 +6,9 @@ from syncd.config.model import Config
 from syncd.daemon.doctor.facts import DaemonFacts, Failing, Place, StoreFacts
 from syncd.daemon.status import Status
 from syncd.errors import SyncdError
-from syncd.store.checkup import Checkup, check_up
-from syncd.store.migrate import Standing, state
-from syncd.store.owner import owner_pid
+from syncd.store.engine.migrate import Standing, state
+from syncd.store.engine.owner import owner_pid
+from syncd.store.people.checkup import Checkup, check_up
 
 
 def look_at_store(config: Config, *, timeout_s: float) -> tuple[StoreFacts, Checkup | None]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from syncd.store.encoder import Encoder
+from syncd.store.bodies.encoder import Encoder
 from syncd.sync.recent_bodies import RecentBodies
 from syncd.values import Value
 

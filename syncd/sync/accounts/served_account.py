@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.policies import Takers
 from syncd.sync.wakes import Wake, Wakes

@@ -4,8 +4,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from syncd.store import accounts, found_files, settled_uploads
-from syncd.store.changed_rows import Topic
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.files import found_files, settled_uploads
+from syncd.store.trees import accounts
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.remembered import Remembered
 

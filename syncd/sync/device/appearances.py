@@ -21,11 +21,12 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import called_in
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Appeared, Change, Sighting
-from syncd.store import adoption, deliveries
-from syncd.store.adoption import ReturnedFile
-from syncd.store.database import Database
-from syncd.store.deliveries import Unsettled
-from syncd.store.devices import ReplicaRow
+from syncd.store.engine.database import Database
+from syncd.store.files import adoption
+from syncd.store.files.adoption import ReturnedFile
+from syncd.store.rounds import deliveries
+from syncd.store.rounds.deliveries import Unsettled
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.contents import Content, batches, read_contents
 from syncd.sync.device.sightings import see

@@ -22,12 +22,14 @@ from syncd.maildir.files import CUR
 from syncd.maildir.marker import Marker, MarkerFault, Standing, is_empty, read_marker, standing, write_marker
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.survey import Survey, survey, words_of, words_of_former
-from syncd.store import adoption, devices, history, mailbox_removals
-from syncd.store.changed_rows import DEVICE, ChangedRow
-from syncd.store.database import Database
-from syncd.store.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
-from syncd.store.history import Happening, Verb
-from syncd.store.report import account_ids
+from syncd.store.engine.changed_rows import DEVICE, ChangedRow
+from syncd.store.engine.database import Database
+from syncd.store.files import adoption
+from syncd.store.mailboxes import mailbox_removals
+from syncd.store.people.report import account_ids
+from syncd.store.trees import devices, history
+from syncd.store.trees.devices import ACTIVE, ADOPTING, AWAY, FOREIGN, DeviceRow
+from syncd.store.trees.history import Happening, Verb
 from syncd.sync.device.thread import to_its_end
 from syncd.sync.remembered import Remembered
 from syncd.values import Value, replace

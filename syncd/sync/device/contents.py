@@ -10,8 +10,8 @@ from syncd.maildir.files import FileFacts, MailboxDirectory
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
-from syncd.store.encoding import CHUNK_BYTES, EncodedBody, encode
-from syncd.store.found_files import Identity
+from syncd.store.bodies.encoding import CHUNK_BYTES, EncodedBody, encode
+from syncd.store.files.found_files import Identity
 from syncd.sync.bounded import BATCH_BYTES, BATCH_FILES, bounded
 from syncd.values import Opaque, replace
 

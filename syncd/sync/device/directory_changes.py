@@ -33,10 +33,12 @@ from syncd.maildir.observe import list_mailbox
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.moved_directories import WentDirectory, moved_directories
-from syncd.store import adoption, mailbox_changes, mailbox_removals, replica_tree
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.store.engine.database import Database
+from syncd.store.files import adoption
+from syncd.store.mailboxes import mailbox_changes, mailbox_removals
+from syncd.store.mailboxes.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.store.trees import replica_tree
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.activity import Activity
 from syncd.sync.device.absent_directories import is_absent, is_unknown, left_bare, may_go, without_anchor
 from syncd.sync.device.attachment import Prove

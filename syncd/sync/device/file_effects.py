@@ -14,8 +14,8 @@ from syncd.maildir import perform as verbs
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, flags_of, joined, letters_of
-from syncd.store import bodies
-from syncd.store.deliveries import Deliverable
+from syncd.store.bodies import bodies
+from syncd.store.rounds.deliveries import Deliverable
 from syncd.sync.rounds.sides import (
     FileDone,
     FileFailed,

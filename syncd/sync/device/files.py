@@ -27,11 +27,12 @@ from syncd.maildir.observe import ChangedNs, Names, SeenFile
 from syncd.maildir.odd_files import OddFile
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Change, Reflagged, compare
-from syncd.store import bodies, replica_tree
-from syncd.store.database import Database
-from syncd.store.deliveries import Deliverable
-from syncd.store.devices import ReplicaRow
-from syncd.store.replica_tree import MintedFile
+from syncd.store.bodies import bodies
+from syncd.store.engine.database import Database
+from syncd.store.rounds.deliveries import Deliverable
+from syncd.store.trees import replica_tree
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.replica_tree import MintedFile
 from syncd.sync.commons import Commons, FileSystem, FileSystems
 from syncd.sync.device.appearances import Appearances
 from syncd.sync.device.attachment import Prove, Prover

@@ -21,11 +21,12 @@ from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import list_mailbox, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
-from syncd.store import adoption, bodies, found_files
-from syncd.store.adoption import KnownFile, Looked, ReturnedFile
-from syncd.store.database import Database
-from syncd.store.encoding import EncodedBody
-from syncd.store.found_files import FoundFile
+from syncd.store.bodies import bodies
+from syncd.store.bodies.encoding import EncodedBody
+from syncd.store.engine.database import Database
+from syncd.store.files import adoption, found_files
+from syncd.store.files.adoption import KnownFile, Looked, ReturnedFile
+from syncd.store.files.found_files import FoundFile
 from syncd.sync.body_batches import encoded_on_thread
 from syncd.sync.device.contents import Content, batches, encoded_bodies, read_contents
 from syncd.sync.device.files import DeviceFiles

@@ -10,10 +10,10 @@ from syncd.config.model import DeviceConfig
 from syncd.errors import Reach, StoreError
 from syncd.log import log
 from syncd.mail.message import bare_digest, lf_pieces
-from syncd.store import found_files
-from syncd.store.bodies import Read, stream_body
-from syncd.store.database import Database
-from syncd.store.found_files import Like
+from syncd.store.bodies.bodies import Read, stream_body
+from syncd.store.engine.database import Database
+from syncd.store.files import found_files
+from syncd.store.files.found_files import Like
 from syncd.sync.activity import Activity
 from syncd.sync.device.files import DeviceFiles
 from syncd.sync.device.first_look import FirstLook, Prove

@@ -24,11 +24,12 @@ from syncd.maildir.changes import Changes
 from syncd.maildir.files import FileFacts
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import FileName, mint, unknown_letters
-from syncd.store import added_files, bodies, uploads
-from syncd.store.added_files import AddedFile, Sibling, TakenIn
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.queries import PER_VERSION, groups
+from syncd.store.bodies import bodies
+from syncd.store.engine.database import Database
+from syncd.store.engine.queries import PER_VERSION, groups
+from syncd.store.files import added_files, uploads
+from syncd.store.files.added_files import AddedFile, Sibling, TakenIn
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.backoff import Backoff
 from syncd.sync.bounded import bounded
 from syncd.sync.device.attachment import Prove

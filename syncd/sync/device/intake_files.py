@@ -20,8 +20,8 @@ from syncd.maildir.files import FileFacts, MailboxDirectory, Renaming
 from syncd.maildir.mounts import is_shared
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
-from syncd.store.added_files import AddedFile, FileAsRead, Sibling
-from syncd.store.encoding import EncodedBody, encode_octets
+from syncd.store.bodies.encoding import EncodedBody, encode_octets
+from syncd.store.files.added_files import AddedFile, FileAsRead, Sibling
 from syncd.sync.body_batches import FileSpool
 from syncd.sync.device.attachment import Prove
 from syncd.values import Value

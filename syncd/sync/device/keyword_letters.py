@@ -9,8 +9,8 @@ from syncd.maildir import dovecot
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.names import holdable, unlisted_keywords
 from syncd.maildir.root import ReplicaRoot
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow, record_keywords
+from syncd.store.engine.database import Database
+from syncd.store.trees.devices import ReplicaRow, record_keywords
 from syncd.sync.device.thread import to_its_end
 from syncd.sync.policies import keyword_map, keyword_names
 

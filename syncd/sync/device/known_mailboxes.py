@@ -1,9 +1,9 @@
 """Floor 4: the mailboxes and replicas of one device as its task knows them: of what was written, only that is read.
 
 Theory (law 5). What a pass asks is kept in the order and by the parts in which it is asked for, so that a pass costs
-what has news, however many mailboxes there are. The store tells which rows were written (`store/changed_rows`); where
-it cannot tell, all are read. Rows are read in one snapshot, so that those and the ones known from before are of one
-state of the store.
+what has news, however many mailboxes there are. The store tells which rows were written (`store/engine/changed_rows`);
+where it cannot tell, all are read. Rows are read in one snapshot, so that those and the ones known from before are of
+one state of the store.
 """
 
 from bisect import bisect_left, insort
@@ -16,13 +16,15 @@ from sqlalchemy import Connection
 
 from syncd.mail.mailbox import is_selected
 from syncd.reconcile.mailboxes import sync_order
-from syncd.store import accounts, devices, directories, found_files, mailbox_changes
-from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
-from syncd.store.database import Database
-from syncd.store.devices import UNSERVED, DeviceRow, ReplicaRow
-from syncd.store.directories import Place
-from syncd.store.mailbox_changes import MailboxChange
+from syncd.store.engine.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
+from syncd.store.engine.database import Database
+from syncd.store.files import found_files
+from syncd.store.mailboxes import directories, mailbox_changes
+from syncd.store.mailboxes.directories import Place
+from syncd.store.mailboxes.mailbox_changes import MailboxChange
+from syncd.store.trees import accounts, devices
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import UNSERVED, DeviceRow, ReplicaRow
 from syncd.values import Value
 
 _Key = tuple[bool, tuple[int, str], int, int]

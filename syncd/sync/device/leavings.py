@@ -14,8 +14,8 @@ from syncd.errors import DeviceAwayError, SyncdError
 from syncd.log import log
 from syncd.maildir.directories import remove_empty_parents, remove_mailbox
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import leaving
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.rounds import leaving
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.known_mailboxes import Served
 from syncd.sync.device.mailboxes import DeviceMailboxes

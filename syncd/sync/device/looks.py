@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from syncd.mail.paths import path_of
 from syncd.maildir.changes import ChangedFile, Changes, Pending
-from syncd.store.devices import ReplicaRow
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.device.known_mailboxes import Served
 from syncd.sync.device.parts import DeviceParts
 from syncd.sync.wakes import Wakes

@@ -20,10 +20,10 @@ from syncd.maildir.directories import Renaming, remove_mailbox, rename_directory
 from syncd.maildir.layout import Layout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.directories import Step, next_step
-from syncd.store import directories
-from syncd.store.database import Database
-from syncd.store.directories import Place
-from syncd.store.mailbox_changes import ChangeKind
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import directories
+from syncd.store.mailboxes.directories import Place
+from syncd.store.mailboxes.mailbox_changes import ChangeKind
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.known_mailboxes import KnownMailboxes
 from syncd.sync.device.standstill import Standstill

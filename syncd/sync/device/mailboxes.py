@@ -17,11 +17,12 @@ from syncd.maildir.layout import Layout as DirectoryLayout
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.planner import NOTHING, Selection
 from syncd.reconcile.removals import is_kept
-from syncd.store import accounts, devices, leaving
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.devices import UNSERVED, DeviceRow, ReplicaRow
-from syncd.store.mailbox_changes import ChangeKind, MailboxChange
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes.mailbox_changes import ChangeKind, MailboxChange
+from syncd.store.rounds import leaving
+from syncd.store.trees import accounts, devices
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import UNSERVED, DeviceRow, ReplicaRow
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.known_mailboxes import KnownMailboxes, Part, Served
 from syncd.sync.device.mailbox_directories import MailboxDirectories

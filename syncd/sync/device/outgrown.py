@@ -11,8 +11,8 @@ from functools import partial
 from itertools import islice
 
 from syncd.config.model import DeviceConfig
-from syncd.store import leaving
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.rounds import leaving
 from syncd.sync.policies import selection_of
 
 _EVERY_S = 3600.0

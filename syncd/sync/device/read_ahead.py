@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from syncd.errors import SyncdError
-from syncd.store.added_files import AddedFile
+from syncd.store.files.added_files import AddedFile
 from syncd.sync.device.intake_files import ReadFile
 from syncd.values import Value
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from syncd.maildir.files import CUR, NEW
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile
-from syncd.store.devices import ReplicaRow
+from syncd.store.trees.devices import ReplicaRow
 from syncd.values import Record, field
 
 _OPEN_MAX = 5_000

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from syncd.errors import SyncdError
-from syncd.store import holds, leaving, pairs, troubles
-from syncd.store.changed_rows import Topic
-from syncd.store.devices import ADOPTING, DeviceRow
-from syncd.store.holds import HoldState
-from syncd.store.pending import is_anything_set_aside
+from syncd.store.due.pending import is_anything_set_aside
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.rounds import holds, leaving, pairs
+from syncd.store.rounds.holds import HoldState
+from syncd.store.trees import troubles
+from syncd.store.trees.devices import ADOPTING, DeviceRow
 from syncd.sync.device.first_looks import FirstLooks
 from syncd.sync.device.known_mailboxes import Part, Served
 from syncd.sync.device.leavings import Leavings

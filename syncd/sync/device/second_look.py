@@ -25,10 +25,10 @@ from syncd.log import log
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.sweep import Sweep
-from syncd.store import deletions
-from syncd.store.added_files import AddedFile
-from syncd.store.database import Database
-from syncd.store.deletions import MissingFile
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions
+from syncd.store.files.added_files import AddedFile
+from syncd.store.files.deletions import MissingFile
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.directory_changes import DirectoryChanges
 from syncd.sync.device.files import DeviceFiles

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from syncd.config.model import DeviceConfig
 from syncd.reconcile.guard import Rule
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from syncd.sync.activity import Activity
 from syncd.sync.commons import FileSystems
 from syncd.sync.device.turns import DeviceTurns

@@ -22,13 +22,14 @@ from syncd.maildir.shift import Kept
 from syncd.reconcile.effects import Shift, as_text
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Selection, is_wanted, merge
-from syncd.store import devices, history, holds, shifts, troubles
-from syncd.store.accounts import MailboxRow, trash_of
-from syncd.store.database import Database
-from syncd.store.devices import DeviceRow
-from syncd.store.holds import HoldScope
-from syncd.store.pairs import Settled
-from syncd.store.shifts import Shiftable, ShiftedFile
+from syncd.store.engine.database import Database
+from syncd.store.rounds import holds, shifts
+from syncd.store.rounds.holds import HoldScope
+from syncd.store.rounds.pairs import Settled
+from syncd.store.rounds.shifts import Shiftable, ShiftedFile
+from syncd.store.trees import devices, history, troubles
+from syncd.store.trees.accounts import MailboxRow, trash_of
+from syncd.store.trees.devices import DeviceRow
 from syncd.sync.bounded import BATCH_FILES
 from syncd.sync.device.known_mailboxes import Served
 from syncd.sync.device.shifted_files import FileOutcome, FileToShift, ShiftedFiles

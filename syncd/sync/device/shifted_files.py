@@ -13,8 +13,8 @@ from syncd.maildir.marker import Marker, write_marker
 from syncd.maildir.names import FileName, flags_of, letters_of
 from syncd.maildir.root import ReplicaRoot
 from syncd.maildir.shift import Kept, Shift, Shifted, ShiftOutcome, Unclear, shift_files
-from syncd.store.devices import ReplicaRow
-from syncd.store.replica_tree import MintedFile
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.replica_tree import MintedFile
 from syncd.sync.device.files import DeviceFiles
 from syncd.sync.device.sightings import place_of
 from syncd.sync.device.thread import to_its_end

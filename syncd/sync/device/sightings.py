@@ -16,7 +16,7 @@ from syncd.maildir.names import FileName, flags_of, joined
 from syncd.maildir.observe import Called, Names, SeenFile, called_in, seen_now
 from syncd.maildir.root import ReplicaRoot
 from syncd.reconcile.changes import Sighting
-from syncd.store.replica_tree import FilePlace
+from syncd.store.trees.replica_tree import FilePlace
 from syncd.values import Value
 
 LISTINGS_MAX = 5

@@ -21,7 +21,8 @@ from syncd.log import log
 from syncd.maildir.changes import OVERFLOW, Changes, Pending
 from syncd.maildir.last_look import Since
 from syncd.maildir.silence import Silence
-from syncd.store import leaving, troubles
+from syncd.store.rounds import leaving
+from syncd.store.trees import troubles
 from syncd.sync.at_rest import AtRest
 from syncd.sync.commons import Commons
 from syncd.sync.device.attachment import Adopted, Adoptions

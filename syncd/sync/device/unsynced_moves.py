@@ -14,9 +14,9 @@ from syncd.mail.message import HEADER_MAX_BYTES, BodyReader
 from syncd.mail.tree import ReplicaMessage
 from syncd.maildir.names import FileName
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import deletions
-from syncd.store.added_files import AddedFile, added_files
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions
+from syncd.store.files.added_files import AddedFile, added_files
 
 COMPARED_MAX = 20_000
 """How many added files are compared with those that went; with more, nothing can be told."""

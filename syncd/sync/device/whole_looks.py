@@ -24,10 +24,10 @@ from syncd.maildir.keywords import EMPTY, KeywordMap
 from syncd.maildir.observe import ChangedNs, Names, SeenFile, is_recent, listed, names_in, seen_now
 from syncd.maildir.odd_files import OddFile, is_any_of, odd_files
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import replica_tree
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.replica_tree import FilePlace
+from syncd.store.engine.database import Database
+from syncd.store.trees import replica_tree
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.replica_tree import FilePlace
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.own_doing import OwnDoing
 from syncd.sync.device.roll import Roll, Rolls

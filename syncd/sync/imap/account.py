@@ -23,7 +23,9 @@ from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
-from syncd.store import mailbox_changes, refused_uploads, troubles
+from syncd.store.files import refused_uploads
+from syncd.store.mailboxes import mailbox_changes
+from syncd.store.trees import troubles
 from syncd.sync.accounts.connects import Connects
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.poll_timer import PollTimer, share_of

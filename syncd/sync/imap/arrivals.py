@@ -29,10 +29,12 @@ from syncd.mail.flags import Flags
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.arrivals import Arrival, Sent
 from syncd.reconcile.moves import Way
-from syncd.store import accounts, bodies, deletions, server_tree, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.uploads import Upload
+from syncd.store.bodies import bodies
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions, uploads
+from syncd.store.files.uploads import Upload
+from syncd.store.trees import accounts, server_tree
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.bounded import bounded
 from syncd.sync.imap.came import Arrived, LookBehind, fetch_headers, look
 from syncd.sync.imap.foreseen import Foreseen, worth_a_look

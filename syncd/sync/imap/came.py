@@ -16,7 +16,7 @@ from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UID_MAX, UidSet
 from syncd.reconcile.arrivals import Arrival, Came, Sent, arrivals
-from syncd.store.accounts import MailboxRow
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.imap.foreseen import Foreseen
 from syncd.sync.imap.identity import fetch_facts
 from syncd.values import Value

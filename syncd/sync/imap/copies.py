@@ -16,10 +16,10 @@ from syncd.imap.rows import Items
 from syncd.imap.types import FetchRow
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet
-from syncd.store import accounts, journal
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.journal import CopyRow, CopyState
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts, journal
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.journal import CopyRow, CopyState
 from syncd.sync.imap.identity import RenumberedError
 
 

@@ -22,10 +22,10 @@ from syncd.imap.types import FetchRow
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.deletions import differ_personally
 from syncd.reconcile.effects import Departure, Expunge, Move
-from syncd.store import accounts, journal, server_tree
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts, journal, server_tree
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.sync.imap.copies import begin, copied_already
 from syncd.sync.imap.foreseen import Foreseen
 from syncd.sync.imap.identity import RenumberedError, ensure_same, fetch_facts

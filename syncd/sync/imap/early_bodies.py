@@ -11,9 +11,11 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.types import FetchRow
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import known_bodies, server_tree, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
+from syncd.store.bodies import known_bodies
+from syncd.store.engine.database import Database
+from syncd.store.files import uploads
+from syncd.store.trees import server_tree
+from syncd.store.trees.accounts import MailboxRow
 from syncd.values import Value
 
 _MESSAGES_MAX = 100

@@ -16,9 +16,9 @@ from syncd.imap.types import FetchRow
 from syncd.log import log
 from syncd.mail.uidset import EMPTY, UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, history, server_tree
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts, history, server_tree
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
 from syncd.sync.imap.early_bodies import EarlyBodies
 from syncd.sync.imap.identity import RenumberedError
 from syncd.sync.imap.observed import cursor_of, observed_of

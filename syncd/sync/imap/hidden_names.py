@@ -8,9 +8,10 @@ delete is no business of ours. Names that older versions gave do not say that; t
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
-from syncd.store import devices, mailbox_changes
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import mailbox_changes
+from syncd.store.trees import devices
+from syncd.store.trees.accounts import MailboxRow
 
 _MARK_LENGTH = 8
 

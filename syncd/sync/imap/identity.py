@@ -18,10 +18,11 @@ from syncd.imap.types import FetchRow
 from syncd.log import log
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import EMPTY, UidSet
-from syncd.store import renumbering, server_tree
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.server_tree import ObservedMessage, Unlike
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import renumbering
+from syncd.store.trees import server_tree
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage, Unlike
 
 
 class RenumberedError(ProtocolError):

@@ -12,12 +12,12 @@ from syncd.imap.headers import Header
 from syncd.log import log
 from syncd.mail.message import facts_of
 from syncd.mail.uidset import UidSet
-from syncd.store import troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
-from syncd.store.database import Database
-from syncd.store.known_bodies import KnownBody, known_bodies
-from syncd.store.server_tree import bind_bodies
+from syncd.store.bodies.known_bodies import KnownBody, known_bodies
+from syncd.store.bodies.wanted_bodies import WantedBody
+from syncd.store.engine.database import Database
+from syncd.store.trees import troubles
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.server_tree import bind_bodies
 
 
 async def bind_known_bodies(

@@ -1,9 +1,9 @@
 """Floor 4: devices for which nothing is fetched yet, because what they have has to be compared first."""
 
 from syncd.reconcile.planner import Selection
-from syncd.store import devices
-from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import Topic
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.trees import devices
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.remembered import Remembered
 

@@ -18,11 +18,12 @@ from sqlalchemy import Connection
 from syncd.imap.connection import ImapConnection
 from syncd.imap.presence import still_there
 from syncd.mail.uidset import UidSet
-from syncd.store import server_tree, upload_candidates
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.server_tree import ObservedMessage
-from syncd.store.uploads import Upload
+from syncd.store.engine.database import Database
+from syncd.store.files import upload_candidates
+from syncd.store.files.uploads import Upload
+from syncd.store.trees import server_tree
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage
 
 
 async def left_again(

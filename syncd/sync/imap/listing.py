@@ -4,7 +4,7 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.types import ListEntry, Resync, SelectResult, StatusRow
 from syncd.mail.mailbox import from_wire, is_selected
 from syncd.reconcile.mailboxes import Listed
-from syncd.store.accounts import MailboxRow
+from syncd.store.trees.accounts import MailboxRow
 
 _OF_ITS_MAIL = frozenset({"\\marked", "\\unmarked"})
 """What LIST tells of new mail in a mailbox, and nothing of the mailbox."""

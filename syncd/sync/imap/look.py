@@ -19,10 +19,10 @@ from syncd.imap.quirks import Quirks
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.log import log
 from syncd.mail.uidset import UID_MAX, UidSet
-from syncd.store import accounts, server_tree
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.database import Database
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts, server_tree
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.sync.imap.identity import RenumberedError, ensure_same, find_unlike, set_adrift
 from syncd.sync.imap.observed import known_cursor, observed_of
 from syncd.sync.imap.suspicions import Suspicions, Verdict

@@ -20,10 +20,10 @@ from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Departure, Store
 from syncd.reconcile.planner import Selection
-from syncd.store import backlog, server_tree, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
-from syncd.store.database import Database
+from syncd.store.bodies.wanted_bodies import WantedBody, wanted_bodies
+from syncd.store.engine.database import Database
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool
 from syncd.sync.imap.departures import depart
 from syncd.sync.imap.early_bodies import EarlyBodies
@@ -128,7 +128,7 @@ class ImapMailbox:
         uidvalidity = self._mailbox.cursor.uidvalidity
 
         def find(conn: Connection) -> Sequence[WantedBody]:
-            wanted = backlog.wanted_bodies(
+            wanted = wanted_bodies(
                 conn,
                 mailbox_id=self._mailbox.id,
                 uidvalidity=uidvalidity,

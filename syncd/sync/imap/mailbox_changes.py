@@ -18,11 +18,12 @@ from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.mail.mailbox import MailboxName, is_selected, to_wire
 from syncd.reconcile.removals import Verdict, verdict_of
-from syncd.store import accounts, mailbox_changes, mailbox_removals
-from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import Topic
-from syncd.store.devices import device_names
-from syncd.store.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.mailboxes import mailbox_changes, mailbox_removals
+from syncd.store.mailboxes.mailbox_changes import ChangeKind, ChangeState, MailboxChange
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import device_names
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.imap.hidden_names import HiddenNames
 from syncd.sync.imap.listing import listed_of

@@ -9,9 +9,9 @@ from functools import partial
 from syncd.errors import ConnectionLostError, ProtocolError, Reach, SyncdError, TooSlowError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
-from syncd.store import accounts
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.backoff import Backoff
 from syncd.sync.imap.losses import Losses
 from syncd.values import Record, field

@@ -16,10 +16,12 @@ from syncd.imap.connection import ImapConnection
 from syncd.imap.types import ListEntry, StatusRow
 from syncd.log import log
 from syncd.reconcile.mailboxes import ListChanges, Listed, compare_listing, sync_order
-from syncd.store import accounts, listings, refused_uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import Topic
-from syncd.store.listings import Renamed
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.files import refused_uploads
+from syncd.store.mailboxes import listings
+from syncd.store.mailboxes.listings import Renamed
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.imap.hidden_names import HiddenNames
 from syncd.sync.imap.listing import listed_of

@@ -6,10 +6,12 @@ from typing import Self
 from sqlalchemy import Connection
 
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, backlog, holds, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
-from syncd.store.known_bodies import known_bodies
+from syncd.store.bodies.known_bodies import known_bodies
+from syncd.store.bodies.wanted_bodies import WantedBody, wanted_bodies
+from syncd.store.files import uploads
+from syncd.store.rounds import holds
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from syncd.values import Value
 
 _SLICE_BODIES = 1000
@@ -55,7 +57,7 @@ def next_bodies(
 
     under_way: messages whose bodies were fetched, but not committed, before this was asked.
     """
-    found = backlog.wanted_bodies(
+    found = wanted_bodies(
         conn,
         mailbox_id=mailbox.id,
         uidvalidity=mailbox.cursor.uidvalidity,

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from syncd.imap.observe import Cursor
 from syncd.imap.types import FetchRow, SelectResult
 from syncd.mail.uidset import UidSet
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage
 
 
 def cursor_of(selected: SelectResult, uidvalidity: int, uids: UidSet) -> MailboxCursor:

@@ -11,13 +11,16 @@ from syncd.errors import RefusedError
 from syncd.imap.connection import ImapConnection
 from syncd.log import log
 from syncd.mail.mailbox import to_wire
-from syncd.store import accounts, listings, pairs, refused_uploads, uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.changed_rows import Topic
-from syncd.store.devices import device_names
-from syncd.store.journal import UploadState
-from syncd.store.pending import is_anything_set_aside
-from syncd.store.uploads import Bringers, Upload
+from syncd.store.due.pending import is_anything_set_aside
+from syncd.store.engine.changed_rows import Topic
+from syncd.store.files import refused_uploads, uploads
+from syncd.store.files.uploads import Bringers, Upload
+from syncd.store.mailboxes import listings
+from syncd.store.rounds import pairs
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import device_names
+from syncd.store.trees.journal import UploadState
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.imap.foreseen import Foreseen
 from syncd.sync.imap.mailbox_failures import MailboxFailures, Work

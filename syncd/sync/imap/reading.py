@@ -18,8 +18,8 @@ from sqlalchemy import Connection
 from syncd.imap.connection import ImapConnection
 from syncd.imap.quirks import Quirks
 from syncd.imap.types import MailboxEvents
-from syncd.store import server_tree
-from syncd.store.accounts import MailboxRow
+from syncd.store.trees import server_tree
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.accounts.successes import Successes

@@ -16,10 +16,10 @@ from syncd.log import log
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.mailboxes import ListChanges, Listed
 from syncd.reconcile.renames import Candidate, Standing, are_same_messages, candidates
-from syncd.store import server_tree
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.listings import Renamed
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes.listings import Renamed
+from syncd.store.trees import server_tree
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.imap.identity import fetch_facts
 from syncd.sync.imap.observed import observed_of
 from syncd.values import Value

@@ -21,10 +21,13 @@ from syncd.imap.observe import list_uids
 from syncd.imap.rows import Items
 from syncd.log import log
 from syncd.mail.uidset import UidSet
-from syncd.store import bodies, holds, renumbering, server_tree, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import WantedBody
-from syncd.store.database import Database
+from syncd.store.bodies import bodies
+from syncd.store.bodies.wanted_bodies import WantedBody
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import renumbering
+from syncd.store.rounds import holds
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.body_batches import FileSpool, encoded
 from syncd.sync.imap.known_bodies import find_known_bodies
 from syncd.sync.imap.observed import cursor_of, observed_of

@@ -17,10 +17,11 @@ from syncd.imap.quirks import NONE, Quirks
 from syncd.imap.types import Resync, SelectResult
 from syncd.log import log
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, server_tree
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import mailboxes_with_due_bodies, mailboxes_without_bodies
-from syncd.store.changed_rows import MAILBOX, ChangedRow
+from syncd.store.bodies.wanted_bodies import mailboxes_without_bodies
+from syncd.store.due.backlog import mailboxes_with_due_bodies
+from syncd.store.engine.changed_rows import MAILBOX, ChangedRow
+from syncd.store.trees import accounts, server_tree
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.body_batches import BodyBatches

@@ -18,10 +18,12 @@ from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import Decide, IngestLimits, ingest
 from syncd.pop3.spool import Body
-from syncd.store import accounts, bodies, custody
-from syncd.store.accounts import MailboxRow
-from syncd.store.custody import Arrival, CustodyRow
-from syncd.store.encoding import EncodedBody, encode
+from syncd.store.bodies import bodies
+from syncd.store.bodies.encoding import EncodedBody, encode
+from syncd.store.mailboxes import custody
+from syncd.store.mailboxes.custody import Arrival, CustodyRow
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.accounts.connects import Connects
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.poll_timer import PollTimer, share_of

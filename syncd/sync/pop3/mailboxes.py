@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 
 from syncd.mail.mailbox import INBOX, MailboxName, SpecialUse
 from syncd.reconcile.removals import Verdict, verdict_of
-from syncd.store import accounts, history, mailbox_changes, mailbox_removals, served_mailboxes, uploads
-from syncd.store.devices import device_names
-from syncd.store.mailbox_changes import ChangeKind, ChangeState
+from syncd.store.files import uploads
+from syncd.store.mailboxes import mailbox_changes, mailbox_removals, served_mailboxes
+from syncd.store.mailboxes.mailbox_changes import ChangeKind, ChangeState
+from syncd.store.trees import accounts, history
+from syncd.store.trees.devices import device_names
 from syncd.sync.accounts.served_account import ServedAccount
 from syncd.sync.pop3.store_server import StoreServer
 from syncd.sync.requests import Requests

@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 from syncd.errors import Reach, RefusedError, SyncdError
 from syncd.reconcile.effects import Departure, Move, Store
 from syncd.reconcile.moves import Way
-from syncd.store import uploads
-from syncd.store.accounts import MailboxRow
-from syncd.store.served_mailboxes import NewMessage, copies_of, put_messages, take_out
-from syncd.store.uploads import Upload
+from syncd.store.files import uploads
+from syncd.store.files.uploads import Upload
+from syncd.store.mailboxes.served_mailboxes import NewMessage, copies_of, put_messages, take_out
+from syncd.store.trees.accounts import MailboxRow
 from syncd.sync.rounds.sides import Brought, Departed, Placement, StoreOutcome
 
 _NO_TRASH = "the account has no Trash mailbox"

@@ -17,23 +17,15 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Append, Arrival, Bind, Copy, Move, Recover
 from syncd.reconcile.moves import Candidate, Origin, Way, origins
 from syncd.reconcile.recoveries import ways_back
-from syncd.store import (
-    accounts,
-    deletions,
-    history,
-    holds,
-    refused_uploads,
-    server_tree,
-    settled_uploads,
-    upload_candidates,
-    uploads,
-)
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.history import Outcome, Verb
-from syncd.store.predecessors import predecessors, with_keywords_of
-from syncd.store.settled_uploads import Settled
-from syncd.store.uploads import Upload
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions, refused_uploads, settled_uploads, upload_candidates, uploads
+from syncd.store.files.predecessors import predecessors, with_keywords_of
+from syncd.store.files.settled_uploads import Settled
+from syncd.store.files.uploads import Upload
+from syncd.store.rounds import holds
+from syncd.store.trees import accounts, history, server_tree
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.history import Outcome, Verb
 from syncd.sync.rounds.sides import ArrivalSide, Brought, Placement
 from syncd.values import Value, field, replace
 

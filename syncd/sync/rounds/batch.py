@@ -17,13 +17,15 @@ from syncd.log import log
 from syncd.mail.tree import BodyForm, ReplicaMessage, ReplicaState
 from syncd.reconcile.effects import Deliver, Drop, Remove, Rename, ReplicaEffect, as_text
 from syncd.reconcile.guard import Rule
-from syncd.store import carried_changes, devices, history, holds, pairs, replica_news, replica_tree, troubles
-from syncd.store.database import Database
-from syncd.store.deliveries import Deliverable, LinkSource
-from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.history import Outcome
-from syncd.store.pairs import Settled, Settlement
-from syncd.store.replica_tree import MintedFile
+from syncd.store.due import carried_changes
+from syncd.store.engine.database import Database
+from syncd.store.rounds import holds, pairs
+from syncd.store.rounds.deliveries import Deliverable, LinkSource
+from syncd.store.rounds.pairs import Settled, Settlement
+from syncd.store.trees import devices, history, replica_news, replica_tree, troubles
+from syncd.store.trees.devices import DeviceRow, ReplicaRow
+from syncd.store.trees.history import Outcome
+from syncd.store.trees.replica_tree import MintedFile
 from syncd.sync.bounded import BATCH_BYTES, BATCH_FILES
 from syncd.sync.commons import Content
 from syncd.sync.rounds.guarding import count_removals

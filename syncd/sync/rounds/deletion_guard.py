@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.reconcile.effects import Departure
 from syncd.reconcile.guard import Reason, Rule, judge_planned
-from syncd.store import deletions, guard_window, holds, mailbox_removals
-from syncd.store.accounts import MailboxRow
-from syncd.store.devices import ReplicaRow
-from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.store.files import deletions
+from syncd.store.mailboxes import mailbox_removals
+from syncd.store.rounds import guard_window, holds
+from syncd.store.rounds.holds import Hold, HoldScope, HoldState
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
 from syncd.values import Value, replace
 
 

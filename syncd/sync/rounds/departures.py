@@ -19,12 +19,14 @@ from syncd.mail.tree import Pair, ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Deliver, Departure, Effect, Expunge, Forget, Move, as_text
 from syncd.reconcile.guard import Rule
-from syncd.store import deletions, devices, history, holds, server_tree, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.history import Outcome
-from syncd.store.holds import HoldScope
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import HoldScope
+from syncd.store.trees import devices, history, server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.history import Outcome
 from syncd.sync.rounds.deletion_guard import (
     Judgement,
     count_account_deletions,

@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from syncd.log import log
 from syncd.reconcile.effects import Remove, ReplicaEffect
 from syncd.reconcile.guard import Reason, Rule, judge_part, judge_planned
-from syncd.store import guard_window, history, holds
-from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.history import Verb
-from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.store.rounds import guard_window, holds
+from syncd.store.rounds.holds import Hold, HoldScope, HoldState
+from syncd.store.trees import history
+from syncd.store.trees.devices import DeviceRow, ReplicaRow
+from syncd.store.trees.history import Verb
 from syncd.values import Value
 
 

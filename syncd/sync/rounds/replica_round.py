@@ -33,11 +33,13 @@ from syncd.reconcile.effects import (
 )
 from syncd.reconcile.guard import Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import devices, mailbox_removals, pairs, replica_news, troubles
-from syncd.store.database import Database
-from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.pairs import Settlement
-from syncd.store.server_tree import FlagDelta
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import mailbox_removals
+from syncd.store.rounds import pairs
+from syncd.store.rounds.pairs import Settlement
+from syncd.store.trees import devices, replica_news, troubles
+from syncd.store.trees.devices import DeviceRow, ReplicaRow
+from syncd.store.trees.server_tree import FlagDelta
 from syncd.sync.rounds.batch import Batches, Done, Job, Performed
 from syncd.sync.rounds.guarding import Waiting, admit, decided, judge_removals
 from syncd.sync.rounds.round_news import RoundNews, as_decided, news_of

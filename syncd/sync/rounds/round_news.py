@@ -7,9 +7,11 @@ from sqlalchemy import Connection
 from syncd.mail.tree import Pair, Successor
 from syncd.reconcile.effects import Effect, Remove, Restore
 from syncd.reconcile.planner import Policy
-from syncd.store import deletions, pairs, troubles
-from syncd.store.devices import DeviceRow, ReplicaRow, replicas
-from syncd.store.successors import with_successors
+from syncd.store.files import deletions
+from syncd.store.files.successors import with_successors
+from syncd.store.rounds import pairs
+from syncd.store.trees import troubles
+from syncd.store.trees.devices import DeviceRow, ReplicaRow, replicas
 from syncd.sync.rounds.guarding import Waiting, waiting
 from syncd.values import Value, replace
 

@@ -13,14 +13,17 @@ from syncd.mail.tree import Pair
 from syncd.reconcile.deletions import is_personal
 from syncd.reconcile.effects import Agree, Remove, Restore, Store
 from syncd.reconcile.planner import Policy, is_in_doubt, merge, plan
-from syncd.store import carried_changes, deletions, pairs, server_tree, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.backlog import refused_stores
-from syncd.store.carried_changes import CarriedChange
-from syncd.store.devices import ReplicaRow
-from syncd.store.queries import groups
-from syncd.store.server_tree import FlagDelta
-from syncd.store.successors import with_successors
+from syncd.store.due import carried_changes
+from syncd.store.due.backlog import refused_stores
+from syncd.store.due.carried_changes import CarriedChange
+from syncd.store.engine.queries import groups
+from syncd.store.files import deletions
+from syncd.store.files.successors import with_successors
+from syncd.store.rounds import pairs
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.server_tree import FlagDelta
 from syncd.sync.rounds.departures import Wishes
 from syncd.sync.rounds.guarding import decided
 from syncd.values import Record, Value, field

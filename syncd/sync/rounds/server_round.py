@@ -17,15 +17,19 @@ from syncd.log import log
 from syncd.reconcile.effects import Expunge, Move, Restore, Store, as_text
 from syncd.reconcile.guard import DEFAULT, Rule
 from syncd.reconcile.planner import Policy, is_in_doubt, plan
-from syncd.store import accounts, carried_changes, deletions, devices, history, mailbox_removals, pairs, troubles
-from syncd.store.accounts import MailboxRow
-from syncd.store.carried_changes import CarriedChange
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.history import Outcome
-from syncd.store.restores import put_back
-from syncd.store.server_tree import FlagDelta, apply_flag_deltas
-from syncd.store.successors import with_successors
+from syncd.store.due import carried_changes
+from syncd.store.due.carried_changes import CarriedChange
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions
+from syncd.store.files.restores import put_back
+from syncd.store.files.successors import with_successors
+from syncd.store.mailboxes import mailbox_removals
+from syncd.store.rounds import pairs
+from syncd.store.trees import accounts, devices, history, troubles
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.history import Outcome
+from syncd.store.trees.server_tree import FlagDelta, apply_flag_deltas
 from syncd.sync.rounds.departures import Admitted, DepartureRound
 from syncd.sync.rounds.server_plan import PAIRS_PER_ROUND, ServerPlan, delta_of, plan_changes
 from syncd.sync.rounds.sides import RoundResult, ServerSide, StoreOutcome

@@ -12,10 +12,10 @@ from itertools import islice
 
 from sqlalchemy import Connection
 
-from syncd.store import deliveries
-from syncd.store.database import Database
-from syncd.store.deliveries import Deliverable, LinkSource, Origin
-from syncd.store.devices import ACTIVE
+from syncd.store.engine.database import Database
+from syncd.store.rounds import deliveries
+from syncd.store.rounds.deliveries import Deliverable, LinkSource, Origin
+from syncd.store.trees.devices import ACTIVE
 from syncd.sync.bounded import BATCH_FILES
 from syncd.sync.commons import Content
 from syncd.sync.rounds.batch import Announced, Batches, Done, Job, Performed, writable

@@ -10,11 +10,11 @@ from syncd.mail.flags import Flags, with_delta
 from syncd.mail.tree import Holdable, ReplicaMessage
 from syncd.reconcile.effects import Departure, Move, Store
 from syncd.reconcile.moves import Origin
-from syncd.store.accounts import MailboxRow
-from syncd.store.deliveries import Deliverable, LinkSource
-from syncd.store.devices import ReplicaRow
-from syncd.store.replica_tree import MintedFile
-from syncd.store.uploads import Upload
+from syncd.store.files.uploads import Upload
+from syncd.store.rounds.deliveries import Deliverable, LinkSource
+from syncd.store.trees.accounts import MailboxRow
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.replica_tree import MintedFile
 from syncd.sync.commons import Commons
 from syncd.values import Value, field
 

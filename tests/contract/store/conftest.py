@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from tests.servers.made_stores import make_sqlite_store
 
 

@@ -6,8 +6,8 @@ import signal
 import sys
 
 from syncd.errors import StoreError
-from syncd.store import migrate
-from syncd.store.database import Database
+from syncd.store.engine import migrate
+from syncd.store.engine.database import Database
 from tests.contract.store.rows import add
 from tests.contract.store.upgrading import upgrade
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, select
 
-from syncd.store.schema import account
+from syncd.store.tables.schema import account
 
 
 def add(name: str) -> Callable[[Connection], str]:

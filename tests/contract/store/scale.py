@@ -10,10 +10,12 @@ from sqlalchemy import Connection, text, update
 
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, devices, schema, served_mailboxes
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.database import Database
-from syncd.store.devices import DeviceRow, ReplicaRow
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes import served_mailboxes
+from syncd.store.tables import schema
+from syncd.store.trees import accounts, devices
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
+from syncd.store.trees.devices import DeviceRow, ReplicaRow
 
 T = TypeVar("T")
 NOW = 1_000_000.0

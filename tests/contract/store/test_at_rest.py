@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import Table, delete, insert
 
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
-from syncd.store.database import Database
-from syncd.store.journal import CopyState, UploadState
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
+from syncd.store.trees.journal import CopyState, UploadState
 from syncd.sync.at_rest import AtRest
 from tests.contract.store.rows import add
 from tests.unit.store_trees.grove import Grove

@@ -11,10 +11,10 @@ from sqlalchemy import delete, func, insert, select, update
 
 from syncd.errors import Reach, StoreError
 from syncd.mail.message import BodyFacts, facts_of
-from syncd.store import bodies
-from syncd.store.database import Database
-from syncd.store.encoding import CHUNK_BYTES, Codec, encode
-from syncd.store.schema import body, body_chunk
+from syncd.store.bodies import bodies
+from syncd.store.bodies.encoding import CHUNK_BYTES, Codec, encode
+from syncd.store.engine.database import Database
+from syncd.store.tables.schema import body, body_chunk
 
 HEADER = b"Message-ID: <1@example.org>\r\nSubject: letters\r\n\r\n"
 SIZES = (0, 1, 1000, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES)

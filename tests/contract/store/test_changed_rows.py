@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, create_engine, insert, select, text
 
-from syncd.store import changed_rows
-from syncd.store.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
-from syncd.store.database import Database
-from syncd.store.schema import account, device, hold, mailbox, mailbox_change, replica, replica_message
+from syncd.store.engine import changed_rows
+from syncd.store.engine.changed_rows import ACCOUNT, DEVICE, MAILBOX, MAILBOX_CHANGE, REPLICA, ChangedRow, Topic
+from syncd.store.engine.database import Database
+from syncd.store.tables.schema import account, device, hold, mailbox, mailbox_change, replica, replica_message
 
 INBOX = {"wire_name": b"INBOX", "name": "INBOX", "attributes": "", "is_selectable": True, "is_selected": True}
 HELD = {"reason": "too_many", "effects": "[]", "state": "held", "held_at": 1.0}

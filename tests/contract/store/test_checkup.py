@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import insert
 
 from syncd.errors import StoreError
-from syncd.store import checkup as module
-from syncd.store.checkup import check_up
-from syncd.store.database import Database
-from syncd.store.own_tables import history
-from syncd.store.schema import account, device
+from syncd.store.engine.database import Database
+from syncd.store.people import checkup as module
+from syncd.store.people.checkup import check_up
+from syncd.store.tables.own_tables import history
+from syncd.store.tables.schema import account, device
 
 NOW = 1_700_000_000.0
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from syncd.errors import StoreBusyError, StoreError
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from tests.contract.store.rows import add, names
 from tests.servers.postgres import Postgres
 

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.exc import InvalidRequestError
 
 from syncd.errors import StoreBusyError, StoreError, StoreVersionError, Temper
-from syncd.store import owner, writer
-from syncd.store.database import Database
-from syncd.store.failures import UnknownOutcomeError
+from syncd.store.engine import owner, writer
+from syncd.store.engine.database import Database
+from syncd.store.engine.failures import UnknownOutcomeError
 from tests.contract.store.rows import add, names
 from tests.servers.postgres import Postgres
 

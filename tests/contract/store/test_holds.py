@@ -5,11 +5,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from syncd.reconcile.effects import Expunge, Remove
 from syncd.reconcile.guard import DEFAULT, MailboxLoss, Reason, Rule
-from syncd.store import devices, guard_window, holds
-from syncd.store.database import Database
-from syncd.store.holds import HoldScope, HoldState
-from syncd.store.report import held, store_report
-from syncd.store.schema import account, base_message, guard_removal, mailbox, replica_message, server_message
+from syncd.store.engine.database import Database
+from syncd.store.people.report import held, store_report
+from syncd.store.rounds import guard_window, holds
+from syncd.store.rounds.holds import HoldScope, HoldState
+from syncd.store.tables.schema import account, base_message, guard_removal, mailbox, replica_message, server_message
+from syncd.store.trees import devices
 
 NOW = 1_700_000_000.0
 WINDOW_S = 600.0

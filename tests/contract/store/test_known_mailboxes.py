@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, event, insert, select, text, update
 
-from syncd.store import pairs
-from syncd.store.database import Database
-from syncd.store.devices import LEFT
-from syncd.store.schema import account, device, mailbox, mailbox_change, replica, replica_message
+from syncd.store.engine.database import Database
+from syncd.store.rounds import pairs
+from syncd.store.tables.schema import account, device, mailbox, mailbox_change, replica, replica_message
+from syncd.store.trees.devices import LEFT
 from syncd.sync.device.known_mailboxes import KnownMailboxes, Part
 from syncd.sync.device.rounds import due_mailboxes
 from tests.contract.store.rows import add

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Engine, inspect, select, text
 
 from syncd.errors import StoreError, StoreVersionError
-from syncd.store import migrate, schema
-from syncd.store.database import Database
-from syncd.store.engines import migration_engine, parse_url
-from syncd.store.migrate import Standing
-from syncd.store.partial_indexes import metadata
+from syncd.store.engine import migrate
+from syncd.store.engine.database import Database
+from syncd.store.engine.engines import migration_engine, parse_url
+from syncd.store.engine.migrate import Standing
+from syncd.store.tables import schema
+from syncd.store.tables.partial_indexes import metadata
 from tests.contract.store.migrations_at_head import AT_ONCE, drift, dump, migrated
 from tests.contract.store.rows import add, names
 from tests.contract.store.upgrading import upgrade
@@ -129,7 +130,7 @@ def test_a_new_file_gets_at_once_what_the_migrations_make(tmp_path: Path) -> Non
     """It has the same tables, indexes and rows as one that was migrated, and no migration was loaded for it."""
     url = f"sqlite:///{tmp_path}/new/syncd.db"
     make = (
-        "import sys; from syncd.store.database import Database; Database.open(sys.argv[1]).close();"
+        "import sys; from syncd.store.engine.database import Database; Database.open(sys.argv[1]).close();"
         " sys.exit('alembic' in sys.modules)"
     )
 

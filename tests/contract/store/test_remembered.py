@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, insert, update
 
-from syncd.store import devices
-from syncd.store.changed_rows import DEVICE, ChangedRow
-from syncd.store.database import Database
-from syncd.store.schema import device
+from syncd.store.engine.changed_rows import DEVICE, ChangedRow
+from syncd.store.engine.database import Database
+from syncd.store.tables.schema import device
+from syncd.store.trees import devices
 from syncd.sync.remembered import Remembered
 from tests.contract.store.rows import add, names
 

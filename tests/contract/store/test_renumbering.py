@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.errors import Temper
-from syncd.store import troubles
-from syncd.store.accounts import MailboxCursor
-from syncd.store.database import Database
-from syncd.store.renumbering import Renumbered, messages_of, rebind, reclaim, set_adrift
-from syncd.store.schema import account, base_message, body, device, mailbox, replica, server_message, trouble
+from syncd.store.engine.database import Database
+from syncd.store.mailboxes.renumbering import Renumbered, messages_of, rebind, reclaim, set_adrift
+from syncd.store.tables.schema import account, base_message, body, device, mailbox, replica, server_message, trouble
+from syncd.store.trees import troubles
+from syncd.store.trees.accounts import MailboxCursor
 
 NOW = 1_700_000_000.0
 OLD, NEW = 1, 2

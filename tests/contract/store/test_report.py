@@ -8,10 +8,11 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from syncd.config.model import Config
 from syncd.mail.tree import ReplicaState
-from syncd.store import history
-from syncd.store.database import Database
-from syncd.store.report import account_ids, store_report
-from syncd.store.schema import (
+from syncd.store.engine.database import Database
+from syncd.store.people.report import account_ids, store_report
+from syncd.store.people.tallies import AccountTally, Deeds, DeviceTally, tallies
+from syncd.store.people.trouble_report import mailbox_errors, trouble_count
+from syncd.store.tables.schema import (
     account,
     base_message,
     body,
@@ -23,8 +24,7 @@ from syncd.store.schema import (
     server_message,
     trouble,
 )
-from syncd.store.tallies import AccountTally, Deeds, DeviceTally, tallies
-from syncd.store.trouble_report import mailbox_errors, trouble_count
+from syncd.store.trees import history
 from syncd.sync.wanted import wanted
 
 NOW = 1_700_000_000.0

@@ -14,8 +14,11 @@ from syncd.config.model import Config
 from syncd.reconcile.changes import Reflagged, Sighting
 from syncd.reconcile.deletions import ToTrash
 from syncd.reconcile.planner import Policy, Selection
-from syncd.store import added_files, own_tables, pairs, replica_tree, schema, uploads
-from syncd.store.devices import ReplicaRow
+from syncd.store.files import added_files, uploads
+from syncd.store.rounds import pairs
+from syncd.store.tables import own_tables, schema
+from syncd.store.trees import replica_tree
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.planned import planned
 from syncd.sync.policies import policy_of
 from syncd.sync.pop3.store_server import StoreServer

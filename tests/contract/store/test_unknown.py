@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import Connection, insert
 
-from syncd.store.accounts import never_read
-from syncd.store.database import Database
-from syncd.store.entries import Question
-from syncd.store.recall import unknown
-from syncd.store.schema import account
+from syncd.store.engine.database import Database
+from syncd.store.people.entries import Question
+from syncd.store.people.recall import unknown
+from syncd.store.tables.schema import account
+from syncd.store.trees.accounts import never_read
 
 
 def _fill(conn: Connection) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, event, text
 
 from syncd.daemon import health
 from syncd.errors import Reach, StoreError
-from syncd.store import writer as writer_module
-from syncd.store.database import Database
+from syncd.store.engine import writer as writer_module
+from syncd.store.engine.database import Database
 from tests.contract.store.rows import add, names
 
 

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from syncd.store import engines, migrate
-from syncd.store.migrate import SchemaState
-from syncd.store.owner import make_private_directory, make_private_file
+from syncd.store.engine import engines, migrate
+from syncd.store.engine.migrate import SchemaState
+from syncd.store.engine.owner import make_private_directory, make_private_file
 
 
 def upgrade(url: str, *, migrations: Path | None = None) -> SchemaState:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.errors import DeviceAwayError
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica

@@ -21,9 +21,10 @@ from syncd.errors import SyncdError
 from syncd.mail.mailbox import MailboxName
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.layout import Fs, MaildirPlusPlus
-from syncd.store import accounts, schema
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
+from syncd.store.trees import accounts
 from syncd.sync.accounts.connects import Connects
 from syncd.sync.accounts.incoming_bodies import IncomingBodies
 from syncd.sync.accounts.served_account import ServedAccount

@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from syncd.errors import DeviceAwayError
 from syncd.mail.tree import ReplicaState
-from syncd.store import accounts, schema
+from syncd.store.tables import schema
+from syncd.store.trees import accounts
 from syncd.sync.requests import Asked
 from syncd.sync.served import leftover
 from tests.contract.sync.adopting import adopt, assert_refused, copied, device_states, house_of, inodes

@@ -7,8 +7,9 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from syncd.reconcile.effects import as_text
-from syncd.store import carried_changes, schema
-from syncd.store.pending import is_anything_pending
+from syncd.store.due import carried_changes
+from syncd.store.due.pending import is_anything_pending
+from syncd.store.tables import schema
 from syncd.sync.planned import planned
 from tests.contract.sync.house import House, Table, imap, pop3
 from tests.contract.sync.provider import Provider

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, event, select
 
 from syncd.errors import DeviceAwayError
 from syncd.maildir.files import MailboxDirectory
-from syncd.store import schema
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
 from syncd.sync.device.intake_files import IntakeFiles
 from syncd.sync.imap import account as imap_account
 from syncd.sync.requests import Asked

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import MakeDovecot, states, until_state
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from syncd.store import schema
-from syncd.store.devices import LEFT
-from syncd.store.report import store_report
+from syncd.store.people.report import store_report
+from syncd.store.tables import schema
+from syncd.store.trees.devices import LEFT
 from tests.contract.sync.house import House, Table, pop3
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -13,8 +13,9 @@ from syncd.errors import StoreError
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.observe import Called
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import deletions, schema
-from syncd.store.deletions import MissingFile
+from syncd.store.files import deletions
+from syncd.store.files.deletions import MissingFile
+from syncd.store.tables import schema
 from syncd.sync.device import sightings
 from tests.contract.sync.house import House, states, until_state
 from tests.contract.sync.letters import key_of

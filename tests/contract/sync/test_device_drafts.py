@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap, states
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

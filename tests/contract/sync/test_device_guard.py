@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from syncd.store import holds
-from syncd.store.holds import Hold, HoldScope, HoldState
-from syncd.store.own_tables import history
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import Hold, HoldScope, HoldState
+from syncd.store.tables.own_tables import history
 from tests.contract.sync.house import House, Table, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -17,8 +17,9 @@ from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.marker import Marker, read_marker
 from syncd.maildir.observe import SeenFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import devices, replica_tree, schema
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
+from syncd.store.trees import devices, replica_tree
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import whole_looks
 from syncd.sync.device.files import DeviceFiles

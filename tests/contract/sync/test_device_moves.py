@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
 from syncd.maildir.changes import Changes
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, MakeDovecot, imap, states, until_state
 from tests.contract.sync.letters import key_of, letter
 from tests.contract.sync.provider import Provider

@@ -13,7 +13,9 @@ from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
-from syncd.store import discards, holds, schema
+from syncd.store.due import discards
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap

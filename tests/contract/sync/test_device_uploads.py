@@ -12,9 +12,9 @@ from sqlalchemy import select, update
 
 from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
-from syncd.store.added_files import AddedFile, empty_files
-from syncd.store.report import unsynced_by_replica
+from syncd.store.files.added_files import AddedFile, empty_files
+from syncd.store.people.report import unsynced_by_replica
+from syncd.store.tables import schema
 from syncd.sync.device import intake
 from syncd.sync.device.attachment import Prove
 from syncd.sync.device.intake_files import IntakeFiles, ReadFile

@@ -13,9 +13,10 @@ from sqlalchemy import select
 
 from syncd.errors import SyncdError
 from syncd.mail.uidset import UidSet
-from syncd.store import schema, server_tree
-from syncd.store.database import Database
-from syncd.store.encoding import EncodedBody
+from syncd.store.bodies.encoding import EncodedBody
+from syncd.store.engine.database import Database
+from syncd.store.tables import schema
+from syncd.store.trees import server_tree
 from syncd.sync import body_batches
 from syncd.sync.imap import first_listing, next_bodies
 from syncd.sync.imap import mailbox as imap_mailbox

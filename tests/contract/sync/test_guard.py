@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from syncd.store import holds
-from syncd.store.devices import device_names
-from syncd.store.holds import Hold, HoldState
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import Hold, HoldState
+from syncd.store.trees.devices import device_names
 from syncd.sync.device.files import DeviceFiles
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider

@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.store import holds, own_tables
-from syncd.store.entries import Entry, Question
-from syncd.store.history import PERSON, Verb
-from syncd.store.recall import recall
+from syncd.store.people.entries import Entry, Question
+from syncd.store.people.recall import recall
+from syncd.store.rounds import holds
+from syncd.store.tables import own_tables
+from syncd.store.trees.history import PERSON, Verb
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

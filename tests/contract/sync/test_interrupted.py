@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from syncd.errors import SyncdError
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from syncd.sync.device.files import DeviceFiles
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider

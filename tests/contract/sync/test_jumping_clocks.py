@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from syncd.store import schema
-from syncd.store.journal import UploadState
+from syncd.store.tables import schema
+from syncd.store.trees.journal import UploadState
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.tap import Tap

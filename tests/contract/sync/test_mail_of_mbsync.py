@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from syncd.errors import DeviceAwayError
 from syncd.mail.tree import BodyForm, ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.benchmarks.peers.programs import find
 from tests.contract.sync.adopting import adopt, house_of, inodes
 from tests.contract.sync.house import House, states

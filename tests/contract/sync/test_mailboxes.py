@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.mailbox import SpecialUse
-from syncd.store import accounts, schema
+from syncd.store.tables import schema
+from syncd.store.trees import accounts
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.provider import Provider
 from tests.contract.sync.replica import Replica

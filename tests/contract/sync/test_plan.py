@@ -10,9 +10,11 @@ from sqlalchemy import select
 from syncd.daemon.reading import read_plan, read_status
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.guard import Reason
-from syncd.store import history, holds, schema
-from syncd.store.entries import Question
-from syncd.store.recall import recall
+from syncd.store.people.entries import Question
+from syncd.store.people.recall import recall
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
+from syncd.store.trees import history
 from syncd.sync.planned import Plan, planned
 from tests.contract.sync.house import House, MakeDovecot, until_state
 from tests.contract.sync.provider import Provider

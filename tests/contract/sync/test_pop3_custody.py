@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, pop3
 from tests.contract.sync.letters import letter
 from tests.contract.sync.pop3_devices import DEVICES, QUICK, assert_everywhere, move, on, remove

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap, pop3
 from tests.contract.sync.pop3_devices import add, assert_everywhere, house_of, make, move, on
 from tests.contract.sync.provider import Provider

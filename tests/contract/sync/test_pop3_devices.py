@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.store import holds, schema
-from syncd.store.holds import HoldScope, HoldState
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import HoldScope, HoldState
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, MakeDovecot, imap, pop3, states
 from tests.contract.sync.letters import letter
 from tests.contract.sync.pop3_devices import DEVICES, add, assert_everywhere, house_of, move, on, remove

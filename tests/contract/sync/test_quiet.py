@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from syncd.store import schema
+from syncd.store.tables import schema
 from syncd.sync.imap import next_bodies
 from syncd.sync.imap import reading as imap_reading
 from syncd.sync.policies import Takers

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from syncd.mail.uidset import UidSet
-from syncd.store import holds, schema
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import ODD, key_of, letter
 from tests.contract.sync.provider import Provider

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import ODD, letter
 from tests.contract.sync.provider import Provider

@@ -10,10 +10,11 @@ from sqlalchemy import func, select
 
 from syncd.daemon.answers import RestoreReport, RestoreRequest
 from syncd.daemon.restoring import read_deleted, restore
-from syncd.store import holds, schema
-from syncd.store.entries import Question
-from syncd.store.recall import recall
-from syncd.store.trouble_report import troubles
+from syncd.store.people.entries import Question
+from syncd.store.people.recall import recall
+from syncd.store.people.trouble_report import troubles
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from tests.contract.sync import pop3_devices
 from tests.contract.sync.house import House
 from tests.contract.sync.letters import letter

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from syncd.mail.tree import ReplicaState
-from syncd.store import schema
+from syncd.store.tables import schema
 from tests.contract.sync.adopting import adopt, assert_refused, copied, device_states, house_of
 from tests.contract.sync.house import states
 from tests.contract.sync.letters import letter

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.store import own_tables, schema
-from syncd.store.sweeping import Swept
+from syncd.store.bodies.sweeping import Swept
+from syncd.store.tables import own_tables, schema
 from syncd.sync.sweeper import EVERY_S, Sweeper
 from tests.contract.sync.house import House
 from tests.contract.sync.letters import letter

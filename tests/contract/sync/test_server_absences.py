@@ -9,8 +9,9 @@ from sqlalchemy import select
 
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.guard import Reason
-from syncd.store import holds, schema
-from syncd.store.holds import Hold, HoldScope, HoldState
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import Hold, HoldScope, HoldState
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.liar import Liar, ListLiar
 from tests.contract.sync.provider import Provider

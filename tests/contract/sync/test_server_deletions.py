@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import select
 
 from syncd.reconcile.guard import Reason
-from syncd.store import discards, holds, schema
-from syncd.store.report import held
+from syncd.store.due import discards
+from syncd.store.people.report import held
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

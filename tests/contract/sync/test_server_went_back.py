@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 
 from syncd.imap.observe import Rung
 from syncd.reconcile.guard import Reason
-from syncd.store import holds, schema
-from syncd.store.holds import Hold, HoldState
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import Hold, HoldState
+from syncd.store.tables import schema
 from tests.contract.sync.conftest import CAPABILITIES
 from tests.contract.sync.house import House, imap
 from tests.contract.sync.liar import Liar

@@ -11,7 +11,7 @@ import pytest
 
 from syncd.errors import FileError, Reach
 from syncd.maildir.files import FileFacts, MailboxDirectory
-from syncd.store.devices import ReplicaRow
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync import body_batches, commons
 from syncd.sync.commons import Commons
 from syncd.sync.device.files import DeviceFiles

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Connection, select
 
 from syncd.reconcile.effects import as_text
-from syncd.store import holds, schema
+from syncd.store.rounds import holds
+from syncd.store.tables import schema
 from syncd.sync.device import shift_round
 from syncd.sync.device.shift_round import ShiftBatch, plan_shifts
 from syncd.sync.planned import planned

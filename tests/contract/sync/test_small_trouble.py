@@ -14,10 +14,11 @@ from sqlalchemy import Connection, func, insert, select, update
 from syncd.errors import FileError, Reach, Temper
 from syncd.maildir.failures import failure
 from syncd.maildir.files import MailboxDirectory
-from syncd.store import schema, troubles
-from syncd.store.devices import ReplicaRow
-from syncd.store.encoder import Encoder
-from syncd.store.encoding import EncodedBody
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.bodies.encoding import EncodedBody
+from syncd.store.tables import schema
+from syncd.store.trees import troubles
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync import body_batches, commons
 from syncd.sync.activity import Activity
 from syncd.sync.body_batches import BodyBatches, FetchedBody

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from syncd.store.own_tables import history
-from syncd.store.schema import journal
+from syncd.store.tables.own_tables import history
+from syncd.store.tables.schema import journal
 from tests.contract.sync.house import House, MakeDovecot
 from tests.contract.sync.letters import letter
 from tests.contract.sync.provider import Provider

@@ -20,10 +20,12 @@ from syncd.maildir.changes import OVERFLOW, ChangedFile, Changes
 from syncd.maildir.marker import Marker
 from syncd.maildir.observe import Called, SeenFile
 from syncd.maildir.root import ReplicaRoot
-from syncd.store import deletions, deliveries, pairs, replica_tree
-from syncd.store.database import Database
-from syncd.store.pairs import Settled, Settlement
-from syncd.store.schema import replica_message
+from syncd.store.engine.database import Database
+from syncd.store.files import deletions
+from syncd.store.rounds import deliveries, pairs
+from syncd.store.rounds.pairs import Settled, Settlement
+from syncd.store.tables.schema import replica_message
+from syncd.store.trees import replica_tree
 from syncd.sync.commons import FileSystems
 from syncd.sync.device import sightings, whole_looks
 from syncd.sync.device.files import DeviceFiles

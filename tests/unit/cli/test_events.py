@@ -6,7 +6,7 @@ import pytest
 
 from syncd.cli.events import line_of
 from syncd.daemon.answers import Event
-from syncd.store.entries import Entry
+from syncd.store.people.entries import Entry
 
 AT = time.mktime((2026, 11, 25, 21, 50, 2, 0, 0, -1))
 STORED = Entry(1, AT, "work", "INBOX", None, 12, 7, 1, "laptop", "store", "+\\Seen", "done", "")

@@ -13,8 +13,8 @@ from syncd.config.changes import changes_between
 from syncd.daemon.app import App, open_app
 from syncd.daemon.completion import Syncs
 from syncd.errors import FileError, SyncdError
-from syncd.store import devices
-from syncd.store.report import DeviceReport, device_reports
+from syncd.store.people.report import DeviceReport, device_reports
+from syncd.store.trees import devices
 from syncd.sync.device.attachment import Adopted
 from syncd.values import replace
 from tests.unit.config.builders import LAPTOP, reading

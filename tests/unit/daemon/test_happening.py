@@ -10,7 +10,7 @@ from syncd.config.model import Config
 from syncd.daemon.answers import Event
 from syncd.daemon.app import open_app
 from syncd.daemon.happening import Condition, Kind, Tail, changes
-from syncd.store import history
+from syncd.store.trees import history
 
 AT = 1_700_000_000.0
 WELL = Condition({"work": None}, {"laptop": None}, {"laptop": "active"}, config_loaded_at=AT)

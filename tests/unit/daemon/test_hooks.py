@@ -21,10 +21,12 @@ from syncd.daemon.hooks import Gathering, Hooks
 from syncd.errors import LoginRefusedError
 from syncd.mail.flags import NONE
 from syncd.reconcile.effects import Deliver
-from syncd.store import history, hooks, own_tables
-from syncd.store.database import Database
-from syncd.store.history import SERVER
-from syncd.store.tallies import last_deed
+from syncd.store.engine.database import Database
+from syncd.store.people import hooks
+from syncd.store.people.tallies import last_deed
+from syncd.store.tables import own_tables
+from syncd.store.trees import history
+from syncd.store.trees.history import SERVER
 from syncd.sync.activity import Activities, Activity
 from tests.unit.config.builders import LAPTOP, reading
 from tests.unit.store_trees.grove import NOW, Grove

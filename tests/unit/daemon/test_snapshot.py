@@ -15,10 +15,10 @@ from syncd.daemon.remedies import account_remedy
 from syncd.daemon.snapshot import brief, status_of
 from syncd.daemon.status import DaemonStatus, NewsStatus, Progress, Status
 from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
-from syncd.store.accounts import ensure_account
-from syncd.store.database import Database
-from syncd.store.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
-from syncd.store.trouble_report import TroubleReport
+from syncd.store.engine.database import Database
+from syncd.store.people.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.store.people.trouble_report import TroubleReport
+from syncd.store.trees.accounts import ensure_account
 from syncd.sync.activity import Activities, Activity, Link
 from syncd.sync.wakes import Wake
 from syncd.sync.wanted import Wanted

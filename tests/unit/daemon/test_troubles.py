@@ -29,9 +29,9 @@ from syncd.errors import (
 )
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
-from syncd.store.devices import AWAY, FOREIGN
-from syncd.store.holds import Hold, HoldScope, HoldState
-from syncd.store.report import HoldReport
+from syncd.store.people.report import HoldReport
+from syncd.store.rounds.holds import Hold, HoldScope, HoldState
+from syncd.store.trees.devices import AWAY, FOREIGN
 from syncd.sync.activity import IDLE, Activities, Activity
 from syncd.values import replace
 

@@ -9,9 +9,9 @@ import pytest
 
 from syncd.config.values import SQLITE
 from syncd.errors import StoreError
-from syncd.store import accounts
-from syncd.store.backup import copy_store
-from syncd.store.database import Database
+from syncd.store.engine.backup import copy_store
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts
 
 
 @pytest.fixture

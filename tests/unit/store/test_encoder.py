@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import pytest
 
-from syncd.store import encoder as encoder_module
-from syncd.store.encoder import Encoder
-from syncd.store.encoding import EncodedBody, encode_for_file
+from syncd.store.bodies import encoder as encoder_module
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.bodies.encoding import EncodedBody, encode_for_file
 from tests.servers.daemon import wait_until
 
 MIB = 1024 * 1024
@@ -166,7 +166,7 @@ def test_helper_does_not_outlive_a_killed_process() -> None:
     with subprocess.Popen((sys.executable, "-c", program), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         helper = Path(f"/proc/{int(process.stdout.readline())}")
-        assert b"syncd.store.encoding_helper" in (helper / "cmdline").read_bytes()
+        assert b"syncd.store.bodies.encoding_helper" in (helper / "cmdline").read_bytes()
         process.kill()
 
     deadline = time.monotonic() + 10

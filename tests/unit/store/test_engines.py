@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from syncd.errors import StoreError, Temper
-from syncd.store.database import Database
-from syncd.store.engines import parse_url, sqlite_path
+from syncd.store.engine.database import Database
+from syncd.store.engine.engines import parse_url, sqlite_path
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from sqlalchemy import insert
 from sqlalchemy.exc import DataError, IntegrityError, NoResultFound, OperationalError
 
 from syncd.errors import Reach, StoreError, Temper
-from syncd.store.database import Database
-from syncd.store.failures import is_lost, is_transient, store_error, translated
-from syncd.store.schema import account
+from syncd.store.engine.database import Database
+from syncd.store.engine.failures import is_lost, is_transient, store_error, translated
+from syncd.store.tables.schema import account
 
 
 def sqlite_error(code: int) -> OperationalError:

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from syncd.errors import StoreBusyError, StoreError
-from syncd.store.database import Database
-from syncd.store.owner import FileOwner, holder_of, owner_pid
+from syncd.store.engine.database import Database
+from syncd.store.engine.owner import FileOwner, holder_of, owner_pid
 
 NOBODY = 65534
 
@@ -75,7 +75,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_another_user_may_not_look() -> None:
     """`status` of a user who is not the store's owner is refused in one sentence."""
     program = (
-        "import os, sys; from syncd.errors import StoreError; from syncd.store.database import Database\n"
+        "import os, sys; from syncd.errors import StoreError; from syncd.store.engine.database import Database\n"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "for way in (Database.open_readonly, Database.open):\n"
         "    try: way(sys.argv[1])\n"

@@ -7,12 +7,13 @@ from syncd.mail.message import facts_of
 from syncd.mail.tree import BodyForm
 from syncd.reconcile.changes import Sighting
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, adoption, found_files, server_tree
-from syncd.store.adoption import KnownFile, Looked
-from syncd.store.devices import ReplicaRow
-from syncd.store.found_files import FoundFile, Identity
-from syncd.store.schema import base_message, replica_message
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.files import adoption, found_files
+from syncd.store.files.adoption import KnownFile, Looked
+from syncd.store.files.found_files import FoundFile, Identity
+from syncd.store.tables.schema import base_message, replica_message
+from syncd.store.trees import accounts, server_tree
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, Grove
 
 SEEN, FLAGGED, ANSWERED = "\\Seen", "\\Flagged", "\\Answered"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
 from tests.unit.store_trees.grove import Grove
 
 

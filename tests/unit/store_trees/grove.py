@@ -10,15 +10,17 @@ from syncd.mail.mailbox import MailboxName
 from syncd.mail.message import facts_of
 from syncd.mail.tree import BodyForm, Pair, ReplicaState
 from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts, bodies, devices, pairs, replica_tree, server_tree
-from syncd.store.accounts import MailboxCursor
-from syncd.store.database import Database
-from syncd.store.devices import ReplicaRow
-from syncd.store.encoding import encode
-from syncd.store.pairs import Settled, Settlement
-from syncd.store.replica_tree import MintedFile
-from syncd.store.schema import replica_message, server_message
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.bodies import bodies
+from syncd.store.bodies.encoding import encode
+from syncd.store.engine.database import Database
+from syncd.store.rounds import pairs
+from syncd.store.rounds.pairs import Settled, Settlement
+from syncd.store.tables.schema import replica_message, server_message
+from syncd.store.trees import accounts, devices, replica_tree, server_tree
+from syncd.store.trees.accounts import MailboxCursor
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.replica_tree import MintedFile
+from syncd.store.trees.server_tree import ObservedMessage
 
 T = TypeVar("T")
 NOW = 1_000_000.0

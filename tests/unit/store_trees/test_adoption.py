@@ -3,10 +3,11 @@
 from sqlalchemy import update
 
 from syncd.mail.tree import BodyForm, ReplicaState
-from syncd.store import adoption, devices
-from syncd.store.adoption import ReturnedFile
-from syncd.store.pairs import Settlement, settle
-from syncd.store.schema import server_message
+from syncd.store.files import adoption
+from syncd.store.files.adoption import ReturnedFile
+from syncd.store.rounds.pairs import Settlement, settle
+from syncd.store.tables.schema import server_message
+from syncd.store.trees import devices
 from syncd.sync.device.known_mailboxes import Part, parts_of
 from tests.unit.store_trees.adopting import (
     ANSWERED,

@@ -7,10 +7,11 @@ from syncd.errors import Temper
 from syncd.mail.flags import Flags, parse_flags
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Drop, Remove
-from syncd.store import carried_changes, server_tree, troubles
-from syncd.store.carried_changes import CarriedChange
-from syncd.store.schema import carried_change, journal, mailbox
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.due import carried_changes
+from syncd.store.due.carried_changes import CarriedChange
+from syncd.store.tables.schema import carried_change, journal, mailbox
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.values import replace
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 

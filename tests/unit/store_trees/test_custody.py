@@ -5,11 +5,12 @@ import hashlib
 from sqlalchemy import select
 
 from syncd.mail.flags import FLAGGED, SEEN
-from syncd.store import accounts, custody
-from syncd.store.custody import Arrival, CustodyRow
-from syncd.store.report import store_report
-from syncd.store.schema import server_message
-from syncd.store.served_mailboxes import NewMessage, put_messages, take_out
+from syncd.store.mailboxes import custody
+from syncd.store.mailboxes.custody import Arrival, CustodyRow
+from syncd.store.mailboxes.served_mailboxes import NewMessage, put_messages, take_out
+from syncd.store.people.report import store_report
+from syncd.store.tables.schema import server_message
+from syncd.store.trees import accounts
 from tests.unit.store_trees.grove import NOW, Grove
 
 

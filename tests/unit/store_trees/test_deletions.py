@@ -7,11 +7,14 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Vanished
 from syncd.reconcile.effects import Expunge
 from syncd.reconcile.guard import Reason
-from syncd.store import deletions, holds, journal, pairs, replica_tree, schema, server_tree
-from syncd.store.devices import ReplicaRow
-from syncd.store.holds import HoldScope, HoldState
-from syncd.store.journal import CopyState
-from syncd.store.pairs import Settlement
+from syncd.store.files import deletions
+from syncd.store.rounds import holds, pairs
+from syncd.store.rounds.holds import HoldScope, HoldState
+from syncd.store.rounds.pairs import Settlement
+from syncd.store.tables import schema
+from syncd.store.trees import journal, replica_tree, server_tree
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.journal import CopyState
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 LATER = NOW + 10

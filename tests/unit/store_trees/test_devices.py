@@ -5,9 +5,10 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from syncd.store import deliveries, devices
-from syncd.store.devices import DeviceRow, ReplicaRow
-from syncd.store.schema import base_message, device, replica, replica_message
+from syncd.store.rounds import deliveries
+from syncd.store.tables.schema import base_message, device, replica, replica_message
+from syncd.store.trees import devices
+from syncd.store.trees.devices import DeviceRow, ReplicaRow
 from tests.unit.store_trees.grove import NOW, Grove
 
 

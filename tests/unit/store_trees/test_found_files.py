@@ -7,11 +7,14 @@ from syncd.errors import StoreError, Temper
 from syncd.mail.message import TUID_BYTES, facts_of
 from syncd.mail.tree import BodyForm
 from syncd.reconcile.planner import Selection
-from syncd.store import backlog, bodies, found_files, known_bodies, server_tree, troubles
-from syncd.store.devices import ReplicaRow
-from syncd.store.found_files import FoundFile, Identity
-from syncd.store.schema import body_chunk, journal, replica_message, server_message
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.bodies import bodies, known_bodies
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.files import found_files
+from syncd.store.files.found_files import FoundFile, Identity
+from syncd.store.tables.schema import body_chunk, journal, replica_message, server_message
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.sync.device.first_looks import same_but_for_notes
 from syncd.values import replace
 from tests.unit.store_trees.adopting import (
@@ -148,7 +151,7 @@ def test_bodies_of_found_files_are_known_by_size_and_date(grove: Grove) -> None:
 
     def wanted() -> set[int]:
         ask = {"mailbox_id": grove.inbox, "uidvalidity": UIDVALIDITY, "selections": (), "limit": 9, "now": NOW}
-        return {one.message_id for one in grove(lambda conn: backlog.wanted_bodies(conn, **ask))}
+        return {one.message_id for one in grove(lambda conn: wanted_bodies(conn, **ask))}
 
     assert known() == {same: 1}
     assert wanted() == {same, late}
@@ -277,7 +280,7 @@ def test_message_that_mbsync_may_have_sent_is_waited_for_and_wanted(grove: Grove
     sent = int(grove.message(2).id)
 
     ask = {"mailbox_id": grove.inbox, "uidvalidity": UIDVALIDITY, "selections": (nothing,), "limit": 9, "now": NOW}
-    assert [one.message_id for one in grove(lambda conn: backlog.wanted_bodies(conn, **ask))] == [sent]
+    assert [one.message_id for one in grove(lambda conn: wanted_bodies(conn, **ask))] == [sent]
     # NOTE: set aside it is wanted no more, and may still be the file's.
     aside = {"mailbox_id": grove.inbox, "message_id": sent, "device_id": None, "temper": Temper.GIVE_UP}
     grove(lambda conn: troubles.set_aside(conn, **aside, error="no such body", now=NOW))

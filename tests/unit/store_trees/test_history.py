@@ -7,11 +7,12 @@ from sqlalchemy import func, insert, select
 
 from syncd.mail.flags import NONE
 from syncd.reconcile.effects import Deliver, Expunge, Move, Remove, Rename, Store
-from syncd.store import history, own_tables, schema
-from syncd.store.entries import Entry, Question
-from syncd.store.history import EACH_MAX, RETENTION_S, SERVER, Happening, Outcome, Verb
-from syncd.store.recall import recall
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.people.entries import Entry, Question
+from syncd.store.people.recall import recall
+from syncd.store.tables import own_tables, schema
+from syncd.store.trees import history
+from syncd.store.trees.history import EACH_MAX, RETENTION_S, SERVER, Happening, Outcome, Verb
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, Grove
 
 MANY = EACH_MAX + 1

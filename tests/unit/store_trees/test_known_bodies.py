@@ -1,9 +1,9 @@
 """Which bodies a message without one may have."""
 
-from syncd.store import server_tree
-from syncd.store.database import Database
-from syncd.store.known_bodies import known_bodies
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.bodies.known_bodies import known_bodies
+from syncd.store.engine.database import Database
+from syncd.store.trees import server_tree
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import Grove
 
 

@@ -7,10 +7,11 @@ from sqlalchemy import Connection, event, insert, select, update
 
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.planner import Selection
-from syncd.store import devices, leaving
-from syncd.store.devices import LEAVING, LEFT, READ_ONLY
-from syncd.store.journal import UploadState
-from syncd.store.schema import base_message, journal, replica, replica_message, server_message
+from syncd.store.rounds import leaving
+from syncd.store.tables.schema import base_message, journal, replica, replica_message, server_message
+from syncd.store.trees import devices
+from syncd.store.trees.devices import LEAVING, LEFT, READ_ONLY
+from syncd.store.trees.journal import UploadState
 from tests.unit.store_trees.grove import NOW, Grove
 
 

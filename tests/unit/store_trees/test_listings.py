@@ -7,13 +7,14 @@ from sqlalchemy import Connection, select
 
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import ListChanges, Listed
-from syncd.store import accounts, devices, directories, listings, mailbox_changes, mailbox_removals, server_tree
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.entries import Question
-from syncd.store.listings import Renamed
-from syncd.store.recall import recall
-from syncd.store.schema import mailbox, server_message
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.mailboxes import directories, listings, mailbox_changes, mailbox_removals
+from syncd.store.mailboxes.listings import Renamed
+from syncd.store.people.entries import Question
+from syncd.store.people.recall import recall
+from syncd.store.tables.schema import mailbox, server_message
+from syncd.store.trees import accounts, devices, server_tree
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 

@@ -7,8 +7,11 @@ from syncd.mail.flags import SYSTEM
 from syncd.mail.mailbox import MailboxName
 from syncd.reconcile.mailboxes import Listed, compare_listing
 from syncd.reconcile.planner import Selection
-from syncd.store import accounts, backlog, devices, listings, server_tree, troubles
-from syncd.store.accounts import MailboxRow
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.due import backlog
+from syncd.store.mailboxes import listings
+from syncd.store.trees import accounts, devices, server_tree, troubles
+from syncd.store.trees.accounts import MailboxRow
 from syncd.values import replace
 from tests.unit.store_trees.grove import NOW, Grove
 
@@ -71,9 +74,7 @@ def test_due_troubles_of_a_server_are_of_stores_or_of_bodies(grove: Grove) -> No
     (with_body,) = grove.plant(1)
     grove.observe(server_tree.ObservedMessage(2, frozenset(), 1, 20, 500), mailbox_id=grove.archive)
     (without,) = grove(
-        lambda conn: backlog.wanted_bodies(
-            conn, mailbox_id=grove.archive, uidvalidity=9, selections=[_ALL], limit=9, now=NOW
-        )
+        lambda conn: wanted_bodies(conn, mailbox_id=grove.archive, uidvalidity=9, selections=[_ALL], limit=9, now=NOW)
     )
     for mailbox_id, message_id in ((grove.inbox, with_body), (grove.archive, without.message_id)):
         grove(

@@ -8,11 +8,13 @@ from sqlalchemy import select
 from syncd.mail.flags import NONE
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.effects import Append, Deliver, Remove, Shift
-from syncd.store import history, hooks, own_tables, schema
-from syncd.store.devices import ReplicaRow
-from syncd.store.history import EACH_MAX, SERVER, Outcome
-from syncd.store.new_mail import NewMail, new_mail
-from syncd.store.tallies import last_deed
+from syncd.store.people import hooks
+from syncd.store.people.new_mail import NewMail, new_mail
+from syncd.store.people.tallies import last_deed
+from syncd.store.tables import own_tables, schema
+from syncd.store.trees import history
+from syncd.store.trees.devices import ReplicaRow
+from syncd.store.trees.history import EACH_MAX, SERVER, Outcome
 from tests.unit.store_trees.grove import NOW, Grove
 
 SEEN = frozenset({"\\Seen"})

@@ -5,9 +5,11 @@ from sqlalchemy import select
 from syncd.mail.tree import BaseMessage, ReplicaState
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Reflagged, Sighting
-from syncd.store import devices, pairs, replica_tree, schema, server_tree
-from syncd.store.pairs import Settled, Settlement
-from syncd.store.server_tree import FlagDelta, ObservedMessage
+from syncd.store.rounds import pairs
+from syncd.store.rounds.pairs import Settled, Settlement
+from syncd.store.tables import schema
+from syncd.store.trees import devices, replica_tree, server_tree
+from syncd.store.trees.server_tree import FlagDelta, ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED = frozenset({"\\Seen"}), frozenset({"\\Flagged"})

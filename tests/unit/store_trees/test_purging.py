@@ -6,11 +6,14 @@ from sqlalchemy import func, select
 
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
-from syncd.store import accounts, holds, purging, sweeping
-from syncd.store.holds import HoldScope
-from syncd.store.partial_indexes import metadata
-from syncd.store.purging import Kind, Left
-from syncd.store.schema import account, body, device, server_message
+from syncd.store.bodies import sweeping
+from syncd.store.people import purging
+from syncd.store.people.purging import Kind, Left
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import HoldScope
+from syncd.store.tables.partial_indexes import metadata
+from syncd.store.tables.schema import account, body, device, server_message
+from syncd.store.trees import accounts
 from tests.unit.store_trees.grove import NOW, Grove
 
 

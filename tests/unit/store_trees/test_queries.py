@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 
 from syncd import store
-from syncd.store.columns import FileName, Id, Octets
-from syncd.store.database import Database
-from syncd.store.queries import AtOnce, hexadecimal, insert_at_once, is_one_of, update_at_once
+from syncd.store.engine.database import Database
+from syncd.store.engine.queries import AtOnce, hexadecimal, insert_at_once, is_one_of, update_at_once
+from syncd.store.tables.columns import FileName, Id, Octets
 
 T = TypeVar("T")
 
@@ -336,7 +336,7 @@ def test_no_values_update_nothing(samples: Samples) -> None:
 
 def test_aliases_that_threads_share_have_their_columns_from_the_start() -> None:
     """Made when they are first asked for, they would be made twice where two threads ask at one moment."""
-    modules = [importlib.import_module(one.name) for one in pkgutil.iter_modules(store.__path__, "syncd.store.")]
+    modules = [importlib.import_module(one.name) for one in pkgutil.walk_packages(store.__path__, "syncd.store.")]
     aliases = {id(one): one for module in modules for one in vars(module).values() if isinstance(one, Alias)}
 
     assert len(aliases) >= 6

@@ -5,11 +5,14 @@ from functools import partial
 from sqlalchemy import update
 
 from syncd.mail.uidset import UidSet
-from syncd.store import accounts, bodies, recoveries, server_tree, settled_uploads, uploads
-from syncd.store.recoveries import DeletedMessage
-from syncd.store.schema import replica
-from syncd.store.settled_uploads import Settled
-from syncd.store.uploads import Bringers
+from syncd.store.bodies import bodies
+from syncd.store.due import recoveries
+from syncd.store.due.recoveries import DeletedMessage
+from syncd.store.files import settled_uploads, uploads
+from syncd.store.files.settled_uploads import Settled
+from syncd.store.files.uploads import Bringers
+from syncd.store.tables.schema import replica
+from syncd.store.trees import accounts, server_tree
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, DELETED = frozenset({"\\Seen", "kept"}), frozenset({"\\Deleted"})

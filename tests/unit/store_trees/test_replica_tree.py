@@ -8,9 +8,9 @@ from sqlalchemy import select
 from syncd.mail.flags import parse_flags
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Edited, Lost, Reflagged, Sighting, Vanished
-from syncd.store import replica_tree
-from syncd.store.replica_tree import FilePlace
-from syncd.store.schema import replica_message
+from syncd.store.tables.schema import replica_message
+from syncd.store.trees import replica_tree
+from syncd.store.trees.replica_tree import FilePlace
 from tests.unit.store_trees.grove import NOW, Grove
 
 SEEN = frozenset({"\\Seen"})

@@ -9,23 +9,14 @@ from syncd.errors import Temper
 from syncd.mail.tree import ReplicaState, Successor
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.changes import Reflagged, Sighting
-from syncd.store import (
-    devices,
-    leaving,
-    pairs,
-    replica_tree,
-    restores,
-    server_tree,
-    settled_uploads,
-    successors,
-    troubles,
-    uploads,
-)
-from syncd.store.devices import DeviceRow
-from syncd.store.journal import UploadState
-from syncd.store.schema import journal
-from syncd.store.server_tree import ObservedMessage
-from syncd.store.settled_uploads import Settled
+from syncd.store.files import restores, settled_uploads, successors, uploads
+from syncd.store.files.settled_uploads import Settled
+from syncd.store.rounds import leaving, pairs
+from syncd.store.tables.schema import journal
+from syncd.store.trees import devices, replica_tree, server_tree, troubles
+from syncd.store.trees.devices import DeviceRow
+from syncd.store.trees.journal import UploadState
+from syncd.store.trees.server_tree import ObservedMessage
 from syncd.sync.rounds.round_news import news_of
 from tests.unit.reconcile.builders import policy
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove

@@ -4,10 +4,11 @@ from sqlalchemy import select
 
 from syncd.mail.flags import SEEN, parse_flags
 from syncd.mail.mailbox import MailboxName, SpecialUse
-from syncd.store import accounts, served_mailboxes
-from syncd.store.accounts import MailboxRow
-from syncd.store.schema import server_message
-from syncd.store.served_mailboxes import NewMessage
+from syncd.store.mailboxes import served_mailboxes
+from syncd.store.mailboxes.served_mailboxes import NewMessage
+from syncd.store.tables.schema import server_message
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxRow
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 

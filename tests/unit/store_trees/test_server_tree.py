@@ -4,8 +4,9 @@ from functools import partial
 
 from syncd.mail.uidset import UidSet
 from syncd.reconcile.planner import Selection
-from syncd.store import backlog, server_tree, troubles
-from syncd.store.server_tree import FlagDelta, ObservedMessage
+from syncd.store.bodies.wanted_bodies import wanted_bodies
+from syncd.store.trees import server_tree, troubles
+from syncd.store.trees.server_tree import FlagDelta, ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN, FLAGGED = frozenset({"\\Seen"}), frozenset({"\\Flagged"})
@@ -14,7 +15,7 @@ EVERYTHING = (Selection(),)
 
 def wanted(grove: Grove, *selections: Selection, limit: int = 10, now: float = NOW) -> list[int]:
     found = grove(
-        lambda conn: backlog.wanted_bodies(
+        lambda conn: wanted_bodies(
             conn, mailbox_id=grove.inbox, uidvalidity=UIDVALIDITY, selections=selections, limit=limit, now=now
         )
     )

@@ -4,11 +4,12 @@ import pytest
 
 from syncd.mail.tree import BodyForm, ReplicaState
 from syncd.reconcile.changes import Appeared, Change, Rewritten, Sighting, Vanished
-from syncd.store import added_files, replica_tree, settled_uploads, uploads
-from syncd.store.added_files import FileAsRead, TakenIn
-from syncd.store.schema import replica_message
-from syncd.store.settled_uploads import Settled
-from syncd.store.uploads import Upload
+from syncd.store.files import added_files, settled_uploads, uploads
+from syncd.store.files.added_files import FileAsRead, TakenIn
+from syncd.store.files.settled_uploads import Settled
+from syncd.store.files.uploads import Upload
+from syncd.store.tables.schema import replica_message
+from syncd.store.trees import replica_tree
 from tests.unit.store_trees.grove import NOW, Grove
 
 SEEN = Sighting("n", None, "cur", frozenset(), 20, 500)

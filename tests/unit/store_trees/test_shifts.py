@@ -11,11 +11,13 @@ from syncd.mail.uidset import UidSet
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
 from syncd.reconcile.planner import Selection
-from syncd.store import holds, pairs, replica_news, replica_tree, schema, server_tree, shifts
-from syncd.store.pairs import Settled, Settlement
-from syncd.store.replica_tree import MintedFile
-from syncd.store.server_tree import ObservedMessage
-from syncd.store.shifts import Shiftable, ShiftedFile
+from syncd.store.rounds import holds, pairs, shifts
+from syncd.store.rounds.pairs import Settled, Settlement
+from syncd.store.rounds.shifts import Shiftable, ShiftedFile
+from syncd.store.tables import schema
+from syncd.store.trees import replica_news, replica_tree, server_tree
+from syncd.store.trees.replica_tree import MintedFile
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 NONE: Flags = frozenset()

@@ -10,8 +10,10 @@ from syncd.daemon.troubles import StoredErrors, stored_errors
 from syncd.errors import Temper
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason
-from syncd.store import accounts, devices, holds, schema, troubles
-from syncd.store.holds import HoldState
+from syncd.store.rounds import holds
+from syncd.store.rounds.holds import HoldState
+from syncd.store.tables import schema
+from syncd.store.trees import accounts, devices, troubles
 from tests.unit.store_trees.grove import NOW, Grove
 
 

@@ -8,8 +8,10 @@ from sqlalchemy import Connection, delete, select
 
 from syncd.mail.tree import ReplicaState
 from syncd.mail.uidset import UidSet
-from syncd.store import accounts, bodies, recoveries, server_tree, sweeping
-from syncd.store.schema import base_message, body, journal, replica_message, server_message
+from syncd.store.bodies import bodies, sweeping
+from syncd.store.due import recoveries
+from syncd.store.tables.schema import base_message, body, journal, replica_message, server_message
+from syncd.store.trees import accounts, server_tree
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 DAY_S = 86400.0

@@ -3,8 +3,9 @@
 from sqlalchemy import update
 
 from syncd.errors import Temper
-from syncd.store import schema, troubles
-from syncd.store.server_tree import ObservedMessage
+from syncd.store.tables import schema
+from syncd.store.trees import troubles
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, Grove
 
 

@@ -8,23 +8,15 @@ from sqlalchemy import Connection, event, select
 from syncd.mail.flags import Flags
 from syncd.mail.tree import BodyForm, ReplicaState, Successor
 from syncd.reconcile.changes import Appeared, Reflagged, Rewritten, Sighting, Vanished
-from syncd.store import (
-    added_files,
-    deletions,
-    pairs,
-    pending,
-    refused_uploads,
-    replica_tree,
-    server_tree,
-    settled_uploads,
-    successors,
-    uploads,
-)
-from syncd.store.added_files import AddedFile, FileAsRead, TakenIn
-from syncd.store.schema import base_message, journal, replica_message
-from syncd.store.server_tree import ObservedMessage
-from syncd.store.settled_uploads import Settled
-from syncd.store.uploads import Bringers, Upload, UploadState
+from syncd.store.due import pending
+from syncd.store.files import added_files, deletions, refused_uploads, settled_uploads, successors, uploads
+from syncd.store.files.added_files import AddedFile, FileAsRead, TakenIn
+from syncd.store.files.settled_uploads import Settled
+from syncd.store.files.uploads import Bringers, Upload, UploadState
+from syncd.store.rounds import pairs
+from syncd.store.tables.schema import base_message, journal, replica_message
+from syncd.store.trees import replica_tree, server_tree
+from syncd.store.trees.server_tree import ObservedMessage
 from tests.unit.store_trees.grove import NOW, UIDVALIDITY, Grove
 
 SEEN = frozenset({"\\Seen"})

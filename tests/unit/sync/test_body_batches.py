@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from syncd.errors import ConnectionLostError, FileError, StoreError
 from syncd.mail.message import facts_of
-from syncd.store import bodies, encoding
-from syncd.store.database import Database
-from syncd.store.encoder import Encoder
-from syncd.store.encoding import EncodedBody
-from syncd.store.schema import server_message
+from syncd.store.bodies import bodies, encoding
+from syncd.store.bodies.encoder import Encoder
+from syncd.store.bodies.encoding import EncodedBody
+from syncd.store.engine.database import Database
+from syncd.store.tables.schema import server_message
 from syncd.sync import body_batches
 from syncd.sync.body_batches import BodyBatches, FetchedBody, FileSpool, encoded_on_thread
 from syncd.sync.recent_bodies import RecentBodies

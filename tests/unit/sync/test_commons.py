@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from syncd.store.deliveries import LinkSource, Origin
+from syncd.store.rounds.deliveries import LinkSource, Origin
 from syncd.sync import commons
 from syncd.sync.commons import Commons, FileSystems
 

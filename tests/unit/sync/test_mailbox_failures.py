@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 from syncd.errors import ConnectionLostError, Reach, RefusedError, StoreError
 from syncd.mail.mailbox import INBOX
 from syncd.reconcile.mailboxes import Listed
-from syncd.store import accounts
-from syncd.store.accounts import MailboxCursor, MailboxRow
-from syncd.store.database import Database
+from syncd.store.engine.database import Database
+from syncd.store.trees import accounts
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
 from syncd.sync.imap.losses import Losses
 from syncd.sync.imap.mailbox_failures import MailboxFailures, Work
 

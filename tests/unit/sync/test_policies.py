@@ -6,7 +6,7 @@ from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.mail.mailbox import MailboxName, SpecialUse
 from syncd.maildir.keywords import KeywordMap
 from syncd.reconcile.deletions import Deletion, ForGood, ToTrash
-from syncd.store.accounts import MailboxCursor, MailboxRow
+from syncd.store.trees.accounts import MailboxCursor, MailboxRow
 from syncd.sync.policies import deletion_of, keyword_map, keyword_names
 
 ODD = ("my keyword", "caf\u00e9", "\udcff\udcfe", "a\tb", "a\u2028b", "100%", "per%20cent", "3:x", "\x00", "\\Seen")

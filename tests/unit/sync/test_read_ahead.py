@@ -11,8 +11,8 @@ from unittest.mock import Mock
 from syncd.errors import DeviceAwayError, SyncdError
 from syncd.mail.flags import NONE
 from syncd.mail.tree import BodyForm
-from syncd.store.added_files import AddedFile, FileAsRead
-from syncd.store.encoding import EncodedBody
+from syncd.store.bodies.encoding import EncodedBody
+from syncd.store.files.added_files import AddedFile, FileAsRead
 from syncd.sync.device.intake_files import IntakeFiles, ReadFile
 from syncd.sync.device.read_ahead import ReadAhead
 from syncd.values import replace

@@ -4,7 +4,7 @@ import pytest
 
 from syncd.maildir.keywords import KeywordMap
 from syncd.maildir.observe import Names, SeenFile
-from syncd.store.devices import ReplicaRow
+from syncd.store.trees.devices import ReplicaRow
 from syncd.sync.device import roll as module
 from syncd.sync.device.roll import Roll, Rolls
 

@@ -1,0 +1,1 @@
+"""Floor 3: the octets of messages: kept, found again, wanted, and swept."""

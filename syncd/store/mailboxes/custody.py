@@ -1,0 +1,231 @@
+"""Floor 3: the custody of POP3 messages: which the store has, and which copies of the server are confirmed deleted."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Update, bindparam, delete, exists, insert, select, update
+
+from syncd.mail.flags import NONE, SEEN, Flags, parse_flags
+from syncd.store.engine.queries import AtOnce, has_key, insert_at_once, rows_in
+from syncd.store.mailboxes.served_mailboxes import NewMessage, put_messages, take_out
+from syncd.store.tables.schema import mailbox, server_message, uidl
+from syncd.store.trees import history
+from syncd.store.trees.history import Happening, Verb
+from syncd.values import Value
+
+TRIES_MAX = 3
+"""After so many failures in a row a message is left in its maildrop until somebody asks."""
+
+
+class CustodyRow(Value):
+    """What the store remembers of one key of an account; digest is empty while nothing of it is in the store."""
+
+    key: str
+    state: str
+    size_bytes: int | None
+    digest: bytes
+    tries: int
+
+
+class Arrival(Value):
+    """A retrieved message to be committed: its row, and its body if it is a message that INBOX does not have.
+
+    replaces: the message of this row was incomplete, and goes. takes_over: keys of rows that this one stands for now.
+    """
+
+    row: CustodyRow
+    body_id: int | None
+    size_bytes: int
+    replaces: bool
+    takes_over: tuple[str, ...]
+
+
+def custody_rows(conn: Connection, *, account_id: int, keys: Iterable[str]) -> tuple[CustodyRow, ...]:
+    """Return the rows that exist among `keys`."""
+    query = select(uidl).where(uidl.c.account_id == account_id)
+    return tuple(_row(row) for row in rows_in(conn, query, uidl.c.key, set(keys)))
+
+
+def rows_of_digests(conn: Connection, *, account_id: int, digests: Iterable[bytes]) -> tuple[CustodyRow, ...]:
+    """Return all rows of an account whose body has one of these digests."""
+    query = select(uidl).where(uidl.c.account_id == account_id)
+    return tuple(_row(row) for row in rows_in(conn, query, uidl.c.digest, set(digests)))
+
+
+def record_arrivals(
+    conn: Connection, *, account_id: int, mailbox_id: int, arrivals: Sequence[Arrival], now: float
+) -> int:
+    """Write messages, UIDs and custody in one; return how many messages came."""
+    new = [arrival for arrival in arrivals if arrival.body_id is not None and not arrival.replaces]
+    made = put_messages(conn, mailbox_id, [_message(arrival, now=now) for arrival in new], now=now)
+    message_ids = dict(zip((arrival.row.key for arrival in new), made, strict=True))
+    told = [Happening(Verb.APPEAR, message_id) for message_id in made]
+    history.tell(conn, told, now=now, origin=history.SERVER, mailbox_id=mailbox_id)
+    # NOTE: nearly all are new, and what is asked or written for each of them costs more than all else of it. No two
+    # of them have a key in common, so that they can be looked up, and those that are new written, together.
+    found = _messages_of(
+        conn, account_id, {key for arrival in arrivals for key in (arrival.row.key, *arrival.takes_over)}
+    )
+    added: list[dict[str, Any]] = []
+    for arrival in arrivals:
+        row = arrival.row
+        if arrival.takes_over:
+            gone = (uidl.c.account_id == account_id, uidl.c.key.in_(arrival.takes_over))
+            conn.execute(delete(uidl).where(*gone))
+        before = (found.get(key) for key in (row.key, *arrival.takes_over))
+        message_id = next((one for one in before if one is not None), None)
+        if arrival.replaces:
+            message_id = _replace(conn, account_id, mailbox_id, arrival, message_id, now=now)
+        message_id = message_ids.get(row.key, message_id)
+        if row.key in found:
+            _put(conn, account_id, row, message_id=message_id, now=now)
+        else:
+            added.append({"account_id": account_id, "key": row.key, "message_id": message_id, **_values(row, now=now)})
+    insert_at_once(conn, uidl, added)
+    return sum(arrival.body_id is not None for arrival in arrivals)
+
+
+def record_deletions(
+    conn: Connection, *, account_id: int, keys: Iterable[str], state: str, deleted_at: float | None
+) -> None:
+    """Record that the server was asked to delete its copies, or that it confirmed by its answer to QUIT that it did."""
+    told = tuple(keys)
+    if told:
+        values = {"new_state": state, "new_deleted_at": deleted_at}
+        conn.execute(_deletion(), {"of_account": account_id, "keys": told, **values})
+    if told and deleted_at is not None:
+        _tell_of_taken(conn, account_id, told, now=deleted_at)
+
+
+def record_untaken(conn: Connection, *, account_id: int, row: CustodyRow, error: str, now: float) -> None:
+    """Record that a message could not be taken, and why; what is stored of it already stays known."""
+    _put(conn, account_id, row, message_id=None, now=now, error=error)
+
+
+def troubled_keys(conn: Connection, *, account_id: int) -> frozenset[str]:
+    """Return the keys of the messages that could not be taken, or not deleted."""
+    query = select(uidl.c.key).where(uidl.c.account_id == account_id, uidl.c.error.is_not(None))
+    return frozenset(conn.execute(query).scalars())
+
+
+def forget_troubles(conn: Connection, *, account_id: int, keys: Iterable[str]) -> None:
+    """Tell no more of messages that are not listed any more; what is known of them stays."""
+    where = (uidl.c.account_id == account_id, uidl.c.key == bindparam("gone_key"))
+    conn.execute(update(uidl).where(*where).values(error=None), [{"gone_key": key} for key in keys])
+
+
+def hurry(conn: Connection, *, account_id: int) -> None:
+    """Give what was given up new tries, each in a session of its own: somebody asks."""
+    where = (uidl.c.account_id == account_id, uidl.c.error.is_not(None), uidl.c.tries > 1)
+    conn.execute(update(uidl).where(*where).values(tries=1))
+
+
+def _row(row: Row[Any]) -> CustodyRow:
+    return CustodyRow(row.key, row.state, row.size_bytes, bytes(row.digest), row.tries)
+
+
+def _message(arrival: Arrival, *, now: float, flags: Flags = NONE) -> NewMessage:
+    if arrival.body_id is None:
+        raise ValueError("an arrival without a body is no message")
+    return NewMessage(arrival.body_id, arrival.size_bytes, int(now), flags)
+
+
+def _replace(
+    conn: Connection, account_id: int, mailbox_id: int, arrival: Arrival, half_id: int | None, *, now: float
+) -> int:
+    """Put a whole message where the half one is by now, and return its row; one that was deleted stays so.
+
+    Then only its octets are kept, as those of all that was deleted. What a person marked is marked still, but not read.
+    """
+    if half_id is None:
+        return put_messages(conn, mailbox_id, [_message(arrival, now=now)], now=now)[0]
+    there = _where_now(conn, account_id, half_id)
+    if there is None:
+        (message_id,) = put_messages(conn, mailbox_id, [_message(arrival, now=now)], now=now)
+        take_out(conn, [message_id], now=now)
+        return message_id
+    whole = _message(arrival, now=now, flags=parse_flags(there.flags) - {SEEN})
+    (message_id,) = put_messages(conn, there.mailbox_id, [whole], now=now)
+    take_out(conn, [there.id], now=now)
+    return message_id
+
+
+def _where_now(conn: Connection, account_id: int, message_id: int) -> Row[Any] | None:
+    """Return the message of the account that this one is now: itself, or what it became when a device moved it.
+
+    That is the last with its octets that was not retrieved itself. None: it was deleted.
+    """
+    message = server_message.c
+    of_row: Select[Any] = select(message.id, message.mailbox_id, message.flags, message.body_id, message.gone_at)
+    row = conn.execute(of_row.where(message.id == message_id)).one()
+    if row.gone_at is None or row.body_id is None:
+        return row if row.gone_at is None else None
+    retrieved = exists().where(uidl.c.account_id == account_id, uidl.c.message_id == message.id)
+    moved = (
+        of_row.join(mailbox, mailbox.c.id == message.mailbox_id)
+        .where(
+            message.body_id == row.body_id, message.gone_at.is_(None), mailbox.c.account_id == account_id, ~retrieved
+        )
+        .order_by(message.id.desc())
+        .limit(1)
+    )
+    return conn.execute(moved).one_or_none()
+
+
+def _tell_of_taken(conn: Connection, account_id: int, keys: Iterable[str], *, now: float) -> None:
+    """Tell the history which messages have no copy in their maildrop any more."""
+    taken: dict[int, list[Happening]] = {}
+    for message_id, in_mailbox in _taken().rows(conn, of_account=account_id, keys=keys):
+        taken.setdefault(in_mailbox, []).append(Happening(Verb.DELE, message_id))
+    for mailbox_id, told in taken.items():
+        history.tell(conn, told, now=now, origin=history.SYNCD, mailbox_id=mailbox_id)
+
+
+def _messages_of(conn: Connection, account_id: int, keys: Iterable[str]) -> dict[str, int | None]:
+    """Return the messages of those of these keys that have a row; None: of none."""
+    rows = _messages().rows(conn, of_account=account_id, keys=keys)
+    return {key: message_id for key, message_id in rows}  # noqa: C416 - a row need not be a pair to a type checker
+
+
+@cache
+def _messages() -> AtOnce:
+    return AtOnce(select(uidl.c.key, uidl.c.message_id).where(*_with_keys()))
+
+
+@cache
+def _taken() -> AtOnce:
+    query = select(uidl.c.message_id, server_message.c.mailbox_id)
+    return AtOnce(query.join(server_message, server_message.c.id == uidl.c.message_id).where(*_with_keys()))
+
+
+@cache
+def _deletion() -> Update:
+    values: dict[str, Any] = {"state": bindparam("new_state"), "deleted_at": bindparam("new_deleted_at"), "error": None}
+    return update(uidl).where(*_with_keys()).values(values)
+
+
+def _with_keys() -> tuple[ColumnElement[bool], ...]:
+    return uidl.c.account_id == bindparam("of_account"), has_key(uidl.c.key, "keys")
+
+
+def _put(
+    conn: Connection, account_id: int, row: CustodyRow, *, message_id: int | None, now: float, error: str | None = None
+) -> None:
+    values = _values(row, now=now, error=error)
+    if message_id is not None:
+        values["message_id"] = message_id
+    where = (uidl.c.account_id == account_id, uidl.c.key == row.key)
+    if conn.execute(update(uidl).where(*where).values(**values)).rowcount == 0:
+        conn.execute(insert(uidl).values(account_id=account_id, key=row.key, **values))
+
+
+def _values(row: CustodyRow, *, now: float, error: str | None = None) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "size_bytes": row.size_bytes,
+        "digest": row.digest,
+        "tries": row.tries,
+        "error": error,
+        "seen_at": now,
+    }

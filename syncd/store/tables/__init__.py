@@ -1,0 +1,1 @@
+"""Floor 3: what tables are made of, and the tables."""
