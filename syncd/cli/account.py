@@ -36,8 +36,8 @@ def rename(
     settings = configuration(config).config
     client = Client(settings.daemon.socket)
     if client.get_if_running("/health") is not None:
-        from syncd.daemon.answers import RenameRequest
-        from syncd.daemon.answers_json import RENAME_JSON
+        from syncd.daemon.people.answers import RenameRequest
+        from syncd.daemon.people.answers_json import RENAME_JSON
 
         client.post("/account/rename", RENAME_JSON.dump_json(RenameRequest(name, to)))
     else:
@@ -46,7 +46,7 @@ def rename(
 
 
 def _by_ourselves(config: "Config", name: str, to: str) -> None:
-    from syncd.daemon.identity import rename_account
+    from syncd.daemon.serving.identity import rename_account
     from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()

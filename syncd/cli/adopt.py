@@ -12,7 +12,7 @@ from syncd.cli.words import count
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import AdoptReport
+    from syncd.daemon.people.answers import AdoptReport
 
 
 def adopt(
@@ -53,8 +53,8 @@ def adopt(
 
 
 def _by_daemon(client: Client, device: str, *, leaves_others: bool) -> "AdoptReport":
-    from syncd.daemon.answers import AdoptRequest
-    from syncd.daemon.answers_json import ADOPT_JSON, ADOPTED_JSON
+    from syncd.daemon.people.answers import AdoptRequest
+    from syncd.daemon.people.answers_json import ADOPT_JSON, ADOPTED_JSON
 
     return decoded(
         ADOPTED_JSON, client.post("/adopt", ADOPT_JSON.dump_json(AdoptRequest(device, leaves_others=leaves_others)))
@@ -62,6 +62,6 @@ def _by_daemon(client: Client, device: str, *, leaves_others: bool) -> "AdoptRep
 
 
 def _by_ourselves(config: "Config", device: str, *, leaves_others: bool) -> "AdoptReport":
-    from syncd.daemon.adoption import adopt_alone
+    from syncd.daemon.people.adoption import adopt_alone
 
     return adopt_alone(config, device, leaves_others=leaves_others)

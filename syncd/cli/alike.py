@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from syncd.daemon.status import Finding, Status
+from syncd.daemon.status.status import Finding, Status
 
 _NAMES = 12
 _NAMED = {

@@ -58,9 +58,9 @@ def _let_the_daemon_know_the_passwords(reading: "Reading") -> None:
 def _probe(reading: "Reading") -> None:
     from syncd.cli.findings import show
     from syncd.config.model import DaemonConfig, LogLevel
-    from syncd.daemon import logs
     from syncd.daemon.doctor.examination import probe
     from syncd.daemon.doctor.findings import Level
+    from syncd.daemon.process import logs
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
     with patience("logging in at the servers"):

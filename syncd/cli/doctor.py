@@ -33,8 +33,8 @@ def doctor(
         raise typer.BadParameter("--offline and --login exclude each other")
 
     from syncd.config.model import DaemonConfig, LogLevel
-    from syncd.daemon import logs
     from syncd.daemon.doctor.examination import examine
+    from syncd.daemon.process import logs
 
     logs.configure(DaemonConfig.model_construct(log_level=LogLevel.ERROR), at_least=LogLevel.ERROR)
     with patience("looking at servers and store"):
@@ -45,8 +45,8 @@ def doctor(
             logs_in=logs_in,
         )
     if as_json:
-        from syncd.daemon.answers_json import encoded
         from syncd.daemon.doctor.findings_json import DIAGNOSIS_JSON, as_answer
+        from syncd.daemon.people.answers_json import encoded
 
         typer.echo(encoded(DIAGNOSIS_JSON, as_answer(found), indent=2, ensure_ascii=True))
     else:

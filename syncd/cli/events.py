@@ -10,7 +10,7 @@ from syncd.cli.options import ConfigOption
 from syncd.cli.terminal import say
 
 if TYPE_CHECKING:
-    from syncd.daemon.answers import Event
+    from syncd.daemon.people.answers import Event
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, as the daemon tells it.")]
 
@@ -19,7 +19,7 @@ def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what changes on servers and devices, and who fails or recovers, as it happens; the daemon has to run."""
     client = Client(socket(config))
 
-    from syncd.daemon.answers_json import EVENT_JSON
+    from syncd.daemon.people.answers_json import EVENT_JSON
     from syncd.errors import SyncdError
 
     try:

@@ -14,7 +14,7 @@ from syncd.cli.terminal import aligned, complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import HistoryReport
+    from syncd.daemon.people.answers import HistoryReport
     from syncd.store.people.entries import Entry, Question
 
 _HEADS = ("time", "where", "mailbox", "message", "uid", "what", "wanted by", "outcome")
@@ -63,7 +63,7 @@ def history(
             name = mailbox if report.unknown == "mailbox" else message
             raise typer.BadParameter(f"there is no {report.unknown} {name!r}, and was none as far as is remembered")
     if as_json:
-        from syncd.daemon.answers_json import ENTRY_JSON, encoded
+        from syncd.daemon.people.answers_json import ENTRY_JSON, encoded
 
         for one in report.entries:
             typer.echo(encoded(ENTRY_JSON, one, ensure_ascii=True))
@@ -80,7 +80,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
     from dataclasses import asdict
     from urllib.parse import urlencode
 
-    from syncd.daemon.answers_json import HISTORY_JSON
+    from syncd.daemon.people.answers_json import HISTORY_JSON
 
     wanted = {key: value for key, value in asdict(question).items() if value is not None}
     answer = Client(config.daemon.socket).get_if_running(f"/history?{urlencode(wanted)}")
@@ -89,7 +89,7 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
 
     import asyncio
 
-    from syncd.daemon.reading import read_history
+    from syncd.daemon.people.reading import read_history
     from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:

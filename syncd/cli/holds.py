@@ -13,8 +13,8 @@ from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import Decision, HoldDetail, HoldsReport
-    from syncd.daemon.status import HoldStatus
+    from syncd.daemon.people.answers import Decision, HoldDetail, HoldsReport
+    from syncd.daemon.status.status import HoldStatus
 
 holds = typer.Typer(
     help="Show removals and deletions that wait for you, and let them happen or put them back.",
@@ -39,7 +39,7 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import HOLDS_JSON, encoded
+    from syncd.daemon.people.answers_json import HOLDS_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running("/holds")
     report = _list_from_store(settings) if answer is None else decoded(HOLDS_JSON, answer)
@@ -67,7 +67,7 @@ def show(
     """Show what would happen, one line for each message."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import HOLD_JSON, encoded
+    from syncd.daemon.people.answers_json import HOLD_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running(f"/holds/{hold_id}")
     detail = _show_from_store(settings, hold_id) if answer is None else decoded(HOLD_JSON, answer)
@@ -99,8 +99,8 @@ def _decide(verb: str, done: str, hold_ids: list[int] | None, config: ConfigOpti
         raise typer.BadParameter(f"name the holds to {verb}, or --all")
     settings = configuration(config).config
 
-    from syncd.daemon.answers import Decision
-    from syncd.daemon.answers_json import DECISION_JSON, HOLDS_JSON
+    from syncd.daemon.people.answers import Decision
+    from syncd.daemon.people.answers_json import DECISION_JSON, HOLDS_JSON
 
     wanted = Decision(tuple(hold_ids or ()), is_all=is_all)
     client = Client(settings.daemon.socket)
@@ -130,7 +130,7 @@ def _place(one: "HoldStatus") -> str:
 
 
 def _list_from_store(config: "Config") -> "HoldsReport":
-    from syncd.daemon.holding import read_holds
+    from syncd.daemon.people.holding import read_holds
     from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
@@ -138,7 +138,7 @@ def _list_from_store(config: "Config") -> "HoldsReport":
 
 
 def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
-    from syncd.daemon.holding import read_hold
+    from syncd.daemon.people.holding import read_hold
     from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:
@@ -147,7 +147,7 @@ def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
 
 def _decide_in_store(config: "Config", wanted: "Decision", verb: str) -> "HoldsReport":
     """Own the store for a moment; StoreBusyError while another syncd does."""
-    from syncd.daemon import holding
+    from syncd.daemon.people import holding
     from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from syncd.cli.alike import groups_of, remedy_of, whose
 from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
 from syncd.config.problems import printable
-from syncd.daemon.status import (
+from syncd.daemon.status.status import (
     AccountStatus,
     DeviceStatus,
     HoldStatus,

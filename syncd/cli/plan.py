@@ -11,7 +11,7 @@ from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import PlanLine, PlanReport
+    from syncd.daemon.people.answers import PlanLine, PlanReport
 
 _FIRST = {
     "fetch": "messages to be fetched: {:,}",
@@ -28,7 +28,7 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is left to do as far as syncd knows; nothing is looked at anew, and nothing is done."""
     settings = configuration(config).config
 
-    from syncd.daemon.answers_json import PLAN_JSON, encoded
+    from syncd.daemon.people.answers_json import PLAN_JSON, encoded
 
     answer = Client(settings.daemon.socket).get_if_running("/plan")
     report = _from_store(settings) if answer is None else decoded(PLAN_JSON, answer)
@@ -61,7 +61,7 @@ def _from_store(config: "Config") -> "PlanReport":
     import asyncio
     import time
 
-    from syncd.daemon.reading import read_plan
+    from syncd.daemon.people.reading import read_plan
     from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:

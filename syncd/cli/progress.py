@@ -10,7 +10,7 @@ from syncd.cli.terminal import complain
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from syncd.daemon.status import Going
+    from syncd.daemon.status.status import Going
 
 _BARS_STEP_S = 1.0
 _LINES_STEP_S = 10.0

@@ -11,7 +11,7 @@ from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import PurgeLine, PurgeReport, PurgeRequest
+    from syncd.daemon.people.answers import PurgeLine, PurgeReport, PurgeRequest
 
 _NAMED = "nothing was done; --yes removes it for good"
 _UNNAMED = "nothing was done: named, and with --yes, it is removed for good"
@@ -32,7 +32,7 @@ def purge(
         raise typer.BadParameter("name what is meant by --account and --device")
     settings = configuration(config).config
 
-    from syncd.daemon.answers import PurgeRequest
+    from syncd.daemon.people.answers import PurgeRequest
 
     report, is_running = _ask(settings, PurgeRequest(tuple(account or ()), tuple(device or ()), not is_meant))
     for one in report.lines:
@@ -58,11 +58,11 @@ def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]"
     """Return what the daemon says, or the store, and whether the daemon runs."""
     client = Client(config.daemon.socket)
     if client.get_if_running("/health") is not None:
-        from syncd.daemon.answers_json import PURGE_JSON, PURGED_JSON
+        from syncd.daemon.people.answers_json import PURGE_JSON, PURGED_JSON
 
         return decoded(PURGED_JSON, client.post("/purge", PURGE_JSON.dump_json(wanted))), True
 
-    from syncd.daemon.purging import purge_alone, read_left
+    from syncd.daemon.people.purging import purge_alone, read_left
     from syncd.store.engine.database import Database
 
     with Database.open_readonly(config.store.url.get_secret_value()) as db:  # a store that is not there is not made

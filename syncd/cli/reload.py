@@ -11,14 +11,14 @@ from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
     from syncd.config.changes import Difference
-    from syncd.daemon.answers import ReloadReport
+    from syncd.daemon.people.answers import ReloadReport
 
 _FAILED, _INVALID = 1, 2
 
 
 def reload(config: ConfigOption = None) -> None:
     """Apply the configuration as it is now; exit code 2, and nothing is changed, if it cannot be used."""
-    from syncd.daemon.answers_json import RELOADED_JSON
+    from syncd.daemon.people.answers_json import RELOADED_JSON
 
     try:
         report = decoded(RELOADED_JSON, Client(socket(config)).post("/reload", b""))

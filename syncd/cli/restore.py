@@ -13,7 +13,7 @@ from syncd.cli.terminal import aligned, complain, say
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
-    from syncd.daemon.answers import RestoreLine, RestoreReport, RestoreRequest
+    from syncd.daemon.people.answers import RestoreLine, RestoreReport, RestoreRequest
 
 _HEADS = ("message", "deleted", "from", "what", "sender", "subject")
 _WORDS = {
@@ -66,12 +66,12 @@ def restore(
         raise typer.BadParameter(f"there is no account {account!r}; known are: {known}")
     begin = None if since is None else begin_of(since, now=time.time())
 
-    from syncd.daemon.answers import RestoreRequest
+    from syncd.daemon.people.answers import RestoreRequest
 
     wanted = RestoreRequest(tuple(messages or ()), account, mailbox, begin, to, is_dry)
     report, is_running = _ask(settings, wanted)
     if as_json:
-        from syncd.daemon.answers_json import RESTORED_JSON, encoded
+        from syncd.daemon.people.answers_json import RESTORED_JSON, encoded
 
         typer.echo(encoded(RESTORED_JSON, report, indent=2, ensure_ascii=True))
     else:
@@ -121,11 +121,11 @@ def _ask(config: "Config", wanted: "RestoreRequest") -> "tuple[RestoreReport, bo
     """Return what the daemon says, or the store, and whether the daemon runs."""
     client = Client(config.daemon.socket)
     if client.get_if_running("/health") is not None:
-        from syncd.daemon.answers_json import RESTORE_JSON, RESTORED_JSON
+        from syncd.daemon.people.answers_json import RESTORE_JSON, RESTORED_JSON
 
         return decoded(RESTORED_JSON, client.post("/restore", RESTORE_JSON.dump_json(wanted))), True
 
-    from syncd.daemon.restoring import read_deleted, restore
+    from syncd.daemon.people.restoring import read_deleted, restore
     from syncd.store.engine.database import Database
 
     url = config.store.url.get_secret_value()

@@ -12,7 +12,7 @@ from syncd.cli.options import ConfigOption
 if TYPE_CHECKING:
     from syncd.cli.picture import Picture
     from syncd.cli.watching import Watching
-    from syncd.daemon.status import Status
+    from syncd.daemon.status.status import Status
 
 _STEP_S = 1.0
 _PLAIN_STEP_S = 2.0
@@ -59,14 +59,14 @@ def current(config: Path | None, query: str = "") -> "Status":
 
         return from_store(configuration(config).config)
 
-    from syncd.daemon.answers_json import STATUS_JSON
+    from syncd.daemon.people.answers_json import STATUS_JSON
 
     return decoded(STATUS_JSON, answer)
 
 
 def _show_once(seen: "Status", *, as_json: bool, every_mailbox: bool) -> None:
     if as_json:
-        from syncd.daemon.answers_json import STATUS_JSON, encoded
+        from syncd.daemon.people.answers_json import STATUS_JSON, encoded
 
         typer.echo(encoded(STATUS_JSON, seen, indent=2, ensure_ascii=True))
         return
@@ -109,7 +109,7 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
 
 def _follow_json(watching: "Watching") -> None:
     from syncd.cli.watching import without_times
-    from syncd.daemon.answers_json import STATUS_JSON, encoded
+    from syncd.daemon.people.answers_json import STATUS_JSON, encoded
 
     before: object = None
     for seen in watching.statuses(_PLAIN_STEP_S):

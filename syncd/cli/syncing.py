@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from syncd.cli.progress import ProgressView
     from syncd.config.load import Reading
     from syncd.config.model import Config
-    from syncd.daemon.sync_report import SyncReport
+    from syncd.daemon.people.sync_report import SyncReport
 
 
 def sync_accounts(accounts: Sequence[str], path: Path | None) -> bool:
@@ -48,9 +48,9 @@ def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -
     import threading
     from concurrent.futures import Future, wait
 
-    from syncd.daemon.answers import SyncRequest
-    from syncd.daemon.answers_json import REPORT_JSON, REQUEST_JSON, STATUS_JSON
-    from syncd.daemon.status import progress_of
+    from syncd.daemon.people.answers import SyncRequest
+    from syncd.daemon.people.answers_json import REPORT_JSON, REQUEST_JSON, STATUS_JSON
+    from syncd.daemon.status.status import progress_of
 
     answer: Future[bytes] = Future()
 
@@ -70,7 +70,7 @@ def _by_ourselves(reading: "Reading", names: tuple[str, ...], view: "ProgressVie
     """Return the report, None if a signal interrupted it."""
     from syncd.config.problems import ConfigError, dotted
     from syncd.daemon.alone import sync_once
-    from syncd.daemon.process import Interrupted
+    from syncd.daemon.process.signals import Interrupted
 
     needed = {dotted(("accounts", name)) for name in names}
     if lacking := tuple(one for one in reading.without_login if one.key in needed):

@@ -10,8 +10,8 @@ from syncd.cli.words import ago, share, shown
 from syncd.config.load import read
 from syncd.config.problems import ConfigError
 from syncd.config.reachable import socket_of
-from syncd.daemon.answers_json import STATUS_JSON
-from syncd.daemon.status import AccountStatus, DeviceStatus, Progress, Status
+from syncd.daemon.people.answers_json import STATUS_JSON
+from syncd.daemon.status.status import AccountStatus, DeviceStatus, Progress, Status
 from syncd.errors import SyncdError
 from syncd.values import replace
 
@@ -84,7 +84,7 @@ def from_store(config: "Config") -> Status:
     """Return what the store remembers; SyncdError if there is none, or it cannot be read."""
     import asyncio
 
-    from syncd.daemon.reading import read_status
+    from syncd.daemon.people.reading import read_status
     from syncd.store.engine.database import Database
     from syncd.store.engine.owner import owner_pid
 

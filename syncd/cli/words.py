@@ -6,7 +6,7 @@ from syncd.config.amounts import size
 from syncd.config.problems import brief, printable
 
 if TYPE_CHECKING:
-    from syncd.daemon.status import Progress
+    from syncd.daemon.status.status import Progress
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _BAR_CHARS = 20

@@ -8,12 +8,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
 
 from syncd.config.load import Reading
-from syncd.daemon import logs, preloaded  # noqa: F401  # which is all that it is for
-from syncd.daemon.app import App, open_app
-from syncd.daemon.control import control_socket
-from syncd.daemon.process import Interrupted, run_interruptibly
-from syncd.daemon.reloading import Reloads
-from syncd.daemon.service import feed_watchdog, keep_told, notify, notify_status, starting, summary_of
+from syncd.daemon import preloaded  # noqa: F401  # which is all that it is for
+from syncd.daemon.control.reloading import Reloads
+from syncd.daemon.control.socket import control_socket
+from syncd.daemon.process import logs
+from syncd.daemon.process.service import feed_watchdog, keep_told, notify, notify_status, starting, summary_of
+from syncd.daemon.process.signals import Interrupted, run_interruptibly
+from syncd.daemon.serving.app import App, open_app
 from syncd.errors import SyncdError
 from syncd.log import log
 
@@ -81,7 +82,7 @@ def _listener(app: App) -> AbstractAsyncContextManager[None]:
     if at is None:
         return nullcontext()
 
-    from syncd.daemon.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
+    from syncd.daemon.monitoring.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
 
     return listening(app, *at)
 

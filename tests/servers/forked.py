@@ -24,7 +24,7 @@ _IMPORTED = (
     "syncd.cli.picture",
     "syncd.daemon.alone",
     "syncd.daemon.foreground",
-    "syncd.daemon.restoring",
+    "syncd.daemon.people.restoring",
     "tests.crash.child",
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.daemon.answers_json import STATUS_JSON
+from syncd.daemon.people.answers_json import STATUS_JSON
 from syncd.errors import SyncdError
 
 

@@ -5,7 +5,7 @@ import pytest
 from syncd.cli.progress import said
 from syncd.cli.words import age, ago, amounts, bar, speed, when
 from syncd.config.amounts import size
-from syncd.daemon.status import Going, Progress
+from syncd.daemon.status.status import Going, Progress
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, event
 
 from syncd.config.changes import changes_between
-from syncd.daemon.app import App, open_app
-from syncd.daemon.completion import Syncs
+from syncd.daemon.people.completion import Syncs
+from syncd.daemon.serving.app import App, open_app
 from syncd.errors import FileError, SyncdError
 from syncd.store.people.report import DeviceReport, device_reports
 from syncd.store.trees import devices

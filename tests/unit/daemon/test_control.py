@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from syncd.cli.client import Client
-from syncd.daemon.answers_json import STATUS_JSON
-from syncd.daemon.app import open_app
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.control import control_socket
-from syncd.daemon.reloading import Reloads
+from syncd.daemon.control.reloading import Reloads
+from syncd.daemon.control.socket import control_socket
+from syncd.daemon.people.answers_json import STATUS_JSON
+from syncd.daemon.serving.app import open_app
+from syncd.daemon.status.config_status import ConfigStatus
 from tests.unit.config.builders import reading
 
 DEADLINE_S = 30.0

@@ -13,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
-from syncd.daemon import health, listener
-from syncd.daemon.app import App, open_app
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.figures import Meter
-from syncd.daemon.listener import listening
+from syncd.daemon.monitoring import health, listener
+from syncd.daemon.monitoring.figures import Meter
+from syncd.daemon.monitoring.listener import listening
+from syncd.daemon.serving.app import App, open_app
+from syncd.daemon.status.config_status import ConfigStatus
 from syncd.errors import SyncdError
 from syncd.values import replace
 from tests.servers.ports import free_ports

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
-from syncd.daemon import logs
+from syncd.daemon.process import logs
 
 
 @pytest.fixture(autouse=True)

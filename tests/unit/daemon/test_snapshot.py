@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
-from syncd.daemon.attention import findings_of
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.reading import Counts, StatusReader
-from syncd.daemon.remedies import account_remedy
-from syncd.daemon.snapshot import brief, status_of
-from syncd.daemon.status import DaemonStatus, NewsStatus, Progress, Status
+from syncd.daemon.people.reading import Counts, StatusReader
+from syncd.daemon.status.attention import findings_of
+from syncd.daemon.status.config_status import ConfigStatus
+from syncd.daemon.status.remedies import account_remedy
+from syncd.daemon.status.snapshot import brief, status_of
+from syncd.daemon.status.status import DaemonStatus, NewsStatus, Progress, Status
 from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
 from syncd.store.engine.database import Database
 from syncd.store.people.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport

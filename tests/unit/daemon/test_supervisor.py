@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.serving.supervisor import Supervisor
 from syncd.errors import LoginRefusedError, Reach, StoreError, SyncdError, UnreachableError
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
