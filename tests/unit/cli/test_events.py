@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from syncd.cli.events import line_of
+from syncd.cli.commands.events import line_of
 from syncd.daemon.people.answers import Event
 from syncd.store.people.entries import Entry
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.cli.watching import Watching, without_times
+from syncd.cli.screen.watching import Watching, without_times
 from syncd.daemon.people.answers_json import STATUS_JSON
 from syncd.daemon.status.config_status import ConfigStatus
 from syncd.daemon.status.status import Progress, Status

@@ -10,8 +10,8 @@ from syncd.cli.configured import configuration, socket
 from syncd.cli.options import ConfigOption
 
 if TYPE_CHECKING:
-    from syncd.cli.picture import Picture
-    from syncd.cli.watching import Watching
+    from syncd.cli.screen.picture import Picture
+    from syncd.cli.screen.watching import Watching
     from syncd.daemon.status.status import Status
 
 _STEP_S = 1.0
@@ -36,7 +36,7 @@ def status(
         _show_once(current(config, query), as_json=as_json, every_mailbox=mailboxes)
         return
 
-    from syncd.cli.watching import Watching
+    from syncd.cli.screen.watching import Watching
 
     watching = Watching(config, f"{query}&watch")
     try:
@@ -55,7 +55,7 @@ def current(config: Path | None, query: str = "") -> "Status":
     """
     answer = Client(socket(config)).get_if_running(f"/status?{query}")
     if answer is None:
-        from syncd.cli.watching import from_store
+        from syncd.cli.screen.watching import from_store
 
         return from_store(configuration(config).config)
 
@@ -71,17 +71,17 @@ def _show_once(seen: "Status", *, as_json: bool, every_mailbox: bool) -> None:
         typer.echo(encoded(STATUS_JSON, seen, indent=2, ensure_ascii=True))
         return
 
-    from syncd.cli.picture import picture_of
-    from syncd.cli.view import a_console, show
+    from syncd.cli.screen.picture import picture_of
+    from syncd.cli.screen.view import a_console, show
 
     show(picture_of(seen, every_mailbox=every_mailbox), a_console())
 
 
 def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
     """Show the picture live; where nobody can redraw it, again whenever something changed."""
-    from syncd.cli.picture import DIM, WARN, Line, picture_of
-    from syncd.cli.view import a_console, live_screen, show
-    from syncd.cli.watching import without_times
+    from syncd.cli.screen.picture import DIM, WARN, Line, picture_of
+    from syncd.cli.screen.view import a_console, live_screen, show
+    from syncd.cli.screen.watching import without_times
     from syncd.values import replace
 
     def picture(seen: "Status") -> "Picture":
@@ -108,7 +108,7 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
 
 
 def _follow_json(watching: "Watching") -> None:
-    from syncd.cli.watching import without_times
+    from syncd.cli.screen.watching import without_times
     from syncd.daemon.people.answers_json import STATUS_JSON, encoded
 
     before: object = None

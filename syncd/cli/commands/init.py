@@ -77,7 +77,7 @@ def init(
         needed = "--host, --username, and --password-file or --password-command"
         raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
 
-    from syncd.cli.placing import first_place, put, schema
+    from syncd.cli.commands.placing import first_place, put, schema
     from syncd.config import values
     from syncd.config.first import Answers, first_config
     from syncd.config.places import SYSTEM_FILE

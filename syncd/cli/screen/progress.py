@@ -61,7 +61,7 @@ class _Bars:
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def show(self, going: "tuple[Going, ...]") -> None:
-        from syncd.cli.words import share
+        from syncd.cli.screen.words import share
 
         for one in going:
             key = one.kind, one.name
@@ -77,7 +77,7 @@ class _Bars:
 
 def said(one: "Going") -> str:
     """Say what one does, how far it is, how fast it goes, and how long the rest takes."""
-    from syncd.cli.words import amounts, at_work, shown, speed
+    from syncd.cli.screen.words import amounts, at_work, shown, speed
 
     doing = at_work(one.doing, one.progress) + ("" if one.error is None else f" ({shown(one.error)})")
     rest = "" if one.progress.is_done or one.doing == "idle" else f"; {speed(one.progress)}"

@@ -7,8 +7,8 @@ import typer
 from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
+from syncd.cli.screen.words import count
 from syncd.cli.terminal import say
-from syncd.cli.words import count
 
 if TYPE_CHECKING:
     from syncd.config.model import Config

@@ -50,7 +50,7 @@ def doctor(
 
         typer.echo(encoded(DIAGNOSIS_JSON, as_answer(found), indent=2, ensure_ascii=True))
     else:
-        from syncd.cli.findings import show
+        from syncd.cli.screen.findings import show
 
         show(found, shows_all=shows_all)
     _exit(found)

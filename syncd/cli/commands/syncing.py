@@ -10,7 +10,7 @@ from syncd.cli.configured import UnknownAccountError, configuration
 from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
-    from syncd.cli.progress import ProgressView
+    from syncd.cli.screen.progress import ProgressView
     from syncd.config.load import Reading
     from syncd.config.model import Config
     from syncd.daemon.people.sync_report import SyncReport
@@ -28,7 +28,7 @@ def sync_accounts(accounts: Sequence[str], path: Path | None) -> bool:
         raise UnknownAccountError(f"there is no account {min(unknown)!r}; known are: {known}")
     names = tuple(dict.fromkeys(accounts or settings.accounts))
 
-    from syncd.cli.progress import progress_view
+    from syncd.cli.screen.progress import progress_view
 
     with progress_view() as view:
         report = _by_daemon(settings, names, view) or _by_ourselves(reading, names, view)

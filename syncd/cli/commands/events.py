@@ -37,7 +37,7 @@ def events(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def line_of(event: "Event") -> str:
     """Say in one line what happened, with the words that `syncd history` has for it."""
-    from syncd.cli.history import clock, deed_of, outcome_of
+    from syncd.cli.commands.history import clock, deed_of, outcome_of
 
     if (entry := event.entry) is not None:
         where = entry.device or "server"

@@ -22,7 +22,7 @@ ProbeOption = Annotated[
 
 def check_config(config: ConfigOption = None, is_probing: ProbeOption = False) -> None:
     """Check the configuration; without --probe nothing is connected to."""
-    from syncd.cli.words import count
+    from syncd.cli.screen.words import count
     from syncd.config.absences import absences
     from syncd.config.problems import Problem, dotted
 
@@ -56,7 +56,7 @@ def _let_the_daemon_know_the_passwords(reading: "Reading") -> None:
 
 
 def _probe(reading: "Reading") -> None:
-    from syncd.cli.findings import show
+    from syncd.cli.screen.findings import show
     from syncd.config.model import DaemonConfig, LogLevel
     from syncd.daemon.doctor.examination import probe
     from syncd.daemon.doctor.findings import Level

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
+from syncd.cli.commands.history import AccountOption, SinceOption, begin_of
 from syncd.cli.configured import configuration
-from syncd.cli.history import AccountOption, SinceOption, begin_of
 from syncd.cli.options import ConfigOption
 from syncd.cli.terminal import aligned, complain, say
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.words import ago, share, shown
+from syncd.cli.screen.words import ago, share, shown
 from syncd.config.load import read
 from syncd.config.problems import ConfigError
 from syncd.config.reachable import socket_of

@@ -6,8 +6,8 @@ and device. A line that is a detail may go, and of a section blocks, where a scr
 
 from collections.abc import Iterator, Sequence
 
-from syncd.cli.alike import groups_of, remedy_of, whose
-from syncd.cli.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
+from syncd.cli.screen.alike import groups_of, remedy_of, whose
+from syncd.cli.screen.words import age, ago, amounts, at_work, bar, count, share, shown, speed, tls, when
 from syncd.config.problems import printable
 from syncd.daemon.status.status import (
     AccountStatus,

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from syncd.cli.commands.syncing import sync_accounts
 from syncd.cli.options import ConfigOption
-from syncd.cli.syncing import sync_accounts
 
 AccountsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="ACCOUNT", help="Accounts to sync; all when none is named.")

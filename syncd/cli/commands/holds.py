@@ -118,7 +118,7 @@ def _decide(verb: str, done: str, hold_ids: list[int] | None, config: ConfigOpti
 
 
 def _line(one: "HoldStatus", now: float) -> str:
-    from syncd.cli.words import age
+    from syncd.cli.screen.words import age
 
     since = age(now - one.held_at)
     state = "released, happens with the next round" if one.state == "released" else f"held for {since}"

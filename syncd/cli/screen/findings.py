@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from syncd.cli.words import count
+from syncd.cli.screen.words import count
 from syncd.config.problems import printable
 from syncd.daemon.doctor.findings import Diagnosis, Finding, Level
 

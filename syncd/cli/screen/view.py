@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console, Group
 from rich.text import Text
 
-from syncd.cli.fit import OF_A_SECTION, fit
-from syncd.cli.picture import DIM, STRONG, Block, Line, Picture, Section
-from syncd.cli.words import count
+from syncd.cli.screen.fit import OF_A_SECTION, fit
+from syncd.cli.screen.picture import DIM, STRONG, Block, Line, Picture, Section
+from syncd.cli.screen.words import count
 from syncd.values import replace
 
 if TYPE_CHECKING:
