@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from syncd.daemon.control.happening import Tail
 from syncd.daemon.control.reloading import Reloads
 from syncd.daemon.monitoring import health
-from syncd.daemon.people.answers import AdoptReport, HoldsReport
+from syncd.daemon.people.answers import AdoptReport, HoldsReport, SyncRequest
 from syncd.daemon.people.answers_json import (
     ADOPT_JSON,
     ADOPTED_JSON,
@@ -181,10 +181,9 @@ class _Control:
         return response
 
     async def sync(self, request: web.Request) -> web.Response:
-        try:
-            wanted = REQUEST_JSON.validate_json(await request.read() or b"{}")
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name accounts in a list") from error
+        wanted = (
+            await _wanted(REQUEST_JSON, request, "name accounts in a list") if request.body_exists else SyncRequest()
+        )
         if unknown := set(wanted.accounts) - set(self._app.accounts):
             raise web.HTTPBadRequest(text=f"there is no account {min(unknown)}")
         return _json(REPORT_JSON, await self._syncs.sync(wanted.accounts or tuple(self._app.accounts)))
@@ -209,10 +208,7 @@ class _Control:
         return _json(HOLDS_JSON, report)
 
     async def _decide(self, request: web.Request, decide: Callable[..., HoldsReport]) -> HoldsReport:
-        try:
-            wanted = DECISION_JSON.validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name holds by their numbers") from error
+        wanted = await _wanted(DECISION_JSON, request, "name holds by their numbers")
         if bool(wanted.ids) == wanted.is_all:
             raise web.HTTPBadRequest(text="the request should name holds, or all of them")
         report: HoldsReport = await self._app.db.write(partial(decide, config=self._app.config, wanted=wanted))
@@ -222,13 +218,12 @@ class _Control:
 
     async def restore(self, request: web.Request) -> web.Response:
         """Bring deleted messages back, or say what would be; their accounts are woken, so that it happens at once."""
-        try:
-            wanted = RESTORE_JSON.validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name deleted messages") from error
+        wanted = await _wanted(RESTORE_JSON, request, "name deleted messages")
         app = self._app
         if wanted.is_dry:
             return _json(RESTORED_JSON, await app.db.read(partial(read_deleted, config=app.config, wanted=wanted)))
+        if not (wanted.messages or wanted.account or wanted.mailbox or wanted.since):
+            raise web.HTTPBadRequest(text="the request should name messages, an account, a mailbox or a time")
         report = await app.db.write(partial(restore, config=app.config, wanted=wanted, now=app.clock()))
         app.wake_devices(app.config.devices.keys())
         app.wake_accounts(app.config.accounts.keys())
@@ -237,10 +232,7 @@ class _Control:
 
     async def adopt(self, request: web.Request) -> web.Response:
         """Make a directory its device's as it is; what follows of that happens at once."""
-        try:
-            wanted = ADOPT_JSON.validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name a device") from error
+        wanted = await _wanted(ADOPT_JSON, request, "name a device")
         name = wanted.device
         if name not in self._app.devices:
             raise web.HTTPBadRequest(text=f"the daemon has no device {name} yet: see syncd status, and syncd reload")
@@ -250,10 +242,7 @@ class _Control:
 
     async def purge(self, request: web.Request) -> web.Response:
         """Give up what the configuration does not have, or say what that would be; it is removed at once."""
-        try:
-            wanted = PURGE_JSON.validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name accounts and devices") from error
+        wanted = await _wanted(PURGE_JSON, request, "name accounts and devices")
         app = self._app
         if wanted.is_dry:
             return _json(PURGED_JSON, await app.db.read(partial(read_left, config=app.config, wanted=wanted)))
@@ -267,10 +256,7 @@ class _Control:
 
     async def rename(self, request: web.Request) -> web.Response:
         """Let an account go on under the name that it has in the configuration now."""
-        try:
-            wanted = RENAME_JSON.validate_json(await request.read())
-        except ValidationError as error:
-            raise web.HTTPBadRequest(text="the request should name an account, and what it is called now") from error
+        wanted = await _wanted(RENAME_JSON, request, "name an account, and what it is called now")
         app = self._app
         await app.db.write(partial(rename_account, config=app.config, name=wanted.account, to=wanted.to))
         log.info("account_renamed", account=wanted.account, to=wanted.to)
@@ -310,6 +296,14 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         log.error("request_failed", path=request.path, exc_info=error)
         return web.json_response({"error": f"unexpected error: {type(error).__name__}"}, status=500)
+
+
+async def _wanted(adapter: TypeAdapter[T], request: web.Request, what: str) -> T:
+    """Return what a request asks for; HTTPBadRequest where it is something else, which says what it should do."""
+    try:
+        return adapter.validate_json(await request.read())
+    except ValidationError as error:
+        raise web.HTTPBadRequest(text=f"the request should {what}") from error
 
 
 def _json(adapter: TypeAdapter[T], value: T) -> web.Response:
