@@ -36,6 +36,10 @@ class Client:
         except DaemonDownError:
             return None
 
+    def is_running(self) -> bool:
+        """Tell whether a daemon runs; SyncdError if it is not well."""
+        return self.get_if_running("/health") is not None
+
     def post(self, target: str, body: bytes) -> bytes:
         """Do what `get` does, for a request that may take as long as it takes."""
         return self._ask("POST", target, body, timeout_s=None)

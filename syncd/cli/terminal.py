@@ -3,7 +3,12 @@
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 
 def say(text: str) -> None:
@@ -14,6 +19,14 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print a line to standard error, escaped like `say`."""
     _print(text, sys.stderr)
+
+
+def say_json(adapter: "TypeAdapter[T]", value: T, *, indent: int | None = 2) -> None:
+    """Print a value as JSON in ASCII, as a program reads it; indent None: on one line."""
+    from syncd.daemon.people.answers_json import encoded
+
+    sys.stdout.write(f"{encoded(adapter, value, indent=indent, ensure_ascii=True).decode()}\n")
+    sys.stdout.flush()
 
 
 def patience(doing: str) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from syncd.cli.client import Client
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
 from syncd.cli.plain import Plain
+from syncd.cli.stored import store_to_change
 from syncd.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def rename(
     """
     settings = configuration(config).config
     client = Client(settings.daemon.socket)
-    if client.get_if_running("/health") is not None:
+    if client.is_running():
         from syncd.daemon.people.answers import RenameRequest
         from syncd.daemon.people.answers_json import RENAME_JSON
 
@@ -47,9 +48,6 @@ def rename(
 
 def _by_ourselves(config: "Config", name: str, to: str) -> None:
     from syncd.daemon.serving.identity import rename_account
-    from syncd.store.engine.database import Database
 
-    url = config.store.url.get_secret_value()
-    Database.open_readonly(url).close()  # a store that is not there is not made
-    with Database.open(url, auto_migrate=False) as db:
+    with store_to_change(config) as db:
         db.write_now(lambda conn: rename_account(conn, config, name=name, to=to))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.configured import configuration
+from syncd.cli.configured import configuration, unknown
 from syncd.cli.options import ConfigOption
 from syncd.cli.screen.words import count
 from syncd.cli.terminal import say
@@ -29,11 +29,10 @@ def adopt(
     """
     settings = configuration(config).config
     if device not in settings.devices:
-        known = ", ".join(settings.devices) or "none"
-        raise typer.BadParameter(f"there is no device {device!r}; known are: {known}")
+        raise typer.BadParameter(unknown("device", device, settings.devices))
 
     client = Client(settings.daemon.socket)
-    is_running = client.get_if_running("/health") is not None
+    is_running = client.is_running()
     if is_running:
         report = _by_daemon(client, device, leaves_others=anyway)
     else:

@@ -6,7 +6,7 @@ import typer
 
 from syncd.cli.client import Client
 from syncd.cli.options import ConfigOption
-from syncd.cli.terminal import patience
+from syncd.cli.terminal import patience, say_json
 
 if TYPE_CHECKING:
     from syncd.daemon.doctor.findings import Diagnosis
@@ -46,9 +46,8 @@ def doctor(
         )
     if as_json:
         from syncd.daemon.doctor.findings_json import DIAGNOSIS_JSON, as_answer
-        from syncd.daemon.people.answers_json import encoded
 
-        typer.echo(encoded(DIAGNOSIS_JSON, as_answer(found), indent=2, ensure_ascii=True))
+        say_json(DIAGNOSIS_JSON, as_answer(found))
     else:
         from syncd.cli.screen.findings import show
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.configured import configuration
+from syncd.cli.configured import configuration, unknown
 from syncd.cli.options import ConfigOption
 from syncd.cli.plain import number
-from syncd.cli.terminal import aligned, complain, say
+from syncd.cli.stored import store_to_read
+from syncd.cli.terminal import aligned, complain, say, say_json
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -63,10 +64,10 @@ def history(
             name = mailbox if report.unknown == "mailbox" else message
             raise typer.BadParameter(f"there is no {report.unknown} {name!r}, and was none as far as is remembered")
     if as_json:
-        from syncd.daemon.people.answers_json import ENTRY_JSON, encoded
+        from syncd.daemon.people.answers_json import ENTRY_JSON
 
         for one in report.entries:
-            typer.echo(encoded(ENTRY_JSON, one, ensure_ascii=True))
+            say_json(ENTRY_JSON, one, indent=None)
         return
     for line in table_of(report.entries):
         say(line)
@@ -90,9 +91,8 @@ def _report(config: "Config", question: "Question") -> "HistoryReport":
     import asyncio
 
     from syncd.daemon.people.reading import read_history
-    from syncd.store.engine.database import Database
 
-    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+    with store_to_read(config) as db:
         return asyncio.run(read_history(db, question))
 
 
@@ -115,7 +115,7 @@ def begin_of(since: str, *, now: float) -> float:
 def _refuse_unknown(kind: str, name: str | None, known: Collection[str]) -> None:
     """Refuse a name of which nothing is remembered and that is not configured either: it is a slip."""
     if name is not None and name not in known:
-        raise typer.BadParameter(f"there is no {kind} {name!r}; known are: {', '.join(known) or 'none'}")
+        raise typer.BadParameter(unknown(kind, name, known))
 
 
 def table_of(entries: "tuple[Entry, ...]") -> list[str]:

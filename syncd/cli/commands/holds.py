@@ -9,7 +9,8 @@ from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
 from syncd.cli.plain import Plain, number
-from syncd.cli.terminal import complain, say
+from syncd.cli.stored import store_to_change, store_to_read
+from syncd.cli.terminal import complain, say, say_json
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -39,12 +40,12 @@ def list_holds(context: typer.Context, config: ConfigOption = None, as_json: Jso
         return
     settings = configuration(config).config
 
-    from syncd.daemon.people.answers_json import HOLDS_JSON, encoded
+    from syncd.daemon.people.answers_json import HOLDS_JSON
 
     answer = Client(settings.daemon.socket).get_if_running("/holds")
     report = _list_from_store(settings) if answer is None else decoded(HOLDS_JSON, answer)
     if as_json:
-        typer.echo(encoded(HOLDS_JSON, report, indent=2, ensure_ascii=True))
+        say_json(HOLDS_JSON, report)
         return
     now = time.time()
     for one in report.holds:
@@ -67,12 +68,12 @@ def show(
     """Show what would happen, one line for each message."""
     settings = configuration(config).config
 
-    from syncd.daemon.people.answers_json import HOLD_JSON, encoded
+    from syncd.daemon.people.answers_json import HOLD_JSON
 
     answer = Client(settings.daemon.socket).get_if_running(f"/holds/{hold_id}")
     detail = _show_from_store(settings, hold_id) if answer is None else decoded(HOLD_JSON, answer)
     if as_json:
-        typer.echo(encoded(HOLD_JSON, detail, indent=2, ensure_ascii=True))
+        say_json(HOLD_JSON, detail)
         return
     say(_line(detail.hold, time.time()))
     for effect in detail.effects:
@@ -104,7 +105,7 @@ def _decide(verb: str, done: str, hold_ids: list[int] | None, config: ConfigOpti
 
     wanted = Decision(tuple(hold_ids or ()), is_all=is_all)
     client = Client(settings.daemon.socket)
-    is_running = client.get_if_running("/health") is not None
+    is_running = client.is_running()
     if is_running:
         report = decoded(HOLDS_JSON, client.post(f"/holds/{verb}", DECISION_JSON.dump_json(wanted)))
     else:
@@ -131,28 +132,22 @@ def _place(one: "HoldStatus") -> str:
 
 def _list_from_store(config: "Config") -> "HoldsReport":
     from syncd.daemon.people.holding import read_holds
-    from syncd.store.engine.database import Database
 
-    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+    with store_to_read(config) as db:
         return db.read_now(lambda conn: read_holds(conn, config))
 
 
 def _show_from_store(config: "Config", hold_id: int) -> "HoldDetail":
     from syncd.daemon.people.holding import read_hold
-    from syncd.store.engine.database import Database
 
-    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+    with store_to_read(config) as db:
         return db.read_now(lambda conn: read_hold(conn, config, hold_id=hold_id))
 
 
 def _decide_in_store(config: "Config", wanted: "Decision", verb: str) -> "HoldsReport":
-    """Own the store for a moment; StoreBusyError while another syncd does."""
     from syncd.daemon.people import holding
-    from syncd.store.engine.database import Database
 
-    url = config.store.url.get_secret_value()
-    Database.open_readonly(url).close()  # a store that is not there is not made
-    with Database.open(url, auto_migrate=False) as db:
+    with store_to_change(config) as db:
         if verb == "discard":
             return db.write_now(lambda conn: holding.discard(conn, config, wanted=wanted, now=time.time()))
         return db.write_now(lambda conn: holding.release(conn, config, wanted=wanted, now=time.time()))

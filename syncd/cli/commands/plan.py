@@ -7,7 +7,8 @@ import typer
 from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
-from syncd.cli.terminal import complain, say
+from syncd.cli.stored import store_to_read
+from syncd.cli.terminal import complain, say, say_json
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -28,12 +29,12 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what is left to do as far as syncd knows; nothing is looked at anew, and nothing is done."""
     settings = configuration(config).config
 
-    from syncd.daemon.people.answers_json import PLAN_JSON, encoded
+    from syncd.daemon.people.answers_json import PLAN_JSON
 
     answer = Client(settings.daemon.socket).get_if_running("/plan")
     report = _from_store(settings) if answer is None else decoded(PLAN_JSON, answer)
     if as_json:
-        typer.echo(encoded(PLAN_JSON, report, indent=2, ensure_ascii=True))
+        say_json(PLAN_JSON, report)
         return
     for line in report.effects:
         say(f"{line.device}: {line.account}/{line.mailbox}: {_text(line)}")
@@ -62,7 +63,6 @@ def _from_store(config: "Config") -> "PlanReport":
     import time
 
     from syncd.daemon.people.reading import read_plan
-    from syncd.store.engine.database import Database
 
-    with Database.open_readonly(config.store.url.get_secret_value()) as db:
+    with store_to_read(config) as db:
         return asyncio.run(read_plan(db, config, now=time.time()))

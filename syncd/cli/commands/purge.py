@@ -7,6 +7,7 @@ import typer
 from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration
 from syncd.cli.options import ConfigOption
+from syncd.cli.stored import store_to_read
 from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -57,15 +58,14 @@ def _told(one: "PurgeLine") -> str:
 def _ask(config: "Config", wanted: "PurgeRequest") -> "tuple[PurgeReport, bool]":
     """Return what the daemon says, or the store, and whether the daemon runs."""
     client = Client(config.daemon.socket)
-    if client.get_if_running("/health") is not None:
+    if client.is_running():
         from syncd.daemon.people.answers_json import PURGE_JSON, PURGED_JSON
 
         return decoded(PURGED_JSON, client.post("/purge", PURGE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.people.purging import purge_alone, read_left
-    from syncd.store.engine.database import Database
 
-    with Database.open_readonly(config.store.url.get_secret_value()) as db:  # a store that is not there is not made
+    with store_to_read(config) as db:  # a store that is not there is not made
         if wanted.is_dry:
             return db.read_now(lambda conn: read_left(conn, config, wanted=wanted)), False
     return purge_alone(config, wanted), False

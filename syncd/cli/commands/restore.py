@@ -7,9 +7,10 @@ import typer
 
 from syncd.cli.client import Client, decoded
 from syncd.cli.commands.history import AccountOption, SinceOption, begin_of
-from syncd.cli.configured import configuration
+from syncd.cli.configured import configuration, unknown
 from syncd.cli.options import ConfigOption
-from syncd.cli.terminal import aligned, complain, say
+from syncd.cli.stored import store_to_change, store_to_read
+from syncd.cli.terminal import aligned, complain, say, say_json
 
 if TYPE_CHECKING:
     from syncd.config.model import Config
@@ -62,8 +63,7 @@ def restore(
         raise typer.BadParameter("name messages, or choose them by --account, --mailbox or --since")
     settings = configuration(config).config
     if account is not None and account not in settings.accounts:
-        known = ", ".join(settings.accounts) or "none"
-        raise typer.BadParameter(f"there is no account {account!r}; known are: {known}")
+        raise typer.BadParameter(unknown("account", account, settings.accounts))
     begin = None if since is None else begin_of(since, now=time.time())
 
     from syncd.daemon.people.answers import RestoreRequest
@@ -71,9 +71,9 @@ def restore(
     wanted = RestoreRequest(tuple(messages or ()), account, mailbox, begin, to, is_dry)
     report, is_running = _ask(settings, wanted)
     if as_json:
-        from syncd.daemon.people.answers_json import RESTORED_JSON, encoded
+        from syncd.daemon.people.answers_json import RESTORED_JSON
 
-        typer.echo(encoded(RESTORED_JSON, report, indent=2, ensure_ascii=True))
+        say_json(RESTORED_JSON, report)
     else:
         _tell(report, has_names=bool(messages), is_running=is_running)
     if messages and report.counts.get("swept"):
@@ -120,17 +120,15 @@ def _cells(one: "RestoreLine") -> tuple[str, ...]:
 def _ask(config: "Config", wanted: "RestoreRequest") -> "tuple[RestoreReport, bool]":
     """Return what the daemon says, or the store, and whether the daemon runs."""
     client = Client(config.daemon.socket)
-    if client.get_if_running("/health") is not None:
+    if client.is_running():
         from syncd.daemon.people.answers_json import RESTORE_JSON, RESTORED_JSON
 
         return decoded(RESTORED_JSON, client.post("/restore", RESTORE_JSON.dump_json(wanted))), True
 
     from syncd.daemon.people.restoring import read_deleted, restore
-    from syncd.store.engine.database import Database
 
-    url = config.store.url.get_secret_value()
-    with Database.open_readonly(url) as db:  # a store that is not there is not made
-        if wanted.is_dry:
+    if wanted.is_dry:
+        with store_to_read(config) as db:
             return db.read_now(lambda conn: read_deleted(conn, config, wanted=wanted)), False
-    with Database.open(url, auto_migrate=False) as db:
+    with store_to_change(config) as db:
         return db.write_now(lambda conn: restore(conn, config, wanted=wanted, now=time.time())), False

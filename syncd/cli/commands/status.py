@@ -8,6 +8,7 @@ import typer
 from syncd.cli.client import Client, decoded
 from syncd.cli.configured import configuration, socket
 from syncd.cli.options import ConfigOption
+from syncd.cli.terminal import say_json
 
 if TYPE_CHECKING:
     from syncd.cli.screen.picture import Picture
@@ -66,9 +67,9 @@ def current(config: Path | None, query: str = "") -> "Status":
 
 def _show_once(seen: "Status", *, as_json: bool, every_mailbox: bool) -> None:
     if as_json:
-        from syncd.daemon.people.answers_json import STATUS_JSON, encoded
+        from syncd.daemon.people.answers_json import STATUS_JSON
 
-        typer.echo(encoded(STATUS_JSON, seen, indent=2, ensure_ascii=True))
+        say_json(STATUS_JSON, seen)
         return
 
     from syncd.cli.screen.picture import picture_of
@@ -109,10 +110,10 @@ def _follow(watching: "Watching", *, every_mailbox: bool) -> None:
 
 def _follow_json(watching: "Watching") -> None:
     from syncd.cli.screen.watching import without_times
-    from syncd.daemon.people.answers_json import STATUS_JSON, encoded
+    from syncd.daemon.people.answers_json import STATUS_JSON
 
     before: object = None
     for seen in watching.statuses(_PLAIN_STEP_S):
         if (now := without_times(seen)) != before:
-            typer.echo(encoded(STATUS_JSON, seen, ensure_ascii=True))
+            say_json(STATUS_JSON, seen, indent=None)
             before = now

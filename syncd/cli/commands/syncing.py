@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syncd.cli.client import Client, decoded
-from syncd.cli.configured import UnknownAccountError, configuration
+from syncd.cli.configured import UnknownAccountError, configuration, unknown
 from syncd.cli.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -23,9 +23,8 @@ def sync_accounts(accounts: Sequence[str], path: Path | None) -> bool:
     """
     reading = configuration(path)
     settings = reading.config
-    if unknown := set(accounts) - set(settings.accounts):
-        known = ", ".join(settings.accounts) or "none"
-        raise UnknownAccountError(f"there is no account {min(unknown)!r}; known are: {known}")
+    if others := set(accounts) - set(settings.accounts):
+        raise UnknownAccountError(unknown("account", min(others), settings.accounts))
     names = tuple(dict.fromkeys(accounts or settings.accounts))
 
     from syncd.cli.screen.progress import progress_view
@@ -42,7 +41,7 @@ def sync_accounts(accounts: Sequence[str], path: Path | None) -> bool:
 def _by_daemon(config: "Config", names: tuple[str, ...], view: "ProgressView") -> "SyncReport | None":
     """Return the daemon's report, None if no daemon runs."""
     client = Client(config.daemon.socket)
-    if client.get_if_running("/health") is None:
+    if not client.is_running():
         return None
 
     import threading
