@@ -98,12 +98,17 @@ def _form(wanted: LogFormat, output: TextIO) -> LogFormat:
     return LogFormat.JOURNALD if journal.is_journal(output, os.environ) else LogFormat.JSON
 
 
+def _is_coloured(output: TextIO) -> bool:
+    """Tell whether colours can be seen, and nobody has asked for none (https://no-color.org)."""
+    return output.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def _renderer(form: LogFormat, output: TextIO) -> structlog.typing.Processor:
     match form:
         case LogFormat.CONSOLE:
             # NOTE: the default exception formatter of structlog shows local variables, and so secrets.
             return structlog.dev.ConsoleRenderer(
-                colors=output.isatty(), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
+                colors=_is_coloured(output), exception_formatter=structlog.dev.plain_traceback, sort_keys=False
             )
         case LogFormat.JOURNALD:
             return _fields
