@@ -118,6 +118,7 @@ async def test_store_that_hangs_keeps_no_scrape_waiting(tmp_path: Path, monkeypa
 
         going.set()
         await asyncio.gather(*hanging)
+        monkeypatch.undo()
         after = await get(port, "/metrics")
 
     assert [(status, body) for status, _, body in found] == [(503, b"the store does not answer\n")] * 2
