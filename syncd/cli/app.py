@@ -1,4 +1,4 @@
-"""Floor 6: the commands of `syncd`: one Typer app, one file of this folder per command.
+"""Floor 6: the commands of `syncd`: one Typer app, one file of `commands` for each.
 
 House rule: a command's file imports nothing heavy at its top; `syncd --help` answers in a tenth of a second.
 """
@@ -8,25 +8,25 @@ from typing import Annotated
 
 import typer
 
-from syncd.cli.account import account
-from syncd.cli.adopt import adopt
-from syncd.cli.backup import backup
-from syncd.cli.check import check_config
-from syncd.cli.doctor import doctor
-from syncd.cli.events import events
-from syncd.cli.health import health
-from syncd.cli.history import history
-from syncd.cli.holds import holds
-from syncd.cli.init import init
-from syncd.cli.migrate import migrate
+from syncd.cli.commands.account import account
+from syncd.cli.commands.adopt import adopt
+from syncd.cli.commands.backup import backup
+from syncd.cli.commands.check import check_config
+from syncd.cli.commands.doctor import doctor
+from syncd.cli.commands.events import events
+from syncd.cli.commands.health import health
+from syncd.cli.commands.history import history
+from syncd.cli.commands.holds import holds
+from syncd.cli.commands.init import init
+from syncd.cli.commands.migrate import migrate
+from syncd.cli.commands.plan import plan
+from syncd.cli.commands.purge import purge
+from syncd.cli.commands.reload import reload
+from syncd.cli.commands.restore import restore
+from syncd.cli.commands.run import run
+from syncd.cli.commands.status import status
+from syncd.cli.commands.sync import sync
 from syncd.cli.plain import Plain
-from syncd.cli.plan import plan
-from syncd.cli.purge import purge
-from syncd.cli.reload import reload
-from syncd.cli.restore import restore
-from syncd.cli.run import run
-from syncd.cli.status import status
-from syncd.cli.sync import sync
 
 app = typer.Typer(
     name="syncd",

@@ -36,6 +36,10 @@ class Client:
         except DaemonDownError:
             return None
 
+    def is_running(self) -> bool:
+        """Tell whether a daemon runs; SyncdError if it is not well."""
+        return self.get_if_running("/health") is not None
+
     def post(self, target: str, body: bytes) -> bytes:
         """Do what `get` does, for a request that may take as long as it takes."""
         return self._ask("POST", target, body, timeout_s=None)
@@ -82,9 +86,15 @@ def _connect(channel: socket.socket, path: Path) -> None:
     channel.settimeout(_CONNECT_S)
     try:
         channel.connect(str(path))
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise DaemonDownError("the daemon is not running") from error
+    except BlockingIOError as error:  # it has not taken those who came before
+        raise SyncdError("the daemon does not answer") from error
     except PermissionError as error:
         from syncd.users import of_another
 
         raise SyncdError(f"the socket {path} is another user's, and only that one may ask{of_another(path)}") from error
+    except OSError as error:
+        if error.errno is None:  # NOTE: so Python says that no socket can have so long a path
+            raise DaemonDownError("the daemon is not running") from error
+        raise

@@ -1,5 +1,6 @@
 """Floor 6: the configuration as commands take it: all of it, or where the daemon is to be reached."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ def configuration(path: Path | None, *, needs_logins: bool = False) -> "Reading"
     for warning in reading.warnings:
         complain(f"warning: {warning}")
     return reading
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Say that the configuration has no account or device of a name that was given, and which it has."""
+    return f"there is no {kind} {name!r}; known are: {', '.join(known) or 'none'}"
 
 
 def socket(path: Path | None) -> Path:

@@ -85,7 +85,7 @@ def _print_names(words: list[str]) -> None:
 
 def _sync_plainly(words: Sequence[str]) -> bool | None:
     """Sync as the command does; None where what it was told takes more to read, or is wrong, and nothing was done."""
-    from syncd.cli.syncing import sync_accounts
+    from syncd.cli.commands.syncing import sync_accounts
 
     accounts, config = list(words), None
     if "--config" in words[:-1]:

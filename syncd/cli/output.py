@@ -1,4 +1,9 @@
-"""Floor 6: standard output: names in any script can be written; what keeps it from that is an error of its own."""
+"""Floor 6: the standard streams: names in any script can be written; output that cannot be is an error of its own.
+
+Theory. Who asked for output has to hear that it is not whole. A complaint or a line of the log is another thing: who
+writes one is in the midst of what has to be done, such as a round of a daemon whose log is a pipe that nobody reads any
+more. So what standard error does not take is lost, and nothing else is.
+"""
 
 import io
 import os
@@ -24,16 +29,35 @@ class _Output(io.FileIO):
             raise OutputError((error.strerror or "unknown").lower()) from error
 
 
+class _Complaints(io.FileIO):
+    # NOTE: octets that were kept would be tried again at the end, where to fail changes the exit code.
+    def write(self, octets: "ReadableBuffer", /) -> int:
+        whole = memoryview(octets).nbytes
+        try:
+            return super().write(octets) or whole
+        except OSError:
+            return whole
+
+
 def prepare() -> None:
-    """Let whatever writes to `sys.stdout` from now on raise OutputError where it cannot, and have all three streams."""
+    """Let whatever writes to `sys.stdout` from now on raise OutputError where it cannot, and have all three streams.
+
+    What `sys.stderr` cannot take goes nowhere.
+    """
     _occupy()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
-            encoding=sys.stdout.encoding,
-            errors="backslashreplace",  # names of mailboxes are in any script
-            line_buffering=sys.stdout.line_buffering,
-        )
+        sys.stdout = _text(_Output, sys.stdout)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _text(_Complaints, sys.stderr)
+
+
+def _text(kind: type[io.FileIO], stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(kind(stream.fileno(), "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors="backslashreplace",  # names of mailboxes are in any script
+        line_buffering=stream.line_buffering,
+    )
 
 
 def give_up() -> None:

@@ -3,7 +3,12 @@
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 
 def say(text: str) -> None:
@@ -14,6 +19,14 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print a line to standard error, escaped like `say`."""
     _print(text, sys.stderr)
+
+
+def say_json(adapter: "TypeAdapter[T]", value: T, *, indent: int | None = 2) -> None:
+    """Print a value as JSON in ASCII, as a program reads it; indent None: on one line."""
+    from syncd.daemon.people.answers_json import encoded
+
+    sys.stdout.write(f"{encoded(adapter, value, indent=indent, ensure_ascii=True).decode()}\n")
+    sys.stdout.flush()
 
 
 def patience(doing: str) -> AbstractContextManager[object]:
@@ -27,9 +40,22 @@ def patience(doing: str) -> AbstractContextManager[object]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of cells as lines in which each column has the width of its longest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    """Return rows of cells as lines in which each column has the width of its widest cell."""
+    widths = [max(map(_places, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - _places(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _places(text: str) -> int:
+    """Return how many places of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in {"F", "W"} else 1 for char in text)
 
 
 def _print(text: str, stream: TextIO) -> None:

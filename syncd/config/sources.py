@@ -134,7 +134,8 @@ def _named_files(directory: Path) -> Iterator[Path]:
     except OSError:
         return
     for path in names:
-        if path.name.upper().startswith(PREFIX) and path.is_file():
+        # NOTE: `path.is_file()` raises for a link that leads where nobody may look.
+        if path.name.upper().startswith(PREFIX) and os.path.isfile(path):  # noqa: PTH113
             yield path
 
 

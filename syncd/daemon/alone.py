@@ -5,16 +5,16 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from syncd.config.model import Config, LogLevel
-from syncd.daemon import logs
-from syncd.daemon.app import App, open_app
-from syncd.daemon.completion import Syncs
-from syncd.daemon.process import run_interruptibly
-from syncd.daemon.sync_report import SyncReport
+from syncd.daemon.people.completion import Syncs
+from syncd.daemon.people.sync_report import SyncReport
+from syncd.daemon.process import logs
+from syncd.daemon.process.signals import run_interruptibly
+from syncd.daemon.serving.app import App, open_app
 from syncd.errors import text_of
 from syncd.values import replace
 
 if TYPE_CHECKING:
-    from syncd.daemon.status import Going
+    from syncd.daemon.status.status import Going
 
 
 def sync_once(
@@ -60,7 +60,7 @@ async def _sync_once(
 
 
 async def _progress(app: App) -> "tuple[Going, ...]":
-    from syncd.daemon.reading import read_status  # noqa: PLC0415  # a short sync tells of none
-    from syncd.daemon.status import progress_of  # noqa: PLC0415
+    from syncd.daemon.people.reading import read_status  # noqa: PLC0415  # a short sync tells of none
+    from syncd.daemon.status.status import progress_of  # noqa: PLC0415
 
     return progress_of(await read_status(app.db, app.config, now=app.clock(), activities=app.activities))

@@ -4,20 +4,22 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
+from typing import Any, NoReturn
 
 from syncd.config.load import Reading
-from syncd.daemon import logs, preloaded  # noqa: F401  # which is all that it is for
-from syncd.daemon.app import App, open_app
-from syncd.daemon.control import control_socket
-from syncd.daemon.process import Interrupted, run_interruptibly
-from syncd.daemon.reloading import Reloads
-from syncd.daemon.service import feed_watchdog, keep_told, notify, notify_status, starting, summary_of
+from syncd.daemon import preloaded  # noqa: F401  # which is all that it is for
+from syncd.daemon.control.reloading import Reloads
+from syncd.daemon.control.socket import control_socket
+from syncd.daemon.process import logs
+from syncd.daemon.process.service import feed_watchdog, keep_told, notify, notify_status, starting, summary_of
+from syncd.daemon.process.signals import Interrupted, run_interruptibly
+from syncd.daemon.serving.app import App, open_app
+from syncd.daemon.serving.tasks import Tasks
 from syncd.errors import SyncdError
 from syncd.log import log
-
-_LAST_WORDS_S = 1.0
 
 
 def run_daemon(reading: Reading) -> None:
@@ -42,31 +44,40 @@ async def _daemon(reading: Reading) -> None:
                 await stack.enter_async_context(_listener(app))
                 reloads = Reloads(app, reading, asked=hangups, summary=partial(_summary, app))
                 await stack.enter_async_context(control_socket(app, reloads))
-            await _serve(app, reloads)
+            await serve(app, reloads)
     except SyncdError as error:
         notify_status(f"failed: {error}")
         raise
 
 
-async def _serve(app: App, reloads: Reloads) -> None:
+async def serve(app: App, reloads: Reloads) -> NoReturn:
+    """Serve everybody until cancelled, and end in an orderly way; SyncdError where we cannot go on."""
     config = app.config
     log.info("daemon_started", accounts=len(config.accounts), devices=len(config.devices), pid=os.getpid())
     app.start()
     notify("READY=1")
-    telling = asyncio.create_task(keep_told(partial(_summary, app)))
-    feeding = asyncio.create_task(feed_watchdog(app.db, app.activities))
-    reloading = asyncio.create_task(reloads.run())
+    beside = Tasks()
+    beside.start("status line", partial(keep_told, partial(_summary, app)))
+    beside.start("watchdog", partial(feed_watchdog, app.db, app.activities))
+    beside.start("reloads", reloads.run)
     try:
-        raise await app.failure()
+        raise await _first(app.failure(), beside.failure())
     finally:
-        telling.cancel()
-        feeding.cancel()
-        reloading.cancel()
-        await asyncio.wait({reloading}, timeout=_LAST_WORDS_S)
+        await beside.stop()
         reloads.stop()
         notify_status("stopping", "STOPPING=1")
         log.info("daemon_stop_began")
         await app.stop()  # before the socket is closed, so that whoever waits for a sync is told
+
+
+async def _first(*failures: Coroutine[Any, Any, SyncdError]) -> SyncdError:
+    waiting = {asyncio.create_task(one) for one in failures}
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 def _hang_up(hangups: asyncio.Event, had_terminal: bool) -> None:
@@ -81,7 +92,7 @@ def _listener(app: App) -> AbstractAsyncContextManager[None]:
     if at is None:
         return nullcontext()
 
-    from syncd.daemon.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
+    from syncd.daemon.monitoring.listener import listening  # noqa: PLC0415  # for those who watch it, with all that it needs
 
     return listening(app, *at)
 

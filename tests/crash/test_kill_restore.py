@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.daemon.answers import RestoreRequest
-from syncd.daemon.restoring import restore
+from syncd.daemon.people.answers import RestoreRequest
+from syncd.daemon.people.restoring import restore
 from syncd.store.engine.database import Database
 from syncd.store.rounds import holds
 from tests.contract.sync.house import House, Table, imap

@@ -20,11 +20,11 @@ _IMPORTED = (
     "alembic.command",
     "syncd.cli.app",
     "syncd.cli.main",
-    "syncd.cli.syncing",
-    "syncd.cli.picture",
+    "syncd.cli.commands.syncing",
+    "syncd.cli.screen.picture",
     "syncd.daemon.alone",
     "syncd.daemon.foreground",
-    "syncd.daemon.restoring",
+    "syncd.daemon.people.restoring",
     "tests.crash.child",
 )
 

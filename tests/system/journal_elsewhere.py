@@ -4,7 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from syncd.daemon import journal
+from syncd.daemon.process import journal
 
 if __name__ == "__main__":
     _, socket, _, _, module, *arguments = sys.argv

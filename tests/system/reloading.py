@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from syncd.cli.reload import told
-from syncd.daemon.answers_json import RELOADED_JSON, REPORT_JSON
+from syncd.cli.commands.reload import told
+from syncd.daemon.people.answers_json import RELOADED_JSON, REPORT_JSON
 from tests.servers.daemon import Daemon, toml
 
 Tables = dict[str, dict[str, Any]]

@@ -14,6 +14,7 @@ from tests.servers.dovecot import Dovecot
 from tests.system.mail import imap_account, pop3_account
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "syncd.example.toml"
+SYNCD = (sys.executable, "-m", "syncd")
 GOOD = """\
 [accounts.work]
 type = "imap"
@@ -195,6 +196,22 @@ def test_output_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         1,
         "syncd: standard output cannot be written: no space left on device\n",
     )
+
+
+def test_complaint_that_cannot_be_written_changes_no_exit_code(tmp_path: Path) -> None:
+    """What was asked for is done all the same, and a script hears how it went."""
+    doubted = written(tmp_path, GOOD + '[hooks]\non_hold = ["no-such-program-at-all"]\n')
+
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run([*SYNCD, "check-config", "--config", doubted], stdout=subprocess.PIPE, stderr=full)
+        wrong = subprocess.run([*SYNCD, "check-config", "--config", "/nonexistent"], stderr=full)
+        unread = subprocess.Popen([*SYNCD, "check-config", "--config", "/nonexistent"], stderr=subprocess.PIPE)
+        assert unread.stderr is not None
+        unread.stderr.close()
+
+    assert (told.returncode, told.stdout.endswith(b": 1 account, 1 device\n")) == (0, True)
+    assert wrong.returncode == 2
+    assert unread.wait(timeout=60) == 2
 
 
 def test_output_that_is_not_utf_8_shows_what_it_lacks_as_escapes() -> None:

@@ -72,3 +72,13 @@ def test_copy_never_takes_the_place_of_the_store_or_of_what_is_not_named(
         assert (directory.returncode, directory.stderr) == (1, f"syncd: {tmp_path} is a directory: name a file\n")
         assert replaced.returncode == 0
         assert target.read_bytes().startswith(b"SQLite format 3")
+
+
+def test_name_that_no_file_can_have_is_told_in_one_line(make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    """It is the disk that says what is wrong with it."""
+    daemon = make_daemon({}, is_made=True)
+    daemon.sync()
+
+    for target in (tmp_path / ("n" * 300), tmp_path / ("n" * 300) / "copy.db"):
+        refused = daemon.syncd("backup", str(target))
+        assert (refused.returncode, refused.stderr) == (1, f"syncd: {target} cannot be written: file name too long\n")

@@ -74,3 +74,12 @@ def expunge(server: Dovecot, user: str, count: int) -> None:
         client.select("INBOX")
         client.store(f"1:{count}", "+FLAGS.SILENT", "(\\Deleted)")
         client.expunge()
+
+
+def test_daemon_refuses_a_restore_that_names_nothing(make_daemon: MakeDaemon) -> None:
+    """All that was ever deleted comes back for nobody who forgot to say what; to look at it, it need not be named."""
+    with make_daemon({}) as daemon:
+        nothing, empty = (daemon.request("POST", "/restore", body)[0] for body in (b"{}", b""))
+        looked = daemon.request("POST", "/restore", b'{"is_dry": true}')[0]
+
+    assert (nothing, empty, looked) == (400, 400, 200)

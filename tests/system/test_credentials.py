@@ -52,3 +52,16 @@ def test_commands_do_without_the_password_that_only_the_daemon_has(
     assert (levels["config_elsewhere"], levels["store"], levels["certificate"]) == ("note", "ok", "ok")
     assert (remembered.returncode, remembered.stderr) == (0, "")
     assert (alone.returncode, LACK in alone.stderr) == (2, True)
+
+
+def test_credential_that_leads_nowhere_keeps_no_edit_from_being_read(make_daemon: MakeDaemon, tmp_path: Path) -> None:
+    """Whoever puts secrets there may be half done; what is not read is named, and the daemon goes on."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    given = {"CREDENTIALS_DIRECTORY": str(credentials)}
+    with make_daemon({}, devices=("laptop",), environment=given) as daemon:
+        (credentials / "syncd_accounts__work__password").symlink_to("n" * 300)
+
+        reloaded = daemon.syncd("reload", timeout_s=30)
+
+    assert (reloaded.returncode, reloaded.stderr) == (0, "")

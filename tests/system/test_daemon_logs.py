@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import journal
-from tests.servers.daemon import Daemon
+from tests.servers.daemon import Daemon, wait_until
 from tests.servers.dovecot import Dovecot
 from tests.system.mail import deliver, files, imap_account, mark_seen, pop3_account
 
@@ -71,6 +72,25 @@ def test_every_line_is_json_where_there_is_no_terminal(
     assert (events[0], events[-2:]) == ("daemon_started", ["daemon_stop_began", "daemon_stopped"])
     assert {"account_connected", "device_attached"} < set(events)
     assert all(line["timestamp"].endswith("Z") and line["level"] == "info" for line in lines)
+
+
+@pytest.mark.parametrize("log_format", ["console", "json"])
+def test_log_that_nobody_takes_stops_no_mail(
+    dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon, tmp_path: Path, log_format: str
+) -> None:
+    """Where what reads it was killed, or its disk is full, mail goes on, and the end is as good as any other."""
+    deliver(dovecot, mail_user, 2)
+    daemon = make_daemon({"work": imap_account(dovecot, mail_user)}, log_format=log_format, log_level="debug")
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    daemon.launch(log=writing)
+    os.close(writing)
+    wait_until(lambda: len(files(tmp_path / "laptop", "work.INBOX")) == 2, 30, "the mail is there")
+    wait_until(lambda: daemon.account("work")["doing"] == "idle", 30, "nothing is left to do")
+
+    assert daemon.account("work")["error"] is None
+    assert daemon.stop() == 0
 
 
 def test_level_of_the_configuration_is_kept(dovecot: Dovecot, mail_user: str, make_daemon: MakeDaemon) -> None:

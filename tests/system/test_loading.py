@@ -58,7 +58,13 @@ def test_sync_without_a_daemon_loads_only_what_it_uses(make_daemon: MakeDaemon) 
         "syncd.store.bodies.bodies",
         "syncd.maildir.observe",
     }
-    of_the_daemon = {"aiohttp", "http.client", "syncd.daemon.control", "syncd.daemon.answers", "syncd.daemon.status"}
+    of_the_daemon = {
+        "aiohttp",
+        "http.client",
+        "syncd.daemon.control.socket",
+        "syncd.daemon.people.answers",
+        "syncd.daemon.status.status",
+    }
     of_the_daemon |= {"syncd.config.changes", "syncd.store.people.recall", "syncd.maildir.watch"}
     of_others = {"sqlalchemy.dialects.postgresql", "syncd.pop3.connection", "pydantic_settings", "cryptography"}
     of_nobody = {"typer", "rich", "alembic"}
@@ -113,6 +119,8 @@ def test_daemon_loads_what_it_needs_at_its_start(make_daemon: MakeDaemon) -> Non
     daemon.configure({"daemon": {"listen": f"127.0.0.1:{port}"}})
     loaded_watched = loaded_by("run", "--config", str(daemon.config_file))
 
-    assert loaded > {"aiohttp", "syncd.daemon.control", "syncd.daemon.app", *CHANGING}
-    assert loaded & {"prometheus_client", "syncd.daemon.figures", "syncd.daemon.listener"} == set()
-    assert loaded_watched > {"prometheus_client", "syncd.daemon.figures", "syncd.daemon.listener"}
+    assert loaded > {"aiohttp", "syncd.daemon.control.socket", "syncd.daemon.serving.app", *CHANGING}
+    assert (
+        loaded & {"prometheus_client", "syncd.daemon.monitoring.figures", "syncd.daemon.monitoring.listener"} == set()
+    )
+    assert loaded_watched > {"prometheus_client", "syncd.daemon.monitoring.figures", "syncd.daemon.monitoring.listener"}

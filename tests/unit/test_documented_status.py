@@ -9,9 +9,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from syncd.daemon.answers import Event, PlanLine, PlanReport, PlanWait, RestoreLine, RestoreReport
 from syncd.daemon.doctor.findings_json import DiagnosisAnswer, FindingAnswer
-from syncd.daemon.status import FORMAT, Status
+from syncd.daemon.people.answers import Event, PlanLine, PlanReport, PlanWait, RestoreLine, RestoreReport
+from syncd.daemon.status.status import FORMAT, Status
 from syncd.errors import Cause
 from syncd.store.people.entries import Entry
 

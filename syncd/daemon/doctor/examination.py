@@ -19,7 +19,6 @@ from syncd.config.model import Config
 from syncd.config.places import SYSTEM_FILE, config_files, existing
 from syncd.config.problems import ConfigError, Problem
 from syncd.config.reachable import socket_of
-from syncd.daemon.answers_json import STATUS_JSON
 from syncd.daemon.doctor import look_at_machine as machine
 from syncd.daemon.doctor.facts import DaemonFacts, Kind, Place, ServerFacts, StoreFacts, User
 from syncd.daemon.doctor.findings import Diagnosis, Finding, Level, diagnosis, error, note, ok, warning
@@ -40,8 +39,9 @@ from syncd.daemon.doctor.judge_service import daemon_can_use, judge_daemon, judg
 from syncd.daemon.doctor.look_at_files import Looker, user_of
 from syncd.daemon.doctor.look_at_servers import look_at_servers
 from syncd.daemon.doctor.look_at_service import daemon_facts, look_at_store
-from syncd.daemon.reading import installed_version
-from syncd.daemon.status import Status
+from syncd.daemon.people.answers_json import STATUS_JSON
+from syncd.daemon.people.reading import installed_version
+from syncd.daemon.status.status import Status
 from syncd.errors import SyncdError
 from syncd.store.people.checkup import Checkup
 from syncd.values import replace

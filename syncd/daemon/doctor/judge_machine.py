@@ -17,6 +17,8 @@ _LAYERS = frozenset({"overlay", "aufs", "overlayfs"})
 """What the own layers of a container are on."""
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 """What ProtectHome keeps away."""
+_READ_ONLY = "read-only"
+"""Of ProtectHome: what ReadWritePaths names may be written all the same, which of the others' homes is not there."""
 
 
 def judge_software(software: Software, *, needs_postgres: bool) -> Iterator[Finding]:
@@ -61,17 +63,19 @@ def judge_unit(unit: Unit, places: Iterable[tuple[str, Place]], user: User) -> I
     edit = f"systemctl {'--user ' if unit.is_user_unit else ''}edit {unit.name}"
     is_fine = True
     for key, place in places:
-        path = place.path
-        shuts = None
-        if unit.protect_home != "no" and any(path.is_relative_to(home) for home in _HOMES):
-            shuts = f"ProtectHome={unit.protect_home}"
-        elif unit.protect_system == "strict" and not any(path.is_relative_to(one) for one in unit.writable):
+        path, shuts, opens = place.path, None, ""
+        is_home, is_open = (any(path.is_relative_to(one) for one in those) for those in (_HOMES, unit.writable))
+        if is_home and unit.protect_home not in {"no", _READ_ONLY}:
+            shuts, opens = f"ProtectHome={unit.protect_home}", ", ProtectHome=no"
+        elif is_home and unit.protect_home == _READ_ONLY and not is_open:
+            shuts = f"ProtectHome={_READ_ONLY}"
+        elif unit.protect_system == "strict" and not is_open:
             shuts = "ProtectSystem=strict"
         if shuts is None:
             continue
         is_fine = False
         made = f"install -d -o {user.name} -m 0700 {quote(str(path))}, and " if not unit.is_user_unit else ""
-        lines = f"ReadWritePaths={path}" + ("" if shuts.startswith("ProtectS") else ", ProtectHome=no")
+        lines = f"ReadWritePaths={path}{opens}"
         remedy = f"{made}{edit}: [Service] {lines}"
         yield error(
             "unit_paths", f"{key}: {path}", f"{shuts} of {unit.name} keeps the daemon from writing there", remedy

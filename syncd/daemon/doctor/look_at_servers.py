@@ -9,7 +9,7 @@ import threading
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.config.model import Config
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
-from syncd.daemon.passwords import Password
+from syncd.daemon.serving.passwords import Password
 from syncd.errors import (
     LoginRefusedError,
     RefusedError,

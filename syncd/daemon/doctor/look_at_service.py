@@ -4,7 +4,7 @@ from pathlib import Path
 
 from syncd.config.model import Config
 from syncd.daemon.doctor.facts import DaemonFacts, Failing, Place, StoreFacts
-from syncd.daemon.status import Status
+from syncd.daemon.status.status import Status
 from syncd.errors import SyncdError
 from syncd.store.engine.migrate import Standing, state
 from syncd.store.engine.owner import owner_pid

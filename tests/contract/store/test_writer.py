@@ -11,7 +11,7 @@ from itertools import islice
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from syncd.daemon import health
+from syncd.daemon.monitoring import health
 from syncd.errors import Reach, StoreError
 from syncd.store.engine import writer as writer_module
 from syncd.store.engine.database import Database

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from syncd.daemon.reading import read_plan, read_status
+from syncd.daemon.people.reading import read_plan, read_status
 from syncd.mail.tree import ReplicaState
 from syncd.reconcile.guard import Reason
 from syncd.store.people.entries import Question

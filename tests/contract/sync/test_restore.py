@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from syncd.daemon.answers import RestoreReport, RestoreRequest
-from syncd.daemon.restoring import read_deleted, restore
+from syncd.daemon.people.answers import RestoreReport, RestoreRequest
+from syncd.daemon.people.restoring import read_deleted, restore
 from syncd.store.people.entries import Question
 from syncd.store.people.recall import recall
 from syncd.store.people.trouble_report import troubles

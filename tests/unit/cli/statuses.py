@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from syncd.daemon.attention import findings_of
-from syncd.daemon.status import (
+from syncd.daemon.status.attention import findings_of
+from syncd.daemon.status.status import (
     AccountStatus,
     ConnectionStatus,
     DaemonStatus,

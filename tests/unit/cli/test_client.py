@@ -1,5 +1,6 @@
 """What a command makes of a daemon that does not answer as it should."""
 
+import contextlib
 import socket
 import tempfile
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from syncd.cli.client import Client, DaemonDownError, decoded
-from syncd.daemon.answers_json import STATUS_JSON
+from syncd.daemon.people.answers_json import STATUS_JSON
 from syncd.errors import SyncdError
 
 
@@ -47,6 +48,31 @@ def test_no_socket_and_nobody_behind_it_mean_that_no_daemon_runs(address: Path) 
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(address))
     assert client.get_if_running("/status") is None
+
+
+def test_place_in_which_no_socket_can_be_means_that_no_daemon_runs(address: Path) -> None:
+    """So a store can be looked at, and a sync made, whatever the configuration calls the socket."""
+    address.write_text("a file")
+
+    assert Client(address / "syncd.sock").get_if_running("/status") is None
+    assert Client(address.with_name("s" * 120)).get_if_running("/status") is None
+    with pytest.raises(DaemonDownError):
+        next(Client(address.with_name("s" * 120)).follow("/events"))
+
+
+def test_daemon_that_takes_no_more_connections_does_not_answer(address: Path) -> None:
+    """It has not gone away: who asks again later may be answered."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+        listener.bind(str(address))
+        listener.listen(0)
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(str(address))
+
+        with pytest.raises(SyncdError, match="does not answer"):
+            Client(address).get("/status")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from syncd.cli.events import line_of
-from syncd.daemon.answers import Event
+from syncd.cli.commands.events import line_of
+from syncd.daemon.people.answers import Event
 from syncd.store.people.entries import Entry
 
 AT = time.mktime((2026, 11, 25, 21, 50, 2, 0, 0, -1))

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from syncd.cli.findings import show, summary
+from syncd.cli.screen.findings import show, summary
 from syncd.daemon.doctor.findings import Diagnosis, error, note, ok
 
 FOUND = Diagnosis(

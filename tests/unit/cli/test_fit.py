@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.cli.fit import OF_A_SECTION, fit
+from syncd.cli.screen.fit import OF_A_SECTION, fit
 
 
 def test_all_is_shown_where_there_is_room() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 import typer
 
-from syncd.cli.history import begin_of, deed_of, table_of
+from syncd.cli.commands.history import begin_of, deed_of, table_of
 from syncd.store.people.entries import Entry
 
 AT = time.mktime((2026, 11, 25, 21, 50, 2, 0, 0, -1))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from syncd.cli.picture import picture_of
-from syncd.cli.view import fitted, show
+from syncd.cli.screen.picture import picture_of
+from syncd.cli.screen.view import fitted, show
 from syncd.config.accounts import ImapConfig
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.remedies import account_remedy, device_remedy
-from syncd.daemon.status import (
+from syncd.daemon.status.config_status import ConfigStatus
+from syncd.daemon.status.remedies import account_remedy, device_remedy
+from syncd.daemon.status.status import (
     AccountStatus,
     HoldStatus,
     HookStatus,

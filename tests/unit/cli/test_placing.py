@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.cli.placing import first_place, put
+from syncd.cli.commands.placing import first_place, put
 from syncd.config import places
 from syncd.errors import SyncdError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from syncd.cli.watching import Watching, without_times
-from syncd.daemon.answers_json import STATUS_JSON
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.status import Progress, Status
+from syncd.cli.screen.watching import Watching, without_times
+from syncd.daemon.people.answers_json import STATUS_JSON
+from syncd.daemon.status.config_status import ConfigStatus
+from syncd.daemon.status.status import Progress, Status
 from syncd.values import replace
 from tests.unit.cli.statuses import NOW, account, device, status
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from syncd.cli.progress import said
-from syncd.cli.words import age, ago, amounts, bar, speed, when
+from syncd.cli.screen.progress import said
+from syncd.cli.screen.words import age, ago, amounts, bar, speed, when
 from syncd.config.amounts import size
-from syncd.daemon.status import Going, Progress
+from syncd.daemon.status.status import Going, Progress
 
 
 @pytest.mark.parametrize(

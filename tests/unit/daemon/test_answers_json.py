@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from syncd.daemon.answers_json import STATUS_JSON, encoded
-from syncd.daemon.config_status import ConfigStatus
+from syncd.daemon.people.answers_json import STATUS_JSON, encoded
+from syncd.daemon.status.config_status import ConfigStatus
 from tests.unit.cli.statuses import NOW, account, device, status
 
 ODD = b'/etc/odd\xff"\\n/\xf0\x9f\x93\xac.toml'.decode("utf-8", "surrogateescape")

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from syncd.config.changes import changes_between
-from syncd.daemon.app import App, open_app
-from syncd.daemon.completion import Syncs
-from syncd.errors import SyncdError
+from syncd.daemon.people.completion import Syncs
+from syncd.daemon.serving.app import App, open_app
+from syncd.errors import FileError, SyncdError
+from syncd.store.people.report import DeviceReport, device_reports
+from syncd.store.trees import devices
 from syncd.sync.device.attachment import Adopted
 from syncd.values import replace
 from tests.unit.config.builders import LAPTOP, reading
@@ -212,3 +214,32 @@ async def test_adoption_that_is_waited_for_ends_with_its_device(tmp_path: Path) 
 async def until(condition: Callable[[], object]) -> None:
     while not condition():  # noqa: ASYNC110 - nothing signals what a test looks at
         await asyncio.sleep(0.01)
+
+
+async def test_device_that_fails_amid_its_adoption_is_being_adopted_still(tmp_path: Path) -> None:
+    """Nothing is fetched for mailboxes that nobody has looked at in its directory, whatever goes wrong meanwhile."""
+    async with asyncio.timeout(DEADLINE_S), open_app(reading(tmp_path, LAPTOP).config) as app:
+        device_id = await app.db.write(_laptop_that_is_being_adopted)
+        fail = asyncio.Event()
+
+        async def failing() -> None:
+            fail.set()
+            raise FileError("no space left")
+
+        app.devices["laptop"].task.run = failing  # type: ignore[method-assign]
+        app.start()
+        await fail.wait()
+        while (row := await app.db.read(lambda conn: _report_of(conn, device_id))).error is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    assert (row.state, row.error, row.cause) == ("adopting", "no space left", "files")
+
+
+def _laptop_that_is_being_adopted(conn: Connection) -> int:
+    row = devices.ensure_device(conn, "laptop", path="/srv/laptop", layout="maildir++")
+    devices.record_device_state(conn, row.id, state=devices.ADOPTING, error=None)
+    return row.id
+
+
+def _report_of(conn: Connection, device_id: int) -> DeviceReport:
+    return next(one for one in device_reports(conn) if one.id == device_id)

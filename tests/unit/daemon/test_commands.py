@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.daemon.commands import Ended, environment_of, run_command
+from syncd.daemon.hooks.commands import Ended, environment_of, run_command
 
 DEADLINE_S = 20.0
 ODD = '$(touch pwned) `touch pwned`; rm -rf "$HOME" \'--help\' -rf\n\0{"花": "\\"}'

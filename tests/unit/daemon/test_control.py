@@ -2,19 +2,21 @@
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from syncd.cli.client import Client
-from syncd.daemon.answers_json import STATUS_JSON
-from syncd.daemon.app import open_app
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.control import control_socket
-from syncd.daemon.reloading import Reloads
+from syncd.daemon.control.reloading import Reloads
+from syncd.daemon.control.socket import control_socket
+from syncd.daemon.people.answers_json import STATUS_JSON
+from syncd.daemon.serving.app import open_app
+from syncd.daemon.status.config_status import ConfigStatus
 from tests.unit.config.builders import reading
 
 DEADLINE_S = 30.0
@@ -65,6 +67,27 @@ async def test_configuration_whose_path_is_no_utf8_takes_no_answer_away() -> Non
             told = STATUS_JSON.validate_json(await asyncio.to_thread(Client(path).get, "/status"))
 
     assert "/odd\\udcff/" in (told.config or ConfigStatus(0)).path
+
+
+async def test_who_goes_before_the_answer_is_no_error() -> None:
+    """A command that was killed, in the midst of what it asks or right behind that, is no line of the log."""
+    half = b'POST /sync HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"acc'
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, structlog.testing.capture_logs() as logged:
+        path = Path(place, "sock")
+        was = reading(Path(place), f'[daemon]\nsocket = "{path}"\n')
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(asyncio.timeout(DEADLINE_S))
+            app = await stack.enter_async_context(open_app(was.config))
+            reloads = Reloads(app, was, asked=asyncio.Event(), summary=str)
+            await stack.enter_async_context(control_socket(app, reloads))
+            for request in (half, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n"):
+                with socket.socket(socket.AF_UNIX) as channel:
+                    channel.connect(str(path))
+                    channel.sendall(request)
+            answered = await asyncio.to_thread(Client(path).get, "/health")
+
+    assert answered == b'{"health": "ok"}'
+    assert [one for one in logged if one["event"] == "request_failed"] == []
 
 
 async def asked(path: Path, uid: int, header: str) -> str:

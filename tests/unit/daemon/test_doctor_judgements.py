@@ -374,6 +374,9 @@ def test_clock_is_not_before_what_has_happened(clock: Clock, expected: str) -> N
         ("/srv/more/l", Unit("syncd.service", "syncd", "strict", "yes", (Path("/srv/mail"),)), "ERROR"),
         ("/srv/more/l", Unit("syncd.service", "syncd", "full", "yes"), "OK"),
         ("/home/ana/Mail", Unit("syncd.service", "syncd", "strict", "yes", (Path("/home/ana/Mail"),)), "ERROR"),
+        ("/home/ana/Mail", Unit("syncd.service", "syncd", "strict", "read-only", (Path("/home/ana/Mail"),)), "OK"),
+        ("/home/ana/Mail", Unit("syncd.service", "syncd", "no", "read-only"), "ERROR"),
+        ("/home/ana/Mail", Unit("syncd.service", "syncd", "strict", "tmpfs", (Path("/home/ana/Mail"),)), "ERROR"),
         ("/home/ana/Mail", Unit("syncd.service", is_user_unit=True), "OK"),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 
 from syncd.config.load import read
 from syncd.config.sources import identity_of
-from syncd.daemon import edits as module
-from syncd.daemon.edits import Edits, Look, listening
-from syncd.daemon.edits import look as really_look
+from syncd.daemon.control import edits as module
+from syncd.daemon.control.edits import Edits, Look, listening
+from syncd.daemon.control.edits import look as really_look
 from syncd.maildir.inotify import Event
 
 DEADLINE_S = 20.0

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection
 
 from syncd.config.model import Config
-from syncd.daemon.answers import Event
-from syncd.daemon.app import open_app
-from syncd.daemon.happening import Condition, Kind, Tail, changes
+from syncd.daemon.control.happening import Condition, Kind, Tail, changes
+from syncd.daemon.people.answers import Event
+from syncd.daemon.serving.app import open_app
 from syncd.store.trees import history
 
 AT = 1_700_000_000.0

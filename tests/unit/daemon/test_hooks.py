@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from syncd.config.changes import changes_between
 from syncd.config.model import Config
-from syncd.daemon.app import open_app
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.hooks import Gathering, Hooks
+from syncd.daemon.hooks.hooks import Gathering, Hooks
+from syncd.daemon.serving.app import open_app
+from syncd.daemon.status.config_status import ConfigStatus
 from syncd.errors import LoginRefusedError
 from syncd.mail.flags import NONE
 from syncd.reconcile.effects import Deliver

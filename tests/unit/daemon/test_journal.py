@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.daemon.journal import Journal, encoded, fields_of, is_journal
+from syncd.daemon.process.journal import Journal, encoded, fields_of, is_journal
 from tests.servers import journal
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -12,11 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
-from syncd.daemon import listener
-from syncd.daemon.app import App, open_app
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.figures import Meter
-from syncd.daemon.listener import listening
+from syncd.daemon.monitoring import health, listener
+from syncd.daemon.monitoring.figures import Meter
+from syncd.daemon.monitoring.listener import listening
+from syncd.daemon.serving.app import App, open_app
+from syncd.daemon.status.config_status import ConfigStatus
 from syncd.errors import SyncdError
 from syncd.values import replace
 from tests.servers.ports import free_ports
@@ -104,6 +105,24 @@ async def test_store_that_does_not_answer_is_not_healthy_and_has_no_figures(tmp_
         status, _, body = await get(port, "/healthz")
 
     assert (status, body) == (503, b"the store is closed\n")
+
+
+async def test_store_that_hangs_keeps_no_scrape_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus asks again and again: each would wait here, long after it has given up."""
+    monkeypatch.setattr(health, "STORE_ANSWERS_S", 0.05)
+    going = threading.Event()
+    async with watched(tmp_path) as (app, port):
+        hanging = [asyncio.create_task(app.db.read(lambda _: going.wait(READY_S))) for _ in range(64)]
+
+        found = [await get(port, path) for path in ("/metrics", "/healthz")]
+
+        going.set()
+        await asyncio.gather(*hanging)
+        monkeypatch.undo()
+        after = await get(port, "/metrics")
+
+    assert [(status, body) for status, _, body in found] == [(503, b"the store does not answer\n")] * 2
+    assert after[0] == 200
 
 
 async def test_nothing_else_is_answered_and_nothing_is_said_of_what_answers(

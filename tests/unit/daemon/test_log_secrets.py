@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import URL
 
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
-from syncd.daemon import logs
+from syncd.daemon.process import logs
 from tests.servers import journal
 from tests.unit.daemon.test_logs import as_before  # noqa: F401
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from syncd.config.model import DaemonConfig, LogFormat, LogLevel
-from syncd.daemon import logs
+from syncd.daemon.process import logs
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +91,29 @@ def test_least_severity_of_a_command_yields_to_debug_only(
     log.error("c_done")
 
     assert shown == [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+
+
+class Terminal(io.StringIO):
+    """Stand for a terminal, by which nothing is kept from being coloured."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_coloured"),
+    [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_colours_are_for_who_can_and_wants_to_see_them(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], is_coloured: bool
+) -> None:
+    """As in all that commands show: https://no-color.org, and a terminal that says of itself that it is dumb."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+
+    logs.configure(DaemonConfig(socket=Path("/run/syncd.sock")), stream=stream)
+    structlog.get_logger().warning("account_failed", account="work")
+
+    assert ("\x1b[" in stream.getvalue()) == is_coloured

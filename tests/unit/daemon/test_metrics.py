@@ -2,8 +2,8 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from syncd.daemon.figures import AccountFigures, DeviceFigures, Figures, HookFigures, Runs
-from syncd.daemon.metrics import exposition
+from syncd.daemon.monitoring.figures import AccountFigures, DeviceFigures, Figures, HookFigures, Runs
+from syncd.daemon.monitoring.metrics import exposition
 from syncd.store.engine.commit_times import BOUNDS_S
 from syncd.store.people.tallies import AccountTally, DeviceTally
 

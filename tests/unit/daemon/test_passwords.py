@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from syncd.config.accounts import ImapConfig
-from syncd.daemon.passwords import Password
+from syncd.daemon.serving.passwords import Password
 from syncd.errors import SecretError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 BEGIN = """
 import asyncio, sys, time
-from syncd.daemon.process import Interrupted, run_interruptibly
+from syncd.daemon.process.signals import Interrupted, run_interruptibly
 async def work():
     print("begun", flush=True)
     try:
@@ -57,7 +57,7 @@ def test_thread_that_does_not_end_cannot_hold_the_process() -> None:
 def test_work_that_ends_by_itself_is_not_interrupted() -> None:
     """Its result is returned, and nothing is left to end the process later."""
     code = (
-        "import asyncio; from syncd.daemon.process import run_interruptibly;"
+        "import asyncio; from syncd.daemon.process.signals import run_interruptibly;"
         "print(run_interruptibly(asyncio.sleep(0, 'done'), code_if_cut_short=7))"
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.daemon.redaction import REDACTED, Secrets
+from syncd.daemon.process.redaction import REDACTED, Secrets
 
 
 @given(

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from syncd.daemon.app import App, open_app
-from syncd.daemon.reloading import Reloads
+from syncd.daemon.control.reloading import Reloads
+from syncd.daemon.serving.app import App, open_app
 from tests.unit.config.builders import LAPTOP, reading
 
 DEADLINE_S = 20.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from syncd.daemon import logs
-from syncd.daemon.service import notify, notify_status, starting, summary_of, watchdog_s
+from syncd.daemon.process import logs
+from syncd.daemon.process.service import notify, notify_status, starting, summary_of, watchdog_s
 from syncd.sync.activity import Activities, Activity
 
 

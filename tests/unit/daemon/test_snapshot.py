@@ -8,15 +8,16 @@ import pytest
 from sqlalchemy import Engine, event
 
 from syncd.config.model import Config
-from syncd.daemon.attention import findings_of
-from syncd.daemon.config_status import ConfigStatus
-from syncd.daemon.reading import Counts, StatusReader
-from syncd.daemon.remedies import account_remedy
-from syncd.daemon.snapshot import brief, status_of
-from syncd.daemon.status import DaemonStatus, NewsStatus, Progress, Status
+from syncd.daemon.people.reading import Counts, StatusReader
+from syncd.daemon.status.attention import findings_of
+from syncd.daemon.status.config_status import ConfigStatus
+from syncd.daemon.status.remedies import account_remedy
+from syncd.daemon.status.snapshot import brief, status_of
+from syncd.daemon.status.status import DaemonStatus, NewsStatus, Progress, Status
 from syncd.errors import Cause, LoginRefusedError, StoreError, Temper, TooSlowError, TrustError, text_of
 from syncd.store.engine.database import Database
 from syncd.store.people.report import AccountReport, DeviceReport, MailboxReport, ReplicaReport, StoreReport
+from syncd.store.people.trouble_report import TroubleReport
 from syncd.store.trees.accounts import ensure_account
 from syncd.sync.activity import Activities, Activity, Link
 from syncd.sync.wakes import Wake
@@ -348,3 +349,27 @@ def test_without_a_daemon_an_error_of_a_device_has_its_remedy() -> None:
 
     (found,) = (one for one in seen.findings if one.name == "laptop")
     assert found.remedy == f"make room on the disk of {config().devices['laptop'].path}; then: syncd sync"
+
+
+def test_what_is_set_aside_of_an_account_that_is_not_configured_needs_nobody() -> None:
+    """It is paused like its mail: a sync of it, which was the remedy, is refused; so is one of a former device."""
+    there = report(mailbox(1, "INBOX"))
+    other = replace(mailbox(2, "INBOX"), account_id=3)
+    troubles = (
+        TroubleReport("message 1", 2, None, 7, "body not fetched", 5, NOW, None),
+        TroubleReport("message 2", 1, 2, 7, "not delivered", 5, NOW, None),
+        TroubleReport("message 3", 1, 1, 7, "not delivered", 5, NOW, None),
+    )
+    former = AccountReport(3, "former", "imap", NOW - 300, None, None, None, 0)
+    stored = replace(
+        there,
+        accounts=(*there.accounts, former),
+        devices=(*there.devices, replace(there.devices[0], id=2, name="old")),
+        mailboxes=(*there.mailboxes, other),
+        troubles=troubles,
+    )
+
+    found = seen(stored)
+
+    assert [(one.account, one.device) for one in found.troubles] == [("work", "laptop")]
+    assert [one.name for one in found.findings if one.kind == "set_aside"] == ["work"]

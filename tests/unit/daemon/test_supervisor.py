@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from syncd.daemon.supervisor import Supervisor
+from syncd.daemon.serving.supervisor import Supervisor
 from syncd.errors import LoginRefusedError, Reach, StoreError, SyncdError, UnreachableError
 from syncd.sync.activity import Activity
 from syncd.sync.backoff import Backoff
@@ -17,7 +17,7 @@ DEADLINE_S = 5.0
 class Scripted:
     """Do in each run what the script says: raise, or serve requests until cancelled."""
 
-    def __init__(self, *script: Exception | None) -> None:
+    def __init__(self, *script: BaseException | None) -> None:
         self.requests = Requests(asyncio.Event())
         self.runs = 0
         self._script = list(script)
@@ -69,6 +69,18 @@ async def test_failure_is_recorded_shown_and_waited_out() -> None:
     assert (activity.error, activity.retry_at, activity.doing) == ("no route", 6000.0, "waiting to try again")
     await asyncio.sleep(0)
     assert task.runs == 1
+    await ended(running)
+
+
+async def test_task_that_was_cancelled_by_nobody_of_ours_is_run_again() -> None:
+    """What a library cancels inside of it would else be the end of an account, and nobody would hear of it."""
+    task = Scripted(asyncio.CancelledError())
+    supervisor, _, recorded = supervised(task, wait_s=0.0)
+    running = asyncio.create_task(supervisor.run())
+
+    await until(lambda: task.runs == 2)
+
+    assert recorded == ["the task was cancelled from within"]
     await ended(running)
 
 

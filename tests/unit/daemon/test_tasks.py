@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from syncd.daemon.tasks import Tasks
+from syncd.daemon.serving.tasks import Tasks
 from syncd.errors import StoreError, SyncdError
 
 DEADLINE_S = 10.0

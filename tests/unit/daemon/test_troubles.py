@@ -5,8 +5,7 @@ from collections.abc import Collection
 import pytest
 
 from syncd.config.model import Config
-from syncd.daemon.remedies import account_remedy
-from syncd.daemon.troubles import (
+from syncd.daemon.hooks.troubles import (
     Patience,
     Standing,
     StoredErrors,
@@ -15,6 +14,7 @@ from syncd.daemon.troubles import (
     held_messages,
     other_errors,
 )
+from syncd.daemon.status.remedies import account_remedy
 from syncd.errors import (
     DeviceAwayError,
     FileError,

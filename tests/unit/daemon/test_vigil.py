@@ -1,6 +1,6 @@
 """Who is overdue: only a task that rests for much longer than it said."""
 
-from syncd.daemon.vigil import GRACE_S, Vigil
+from syncd.daemon.process.vigil import GRACE_S, Vigil
 from syncd.sync.activity import Activities, Activity
 
 POLL_S = 300.0

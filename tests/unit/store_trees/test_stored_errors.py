@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from syncd.daemon.troubles import StoredErrors, stored_errors
+from syncd.daemon.hooks.troubles import StoredErrors, stored_errors
 from syncd.errors import Temper
 from syncd.reconcile.effects import Remove
 from syncd.reconcile.guard import Reason

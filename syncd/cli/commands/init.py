@@ -1,0 +1,374 @@
+"""Floor 6: `syncd init`: a first configuration, from options and answers, checked as `syncd check-config` checks it."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from syncd.cli.terminal import complain, say
+from syncd.errors import SyncdError
+
+if TYPE_CHECKING:
+    from syncd.config.first import Answers
+
+_TYPES = ("imap", "pop3")
+_TLS = ("implicit", "starttls", "none")
+_DELETES = "deletes it on the server once it is safe here"
+_NOT_UTF8 = "should be UTF-8"
+
+T = TypeVar("T")
+
+AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="What the account is called.")]
+TypeOption = Annotated[str | None, typer.Option("--type", metavar="imap|pop3", help="What the server speaks.")]
+HostOption = Annotated[str | None, typer.Option("--host", metavar="HOST[:PORT]", help="The server.")]
+PortOption = Annotated[
+    str | None, typer.Option("--port", metavar="PORT", help="Its port, where it has another than is usual.")
+]
+TlsOption = Annotated[
+    str | None,
+    typer.Option("--tls", metavar="implicit|starttls|none", help="How it is encrypted; none only to this machine."),
+]
+UserOption = Annotated[str | None, typer.Option("--username", metavar="USER", help="The name to log in with.")]
+FileOption = Annotated[
+    str | None, typer.Option("--password-file", metavar="FILE", help="A file whose first line is the password.")
+]
+CommandOption = Annotated[
+    str | None,
+    typer.Option("--password-command", metavar="COMMAND", help="A command that prints it, such as 'pass show work'."),
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="NAME", help="What this device is called.")]
+PathOption = Annotated[
+    str | None, typer.Option("--path", metavar="DIRECTORY", help="Where the mail of this device goes.")
+]
+PlaceOption = Annotated[
+    Path | None, typer.Option("--config", metavar="PATH", help="Where it goes; else where it is looked for.")
+]
+
+
+def init(
+    *,
+    account: AccountOption = None,
+    kind: TypeOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    tls: TlsOption = None,
+    username: UserOption = None,
+    password_file: FileOption = None,
+    password_command: CommandOption = None,
+    device: DeviceOption = None,
+    path: PathOption = None,
+    config: PlaceOption = None,
+) -> None:
+    """Check a first configuration, and write it; in a terminal it asks for what no option says.
+
+    A password is in a file of its own, or a command prints it. A configuration that is there already is left alone.
+    Without a terminal only server, user name and password have to be said; the rest is what would be offered. The port
+    is the usual one unless it is said with the server, as in imap.example.org:1993, and encryption what --tls says.
+    """
+    if password_file is not None and password_command is not None:
+        raise typer.BadParameter("--password-file and --password-command exclude each other")
+    asking = sys.stdin.isatty()
+    if not (asking or (host and username and (password_file or password_command))):
+        needed = "--host, --username, and --password-file or --password-command"
+        raise typer.BadParameter(f"there is no terminal to ask in, so these are needed: {needed}")
+
+    from syncd.cli.commands.placing import first_place, put, schema
+    from syncd.config import values
+    from syncd.config.first import Answers, first_config
+    from syncd.config.places import SYSTEM_FILE
+
+    place = first_place(config, environ=os.environ, is_root=os.geteuid() == 0).absolute()
+    is_system = place == SYSTEM_FILE
+    if asking:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # what is no text is asked again, and no end of it all
+        say(f"This makes {place}. Enter takes what is in brackets; Ctrl-C ends it, and nothing is written.")
+    ask = _Questions(asking)
+    kind = ask("--type", kind, "Type of the server, imap or pop3", _one_of(_TYPES), default="imap")
+    if asking and kind == "pop3":
+        say(f"For POP3, syncd brings all mail and {_DELETES}, in its store.")
+    server = ask("--host", host, f"Server, such as {kind}.example.org", _server)
+    number = server.port if port is None else ask("--port", port, "", _port)
+    if server.port not in (None, number):
+        raise typer.BadParameter(f"says {number}, and the server {server.port}", param_hint="--port")
+    tls = None if tls is None else ask("--tls", tls, "", _one_of(_TLS))
+    username = ask("--username", username, "User name there", _like(values.User))
+    name, login = _account(ask, place.parent, server.host, name=account, file=password_file, command=password_command)
+    device = ask("--device", device, "Name of this device", _like(values.Name), default=_name_of_machine())
+
+    def complete(path: str) -> _Plan:
+        """Return all that comes of it; BadParameter, ConfigError or SyncdError if that cannot be."""
+        path = _as_directory(path)
+        answers = Answers(kind, server.host, username, name, device, path, login.file, login.command, number, tls)
+        text = first_config(answers, schema=schema(), is_system=is_system)
+        _check(text, place, of_path=f"devices.{device}.path" if asking else "")
+        steps = _first_steps(answers, place, has_secret=bool(login.secret), is_named=config is not None)
+        return _Plan(answers, text, tuple(steps))
+
+    mail = f"{'/srv/mail' if is_system else '~/mail'}/{device}"
+    plan = ask("--path", path, "Directory for its mail", complete, default=mail)
+    mode = (
+        0o755 if is_system else 0o700
+    )  # files are for their owner only; the service has to get to that of the machine
+    if login.file is not None and login.secret:
+        put(Path(login.file), f"{login.secret}\n", directory_mode=mode)
+        say(f"{login.file}: written")
+    put(place, plan.text, directory_mode=mode)
+    say(f"{place}: written")
+    for line in (*plan.steps, *_next_steps(plan.answers, place, is_named=config is not None, is_system=is_system)):
+        say(line)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Hold what would be written, and what has to be done before a sync."""
+
+    answers: "Answers"
+    text: str
+    steps: tuple[str, ...]
+
+
+def _check(text: str, place: Path, *, of_path: str) -> None:
+    """Raise ConfigError if the file could not be used; the problems name no lines, for it is not there yet.
+
+    of_path: a key of which the problem is only that of the last answer, and so BadParameter; empty for none.
+    """
+    from syncd.config.load import read_text
+    from syncd.config.problems import ConfigError
+    from syncd.values import replace
+
+    try:
+        reading = read_text(text, place, needs_logins=True)
+    except ConfigError as error:
+        if {one.key for one in error.problems} == {of_path}:
+            raise typer.BadParameter(error.problems[0].text) from None
+        problems = (
+            replace(one, where="") if one.where.rpartition(":")[0] == str(place) else one for one in error.problems
+        )
+        raise ConfigError(tuple(problems)) from None
+    for warning in reading.warnings:
+        complain(f"warning: {warning}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Questions:
+    """Ask for what no option says, again and again until it can be used; where nobody answers, take the default."""
+
+    asking: bool
+
+    def __call__(
+        self, option: str, given: str | None, question: str, check: Callable[[str], T], default: str | None = None
+    ) -> T:
+        def usable(text: str) -> T:
+            return check(_in_utf8(text))
+
+        def usable_answer(text: str) -> T:
+            try:
+                return usable(text)
+            except SyncdError as error:
+                raise typer.BadParameter(str(error)) from error
+
+        if given is None and self.asking:
+            answer: T = typer.prompt(question, default=default, value_proc=usable_answer, show_default=bool(default))
+            return answer
+        try:
+            return usable(given if given is not None else default or "")
+        except typer.BadParameter as error:
+            raise typer.BadParameter(error.message, param_hint=option) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    """Hold where the password is; secret: what has yet to be put into the file."""
+
+    file: str | None = None
+    command: tuple[str, ...] = ()
+    secret: str = field(default="", repr=False)
+
+
+def _account(
+    ask: _Questions, directory: Path, host: str, *, name: str | None, file: str | None, command: str | None
+) -> tuple[str, _Login]:
+    """Return what the account is called, and where its password is: as a rule in a file that is called like it."""
+    from syncd.config import values
+
+    given = name
+    while True:
+        name = ask("--account", given, "Name of the account, as you like", _like(values.Name), default="mail")
+        usual = directory / f"{name}.password"
+        if (login := _login(ask, usual, host=host, file=file, command=command)) is not None:
+            return name, login
+        if given is not None:
+            raise SyncdError(f"{usual} stays as it is: give the account another name, or say --password-file")
+        say(f"{usual} stays as it is: give the account another name.")
+
+
+def _login(ask: _Questions, usual: Path, *, host: str, file: str | None, command: str | None) -> _Login | None:
+    """Return where the password is, None where the usual file has another one."""
+    if file is not None:
+        return _Login(ask("--password-file", file, "", _as_file))
+    if command is not None:
+        return _Login(command=ask("--password-command", command, "", _command))
+    question = "Command that prints the password, such as: pass show mail (Enter: it is kept in a file)"
+    if words := ask("--password-command", None, question, _words, default=""):
+        return _Login(command=words)
+    if os.path.lexists(usual):
+        # NOTE: what is there may be the password of another account, which is nothing for this server.
+        is_meant = typer.confirm(f"{usual} is there already. Is the password in it for {host}?")
+        return _Login(_in_utf8(str(usual))) if is_meant else None
+    return _Login(_in_utf8(str(usual)), secret=_secret(f"Password, for {usual} (not shown)"))
+
+
+def _secret(question: str) -> str:
+    while True:
+        try:
+            return _in_utf8(typer.prompt(question, default="", show_default=False, hide_input=True))
+        except (UnicodeDecodeError, typer.BadParameter):
+            complain(f"Error: {_NOT_UTF8}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    host: str
+    port: int | None = None
+
+
+def _server(text: str) -> _Server:
+    """Return a host and the port that may stand behind it; an address of IPv6 has more than one colon, or brackets."""
+    import re
+
+    from syncd.config import values
+
+    check = _like(values.Host)
+    if found := re.fullmatch(r"\[(.*:.*)\](?::(\d+))?|([^:]+):(\d+)", text):
+        address, of_address, host, port = found.groups()
+        number = of_address or port
+        return _Server(check(address or host), None if number is None else _port(number))
+    return _Server(check(text))
+
+
+def _like(kind: Any) -> Callable[[str], str]:
+    """Return a check by a type of the configuration, which says what it should be."""
+    from pydantic import TypeAdapter, ValidationError
+
+    def check(text: str) -> str:
+        try:
+            value: str = TypeAdapter(kind).validate_python(text)
+        except ValidationError as error:
+            raise typer.BadParameter(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        return value
+
+    return check
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in words:
+            raise typer.BadParameter(f"should be {', '.join(words[:-1])} or {words[-1]}")
+        return text
+
+    return check
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise typer.BadParameter("should be a number between 1 and 65535")
+    return int(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    import shlex
+
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise typer.BadParameter("a quote is not closed") from None
+
+
+def _command(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if not words:
+        raise typer.BadParameter("should be a command")
+    return words
+
+
+def _as_path(text: str) -> str:
+    """Return a path that means the same in the file as here."""
+    if not text or "\0" in text:
+        raise typer.BadParameter("should be a path")
+    return text if text.startswith("~") else _in_utf8(str(Path.cwd() / text))
+
+
+def _as_file(text: str) -> str:
+    path = _as_path(text)
+    if os.path.isdir(os.path.expanduser(path)):  # noqa: PTH111, PTH112 - those raise for a home that nobody has
+        raise typer.BadParameter("should be a file, and is a directory")
+    return path
+
+
+def _as_directory(text: str) -> str:
+    path = _as_path(text)
+    if os.path.realpath(os.path.expanduser(path)) in {os.path.realpath(os.path.expanduser("~")), "/"}:  # noqa: PTH111
+        raise typer.BadParameter("should be a directory of its own, with nothing but mail")
+    return path
+
+
+def _in_utf8(text: str) -> str:
+    """Return a text; BadParameter if octets stand in it that are no UTF-8, as the file has to be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(_NOT_UTF8) from None
+    return text
+
+
+def _name_of_machine() -> str:
+    import re
+    import socket
+
+    return re.sub(r"[^a-z0-9_-]", "", socket.gethostname().partition(".")[0].lower())[:64] or "here"
+
+
+def _first_steps(answers: "Answers", place: Path, *, has_secret: bool, is_named: bool) -> Iterator[str]:
+    """Yield what has to be done before a sync; SyncdError if we may not even look, for then we could do nothing."""
+    file, root = answers.password_file, Path(answers.path).expanduser()
+    try:
+        if file is not None and not has_secret and not Path(file).expanduser().exists():
+            yield f"first: put the password into {file}, as its first line, where nobody else reads it"
+        if root.is_dir() and any(root.iterdir()):
+            yield f"first: syncd adopt {answers.device}{_of(place, is_named=is_named)}, for {answers.path} is not empty"
+    except OSError as error:
+        raise SyncdError(f"{error.filename} cannot be looked at: {(error.strerror or 'unknown').lower()}") from error
+
+
+def _of(place: Path, *, is_named: bool) -> str:
+    from shlex import quote
+
+    return f" --config {quote(str(place))}" if is_named else ""
+
+
+def _next_steps(answers: "Answers", place: Path, *, is_named: bool, is_system: bool) -> Iterator[str]:
+    of, file = _of(place, is_named=is_named), answers.password_file
+    if is_system:
+        ours = [place, *place.parent.glob("*.password")]
+        if not all(one.stat().st_mode & 0o040 for one in ours):
+            yield f"first: systemd-tmpfiles --create syncd.conf, which lets the service read {place} and *.password"
+        around = place.parent.stat()
+        if not around.st_mode & (0o011 if around.st_gid else 0o001):
+            yield f"first: let the user syncd into {place.parent}, which only root may enter"
+        if file is not None and Path(file) not in ours:
+            yield f"first: see that the user syncd can read {file}"
+        yield f"next: syncd check-config{of} --probe, which logs in at the server"
+        yield "then: systemctl enable --now syncd, and syncd status shows how it is doing"
+        if answers.kind == "pop3":
+            yield f"note: it brings all mail and {_DELETES}"
+        return
+    deletes = f", and {_DELETES}" if answers.kind == "pop3" else ""
+    yield f"next: syncd check-config{of} --probe, which logs in at the server"
+    yield f"then: syncd sync{of}, which brings all mail once, newest first{deletes}"
+    yield f"then: syncd run{of}, which keeps it in sync from then on"

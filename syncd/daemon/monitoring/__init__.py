@@ -1,0 +1,1 @@
+"""Floor 5: figures, metrics and health, for programs that watch the daemon."""
