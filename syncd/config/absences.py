@@ -14,6 +14,8 @@ def programs(config: Config) -> Iterator[tuple[KeyPath, str]]:
     for name, account in config.accounts.items():
         if account.password_command is not None:
             yield ("accounts", name, "password_command"), account.password_command[0]
+        if account.token_command is not None:
+            yield ("accounts", name, "token_command"), account.token_command[0]
     for name, command in config.hooks.commands.items():
         yield ("hooks", name), command[0]
 

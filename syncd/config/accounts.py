@@ -81,7 +81,7 @@ class _Account(Table):
     password: Annotated[SecretStr, Field(min_length=1)] | None = Field(
         default=None,
         description="The password itself. The file should be readable by nobody else then. Exactly one of `password`, "
-        "`password_file` and `password_command` is needed.",
+        "`password_file`, `password_command` and `token_command` is needed.",
     )
     password_file: AbsolutePath | None = Field(
         default=None,
@@ -95,7 +95,10 @@ class _Account(Table):
         examples=[["pass", "show", "mail/work"]],
     )
     token_command: Command | None = Field(
-        default=None, description="A command, with its arguments, that prints a token of OAuth."
+        default=None,
+        description="A command, with its arguments, that prints a token of OAuth as its first line, instead of a "
+        "password: mutt_oauth2.py, oama, pizauth and others do. It is run like `password_command`, anew at each login.",
+        examples=[["mutt_oauth2.py", "/home/ana/.config/work.tokens"]],
     )
     oauth: OAuthConfig | None = Field(default=None, description="How tokens of OAuth are got from the provider.")
 
@@ -105,6 +108,11 @@ class _Account(Table):
         if len(given) > 1:
             raise PydanticCustomError("secrets", "{keys} exclude each other", {"keys": " and ".join(given)})
         return self
+
+    @property
+    def login_key(self) -> str:
+        """The key that says how to log in."""
+        return next((key for key in SECRETS if getattr(self, key) is not None), "password")
 
     @property
     def can_log_in(self) -> bool:

@@ -21,7 +21,6 @@ NOT_YET = (
     NotYet(("accounts", "*", "provider")),
     NotYet(("accounts", "*", "pin_sha256")),
     NotYet(("accounts", "*", "client_cert")),
-    NotYet(("accounts", "*", "token_command")),
     NotYet(("accounts", "*", "oauth")),
     NotYet(
         ("accounts", "*", "keep"),

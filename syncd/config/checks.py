@@ -26,7 +26,7 @@ def without_login(config: Config) -> Iterator[Finding]:
     """Yield the accounts of which nothing says how to log in."""
     for name, account in config.accounts.items():
         if not account.can_log_in:
-            yield ("accounts", name), "one of password, password_file, password_command is missing"
+            yield ("accounts", name), "one of password, password_file, password_command, token_command is missing"
 
 
 def _plaintext(config: Config) -> Iterator[Finding]:

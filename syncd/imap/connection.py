@@ -33,6 +33,7 @@ from syncd.log import log
 from syncd.mail.flags import NONE, Flags
 from syncd.mail.mailbox import SpecialUse
 from syncd.mail.uidset import UidSet
+from syncd.sasl.mechanisms import Secret
 
 
 class ImapConnection:
@@ -66,8 +67,7 @@ class ImapConnection:
     @property
     def encryption(self) -> ssl.SSLObject | None:
         """Return what encrypts the connection, None where nothing does."""
-        found: ssl.SSLObject | None = self._session.wire.transport.get_extra_info("ssl_object")
-        return found
+        return self._session.encryption
 
     def offers(self, name: str) -> bool:
         """Tell whether the server has MOVE, UIDPLUS or UNSELECT, by name or as a part of IMAP4rev2."""
@@ -123,12 +123,12 @@ class ImapConnection:
         """Return what the server tells of mailboxes that are not selected, once it was asked to `notify`."""
         return self._session.elsewhere
 
-    async def login(self, username: str, password: str) -> None:
+    async def login(self, username: str, secret: Secret) -> None:
         """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
 
         Raises LoginRefusedError, or RefusedError with a code where waiting may help. Nothing to do after PREAUTH.
         """
-        await self._session.login(username, password)
+        await self._session.login(username, secret)
 
     async def enable(self, *names: str) -> frozenset[str]:
         """Enable those extensions that are offered (RFC 5161) and return all that is enabled; one may be `refused`."""

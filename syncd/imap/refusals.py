@@ -4,6 +4,7 @@ import re
 
 from syncd.errors import LoginRefusedError, Reach, RefusedError
 from syncd.imap.types import Copied, RespText, Tagged
+from syncd.sasl.mechanisms import Secret, temper_of_refusal
 
 _TEXT_MAX = 120
 _ADDRESS = re.compile(r"\S*@\S*")
@@ -44,8 +45,14 @@ def refusal(what: str, end: Tagged, *, reach: Reach | None = None) -> RefusedErr
     return kind(f"{what} refused by the server: {said(end.text)}", code=end.text.code, reach=reach)
 
 
-def login_refusal(end: Tagged) -> RefusedError:
-    """Return the error for a failed login: final unless the server's code says that waiting helps (RFC 5530)."""
+def login_refusal(end: Tagged, secret: Secret, *, complaint: str = "") -> RefusedError:
+    """Return the error for a failed login: final unless the server's code says that waiting helps (RFC 5530).
+
+    complaint: what the server said of it besides. Another token may do where this one did not.
+    """
     if end.text.code in OF_THE_MOMENT:
         return refusal("login", end)
-    return LoginRefusedError(f"login refused by the server: {said(end.text)}", code=end.text.code)
+    because = f" ({complaint})" if complaint else ""
+    return LoginRefusedError(
+        f"login refused by the server: {said(end.text)}{because}", code=end.text.code, temper=temper_of_refusal(secret)
+    )

@@ -28,12 +28,13 @@ from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
 from syncd.imap.refusals import OF_THE_MOMENT, NotUnderstoodError, login_refusal, refusal, said
-from syncd.imap.sasl import Mechanism, choose_mechanism
 from syncd.imap.tokenizer import LiteralSink
 from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireProtocol
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
+from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism
+from syncd.sasl.tokens import Token
 from syncd.tls import opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
@@ -82,6 +83,7 @@ class Session:
         self._collectors: list[Collector] = []
         self._sink_factory: SinkFactory | None = None
         self._farewell = ""
+        self._server = ("", 0)
 
     # Opening.
 
@@ -123,6 +125,7 @@ class Session:
             self._check_pin(endpoint)
 
     async def _greet(self, endpoint: Endpoint) -> None:
+        self._server = endpoint.host, endpoint.port
         try:
             async with asyncio.timeout(self.limits.connect_s):
                 greeting = await asyncio.shield(self.wire.greeting)
@@ -166,31 +169,44 @@ class Session:
         self._check_pin(endpoint)
 
     def _check_pin(self, endpoint: Endpoint) -> None:
-        tls = self.wire.transport.get_extra_info("ssl_object")
+        tls = self.encryption
         check_pin(endpoint, tls.getpeercert(binary_form=True) if tls is not None else None)
 
     # Logging in.
 
-    async def login(self, username: str, password: str) -> None:
+    async def login(self, username: str, secret: Secret) -> None:
         """Authenticate by the best way offered; LoginRefusedError, or RefusedError where waiting may help."""
         if self.is_authenticated:
             return
-        mechanism = choose_mechanism(self.capabilities, username, password)
+        mechanism = choose_mechanism(
+            {name.removeprefix("AUTH=") for name in self.capabilities if name.startswith("AUTH=")},
+            username,
+            secret,
+            is_encrypted=self.encryption is not None,
+            server=self._server,
+        )
         if mechanism is not None:
             end = await self._authenticate(mechanism)
-        elif "LOGINDISABLED" in self.capabilities:
+        elif "LOGINDISABLED" in self.capabilities or isinstance(secret, Token):
             raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
         else:
-            arguments = command_line(string(username.encode()), string(password.encode()))
+            arguments = command_line(string(username.encode()), string(secret.encode()))
             end = await self.wire.run("LOGIN", arguments)
         if end.kind != "OK":
-            raise login_refusal(end)
+            raise login_refusal(end, secret, complaint="" if mechanism is None else mechanism.complaint)
         self.is_authenticated = True
         self.wire.trust()
         await self.refresh_capabilities()
 
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """Return what encrypts the connection, None where nothing does."""
+        found: ssl.SSLObject | None = self.wire.transport.get_extra_info("ssl_object")
+        return found
+
     async def _authenticate(self, mechanism: Mechanism) -> Tagged:
-        first = base64.b64encode(mechanism.first())
+        # NOTE: SCRAM takes a moment to load, and then up to a second of a processor, which others need meanwhile.
+        first = base64.b64encode(await asyncio.to_thread(mechanism.first))
         is_initial = "SASL-IR" in self.capabilities
 
         async def converse(_: WireCommand) -> None:
@@ -198,9 +214,11 @@ class Session:
             while (challenge := await self.wire.continuation()) is not None:
                 if has_begun:
                     try:
-                        answer = mechanism.answer(base64.b64decode(challenge, validate=True))
+                        octets = base64.b64decode(challenge, validate=True)
                     except binascii.Error:
                         answer = None
+                    else:
+                        answer = await asyncio.to_thread(mechanism.answer, octets)
                     await self.wire.say((b"*" if answer is None else base64.b64encode(answer)) + b"\r\n")
                 else:
                     has_begun = True

@@ -2,7 +2,7 @@
 
 Theory. An answer is a status line, and for some commands, if it is +OK, a multi-line part that ends in a lone dot
 (RFC 1939 §3). Only the client knows which commands those are, so it calls `expect_*` for each command it sends, in
-order. `next` then gives `Status`, and for a multi-line answer `Piece`s and `End`.
+order. `next` then gives `Status`, and for a multi-line answer `Piece`s and `End`; at a login a `Challenge` before it.
 
 The status line's own line end stays in the buffer as the first octets of the multi-line part. So the end is always
 found as CRLF.CRLF, also when the part is empty, and a stuffed dot as CRLF.. ; nothing is ever split into lines.
@@ -19,6 +19,7 @@ from syncd.values import Value
 PIECE_BYTES = 64 * 1024
 """A multi-line part is handed on when it is complete or longer than this."""
 
+_CHALLENGE = re.compile(rb"\+(?: (.*))?", re.DOTALL)
 _STATUS = re.compile(
     rb"(\+OK|-ERR)(?![0-9A-Za-z])[ \t]*(?:\[([0-9A-Za-z/_-]{1,40})\])?[ \t]*(.*)", re.IGNORECASE | re.DOTALL
 )
@@ -32,6 +33,12 @@ class Status(Value):
     text: bytes
 
 
+class Challenge(Value):
+    """Hold what the server wants to be answered before it ends a login (RFC 5034 §4), as it is: base64."""
+
+    text: bytes
+
+
 class Piece(Value):
     """Hold the next octets of a multi-line part, dots un-stuffed, line ends as on the wire."""
 
@@ -42,7 +49,7 @@ class End(Value):
     """Mark the end of a multi-line part; the last line end before the lone dot belongs to its octets."""
 
 
-Event = Status | Piece | End
+Event = Status | Challenge | Piece | End
 
 _END = End()
 
@@ -77,7 +84,7 @@ class AnswerReader:
         self._line_bytes = line_bytes
         self._buffer = bytearray()
         self._scanned = 0
-        self._expected: deque[int | Literal["line"]] = deque()
+        self._expected: deque[int | Literal["line", "login"]] = deque()
         self._room = 0
         self._dialect: _Dialect | None = None
         self._skip = 0
@@ -87,6 +94,10 @@ class AnswerReader:
     def expect_line(self) -> None:
         """Say that the next command sent has an answer of one line."""
         self._expected.append("line")
+
+    def expect_login(self) -> None:
+        """Say that the next command sent has an answer of one line, before which the server may challenge us."""
+        self._expected.append("login")
 
     def expect_lines(self, max_bytes: int) -> None:
         """Say that the next command sent has a multi-line answer of at most `max_bytes` if it is +OK."""
@@ -111,7 +122,7 @@ class AnswerReader:
             raise ProtocolError("the server spoke unasked")
         return self._status_line()
 
-    def _status_line(self) -> Status | None:
+    def _status_line(self) -> Status | Challenge | None:
         buffer = self._buffer
         at = buffer.find(b"\n", self._scanned, self._line_bytes)
         if at < 0:
@@ -122,12 +133,16 @@ class AnswerReader:
         dialect = _CRLF if buffer[at - 1 : at] == b"\r" else _LF
         end = at + 1 - len(dialect.eol)
         match = _STATUS.fullmatch(buffer, 0, end)
+        if match is None and self._expected[0] == "login" and (challenge := _CHALLENGE.fullmatch(buffer, 0, end)):
+            text = bytes(challenge[1] or b"")
+            self._use_up(at + 1)
+            return Challenge(text)
         if match is None:
             raise ProtocolError("neither +OK nor -ERR: the session is out of step")
         is_ok = match[1].upper() == b"+OK"
         status = Status(is_ok, (match[2] or b"").decode("ascii").upper(), bytes(match[3]))
         expected = self._expected.popleft()
-        if is_ok and expected != "line":
+        if is_ok and isinstance(expected, int):
             self._dialect, self._room, self._skip = dialect, expected, len(dialect.eol)
             self._use_up(end)
         else:

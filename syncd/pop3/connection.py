@@ -7,6 +7,8 @@ does not stuff dots "ends" a message in its middle.
 """
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import re
 import ssl
@@ -27,12 +29,13 @@ from syncd.errors import (
     TooSlowError,
     TrustError,
 )
-from syncd.pop3.answers import AnswerReader, Event, Piece, Status
+from syncd.pop3.answers import AnswerReader, Challenge, Event, Piece, Status
 from syncd.pop3.endpoint import Endpoint, Limits, Security
-from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings
+from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings, mechanisms_of
 from syncd.pop3.spool import Body, BodySink
 from syncd.pop3.window import Window
 from syncd.pop3.wire import Wire
+from syncd.sasl.mechanisms import Mechanism, Secret, choose_mechanism, temper_of_refusal
 from syncd.values import Value
 
 _CLOSE_S = 2.0
@@ -70,6 +73,8 @@ class Connection:
         self._is_traced = trace.is_wanted()
         self.capabilities: frozenset[str] = frozenset()
         """First words of CAPA's lines, as last announced; empty where the server has no CAPA."""
+        self._mechanisms: frozenset[str] = frozenset()
+        self._server = ("", 0)
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> Self:
@@ -100,13 +105,18 @@ class Connection:
         self._is_broken = True
         self._wire.abort()
 
-    async def login(self, user: str, password: str) -> None:
-        """Log in with USER and PASS; LoginRefusedError, or RefusedError for a maildrop that is busy or broken."""
-        if _CONTROL.search(user) or _CONTROL.search(password):
+    async def login(self, user: str, secret: Secret) -> None:
+        """Log in by the best way offered; LoginRefusedError, or RefusedError for a maildrop that is busy or broken."""
+        if _CONTROL.search(user) or (isinstance(secret, str) and _CONTROL.search(secret)):
             raise LoginRefusedError("a control character in user name or password was not sent")
         with self._in_step():
-            await self._ask("USER", user, is_login=True)
-            await self._ask("PASS", password, is_login=True)
+            mechanism = self._mechanism(user, secret)
+            if mechanism is not None:
+                await self._authenticate(mechanism, secret)
+            elif isinstance(secret, str):
+                for command, argument in (("USER", user), ("PASS", secret)):
+                    self._send(f"{command} {argument}")
+                    self._raise_if_login_refused(await self._status(), command, secret)
             if self.capabilities and not self._is_pipelining:
                 # NOTE: what is announced may differ once logged in (RFC 2449 §5).
                 await self._read_capabilities()
@@ -206,6 +216,7 @@ class Connection:
     # One command
 
     async def _greet(self, endpoint: Endpoint) -> None:
+        self._server = endpoint.host, endpoint.port
         self._reader.expect_line()
         self._raise_if_refused(await self._status(), "greeting")
         if endpoint.security is Security.STLS:
@@ -221,12 +232,41 @@ class Connection:
 
     async def _read_capabilities(self) -> None:
         self._send_for_lines("CAPA")
-        self.capabilities = capabilities_of(await self._lines())
+        lines = await self._lines()
+        self.capabilities, self._mechanisms = capabilities_of(lines), mechanisms_of(lines)
 
-    async def _ask(self, command: str, argument: str | None = None, *, is_login: bool = False) -> Status:
-        self._send(command if argument is None else f"{command} {argument}")
+    def _mechanism(self, user: str, secret: Secret) -> Mechanism | None:
+        is_encrypted = self.encryption is not None
+        if is_encrypted and isinstance(secret, str) and ("USER" in self.capabilities or not self._mechanisms):
+            return None  # USER and PASS are PLAIN in two lines, and what servers have had for longest
+        return choose_mechanism(self._mechanisms, user, secret, is_encrypted=is_encrypted, server=self._server)
+
+    async def _authenticate(self, mechanism: Mechanism, secret: Secret) -> None:
+        # NOTE: always in two steps: Outlook knows no other way (getmail6#256), and a command is a line of 255 octets.
+        # On a thread, for SCRAM takes a moment to load, and then up to a second of a processor.
+        first = await asyncio.to_thread(mechanism.first)
+        has_begun = False
+        self._reader.expect_login()
+        self._write(f"AUTH {mechanism.name}")
+        while isinstance(event := await self._answer(), Challenge):
+            answer: bytes | None = first
+            if has_begun:
+                try:
+                    octets = base64.b64decode(event.text, validate=True)
+                except binascii.Error:
+                    answer = None
+                else:
+                    answer = await asyncio.to_thread(mechanism.answer, octets)
+            has_begun = True
+            self._outgoing += (b"*" if answer is None else base64.b64encode(answer)) + b"\r\n"
+        self._raise_if_login_refused(event, f"AUTH {mechanism.name}", secret, complaint=mechanism.complaint)
+        if not mechanism.is_proven():
+            raise TrustError("the server did not prove itself at login")
+
+    async def _ask(self, command: str) -> Status:
+        self._send(command)
         status = await self._status()
-        self._raise_if_refused(status, command, is_login=is_login)
+        self._raise_if_refused(status, command)
         return status
 
     async def _lines(self) -> list[bytes]:
@@ -262,10 +302,17 @@ class Connection:
     def _is_pipelining(self) -> bool:
         return "PIPELINING" in self.capabilities
 
-    def _raise_if_refused(self, status: Status, command: str, *, is_login: bool = False) -> None:
+    def _raise_if_refused(self, status: Status, command: str) -> None:
         if not status.is_ok:
-            has_auth_codes = "AUTH-RESP-CODE" in self.capabilities
-            raise _refusal(status, command, is_credential_likely=is_login and not has_auth_codes)
+            raise _refusal(status, command)
+
+    def _raise_if_login_refused(self, status: Status, command: str, secret: Secret, *, complaint: str = "") -> None:
+        if not status.is_ok:
+            error = _refusal(status, command, is_credential_likely="AUTH-RESP-CODE" not in self.capabilities)
+            if isinstance(error, LoginRefusedError):
+                error.temper = temper_of_refusal(secret)
+                error.args = (f"{error} ({complaint})",) if complaint else error.args
+            raise error
 
     # Octets
 
@@ -284,6 +331,13 @@ class Connection:
         self._outgoing += line.encode() + b"\r\n"
 
     async def _status(self) -> Status:
+        event = await self._answer()
+        if isinstance(event, Status):
+            return event
+        raise ProtocolError("the server wants to be answered where a status line was due")
+
+    async def _answer(self) -> Status | Challenge:
+        """Send what is to be sent, and return what the server says to it."""
         if self._is_broken:
             raise ConnectionLostError("the session is over")
         if self._outgoing:
@@ -292,9 +346,9 @@ class Connection:
         self._began = asyncio.get_running_loop().time()
         self._received = 0
         event = await self._event()
-        if not isinstance(event, Status):
+        if not isinstance(event, Status | Challenge):
             raise ProtocolError("a multi-line answer where a status line was due")
-        if self._is_traced:
+        if self._is_traced and isinstance(event, Status):
             code = f" [{event.code}]" if event.code else ""
             trace.received(f"{'+OK' if event.is_ok else '-ERR'}{code} {trace.text_of(event.text)}")
         return event

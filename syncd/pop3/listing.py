@@ -59,6 +59,12 @@ def count_of(stat: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def mechanisms_of(lines: Iterable[bytes]) -> frozenset[str]:
+    """Return the mechanisms that the line SASL of CAPA's lines names (RFC 5034 §6)."""
+    found = [words[1:] for line in lines if (words := line.decode("ascii", "replace").upper().split())[:1] == ["SASL"]]
+    return frozenset(name for names in found for name in names)
+
+
 def capabilities_of(lines: Iterable[bytes]) -> frozenset[str]:
     """Return the first words of CAPA's lines in upper case (RFC 2449 §5)."""
     return frozenset(words[0].decode("ascii", "replace").upper() for line in lines if (words := line.split()))

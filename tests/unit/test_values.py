@@ -8,7 +8,7 @@ from syncd.imap.appends import NewMessage
 from syncd.imap.arguments import Literal
 from syncd.imap.bodies import Body
 from syncd.imap.headers import Header
-from syncd.imap.sasl import Plain
+from syncd.sasl.mechanisms import Plain
 from syncd.sync.body_batches import FetchedBody
 from syncd.sync.device.contents import Content
 from syncd.values import Opaque, Value, replace

@@ -19,7 +19,10 @@ def doctor(
     *,
     is_offline: Annotated[bool, typer.Option("--offline", help="Leave the servers of the accounts alone.")] = False,
     logs_in: Annotated[
-        bool, typer.Option("--login", help="Log in at each account as well, which may run a password_command.")
+        bool,
+        typer.Option(
+            "--login", help="Log in at each account as well, which may run a password_command or a token_command."
+        ),
     ] = False,
     shows_all: Annotated[bool, typer.Option("--all", help="Show what is well, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with everything.")] = False,

@@ -171,7 +171,7 @@ class ServerFacts(Value):
     """Describe an account's server, as far as it could be asked. error: why no further.
 
     valid_until: of its certificate, in seconds since 1970. protocol: of the encryption, None for none. capabilities:
-    once logged in, None where that was not asked for.
+    once logged in, None where that was not asked for. login_key: the key that says how to log in.
     """
 
     account: str
@@ -185,6 +185,7 @@ class ServerFacts(Value):
     valid_until: float | None = None
     capabilities: frozenset[str] | None = None
     is_loopback: bool = False
+    login_key: str = "password"
 
 
 class StoreFacts(Value):

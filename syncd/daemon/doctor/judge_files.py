@@ -29,7 +29,7 @@ def judge_user(user: User) -> Iterator[Finding]:
 
 
 def judge_config_file(file: Place, directory: Place, user: User) -> Iterator[Finding]:
-    """Judge the configuration and where it is: whoever can write it can run a password_command."""
+    """Judge the configuration and where it is: whoever can write it can run a password_command or a token_command."""
     where, named = str(file.path), quote(str(file.path))
     if file.kind in (Kind.MISSING, Kind.HIDDEN):
         return  # which is a problem of the configuration already

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from syncd.daemon.doctor.facts import ServerFacts, Trouble
 from syncd.daemon.doctor.findings import Finding, error, note, ok, warning
+from syncd.values import asdict
 
 _DAY_S = 86400.0
 _SOON_S = 14 * _DAY_S
@@ -21,12 +22,13 @@ _REMEDIES = {
     ),
     Trouble.CA_FILE: "see that ca_file of accounts.{account} is a PEM file, and that the daemon's user can read it",
     Trouble.TRUST: "see what the server shows: openssl s_client -connect {host}:{port}",
-    Trouble.PASSWORD: "see whether the daemon's user gets it: password_file or password_command of accounts.{account}",
+    Trouble.PASSWORD: "see whether the daemon's user gets it: {login_key} of accounts.{account}",
     Trouble.LOGIN: (
-        "correct username or password of accounts.{account}; with two factors most providers want an app password"
+        "correct username or {login_key} of accounts.{account}; with two factors most providers want an app password"
     ),
     Trouble.OTHER: "syncd tries again by itself; with SYNCD_WIRE_TRACE={account} it logs what is said",
 }
+_OF_TOKENS = "correct username or token_command of accounts.{account}: the token should be one for mail of this user"
 _WORTH = ("QRESYNC", "CONDSTORE", "IDLE", "MOVE", "UIDPLUS", "NOTIFY", "COMPRESS=DEFLATE")
 """What makes syncd faster, by the names that servers announce."""
 
@@ -37,7 +39,8 @@ def judge_server(server: ServerFacts, now: float) -> Iterator[Finding]:
     if server.trouble is Trouble.BUSY:
         yield note("login", where, "another session has the maildrop, which may be that of the daemon")
     elif server.trouble is not None:
-        remedy = _REMEDIES[server.trouble].format(account=server.account, host=server.host, port=server.port)
+        is_of_token = server.trouble is Trouble.LOGIN and server.login_key == "token_command"
+        remedy = (_OF_TOKENS if is_of_token else _REMEDIES[server.trouble]).format(**asdict(server))
         yield error(_check_of(server.trouble), where, server.error, remedy)
     if server.protocol is not None:
         yield from _certificate(server, where, now)

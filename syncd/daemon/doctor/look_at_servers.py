@@ -80,7 +80,13 @@ class _Visit:
     def __init__(self, name: str, account: ImapConfig | Pop3Config) -> None:
         self._account = account
         self.facts = ServerFacts(
-            name, account.type, account.host, account.port, account.tls.value, is_loopback=is_loopback(account.host)
+            name,
+            account.type,
+            account.host,
+            account.port,
+            account.tls.value,
+            is_loopback=is_loopback(account.host),
+            login_key=account.login_key,
         )
 
     async def make(self, *, logs_in: bool) -> None:
@@ -108,7 +114,8 @@ class _Visit:
         try:
             self._encrypted(connection.encryption)
             if logs_in:
-                await connection.login(account.username, await Password(account)())
+                async with Password(account)() as secret:
+                    await connection.login(account.username, secret)
                 self.facts = replace(self.facts, capabilities=connection.capabilities)
             await connection.logout()
         finally:
@@ -121,7 +128,8 @@ class _Visit:
         async with await Connection.open(await endpoint_of(account)) as connection:
             self._encrypted(connection.encryption)
             if logs_in:
-                await connection.login(account.username, await Password(account)())
+                async with Password(account)() as secret:
+                    await connection.login(account.username, secret)
                 self.facts = replace(self.facts, capabilities=connection.capabilities)
             await connection.quit()
 

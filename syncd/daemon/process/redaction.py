@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import quote, quote_plus
 
@@ -25,6 +26,8 @@ class Secrets:
     def __init__(self) -> None:
         self._by_start: dict[str, tuple[str, ...]] = {}
         """The forms of all secrets by their first characters, each time the longest first."""
+        self._counts: Counter[str] = Counter()
+        """How often each form was added: two secrets may share one."""
 
     def add(self, secret: str) -> None:
         """Redact a value from now on, in every form in which it is sent, quoted or shown."""
@@ -32,7 +35,22 @@ class Secrets:
             return
         for form in _forms(secret):
             start = form[:_SHORTEST]
+            self._counts[form] += 1
             self._by_start[start] = tuple(sorted({*self._by_start.get(start, ()), form}, key=len, reverse=True))
+
+    def discard(self, secret: str) -> None:
+        """Forget a value that was added once, and that nobody holds any more."""
+        if len(secret) < _SHORTEST:
+            return
+        for form in _forms(secret):
+            start = form[:_SHORTEST]
+            self._counts[form] -= 1
+            if self._counts[form] > 0:
+                continue
+            del self._counts[form]
+            self._by_start[start] = tuple(one for one in self._by_start.get(start, ()) if one != form)
+            if not self._by_start[start]:
+                del self._by_start[start]
 
     def redacted(self, text: str) -> str:
         """Return a text without any known secret."""

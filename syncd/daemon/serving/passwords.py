@@ -1,32 +1,42 @@
-"""Floor 5: the password of an account, asked for once and again only after the server has refused it."""
+"""Floor 5: what an account logs in with: a password, asked for again once the server refused it, or a new token."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from syncd.config.accounts import ImapConfig, Pop3Config
-from syncd.config.secrets import password_of
+from syncd.config.secrets import password_of, token_of
 from syncd.daemon.process.logs import secrets
 from syncd.errors import SecretError
+from syncd.sasl.mechanisms import Secret
+from syncd.sasl.tokens import Token
 
 _FILE_S = 5.0
 
 
 class Password:
-    """Get an account's password; call it at each login."""
+    """Get an account's password, or a token in its place; call it around each login, which is all it is for."""
 
     def __init__(self, config: ImapConfig | Pop3Config) -> None:
         self._config = config
         self._known: str | None = None
         self._last: str | None = None
         self._is_asked = False
+        self._was_refused = False
 
-    async def __call__(self) -> str:
-        if self._known is None:
-            self._is_asked = True
-            known = (await password_of(self._config)).get_secret_value()
-            secrets.add(known)
-            secrets.add(f"\0{self._config.username}\0{known}")  # as SASL PLAIN sends it (RFC 4616)
-            self._known = self._last = known
-        return self._known
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[Secret]:
+        """Yield what to log in with. A token is asked for anew, and nothing of it is left here afterwards."""
+        if self._config.token_command is None:
+            yield await self._password()
+            return
+        text = (await token_of(self._config.token_command)).get_secret_value()
+        follows_refused, self._was_refused = self._was_refused, False
+        secrets.add(text)
+        try:
+            yield Token(text, follows_refused)
+        finally:
+            secrets.discard(text)
 
     async def is_another(self) -> bool:
         """Tell whether the file that holds it has another one than was last read from there, refused or not.
@@ -44,5 +54,15 @@ class Password:
         return found.get_secret_value() != self._last
 
     def forget(self) -> None:
-        """Ask anew the next time: it may have been changed."""
+        """Hear that the server refused it: it is asked for anew the next time, for it may have been changed."""
         self._known = None
+        self._was_refused = True
+
+    async def _password(self) -> str:
+        if self._known is None:
+            self._is_asked = True
+            known = (await password_of(self._config)).get_secret_value()
+            secrets.add(known)
+            secrets.add(f"\0{self._config.username}\0{known}")  # as SASL PLAIN sends it (RFC 4616)
+            self._known = self._last = known
+        return self._known

@@ -44,9 +44,9 @@ def account_remedy(
         return f"see what it says, and {table}; {again}"
     match cause:
         case Cause.LOGIN_REFUSED:
-            return f"check username and {_secret_of(config)} of {table}; many providers want an app password; {again}"
+            return f"check username and {config.login_key} of {table}; {_wanted(config)}; {again}"
         case Cause.NO_PASSWORD:
-            return f"see that {_secret_of(config)} of {table} works for the user that runs syncd; {again}"
+            return f"see that {config.login_key} of {table} works for the user that runs syncd; {again}"
         case Cause.UNTRUSTED:
             return f"check host, port and tls of {table}; for a certificate of its own set ca_file; {again}"
         case Cause.UNREACHABLE:
@@ -108,6 +108,7 @@ def _of_identity(error: str | None, name: str) -> str | None:
     return None
 
 
-def _secret_of(config: ImapConfig | Pop3Config) -> str:
-    keys = ("password_file", "password_command", "token_command", "oauth")
-    return next((key for key in keys if getattr(config, key) is not None), "password")
+def _wanted(config: ImapConfig | Pop3Config) -> str:
+    if config.token_command is not None:
+        return "its token should be one for mail of this user"
+    return "many providers want an app password"

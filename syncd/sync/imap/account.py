@@ -9,7 +9,8 @@ mailbox ends the connection and the run. The supervisor starts another run, and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from sqlalchemy import Connection
@@ -24,6 +25,7 @@ from syncd.imap.push import wait_for_news
 from syncd.imap.quirks import NONE, quirks_of
 from syncd.log import log
 from syncd.mail.mailbox import from_wire
+from syncd.sasl.mechanisms import Secret
 from syncd.store.files import refused_uploads
 from syncd.store.mailboxes import mailbox_changes
 from syncd.store.trees import troubles
@@ -68,13 +70,13 @@ class ImapAccount:
         account: ServedAccount,
         config: ImapConfig,
         *,
-        password: Callable[[], Awaitable[str]],
+        password: Callable[[], AbstractAsyncContextManager[Secret]],
         incoming: IncomingBodies,
         connects: Connects,
         limits: Limits | None = None,
         second_look_s: float = SECOND_LOOK_S,
     ) -> None:
-        """Call `password` at each connection; `requests` asks for a whole pass."""
+        """Enter `password` for each login; `requests` asks for a whole pass."""
         self._account = account
         self._db = account.db
         self._activity = account.activity
@@ -153,7 +155,8 @@ class ImapAccount:
         config = self._config
         connection = await ImapConnection.open(endpoint_of(config), self._limits)
         try:
-            await connection.login(config.username, await self._password())
+            async with self._password() as secret:
+                await connection.login(config.username, secret)
             extension = "QRESYNC" if "QRESYNC" in connection.capabilities else "CONDSTORE"
             # In one round trip.
             wanted = frozenset({extension}) - self._refused

@@ -5,7 +5,8 @@ session is a chain of custody (`pop3.ingest`) whose links are the transactions b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from syncd.pop3.custody import CustodyState, Known, Retrieved, Verdict
 from syncd.pop3.endpoint import Endpoint, Limits, Security
 from syncd.pop3.ingest import Decide, IngestLimits, ingest
 from syncd.pop3.spool import Body
+from syncd.sasl.mechanisms import Secret
 from syncd.store.bodies import bodies
 from syncd.store.bodies.encoding import EncodedBody, encode
 from syncd.store.mailboxes import custody
@@ -55,11 +57,11 @@ class Pop3Account:
         account: ServedAccount,
         config: Pop3Config,
         *,
-        password: Callable[[], Awaitable[str]],
+        password: Callable[[], AbstractAsyncContextManager[Secret]],
         incoming: IncomingBodies,
         connects: Connects,
     ) -> None:
-        """Call `password` at each session; `requests` asks for a whole pass."""
+        """Enter `password` for each login; `requests` asks for a whole pass."""
         self.mailboxes = Pop3Mailboxes(account)
         self._account = account
         self._db = account.db
@@ -138,7 +140,8 @@ class Pop3Account:
         self._activity.now("draining the maildrop", self._clock())
         connection = await wire.Connection.open(await endpoint_of(self._config), self._limits())
         async with connection:
-            await connection.login(self._config.username, await self._password())
+            async with self._password() as secret:
+                await connection.login(self._config.username, secret)
             self._activity.link = link = Link.over(connection.encryption, self._clock())
             self._activity.logged_in()
             inbox = await self._inbox()

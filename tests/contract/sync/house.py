@@ -7,7 +7,8 @@ fails is run again when somebody asks, or a moment later.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -279,8 +280,8 @@ async def until_state(house: House, state: ReplicaState, count: int = 1) -> None
     await house.until_read(lambda found: found.count(state) == count, select(schema.replica_message.c.state))
 
 
-def _password() -> Awaitable[str]:
-    return asyncio.sleep(0, PASSWORD)
+def _password() -> AbstractAsyncContextManager[str]:
+    return nullcontext(PASSWORD)
 
 
 def _positions(conn: Connection) -> list[Any]:

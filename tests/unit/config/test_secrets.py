@@ -1,4 +1,4 @@
-"""Passwords from files and commands."""
+"""Passwords from files and commands, and tokens of OAuth from commands."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from syncd.config.accounts import ImapConfig
-from syncd.config.secrets import password_of
+from syncd.config.secrets import password_of, token_of
 from syncd.errors import SecretError
 
 CANARY = "tr0ub4dor"
@@ -165,6 +165,49 @@ print({CANARY!r})
         assert time.monotonic() - began < 30
     finally:
         os.kill(int(pid_file.read_text()), 9)
+
+
+TOKEN = "eyJ0eXAiOiJKV1Qi.eyJzdWIiOiJhbmEi.c2ln_bmF0-dXJl"
+
+
+async def token(code: str, *, timeout_s: float = 30.0) -> str:
+    """Return the token that Python code prints."""
+    return (await token_of((sys.executable, "-S", "-c", code), timeout_s=timeout_s)).get_secret_value()
+
+
+@pytest.mark.parametrize(
+    "text", [TOKEN, f"{TOKEN}\\n", f"{TOKEN}\\r\\nexpires at noon\\n", "ya29.a0Af_B-x/y+z~9Q==", "x" * 32_000]
+)
+async def test_first_line_of_a_token_commands_output_is_the_token(text: str) -> None:
+    """Tools print a line for people below; and tokens may be long."""
+    assert await token(f"import sys; sys.stdout.write('{text}')") == text.partition("\\")[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("pass", "the first line of token_command is empty"),
+        (f"print(); print('{CANARY}')", "the first line of token_command is empty"),
+        (f"print('Please log in, {CANARY}')", "the first line of token_command is not a token"),
+        (f"print('Bearer {CANARY}')", "the first line of token_command is not a token"),
+        (f"print('{CANARY}\\1')", "the first line of token_command is not a token"),
+        (f"print('{CANARY}' * 5000)", "the first line of token_command is longer than 32768 bytes"),
+        (f"print('{CANARY}'); raise SystemExit(3)", "token_command ended with status 3"),
+    ],
+)
+async def test_what_is_no_token_is_never_sent_and_never_shown(code: str, reason: str) -> None:
+    """Tools complain on their standard output as well."""
+    with pytest.raises(SecretError) as caught:
+        await token(code)
+
+    assert str(caught.value) == reason
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_token_command_that_hangs_is_ended() -> None:
+    """It may wait for a person who is not there."""
+    with pytest.raises(SecretError, match=r"token_command did not finish within 0\.1 s"):
+        await token("import time; time.sleep(600)", timeout_s=0.1)
 
 
 async def condition(is_met: Callable[[], bool]) -> None:

@@ -75,3 +75,20 @@ def test_text_cannot_move_the_cursor_or_forge_a_line() -> None:
     assert secrets.cleaned("error", "no\n\x1b[2Jlevel=info") == "no\\n\\x1b[2Jlevel=info"
     assert secrets.cleaned_lines("Traceback\nValueError: \x1b]0;x\x07") == "  Traceback\n  ValueError: \\x1b]0;x\\x07"
     assert secrets.cleaned("count", 3) == 3
+
+
+def test_forgotten_secret_takes_no_other_with_it() -> None:
+    """Also where they begin alike, or where one is known twice, as to two accounts."""
+    secrets = Secrets()
+    secrets.add("token-one")
+    secrets.add("token-two")
+    secrets.add("token-two")
+
+    secrets.discard("token-two")
+    assert secrets.redacted("token-one token-two") == f"{REDACTED} {REDACTED}"
+    secrets.discard("token-two")
+    assert secrets.redacted("token-one token-two") == f"{REDACTED} token-two"
+    secrets.discard("token-one")
+
+    assert vars(secrets) == vars(Secrets())
+    assert secrets.redacted("token-one") == "token-one"

@@ -113,7 +113,7 @@ class ScriptedServer:
     @property
     def commands(self) -> list[str]:
         """Return the first words of all commands of the last session."""
-        return [line.split()[0] for line in self.sessions[-1].commands]
+        return [line.partition(" ")[0] for line in self.sessions[-1].commands]
 
     async def idle(self) -> None:
         """Wait until the server knows that its clients are gone."""
@@ -148,14 +148,15 @@ class ScriptedServer:
 
     async def _talk(self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(self._greeting + self._eol)
-        while line := (await reader.readline()).decode().rstrip("\r\n"):
+        while octets := await reader.readline():
+            line = octets.decode().rstrip("\r\n")
             session.commands.append(line)
             self._moved.set()
             reply = self.hook(session, line) or Reply(self.answer(session, line))
             writer.write(reply.octets)
             await writer.drain()
-            while reply.then is Then.STALL and (octets := await reader.read(4096)):
-                session.unanswered += octets
+            while reply.then is Then.STALL and (unanswered := await reader.read(4096)):
+                session.unanswered += unanswered
             if reply.then is not Then.GO_ON:
                 break
             if line == "STLS" and reply.octets.startswith(b"+OK"):

@@ -92,7 +92,7 @@ complete -c syncd -n '__syncd_at " purge"' -l help -d 'Show how it is used, and 
 complete -c syncd -n '__syncd_at " health"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
 complete -c syncd -n '__syncd_at " health"' -l help -d 'Show how it is used, and exit'
 complete -c syncd -n '__syncd_at " doctor"' -l offline -d 'Leave the servers of the accounts alone'
-complete -c syncd -n '__syncd_at " doctor"' -l login -d 'Log in at each account as well, which may run a password_command'
+complete -c syncd -n '__syncd_at " doctor"' -l login -d 'Log in at each account as well, which may run a password_command or a token_command'
 complete -c syncd -n '__syncd_at " doctor"' -l all -d 'Show what is well, too'
 complete -c syncd -n '__syncd_at " doctor"' -l json -d 'One JSON object with everything'
 complete -c syncd -n '__syncd_at " doctor"' -l config -r -F -d 'The configuration; else $SYNCD_CONFIG, else the usual places'
