@@ -8,6 +8,7 @@ from enum import StrEnum
 
 NO_USE_TO_WAIT = "; waiting does not help"
 """The end of a text about an error that only a person can end."""
+NO_EXTERNAL = "the server offers no login by a certificate (SASL EXTERNAL)"
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 
@@ -79,6 +80,10 @@ class TrustError(SyncdError, ConnectionError):
     """The encryption that the configuration asks for could not be had; nothing was sent."""
 
     temper = Temper.GIVE_UP
+
+
+class PinError(TrustError):
+    """The server showed another certificate than the only one that is to be trusted."""
 
 
 class TooSlowError(SyncdError, TimeoutError):

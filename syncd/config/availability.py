@@ -18,9 +18,6 @@ class NotYet(Value):
 
 
 NOT_YET = (
-    NotYet(("accounts", "*", "provider")),
-    NotYet(("accounts", "*", "pin_sha256")),
-    NotYet(("accounts", "*", "client_cert")),
     NotYet(("accounts", "*", "token_command")),
     NotYet(("accounts", "*", "oauth")),
     NotYet(("accounts", "*", "keep"), ("0d",), 'only keep = "0d" is available'),

@@ -12,10 +12,9 @@ from pydantic import SecretStr
 from syncd.config.accounts import ImapConfig, Pop3Config
 from syncd.errors import SecretError, Temper
 from syncd.log import log
+from syncd.tls import PRIVATE_DIRECTORIES
 
 _MAX_BYTES = 4096
-PRIVATE_DIRECTORIES = (Path("/run/secrets"), Path("/run/credentials"))
-"""What is in them none but their user sees, whatever their files say."""
 
 
 async def password_of(account: ImapConfig | Pop3Config, *, timeout_s: float = 30.0) -> SecretStr:

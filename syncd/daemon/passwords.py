@@ -19,7 +19,10 @@ class Password:
         self._last: str | None = None
         self._is_asked = False
 
-    async def __call__(self) -> str:
+    async def __call__(self) -> str | None:
+        """Return it, None where a certificate is all there is to log in with."""
+        if self._config.has_only_certificate:
+            return None
         if self._known is None:
             self._is_asked = True
             known = (await password_of(self._config)).get_secret_value()

@@ -117,8 +117,8 @@ class ImapConnection:
         """Tell whether the server reported what was not drained yet."""
         return bool(self._session.events)
 
-    async def login(self, username: str, password: str) -> None:
-        """Log in by AUTHENTICATE or LOGIN and read the capabilities anew.
+    async def login(self, username: str, password: str | None) -> None:
+        """Log in by AUTHENTICATE or LOGIN, without a password by a certificate, and read the capabilities anew.
 
         Raises LoginRefusedError, or RefusedError with a code where waiting may help. Nothing to do after PREAUTH.
         """

@@ -43,6 +43,24 @@ class Plain(Opaque):
         return True
 
 
-def choose_mechanism(capabilities: frozenset[str], username: str, password: str) -> Mechanism | None:
-    """Return the best mechanism offered for a password, None where only the LOGIN command is left."""
+class External(Opaque):
+    """EXTERNAL (RFC 4422 appendix A): the certificate that TLS has shown is the proof; only the name is said."""
+
+    username: str
+    name: str = "EXTERNAL"
+
+    def first(self) -> bytes:
+        return self.username.encode()
+
+    def answer(self, challenge: bytes) -> bytes | None:
+        return None
+
+    def is_proven(self) -> bool:
+        return True
+
+
+def choose_mechanism(capabilities: frozenset[str], username: str, password: str | None) -> Mechanism | None:
+    """Return the best mechanism offered, None where only the LOGIN command is left, or nothing without a password."""
+    if password is None:
+        return External(username) if "AUTH=EXTERNAL" in capabilities else None
     return Plain(username, password) if "AUTH=PLAIN" in capabilities else None

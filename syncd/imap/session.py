@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from syncd.errors import (
+    NO_EXTERNAL,
     ConnectionLostError,
     LoginRefusedError,
     Reach,
@@ -22,7 +23,7 @@ from syncd.errors import (
 from syncd.imap.arguments import Argument, command_line, string
 from syncd.imap.collectors import Listing
 from syncd.imap.encryption import EncryptedTransport
-from syncd.imap.endpoint import Endpoint, check_pin, check_plaintext, tls_context
+from syncd.imap.endpoint import Endpoint, check_plaintext, tls_context
 from syncd.imap.events import EventLog
 from syncd.imap.limits import Limits
 from syncd.imap.parse import words
@@ -33,7 +34,7 @@ from syncd.imap.types import Capability, Enabled, Status, Tagged, Untagged
 from syncd.imap.wire import WireProtocol
 from syncd.imap.wire_command import WireCommand
 from syncd.log import log
-from syncd.tls import opening_error
+from syncd.tls import check_pin, opening_error
 
 _IN_REV2 = frozenset({"MOVE", "UIDPLUS", "UNSELECT"})
 _DECLINED_MAX = 2
@@ -160,18 +161,22 @@ class Session:
         self._check_pin(endpoint)
 
     def _check_pin(self, endpoint: Endpoint) -> None:
-        tls = self.wire.transport.get_extra_info("ssl_object")
-        check_pin(endpoint, tls.getpeercert(binary_form=True) if tls is not None else None)
+        check_pin(endpoint.pin_sha256, self.wire.transport.get_extra_info("ssl_object"))
 
     # Logging in.
 
-    async def login(self, username: str, password: str) -> None:
-        """Authenticate by the best way offered; LoginRefusedError, or RefusedError where waiting may help."""
+    async def login(self, username: str, password: str | None) -> None:
+        """Authenticate by the best way offered; LoginRefusedError, or RefusedError where waiting may help.
+
+        password: None where our certificate is all that tells who we are.
+        """
         if self.is_authenticated:
             return
         mechanism = choose_mechanism(self.capabilities, username, password)
         if mechanism is not None:
             end = await self._authenticate(mechanism)
+        elif password is None:
+            raise LoginRefusedError(NO_EXTERNAL)
         elif "LOGINDISABLED" in self.capabilities:
             raise LoginRefusedError("the server offers no way to log in that syncd knows", code="LOGINDISABLED")
         else:

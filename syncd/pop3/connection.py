@@ -7,6 +7,7 @@ does not stuff dots "ends" a message in its middle.
 """
 
 import asyncio
+import base64
 import contextlib
 import re
 import ssl
@@ -17,6 +18,7 @@ from typing import Self
 
 from syncd import trace
 from syncd.errors import (
+    NO_EXTERNAL,
     ConnectionLostError,
     LoginRefusedError,
     ProtocolError,
@@ -29,7 +31,7 @@ from syncd.errors import (
 )
 from syncd.pop3.answers import AnswerReader, Event, Piece, Status
 from syncd.pop3.endpoint import Endpoint, Limits, Security
-from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings
+from syncd.pop3.listing import Listed, capabilities_of, count_of, join_listings, mechanisms_of
 from syncd.pop3.spool import Body, BodySink
 from syncd.pop3.window import Window
 from syncd.pop3.wire import Wire
@@ -38,7 +40,7 @@ from syncd.values import Value
 _CLOSE_S = 2.0
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BUSY = re.compile(rb"mail ?(drop|box)[^.]{0,40}\b(lock(ed)?|busy|in use)\b", re.IGNORECASE)
-_SECRET = frozenset({"USER", "PASS"})
+_SECRET = frozenset({"USER", "PASS", "AUTH"})
 _GIVE_UP_CODES = frozenset({"SYS/PERM"})
 
 
@@ -70,6 +72,8 @@ class Connection:
         self._is_traced = trace.is_wanted()
         self.capabilities: frozenset[str] = frozenset()
         """First words of CAPA's lines, as last announced; empty where the server has no CAPA."""
+        self.mechanisms: frozenset[str] = frozenset()
+        """How one may log in beside USER and PASS, likewise."""
 
     @classmethod
     async def open(cls, endpoint: Endpoint, limits: Limits | None = None) -> Self:
@@ -100,13 +104,19 @@ class Connection:
         self._is_broken = True
         self._wire.abort()
 
-    async def login(self, user: str, password: str) -> None:
-        """Log in with USER and PASS; LoginRefusedError, or RefusedError for a maildrop that is busy or broken."""
-        if _CONTROL.search(user) or _CONTROL.search(password):
+    async def login(self, user: str, password: str | None) -> None:
+        """Log in with USER and PASS; LoginRefusedError, or RefusedError for a maildrop that is busy or broken.
+
+        password: None where our certificate is all that tells who we are (SASL EXTERNAL, RFC 4422 appendix A).
+        """
+        if _CONTROL.search(user) or _CONTROL.search(password or ""):
             raise LoginRefusedError("a control character in user name or password was not sent")
         with self._in_step():
-            await self._ask("USER", user, is_login=True)
-            await self._ask("PASS", password, is_login=True)
+            if password is None:
+                await self._external(user)
+            else:
+                await self._ask("USER", user, is_login=True)
+                await self._ask("PASS", password, is_login=True)
             if self.capabilities and not self._is_pipelining:
                 # NOTE: what is announced may differ once logged in (RFC 2449 §5).
                 await self._read_capabilities()
@@ -219,9 +229,16 @@ class Connection:
             await self._wire.start_tls(endpoint, self.limits)
         await self._read_capabilities()
 
+    async def _external(self, user: str) -> None:
+        if "EXTERNAL" not in self.mechanisms:
+            raise LoginRefusedError(NO_EXTERNAL)
+        # NOTE: with an initial response (RFC 5034 §4) the server has nothing to ask.
+        await self._ask("AUTH", f"EXTERNAL {base64.b64encode(user.encode()).decode()}", is_login=True)
+
     async def _read_capabilities(self) -> None:
         self._send_for_lines("CAPA")
-        self.capabilities = capabilities_of(await self._lines())
+        announced = await self._lines()
+        self.capabilities, self.mechanisms = capabilities_of(announced), mechanisms_of(announced)
 
     async def _ask(self, command: str, argument: str | None = None, *, is_login: bool = False) -> Status:
         self._send(command if argument is None else f"{command} {argument}")

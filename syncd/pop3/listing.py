@@ -59,6 +59,12 @@ def count_of(stat: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def mechanisms_of(lines: Iterable[bytes]) -> frozenset[str]:
+    """Return the SASL mechanisms that CAPA announces, in upper case (RFC 5034 §3)."""
+    announced = (line.decode("ascii", "replace").upper().split() for line in lines)
+    return frozenset(name for words in announced if words[:1] == ["SASL"] for name in words[1:])
+
+
 def capabilities_of(lines: Iterable[bytes]) -> frozenset[str]:
     """Return the first words of CAPA's lines in upper case (RFC 2449 §5)."""
     return frozenset(words[0].decode("ascii", "replace").upper() for line in lines if (words := line.split()))

@@ -54,6 +54,8 @@ def endpoint_of(config: ImapConfig) -> Endpoint:
         config.port,
         tls=config.tls.value,
         ca_file=config.ca_file,
+        pin_sha256=config.pin_sha256,
+        client_cert=config.client_cert,
         allow_plaintext=config.allow_plaintext,
     )
 
@@ -66,7 +68,7 @@ class ImapAccount:
         account: ServedAccount,
         config: ImapConfig,
         *,
-        password: Callable[[], Awaitable[str]],
+        password: Callable[[], Awaitable[str | None]],
         incoming: IncomingBodies,
         connects: Connects,
         limits: Limits | None = None,
